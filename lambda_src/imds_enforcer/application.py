@@ -1,0 +1,140 @@
+"""One invocation: read the policy, do the work under it, and tell what was done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer import telemetry
+from imds_enforcer.batch import enforce_batch, parse_batch
+from imds_enforcer.clock import Deadline
+from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
+from imds_enforcer.failures import AwsError
+from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.retry import retry_delay
+from imds_enforcer.run import Run
+from imds_enforcer.sweep import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from imds_enforcer.clients import Clients
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.events import QueuedMessage
+    from imds_enforcer.policy import Policy
+    from imds_enforcer.settings import Settings
+
+_ANSWER_RESERVE_SECONDS = 30.0
+"""Kept free at the end of an invocation for the report, whatever the deadlines are set to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What Lambda says of an invocation; `seconds_left` is until it stops the function."""
+
+    run_id: str
+    account: str
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """The enforcer with everything it needs from outside."""
+
+    settings: Settings
+    clients: Clients
+    clock: Clock
+
+    def invoke(self, event: object, invocation: Invocation) -> dict[str, Any]:
+        """Do what the event asks for. The answer is a sweep's report, or the messages that must come back.
+
+        Raises:
+            MalformedEventError: if the function was invoked with something it does not handle.
+            AwsError: if a sweep could not begin: no policy or no list of regions to be had.
+        """
+        telemetry.begin(run_id=invocation.run_id, account=invocation.account)
+        request = parse_invocation(event)
+        if isinstance(request, SweepRequest):
+            return self._sweep(request, invocation)
+        return self._batch(request, invocation)
+
+    def _sweep(self, request: SweepRequest, invocation: Invocation) -> dict[str, Any]:
+        changed = request.trigger is Trigger.POLICY_CHANGE
+        try:
+            policy = self._policy(fresh=True)
+        except PolicyInvalidError as error:
+            telemetry.policy_invalid(error)
+            if changed:
+                self._notify("The policy was changed and is invalid", f"Nothing is written until it is mended: {error}")
+            return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
+        if changed:
+            self._notify("The policy was changed", policy.as_text())
+        report = sweep(self._run(policy, invocation, self.settings.sweep_deadline_seconds), request)
+        telemetry.run_finished(report)
+        telemetry.sweep_completed()
+        if request.inventory:
+            telemetry.inventory_taken(report)
+            if report.needs_attention:
+                self._notify("Instances that need attention", report.as_text())
+        return report.as_json()
+
+    def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
+        batch = parse_batch(messages, invocation.account, self.clients)
+        for message, problem in batch.malformed.items():
+            telemetry.message_refused(message.message_id, problem)
+        for message, problem in batch.unchecked.items():
+            telemetry.message_postponed(message.message_id, problem)
+        again = [*batch.unchecked]
+        if batch.deliveries:
+            try:
+                policy = self._policy(fresh=False)
+            except PolicyInvalidError as error:
+                # Acknowledged: the sweep that the mended policy starts brings in what is missed now.
+                telemetry.policy_invalid(error)
+            except AwsError as error:
+                telemetry.call_failed("Parameter Store is out of reach, the batch goes back to the queue", error)
+                again += [delivery.message for delivery in batch.deliveries]
+            else:
+                seconds = self.settings.batch_deadline_seconds - self.settings.verify_timeout_seconds
+                run = self._run(policy, invocation, seconds)
+                report, retries = enforce_batch(run, batch.deliveries, self.settings.gone_after_seconds)
+                telemetry.run_finished(report)
+                again += retries
+        return self._answer(batch.malformed, again)
+
+    def _policy(self, *, fresh: bool) -> Policy:
+        store = self.clients.policies
+        try:
+            return store.read(fresh=fresh)
+        finally:
+            telemetry.under_policy(store.versions)
+
+    def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
+        verify_timeout = self.settings.verify_timeout_seconds
+        at_most = invocation.seconds_left - verify_timeout - _ANSWER_RESERVE_SECONDS
+        return Run(
+            run_id=invocation.run_id,
+            policy=policy,
+            clients=self.clients,
+            clock=self.clock,
+            write_deadline=Deadline.after(self.clock, min(seconds, at_most)),
+            verify_timeout=verify_timeout,
+            log=telemetry.log_result,
+        )
+
+    def _answer(self, malformed: Iterable[QueuedMessage], again: Sequence[QueuedMessage]) -> dict[str, Any]:
+        """Report the messages that must come back: at once what will never work, the others after a delay."""
+        delays = dict.fromkeys(malformed, 0) | {m: retry_delay(m.receives) for m in again}
+        if delays:
+            try:
+                self.clients.queue.deliver_again(delays)
+            except AwsError as error:
+                telemetry.call_failed("messages come back only after the queue's visibility time-out", error)
+        return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in delays]}
+
+    def _notify(self, subject: str, text: str) -> None:
+        """Send a mail; that it failed is logged and changes nothing else."""
+        try:
+            self.clients.notifications.send(f"imds-enforcer: {subject}", text)
+        except AwsError as error:
+            telemetry.call_failed("a notification could not be sent", error)

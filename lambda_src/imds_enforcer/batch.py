@@ -1,0 +1,163 @@
+"""A batch of the event queue: merge what it names, enforce it, and say which messages must come back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from imds_enforcer.decision import drift_filters
+from imds_enforcer.events import MalformedEventError, Trigger, parse_instance_event
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import Outcome, Result
+from imds_enforcer.report import RegionReport, RunReport
+from imds_enforcer.retry import settle_event, wants_retry
+from imds_enforcer.sweep import sweep_region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from imds_enforcer.clients import Clients
+    from imds_enforcer.events import InstanceEvent, QueuedMessage
+    from imds_enforcer.run import Run
+
+_UNKNOWN = Failure("InvalidInstanceID.NotFound", "EC2 does not list the instance", Kind.UNKNOWN_INSTANCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event, and the message that brought it."""
+
+    message: QueuedMessage
+    event: InstanceEvent
+
+
+@dataclass(slots=True)
+class ParsedBatch:
+    """The messages of a batch by what can be done with them.
+
+    `malformed` never becomes right, `unchecked` could not be checked this time; the text
+    says why.
+    """
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    malformed: dict[QueuedMessage, str] = field(default_factory=dict)
+    unchecked: dict[QueuedMessage, str] = field(default_factory=dict)
+
+
+def parse_batch(messages: Iterable[QueuedMessage], account: str, clients: Clients) -> ParsedBatch:
+    """Sort out the messages that cannot be worked on, each for its own reason."""
+    batch = ParsedBatch()
+    for message in messages:
+        try:
+            event = parse_instance_event(message.body)
+            _check_origin(event, account, clients)
+        except MalformedEventError as error:
+            batch.malformed[message] = str(error)
+        except AwsError as error:
+            batch.unchecked[message] = str(error)
+        else:
+            batch.deliveries.append(Delivery(message, event))
+    return batch
+
+
+def _check_origin(event: InstanceEvent, account: str, clients: Clients) -> None:
+    if event.account != account:
+        raise MalformedEventError(f"account is {event.account}; allowed: {account}")
+    if not clients.knows_region(event.region):
+        raise MalformedEventError(f"region is {event.region}; allowed: the regions enabled in the account")
+
+
+def enforce_batch(run: Run, deliveries: Sequence[Delivery], gone_after: float) -> tuple[RunReport, list[QueuedMessage]]:
+    """Enforce every instance that the events name, once; also the messages that must come back.
+
+    Regions are worked on at the same time. `gone_after` is in seconds, see `settle_event`.
+    """
+    started = run.clock.monotonic()
+    by_region: dict[str, list[Delivery]] = defaultdict(list)
+    for delivery in deliveries:
+        by_region[delivery.event.region].append(delivery)
+    with ThreadPoolExecutor(max(1, len(by_region)), thread_name_prefix="region") as pool:
+        batches = [_RegionBatch(run, region, named, gone_after) for region, named in by_region.items()]
+        parts = list(pool.map(_RegionBatch.enforce, batches))
+    report = RunReport(
+        run_id=run.run_id,
+        trigger="events",
+        policy=run.policy,
+        regions={batch.region: part for batch, (part, _) in zip(batches, parts, strict=True)},
+        seconds=run.clock.monotonic() - started,
+    )
+    return report, [message for _, again in parts for message in again]
+
+
+@dataclass(frozen=True, slots=True)
+class _RegionBatch:
+    """The deliveries of one region."""
+
+    run: Run
+    region: str
+    deliveries: Sequence[Delivery]
+    gone_after: float
+
+    def enforce(self) -> tuple[RegionReport, list[QueuedMessage]]:
+        """The region's report, and the messages that must come back."""
+        report = RegionReport()
+        settled = {result.instance_id: result for result in self._settled()}
+        for result in settled.values():
+            report.add(result)
+        named = {i for i, result in settled.items() if wants_retry(result)}
+        region_again = self._sweep_where_ids_were_omitted(report)
+        again = [
+            delivery.message
+            for delivery in self.deliveries
+            if named.intersection(delivery.event.instance_ids) or (delivery.event.whole_region and region_again)
+        ]
+        return report, again
+
+    def _settled(self) -> Iterator[Result]:
+        """One logged result for each instance that is named, however many messages name it."""
+        by_instance: dict[str, list[Delivery]] = defaultdict(list)
+        for delivery in self.deliveries:
+            for instance_id in delivery.event.instance_ids:
+                by_instance[instance_id].append(delivery)
+        now = self.run.clock.now()
+        for result in self._results(by_instance):
+            deliveries = by_instance[result.instance_id]
+            final = settle_event(
+                result,
+                age=min((now - delivery.event.time).total_seconds() for delivery in deliveries),
+                receives=min(delivery.message.receives for delivery in deliveries),
+                gone_after=self.gone_after,
+            )
+            self.run.log(final, deliveries[0].event.trigger)
+            yield final
+
+    def _results(self, instance_ids: Iterable[str]) -> Iterator[Result]:
+        if not self.run.policy.regions.covers(self.region):
+            yield from (self._unseen(i, Outcome.SKIPPED, "the policy leaves this region out") for i in instance_ids)
+            return
+        try:
+            found = self.run.clients.ec2(self.region).read(instance_ids)
+        except AwsError as error:
+            yield from (self._failed(i, error.failure) for i in instance_ids)
+            return
+        yield from self.run.enforcer(self.region).enforce(list(found.values()))
+        yield from (self._failed(i, _UNKNOWN) for i in instance_ids if i not in found)
+
+    def _failed(self, instance_id: str, failure: Failure) -> Result:
+        return self._unseen(instance_id, Outcome.FAILED, str(failure), failure)
+
+    def _unseen(self, instance_id: str, outcome: Outcome, reason: str, failure: Failure | None = None) -> Result:
+        return Result(instance_id=instance_id, region=self.region, outcome=outcome, reason=reason, failure=failure)
+
+    def _sweep_where_ids_were_omitted(self, report: RegionReport) -> bool:
+        """Look at the whole region if any event asks for it; True if that did not reach its end."""
+        if not any(delivery.event.whole_region for delivery in self.deliveries):
+            return False
+        if not self.run.policy.regions.covers(self.region):
+            return False
+        deferred_before = report.outcomes[Outcome.DEFERRED]
+        sweep_region(self.run, self.region, drift_filters(self.run.policy), Trigger.LAUNCH, report)
+        unfinished = report.outcomes[Outcome.DEFERRED] > deferred_before
+        return unfinished or (report.failure is not None and report.failure.may_work_later)

@@ -1,0 +1,75 @@
+"""The boto3 clients of one process, made when they are first needed and kept for as long as it lives."""
+
+from __future__ import annotations
+
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import boto3
+
+from imds_enforcer.aws import CLIENT_CONFIG
+from imds_enforcer.ec2 import Ec2Region
+from imds_enforcer.event_queue import EventQueue
+from imds_enforcer.notifications import Notifications
+from imds_enforcer.parameters import PolicyStore
+
+if TYPE_CHECKING:
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.settings import Settings
+
+
+class Clients:
+    """One adapter a service, and one of EC2 for each region."""
+
+    def __init__(self, settings: Settings, clock: Clock, session: boto3.Session | None = None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._session = session or boto3.Session()
+        self._ec2: dict[str, Ec2Region] = {}
+        self._known_regions: frozenset[str] = frozenset()
+        # A session is not safe to make clients from in several threads; clients are safe to use.
+        self._lock = threading.Lock()
+
+    @property
+    def home_region(self) -> str:
+        """The region that the function runs in."""
+        return str(self._session.region_name)
+
+    def ec2(self, region: str) -> Ec2Region:
+        """EC2 of one region."""
+        with self._lock:
+            if region not in self._ec2:
+                client = self._session.client("ec2", region_name=region, config=CLIENT_CONFIG)
+                self._ec2[region] = Ec2Region(client, self._clock)
+            return self._ec2[region]
+
+    def knows_region(self, region: str) -> bool:
+        """True if the region is enabled in the account. Asks EC2 only about a region it has not seen yet.
+
+        Raises:
+            AwsError: if EC2 could not be asked.
+        """
+        if region == self.home_region:
+            return True
+        if region not in self._known_regions:
+            self._known_regions = frozenset(self.ec2(self.home_region).enabled_regions())
+        return region in self._known_regions
+
+    @cached_property
+    def policies(self) -> PolicyStore:
+        """Parameter Store."""
+        client = self._session.client("ssm", config=CLIENT_CONFIG)
+        settings = self._settings
+        return PolicyStore(client, self._clock, settings.http_tokens_parameter, settings.policy_parameter)
+
+    @cached_property
+    def queue(self) -> EventQueue:
+        """The event queue."""
+        return EventQueue(self._session.client("sqs", config=CLIENT_CONFIG), self._settings.event_queue_url)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        """The notification topic."""
+        client = self._session.client("sns", config=CLIENT_CONFIG)
+        return Notifications(client, self._settings.notification_topic_arn)

@@ -1,0 +1,154 @@
+"""The heart: what must happen to an instance, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, Switch
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from imds_enforcer.policy import Policy
+
+HOP_LIMITS = range(1, 65)
+"""The hop limits that EC2 accepts."""
+
+Filters = dict[str, list[str]]
+"""Filters of DescribeInstances: values of one are OR-ed, filters are AND-ed."""
+
+
+class Verdict(Enum):
+    """The kinds of decision."""
+
+    COMPLIANT = auto()
+    IMDS_OFF = auto()
+    ENDED = auto()
+    EXEMPT = auto()
+    MANAGED = auto()
+    REMEDIATE = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The smallest change that makes an instance follow the policy; None leaves an option alone.
+
+    HttpTokens is always named: EC2 documents a default for it when it is left out of
+    ModifyInstanceMetadataOptions.
+    """
+
+    http_tokens: HttpTokens
+    http_put_response_hop_limit: int | None = None
+    http_protocol_ipv6: Switch | None = None
+    instance_metadata_tags: Switch | None = None
+
+    def applied_to(self, options: MetadataOptions) -> MetadataOptions:
+        """The options as they are once the change took effect."""
+        return replace(
+            options,
+            http_tokens=self.http_tokens,
+            http_put_response_hop_limit=self.http_put_response_hop_limit or options.http_put_response_hop_limit,
+            http_protocol_ipv6=self.http_protocol_ipv6 or options.http_protocol_ipv6,
+            instance_metadata_tags=self.instance_metadata_tags or options.instance_metadata_tags,
+        )
+
+    def visible_in(self, options: MetadataOptions) -> bool:
+        """True if the options show everything that the change asked for, the endpoint still on."""
+        return options.http_endpoint is Switch.ENABLED and self.applied_to(options) == options
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What must happen to one instance and why; `change` is there if and only if it is to be remediated."""
+
+    verdict: Verdict
+    reason: str
+    change: Change | None = None
+
+
+def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:
+    """Decide about one instance.
+
+    The order is one of safety: what can or must not be changed comes before what should be.
+    An endpoint that is disabled answers neither version of the service, so it satisfies
+    every policy, and any change would have to enable it (EC2 User Guide, "Modify instance
+    metadata options for existing instances").
+    """
+    if instance.state.ended:
+        return Decision(Verdict.ENDED, f"the instance is {instance.state}")
+    if instance.options.http_endpoint is Switch.DISABLED:
+        return Decision(Verdict.IMDS_OFF, "the metadata service is off, which satisfies every policy")
+    differences = _differences(instance.options, policy)
+    if not differences:
+        return Decision(Verdict.COMPLIANT, f"HttpTokens is {policy.http_tokens}, all options as in the policy")
+    exemption = policy.exemption_for(instance, now)
+    if exemption:
+        return Decision(Verdict.EXEMPT, f"exempt: {exemption}")
+    if instance.managed_by is not None:
+        return Decision(Verdict.MANAGED, f"managed by {instance.managed_by}: the account cannot change it")
+    reason = ", ".join(differences)
+    lapsed = next((e for e in policy.expired_exemptions(now) if e.match.fits(instance)), None)
+    if lapsed:
+        reason += f"; its exemption ({lapsed}) has expired"
+    return Decision(Verdict.REMEDIATE, reason, _smallest_change(instance.options, policy))
+
+
+def _differences(options: MetadataOptions, policy: Policy) -> list[str]:
+    pairs = (
+        ("HttpTokens", options.http_tokens, policy.http_tokens),
+        ("HttpPutResponseHopLimit", options.http_put_response_hop_limit, policy.http_put_response_hop_limit),
+        ("HttpProtocolIpv6", options.http_protocol_ipv6, policy.http_protocol_ipv6),
+        ("InstanceMetadataTags", options.instance_metadata_tags, policy.instance_metadata_tags),
+    )
+    return [
+        f"{name} is {observed}, not {wanted}"
+        for name, observed, wanted in pairs
+        if wanted is not None and observed != wanted
+    ]
+
+
+def _smallest_change(options: MetadataOptions, policy: Policy) -> Change:
+    hop_limit, ipv6, tags = (
+        policy.http_put_response_hop_limit,
+        policy.http_protocol_ipv6,
+        policy.instance_metadata_tags,
+    )
+    return Change(
+        http_tokens=policy.http_tokens,
+        http_put_response_hop_limit=None if hop_limit == options.http_put_response_hop_limit else hop_limit,
+        http_protocol_ipv6=None if ipv6 == options.http_protocol_ipv6 else ipv6,
+        instance_metadata_tags=None if tags == options.instance_metadata_tags else tags,
+    )
+
+
+def drift_filters(policy: Policy) -> tuple[Filters, ...]:
+    """Filters that make EC2 itself pick the instances which differ from the policy.
+
+    One set for each option that the policy names. A set asks for instances that agree in
+    the options before it, so that no instance is found by two of them.
+    """
+    wanted = {
+        "metadata-options.http-tokens": (str(policy.http_tokens), list(map(str, HttpTokens))),
+        "metadata-options.http-put-response-hop-limit": (
+            _text(policy.http_put_response_hop_limit),
+            list(map(str, HOP_LIMITS)),
+        ),
+        "metadata-options.http-protocol-ipv6": (_text(policy.http_protocol_ipv6), list(map(str, Switch))),
+        "metadata-options.instance-metadata-tags": (
+            _text(policy.instance_metadata_tags),
+            list(map(str, Switch)),
+        ),
+    }
+    agreeing: Filters = {"metadata-options.http-endpoint": [Switch.ENABLED]}
+    sets: list[Filters] = []
+    for name, (value, values) in wanted.items():
+        if value is not None:
+            sets.append({**agreeing, name: [other for other in values if other != value]})
+            agreeing[name] = [value]
+    return tuple(sets)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,126 @@
+"""EC2 of one region: read instances, change their metadata options."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imds_enforcer.aws import aws_errors, batched
+from imds_enforcer.model import HttpTokens, Instance, InstanceState, MetadataOptions, OptionsState, Switch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mypy_boto3_ec2 import EC2Client
+    from mypy_boto3_ec2.type_defs import (
+        FilterTypeDef,
+        InstanceMetadataOptionsResponseTypeDef,
+        InstanceTypeDef,
+        ModifyInstanceMetadataOptionsRequestTypeDef,
+    )
+
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.decision import Change, Filters
+
+PAGE_SIZE = 1000
+"""Instances a page, the most that DescribeInstances gives (EC2 API Reference)."""
+
+FILTER_VALUES = 200
+"""Values that one filter may have (EC2 API Reference, "Filter")."""
+
+LIVE_STATES = tuple(state for state in InstanceState if not state.ended)
+
+
+class Ec2Region:
+    """The instances of one region. Every method raises `AwsError`, and nothing else, for a failed call."""
+
+    def __init__(self, client: EC2Client, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self.name = client.meta.region_name
+
+    def find(self, filters: Filters) -> Iterator[list[Instance]]:
+        """Instances that fit the filters and have not ended, page by page. A page may be empty."""
+        return self._pages({**filters, "instance-state-name": list(map(str, LIVE_STATES))})
+
+    def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
+        """The instances that EC2 knows among these ids, by id.
+
+        Asked for with the filter `instance-id`: the parameter InstanceIds would fail the
+        whole call for one unknown id.
+        """
+        return {
+            instance.instance_id: instance
+            for ids in batched(instance_ids, FILTER_VALUES)
+            for page in self._pages({"instance-id": ids})
+            for instance in page
+        }
+
+    def modify(self, instance_id: str, change: Change) -> None:
+        """Ask EC2 for the change; that it answers does not mean that it applied it.
+
+        HttpEndpoint goes along because EC2 requires it to be enabled where tokens, hop
+        limit or IPv6 are set (EC2 User Guide, "Modify instance metadata options"). Options
+        that do not change are left out and keep their value.
+        """
+        request: ModifyInstanceMetadataOptionsRequestTypeDef = {
+            "InstanceId": instance_id,
+            "HttpTokens": change.http_tokens.value,
+            "HttpEndpoint": "enabled",
+        }
+        if change.http_put_response_hop_limit is not None:
+            request["HttpPutResponseHopLimit"] = change.http_put_response_hop_limit
+        if change.http_protocol_ipv6 is not None:
+            request["HttpProtocolIpv6"] = change.http_protocol_ipv6.value
+        if change.instance_metadata_tags is not None:
+            request["InstanceMetadataTags"] = change.instance_metadata_tags.value
+        with aws_errors():
+            self._client.modify_instance_metadata_options(**request)
+
+    def enabled_regions(self) -> tuple[str, ...]:
+        """Every region that is enabled in the account."""
+        with aws_errors():
+            answer = self._client.describe_regions()
+        return tuple(sorted(region["RegionName"] for region in answer["Regions"]))
+
+    def _pages(self, filters: Mapping[str, list[str]]) -> Iterator[list[Instance]]:
+        request: list[FilterTypeDef] = [{"Name": name, "Values": values} for name, values in filters.items()]
+        paginator = self._client.get_paginator("describe_instances")
+        pages = iter(paginator.paginate(Filters=request, PaginationConfig={"PageSize": PAGE_SIZE}))
+        while True:
+            # The age of an observation counts from the request: its answer may be slow.
+            observed_at = self._clock.monotonic()
+            with aws_errors():
+                page = next(pages, None)
+            if page is None:
+                return
+            yield [
+                _instance(item, self.name, observed_at)
+                for reservation in page["Reservations"]
+                for item in reservation["Instances"]
+            ]
+
+
+def _instance(item: InstanceTypeDef, region: str, observed_at: float) -> Instance:
+    operator = item.get("Operator", {})
+    return Instance(
+        instance_id=item["InstanceId"],
+        region=region,
+        state=InstanceState(item["State"]["Name"]),
+        options=_options(item.get("MetadataOptions", {})),
+        observed_at=observed_at,
+        image_id=item.get("ImageId", ""),
+        tags={tag["Key"]: tag["Value"] for tag in item.get("Tags", ())},
+        managed_by=operator.get("Principal", "an AWS service") if operator.get("Managed") else None,
+    )
+
+
+def _options(item: InstanceMetadataOptionsResponseTypeDef) -> MetadataOptions:
+    """What EC2 leaves out is read as off, so that an instance is never written to on a guess."""
+    return MetadataOptions(
+        http_tokens=HttpTokens(item.get("HttpTokens", "optional")),
+        http_endpoint=Switch(item.get("HttpEndpoint", "disabled")),
+        http_put_response_hop_limit=item.get("HttpPutResponseHopLimit", 1),
+        http_protocol_ipv6=Switch(item.get("HttpProtocolIpv6", "disabled")),
+        instance_metadata_tags=Switch(item.get("InstanceMetadataTags", "disabled")),
+        state=OptionsState(item.get("State", "applied")),
+    )

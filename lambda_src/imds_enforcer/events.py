@@ -1,0 +1,230 @@
+"""What the function is invoked with, turned into typed requests."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from imds_enforcer.wording import shown
+
+_INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
+_ACCOUNT = re.compile(r"[0-9]{12}")
+_REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+")
+
+
+class MalformedEventError(ValueError):
+    """An event that is none of those the function handles. The message says what is wrong with it."""
+
+
+class Trigger(StrEnum):
+    """What made the enforcer look at an instance."""
+
+    LAUNCH = "launch"
+    RUNNING = "running"
+    DRIFT = "drift"
+    SCHEDULE = "schedule"
+    POLICY_CHANGE = "policy-change"
+    INVENTORY = "inventory"
+    MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceEvent:
+    """Instances of one region that want a look.
+
+    `whole_region` is set where EC2's record of a launch had to leave out the ids. `time` is
+    when it happened, by AWS's clock.
+    """
+
+    trigger: Trigger
+    account: str
+    region: str
+    time: datetime
+    instance_ids: tuple[str, ...]
+    whole_region: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SweepRequest:
+    """Look at every region. An inventory reads all instances and not just those that differ."""
+
+    trigger: Trigger
+
+    @property
+    def inventory(self) -> bool:
+        """True for the daily count."""
+        return self.trigger is Trigger.INVENTORY
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedMessage:
+    """One message of the event queue; `receives` counts how often it was delivered, this time included."""
+
+    message_id: str
+    receipt_handle: str
+    body: str
+    receives: int
+
+
+def parse_invocation(event: object) -> SweepRequest | tuple[QueuedMessage, ...]:
+    """The work that an invocation asks for: a sweep, or a batch of the event queue.
+
+    Raises:
+        MalformedEventError: if it is neither.
+    """
+    if isinstance(event, Mapping):
+        if "Records" in event:
+            return tuple(_parse_record(record) for record in _list(event, "Records"))
+        if event.get("source") == "aws.ssm":
+            return SweepRequest(Trigger.POLICY_CHANGE)
+        if event == {}:
+            return SweepRequest(Trigger.MANUAL)
+        if event == {"inventory": True}:
+            return SweepRequest(Trigger.INVENTORY)
+        if event == {"trigger": Trigger.SCHEDULE}:
+            return SweepRequest(Trigger.SCHEDULE)
+    raise MalformedEventError(
+        f"the function was invoked with {shown(event)}; allowed: an SQS batch, a Parameter Store Change event, "
+        f'{{}}, {{"trigger": "schedule"}}, {{"inventory": true}}'
+    )
+
+
+def parse_instance_event(body: str) -> InstanceEvent:
+    """The EventBridge event in the body of a queued message.
+
+    Raises:
+        MalformedEventError: if it is not one of the three events that the rules let through.
+    """
+    try:
+        event = json.loads(body)
+    except json.JSONDecodeError as error:
+        raise MalformedEventError(f"the body is not JSON ({error.msg}): {shown(body)}") from None
+    except RecursionError:
+        raise MalformedEventError(f"the body is nested too deeply: {shown(body)}") from None
+    if not isinstance(event, Mapping):
+        raise MalformedEventError(f"the body is {shown(event)}; allowed: an EventBridge event")
+    kind, detail = event.get("detail-type"), _mapping(event, "detail")
+    if kind == "EC2 Instance State-change Notification":
+        return _state_change(event, detail)
+    if kind == "AWS API Call via CloudTrail":
+        match detail.get("eventName"):
+            case "RunInstances":
+                return _launch(event, detail)
+            case "ModifyInstanceMetadataOptions":
+                return _options_change(event, detail)
+            case name:
+                raise MalformedEventError(
+                    f"detail.eventName is {shown(name)}; allowed: RunInstances, ModifyInstanceMetadataOptions"
+                )
+    raise MalformedEventError(
+        f"detail-type is {shown(kind)}; allowed: EC2 Instance State-change Notification, AWS API Call via CloudTrail"
+    )
+
+
+def _state_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent:
+    if detail.get("state") != "running":
+        raise MalformedEventError(f"detail.state is {shown(detail.get('state'))}; allowed: running")
+    return _instance_event(event, Trigger.RUNNING, (detail.get("instance-id"),))
+
+
+def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent:
+    """The launched ids, or the whole region: CloudTrail omits a responseElements over 100 KB."""
+    if detail.get("errorCode"):
+        return _instance_event(event, Trigger.LAUNCH, ())
+    answer = detail.get("responseElements")
+    instances = answer.get("instancesSet") if isinstance(answer, Mapping) else None
+    if not isinstance(instances, Mapping):
+        return _instance_event(event, Trigger.LAUNCH, (), whole_region=True)
+    ids = [item.get("instanceId") if isinstance(item, Mapping) else item for item in _list(instances, "items")]
+    return _instance_event(event, Trigger.LAUNCH, ids, whole_region=not ids)
+
+
+def _options_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent:
+    """CloudTrail records the request either nested under the action's name or flat."""
+    request = _mapping(detail, "requestParameters")
+    nested = request.get("ModifyInstanceMetadataOptionsRequest")
+    if isinstance(nested, Mapping):
+        request = nested
+    return _instance_event(event, Trigger.DRIFT, (request.get("InstanceId", request.get("instanceId")),))
+
+
+def _instance_event(
+    event: Mapping[str, Any], trigger: Trigger, ids: Sequence[object], *, whole_region: bool = False
+) -> InstanceEvent:
+    return InstanceEvent(
+        trigger=trigger,
+        account=_account(event),
+        region=_region(event),
+        time=_time(event),
+        instance_ids=tuple(dict.fromkeys(map(_instance_id, ids))),
+        whole_region=whole_region,
+    )
+
+
+def _instance_id(value: object) -> str:
+    if isinstance(value, str) and _INSTANCE_ID.fullmatch(value):
+        return value
+    raise MalformedEventError(f"instance id is {shown(value)}; allowed: i- and 8 or 17 hexadecimal digits")
+
+
+def _account(event: Mapping[str, Any]) -> str:
+    account = _text(event, "account")
+    if not _ACCOUNT.fullmatch(account):
+        raise MalformedEventError(f"account is {shown(account)}; allowed: 12 digits")
+    return account
+
+
+def _region(event: Mapping[str, Any]) -> str:
+    region = _text(event, "region")
+    if not _REGION.fullmatch(region):
+        raise MalformedEventError(f"region is {shown(region)}; allowed: the name of an AWS region")
+    return region
+
+
+def _time(event: Mapping[str, Any]) -> datetime:
+    text = _text(event, "time")
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise MalformedEventError(f"time is {shown(text)}; allowed: a moment as YYYY-MM-DDThh:mm:ssZ") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _parse_record(record: object) -> QueuedMessage:
+    if not isinstance(record, Mapping) or record.get("eventSource") != "aws:sqs":
+        raise MalformedEventError(f"a record is {shown(record)}; allowed: messages of an SQS queue")
+    receives = _text(_mapping(record, "attributes"), "ApproximateReceiveCount")
+    if not receives.isdecimal():
+        raise MalformedEventError(f"ApproximateReceiveCount is {shown(receives)}; allowed: a number")
+    return QueuedMessage(
+        message_id=_text(record, "messageId"),
+        receipt_handle=_text(record, "receiptHandle"),
+        body=_text(record, "body"),
+        receives=int(receives),
+    )
+
+
+def _text(fields: Mapping[str, Any], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise MalformedEventError(f"{name} is {shown(value)}; allowed: text")
+    return value
+
+
+def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = fields.get(name)
+    if not isinstance(value, Mapping):
+        raise MalformedEventError(f"{name} is {shown(value)}; allowed: an object")
+    return value
+
+
+def _list(fields: Mapping[str, Any], name: str) -> Sequence[Any]:
+    value = fields.get(name)
+    if not isinstance(value, list):
+        raise MalformedEventError(f"{name} is {shown(value)}; allowed: a list")
+    return value

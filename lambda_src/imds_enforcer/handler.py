@@ -1,0 +1,28 @@
+"""The function's entry point."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer.application import Application, Invocation
+from imds_enforcer.clients import Clients
+from imds_enforcer.clock import SystemClock
+from imds_enforcer.settings import Settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.typing import LambdaContext
+
+_clock = SystemClock()
+_settings = Settings.from_environment(os.environ)
+_application = Application(_settings, Clients(_settings, _clock), _clock)
+
+
+def handler(event: object, context: LambdaContext) -> dict[str, Any]:
+    """Handle one invocation: an SQS batch, a schedule or a change of the policy."""
+    invocation = Invocation(
+        run_id=context.aws_request_id,
+        account=context.invoked_function_arn.split(":")[4],
+        seconds_left=context.get_remaining_time_in_millis() / 1000,
+    )
+    return _application.invoke(event, invocation)

@@ -1,0 +1,138 @@
+"""What the enforcer knows of an instance, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imds_enforcer.failures import Failure
+
+AUTO_SCALING_GROUP_TAG = "aws:autoscaling:groupName"
+
+
+class HttpTokens(StrEnum):
+    """Whether a session token must accompany a metadata request: `required` is IMDSv2 only."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+class Switch(StrEnum):
+    """The two values of the metadata options that are on or off."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
+class OptionsState(StrEnum):
+    """Whether EC2 has brought the options to the instance yet."""
+
+    PENDING = "pending"
+    APPLIED = "applied"
+
+
+class InstanceState(StrEnum):
+    """EC2's instance states."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+
+    @property
+    def ended(self) -> bool:
+        """No way back: nothing can be changed any more."""
+        return self in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
+
+    @property
+    def at_rest(self) -> bool:
+        """Changed options stay pending until the next start."""
+        return self in {InstanceState.STOPPING, InstanceState.STOPPED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataOptions:
+    """The metadata options of one instance, as EC2 described them."""
+
+    http_tokens: HttpTokens
+    http_endpoint: Switch
+    http_put_response_hop_limit: int
+    http_protocol_ipv6: Switch = Switch.DISABLED
+    instance_metadata_tags: Switch = Switch.DISABLED
+    state: OptionsState = OptionsState.APPLIED
+
+    def as_log(self) -> dict[str, str | int]:
+        """The options under EC2's own names, for log lines and reports."""
+        return {
+            "HttpTokens": self.http_tokens,
+            "HttpEndpoint": self.http_endpoint,
+            "HttpPutResponseHopLimit": self.http_put_response_hop_limit,
+            "HttpProtocolIpv6": self.http_protocol_ipv6,
+            "InstanceMetadataTags": self.instance_metadata_tags,
+            "State": self.state,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One instance at the moment it was read.
+
+    `observed_at` is that moment on the monotonic clock, in seconds: a decision is only as
+    good as the observation behind it.
+    """
+
+    instance_id: str
+    region: str
+    state: InstanceState
+    options: MetadataOptions
+    observed_at: float
+    image_id: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    managed_by: str | None = None
+
+    @property
+    def auto_scaling_group(self) -> str | None:
+        """The Auto Scaling group that launched the instance, from the tag which AWS sets."""
+        return self.tags.get(AUTO_SCALING_GROUP_TAG)
+
+
+class Outcome(StrEnum):
+    """What became of an instance in one run. The names are a contract: metrics carry them."""
+
+    REMEDIATED = "REMEDIATED"
+    PENDING = "PENDING"
+    COMPLIANT = "COMPLIANT"
+    EXEMPT = "EXEMPT"
+    SKIPPED = "SKIPPED"
+    WOULD_REMEDIATE = "WOULD_REMEDIATE"
+    DEFERRED = "DEFERRED"
+    GONE = "GONE"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The outcome of one instance, with everything a reader needs to understand it."""
+
+    instance_id: str
+    region: str
+    outcome: Outcome
+    reason: str
+    before: MetadataOptions | None = None
+    after: MetadataOptions | None = None
+    failure: Failure | None = None
+
+    @property
+    def compliant(self) -> bool:
+        """True if the instance is known to follow the policy now.
+
+        One whose metadata service is off counts; a change that is not yet applied does not.
+        """
+        imds_off = self.after is not None and self.after.http_endpoint is Switch.DISABLED
+        return self.outcome in {Outcome.COMPLIANT, Outcome.REMEDIATED} or imds_off

@@ -1,0 +1,134 @@
+"""The policy: what every instance must look like, and who is exempt from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from imds_enforcer.model import HttpTokens, Instance, Switch
+
+
+class Mode(StrEnum):
+    """What to do about an instance that differs from the policy."""
+
+    ENFORCE = "enforce"
+    AUDIT = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyVersions:
+    """The versions of the two parameters that a policy was read from; 0 where none was found."""
+
+    http_tokens: int = 0
+    policy: int = 0
+
+    def as_log(self) -> dict[str, int]:
+        """The versions by parameter."""
+        return {"http_tokens": self.http_tokens, "policy": self.policy}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Which instances an exemption is for: every given field must fit, as a shell-style pattern."""
+
+    instance_id: str | None = None
+    image_id: str | None = None
+    auto_scaling_group: str | None = None
+    region: str | None = None
+    tag_key: str | None = None
+    tag_value: str = "*"
+
+    def fits(self, instance: Instance) -> bool:
+        """True if every field that is given fits the instance."""
+        fields = (
+            (self.instance_id, instance.instance_id),
+            (self.image_id, instance.image_id),
+            (self.auto_scaling_group, instance.auto_scaling_group),
+            (self.region, instance.region),
+        )
+        return all(
+            pattern is None or (value is not None and fnmatchcase(value, pattern)) for pattern, value in fields
+        ) and self._fits_tags(instance.tags)
+
+    def _fits_tags(self, tags: Mapping[str, str]) -> bool:
+        return self.tag_key is None or any(
+            fnmatchcase(key, self.tag_key) and fnmatchcase(value, self.tag_value) for key, value in tags.items()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exemption:
+    """Instances that are left as they are, why, on whose word and until when."""
+
+    match: Match
+    reason: str
+    owner: str | None = None
+    expires: date | None = None
+
+    def expired(self, now: datetime) -> bool:
+        """True from the day after `expires`, in UTC."""
+        return self.expires is not None and now.astimezone(UTC).date() > self.expires
+
+    def __str__(self) -> str:
+        owner = f", owner {self.owner}" if self.owner else ""
+        until = f", until {self.expires}" if self.expires else ""
+        return f"{self.reason}{owner}{until}"
+
+
+@dataclass(frozen=True, slots=True)
+class RegionSelection:
+    """Which regions follow the policy; neither list given means every one."""
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def covers(self, region: str) -> bool:
+        """True if instances of the region follow the policy."""
+        return region not in self.exclude and (not self.include or region in self.include)
+
+    def unknown(self, enabled: Iterable[str]) -> tuple[str, ...]:
+        """Named regions that the account has not enabled: most likely misspelt."""
+        return tuple(sorted({*self.include, *self.exclude} - set(enabled)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What every instance must look like. A field that is None is left as each instance has it."""
+
+    http_tokens: HttpTokens
+    mode: Mode = Mode.ENFORCE
+    http_put_response_hop_limit: int | None = None
+    http_protocol_ipv6: Switch | None = None
+    instance_metadata_tags: Switch | None = None
+    regions: RegionSelection = RegionSelection()
+    exemptions: tuple[Exemption, ...] = ()
+    versions: PolicyVersions = PolicyVersions()
+
+    def as_text(self) -> str:
+        """The policy as a person reads it in a mail."""
+        kept = "as it is"
+        return "\n".join(
+            [
+                f"HttpTokens: {self.http_tokens} (version {self.versions.http_tokens})",
+                f"Policy (version {self.versions.policy}): mode {self.mode}",
+                f"HttpPutResponseHopLimit: {self.http_put_response_hop_limit or kept}",
+                f"HttpProtocolIpv6: {self.http_protocol_ipv6 or kept}",
+                f"InstanceMetadataTags: {self.instance_metadata_tags or kept}",
+                f"Regions: {self.regions}",
+                *(f"Exempt: {exemption.match}: {exemption}" for exemption in self.exemptions),
+            ]
+        )
+
+    def exemption_for(self, instance: Instance, now: datetime) -> Exemption | None:
+        """The first exemption in force that fits the instance."""
+        return next((e for e in self.exemptions if not e.expired(now) and e.match.fits(instance)), None)
+
+    def expired_exemptions(self, now: datetime) -> tuple[Exemption, ...]:
+        """Exemptions that no longer protect and wait to be removed."""
+        return tuple(exemption for exemption in self.exemptions if exemption.expired(now))

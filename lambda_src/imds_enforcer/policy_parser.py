@@ -1,0 +1,165 @@
+"""From the text of the two parameters to a policy, or to an error that says what to mend."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import fastjsonschema
+
+from imds_enforcer.model import HttpTokens, Switch
+from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
+from imds_enforcer.wording import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+MAX_POLICY_BYTES = 8192
+"""The most that an advanced parameter of Parameter Store holds (Systems Manager User Guide)."""
+
+
+class PolicyInvalidError(ValueError):
+    """The policy cannot be read as one. The message names the field, its value and what is allowed."""
+
+
+def parse_policy(http_tokens: str | None, document: str | None, versions: PolicyVersions) -> Policy:
+    """The policy that the two parameters hold; None stands for a parameter that does not exist.
+
+    Raises:
+        PolicyInvalidError: if either is missing or says anything that is not allowed.
+    """
+    tokens = _parse_http_tokens(http_tokens)
+    fields = _parse_document(document)
+    ipv6, tags = fields.get("http_protocol_ipv6"), fields.get("instance_metadata_tags")
+    hop_limit = fields.get("http_put_response_hop_limit")
+    regions = fields.get("regions", {})
+    return Policy(
+        http_tokens=tokens,
+        mode=Mode(fields.get("mode", Mode.ENFORCE)),
+        # JSON Schema takes 2.0 for an integer; EC2 does not.
+        http_put_response_hop_limit=None if hop_limit is None else int(hop_limit),
+        http_protocol_ipv6=None if ipv6 is None else Switch(ipv6),
+        instance_metadata_tags=None if tags is None else Switch(tags),
+        regions=RegionSelection(tuple(regions.get("include", ())), tuple(regions.get("exclude", ()))),
+        exemptions=tuple(
+            _parse_exemption(exemption, f"exemptions[{index}]")
+            for index, exemption in enumerate(fields.get("exemptions", ()))
+        ),
+        versions=versions,
+    )
+
+
+def _parse_http_tokens(value: str | None) -> HttpTokens:
+    if value is None:
+        _refuse("http-tokens", "is missing", allowed="required or optional")
+    if value not in tuple(HttpTokens):
+        _refuse("http-tokens", f"is {shown(value)}", allowed="required or optional")
+    return HttpTokens(value)
+
+
+def _parse_document(text: str | None) -> dict[str, Any]:
+    if text is None:
+        _refuse("policy", "is missing", allowed="a JSON object, {} at least")
+    size = len(text.encode(errors="surrogatepass"))
+    if size > MAX_POLICY_BYTES:
+        _refuse("policy", f"is {size:,} bytes long", allowed=f"up to {MAX_POLICY_BYTES:,} bytes")
+    try:
+        document = json.loads(text, object_pairs_hook=_without_duplicates)
+    except json.JSONDecodeError as error:
+        _refuse(
+            "policy",
+            f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}, in {shown(text)}",
+            allowed="a JSON object",
+        )
+    except RecursionError:
+        _refuse("policy", f"is nested too deeply: {shown(text)}", allowed="a JSON object")
+    try:
+        _schema_validator()(document)
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise PolicyInvalidError(_explain(error)) from None
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        _refuse("policy", f"has half a character: {shown(error.object[error.start])}", allowed="text in Unicode")
+    assert isinstance(document, dict)
+    return document
+
+
+def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a field given twice: which of the two was meant cannot be known."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        _refuse("policy", f"has {', '.join(twice)} more than once", allowed="each field once")
+    return fields
+
+
+def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:
+    match = fields["match"]
+    tag = match.get("tag", {})
+    expires = fields.get("expires")
+    try:
+        last_day = None if expires is None else date.fromisoformat(expires)
+    except ValueError:
+        _refuse(f"{path}.expires", f"is {shown(expires)}", allowed="a day of the calendar as YYYY-MM-DD")
+    return Exemption(
+        match=Match(
+            instance_id=match.get("instance_id"),
+            image_id=match.get("image_id"),
+            auto_scaling_group=match.get("auto_scaling_group"),
+            region=match.get("region"),
+            tag_key=tag.get("key"),
+            tag_value=tag.get("value", "*"),
+        ),
+        reason=fields["reason"],
+        owner=fields.get("owner"),
+        expires=last_day,
+    )
+
+
+@cache
+def _schema_validator() -> Callable[[Any], Any]:
+    """Compiled on first use only: most invocations of a warm function find the policy unchanged."""
+    schema = json.loads(resources.files("imds_enforcer").joinpath("policy.schema.json").read_text("utf-8"))
+    validator: Callable[[Any], Any] = fastjsonschema.compile(schema)
+    return validator
+
+
+def _explain(error: fastjsonschema.JsonSchemaValueException) -> str:
+    """What is wrong with which field, in the reader's terms instead of the schema's."""
+    field = str(error.name).removeprefix("data").removeprefix(".") or "policy"
+    definition = error.definition
+    names = ", ".join(definition.get("properties", ()))
+    match error.rule:
+        case "additionalProperties":
+            unknown = sorted(set(error.value) - set(definition["properties"]))
+            return f"{field} has the unknown field {shown(unknown[0])}; allowed: {names}"
+        case "required":
+            absent = next(name for name in definition["required"] if name not in error.value)
+            return f"{field} lacks the field {absent}: {shown(error.value)}; allowed: {names}"
+        case "minProperties" | "maxProperties":
+            number = "exactly one" if "maxProperties" in definition else "at least one"
+            return f"{field} is {shown(error.value)}; allowed: {number} of {names}"
+        case _:
+            return f"{field} is {shown(error.value)}; allowed: {_allowed(definition)}"
+
+
+def _allowed(definition: Mapping[str, Any]) -> str:
+    """The values that a schema's definition allows, in words."""
+    if "enum" in definition:
+        return ", ".join("null" if value is None else str(value) for value in definition["enum"])
+    if "minimum" in definition:
+        return f"a whole number from {definition['minimum']} to {definition['maximum']}, or null"
+    if definition["type"] == "object":
+        return f"an object with the fields {', '.join(definition['properties'])}"
+    if definition["type"] == "array":
+        return "a list with at least one entry" if "minItems" in definition else "a list"
+    return f"text that matches {definition['pattern']}" if "pattern" in definition else "text, not empty"
+
+
+def _refuse(field: str, problem: str, *, allowed: str) -> NoReturn:
+    raise PolicyInvalidError(f"{field} {problem}; allowed: {allowed}")

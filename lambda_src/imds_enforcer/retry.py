@@ -1,0 +1,61 @@
+"""What is tried again, when, and when the trying ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from imds_enforcer.failures import Failure, Kind
+from imds_enforcer.model import Outcome, Result
+
+MAX_RECEIVES = 12
+"""Deliveries before the event queue moves a message to its dead-letter queue; the stack sets the same number."""
+
+_FIRST_DELAY_SECONDS = 5
+_MAX_DELAY_SECONDS = 300
+
+
+def retry_delay(receives: int) -> int:
+    """Seconds until a message is delivered again: doubled each time, five minutes at most."""
+    return min(_FIRST_DELAY_SECONDS << (receives - 1), _MAX_DELAY_SECONDS)
+
+
+def settle_event(result: Result, *, age: float, receives: int, gone_after: float) -> Result:
+    """The outcome of an instance that an event named, `age` seconds ago.
+
+    Right after a launch EC2 may not know an instance yet, or not let it be changed (EC2
+    Developer Guide, "Eventual consistency"): the queue tries again. What EC2 still does not
+    know after `gone_after` seconds is gone.
+    """
+    failure = result.failure
+    if result.outcome is not Outcome.FAILED or failure is None or not failure.may_work_later:
+        return result
+    if failure.kind is Kind.UNKNOWN_INSTANCE and age >= gone_after:
+        return replace(result, outcome=Outcome.GONE, reason=f"still unknown {age:.0f} s after its event")
+    if receives < MAX_RECEIVES:
+        return _deferred(result, failure, "the queue tries again")
+    return result
+
+
+def settle_sweep(result: Result) -> Result:
+    """The outcome of an instance that a sweep found; the next sweep is its retry."""
+    failure = result.failure
+    if result.outcome is not Outcome.FAILED or failure is None:
+        return result
+    match failure.kind:
+        case Kind.UNKNOWN_INSTANCE:
+            return replace(result, outcome=Outcome.GONE, reason="vanished after it was listed")
+        case Kind.THROTTLED | Kind.WRONG_STATE:
+            return _deferred(result, failure, "the next sweep tries again")
+        case Kind.UNAVAILABLE | Kind.FINAL:
+            return result
+
+
+def wants_retry(result: Result) -> bool:
+    """True if the message that named the instance has to come back."""
+    if result.outcome is Outcome.DEFERRED:
+        return True
+    return result.outcome is Outcome.FAILED and result.failure is not None and result.failure.may_work_later
+
+
+def _deferred(result: Result, failure: Failure, what_follows: str) -> Result:
+    return replace(result, outcome=Outcome.DEFERRED, reason=f"{failure}; {what_follows}")

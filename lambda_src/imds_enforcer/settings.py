@@ -1,0 +1,60 @@
+"""The function's settings, from its environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class SettingsError(ValueError):
+    """A setting is missing or not of its type. The message names the variable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every field is the environment variable of the same name in upper case; times are in seconds.
+
+    `batch_deadline_seconds` bounds a batch of events, its verification included;
+    `sweep_deadline_seconds` is when a sweep stops writing; `verify_timeout_seconds` is how
+    long a change may be pending before it is reported as such; an instance that EC2 does
+    not know `gone_after_seconds` after its event counts as gone.
+    """
+
+    http_tokens_parameter: str
+    policy_parameter: str
+    event_queue_url: str
+    notification_topic_arn: str
+    batch_deadline_seconds: float = 60
+    sweep_deadline_seconds: float = 720
+    gone_after_seconds: float = 600
+    verify_timeout_seconds: float = 20
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Settings:
+        """Read the settings.
+
+        Raises:
+            SettingsError: naming the variable that is missing or not a number of seconds.
+        """
+        values: dict[str, str | float] = {}
+        for setting in fields(cls):
+            variable = setting.name.upper()
+            text = environment.get(variable)
+            if text:
+                values[setting.name] = _seconds(variable, text) if variable.endswith("_SECONDS") else text
+            elif not variable.endswith("_SECONDS"):
+                raise SettingsError(f"the environment variable {variable} is missing")
+        return cls(**values)  # type: ignore[arg-type]  # the loop gave each field its type
+
+
+def _seconds(variable: str, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    if not 0 <= seconds < float("inf"):
+        raise SettingsError(f"the environment variable {variable} is {text!r}; allowed: a number of seconds")
+    return seconds

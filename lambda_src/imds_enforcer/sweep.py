@@ -1,0 +1,78 @@
+"""A sweep: every region at once, each for itself."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from imds_enforcer.decision import drift_filters
+from imds_enforcer.failures import AwsError
+from imds_enforcer.model import Outcome, Result
+from imds_enforcer.report import RegionReport, RunReport
+from imds_enforcer.retry import settle_sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imds_enforcer.decision import Filters
+    from imds_enforcer.events import SweepRequest
+    from imds_enforcer.run import Run
+
+_AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED})
+"""Outcomes that a sweep counts and does not log: the same instances, unchanged, every time."""
+
+_EVERY_INSTANCE: Sequence[Filters] = ({},)
+
+
+def sweep(run: Run, request: SweepRequest) -> RunReport:
+    """Visit every region that the policy covers; a region that fails stops no other.
+
+    Raises:
+        AwsError: if the account's regions could not be listed.
+    """
+    started = run.clock.monotonic()
+    enabled = run.clients.ec2(run.clients.home_region).enabled_regions()
+    covered = [region for region in enabled if run.policy.regions.covers(region)]
+    filters = _EVERY_INSTANCE if request.inventory else drift_filters(run.policy)
+    regions = {region: RegionReport() for region in covered}
+    with ThreadPoolExecutor(max(1, len(covered)), thread_name_prefix="region") as pool:
+        visits = [
+            pool.submit(sweep_region, run, region, filters, request.trigger, report)
+            for region, report in regions.items()
+        ]
+    for visit in visits:
+        visit.result()
+    return RunReport(
+        run_id=run.run_id,
+        trigger=request.trigger,
+        policy=run.policy,
+        regions=regions,
+        expired_exemptions=run.policy.expired_exemptions(run.clock.now()),
+        warnings=tuple(
+            f"The policy names the region {region}, which is not enabled in this account."
+            for region in run.policy.regions.unknown(enabled)
+        ),
+        seconds=run.clock.monotonic() - started,
+    )
+
+
+def sweep_region(run: Run, region: str, filters: Sequence[Filters], trigger: str, report: RegionReport) -> None:
+    """Visit one region and add what came of it to the report, that it could not be read included."""
+    try:
+        for result in _results(run, region, filters):
+            report.add(result)
+            if result.outcome not in _AS_BEFORE:
+                run.log(result, trigger)
+    except AwsError as error:
+        report.failure = error.failure
+
+
+def _results(run: Run, region: str, filters: Sequence[Filters]) -> Iterator[Result]:
+    """Each instance once: one that was just changed may still be listed with its old options."""
+    ec2, enforcer = run.clients.ec2(region), run.enforcer(region)
+    seen: set[str] = set()
+    for one_set in filters:
+        for page in ec2.find(one_set):
+            unseen = [instance for instance in page if instance.instance_id not in seen]
+            seen.update(instance.instance_id for instance in unseen)
+            yield from map(settle_sweep, enforcer.enforce(unseen))

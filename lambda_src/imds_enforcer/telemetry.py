@@ -1,0 +1,119 @@
+"""Log lines and metrics: the one place that knows Powertools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
+
+from imds_enforcer.model import Outcome
+from imds_enforcer.report import RegionStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imds_enforcer.failures import AwsError
+    from imds_enforcer.model import Result
+    from imds_enforcer.policy import PolicyVersions
+    from imds_enforcer.policy_parser import PolicyInvalidError
+    from imds_enforcer.report import RegionReport, RunReport
+
+NAMESPACE = "ImdsEnforcer"
+
+logger = Logger(service="imds-enforcer", utc=True)
+
+_REGION_METRICS = {RegionStatus.REGION_FAILED: "RegionFailed", RegionStatus.REGION_DENIED: "REGION_DENIED"}
+
+
+def begin(*, run_id: str, account: str) -> None:
+    """Forget the keys of the last invocation and set those of this one, for every line that follows."""
+    logger.structure_logs(append=False, service="imds-enforcer", run_id=run_id, account=account)
+
+
+def under_policy(versions: PolicyVersions) -> None:
+    """Name the versions of the policy in every line that follows."""
+    logger.append_keys(policy_versions=versions.as_log())
+
+
+def log_result(result: Result, trigger: str) -> None:
+    """Write one line for one instance."""
+    write = logger.error if result.outcome is Outcome.FAILED else logger.info
+    write(
+        f"{result.instance_id} in {result.region}: {result.outcome}",
+        extra={
+            "instance_id": result.instance_id,
+            "region": result.region,
+            "outcome": str(result.outcome),
+            "reason": result.reason,
+            "code": result.failure.code if result.failure else None,
+            "before": result.before.as_log() if result.before else None,
+            "after": result.after.as_log() if result.after else None,
+            "trigger": trigger,
+        },
+    )
+
+
+def policy_invalid(error: PolicyInvalidError) -> None:
+    """Log that nothing is written until somebody mends the policy, and count it for the alarm."""
+    logger.error("the policy is invalid, nothing was changed", extra={"error": str(error)})
+    _publish({"PolicyInvalid": 1})
+
+
+def call_failed(what: str, error: AwsError) -> None:
+    """Log a call to AWS whose failure does not end the run."""
+    logger.error(what, extra={"error": str(error), "code": error.failure.code})
+
+
+def message_refused(message_id: str, problem: str) -> None:
+    """Log a message that ends in the dead-letter queue."""
+    logger.error("a message cannot be handled", extra={"message_id": message_id, "error": problem})
+
+
+def message_postponed(message_id: str, problem: str) -> None:
+    """Log a message that could not be checked and comes back later."""
+    logger.warning("a message could not be checked", extra={"message_id": message_id, "error": problem})
+
+
+def run_finished(report: RunReport) -> None:
+    """Log the report of a run, and publish its counts in total and by region."""
+    logger.info("run finished", extra={"report": report.as_json()})
+    totals: dict[str, int] = {}
+    for region, part in report.regions.items():
+        counts = _counts(part)
+        _publish(counts, region)
+        for name, count in counts.items():
+            totals[name] = totals.get(name, 0) + count
+    _publish(totals)
+
+
+def sweep_completed() -> None:
+    """Count a sweep that went through all regions; an alarm watches for its absence."""
+    _publish({"SweepCompleted": 1})
+
+
+def inventory_taken(report: RunReport) -> None:
+    """Publish how many instances there are, and how many follow the policy."""
+    for region, part in report.regions.items():
+        _publish({"Instances": part.instances, "CompliantInstances": part.compliant}, region)
+    _publish({"Instances": report.instances, "CompliantInstances": report.compliant})
+
+
+def _counts(part: RegionReport) -> dict[str, int]:
+    counts = {str(outcome): count for outcome, count in part.outcomes.items() if count}
+    if part.status in _REGION_METRICS:
+        counts[_REGION_METRICS[part.status]] = 1
+    return counts
+
+
+def _publish(counts: Mapping[str, int], region: str | None = None) -> None:
+    """Write counts in CloudWatch's embedded metric format, with the dimension Region or with none."""
+    if not counts:
+        return
+    metrics = AmazonCloudWatchEMFProvider(namespace=NAMESPACE)
+    if region is not None:
+        metrics.add_dimension("Region", region)
+    for name, count in counts.items():
+        metrics.add_metric(name, MetricUnit.Count, count)
+    metrics.flush_metrics()
