@@ -18,6 +18,7 @@ from imds_enforcer.sweep import sweep
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from imds_enforcer.batch import Delivery
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock
     from imds_enforcer.events import QueuedMessage
@@ -80,27 +81,32 @@ class Application:
 
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account, self.clients)
+        again = [*batch.unchecked]
+        try:
+            policy = self._policy(fresh=False)
+        except PolicyInvalidError as error:
+            # Acknowledged: the sweep that the mended policy starts brings in what is missed now.
+            telemetry.policy_invalid(error)
+        except AwsError as error:
+            telemetry.call_failed("Parameter Store is out of reach: nothing was changed, the batch comes back", error)
+            again += [delivery.message for delivery in batch.deliveries]
+        else:
+            again += self._enforce(batch.deliveries, policy, invocation)
         for message, problem in batch.malformed.items():
             telemetry.message_refused(message.message_id, problem)
         for message, problem in batch.unchecked.items():
             telemetry.message_postponed(message.message_id, problem)
-        again = [*batch.unchecked]
-        if batch.deliveries:
-            try:
-                policy = self._policy(fresh=False)
-            except PolicyInvalidError as error:
-                # Acknowledged: the sweep that the mended policy starts brings in what is missed now.
-                telemetry.policy_invalid(error)
-            except AwsError as error:
-                telemetry.call_failed("Parameter Store is out of reach, the batch goes back to the queue", error)
-                again += [delivery.message for delivery in batch.deliveries]
-            else:
-                seconds = self.settings.batch_deadline_seconds - self.settings.verify_timeout_seconds
-                run = self._run(policy, invocation, seconds)
-                report, retries = enforce_batch(run, batch.deliveries, self.settings.gone_after_seconds)
-                telemetry.run_finished(report)
-                again += retries
         return self._answer(batch.malformed, again)
+
+    def _enforce(self, deliveries: Sequence[Delivery], policy: Policy, invocation: Invocation) -> list[QueuedMessage]:
+        """Work off what the batch names; answers the messages that must come back."""
+        if not deliveries:
+            return []
+        settings = self.settings
+        run = self._run(policy, invocation, settings.batch_deadline_seconds - settings.verify_timeout_seconds)
+        report, again = enforce_batch(run, deliveries, settings.gone_after_seconds)
+        telemetry.run_finished(report)
+        return again
 
     def _policy(self, *, fresh: bool) -> Policy:
         store = self.clients.policies

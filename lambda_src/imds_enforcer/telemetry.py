@@ -111,7 +111,8 @@ def _publish(counts: Mapping[str, int], region: str | None = None) -> None:
     """Write counts in CloudWatch's embedded metric format, with the dimension Region or with none."""
     if not counts:
         return
-    metrics = AmazonCloudWatchEMFProvider(namespace=NAMESPACE)
+    # No service: a total would otherwise be split by a dimension that the alarms do not name.
+    metrics = AmazonCloudWatchEMFProvider(namespace=NAMESPACE, service="")
     if region is not None:
         metrics.add_dimension("Region", region)
     for name, count in counts.items():

@@ -1,0 +1,97 @@
+# Everything starts here; `make` alone says what there is.
+
+PYTHON ?= python3
+# More arguments for cdk, for instance CDK_ARGS="-c regions=eu-west-1,us-east-1".
+CDK_ARGS ?=
+
+# Libraries are installed uncompiled, which is twice as fast; what is imported is then compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
+VERSION := $(shell $(PYTHON) -c 'import sys; sys.version_info >= (3, 11) and print("%d.%d" % sys.version_info[:2])')
+ifeq ($(VERSION),)
+$(error $(PYTHON) is not Python 3.11 or newer; name one that is, as in: make PYTHON=python3.13)
+endif
+
+VENV := .venv/$(VERSION)
+RUN := $(VENV)/bin/python
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
+# The local AWS runs the function with its own Python: the one of the Lambda runtime, where there is one.
+LOCAL_PYTHON = $(shell python3.13 -c 'import ensurepip, venv' 2>/dev/null && echo python3.13 || echo $(PYTHON))
+
+TOOLS := $(VENV)/.tools
+TESTS := $(VENV)/.tests
+LOCAL := .venv/local/.ready
+
+.PHONY: help demo local bench test fmt format lint types unit integration infra e2e synth deploy destroy clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(TOOLS) $(LOCAL) ## deploy to a local AWS and watch the enforcer at work, in two regions
+	$(RUN) -m infra.local.demo
+
+local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
+	$(RUN) -m infra.local
+
+bench: $(TOOLS) $(LOCAL) ## how long a launch that allows IMDSv1 stays so, on a local AWS
+	$(RUN) -m tests.bench.latency
+
+test: format lint types $(LOCAL) ## every check and every test
+	$(RUN) -m pytest --cov --cov-fail-under=95
+
+fmt: $(TESTS) ## format the code, and mend what the linter can mend
+	$(RUN) -m ruff format
+	$(RUN) -m ruff check --fix
+
+format: $(TESTS) ## is the code formatted?
+	$(RUN) -m ruff format --check
+
+lint: $(TESTS) ## ruff
+	$(RUN) -m ruff check
+
+types: $(TESTS) ## mypy, strict
+	$(RUN) -m mypy lambda_src infra tests
+
+unit: $(TESTS) ## the pure modules and their shell
+	$(RUN) -m pytest tests/unit
+
+integration: $(TESTS) $(LOCAL) ## against the local AWS
+	$(RUN) -m pytest tests/integration
+
+infra: $(TESTS) $(LOCAL) ## the templates and the package
+	$(RUN) -m pytest tests/infra
+
+e2e: $(TESTS) $(LOCAL) ## the deployed stack on the local AWS
+	$(RUN) -m pytest tests/e2e
+
+synth: $(TOOLS) ## write the templates to .build/cdk.out
+	$(RUN) -m infra.deploy synth $(CDK_ARGS)
+
+deploy: $(TOOLS) ## deploy every stack to the account that the AWS environment leads to
+	$(RUN) -m infra.deploy deploy $(CDK_ARGS)
+
+destroy: $(TOOLS) ## remove every stack; takes the CDK_ARGS of the deployment
+	$(RUN) -m infra.deploy destroy $(CDK_ARGS)
+
+clean: ## remove everything that make made
+	rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(TOOLS): requirements.txt infra/constraints.txt
+	@echo "Installing the tools into $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN) $(PIP_INSTALL) -c infra/constraints.txt -r requirements.txt
+	@touch $@
+
+$(TESTS): $(TOOLS) tests/requirements.txt lambda_src/requirements.txt
+	@echo "Installing what the tests need ..."
+	@$(RUN) $(PIP_INSTALL) -c infra/constraints.txt -r tests/requirements.txt
+	@touch $@
+
+$(LOCAL): infra/local/requirements.txt
+	@echo "Installing the local AWS ..."
+	@$(LOCAL_PYTHON) -m venv .venv/local
+	@.venv/local/bin/python $(PIP_INSTALL) --no-deps -r infra/local/requirements.txt
+	@touch $@
+
+.venv/local: $(LOCAL)

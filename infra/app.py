@@ -1,0 +1,55 @@
+"""The CDK app: one home stack, and a forwarder for each of the other regions in the context."""
+
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from aws_cdk import App, Environment, Validations
+from cdk_nag import AwsSolutionsChecks
+
+from infra.context import Context, ContextError
+from infra.forwarder import ForwarderStack
+from infra.home import HomeStack
+
+KEYS = ("regions", "schedule", "http_tokens", "mode", "notification_email")
+
+
+def build(
+    *, home_region: str, account: str | None, context: Mapping[str, Any] | None = None, outdir: str | None = None
+) -> App:
+    """Every stack; without an account their templates fit any.
+
+    Args:
+        home_region: where the home stack goes.
+        account: the account that the stacks go to, where it is known.
+        context: what the CLI reads from `cdk.json` and `-c`, where it is not the CLI that runs this.
+        outdir: where the templates are written, likewise.
+    """
+    app = App(
+        context=context,
+        outdir=outdir,
+        analytics_reporting=False,
+        # Takes as long as all the rest of a synthesis, and cfn-lint looks at the same in the tests.
+        builtin_cloud_formation_validation=False,
+    )
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    checked = Context.parse({key: app.node.try_get_context(key) for key in KEYS}, home_region=home_region)
+    home = HomeStack(app, "ImdsEnforcer", context=checked, env=Environment(account=account, region=home_region))
+    for region in checked.regions:
+        forwarder = ForwarderStack(
+            app,
+            f"ImdsEnforcerForwarder-{region}",
+            home_region=home_region,
+            env=Environment(account=account, region=region),
+        )
+        forwarder.add_stack_dependency(home)
+    return app
+
+
+if __name__ == "__main__":
+    try:
+        # The CLI says where its credentials lead, if it has any, and which region was asked for.
+        build(home_region=os.environ["CDK_DEFAULT_REGION"], account=os.environ.get("CDK_DEFAULT_ACCOUNT")).synth()
+    except ContextError as error:
+        sys.exit(str(error))

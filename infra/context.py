@@ -1,0 +1,99 @@
+"""What a deployment can be told, read from the CDK context and checked once."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from aws_cdk.region_info import RegionInfo
+
+_RATE = re.compile(r"rate\((?P<count>[1-9]\d*) (?P<unit>minute|hour|day)s?\)")
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+# A sweep may take a whole invocation, 15 minutes; a shorter rate would overlap with itself.
+_SHORTEST = timedelta(minutes=15)
+# The alarm on missing sweeps looks at two periods, and the sweep is the guarantee: a day is long enough.
+_LONGEST = timedelta(days=1)
+
+
+class ContextError(ValueError):
+    """A context value that cannot be used: names the key, what was received and what is allowed."""
+
+    def __init__(self, key: str, received: object, allowed: str) -> None:
+        super().__init__(f"context {key!r}: received {received!r}; allowed: {allowed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The checked context.
+
+    `regions` are the regions that get a forwarder, the home region left out. `http_tokens` and `mode` are
+    the first values of the two parameters: later deployments leave what is stored alone.
+    """
+
+    regions: tuple[str, ...]
+    period: timedelta
+    http_tokens: str
+    mode: str
+    notification_email: str | None
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, home_region: str) -> "Context":
+        """Check `values`, as `cdk.json` and `-c` give them, for a home stack in `home_region`."""
+        return cls(
+            regions=_regions(values.get("regions"), home_region),
+            period=_period(values.get("schedule")),
+            http_tokens=_one_of("http_tokens", values.get("http_tokens"), ("required", "optional")),
+            mode=_one_of("mode", values.get("mode"), ("enforce", "audit")),
+            notification_email=_email(values.get("notification_email")),
+        )
+
+    @property
+    def schedule(self) -> str:
+        """The sweep's schedule as EventBridge Scheduler writes it."""
+        return f"rate({self.period // timedelta(minutes=1)} minutes)"
+
+
+def _one_of(key: str, received: object, allowed: tuple[str, ...]) -> str:
+    if received in allowed:
+        return str(received)
+    raise ContextError(key, received, " | ".join(allowed))
+
+
+def _email(received: object) -> str | None:
+    if received in (None, ""):
+        return None
+    if isinstance(received, str) and _EMAIL.fullmatch(received):
+        return received
+    raise ContextError("notification_email", received, "one e-mail address, or empty for none")
+
+
+def _period(received: object) -> timedelta:
+    match = _RATE.fullmatch(received) if isinstance(received, str) else None
+    if match:
+        period = timedelta(**{f"{match['unit']}s": int(match["count"])})
+        if _SHORTEST <= period <= _LONGEST:
+            return period
+    # No cron: it has no one period, and the alarm on missing sweeps needs to know when two have passed.
+    raise ContextError("schedule", received, "rate(N minutes), rate(N hours) or rate(1 day), from 15 minutes to 1 day")
+
+
+def _regions(received: object, home: str) -> tuple[str, ...]:
+    # The pinned CDK knows every region, its partition and whether it must be opted into.
+    partition = RegionInfo.get(home).partition
+    neighbours = [region for region in RegionInfo.regions if region.partition == partition]
+    if received == "all" and partition == "aws":
+        names = [region.name for region in neighbours if not region.is_opt_in_region]
+    elif isinstance(received, str):
+        names = [name.strip() for name in received.split(",") if name.strip()]
+    elif isinstance(received, list):
+        names = received
+    else:
+        raise ContextError("regions", received, "a list, names separated by commas, or 'all'")
+    # Rules do not reach across partitions, so a forwarder can only stand in one of the home region's.
+    allowed = sorted(region.name for region in neighbours)
+    for name in names:
+        if name not in allowed:
+            raise ContextError("regions", name, f"'all' (commercial regions) or some of {', '.join(allowed)}")
+    return tuple(sorted({*names} - {home}))

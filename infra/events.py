@@ -1,0 +1,87 @@
+"""How events reach the function: two buses, one queue."""
+
+from collections.abc import Sequence
+
+from aws_cdk import Duration
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra import patterns
+
+BUS_NAME = "imds-enforcer"
+"""The bus that forwarders send to: on the default one their events would fire the account's own rules."""
+
+
+class EventQueue(Construct):
+    """The queue that turns bursts into batches, and the one where events end that never worked."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey) -> None:
+        super().__init__(scope, construct_id)
+        self.dead_letters = sqs.Queue(
+            self,
+            "DeadLetters",
+            encryption_master_key=key,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        self.queue = sqs.Queue(
+            self,
+            "Queue",
+            encryption_master_key=key,
+            enforce_ssl=True,
+            # Longer than an invocation may take, so that no message is worked on twice at a time.
+            visibility_timeout=Duration.seconds(960),
+            # With the growing delays between receives, twelve of them are about half an hour.
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=12),
+        )
+
+
+class EventRules(Construct):
+    """The same three rules on the default bus and on the forwarders', all into the event queue."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, to: EventQueue, own_role: iam.IRole) -> None:
+        super().__init__(scope, construct_id)
+        bus = events.CfnEventBus(self, "Bus", name=BUS_NAME)
+        wanted = {
+            "Launched": patterns.launched(),
+            "Running": patterns.running(),
+            "OptionsChanged": patterns.options_changed(but_by=own_role.role_arn),
+        }
+        rules = [
+            events.CfnRule(
+                self,
+                f"{prefix}{name}",
+                event_bus_name=bus_name,
+                event_pattern=pattern,
+                targets=[target("EventQueue", to.queue.queue_arn, dead_letters=to.dead_letters)],
+            )
+            for prefix, bus_name in (("", None), ("Forwarded", bus.ref))
+            for name, pattern in wanted.items()
+        ]
+        for queue in (to.queue, to.dead_letters):
+            admit_rules(queue, rules)
+
+
+def target(construct_id: str, arn: str, *, dead_letters: sqs.IQueue) -> events.CfnRule.TargetProperty:
+    """A rule's target that leaves what it cannot deliver in `dead_letters`."""
+    return events.CfnRule.TargetProperty(
+        id=construct_id,
+        arn=arn,
+        dead_letter_config=events.CfnRule.DeadLetterConfigProperty(arn=dead_letters.queue_arn),
+    )
+
+
+def admit_rules(queue: sqs.Queue, rules: Sequence[events.CfnRule]) -> None:
+    """Let these rules, and no other source of events, send to the queue."""
+    queue.add_to_resource_policy(
+        iam.PolicyStatement(
+            sid="RulesSend",
+            principals=[iam.ServicePrincipal("events.amazonaws.com")],
+            actions=["sqs:SendMessage"],
+            resources=[queue.queue_arn],
+            conditions={"ArnEquals": {"aws:SourceArn": [rule.attr_arn for rule in rules]}},
+        )
+    )

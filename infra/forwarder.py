@@ -1,0 +1,67 @@
+"""A forwarder: what a region other than home needs for its events to reach the enforcer."""
+
+from aws_cdk import Aws, BootstraplessSynthesizer, DefaultStackSynthesizer, Environment, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from constructs import Construct
+
+from infra import patterns
+from infra.events import BUS_NAME
+
+
+class ForwarderStack(Stack):
+    """Three rules that send to the bus in the home region.
+
+    No assets, and so no bootstrap of its own region: the roles of the home region's deploy it.
+
+    No dead-letter queue either, which would need an alarm and somebody who looks in every region: an event
+    that is lost on the way is made good by the next sweep.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, home_region: str, env: Environment) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            env=env,
+            description=f"Forwards EC2 events to the IMDS enforcer in {home_region}",
+            synthesizer=_with_roles_of(home_region),
+        )
+        bus = f"arn:{Aws.PARTITION}:events:{home_region}:{Aws.ACCOUNT_ID}:event-bus/{BUS_NAME}"
+        role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal(
+                "events.amazonaws.com",
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            ),
+            inline_policies={
+                "forward": iam.PolicyDocument(
+                    statements=[
+                        # All that the rules do; the bus needs no policy of its own within one account.
+                        iam.PolicyStatement(sid="SendHome", actions=["events:PutEvents"], resources=[bus])
+                    ]
+                )
+            },
+        )
+        for name, pattern in {
+            "Launched": patterns.launched(),
+            "Running": patterns.running(),
+            "OptionsChanged": patterns.options_changed(),
+        }.items():
+            events.CfnRule(
+                self,
+                name,
+                event_pattern=pattern,
+                targets=[events.CfnRule.TargetProperty(id="Home", arn=bus, role_arn=role.role_arn)],
+            )
+
+
+def _with_roles_of(home_region: str) -> BootstraplessSynthesizer:
+    def arn(template: str) -> str:
+        qualifier = DefaultStackSynthesizer.DEFAULT_QUALIFIER
+        return template.replace("${Qualifier}", qualifier).replace("${AWS::Region}", home_region)
+
+    return BootstraplessSynthesizer(
+        deploy_role_arn=arn(DefaultStackSynthesizer.DEFAULT_DEPLOY_ROLE_ARN),
+        cloud_formation_execution_role_arn=arn(DefaultStackSynthesizer.DEFAULT_CLOUDFORMATION_ROLE_ARN),
+    )

@@ -1,0 +1,144 @@
+"""The Lambda function: its package, its role and what it is told."""
+
+from aws_cdk import Acknowledgment, Aws, Duration, RemovalPolicy, Validations
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra import package, parameters
+from infra.encryption import USE
+
+
+class EnforcerFunction(Construct):
+    """The function, fed by the event queue; its role allows what the code calls and nothing else."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, queue: sqs.IQueue, topic: sns.ITopic, key: kms.IKey
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.log_group = logs.LogGroup(
+            self, "Logs", retention=logs.RetentionDays.THREE_MONTHS, removal_policy=RemovalPolicy.DESTROY
+        )
+        self.role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            inline_policies={
+                "enforce": iam.PolicyDocument(statements=_enforce()),
+                "run": iam.PolicyDocument(statements=_run(queue, topic, key, self.log_group)),
+            },
+        )
+        _acknowledge(
+            self.role,
+            "IAM5[Resource::*]",
+            "DescribeRegions, DescribeInstances and X-Ray's two writes take no narrower resource",
+        )
+        _acknowledge(
+            self.role,
+            "IAM5[Resource::arn:<AWS::Partition>:ec2:*:<AWS::AccountId>:instance/*]",
+            "Every instance of the account, in every region, is what the enforcer is for",
+        )
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            # Byte code appears where somebody imports from the built folder; it must not change the asset.
+            code=lambda_.Code.from_asset(str(package.build()), exclude=["**/__pycache__"]),
+            handler="imds_enforcer.handler.handler",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=lambda_.Architecture.ARM_64,
+            memory_size=1024,
+            timeout=Duration.minutes(15),
+            # Everything it may do is written down below: nothing of CDK's own joins that.
+            role=self.role.without_policy_updates(),
+            log_group=self.log_group,
+            tracing=lambda_.Tracing.ACTIVE,
+            # Asynchronous invocations are sweeps, and the next sweep is the retry.
+            retry_attempts=0,
+            environment={
+                "HTTP_TOKENS_PARAMETER": parameters.HTTP_TOKENS,
+                "POLICY_PARAMETER": parameters.POLICY,
+                "EVENT_QUEUE_URL": queue.queue_url,
+                "NOTIFICATION_TOPIC_ARN": topic.topic_arn,
+                "BATCH_DEADLINE_SECONDS": "60",
+                "SWEEP_DEADLINE_SECONDS": "720",
+                "GONE_AFTER_SECONDS": "600",
+                "VERIFY_TIMEOUT_SECONDS": "20",
+                "POWERTOOLS_SERVICE_NAME": "imds-enforcer",
+                "POWERTOOLS_METRICS_NAMESPACE": "ImdsEnforcer",
+                "POWERTOOLS_LOG_LEVEL": "INFO",
+            },
+        )
+        # CDK has the function wait for its role, which it does anyway for the role's ARN.
+        resource = self.function.node.default_child
+        assert isinstance(resource, lambda_.CfnFunction)
+        resource.add_deletion_override("DependsOn")
+        _acknowledge(
+            self.function,
+            "L1",
+            "python3.13 is what the tests run the package on; it is supported for as long as python3.14",
+        )
+        lambda_.EventSourceMapping(
+            self,
+            "Events",
+            target=self.function,
+            event_source_arn=queue.queue_arn,
+            batch_size=100,
+            max_batching_window=Duration.seconds(1),
+            report_batch_item_failures=True,
+            # Keeps a burst of launches away from the account's other functions.
+            max_concurrency=5,
+        )
+
+
+def _allow(sid: str, actions: list[str], *resources: str) -> iam.PolicyStatement:
+    return iam.PolicyStatement(sid=sid, actions=actions, resources=[*resources])
+
+
+def _enforce() -> list[iam.PolicyStatement]:
+    """What the job itself needs, in every region of the account."""
+    return [
+        # The policy and the toggle, in one call.
+        _allow("ReadPolicy", ["ssm:GetParameters"], *map(_parameter_arn, (parameters.HTTP_TOKENS, parameters.POLICY))),
+        # Which regions a sweep has to cover. EC2 knows no resource for it.
+        _allow("ListRegions", ["ec2:DescribeRegions"], "*"),
+        # The options as they are, before and after a change. EC2 knows no resource for it.
+        _allow("ReadInstances", ["ec2:DescribeInstances"], "*"),
+        # The change: the only call that alters anything outside this stack.
+        _allow(
+            "ModifyOptions",
+            ["ec2:ModifyInstanceMetadataOptions"],
+            f"arn:{Aws.PARTITION}:ec2:*:{Aws.ACCOUNT_ID}:instance/*",
+        ),
+    ]
+
+
+def _run(queue: sqs.IQueue, topic: sns.ITopic, key: kms.IKey, log_group: logs.ILogGroup) -> list[iam.PolicyStatement]:
+    """What running needs: events in, messages and logs out."""
+    return [
+        # Lambda polls the queue with this role; the code sets the delay before the next delivery.
+        _allow(
+            "ConsumeEvents",
+            ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
+            queue.queue_arn,
+        ),
+        # Changes of the policy, and the daily digest.
+        _allow("Notify", ["sns:Publish"], topic.topic_arn),
+        # Decrypt to read the queue, both to publish to the topic.
+        _allow("UseMessageKey", USE, key.key_arn),
+        # The group is the stack's, so no permission to create one.
+        _allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn),
+        # Active tracing. X-Ray knows no resources.
+        _allow("Trace", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
+    ]
+
+
+def _acknowledge(construct: Construct, finding: str, reason: str) -> None:
+    Validations.of(construct).acknowledge(Acknowledgment(id=f"AwsSolutions::AwsSolutions-{finding}", reason=reason))
+
+
+def _parameter_arn(name: str) -> str:
+    return f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}:{Aws.ACCOUNT_ID}:parameter{name}"

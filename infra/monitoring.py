@@ -1,0 +1,154 @@
+"""Alarms and the dashboard: what an operator is told, and where to look next."""
+
+from datetime import timedelta
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+NAMESPACE = "ImdsEnforcer"
+
+_SHORT = Duration.minutes(5)
+_DAY = Duration.days(1)
+_OLD_EVENT = timedelta(minutes=15)
+
+CHARTED = ("REMEDIATED", "PENDING", "WOULD_REMEDIATE", "DEFERRED", "GONE", "FAILED", "REGION_DENIED")
+"""What was done, and what was not: the instances that were fine anyway would drown the rest."""
+
+
+class Alarms(Construct):
+    """What needs a person. Each alarm tells the topic when it rises and when it is over."""
+
+    def __init__(  # noqa: PLR0913 - each is something to watch or somewhere to tell
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        function: lambda_.IFunction,
+        queue: sqs.IQueue,
+        lost_events: sqs.IQueue,
+        lost_invocations: sqs.IQueue,
+        topic: sns.ITopic,
+        sweep_period: timedelta,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self._topic = actions.SnsAction(topic)
+        period = Duration.minutes(sweep_period // timedelta(minutes=1))
+        # What lasts is met again by every sweep, and must be one mail, not one a sweep: so these look at two
+        # periods, rise with the first bad sweep and end once there was none for as long.
+        for name, metric, meaning in (
+            ("FunctionErrors", function.metric_errors(period=period), "The function failed: see its log"),
+            ("PolicyInvalid", _total("PolicyInvalid", period), "The policy is invalid: nothing is enforced"),
+            ("Failed", _total("FAILED", period), "Instances could not be brought in line with the policy"),
+            ("RegionFailed", _total("RegionFailed", period), "A sweep could not cover a region"),
+        ):
+            self._alarm(name, metric, meaning, periods=2, enough=1)
+        self._alarm(
+            "NoSweep",
+            _total("SweepCompleted", period),
+            "No sweep was completed for two periods of its schedule",
+            periods=2,
+            below=True,
+            missing=cloudwatch.TreatMissingData.BREACHING,
+        )
+        self._alarm(
+            "OldestEvent",
+            queue.metric_approximate_age_of_oldest_message(period=_SHORT, statistic="Maximum"),
+            "An event has waited in the queue for 15 minutes",
+            threshold=_OLD_EVENT // timedelta(seconds=1),
+        )
+        for name, lost, meaning in (
+            ("LostEvents", lost_events, "Events that could not be delivered or worked on are in this queue"),
+            ("LostInvocations", lost_invocations, "Schedules or policy changes that did not reach the function"),
+        ):
+            visible = lost.metric_approximate_number_of_messages_visible(period=_SHORT, statistic="Maximum")
+            self._alarm(name, visible, meaning)
+
+    def _alarm(  # noqa: PLR0913 - the properties in which the alarms differ
+        self,
+        construct_id: str,
+        metric: cloudwatch.IMetric,
+        meaning: str,
+        *,
+        threshold: float = 1,
+        below: bool = False,
+        periods: int = 1,
+        enough: int | None = None,
+        missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
+    ) -> None:
+        operators = cloudwatch.ComparisonOperator
+        alarm = cloudwatch.Alarm(
+            self,
+            construct_id,
+            metric=metric,
+            alarm_description=meaning,
+            threshold=threshold,
+            comparison_operator=operators.LESS_THAN_THRESHOLD
+            if below
+            else operators.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+            evaluation_periods=periods,
+            datapoints_to_alarm=enough or periods,
+            treat_missing_data=missing,
+        )
+        alarm.add_alarm_action(self._topic)
+        alarm.add_ok_action(self._topic)
+
+
+class Dashboard(Construct):
+    """How the fleet does and how the enforcer does."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, function: lambda_.IFunction, queue: sqs.IQueue) -> None:
+        super().__init__(scope, construct_id)
+        age = queue.metric_approximate_age_of_oldest_message(period=_SHORT, statistic="Maximum")
+        cloudwatch.Dashboard(
+            self,
+            "Dashboard",
+            widgets=[
+                [
+                    _graph("Share of instances that follow the policy, %", _share_compliant(), maximum=100),
+                    _graph("Outcomes by region", _outcomes_by_region(), width=16),
+                ],
+                [
+                    _graph("Age of the oldest event, s", age),
+                    _graph("Function errors", function.metric_errors(period=_SHORT)),
+                    _graph("Function duration, ms", function.metric_duration(period=_SHORT, statistic="p99")),
+                ],
+            ],
+        )
+
+
+def _graph(
+    title: str, metric: cloudwatch.IMetric, *, width: int = 8, maximum: float | None = None
+) -> cloudwatch.GraphWidget:
+    axis = cloudwatch.YAxisProps(min=0, max=maximum, show_units=False)
+    return cloudwatch.GraphWidget(title=title, left=[metric], left_y_axis=axis, width=width)
+
+
+def _total(name: str, period: Duration) -> cloudwatch.Metric:
+    return cloudwatch.Metric(namespace=NAMESPACE, metric_name=name, period=period, statistic="Sum")
+
+
+def _share_compliant() -> cloudwatch.IMetric:
+    return cloudwatch.MathExpression(
+        expression="100 * compliant / instances",
+        using_metrics={
+            "compliant": _total("CompliantInstances", _DAY),
+            "instances": _total("Instances", _DAY),
+        },
+        label="compliant",
+        period=_DAY,
+    )
+
+
+def _outcomes_by_region() -> cloudwatch.IMetric:
+    names = " OR ".join(f'"{name}"' for name in CHARTED)
+    return cloudwatch.MathExpression(
+        expression=f"SEARCH('{{{NAMESPACE},Region}} MetricName=({names})', 'Sum', 300)",
+        label="${PROP('MetricName')} ${PROP('Dim.Region')}",
+        using_metrics={},
+        period=_SHORT,
+    )

@@ -1,0 +1,80 @@
+"""The function's package: the enforcer and its pinned libraries, put together without docker.
+
+Pure Python throughout, which pip is made to guarantee, so that one package fits every architecture.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / ".build" / "package"
+REQUIREMENTS = ROOT / "lambda_src" / "requirements.txt"
+SOURCES = ROOT / "lambda_src" / "imds_enforcer"
+
+SERVICES = ("ec2", "ssm", "sqs", "sns")
+"""The service models to keep, those of the services that the function calls: botocore's 400 others are nine
+tenths of what would be uploaded."""
+
+INSTALLER_NOTES = ("RECORD", "INSTALLER", "REQUESTED")
+"""What pip leaves in dist-info for itself. The rest stays: vulnerability scanners read the versions there."""
+
+
+def build() -> Path:
+    """The folder to upload. Made anew when sources or requirements change, else found ready."""
+    libraries = _cached("libraries", [REQUIREMENTS, Path(__file__)], _install)
+    sources = sorted(path for path in SOURCES.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+
+    def assemble(folder: Path) -> None:
+        shutil.copytree(libraries, folder, dirs_exist_ok=True, copy_function=os.link)
+        for source in sources:
+            copy = folder / source.relative_to(SOURCES.parent)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, copy)
+
+    return _cached("function", [REQUIREMENTS, Path(__file__), *sources], assemble)
+
+
+def _install(folder: Path) -> None:
+    subprocess.run(  # noqa: S603
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
+            *("--requirement", str(REQUIREMENTS), "--target", str(folder), "--no-deps", "--no-compile"),
+            # What pip may choose from: wheels for any machine, and so without compiled code.
+            *("--only-binary=:all:", "--platform=any", "--abi=none", "--implementation=py"),
+            "--python-version=3.13",
+        ],
+        check=True,
+    )
+    shutil.rmtree(folder / "bin")
+    for note in INSTALLER_NOTES:
+        for path in folder.glob(f"*.dist-info/{note}"):
+            path.unlink()
+    for model in (folder / "botocore" / "data").iterdir():
+        if model.is_dir() and model.name not in SERVICES:
+            shutil.rmtree(model)
+
+
+def _cached(name: str, inputs: list[Path], make: Callable[[Path], None]) -> Path:
+    digest = hashlib.sha256()
+    for path in inputs:
+        digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    folder = BUILD / f"{name}-{digest.hexdigest()[:16]}"
+    if not folder.exists():
+        BUILD.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
+            fresh = Path(scratch) / name
+            fresh.mkdir()
+            make(fresh)
+            try:
+                fresh.rename(folder)
+            except OSError:
+                if not folder.exists():  # else another synthesis, of the same inputs, was faster
+                    raise
+    return folder

@@ -1,0 +1,55 @@
+"""The EventBridge patterns: which events concern the enforcer, in one place for every bus and region.
+
+Forwarders and home rules share them. Only the home rules know the enforcer's own role, and shut it out: its
+changes come back as events, and answering those would never end.
+"""
+
+from typing import Any
+
+Pattern = dict[str, Any]
+
+_SUCCEEDED = [{"exists": False}]  # as errorCode: CloudTrail adds that field to failed calls only
+
+
+def launched() -> Pattern:
+    """RunInstances, by anyone and through any service: EC2 Fleet, Spot and Auto Scaling come as it too."""
+    return _call("RunInstances")
+
+
+def running() -> Pattern:
+    """An instance that starts to run; needs no trail, so that it alone enforces launches without one."""
+    return {
+        "source": ["aws.ec2"],
+        "detail-type": ["EC2 Instance State-change Notification"],
+        "detail": {"state": ["running"]},
+    }
+
+
+def options_changed(*, but_by: str | None = None) -> Pattern:
+    """ModifyInstanceMetadataOptions, by anyone or by anyone but sessions of the role `but_by`."""
+    pattern = _call("ModifyInstanceMetadataOptions")
+    if but_by is not None:
+        # anything-but does not match where the field is missing, as it is for IAM users and root.
+        pattern["detail"]["$or"] = [_session_of([{"anything-but": [but_by]}]), _session_of([{"exists": False}])]
+    return pattern
+
+
+def parameter_changed(*names: str) -> Pattern:
+    """A new value or the loss of one of the parameters; a label moves no value and is left out."""
+    return {
+        "source": ["aws.ssm"],
+        "detail-type": ["Parameter Store Change"],
+        "detail": {"name": [*names], "operation": ["Create", "Update", "Delete"]},
+    }
+
+
+def _call(name: str) -> Pattern:
+    return {
+        "source": ["aws.ec2"],
+        "detail-type": ["AWS API Call via CloudTrail"],
+        "detail": {"eventSource": ["ec2.amazonaws.com"], "eventName": [name], "errorCode": _SUCCEEDED},
+    }
+
+
+def _session_of(role: list[Any]) -> Pattern:
+    return {"userIdentity": {"sessionContext": {"sessionIssuer": {"arn": role}}}}

@@ -1,0 +1,107 @@
+"""What invokes the function besides the queue: the schedules, and a change of the toggle or the policy."""
+
+import json
+from typing import Any
+
+from aws_cdk import Acknowledgment, Aws, Duration, Validations
+from aws_cdk import aws_events as events
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra import parameters, patterns
+from infra.encryption import USE
+from infra.events import admit_rules, target
+
+DAILY = "cron(0 6 * * ? *)"
+"""When the inventory is taken and the digest sent, in UTC."""
+
+
+class Triggers(Construct):
+    """Two schedules and a rule, which leave the invocations they cannot deliver in a queue of their own."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, function: lambda_.IFunction, sweep: str, key: kms.IKey
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.dead_letters = sqs.Queue(
+            self,
+            "DeadLetters",
+            encryption_master_key=key,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        Validations.of(self.dead_letters).acknowledge(
+            Acknowledgment(
+                id="AwsSolutions::AwsSolutions-SQS3",
+                reason="It is a dead-letter queue itself, of a rule's target and of two schedules",
+            )
+        )
+        self._on_parameter_change(function)
+        role = self._scheduler_role(function, key)
+        for construct_id_, expression, payload in (
+            ("Sweep", sweep, {"trigger": "schedule"}),
+            ("Inventory", DAILY, {"inventory": True}),
+        ):
+            self._schedule(construct_id_, expression, payload, function=function, role=role)
+
+    def _on_parameter_change(self, function: lambda_.IFunction) -> None:
+        rule = events.CfnRule(
+            self,
+            "ParameterChanged",
+            event_pattern=patterns.parameter_changed(parameters.HTTP_TOKENS, parameters.POLICY),
+            targets=[target("Function", function.function_arn, dead_letters=self.dead_letters)],
+        )
+        function.add_permission(
+            "ParameterChanged",
+            principal=iam.ServicePrincipal("events.amazonaws.com"),
+            source_arn=rule.attr_arn,
+        )
+        admit_rules(self.dead_letters, [rule])
+
+    def _scheduler_role(self, function: lambda_.IFunction, key: kms.IKey) -> iam.Role:
+        statements = [
+            # The one thing the schedules do.
+            iam.PolicyStatement(sid="Invoke", actions=["lambda:InvokeFunction"], resources=[function.function_arn]),
+            # And what they do when that fails, in a queue that is encrypted.
+            iam.PolicyStatement(
+                sid="KeepUndelivered", actions=["sqs:SendMessage"], resources=[self.dead_letters.queue_arn]
+            ),
+            iam.PolicyStatement(sid="UseMessageKey", actions=USE, resources=[key.key_arn]),
+        ]
+        return iam.Role(
+            self,
+            "SchedulerRole",
+            assumed_by=iam.ServicePrincipal(
+                "scheduler.amazonaws.com",
+                conditions={"StringEquals": {"aws:SourceAccount": Aws.ACCOUNT_ID}},
+            ),
+            inline_policies={"schedule": iam.PolicyDocument(statements=statements)},
+        )
+
+    def _schedule(
+        self,
+        construct_id: str,
+        expression: str,
+        payload: dict[str, Any],
+        *,
+        function: lambda_.IFunction,
+        role: iam.IRole,
+    ) -> None:
+        scheduler.CfnSchedule(
+            self,
+            construct_id,
+            schedule_expression=expression,
+            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
+            target=scheduler.CfnSchedule.TargetProperty(
+                arn=function.function_arn,
+                role_arn=role.role_arn,
+                input=json.dumps(payload),
+                # The next run is the retry.
+                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(maximum_retry_attempts=0),
+                dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(arn=self.dead_letters.queue_arn),
+            ),
+        )

@@ -1,0 +1,79 @@
+"""The app, synthesized once, and a local AWS for what templates alone cannot show."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk.cx_api import CloudAssembly
+
+from infra import app
+from infra.deploy import ROOT, tool_environment
+from infra.local.client import LocalAws
+from tests.infra.synthesized import FORWARDED, HOME, Stack, Synthesize
+
+# jsii looks for Node.js when it is first used; ours comes from a wheel and is on nobody's PATH.
+os.environ["PATH"] = tool_environment()["PATH"]
+
+
+@pytest.fixture(scope="session")
+def default_context() -> dict[str, Any]:
+    """The context that cdk.json gives the app."""
+    context: dict[str, Any] = json.loads((ROOT / "cdk.json").read_text())["context"]
+    return context
+
+
+@pytest.fixture(scope="session")
+def synthesize(default_context: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Synthesize:
+    """Synthesize the app with these values of the context, and the defaults for the rest; the same ones once."""
+    done: dict[str, CloudAssembly] = {}
+
+    def synthesize(**context: object) -> CloudAssembly:
+        key = json.dumps(context, sort_keys=True)
+        if key not in done:
+            outdir = tmp_path_factory.mktemp("assembly")
+            built = app.build(home_region=HOME, account=None, context=default_context | context, outdir=str(outdir))
+            done[key] = built.synth()
+        return done[key]
+
+    return synthesize
+
+
+@pytest.fixture(scope="session")
+def assembly(synthesize: Synthesize) -> CloudAssembly:
+    """The home stack and one forwarder."""
+    return synthesize(regions=[FORWARDED])
+
+
+@pytest.fixture(scope="session")
+def home(assembly: CloudAssembly) -> Stack:
+    """The home stack."""
+    return Stack(assembly.get_stack_by_name("ImdsEnforcer").template)
+
+
+@pytest.fixture(scope="session")
+def forwarder(assembly: CloudAssembly) -> Stack:
+    """The forwarder."""
+    return Stack(assembly.get_stack_by_name(f"ImdsEnforcerForwarder-{FORWARDED}").template)
+
+
+@pytest.fixture(scope="session")
+def templates(assembly: CloudAssembly) -> list[Path]:
+    """The templates as files."""
+    return sorted(Path(assembly.directory).glob("*.template.json"))
+
+
+@pytest.fixture(scope="session")
+def asset(assembly: CloudAssembly) -> Path:
+    """The function's package, as it is uploaded."""
+    [folder] = Path(assembly.directory).glob("asset.*")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def local_aws() -> Iterator[LocalAws]:
+    """A local AWS of these tests' own."""
+    with LocalAws(HOME) as aws:
+        yield aws

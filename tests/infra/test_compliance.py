@@ -1,0 +1,52 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from aws_cdk.cx_api import CloudAssembly
+
+from tests.infra.synthesized import Stack
+
+ACKNOWLEDGED = {
+    ("AwsSolutions-IAM5[Resource::*]", "ImdsEnforcer/Enforcer/Role"),
+    (
+        "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:ec2:*:<AWS::AccountId>:instance/*]",
+        "ImdsEnforcer/Enforcer/Role",
+    ),
+    ("AwsSolutions-L1", "ImdsEnforcer/Enforcer/Function"),
+    ("AwsSolutions-SQS3", "ImdsEnforcer/Triggers/DeadLetters"),
+}
+
+
+def test_cdk_nag_finds_nothing_but_what_was_acknowledged(assembly: CloudAssembly) -> None:
+    """Each acknowledgement is on one resource, and gives its reason."""
+    report = json.loads((Path(assembly.directory) / "validation-report.json").read_text())
+    (nag,) = (plugin for plugin in report["pluginReports"] if plugin["pluginName"] == "AwsSolutions")
+    assert nag["conclusion"] == "success"
+    assert nag["violations"] == []
+    suppressed = nag["suppressedViolations"]
+    assert {(finding["ruleName"], finding["acknowledgedAt"]) for finding in suppressed} == ACKNOWLEDGED
+    assert all(len(finding["violatingConstructs"]) == 1 and finding["reason"] for finding in suppressed)
+
+
+def test_cfn_lint_finds_nothing(templates: list[Path]) -> None:
+    """No errors and no warnings, with nothing ignored."""
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--", *map(str, templates)]
+    lint = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (lint.returncode, lint.stdout) == (0, "")
+
+
+def test_no_arn_names_a_partition(home: Stack, forwarder: Stack) -> None:
+    """The same templates serve China and GovCloud."""
+    assert "arn:aws" not in json.dumps([home.resources, forwarder.resources])
+
+
+def test_outputs_have_their_agreed_names(home: Stack) -> None:
+    """Tools and tests find the stack by them."""
+    assert home.outputs() == {
+        "FunctionName": "${EnforcerFunction}",
+        "EventQueueUrl": "${EventsQueue}",
+        "DeadLetterQueueUrl": "${EventsDeadLetters}",
+        "NotificationTopicArn": "${NotificationsTopic}",
+        "LogGroupName": "${EnforcerLogs}",
+    }

@@ -1,0 +1,112 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from infra.context import Context, ContextError
+
+DEFAULTS: dict[str, Any] = {
+    "regions": [],
+    "schedule": "rate(15 minutes)",
+    "http_tokens": "required",
+    "mode": "enforce",
+    "notification_email": "",
+}
+
+
+def parse(home_region: str = "eu-central-1", **values: object) -> Context:
+    """The context with these values, and the defaults for the rest."""
+    return Context.parse(DEFAULTS | values, home_region=home_region)
+
+
+def test_the_defaults_are_a_sweep_every_quarter_hour_and_no_forwarders() -> None:
+    """What cdk.json says holds."""
+    assert parse() == Context(
+        regions=(),
+        period=timedelta(minutes=15),
+        http_tokens="required",
+        mode="enforce",
+        notification_email=None,
+    )
+
+
+@pytest.mark.parametrize("received", [["us-east-1", "eu-west-1"], "us-east-1,eu-west-1", " eu-west-1 , us-east-1, "])
+def test_regions_are_a_list_or_separated_by_commas(received: object) -> None:
+    """Either way of writing them, in any order, is the same."""
+    assert parse(regions=received).regions == ("eu-west-1", "us-east-1")
+
+
+def test_all_regions_are_the_commercial_ones_that_need_no_opt_in() -> None:
+    """A forwarder in a region that the account has not opted into could not be deployed."""
+    assert parse(regions="all", home_region="us-east-1").regions == (
+        "ap-northeast-1",
+        "ap-northeast-2",
+        "ap-northeast-3",
+        "ap-south-1",
+        "ap-southeast-1",
+        "ap-southeast-2",
+        "ca-central-1",
+        "eu-central-1",
+        "eu-north-1",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "sa-east-1",
+        "us-east-2",
+        "us-west-1",
+        "us-west-2",
+    )
+
+
+def test_the_home_region_needs_no_forwarder() -> None:
+    """One list of regions serves whichever of them is home."""
+    assert parse(regions=["eu-central-1", "af-south-1"]).regions == ("af-south-1",)
+
+
+@pytest.mark.parametrize(("home", "other"), [("cn-north-1", "cn-northwest-1"), ("us-gov-west-1", "us-gov-east-1")])
+def test_regions_are_of_the_home_regions_partition(home: str, other: str) -> None:
+    """China and GovCloud have forwarders too, among themselves."""
+    assert parse(regions=other, home_region=home).regions == (other,)
+
+
+@pytest.mark.parametrize(
+    ("rate", "period", "schedule"),
+    [
+        ("rate(15 minutes)", timedelta(minutes=15), "rate(15 minutes)"),
+        ("rate(1 hour)", timedelta(hours=1), "rate(60 minutes)"),
+        ("rate(12 hours)", timedelta(hours=12), "rate(720 minutes)"),
+        ("rate(1 day)", timedelta(days=1), "rate(1440 minutes)"),
+    ],
+)
+def test_the_schedule_is_a_rate(rate: str, period: timedelta, schedule: str) -> None:
+    """The alarm on missing sweeps needs the period, the schedule its expression."""
+    context = parse(schedule=rate)
+    assert (context.period, context.schedule) == (period, schedule)
+
+
+def test_an_address_is_subscribed() -> None:
+    """Whoever deploys is usually who wants to know."""
+    assert parse(notification_email="ops@example.com").notification_email == "ops@example.com"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"regions": "us-esat-1"}, "context 'regions': received 'us-esat-1'; allowed: 'all' .*us-east-1"),
+        ({"regions": ["cn-north-1"]}, "context 'regions': received 'cn-north-1'; allowed: "),
+        ({"regions": 3}, "context 'regions': received 3; allowed: a list, names separated by commas, or 'all'"),
+        ({"regions": None}, "context 'regions': received None; allowed: "),
+        ({"regions": "all", "home_region": "cn-north-1"}, "received 'all'; allowed: .*cn-northwest-1"),
+        ({"schedule": "cron(0 * * * ? *)"}, r"context 'schedule': received 'cron\(.*; allowed: rate\(N minutes\)"),
+        ({"schedule": "rate(14 minutes)"}, "allowed: .* from 15 minutes to 1 day"),
+        ({"schedule": "rate(25 hours)"}, "allowed: .* from 15 minutes to 1 day"),
+        ({"schedule": 15}, "context 'schedule': received 15; allowed: "),
+        ({"http_tokens": "Required"}, r"context 'http_tokens': received 'Required'; allowed: required \| optional"),
+        ({"mode": ["enforce"]}, r"context 'mode': received \['enforce'\]; allowed: enforce \| audit"),
+        ({"notification_email": "ops"}, "context 'notification_email': received 'ops'; allowed: one e-mail address"),
+    ],
+)
+def test_an_error_names_key_value_and_what_is_allowed(values: dict[str, Any], message: str) -> None:
+    """Found before anything is synthesized."""
+    with pytest.raises(ContextError, match=message):
+        parse(**values)

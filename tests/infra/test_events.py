@@ -1,0 +1,216 @@
+import json
+from typing import Any
+
+import pytest
+
+from infra.local.client import LocalAws
+from tests.infra.synthesized import Stack
+
+CALL = {"source": ["aws.ec2"], "detail-type": ["AWS API Call via CloudTrail"]}
+LAUNCHED = {
+    **CALL,
+    "detail": {
+        "eventSource": ["ec2.amazonaws.com"],
+        "eventName": ["RunInstances"],
+        "errorCode": [{"exists": False}],
+    },
+}
+RUNNING = {
+    "source": ["aws.ec2"],
+    "detail-type": ["EC2 Instance State-change Notification"],
+    "detail": {"state": ["running"]},
+}
+OPTIONS_CHANGED: dict[str, Any] = {
+    **CALL,
+    "detail": {
+        "eventSource": ["ec2.amazonaws.com"],
+        "eventName": ["ModifyInstanceMetadataOptions"],
+        "errorCode": [{"exists": False}],
+    },
+}
+OPTIONS_CHANGED_BY_OTHERS: dict[str, Any] = {
+    **OPTIONS_CHANGED,
+    "detail": {
+        **OPTIONS_CHANGED["detail"],
+        "$or": [
+            {
+                "userIdentity": {
+                    "sessionContext": {"sessionIssuer": {"arn": [{"anything-but": ["${EnforcerRole.Arn}"]}]}}
+                }
+            },
+            {"userIdentity": {"sessionContext": {"sessionIssuer": {"arn": [{"exists": False}]}}}},
+        ],
+    },
+}
+OWN_ROLE = "arn:aws:iam::111122223333:role/ImdsEnforcer-EnforcerRole-1A2B3C"
+RULES = ("RulesLaunched", "RulesRunning", "RulesOptionsChanged")
+FORWARDED_RULES = ("RulesForwardedLaunched", "RulesForwardedRunning", "RulesForwardedOptionsChanged")
+
+
+class TestRules:
+    """What reaches the queue."""
+
+    @pytest.mark.parametrize(
+        ("names", "bus"),
+        [(RULES, {}), (FORWARDED_RULES, {"EventBusName": "${RulesBus}"})],
+        ids=["default", "forwarders'"],
+    )
+    def test_both_buses_send_the_same_events_to_the_queue(
+        self, home: Stack, names: tuple[str, ...], bus: dict[str, str]
+    ) -> None:
+        """Three rules on each; what a rule cannot deliver it leaves with the dead letters."""
+        target = {
+            "Id": "EventQueue",
+            "Arn": "${EventsQueue.Arn}",
+            "DeadLetterConfig": {"Arn": "${EventsDeadLetters.Arn}"},
+        }
+        assert [home.properties(name) for name in names] == [
+            {"EventPattern": pattern, "Targets": [target], **bus}
+            for pattern in (LAUNCHED, RUNNING, OPTIONS_CHANGED_BY_OTHERS)
+        ]
+
+    def test_there_are_no_other_rules(self, home: Stack) -> None:
+        """But the one for the parameters."""
+        assert {*home.of_type("AWS::Events::Rule")} == {*RULES, *FORWARDED_RULES, "TriggersParameterChanged"}
+
+    def test_the_forwarders_bus_has_its_agreed_name(self, home: Stack) -> None:
+        """Forwarders of every region know it."""
+        assert home.of_type("AWS::Events::EventBus") == {"RulesBus": {"Name": "imds-enforcer"}}
+
+    def test_a_forwarder_sends_the_three_patterns_whoever_acted(self, forwarder: Stack) -> None:
+        """It does not know the enforcer's role, whose own changes are shut out at home."""
+        target = {
+            "Id": "Home",
+            "Arn": "arn:${AWS::Partition}:events:eu-central-1:${AWS::AccountId}:event-bus/imds-enforcer",
+            "RoleArn": "${Role.Arn}",
+        }
+        assert forwarder.of_type("AWS::Events::Rule") == {
+            name: {"EventPattern": pattern, "Targets": [target]}
+            for name, pattern in (("Launched", LAUNCHED), ("Running", RUNNING), ("OptionsChanged", OPTIONS_CHANGED))
+        }
+
+
+def api_call(name: str, *, identity: dict[str, Any] | None = None, **detail: object) -> dict[str, Any]:
+    """What CloudTrail tells of a call to EC2."""
+    user = {"type": "IAMUser", "arn": "arn:aws:iam::111122223333:user/alice", "userName": "alice"}
+    return {
+        "source": "aws.ec2",
+        "detail-type": "AWS API Call via CloudTrail",
+        "detail": {"eventSource": "ec2.amazonaws.com", "eventName": name, "userIdentity": identity or user, **detail},
+    }
+
+
+def session_of(role: str) -> dict[str, Any]:
+    """Who acts in a session of the role."""
+    return {
+        "type": "AssumedRole",
+        "arn": role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/session",
+        "sessionContext": {"sessionIssuer": {"type": "Role", "arn": role}},
+    }
+
+
+def state_change(state: str) -> dict[str, Any]:
+    """What EC2 tells of an instance's new state."""
+    return {
+        "source": "aws.ec2",
+        "detail-type": "EC2 Instance State-change Notification",
+        "detail": {"instance-id": "i-0123456789abcdef0", "state": state},
+    }
+
+
+ROOT = {"type": "Root", "arn": "arn:aws:iam::111122223333:root"}
+CHANGE = "ModifyInstanceMetadataOptions"
+
+
+@pytest.mark.parametrize(
+    ("event", "rules"),
+    [
+        pytest.param(api_call("RunInstances"), {"RulesLaunched"}, id="launch"),
+        pytest.param(
+            api_call("RunInstances", identity=session_of("arn:aws:iam::1:role/x"), errorCode=""),
+            set(),
+            id="launch with an error code",
+        ),
+        pytest.param(api_call("RunInstances", errorCode="Client.InstanceLimitExceeded"), set(), id="failed launch"),
+        pytest.param(api_call("StopInstances"), set(), id="another call"),
+        pytest.param(state_change("running"), {"RulesRunning"}, id="running"),
+        pytest.param(state_change("stopped"), set(), id="stopped"),
+        pytest.param(api_call(CHANGE), {"RulesOptionsChanged"}, id="change by an IAM user"),
+        pytest.param(api_call(CHANGE, identity=ROOT), {"RulesOptionsChanged"}, id="change by root"),
+        pytest.param(
+            api_call(CHANGE, identity=session_of("arn:aws:iam::111122223333:role/admin")),
+            {"RulesOptionsChanged"},
+            id="change by another role",
+        ),
+        pytest.param(api_call(CHANGE, identity=session_of(OWN_ROLE)), set(), id="change by the enforcer"),
+        pytest.param(api_call(CHANGE, errorCode="Client.UnauthorizedOperation"), set(), id="refused change"),
+    ],
+)
+def test_what_the_rules_match(home: Stack, local_aws: LocalAws, event: dict[str, Any], rules: set[str]) -> None:
+    """The patterns as EventBridge reads them, its `$or` and its missing fields included."""
+    envelope = {
+        "id": "1",
+        "account": "111122223333",
+        "time": "2026-11-01T00:00:00Z",
+        "region": "eu-west-1",
+        "resources": [],
+    }
+    events = local_aws.client("events")
+
+    def matches(rule: str) -> bool:
+        pattern = json.dumps(home.properties(rule)["EventPattern"]).replace("${EnforcerRole.Arn}", OWN_ROLE)
+        return bool(events.test_event_pattern(EventPattern=pattern, Event=json.dumps(envelope | event))["Result"])
+
+    assert {rule for rule in RULES if matches(rule)} == rules
+
+
+class TestQueues:
+    """Where events wait, and where they end."""
+
+    def test_the_event_queue(self, home: Stack) -> None:
+        """Longer invisible than an invocation lasts; twelve deliveries; encrypted."""
+        assert home.properties("EventsQueue") == {
+            "KmsMasterKeyId": "${Key.Arn}",
+            "VisibilityTimeout": 960,
+            "RedrivePolicy": {"deadLetterTargetArn": "${EventsDeadLetters.Arn}", "maxReceiveCount": 12},
+        }
+
+    @pytest.mark.parametrize("name", ["EventsDeadLetters", "TriggersDeadLetters"])
+    def test_dead_letters_are_kept_for_as_long_as_can_be(self, home: Stack, name: str) -> None:
+        """Two weeks; encrypted as well."""
+        assert home.properties(name) == {"KmsMasterKeyId": "${Key.Arn}", "MessageRetentionPeriod": 1209600}
+
+    @pytest.mark.parametrize(
+        ("queue", "rules"),
+        [
+            ("EventsQueue", [*RULES, *FORWARDED_RULES]),
+            ("EventsDeadLetters", [*RULES, *FORWARDED_RULES]),
+            ("TriggersDeadLetters", ["TriggersParameterChanged"]),
+        ],
+    )
+    def test_only_our_rules_may_send_and_only_over_tls(self, home: Stack, queue: str, rules: list[str]) -> None:
+        """The whole policy of each queue."""
+        arn = f"${{{queue}.Arn}}"
+        assert home.properties(f"{queue}Policy") == {
+            "Queues": [f"${{{queue}}}"],
+            "PolicyDocument": {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Deny",
+                        "Principal": {"AWS": "*"},
+                        "Action": "sqs:*",
+                        "Resource": arn,
+                        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+                    },
+                    {
+                        "Sid": "RulesSend",
+                        "Effect": "Allow",
+                        "Principal": {"Service": "events.amazonaws.com"},
+                        "Action": "sqs:SendMessage",
+                        "Resource": arn,
+                        "Condition": {"ArnEquals": {"aws:SourceArn": [f"${{{rule}.Arn}}" for rule in rules]}},
+                    },
+                ],
+            },
+        }

@@ -1,0 +1,128 @@
+from dataclasses import fields
+from typing import Any
+
+from imds_enforcer.retry import MAX_RECEIVES
+from imds_enforcer.settings import Settings
+from tests.infra.synthesized import Stack
+
+INSTANCES = "arn:${AWS::Partition}:ec2:*:${AWS::AccountId}:instance/*"
+PARAMETERS = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/imds-enforcer"
+
+
+def allow(sid: str, action: str | list[str], resource: str | list[str]) -> dict[str, Any]:
+    """A statement as the template has it."""
+    return {"Sid": sid, "Effect": "Allow", "Action": action, "Resource": resource}
+
+
+def test_the_role_allows_what_the_code_calls_and_nothing_else(home: Stack) -> None:
+    """Every statement, exactly."""
+    role = home.properties("EnforcerRole")
+    assert {*role} == {"AssumeRolePolicyDocument", "Policies"}
+    assert {policy["PolicyName"]: policy["PolicyDocument"]["Statement"] for policy in role["Policies"]} == {
+        "enforce": [
+            allow("ReadPolicy", "ssm:GetParameters", [f"{PARAMETERS}/http-tokens", f"{PARAMETERS}/policy"]),
+            allow("ListRegions", "ec2:DescribeRegions", "*"),
+            allow("ReadInstances", "ec2:DescribeInstances", "*"),
+            allow("ModifyOptions", "ec2:ModifyInstanceMetadataOptions", INSTANCES),
+        ],
+        "run": [
+            allow(
+                "ConsumeEvents",
+                ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
+                "${EventsQueue.Arn}",
+            ),
+            allow("Notify", "sns:Publish", "${NotificationsTopic}"),
+            allow("UseMessageKey", ["kms:Decrypt", "kms:GenerateDataKey"], "${Key.Arn}"),
+            allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], "${EnforcerLogs.Arn}"),
+            allow("Trace", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
+        ],
+    }
+    assert role["AssumeRolePolicyDocument"]["Statement"] == [
+        {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    ]
+
+
+def test_there_are_no_permissions_beside_those_of_the_two_roles(home: Stack) -> None:
+    """CDK adds none of its own, and nothing but the rule on the parameters may invoke the function."""
+    assert {*home.of_type("AWS::IAM::Role")} == {"EnforcerRole", "TriggersSchedulerRole"}
+    assert home.of_type("AWS::IAM::Policy") == home.of_type("AWS::IAM::ManagedPolicy") == {}
+    assert home.of_type("AWS::Lambda::Permission") == {
+        "EnforcerFunctionParameterChanged": {
+            "Action": "lambda:InvokeFunction",
+            "FunctionName": "${EnforcerFunction.Arn}",
+            "Principal": "events.amazonaws.com",
+            "SourceArn": "${TriggersParameterChanged.Arn}",
+        }
+    }
+
+
+def test_the_function(home: Stack) -> None:
+    """All of its properties but where its package lies."""
+    properties = {**home.properties("EnforcerFunction")}
+    assert {*properties.pop("Code")} == {"S3Bucket", "S3Key"}
+    assert properties == {
+        "Handler": "imds_enforcer.handler.handler",
+        "Runtime": "python3.13",
+        "Architectures": ["arm64"],
+        "MemorySize": 1024,
+        "Timeout": 900,
+        "Role": "${EnforcerRole.Arn}",
+        "TracingConfig": {"Mode": "Active"},
+        "LoggingConfig": {"LogGroup": "${EnforcerLogs}"},
+        "Environment": {
+            "Variables": {
+                "HTTP_TOKENS_PARAMETER": "/imds-enforcer/http-tokens",
+                "POLICY_PARAMETER": "/imds-enforcer/policy",
+                "EVENT_QUEUE_URL": "${EventsQueue}",
+                "NOTIFICATION_TOPIC_ARN": "${NotificationsTopic}",
+                "BATCH_DEADLINE_SECONDS": "60",
+                "SWEEP_DEADLINE_SECONDS": "720",
+                "GONE_AFTER_SECONDS": "600",
+                "VERIFY_TIMEOUT_SECONDS": "20",
+                "POWERTOOLS_SERVICE_NAME": "imds-enforcer",
+                "POWERTOOLS_METRICS_NAMESPACE": "ImdsEnforcer",
+                "POWERTOOLS_LOG_LEVEL": "INFO",
+            }
+        },
+    }
+
+
+def test_the_environment_is_what_the_settings_read(home: Stack) -> None:
+    """No variable is missing, and none is set for nobody; Powertools reads its own."""
+    variables = home.properties("EnforcerFunction")["Environment"]["Variables"]
+    own = {name for name in variables if not name.startswith("POWERTOOLS_")}
+    assert own == {field.name.upper() for field in fields(Settings)}
+    assert Settings.from_environment(variables).sweep_deadline_seconds == 720
+
+
+def test_logs_are_kept_for_three_months(home: Stack) -> None:
+    """And go with the stack."""
+    assert home.of_type("AWS::Logs::LogGroup") == {"EnforcerLogs": {"RetentionInDays": 90}}
+
+
+def test_asynchronous_invocations_are_not_repeated(home: Stack) -> None:
+    """They are sweeps, and the next sweep is the retry."""
+    assert [*home.of_type("AWS::Lambda::EventInvokeConfig").values()] == [
+        {"FunctionName": "${EnforcerFunction}", "Qualifier": "$LATEST", "MaximumRetryAttempts": 0}
+    ]
+
+
+def test_the_function_takes_batches_from_the_queue(home: Stack) -> None:
+    """A hundred or what comes within a second; five at a time; each message answered for by itself."""
+    assert home.of_type("AWS::Lambda::EventSourceMapping") == {
+        "EnforcerEvents": {
+            "EventSourceArn": "${EventsQueue.Arn}",
+            "FunctionName": "${EnforcerFunction}",
+            "BatchSize": 100,
+            "MaximumBatchingWindowInSeconds": 1,
+            "FunctionResponseTypes": ["ReportBatchItemFailures"],
+            "ScalingConfig": {"MaximumConcurrency": 5},
+        }
+    }
+
+
+def test_times_fit_together(home: Stack) -> None:
+    """A message is invisible for longer than an invocation may last, and the code counts the same deliveries."""
+    queue = home.properties("EventsQueue")
+    assert queue["VisibilityTimeout"] > home.properties("EnforcerFunction")["Timeout"]
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == MAX_RECEIVES

@@ -1,0 +1,140 @@
+import json
+from typing import Any
+
+import pytest
+
+from imds_enforcer.model import Outcome
+from infra.monitoring import CHARTED
+from tests.infra.synthesized import Stack, Synthesize
+
+TOPIC = ["${NotificationsTopic}"]
+AT_LEAST = "GreaterThanOrEqualToThreshold"
+OURS = {"Namespace": "ImdsEnforcer", "Statistic": "Sum"}
+MESSAGES = {"Namespace": "AWS/SQS", "Statistic": "Maximum", "Period": 300}
+
+
+def queue(name: str) -> list[dict[str, str]]:
+    """The dimension of a queue's metrics."""
+    return [{"Name": "QueueName", "Value": f"${{{name}.QueueName}}"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "condition"),
+    [
+        (
+            "AlarmsFunctionErrors",
+            {
+                "Namespace": "AWS/Lambda",
+                "MetricName": "Errors",
+                "Dimensions": [{"Name": "FunctionName", "Value": "${EnforcerFunction}"}],
+                "Statistic": "Sum",
+                "Period": 900,
+            },
+            (AT_LEAST, 1, "1 of 2", "notBreaching"),
+        ),
+        (
+            "AlarmsPolicyInvalid",
+            {**OURS, "MetricName": "PolicyInvalid", "Period": 900},
+            (AT_LEAST, 1, "1 of 2", "notBreaching"),
+        ),
+        ("AlarmsFailed", {**OURS, "MetricName": "FAILED", "Period": 900}, (AT_LEAST, 1, "1 of 2", "notBreaching")),
+        (
+            "AlarmsRegionFailed",
+            {**OURS, "MetricName": "RegionFailed", "Period": 900},
+            (AT_LEAST, 1, "1 of 2", "notBreaching"),
+        ),
+        (
+            "AlarmsNoSweep",
+            {**OURS, "MetricName": "SweepCompleted", "Period": 900},
+            ("LessThanThreshold", 1, "2 of 2", "breaching"),
+        ),
+        (
+            "AlarmsOldestEvent",
+            {**MESSAGES, "MetricName": "ApproximateAgeOfOldestMessage", "Dimensions": queue("EventsQueue")},
+            (AT_LEAST, 900, "1 of 1", "notBreaching"),
+        ),
+        (
+            "AlarmsLostEvents",
+            {**MESSAGES, "MetricName": "ApproximateNumberOfMessagesVisible", "Dimensions": queue("EventsDeadLetters")},
+            (AT_LEAST, 1, "1 of 1", "notBreaching"),
+        ),
+        (
+            "AlarmsLostInvocations",
+            {
+                **MESSAGES,
+                "MetricName": "ApproximateNumberOfMessagesVisible",
+                "Dimensions": queue("TriggersDeadLetters"),
+            },
+            (AT_LEAST, 1, "1 of 1", "notBreaching"),
+        ),
+    ],
+)
+def test_alarms(home: Stack, name: str, metric: dict[str, Any], condition: tuple[str, float, str, str]) -> None:
+    """What each watches, when it rises, and that it tells the topic both times."""
+    alarm = home.properties(name)
+    assert alarm.pop("AlarmDescription")
+    comparison, threshold, datapoints, missing = condition
+    enough, periods = map(int, datapoints.split(" of "))
+    if enough < periods:
+        assert alarm.pop("DatapointsToAlarm") == enough
+    else:
+        assert alarm.pop("DatapointsToAlarm", enough) == enough
+    assert alarm == {
+        **metric,
+        "ComparisonOperator": comparison,
+        "Threshold": threshold,
+        "EvaluationPeriods": periods,
+        "TreatMissingData": missing,
+        "AlarmActions": TOPIC,
+        "OKActions": TOPIC,
+    }
+
+
+def test_there_are_no_other_alarms(home: Stack) -> None:
+    """The list above is all."""
+    assert len(home.of_type("AWS::CloudWatch::Alarm")) == 8
+
+
+def test_alarms_on_sweeps_follow_the_schedule(synthesize: Synthesize) -> None:
+    """What every sweep meets again is one alarm as long as its period is no shorter than theirs."""
+    stack = Stack(synthesize(schedule="rate(6 hours)").get_stack_by_name("ImdsEnforcer").template)
+    periods = {name: alarm["Period"] for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items()}
+    assert periods == {
+        "AlarmsFunctionErrors": 21600,
+        "AlarmsPolicyInvalid": 21600,
+        "AlarmsFailed": 21600,
+        "AlarmsRegionFailed": 21600,
+        "AlarmsNoSweep": 21600,
+        "AlarmsOldestEvent": 300,
+        "AlarmsLostEvents": 300,
+        "AlarmsLostInvocations": 300,
+    }
+
+
+def test_the_dashboard(home: Stack) -> None:
+    """Share compliant, outcomes by region, queue age, errors, duration."""
+    (dashboard,) = home.of_type("AWS::CloudWatch::Dashboard").values()
+    widgets = {
+        widget["properties"]["title"]: widget["properties"]["metrics"]
+        for widget in json.loads(dashboard["DashboardBody"])["widgets"]
+    }
+    assert [*widgets] == [
+        "Share of instances that follow the policy, %",
+        "Outcomes by region",
+        "Age of the oldest event, s",
+        "Function errors",
+        "Function duration, ms",
+    ]
+    share = widgets["Share of instances that follow the policy, %"]
+    assert share[0][0]["expression"] == "100 * compliant / instances"
+    assert {metric[1] for metric in share[1:]} == {"CompliantInstances", "Instances"}
+    assert widgets["Outcomes by region"][0][0]["expression"] == (
+        'SEARCH(\'{ImdsEnforcer,Region} MetricName=("REMEDIATED" OR "PENDING" OR "WOULD_REMEDIATE" OR '
+        '"DEFERRED" OR "GONE" OR "FAILED" OR "REGION_DENIED")\', \'Sum\', 300)'
+    )
+
+
+def test_the_dashboard_shows_outcomes_that_exist() -> None:
+    """All of them but the three that mean that nothing was to be done."""
+    fine = {Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED}
+    assert {*CHARTED} == {*map(str, {*Outcome} - fine), "REGION_DENIED"}
