@@ -1,0 +1,151 @@
+"""The real stacks on the local AWS, and the handles that the demo and the tests move them by."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from infra.local.process import ROOT
+from infra.local.waiting import until
+
+if TYPE_CHECKING:
+    from infra.local.client import LocalAws
+
+HTTP_TOKENS = "/imds-enforcer/http-tokens"
+POLICY = "/imds-enforcer/policy"
+STACK = "ImdsEnforcer"
+
+Options = Mapping[str, Any]
+
+
+class Deployment:
+    """The enforcer as it stands on a local AWS."""
+
+    def __init__(self, aws: LocalAws) -> None:
+        self.aws = aws
+        self.outputs = aws.stack_outputs(STACK)
+        self._logs = aws.client("logs")
+        self._ssm = aws.client("ssm")
+        self._lambda = aws.client("lambda")
+        function = self._lambda.get_function_configuration(FunctionName=self.outputs["FunctionName"])
+        self.caller = f"role/{function['Role'].rpartition('/')[2]}"
+        self._log_start = 0
+
+    def set_http_tokens(self, value: str) -> int:
+        """Turn the toggle as an operator does; answers its new version."""
+        return int(self._ssm.put_parameter(Name=HTTP_TOKENS, Value=value, Overwrite=True)["Version"])
+
+    def set_policy(self, document: Mapping[str, Any] | str) -> int:
+        """Store a policy, or text that is none; answers its version."""
+        text = document if isinstance(document, str) else json.dumps(document)
+        return int(self._ssm.put_parameter(Name=POLICY, Value=text, Overwrite=True)["Version"])
+
+    def invoke(self, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Invoke the function and wait for its answer."""
+        answer = self._lambda.invoke(FunctionName=self.outputs["FunctionName"], Payload=json.dumps(event))
+        payload = json.loads(answer["Payload"].read())
+        if "FunctionError" in answer:
+            raise RuntimeError(f"the function failed: {payload}")
+        return dict(payload)
+
+    def forget_log(self) -> None:
+        """Leave what has been logged until now out of everything that follows."""
+        self._log_start = int(time.time() * 1000) + 1
+
+    def log_lines(self, **fields: object) -> list[dict[str, Any]]:
+        """The function's structured log lines which have all these fields with these values, oldest first."""
+        return [line for line in self._all_log_lines() if fields.items() <= line.items()]
+
+    def reports(self, *, policy_versions: Mapping[str, int] | None = None, trigger: str = "") -> list[dict[str, Any]]:
+        """The reports of finished runs, of all of them or of those under a policy or by a trigger."""
+        reports = [line["report"] for line in self._all_log_lines() if "report" in line]
+        return [
+            report
+            for report in reports
+            if policy_versions in (None, report["policy_versions"]) and trigger in ("", report["trigger"])
+        ]
+
+    def settle(self, **changed: int) -> dict[str, Any]:
+        """Wait until the sweep that a change of a parameter started has finished; answers its report."""
+
+        def finished() -> list[dict[str, Any]]:
+            reports = self.reports(trigger="policy-change")
+            return [report for report in reports if changed.items() <= report["policy_versions"].items()]
+
+        return until(finished, seconds=60, every=0.1)[-1]
+
+    def options(self, instance_ids: Collection[str], region: str = "") -> dict[str, Options]:
+        """Metadata options by instance, as EC2 describes them now."""
+        pages = (
+            self.aws.client("ec2", region)
+            .get_paginator("describe_instances")
+            .paginate(Filters=[{"Name": "instance-id", "Values": list(instance_ids)}])
+        )
+        return {
+            instance["InstanceId"]: instance["MetadataOptions"]
+            for page in pages
+            for reservation in page["Reservations"]
+            for instance in reservation["Instances"]
+        }
+
+    def wait_for(
+        self, instance_ids: Collection[str], region: str = "", *, seconds: float = 30, **wanted: object
+    ) -> float:
+        """Wait until all the instances have these options, applied; answers how many seconds it took."""
+        started = time.monotonic()
+
+        def there(options: Mapping[str, Options]) -> bool:
+            target = {**wanted, "State": "applied"}
+            return len(options) == len(instance_ids) and all(target.items() <= o.items() for o in options.values())
+
+        until(lambda: self.options(instance_ids, region), there, seconds=seconds)
+        return time.monotonic() - started
+
+    def wait_for_outcome(self, instance_id: str, *outcomes: str, seconds: float = 30) -> dict[str, Any]:
+        """Wait for the log line that says that the instance came to one of these outcomes."""
+
+        def lines() -> Iterable[dict[str, Any]]:
+            return [line for line in self.log_lines(instance_id=instance_id) if line["outcome"] in outcomes]
+
+        return list(until(lines, seconds=seconds, every=0.1))[-1]
+
+    def calls(self) -> Counter[str]:
+        """The calls that the function has made to AWS, by action."""
+        calls: Counter[str] = Counter()
+        for row in self.aws.call_rows():
+            if row["caller"] == self.caller:
+                calls[row["action"]] += row["count"]
+        return calls
+
+    def _all_log_lines(self) -> list[dict[str, Any]]:
+        pages = self._logs.get_paginator("filter_log_events").paginate(
+            logGroupName=self.outputs["LogGroupName"], startTime=self._log_start
+        )
+        messages = (event["message"] for page in pages for event in page["events"])
+        lines = [json.loads(message) for message in messages if message.startswith("{")]
+        # Metrics in the log carry no such field, and sort first.
+        return sorted(lines, key=lambda line: str(line.get("timestamp", "")))
+
+
+def deploy(aws: LocalAws, *cdk_args: str) -> Deployment:
+    """Bootstrap and deploy every stack, as `make deploy` does.
+
+    Args:
+        aws: a running local AWS; its region becomes the home region.
+        cdk_args: passed through to `cdk deploy`: `-c regions=eu-central-1`, for one.
+
+    Raises:
+        RuntimeError: with what the CDK wrote, if it failed.
+    """
+    command = [sys.executable, "-m", "infra.deploy", "deploy", *cdk_args]
+    done = subprocess.run(  # noqa: S603  # our own module
+        command, cwd=ROOT, env=aws.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}")
+    return Deployment(aws)

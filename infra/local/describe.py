@@ -1,0 +1,198 @@
+"""DescribeInstances and DescribeRegions: filters, pages, and what an instance looks like."""
+
+import base64
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from ministack.core.responses import get_account_id
+from ministack.services import ec2
+
+from infra.local import instances
+from infra.local.ec2_protocol import Parameters, Response, add_actions, flat, listed, reply
+from infra.local.errors import AwsError
+from infra.local.instances import Instance
+from infra.local.knobs import KNOBS
+
+FILTER_VALUES = 200
+PAGE_SIZES = range(5, 1001)
+Filter = Callable[[Instance], bool]
+
+_FIELDS: dict[str, Callable[[Instance], Any]] = {
+    "instance-id": lambda i: i["InstanceId"],
+    "image-id": lambda i: i["ImageId"],
+    "instance-type": lambda i: i["InstanceType"],
+    "instance-state-name": lambda i: i["State"]["Name"],
+    "instance-state-code": lambda i: i["State"]["Code"],
+    "availability-zone": lambda i: i["Placement"]["AvailabilityZone"],
+    "subnet-id": lambda i: i["SubnetId"],
+    "vpc-id": lambda i: i["VpcId"],
+    "private-ip-address": lambda i: i["PrivateIpAddress"],
+    "operator.managed": lambda i: str(i["Operator"]["managed"]).lower(),
+    "operator.principal": lambda i: i["Operator"].get("principal", ""),
+    "metadata-options.state": instances.options_state,
+    "metadata-options.http-tokens": lambda i: i["MetadataOptions"]["HttpTokens"],
+    "metadata-options.http-endpoint": lambda i: i["MetadataOptions"]["HttpEndpoint"],
+    "metadata-options.http-put-response-hop-limit": lambda i: i["MetadataOptions"]["HttpPutResponseHopLimit"],
+    "metadata-options.http-protocol-ipv6": lambda i: i["MetadataOptions"]["HttpProtocolIpv6"],
+    "metadata-options.instance-metadata-tags": lambda i: i["MetadataOptions"]["InstanceMetadataTags"],
+}
+
+
+def describe_instances(parameters: Parameters) -> Response:
+    """DescribeInstances: by ids, or by filters and pages."""
+    p = flat(parameters)
+    ids = listed(p, "InstanceId")
+    filters = [_filter(name, values) for name, values in _filters(p)]
+    if ids and "MaxResults" in p:
+        raise AwsError(
+            "InvalidParameterCombination",
+            "The parameter instancesSet cannot be used with the parameter maxResults",
+        )
+    ec2._cleanup_terminated()
+    found: Iterable[Instance] = [instances.known_instance(each) for each in ids] or (
+        each for each in ec2._instances.values() if instances.visible(each)
+    )
+    matching = [each for each in found if all(fits(each) for fits in filters)]
+    page, token = _page(matching, p, filtered=bool(filters))
+    reservations = "".join(_reservation_xml(list(group)) for _, group in itertools.groupby(page, _reservation))
+    inner = f"<reservationSet>{reservations}</reservationSet>{token and f'<nextToken>{token}</nextToken>'}"
+    return reply("DescribeInstances", inner)
+
+
+def describe_regions(parameters: Parameters) -> Response:
+    """DescribeRegions: those enabled in the account; the others with AllRegions only."""
+    p = flat(parameters)
+    wanted = listed(p, "RegionName")
+    filters = dict(_filters(p))
+    items = []
+    for name, status in region_statuses():
+        if (status == "not-opted-in" and p.get("AllRegions") != "true") or (wanted and name not in wanted):
+            continue
+        shown = {"region-name": name, "opt-in-status": status, "endpoint": f"ec2.{name}.amazonaws.com"}
+        if unknown := filters.keys() - shown.keys():
+            raise _invalid_filter(unknown.pop())
+        if all(_matches(shown[field], values) for field, values in filters.items()):
+            items.append(
+                f"<item><regionName>{name}</regionName><regionEndpoint>{shown['endpoint']}</regionEndpoint>"
+                f"<optInStatus>{status}</optInStatus></item>"
+            )
+    inner = f"<regionInfo>{''.join(items)}</regionInfo>"
+    return reply("DescribeRegions", inner)
+
+
+def region_statuses() -> Iterator[tuple[str, str]]:
+    """Every region, and whether this account may use it."""
+    for name, status in ec2._AWS_REGIONS:
+        if status == "opt-in-not-required":
+            yield name, status
+        else:
+            yield name, "opted-in" if name in KNOBS.opted_in_regions else "not-opted-in"
+
+
+def instance_xml(original: Callable[[Instance], str]) -> Callable[[Instance], str]:
+    """An instance as EC2 shows it, with what ministack leaves out."""
+
+    def show(instance: Instance) -> str:
+        operator = "".join(f"<{name}>{str(value).lower()}</{name}>" for name, value in instance["Operator"].items())
+        return (
+            original(instance).removesuffix("</item>")
+            + instances.options_xml("metadataOptions", instance)
+            + _network_interface_xml(instance)
+            + f"<operator>{operator}</operator></item>"
+        )
+
+    return show
+
+
+def install() -> None:
+    """Replace the two listings, and complete how an instance is shown."""
+    ec2._instance_xml = instance_xml(ec2._instance_xml)
+    add_actions({"DescribeInstances": describe_instances, "DescribeRegions": describe_regions})
+
+
+def _filters(p: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    named = itertools.takewhile(lambda number: f"Filter.{number}.Name" in p, itertools.count(1))
+    total = 0
+    for number in named:
+        values = listed(p, f"Filter.{number}.Value")
+        total += len(values)
+        if total > FILTER_VALUES:
+            raise AwsError(
+                "FilterLimitExceeded",
+                f"The maximum number of filter values specified on a single call is {FILTER_VALUES}",
+            )
+        yield p[f"Filter.{number}.Name"], values
+
+
+def _filter(name: str, values: list[str]) -> Filter:
+    if name.startswith("tag:"):
+        key = name.removeprefix("tag:")
+        return lambda i: any(t["Key"] == key and _matches(t["Value"], values) for t in _tags(i))
+    if name == "tag-key":
+        return lambda i: any(_matches(t["Key"], values) for t in _tags(i))
+    if name not in _FIELDS:
+        raise _invalid_filter(name)
+    field = _FIELDS[name]
+    return lambda i: _matches(str(field(i)), values)
+
+
+def _invalid_filter(name: str) -> AwsError:
+    return AwsError("InvalidParameterValue", f"The filter '{name}' is invalid")
+
+
+def _matches(value: str, patterns: list[str]) -> bool:
+    return value in patterns or any(_pattern(each).fullmatch(value) for each in patterns if set(each) & {*"*?"})
+
+
+def _pattern(wildcards: str) -> re.Pattern[str]:
+    return re.compile(re.escape(wildcards).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
+
+
+def _tags(instance: Instance) -> list[dict[str, str]]:
+    tags: list[dict[str, str]] = ec2._tags.get(instance["InstanceId"], [])
+    return tags
+
+
+def _page(matching: list[Instance], p: dict[str, str], *, filtered: bool) -> tuple[list[Instance], str]:
+    """The page asked for and the token of the next. A token holds the position of the last instance seen."""
+    size = p.get("MaxResults")
+    if size is not None and (not size.isdigit() or int(size) not in PAGE_SIZES):
+        raise AwsError("InvalidParameterValue", f"Value ( {size} ) for parameter maxResults is invalid.")
+    if size is None:
+        return matching, ""
+    if token := p.get("NextToken"):
+        last = int(base64.urlsafe_b64decode(token))
+    elif KNOBS.sparse_pages and filtered and matching:
+        return [], _token(0)
+    else:
+        last = 0
+    rest = [each for each in matching if each["Position"] > last]
+    page = rest[: int(size)]
+    return page, _token(page[-1]["Position"]) if len(rest) > len(page) else ""
+
+
+def _token(position: int) -> str:
+    return base64.urlsafe_b64encode(str(position).encode()).decode()
+
+
+def _reservation(instance: Instance) -> str:
+    return str(instance["Reservation"])
+
+
+def _reservation_xml(group: list[Instance]) -> str:
+    return (
+        f"<item><reservationId>{_reservation(group[0])}</reservationId><ownerId>{get_account_id()}</ownerId>"
+        f"<groupSet/><instancesSet>{''.join(map(ec2._instance_xml, group))}</instancesSet></item>"
+    )
+
+
+def _network_interface_xml(instance: Instance) -> str:
+    suffix = instance["InstanceId"].removeprefix("i-")
+    return (
+        f"<networkInterfaceSet><item><networkInterfaceId>eni-{suffix}</networkInterfaceId><status>in-use</status>"
+        f"<attachment><attachmentId>eni-attach-{suffix}</attachmentId><deviceIndex>0</deviceIndex>"
+        f"<status>attached</status><attachTime>{instance['AttachTime']}</attachTime>"
+        "<deleteOnTermination>true</deleteOnTermination></attachment></item></networkInterfaceSet>"
+    )

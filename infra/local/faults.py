@@ -1,0 +1,108 @@
+"""Errors on order, and the token buckets by which AWS limits requests."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+
+from infra.local.calls import Call
+from infra.local.errors import AwsError
+from infra.local.knobs import KNOBS, ControlError
+
+KINDS = ("error", "reset", "hang", "truncate")
+
+
+@dataclasses.dataclass
+class Fault:
+    """Something that goes wrong with calls to one action.
+
+    Attributes:
+        action: `ec2:ModifyInstanceMetadataOptions`, say.
+        code: the error's code; with `status` and `message` what kind `error` answers.
+        kind: `error`; `reset`: the connection is cut before the call is carried out; `hang`: no answer for
+            `seconds`; `truncate`: carried out, but only half of the answer arrives.
+        region: only there; empty: everywhere.
+        instance_id: only calls that name it.
+        caller: only calls by it, `role/NAME` for one.
+        first: the first call that fails, counted from 1 among those that fit.
+        calls: how many fail; None: all that follow.
+        seconds: how long the fault lasts (for `hang`, how long a call hangs); None: until it is cleared.
+    """
+
+    action: str
+    code: str = "InternalError"
+    status: int = 500
+    message: str = "An internal error has occurred."
+    kind: str = "error"
+    region: str = ""
+    instance_id: str = ""
+    caller: str = ""
+    first: int = 1
+    calls: int | None = None
+    seconds: float | None = None
+    seen: int = dataclasses.field(default=0, init=False)
+    began: float = dataclasses.field(default_factory=time.monotonic, init=False)
+
+    @classmethod
+    def of(cls, wish: Mapping[str, Any]) -> Self:
+        """A fault from what a client sent."""
+        known = {field.name for field in dataclasses.fields(cls) if field.init}
+        if unknown := wish.keys() - known:
+            raise ControlError(f"unknown in a fault: {sorted(unknown)}; there are: {', '.join(sorted(known))}")
+        if ":" not in wish.get("action", ""):
+            raise ControlError(f"action is written service:Action, not {wish.get('action')!r}")
+        if wish.get("kind", "error") not in KINDS:
+            raise ControlError(f"kind is one of {', '.join(KINDS)}, not {wish['kind']!r}")
+        return cls(**wish)
+
+    def strikes(self, call: Call) -> bool:
+        """Whether this call is one that fails; each call that fits is counted."""
+        if not self._fits(call):
+            return False
+        self.seen += 1
+        if self.kind != "hang" and self.seconds is not None and time.monotonic() - self.began > self.seconds:
+            return False
+        return self.seen >= self.first and (self.calls is None or self.seen < self.first + self.calls)
+
+    def _fits(self, call: Call) -> bool:
+        return (
+            self.action == call.action
+            and self.region in ("", call.region)
+            and self.caller in ("", call.caller.name)
+            and (not self.instance_id or self.instance_id in call.parameters.values())
+        )
+
+
+class RequestBuckets:
+    """A bucket for each action, account and region; those named by the knob `request_buckets` are enforced."""
+
+    def __init__(self) -> None:
+        self._levels: dict[tuple[str, str, str], tuple[float, float]] = {}
+
+    def take(self, call: Call) -> None:
+        """Use up one request, or say that there is none left."""
+        name = bucket_name(call)
+        if name not in KNOBS.request_buckets:
+            return
+        capacity, refill = KNOBS.request_buckets[name]
+        now = time.monotonic()
+        key = (name, call.account, call.region)
+        level, then = self._levels.get(key, (capacity, now))
+        level = min(capacity, level + (now - then) * refill)
+        self._levels[key] = (level - 1 if level >= 1 else level, now)
+        if level < 1:
+            if call.service == "ec2":
+                raise AwsError("RequestLimitExceeded", "Request limit exceeded.", 503)
+            raise AwsError("ThrottlingException", "Rate exceeded")
+
+    def reset(self) -> None:
+        """Fill every bucket."""
+        self._levels.clear()
+
+
+def bucket_name(call: Call) -> str:
+    """The bucket a call draws on."""
+    whole = call.action == "ec2:DescribeInstances" and not any(
+        name == "MaxResults" or name.startswith(("Filter.", "InstanceId.")) for name in call.parameters
+    )
+    return f"{call.action} (whole region)" if whole else call.action

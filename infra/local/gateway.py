@@ -1,0 +1,114 @@
+"""What every API call passes through: delay, limits and faults before it, count and trail after it."""
+
+import asyncio
+import contextvars
+import json
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from hypercorn.asyncio.tcp_server import TCPServer
+from ministack import app
+from ministack.core import iam_actions
+
+from infra.local import cloudtrail, describe, instances
+from infra.local.calls import Call, Ledger, read_answer, read_call
+from infra.local.errors import AwsError
+from infra.local.faults import Fault, RequestBuckets
+from infra.local.knobs import KNOBS
+
+Response = tuple[int, dict[str, str], Any]
+Dispatch = Callable[..., Awaitable[Response]]
+
+OPERATOR_HEADER = "x-local-operator"
+"""Sent with RunInstances by `client.LocalAws.launch`: the service that manages the new instances, as JSON."""
+
+ledger = Ledger()
+buckets = RequestBuckets()
+faults: list[Fault] = []
+
+_connection: contextvars.ContextVar[asyncio.StreamWriter] = contextvars.ContextVar("connection")
+_connections: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
+
+
+def passing(original: Dispatch) -> Dispatch:
+    """The dispatcher of ministack, with all that happens around a call."""
+
+    async def dispatch(*request: Any) -> Response:
+        call = read_call(*request)
+        if KNOBS.latency_seconds:
+            await asyncio.sleep(KNOBS.latency_seconds)
+        striking = [each for each in faults if each.strikes(call)]
+        fault = striking[0] if striking else None
+        try:
+            await _before(call, fault)
+        except AwsError as error:
+            response = error_response(call, error)
+        else:
+            instances.operator.set(json.loads(call.headers.get(OPERATOR_HEADER, "null")))
+            response = await original(*request)
+        answer = read_answer(*response)
+        ledger.count(call, answer)
+        cloudtrail.record(call, answer)
+        if fault and fault.kind == "truncate":
+            status, answered, content = response
+            return status, {**answered, "Content-Length": str(len(content))}, content[: len(content) // 2]
+        return response
+
+    return dispatch
+
+
+def error_response(call: Call, error: AwsError) -> Response:
+    """An error in the protocol its service speaks."""
+    _status, headers, body = iam_actions.access_denied_response(
+        "monitoring" if call.service == "cloudwatch" else call.service,
+        call.action,
+        "",
+        call.request_id,
+        error_code=error.code,
+        message=error.message,
+        headers=call.headers,
+    )
+    return error.status, headers, body
+
+
+def remembering_connection(original: Callable[[TCPServer], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    """A connection that can be found and cut."""
+
+    async def run(server: TCPServer) -> None:
+        _connection.set(server.writer)
+        _connections.add(server.writer)
+        await original(server)
+
+    return run
+
+
+def cut_connections() -> None:
+    """Cut off whoever is still waiting: the end must not wait for a call that hangs on order."""
+    for each in list(_connections):
+        each.transport.abort()
+
+
+def install() -> None:
+    """Stand between the HTTP server and the services."""
+    app._dispatch_service_request = passing(app._dispatch_service_request)
+    TCPServer.run = remembering_connection(TCPServer.run)
+
+
+async def _before(call: Call, fault: Fault | None) -> None:
+    if call.service == "ec2" and call.region in _disabled_regions():
+        raise AwsError("AuthFailure", "AWS was not able to validate the provided access credentials", status=401)
+    buckets.take(call)
+    if fault is None:
+        return
+    if fault.kind == "error":
+        raise AwsError(fault.code, fault.message, fault.status)
+    if fault.kind == "hang":
+        await asyncio.sleep(fault.seconds or 3600)
+    if fault.kind == "reset":
+        _connection.get().transport.abort()
+        raise AwsError("ConnectionReset", "cut off on order", 500)
+
+
+def _disabled_regions() -> set[str]:
+    return {name for name, status in describe.region_statuses() if status == "not-opted-in"}

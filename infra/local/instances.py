@@ -1,0 +1,219 @@
+"""EC2 instances: launched, started, stopped, and their metadata options changed, as EC2 does it."""
+
+import contextvars
+import itertools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.services import ec2
+
+from infra.local import account_defaults, metadata_options
+from infra.local.ec2_protocol import Action, Parameters, Response, add_actions, elements, flat, listed, reply
+from infra.local.errors import AwsError, dry_run
+from infra.local.events import soon, state_changed
+from infra.local.knobs import KNOBS
+from infra.local.metadata_options import Options
+
+Instance = dict[str, Any]
+"""ministack's record of an instance. Added to it here: MetadataOptions, ChangedAt, LaunchedAt, and more."""
+
+AT_NEXT_START = float("inf")
+RUNNING = {"Code": 16, "Name": "running"}
+PENDING = {"Code": 0, "Name": "pending"}
+TEMPLATE_NAMES = ("LaunchTemplateId", "LaunchTemplateName", "Version")
+
+operator: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar("operator", default=None)
+"""The service that manages what is being launched; set from the client's own header."""
+
+_launch_options: contextvars.ContextVar[Options | None] = contextvars.ContextVar("options", default=None)
+_numbers = itertools.count(1)
+
+
+def known_instance(instance_id: str) -> Instance:
+    """The instance of this id, or EC2's reason why there is none."""
+    if not ec2._INSTANCE_ID_RE.match(instance_id):
+        raise AwsError("InvalidInstanceID.Malformed", f'Invalid id: "{instance_id}"')
+    instance: Instance | None = ec2._instances.get(instance_id)
+    if instance is None or not visible(instance):
+        raise AwsError("InvalidInstanceID.NotFound", f"The instance ID '{instance_id}' does not exist")
+    return instance
+
+
+def visible(instance: Instance) -> bool:
+    """Whether EC2 knows the instance yet, everywhere."""
+    return bool(instance["LaunchedAt"] + KNOBS.visibility_seconds <= time.time())
+
+
+def options_state(instance: Instance) -> str:
+    """Whether the options shown are already in force: `applied`, or `pending`."""
+    return "applied" if instance["ChangedAt"] + KNOBS.apply_seconds <= time.time() else "pending"
+
+
+def run_instances(original: Action) -> Action:
+    """RunInstances that launches MaxCount, honours MetadataOptions and DryRun."""
+
+    def run(parameters: Parameters) -> Response:
+        p = flat(parameters)
+        template = {name: p.get(f"LaunchTemplate.{name}", "") for name in TEMPLATE_NAMES}
+        data, _template, error = ec2._resolve_launch_template_data(template)
+        if error:
+            return error  # type: ignore[no-any-return]  # ministack is untyped
+        image = p.get("ImageId") or data.get("ImageId", "")
+        requested = {**data.get("MetadataOptions", {}), **metadata_options.parse(p, "MetadataOptions.")}
+        options = metadata_options.at_launch(
+            {name: value for name, value in requested.items() if name in metadata_options.LAUNCH_OPTIONS},
+            account_defaults.current(),
+            imds_v2_image=image in KNOBS.imds_v2_images,
+        )
+        if p.get("DryRun") == "true":
+            raise dry_run()
+        token = _launch_options.set(options)
+        try:
+            # ministack launches MinCount.
+            return original({**parameters, "ImageId": [image], "MinCount": [p.get("MaxCount", "1")]})
+        finally:
+            _launch_options.reset(token)
+
+    return run
+
+
+def launch(original: Callable[..., list[Instance]]) -> Callable[..., list[Instance]]:
+    """What every launch gives an instance, through RunInstances and CreateFleet alike."""
+
+    def launch_instances(*arguments: Any, **named: Any) -> list[Instance]:
+        created = original(*arguments, **named)
+        now = time.time()
+        options = _launch_options.get() or metadata_options.at_launch(
+            {}, account_defaults.current(), imds_v2_image=False
+        )
+        reservation = next(_numbers)
+        for instance in created:
+            instance |= {
+                "MetadataOptions": dict(options),
+                "ChangedAt": now,
+                "LaunchedAt": now,
+                "Operator": operator.get() or {"managed": False},
+                "Reservation": f"r-{reservation:017x}",
+                "Position": next(_numbers),
+                "AttachTime": instance["LaunchTime"],
+            }
+            _boot(instance)
+        return created
+
+    return launch_instances
+
+
+def start_instances(original: Action) -> Action:
+    """StartInstances, which also brings waiting metadata options into force."""
+
+    def start(parameters: Parameters) -> Response:
+        started = [each for each in _named(parameters) if each["State"]["Name"] == "stopped"]
+        response = original(parameters)
+        now = time.time()
+        for instance in started:
+            instance["LaunchTime"] = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(now))
+            if instance["ChangedAt"] == AT_NEXT_START:
+                instance["ChangedAt"] = now
+            _boot(instance)
+        return response
+
+    return start
+
+
+def ending(original: Action, passing_state: str, final_state: str) -> Action:
+    """StopInstances or TerminateInstances, with the two changes of state they bring."""
+
+    def end(parameters: Parameters) -> Response:
+        changed = [each for each in _named(parameters) if each["State"]["Name"] != final_state]
+        response = original(parameters)
+        for instance in changed:
+            state_changed(instance["InstanceId"], passing_state)
+            state_changed(instance["InstanceId"], final_state)
+        return response
+
+    return end
+
+
+def modify_options(parameters: Parameters) -> Response:
+    """ModifyInstanceMetadataOptions: what is omitted keeps its value."""
+    p = flat(parameters)
+    if "InstanceId" not in p:
+        raise AwsError("MissingParameter", "The request must contain the parameter InstanceId")
+    instance = known_instance(p["InstanceId"])
+    requested = metadata_options.parse(p)
+    if not requested:
+        raise AwsError("InvalidParameterCombination", "No instance metadata option to modify was given.")
+    if KNOBS.strict_options:
+        metadata_options.check_alone(requested)
+    _check_modifiable(instance, requested)
+    if p.get("DryRun") == "true":
+        raise dry_run()
+    instance["MetadataOptions"] |= requested
+    stopped = instance["State"]["Name"] in ("stopping", "stopped")
+    instance["ChangedAt"] = AT_NEXT_START if stopped else time.time()
+    inner = elements({"InstanceId": instance["InstanceId"]}) + options_xml("instanceMetadataOptions", instance)
+    return reply("ModifyInstanceMetadataOptions", inner)
+
+
+def options_xml(tag: str, instance: Instance) -> str:
+    """An instance's metadata options, as EC2 writes them."""
+    return f"<{tag}>{elements({'State': options_state(instance), **instance['MetadataOptions']})}</{tag}>"
+
+
+def install() -> None:
+    """Add the action EC2 lacks here, and replace those that fall short."""
+    ec2._launch_instances_internal = launch(ec2._launch_instances_internal)
+    original = ec2._ACTION_MAP
+    add_actions(
+        {
+            "RunInstances": run_instances(original["RunInstances"]),
+            "StartInstances": start_instances(original["StartInstances"]),
+            "StopInstances": ending(original["StopInstances"], "stopping", "stopped"),
+            "TerminateInstances": ending(original["TerminateInstances"], "shutting-down", "terminated"),
+            "ModifyInstanceMetadataOptions": modify_options,
+        }
+    )
+
+
+def _named(parameters: Parameters) -> list[Instance]:
+    """The instances whose ids a request lists; DryRun ends it here."""
+    p = flat(parameters)
+    named = [known_instance(each) for each in listed(p, "InstanceId")]
+    if p.get("DryRun") == "true":
+        raise dry_run()
+    return named
+
+
+def _boot(instance: Instance) -> None:
+    instance["State"] = dict(PENDING)
+    state_changed(instance["InstanceId"], "pending")
+    if KNOBS.boot_seconds:
+        soon(KNOBS.boot_seconds, _running, get_account_id(), get_region(), instance)
+    else:
+        _running(get_account_id(), get_region(), instance)
+
+
+def _running(account: str, region: str, instance: Instance) -> None:
+    if instance["State"] == PENDING:
+        instance["State"] = dict(RUNNING)
+        with request_scope(account, region):
+            state_changed(instance["InstanceId"], "running")
+
+
+def _check_modifiable(instance: Instance, requested: Options) -> None:
+    instance_id, state = instance["InstanceId"], instance["State"]["Name"]
+    if instance["Operator"]["managed"]:
+        principal = instance["Operator"].get("principal", "a service")
+        raise AwsError(
+            "OperationNotPermitted", f"The instance {instance_id} is managed by {principal} and cannot be modified."
+        )
+    if state not in ("running", "stopping", "stopped"):
+        raise AwsError(
+            "IncorrectInstanceState", f"The instance '{instance_id}' is not in a valid state: it is {state}."
+        )
+    wished = requested.get("HttpTokens")
+    enforced = account_defaults.current().get(metadata_options.ENFORCED) == "enabled"
+    if enforced and wished == "optional" and instance["MetadataOptions"]["HttpTokens"] == "required":
+        raise metadata_options.tokens_enforced()

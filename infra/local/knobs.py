@@ -1,0 +1,106 @@
+"""What can be turned while the local AWS runs: delays, limits and switches."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+# Requests an account may make per region: capacity and refill a second.
+# DescribeInstances draws on another bucket when it is neither filtered nor paginated.
+PUBLISHED_BUCKETS: Mapping[str, tuple[float, float]] = {
+    "ec2:ModifyInstanceMetadataOptions": (100, 5),
+    "ec2:ModifyInstanceMetadataDefaults": (2, 2),
+    "ec2:DescribeInstances": (100, 20),
+    "ec2:DescribeInstances (whole region)": (50, 10),
+    "ec2:GetInstanceMetadataDefaults": (100, 20),
+    "ec2:DescribeRegions": (100, 20),
+    "ec2:DescribeImages": (100, 20),
+    "ec2:DescribeLaunchTemplateVersions": (100, 20),
+    "ec2:CreateLaunchTemplateVersion": (100, 5),
+    "ec2:ModifyLaunchTemplate": (100, 5),
+}
+
+
+class ControlError(ValueError):
+    """What was asked for does not exist, or does not take that value."""
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ControlError("true or false")
+    return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ControlError("a number, 0 or more")
+    return float(value)
+
+
+def _optional_number(value: object) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+        raise ControlError("a list of names")
+    return tuple(value)
+
+
+def _buckets(value: object) -> Mapping[str, tuple[float, float]]:
+    if value == "published":
+        return PUBLISHED_BUCKETS
+    if value == "off":
+        return {}
+    if isinstance(value, Mapping) and all(isinstance(pair, list | tuple) for pair in value.values()):
+        return {str(name): (_number(pair[0]), _number(pair[1])) for name, pair in value.items()}
+    raise ControlError('"off", "published" or {"ec2:SomeAction": [capacity, refill a second]}')
+
+
+def _knob(default: Any, check: Callable[[object], Any]) -> Any:
+    return dataclasses.field(default=default, metadata={"check": check})
+
+
+@dataclasses.dataclass
+class Knobs:
+    """Every knob with the value it has until it is turned."""
+
+    latency_seconds: float = _knob(0.0, _number)  # added to every call
+    boot_seconds: float = _knob(0.0, _number)  # from `pending` to `running`
+    visibility_seconds: float = _knob(0.0, _number)  # a new instance is unknown to EC2 for this long
+    apply_seconds: float = _knob(0.2, _number)  # metadata options from `pending` to `applied`
+    cloudtrail_events: bool = _knob(default=True, check=_flag)  # is there a trail?
+    cloudtrail_seconds: float = _knob(0.0, _number)
+    state_change_events: bool = _knob(default=True, check=_flag)
+    state_change_seconds: float = _knob(0.0, _number)
+    response_elements_limit: float = _knob(100 * 1024.0, _number)  # bytes; CloudTrail omits what is larger
+    batching_window_seconds: float | None = _knob(None, _optional_number)  # None: as the mapping says
+    request_buckets: Mapping[str, tuple[float, float]] = dataclasses.field(
+        default_factory=dict, metadata={"check": _buckets}
+    )
+    enforce_iam: bool = _knob(default=False, check=_flag)
+    strict_options: bool = _knob(default=False, check=_flag)  # options only with HttpEndpoint=enabled beside them
+    sparse_pages: bool = _knob(default=False, check=_flag)  # a filtered listing begins with an empty page
+    opted_in_regions: tuple[str, ...] = _knob((), _names)  # beside those that need no opt-in
+    imds_v2_images: tuple[str, ...] = _knob((), _names)  # AMIs with ImdsSupport=v2.0
+
+    def turn(self, values: Mapping[str, object]) -> None:
+        """Set some knobs; all of them or, if one is wrong, none."""
+        fields = {field.name: field for field in dataclasses.fields(self)}
+        checked = {}
+        for name, value in values.items():
+            if name not in fields:
+                raise ControlError(f"unknown knob {name!r}; there are: {', '.join(sorted(fields))}")
+            try:
+                checked[name] = fields[name].metadata["check"](value)
+            except ControlError as wanted:
+                raise ControlError(f"knob {name} takes {wanted}, not {value!r}") from None
+        for name, value in checked.items():
+            setattr(self, name, value)
+
+    def reset(self) -> None:
+        """All knobs as they were when the local AWS started."""
+        vars(self).update(vars(Knobs()))
+
+
+KNOBS = Knobs()
+"""The one set of knobs of this process."""

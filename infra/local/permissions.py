@@ -1,0 +1,89 @@
+"""IAM enforcement where ministack's stops short: lists, batches, and roles that AWS itself uses."""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ministack import app
+from ministack.core import iam_actions, iam_evaluator, router
+from ministack.core.responses import get_account_id, get_region
+
+Handler = Callable[..., Awaitable[tuple[int, dict[str, str], Any]]]
+LISTING = "ssm:GetParameters"
+
+
+def first_parameter(original: Callable[..., str]) -> Callable[..., str]:
+    """The resource a request is about; for GetParameters, which names several, the first."""
+
+    def resource(service: str, method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any) -> str:
+        names = _listed_names(headers, body) if service == "ssm" else []
+        return _arn(names[0]) if names else original(service, method, path, headers, body, *rest)
+
+    return resource
+
+
+def batches_as_singles(original: Callable[..., str | None]) -> Callable[..., str | None]:
+    """The action a request needs; SQS's batch calls need the same as the single ones."""
+
+    def action(*request: Any) -> str | None:
+        name = original(*request)
+        return name.removesuffix("Batch") if name and name.startswith("sqs:") else name
+
+    return action
+
+
+def every_parameter(original: Handler) -> Handler:
+    """Parameter Store, holding GetParameters to each of the names it lists."""
+
+    async def handle(
+        method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
+    ) -> tuple[int, dict[str, str], Any]:
+        key = router.extract_access_key_id(headers, query)
+        for arn in map(_arn, _listed_names(headers, body) if app.AUTH else []):
+            denied = iam_evaluator.enforce(key, LISTING, "ssm", get_region(), resource_arn=arn)
+            if denied:
+                refusal: tuple[int, dict[str, str], bytes] = iam_actions.access_denied_response(
+                    "ssm", LISTING, denied.principal_arn, "", headers=headers, resource_arn=arn
+                )
+                return refusal
+        return await original(method, path, headers, body, query)
+
+    return handle
+
+
+def role_may(role_arn: str, action: str, resource: str) -> bool:
+    """Whether a role that AWS assumes for its owner may do something; always, unless IAM is enforced."""
+    if not app.AUTH:
+        return True
+    account = get_account_id()
+    context = iam_evaluator.EvalContext(
+        principal_arn=role_arn,
+        principal_type="AssumedRole",
+        principal_account=account,
+        action=action,
+        resource_arn=resource,
+        region=get_region(),
+    )
+    policies = iam_evaluator._gather_role_policies(role_arn.rsplit("/", 1)[-1], account)
+    return bool(iam_evaluator.evaluate(context, policies).decision == "Allow")
+
+
+def install() -> None:
+    """Complete the checks."""
+    pin_origin = app.pin_request_origin
+    # On loopback nothing is encrypted; policies that insist on TLS get it said that it is.
+    app.pin_request_origin = lambda address, _secure: pin_origin(address, secure_transport=True)
+    iam_actions.extract_iam_action = batches_as_singles(iam_actions.extract_iam_action)
+    iam_actions.extract_resource_arn = first_parameter(iam_actions.extract_resource_arn)
+    app.SERVICE_HANDLERS["ssm"] = every_parameter(app.SERVICE_HANDLERS["ssm"])
+
+
+def _listed_names(headers: dict[str, str], body: bytes) -> list[str]:
+    if not headers.get("x-amz-target", "").endswith(".GetParameters"):
+        return []
+    names: list[str] = json.loads(body).get("Names", [])
+    return names
+
+
+def _arn(name: str) -> str:
+    return f"arn:aws:ssm:{get_region()}:{get_account_id()}:parameter/{name.lstrip('/')}"

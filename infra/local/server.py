@@ -1,0 +1,86 @@
+"""The process of the local AWS: `python -m infra.local.server FD`, started by `client.LocalAws`.
+
+It serves on a socket it inherits, ends when its standard input ends (so it never outlives whoever
+started it), and then removes the folder its environment names in TMPDIR.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+from ministack.core import lambda_runtime
+
+from infra.local import (
+    account_defaults,
+    control,
+    describe,
+    events,
+    functions,
+    gateway,
+    identity,
+    instances,
+    metrics,
+    parameters,
+    permissions,
+    queues,
+)
+
+GRACE_SECONDS = 1.0
+ADDITIONS = (
+    gateway,
+    identity,
+    permissions,
+    events,
+    account_defaults,
+    instances,
+    describe,
+    parameters,
+    queues,
+    functions,
+    metrics,
+)
+
+
+def main() -> None:
+    """Serve until standard input ends or a signal comes."""
+    folder = Path(os.environ["TMPDIR"])
+    for part in ADDITIONS:
+        part.install()
+    config = Config()
+    config.bind = [f"fd://{sys.argv[1]}"]
+    config.graceful_timeout = GRACE_SECONDS
+    config.keep_alive_timeout = 75
+    try:
+        asyncio.run(_serve(config))
+    finally:
+        lambda_runtime.reset()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _serve(config: Config) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    threading.Thread(target=_wait_for_parent, args=(loop, ended), daemon=True).start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+
+    async def end() -> None:
+        await ended.wait()
+        gateway.cut_connections()
+
+    await serve(control.application, config, shutdown_trigger=end)
+
+
+def _wait_for_parent(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    sys.stdin.buffer.read()
+    loop.call_soon_threadsafe(ended.set)
+
+
+if __name__ == "__main__":
+    main()

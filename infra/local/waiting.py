@@ -1,0 +1,17 @@
+"""Waiting for something to become true, and saying what was there if it never did."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], T], accept: Callable[[T], bool] = bool, *, seconds: float = 15, every: float = 0.05) -> T:
+    """Look again and again; answer what was seen as soon as it is accepted."""
+    deadline = time.monotonic() + seconds
+    while not accept(seen := look()):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not so after {seconds} s; last seen: {seen!r}")
+        time.sleep(every)
+    return seen

@@ -1,0 +1,206 @@
+import json
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from infra.local.client import LocalAws
+from tests.integration.local_resources import CHANGES, LAUNCHES, assumed, listen, role
+
+STATES = {"detail-type": ["EC2 Instance State-change Notification"]}
+NOT_BY_ENFORCER = {
+    "$or": [
+        {"userIdentity": {"sessionContext": {"sessionIssuer": {"userName": [{"anything-but": "enforcer"}]}}}},
+        {"userIdentity": {"sessionContext": {"sessionIssuer": {"userName": [{"exists": False}]}}}},
+    ]
+}
+
+
+def _launched(event: Any) -> list[str]:
+    """The ids of a RunInstances event."""
+    return [item["instanceId"] for item in event["detail"]["responseElements"]["instancesSet"]["items"]]
+
+
+def test_a_launch_is_told_by_the_trail(aws: LocalAws) -> None:
+    """With what was asked for, what came of it, and who asked."""
+    queue = listen(aws, LAUNCHES)
+    ids = aws.launch(count=2, tags={"Owner": "web"}, HttpTokens="optional")
+    [event] = queue.wait_for(1)
+    assert (event["source"], event["account"], event["region"]) == ("aws.ec2", aws.account, aws.region)
+    detail = event["detail"]
+    items = detail["responseElements"]["instancesSet"]["items"]
+    assert [item["instanceId"] for item in items] == ids
+    assert items[0]["metadataOptions"]["httpTokens"] == "optional"
+    assert items[0]["tagSet"]["items"] == [{"key": "Owner", "value": "web"}]
+    assert items[0]["operator"] == {"managed": False}
+    assert detail["requestParameters"]["instancesSet"]["items"][0]["maxCount"] == 2
+    assert detail["userIdentity"]["type"] == "Root"
+    assert "errorCode" not in detail
+
+
+def test_large_response_elements_are_omitted(aws: LocalAws) -> None:
+    """CloudTrail cuts them off at 100 KB."""
+    queue = listen(aws, LAUNCHES)
+    aws.launch(count=100)
+    [event] = queue.wait_for(1)
+    elements = event["detail"]["responseElements"]
+    assert elements["omitted"] == "true"
+    assert elements["originalSize"] > 100 * 1024
+
+
+def test_a_failed_call_has_an_error_and_no_response(aws: LocalAws) -> None:
+    """Rules can shut it out by its errorCode."""
+    queue = listen(aws, CHANGES)
+    with pytest.raises(ClientError):
+        aws.client("ec2").modify_instance_metadata_options(InstanceId="i-0123456789abcdef0", HttpTokens="required")
+    [event] = queue.wait_for(1)
+    assert event["detail"]["errorCode"] == "Client.InvalidInstanceID.NotFound"
+    assert event["detail"]["responseElements"] is None
+
+
+def test_a_change_names_the_instance_and_the_session_that_made_it(aws: LocalAws) -> None:
+    """The role behind a session is its issuer."""
+    queue = listen(aws, CHANGES)
+    [instance] = aws.launch(HttpTokens="optional")
+    arn = role(aws, "operator")
+    aws.client("ec2", keys=assumed(aws, arn)).modify_instance_metadata_options(
+        InstanceId=instance, HttpTokens="required"
+    )
+    [event] = queue.wait_for(1)
+    request = event["detail"]["requestParameters"]["ModifyInstanceMetadataOptionsRequest"]
+    assert request == {"InstanceId": instance, "HttpTokens": "required"}
+    identity = event["detail"]["userIdentity"]
+    assert identity["type"] == "AssumedRole"
+    assert identity["arn"] == f"arn:aws:sts::{aws.account}:assumed-role/operator/session"
+    assert identity["sessionContext"]["sessionIssuer"]["arn"] == arn
+
+
+def test_states_are_told_in_order(aws: LocalAws) -> None:
+    """From the launch to the end."""
+    queue = listen(aws, STATES)
+    [instance] = aws.launch()
+    ec2 = aws.client("ec2")
+    ec2.stop_instances(InstanceIds=[instance])
+    ec2.start_instances(InstanceIds=[instance])
+    ec2.terminate_instances(InstanceIds=[instance])
+    states = [event["detail"]["state"] for event in queue.wait_for(8)]
+    expected = "pending running stopping stopped pending running shutting-down terminated"
+    assert states == expected.split()
+    assert queue.bodies[0]["detail"]["instance-id"] == instance
+    assert queue.bodies[0]["resources"] == [f"arn:aws:ec2:{aws.region}:{aws.account}:instance/{instance}"]
+
+
+def test_each_kind_of_event_can_be_off(aws: LocalAws) -> None:
+    """An account without a trail has state changes only."""
+    everything = listen(aws, {"source": ["aws.ec2"]})
+    aws.knobs(cloudtrail_events=False)
+    aws.launch()
+    assert {event["detail-type"] for event in everything.wait_for(2)} == {"EC2 Instance State-change Notification"}
+    aws.knobs(cloudtrail_events=True, state_change_events=False)
+    aws.launch()
+    everything.wait_for(3)
+    assert everything.bodies[2]["detail-type"] == "AWS API Call via CloudTrail"
+
+
+def test_events_are_late_by_order(aws: LocalAws) -> None:
+    """A trail delivers minutes later at times."""
+    queue = listen(aws, {"source": ["aws.ec2"]})
+    aws.knobs(cloudtrail_seconds=0.5)
+    aws.launch()
+    kinds = [event["detail-type"] for event in queue.wait_for(3)]
+    assert kinds[-1] == "AWS API Call via CloudTrail"
+
+
+def test_anybody_but_one_role_passes(aws: LocalAws) -> None:
+    """Users, root and other roles do; that is how a rule shuts out the enforcer itself."""
+    queue = listen(aws, {"detail": {"eventName": ["ModifyInstanceMetadataOptions"], **NOT_BY_ENFORCER}})
+    [instance] = aws.launch()
+    iam = aws.client("iam")
+    iam.create_user(UserName="ann")
+    keys = iam.create_access_key(UserName="ann")["AccessKey"]
+    callers = [
+        assumed(aws, role(aws, "enforcer")),
+        {"aws_access_key_id": keys["AccessKeyId"], "aws_secret_access_key": keys["SecretAccessKey"]},
+        {},
+        assumed(aws, role(aws, "somebody")),
+    ]
+    for caller in callers:
+        aws.client("ec2", keys=caller).modify_instance_metadata_options(InstanceId=instance, HttpTokens="required")
+    kinds = [event["detail"]["userIdentity"]["type"] for event in queue.wait_for(3)]
+    assert kinds == ["IAMUser", "Root", "AssumedRole"]
+    assert queue.bodies[2]["detail"]["userIdentity"]["arn"].endswith("/somebody/session")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [
+        ({"a": {"b": [{"anything-but": ["x"]}]}}, False),  # the path is missing
+        ({"a": {"b": [{"exists": False}]}}, True),
+        ({"c": [{"prefix": "hel"}]}, True),
+        ({"c": [{"suffix": "LO"}]}, False),
+        ({"$or": [{"c": ["other"]}, {"n": [{"numeric": [">", 1]}]}]}, True),
+        ({"$or": [{"c": ["other"]}, {"a": {"b": [{"exists": True}]}}]}, False),
+    ],
+)
+def test_patterns_match_as_documented(aws: LocalAws, pattern: dict[str, Any], *, matches: bool) -> None:
+    """An operator on a path that is missing matches nothing, `exists: false` apart."""
+    event = {
+        "id": "1",
+        "account": aws.account,
+        "source": "own",
+        "time": "2026-01-01T00:00:00Z",
+        "region": aws.region,
+        "resources": [],
+        "detail-type": "kind",
+        "detail": {"c": "hello", "n": 2},
+    }
+    answer = aws.client("events").test_event_pattern(
+        EventPattern=json.dumps({"detail": pattern}), Event=json.dumps(event)
+    )
+    assert answer["Result"] is matches
+
+
+def _forward(aws: LocalAws, bus: str, role_arn: str = "") -> None:
+    """A rule in another region that sends launches to a bus at home."""
+    events = aws.client("events", "us-east-1")
+    events.put_rule(Name="forward", EventPattern=json.dumps(LAUNCHES))
+    target = {"Id": "home", "Arn": f"arn:aws:events:{aws.region}:{aws.account}:event-bus/{bus}"}
+    events.put_targets(Rule="forward", Targets=[target | ({"RoleArn": role_arn} if role_arn else {})])
+
+
+@pytest.mark.parametrize("bus", ["default", "own"])
+def test_a_forwarded_event_keeps_its_region(aws: LocalAws, bus: str) -> None:
+    """On the default bus of another region, and on one of its own."""
+    if bus == "own":
+        aws.client("events").create_event_bus(Name="own")
+    queue = listen(aws, LAUNCHES, bus=bus)
+    _forward(aws, bus, role(aws, "forwarder"))
+    [instance] = aws.launch("us-east-1")
+    [event] = queue.wait_for(1)
+    assert (event["region"], event["account"]) == ("us-east-1", aws.account)
+    assert _launched(event) == [instance]
+
+
+def test_another_region_needs_a_role_that_may(aws: LocalAws) -> None:
+    """Without the permission the event is lost."""
+    home, away = listen(aws, LAUNCHES), listen(aws, LAUNCHES, "us-east-1")
+    with pytest.raises(ClientError, match="RoleArn is required"):
+        _forward(aws, "default")
+    _forward(aws, "default", role(aws, "forwarder", {"Action": "events:PutEvents", "Resource": "*"}))
+    aws.enforce_iam()
+    [first] = aws.launch("us-east-1")
+    home.wait_for(1)
+    aws.client("iam").delete_role_policy(RoleName="forwarder", PolicyName="may")
+    aws.launch("us-east-1")
+    away.wait_for(2)
+    assert [_launched(event) for event in home.received()] == [[first]]
+
+
+def test_a_custom_bus_keeps_its_events_to_itself(aws: LocalAws) -> None:
+    """The account's rules on the default bus do not see them."""
+    aws.client("events").create_event_bus(Name="own")
+    default, own = listen(aws, LAUNCHES), listen(aws, LAUNCHES, bus="own")
+    _forward(aws, "own", role(aws, "forwarder"))
+    aws.launch("us-east-1")
+    own.wait_for(1)
+    assert default.received() == []

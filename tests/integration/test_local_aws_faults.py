@@ -1,0 +1,129 @@
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.parsers import ResponseParserError
+
+from infra.local.client import LocalAws
+from infra.local.waiting import until
+from tests.integration.local_resources import UNKNOWN, outcome, refused
+
+
+def test_a_bucket_belongs_to_one_action_account_and_region(aws: LocalAws, local_aws: LocalAws) -> None:
+    """Neither the other bucket of the same action nor another region or account is touched."""
+    aws.knobs(request_buckets={"ec2:DescribeInstances": [2, 0.001]})
+    ec2, wanted = aws.client("ec2"), [{"Name": "instance-id", "Values": [UNKNOWN]}]
+    ec2.describe_instances(Filters=wanted)
+    ec2.describe_instances(Filters=wanted)
+    with pytest.raises(ClientError) as raised:
+        ec2.describe_instances(Filters=wanted)
+    assert raised.value.response["Error"]["Code"] == "RequestLimitExceeded"
+    assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+    ec2.describe_instances()  # neither filtered nor paginated: another bucket
+    aws.client("ec2", "us-east-1").describe_instances(Filters=wanted)
+    local_aws.client("ec2").describe_instances(Filters=wanted)
+
+
+def test_the_published_buckets_let_a_hundred_changes_through_at_once(aws: LocalAws) -> None:
+    """Then five a second."""
+    aws.knobs(request_buckets="published")
+    [instance] = aws.launch()
+    modify = aws.client("ec2").modify_instance_metadata_options
+    for _ in range(100):
+        modify(InstanceId=instance, HttpTokens="required")
+    assert "RequestLimitExceeded" in [outcome(modify, InstanceId=instance, HttpTokens="required") for _ in range(30)]
+
+
+def test_errors_come_by_action_instance_and_number(aws: LocalAws) -> None:
+    """The second call for one instance fails, and no other."""
+    one, two = aws.launch(count=2)
+    aws.fail("ec2:ModifyInstanceMetadataOptions", "InternalError", instance_id=one, first=2, calls=1)
+    modify = aws.client("ec2").modify_instance_metadata_options
+    modify(InstanceId=one, HttpTokens="required")
+    modify(InstanceId=two, HttpTokens="required")
+    assert refused(modify, InstanceId=one, HttpTokens="required") == "InternalError"
+    modify(InstanceId=one, HttpTokens="required")
+    assert aws.calls("ec2:ModifyInstanceMetadataOptions") == 4
+    assert aws.calls("ec2:ModifyInstanceMetadataOptions", error="InternalError") == 1
+
+
+@pytest.mark.parametrize("service", ["ssm", "sqs", "sns", "lambda", "cloudwatch"])
+def test_every_protocol_carries_the_error(aws: LocalAws, service: str) -> None:
+    """XML or JSON, boto3 reads the same code from it."""
+    actions: dict[str, tuple[str, str]] = {
+        "ssm": ("ssm:DescribeParameters", "describe_parameters"),
+        "sqs": ("sqs:ListQueues", "list_queues"),
+        "sns": ("sns:ListTopics", "list_topics"),
+        "lambda": ("lambda:ListFunctions", "list_functions"),
+        "cloudwatch": ("cloudwatch:ListMetrics", "list_metrics"),
+    }
+    action, method = actions[service]
+    aws.fail(action, "ServiceUnavailable", status=503, calls=1)
+    call = getattr(aws.client(service), method)
+    assert refused(call) == "ServiceUnavailable"
+    call()
+
+
+def test_connections_break_on_order(aws: LocalAws) -> None:
+    """Cut off before an answer, and in the midst of one."""
+    ec2 = aws.client("ec2")
+    for kind, wanted in (("reset", HTTPClientError), ("truncate", ResponseParserError)):
+        aws.fail("ec2:DescribeRegions", kind=kind, calls=1)
+        with pytest.raises(wanted):
+            ec2.describe_regions()
+        assert ec2.describe_regions()["Regions"]
+        aws.clear_faults()
+
+
+def test_calls_are_counted_by_action_region_and_caller(aws: LocalAws) -> None:
+    """So that a test can say: no write call at all."""
+    aws.client("ec2", "us-east-1").describe_instances()
+    aws.client("ec2").describe_instances()
+    assert aws.calls("ec2:DescribeInstances") == 2
+    assert aws.calls("ec2:DescribeInstances", region="us-east-1", caller="root") == 1
+    aws.reset_calls()
+    assert aws.calls() == 0
+
+
+def test_latency_is_added_to_each_call(aws: LocalAws) -> None:
+    """As if the endpoint were far away."""
+    ec2 = aws.client("ec2")
+    aws.knobs(latency_seconds=0.2)
+    began = time.monotonic()
+    ec2.describe_regions()
+    assert time.monotonic() - began >= 0.2
+
+
+def test_wrong_knobs_and_faults_say_what_there_is(aws: LocalAws) -> None:
+    """A mistyped knob is not silently ignored."""
+    with pytest.raises(ValueError, match=r"unknown knob 'apply'; there are: .*apply_seconds"):
+        aws.knobs(apply=1)
+    with pytest.raises(ValueError, match=r"knob apply_seconds takes a number, 0 or more, not 'soon'"):
+        aws.knobs(apply_seconds="soon")
+    with pytest.raises(ValueError, match="service:Action"):
+        aws.fail("DescribeInstances")
+
+
+def test_the_process_goes_with_whoever_started_it(tmp_path: Path) -> None:
+    """Killed outright, a program leaves neither process nor folder behind."""
+    script = """
+        import os, signal
+        from infra.local.client import LocalAws
+        with LocalAws() as aws:
+            print(aws._running._folder, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    started = subprocess.run(  # noqa: S603  # this very interpreter
+        [sys.executable, "-c", textwrap.dedent(script)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"TMPDIR": str(tmp_path), "PYTHONPATH": ".", "PATH": ""},
+    )
+    folder = Path(started.stdout.strip())
+    assert folder.parent == tmp_path
+    until(lambda: not folder.exists())

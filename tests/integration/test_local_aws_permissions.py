@@ -1,0 +1,86 @@
+import json
+
+import pytest
+from botocore.exceptions import ClientError
+
+from infra.local.client import LocalAws
+from tests.integration.local_resources import Queue, assumed, function, role
+
+
+def test_policies_hold_once_they_are_enforced(aws: LocalAws) -> None:
+    """Actions, resources and conditions; each parameter of a list."""
+    [instance] = aws.launch(HttpTokens="optional")
+    ssm = aws.client("ssm")
+    for name in ("/one", "/two"):
+        ssm.put_parameter(Name=name, Value="1", Type="String")
+    arn = role(
+        aws,
+        "limited",
+        {"Action": "ec2:DescribeInstances", "Resource": "*"},
+        {
+            "Action": "ec2:ModifyInstanceMetadataOptions",
+            "Resource": f"arn:aws:ec2:*:{aws.account}:instance/*",
+            "Condition": {"StringEquals": {"aws:RequestedRegion": aws.region}},
+        },
+        {"Action": "ssm:GetParameters", "Resource": f"arn:aws:ssm:{aws.region}:{aws.account}:parameter/one"},
+    )
+    keys = assumed(aws, arn)
+    aws.enforce_iam()
+    ec2 = aws.client("ec2", keys=keys)
+    ec2.describe_instances(Filters=[{"Name": "instance-id", "Values": [instance]}])
+    ec2.modify_instance_metadata_options(InstanceId=instance, HttpTokens="required")
+    limited = aws.client("ssm", keys=keys)
+    assert limited.get_parameters(Names=["/one"])["Parameters"][0]["Value"] == "1"
+    with pytest.raises(ClientError, match="AccessDenied"):
+        limited.get_parameters(Names=["/one", "/two"])
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        ec2.describe_regions()
+    with pytest.raises(ClientError, match="UnauthorizedOperation"):
+        aws.client("ec2", "us-east-1", keys=keys).modify_instance_metadata_options(
+            InstanceId=instance, HttpTokens="required"
+        )
+    aws.enforce_iam(enforced=False)
+    ec2.describe_regions()
+
+
+def test_queues_and_topics_are_checked_too(aws: LocalAws) -> None:
+    """By their own ARN."""
+    queue, other = Queue(aws, "mine"), Queue(aws, "other")
+    topic = aws.client("sns").create_topic(Name="mine")["TopicArn"]
+    arn = role(
+        aws,
+        "limited",
+        {"Action": "sqs:ChangeMessageVisibility", "Resource": queue.arn},
+        {"Action": "sns:Publish", "Resource": topic},
+    )
+    keys = assumed(aws, arn)
+    for each in (queue, other):
+        each.send("1")
+    handles = [each.sqs.receive_message(QueueUrl=each.url)["Messages"][0]["ReceiptHandle"] for each in (queue, other)]
+    aws.enforce_iam()
+    sqs = aws.client("sqs", keys=keys)
+    sqs.change_message_visibility(QueueUrl=queue.url, ReceiptHandle=handles[0], VisibilityTimeout=5)
+    entry = {"Id": "1", "ReceiptHandle": handles[0], "VisibilityTimeout": 5}
+    assert sqs.change_message_visibility_batch(QueueUrl=queue.url, Entries=[entry])["Successful"]
+    with pytest.raises(ClientError, match="AccessDenied"):
+        sqs.change_message_visibility(QueueUrl=other.url, ReceiptHandle=handles[1], VisibilityTimeout=5)
+    sns = aws.client("sns", keys=keys)
+    sns.publish(TopicArn=topic, Message="1")
+    with pytest.raises(ClientError, match="AuthorizationError"):
+        sns.publish(TopicArn=f"{topic}-other", Message="1")
+
+
+def test_a_function_is_held_to_its_role(aws: LocalAws) -> None:
+    """Even if it was already running."""
+    source = """
+        import boto3
+
+        def handler(event, context):
+            return len(boto3.client("ec2").describe_regions()["Regions"])
+    """
+    function(aws, "asker", source)
+    invoke = aws.client("lambda").invoke
+    assert json.load(invoke(FunctionName="asker")["Payload"]) == 17
+    aws.enforce_iam()
+    refusal = json.load(invoke(FunctionName="asker")["Payload"])
+    assert "UnauthorizedOperation" in refusal["errorMessage"]
