@@ -1,0 +1,120 @@
+"""Unit tests reach nothing: no socket, no profile of the machine, no time but their own."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+from pytest_socket import disable_socket
+
+from imds_enforcer import telemetry
+from tests.unit.examples import AWAY, HOME
+from tests.unit.fake_clients import FakeClients
+from tests.unit.fake_clock import FakeClock
+from tests.unit.fake_ec2 import FakeEc2
+from tests.unit.fake_transport import FakeTransport
+from tests.unit.runs import App, Documents
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The same examples every time and no file of past ones: a run tells of the code, not of luck.
+settings.register_profile("unit", derandomize=True, database=None, deadline=None, max_examples=100)
+settings.load_profile("unit")
+
+
+def pytest_runtest_setup() -> None:
+    """Block sockets; pytest-socket opens them again after each test."""
+    disable_socket()
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that open nothing, and no files of the machine's user."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "unit")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "unit")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    # The function has this set; metrics must not take a dimension from it.
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "imds-enforcer")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time under the test's control."""
+    return FakeClock()
+
+
+@pytest.fixture
+def ec2(clock: FakeClock) -> FakeEc2:
+    """EC2 of one region."""
+    return FakeEc2(clock)
+
+
+@pytest.fixture
+def clients(clock: FakeClock) -> FakeClients:
+    """An account of two regions, with a policy that requires tokens."""
+    return FakeClients(clock)
+
+
+@pytest.fixture
+def home(clients: FakeClients) -> FakeEc2:
+    """EC2 of the account's home region."""
+    return clients.ec2(HOME)
+
+
+@pytest.fixture
+def away(clients: FakeClients) -> FakeEc2:
+    """EC2 of the account's other region."""
+    return clients.ec2(AWAY)
+
+
+@pytest.fixture
+def app(clients: FakeClients) -> App:
+    """The whole enforcer in that account."""
+    return App(clients)
+
+
+@pytest.fixture
+def transport() -> Iterator[FakeTransport]:
+    """A network under the test's control."""
+    transport = FakeTransport()
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def backoffs(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that botocore's retries make, without waiting for them."""
+    pauses: list[float] = []
+    monkeypatch.setattr("botocore.endpoint.time.sleep", pauses.append)
+    return pauses
+
+
+@pytest.fixture(autouse=True)
+def _log_stream() -> Iterator[io.StringIO]:
+    """The function's log lines, instead of on the standard output that Powertools found at import."""
+    handler = telemetry.logger.registered_handler
+    assert handler is not None
+    stream = io.StringIO()
+    previous = handler.setStream(stream)  # type: ignore[attr-defined]  # it is a StreamHandler
+    yield stream
+    handler.setStream(previous)  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def log_lines(_log_stream: io.StringIO) -> Documents:
+    """The log lines so far."""
+    return lambda: [json.loads(line) for line in _log_stream.getvalue().splitlines()]
+
+
+@pytest.fixture
+def metrics(capsys: pytest.CaptureFixture[str]) -> Documents:
+    """The metrics published since the last call, each a document of the embedded metric format."""
+    return lambda: [json.loads(line) for line in capsys.readouterr().out.splitlines()]

@@ -1,0 +1,127 @@
+"""The adapters of one process, in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from imds_enforcer.clients import Clients
+from imds_enforcer.clock import Deadline
+from imds_enforcer.event_queue import EventQueue
+from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.notifications import Notifications
+from imds_enforcer.parameters import PolicyStore
+from imds_enforcer.run import Run
+from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER
+from tests.unit.fake_ec2 import FakeEc2
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from botocore.exceptions import ClientError
+    from mypy_boto3_ssm import SSMClient
+
+    from imds_enforcer.events import QueuedMessage
+    from imds_enforcer.model import Result
+    from imds_enforcer.policy import Policy
+    from tests.unit.fake_clock import FakeClock
+
+
+class FakeSsm:
+    """Parameter Store's one call that the enforcer makes."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[str, int]] = {}
+        self.requests: list[dict[str, Any]] = []
+        self.error: ClientError | None = None
+
+    def put(self, name: str, value: str) -> None:
+        """Store a value under the next version."""
+        _, version = self.values.get(name, ("", 0))
+        self.values[name] = (value, version + 1)
+
+    def get_parameters(self, **request: Any) -> dict[str, Any]:
+        """The parameters that exist among those asked for."""
+        self.requests.append(request)
+        if self.error:
+            raise self.error
+        found = {name: self.values[name] for name in request["Names"] if name in self.values}
+        return {
+            "Parameters": [{"Name": name, "Value": value, "Version": v} for name, (value, v) in found.items()],
+            "InvalidParameters": [name for name in request["Names"] if name not in found],
+        }
+
+
+class FakeQueue(EventQueue):
+    """Remembers the delays that messages were given."""
+
+    def __init__(self) -> None:
+        self.delays: dict[str, int] = {}
+        self.failure: Failure | None = None
+
+    def deliver_again(self, delays: Mapping[QueuedMessage, int]) -> None:
+        """Take the delays, or fail."""
+        if self.failure:
+            raise AwsError(self.failure)
+        self.delays |= {message.message_id: delay for message, delay in delays.items()}
+
+
+class FakeTopic(Notifications):
+    """Remembers the mails."""
+
+    def __init__(self) -> None:
+        self.mails: list[tuple[str, str]] = []
+        self.failure: Failure | None = None
+
+    def send(self, subject: str, message: str) -> None:
+        """Take a mail, or fail."""
+        if self.failure:
+            raise AwsError(self.failure)
+        self.mails.append((subject, message))
+
+
+class FakeClients(Clients):
+    """An account with a home region and as many others as are named."""
+
+    def __init__(self, clock: FakeClock, *regions: str) -> None:
+        names = regions or (HOME, AWAY)
+        self.clock = clock
+        self.fakes = {name: FakeEc2(clock, name, names) for name in names}
+        self.ssm, self.fake_queue, self.topic = FakeSsm(), FakeQueue(), FakeTopic()
+        self.ssm.put(TOKENS_PARAMETER, "required")
+        self.ssm.put(POLICY_PARAMETER, "{}")
+        self.policies = PolicyStore(cast("SSMClient", self.ssm), clock, TOKENS_PARAMETER, POLICY_PARAMETER)
+        self.queue, self.notifications = self.fake_queue, self.topic
+
+    @property
+    def home_region(self) -> str:
+        """The first region."""
+        return next(iter(self.fakes))
+
+    def ec2(self, region: str) -> FakeEc2:
+        """EC2 of one of the regions."""
+        return self.fakes[region]
+
+    def knows_region(self, region: str) -> bool:
+        """As the real one, without its memory."""
+        return region == self.home_region or region in self.ec2(self.home_region).enabled_regions()
+
+    @property
+    def ec2_calls(self) -> list[str]:
+        """Every call to EC2, in all regions."""
+        return [call for fake in self.fakes.values() for call in fake.calls]
+
+
+def a_run(
+    clients: FakeClients, policy: Policy, log: list[tuple[Result, str]] | None = None, seconds: float = 40
+) -> Run:
+    """A run that stops writing after so many seconds, and whose log is a list."""
+    lines = [] if log is None else log
+    return Run(
+        run_id="run-1",
+        policy=policy,
+        clients=clients,
+        clock=clients.clock,
+        write_deadline=Deadline.after(clients.clock, seconds),
+        verify_timeout=20,
+        log=lambda result, trigger: lines.append((result, trigger)),
+    )

@@ -1,0 +1,61 @@
+"""Time that passes only when somebody waits or works."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+class FakeClock:
+    """A clock whose `sleep` advances it, and which does at their moments what was planned for them.
+
+    Moments are seconds since the clock was made. The lock is for the threads that the
+    enforcer makes changes from.
+    """
+
+    def __init__(self) -> None:
+        self._origin = 5_000.0
+        self._elapsed = 0.0
+        self._planned: list[tuple[float, Callable[[], None]]] = []
+        self._lock = threading.RLock()
+        self.pauses: list[float] = []
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the clock was made."""
+        return self._elapsed
+
+    def monotonic(self) -> float:
+        """Seconds since a moment that is not this clock's own beginning, as on a real machine."""
+        return self._origin + self._elapsed
+
+    def now(self) -> datetime:
+        """The present moment."""
+        return START + timedelta(seconds=self._elapsed)
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, and remember that somebody waited for it."""
+        self.pauses.append(seconds)
+        self.advance(seconds)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        with self._lock:
+            end = self._elapsed + seconds
+            for plan in sorted(self._planned, key=lambda plan: plan[0]):
+                moment, action = plan
+                if moment <= end:
+                    self._planned.remove(plan)
+                    self._elapsed = max(self._elapsed, moment)
+                    action()
+            self._elapsed = end
+
+    def at(self, moment: float, action: Callable[[], None]) -> None:
+        """Do something once that many seconds have passed."""
+        self._planned.append((moment, action))

@@ -1,0 +1,155 @@
+"""EC2 in memory, as the enforcer meets it: eventually consistent, slow, and now and then in error."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer.aws import batched
+from imds_enforcer.ec2 import PAGE_SIZE, Ec2Region
+from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.model import Instance, InstanceState, OptionsState, Switch
+from tests.unit.examples import HOME, NOT_FOUND
+from tests.unit.filter_evaluator import fits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.decision import Change, Filters
+    from tests.unit.fake_clock import FakeClock
+
+
+@dataclass(slots=True)
+class _Record:
+    """An instance as it is, and as it was before the last change: what readers see is one of the two."""
+
+    instance: Instance
+    before: Instance
+    changed_at: float = float("-inf")
+
+
+class FakeEc2(Ec2Region):
+    """The instances of one region.
+
+    A change shows after `visible_after` seconds and is applied after `applied_after`; a call
+    takes `read_seconds` or `modify_seconds`. Errors wait in `modify_errors` by instance, and
+    in `read_errors` by call and in `find_errors` by page, both counted from 1. `ignored` are
+    instances whose changes are taken and forgotten.
+    """
+
+    def __init__(self, clock: FakeClock, name: str = HOME, regions: tuple[str, ...] = (HOME,)) -> None:
+        self.name = name
+        self._clock: Clock = clock
+        self._fake_clock = clock
+        self._regions = regions
+        self._records: dict[str, _Record] = {}
+        self._lock = threading.RLock()
+        self.visible_after = self.applied_after = 0.0
+        self.read_seconds = self.modify_seconds = 0.0
+        self.page_size = PAGE_SIZE
+        self.modify_errors: dict[str, list[Failure]] = defaultdict(list)
+        self.read_errors: dict[int, Failure] = {}
+        self.find_errors: dict[int, Failure] = {}
+        self.regions_error: Failure | None = None
+        self.ignored: set[str] = set()
+        self.reads: list[list[str]] = []
+        self.finds: list[Filters] = []
+        self.pages = 0
+        self.modified: list[tuple[str, Change]] = []
+        self.calls: list[str] = []
+
+    # What others do to the fleet.
+
+    def launch(self, *instances: Instance) -> list[Instance]:
+        """Add instances. They come back as they are observed at this moment."""
+        for instance in instances:
+            placed = replace(instance, region=self.name)
+            self._records[instance.instance_id] = _Record(placed, placed)
+        return [self._observed(instance.instance_id) for instance in instances]
+
+    def set_options(self, instance_id: str, **options: Any) -> None:
+        """Change options by another hand, seen by everybody at once."""
+        instance = self._records[instance_id].instance
+        changed = replace(instance, options=replace(instance.options, **options))
+        self._records[instance_id] = _Record(changed, changed)
+
+    def set_state(self, instance_id: str, state: InstanceState) -> None:
+        """Bring an instance to another state."""
+        record = self._records[instance_id]
+        record.instance, record.before = replace(record.instance, state=state), replace(record.before, state=state)
+
+    def forget(self, instance_id: str) -> None:
+        """Stop listing an instance."""
+        del self._records[instance_id]
+
+    def actual(self, instance_id: str) -> Instance:
+        """The instance as it really is, however late readers see it."""
+        return self._records[instance_id].instance
+
+    # What the enforcer calls.
+
+    def find(self, filters: Filters) -> Iterator[list[Instance]]:
+        """Instances that fit, page by page; one empty page if none does."""
+        self.finds.append(filters)
+        listed = (self._observed(instance_id) for instance_id in list(self._records))
+        found = [instance for instance in listed if not instance.state.ended and fits(instance, filters)]
+        for page in list(batched(found, self.page_size)) or [[]]:
+            self.calls.append("DescribeInstances")
+            observed_at = self._clock.monotonic()
+            self._fake_clock.advance(self.read_seconds)
+            self.pages += 1
+            if self.pages in self.find_errors:
+                raise AwsError(self.find_errors[self.pages])
+            yield [replace(instance, observed_at=observed_at) for instance in page]
+
+    def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
+        """The instances that are listed among these."""
+        asked = list(instance_ids)
+        self.reads.append(asked)
+        self.calls.append("DescribeInstances")
+        found = {instance_id: self._observed(instance_id) for instance_id in asked if instance_id in self._records}
+        self._fake_clock.advance(self.read_seconds)
+        if len(self.reads) in self.read_errors:
+            raise AwsError(self.read_errors[len(self.reads)])
+        return found
+
+    def modify(self, instance_id: str, change: Change) -> None:
+        """Take a change, the endpoint switched on with it, as EC2 does."""
+        with self._lock:
+            self.calls.append("ModifyInstanceMetadataOptions")
+            self._fake_clock.advance(self.modify_seconds)
+            if self.modify_errors[instance_id]:
+                raise AwsError(self.modify_errors[instance_id].pop(0))
+            if instance_id not in self._records:
+                raise AwsError(NOT_FOUND)
+            self.modified.append((instance_id, change))
+            if instance_id not in self.ignored:
+                before = self._records[instance_id].instance
+                options = replace(change.applied_to(before.options), http_endpoint=Switch.ENABLED)
+                now = self._clock.monotonic()
+                self._records[instance_id] = _Record(replace(before, options=options), before, now)
+
+    def enabled_regions(self) -> tuple[str, ...]:
+        """The account's regions."""
+        self.calls.append("DescribeRegions")
+        if self.regions_error:
+            raise AwsError(self.regions_error)
+        return self._regions
+
+    @property
+    def modified_ids(self) -> list[str]:
+        """The instances for which a change was taken, in order of their ids."""
+        return sorted(instance_id for instance_id, _ in self.modified)
+
+    def _observed(self, instance_id: str) -> Instance:
+        record, now = self._records[instance_id], self._clock.monotonic()
+        if now < record.changed_at + self.visible_after:
+            return replace(record.before, observed_at=now)
+        instance = record.instance
+        changed = record.changed_at > float("-inf")
+        waits = changed and (instance.state.at_rest or now < record.changed_at + self.applied_after)
+        state = OptionsState.PENDING if waits else instance.options.state
+        return replace(instance, options=replace(instance.options, state=state), observed_at=now)

@@ -1,0 +1,84 @@
+"""What boto3's clients talk to instead of the network: botocore's serialising, parsing and retrying stay real."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+
+from imds_enforcer.aws import CLIENT_CONFIG
+from tests.unit.examples import HOME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SESSION = boto3.Session(region_name=HOME, aws_access_key_id="unit", aws_secret_access_key="unit")  # noqa: S106
+
+
+@cache
+def _client(service: Any) -> Any:
+    """Kept for all tests: reading EC2's model takes half a second."""
+    return SESSION.client(service, config=CLIENT_CONFIG)
+
+
+class _Body:
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def stream(self) -> Iterator[bytes]:
+        yield self._text.encode()
+
+
+class FakeTransport:
+    """Answers from a script, in order; an exception in it is raised as the network would."""
+
+    def __init__(self) -> None:
+        self._clients: list[Any] = []
+        self._script: list[tuple[int, str] | Exception] = []
+        self.requests: list[dict[str, Any]] = []
+        self.before_answering: Callable[[], None] = lambda: None
+
+    def client(self, service: str) -> Any:
+        """A client of the service that talks to this transport."""
+        client = _client(service)
+        client.meta.events.register("before-send", self._send)
+        self._clients.append(client)
+        return client
+
+    def answer(self, text: str, status: int = 200) -> None:
+        """Answer the next request with this body."""
+        self._script.append((status, text))
+
+    def refuse(self, code: str, message: str = "no", status: int = 400, times: int = 1) -> None:
+        """Answer the next request as EC2 does when it refuses."""
+        error = f"<Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
+        self._script += [(status, f"<Response>{error}<RequestID>r</RequestID></Response>")] * times
+
+    def fail(self, error: Exception, times: int = 1) -> None:
+        """Let the next request end without an answer."""
+        self._script += [error] * times
+
+    def close(self) -> None:
+        """Leave the clients as they were. Everything in the script must have been asked for."""
+        for client in self._clients:
+            client.meta.events.unregister("before-send", self._send)
+        assert not self._script, f"never asked for: {self._script}"
+
+    def _send(self, request: Any, **_: Any) -> AWSResponse:
+        body = request.body.decode() if isinstance(request.body, bytes) else request.body
+        if body.startswith("{"):
+            action = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
+            self.requests.append({"Action": action, **json.loads(body)})
+        else:
+            self.requests.append({name: value for name, value in parse_qsl(body) if name != "Version"})
+        self.before_answering()
+        answer = self._script.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        status, text = answer
+        return AWSResponse(request.url, status, HTTPHeaders(), _Body(text))

@@ -1,0 +1,76 @@
+"""Runs of the enforcer on fakes, in the form in which stories are told about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer.application import Application, Invocation
+from imds_enforcer.batch import Delivery, enforce_batch
+from imds_enforcer.events import SweepRequest, Trigger, parse_instance_event
+from imds_enforcer.sweep import sweep
+from tests.unit.example_events import a_batch
+from tests.unit.examples import ACCOUNT, SETTINGS, a_policy
+from tests.unit.fake_clients import a_run
+
+if TYPE_CHECKING:
+    from imds_enforcer.events import QueuedMessage
+    from imds_enforcer.model import Result
+    from imds_enforcer.policy import Policy
+    from tests.unit.fake_clients import FakeClients
+
+Documents = Callable[[], list[dict[str, Any]]]
+"""Gives the log lines or the metrics so far."""
+
+SCHEDULE = SweepRequest(Trigger.SCHEDULE)
+
+
+class Batch:
+    """What became of some messages, under a policy that requires tokens unless told otherwise."""
+
+    def __init__(self, clients: FakeClients, *messages: QueuedMessage, policy: Policy | None = None) -> None:
+        deliveries = [Delivery(message, parse_instance_event(message.body)) for message in messages]
+        self.log: list[tuple[Result, str]] = []
+        run = a_run(clients, policy or a_policy(), self.log)
+        self.report, again = enforce_batch(run, deliveries, gone_after=600)
+        self.again = [message.message_id for message in again]
+        self.outcomes = {result.instance_id: result.outcome for result, _ in self.log}
+
+
+class Sweep:
+    """What one sweep did."""
+
+    def __init__(
+        self, clients: FakeClients, policy: Policy | None = None, request: SweepRequest = SCHEDULE, seconds: float = 700
+    ) -> None:
+        self.log: list[tuple[Result, str]] = []
+        self.report = sweep(a_run(clients, policy or a_policy(), self.log, seconds), request)
+        self.logged = {result.instance_id: result.outcome for result, _ in self.log}
+        self.statuses = {name: region.status for name, region in self.report.regions.items()}
+
+
+class App:
+    """The application, as Lambda invokes it."""
+
+    def __init__(self, clients: FakeClients) -> None:
+        self._application = Application(SETTINGS, clients, clients.clock)
+
+    def invoke(self, event: object, seconds_left: float = 900) -> dict[str, Any]:
+        """One invocation."""
+        return self._application.invoke(event, Invocation("run-1", ACCOUNT, seconds_left))
+
+    def batch(self, *messages: QueuedMessage) -> list[str]:
+        """The ids of the messages that must come back."""
+        answer = self.invoke(a_batch(*messages))
+        assert list(answer) == ["batchItemFailures"]
+        return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
+def metric_names(documents: list[dict[str, Any]]) -> set[str]:
+    """The metrics in documents of the embedded metric format."""
+    return {
+        metric["Name"]
+        for document in documents
+        for directive in document["_aws"]["CloudWatchMetrics"]
+        for metric in directive["Metrics"]
+    }

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from imds_enforcer.events import MalformedEventError
+from tests.unit import example_events as events
+from tests.unit.example_events import a_batch, a_message
+from tests.unit.examples import (
+    ACCOUNT,
+    AWAY,
+    POLICY_PARAMETER,
+    THROTTLED,
+    TOKENS_PARAMETER,
+    UNAUTHORIZED,
+    V2_ONLY,
+    an_id,
+    an_instance,
+)
+from tests.unit.runs import App, Documents, metric_names
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_ec2 import FakeEc2
+
+SCHEDULE = {"trigger": "schedule"}
+INVENTORY = {"inventory": True}
+POLICY_CHANGE = {"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {"operation": "Update"}}
+UNREACHABLE = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetParameters")
+INVALID = 'mode is "off"; allowed: enforce, audit'
+
+
+def test_a_batch_is_enforced_and_acknowledged(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """No message comes back, no mail is sent."""
+    home.launch(an_instance())
+    assert app.batch(a_message(events.running())) == []
+    assert home.actual(an_id()).options == V2_ONLY
+    assert clients.fake_queue.delays == {}
+    assert clients.topic.mails == []
+
+
+def test_the_toggle_is_followed_both_ways(app: App, clients: FakeClients, clock: FakeClock, home: FakeEc2) -> None:
+    """`optional` is a duty too."""
+    home.launch(an_instance(1, V2_ONLY))
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    app.batch(a_message(events.running()))
+    assert home.actual(an_id()).options.http_tokens == "optional"
+    clients.ssm.put(TOKENS_PARAMETER, "required")
+    clock.advance(6)
+    app.batch(a_message(events.running()))
+    assert home.actual(an_id()).options.http_tokens == "required"
+
+
+def test_poison_fails_alone_and_comes_back_at_once(
+    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
+) -> None:
+    """Nine are done, one ends in the dead-letter queue, its reason in the log."""
+    home.launch(*map(an_instance, range(1, 10)))
+    good = [a_message(events.running(an_id(number)), f"m-{number}") for number in range(1, 10)]
+    assert app.batch(*good[:4], a_message("{", "poison", receives=3), *good[4:]) == ["poison"]
+    assert clients.fake_queue.delays == {"poison": 0}
+    assert len(home.modified) == 9
+    (line,) = [line for line in log_lines() if line["level"] == "ERROR"]
+    assert (line["message"], line["message_id"]) == ("a message cannot be handled", "poison")
+    assert line["error"].startswith("the body is not JSON")
+
+
+def test_what_must_come_back_has_a_growing_delay(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """By the number of deliveries of each message."""
+    home.launch(*map(an_instance, range(1, 4)))
+    for number in range(1, 4):
+        home.modify_errors[an_id(number)] = [THROTTLED]
+    messages = [a_message(events.running(an_id(n)), f"m-{n}", receives) for n, receives in [(1, 1), (2, 4), (3, 12)]]
+    assert app.batch(*messages) == ["m-1", "m-2", "m-3"]
+    assert clients.fake_queue.delays == {"m-1": 5, "m-2": 40, "m-3": 300}
+
+
+def test_messages_are_reported_even_where_they_cannot_be_delayed(
+    app: App, clients: FakeClients, log_lines: Documents
+) -> None:
+    """They come back with the queue's own time-out, and somebody can read why."""
+    clients.fake_queue.failure = UNAUTHORIZED
+    assert app.batch(a_message(events.running())) == ["m-1"]
+    line = log_lines()[-1]
+    assert line["message"] == "messages come back only after the queue's visibility time-out"
+    assert line["code"] == "UnauthorizedOperation"
+
+
+def test_a_message_that_could_not_be_checked_comes_back_later(
+    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
+) -> None:
+    """With a delay, as it is not poison."""
+    home.regions_error = THROTTLED
+    assert app.batch(a_message(events.running(region=AWAY), receives=2)) == ["m-1"]
+    assert clients.fake_queue.delays == {"m-1": 10}
+    (line,) = log_lines()
+    assert (line["level"], line["message"], line["message_id"]) == (
+        "WARNING",
+        "a message could not be checked",
+        "m-1",
+    )
+
+
+def test_under_an_invalid_policy_a_batch_costs_no_call_to_ec2(
+    app: App,
+    clients: FakeClients,
+    home: FakeEc2,
+    log_lines: Documents,
+    metrics: Documents,
+) -> None:
+    """It is acknowledged: the sweep of the mended policy brings in what was missed. Poison stays poison."""
+    home.launch(an_instance())
+    clients.ssm.put(POLICY_PARAMETER, '{"mode": "off"}')
+    assert app.batch(a_message(events.running(), "m-1"), a_message("{", "m-2")) == ["m-2"]
+    assert clients.ec2_calls == []
+    assert clients.topic.mails == []
+    line = next(line for line in log_lines() if line["message"] == "the policy is invalid, nothing was changed")
+    assert line["error"].startswith(INVALID)
+    assert line["policy_versions"] == {"http_tokens": 1, "policy": 2}
+    assert metric_names(metrics()) == {"PolicyInvalid"}
+
+
+def test_the_mended_policy_brings_in_what_was_missed(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """Without a deployment: its change starts a sweep."""
+    home.launch(an_instance())
+    clients.ssm.put(POLICY_PARAMETER, "{")
+    app.batch(a_message(events.running()))
+    clients.ssm.put(POLICY_PARAMETER, "{}")
+    assert app.invoke(POLICY_CHANGE)["outcomes"] == {"REMEDIATED": 1}
+    assert home.actual(an_id()).options == V2_ONLY
+
+
+def test_without_parameter_store_a_batch_goes_back(
+    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
+) -> None:
+    """With a delay; nothing is written under a policy that nobody knows."""
+    home.launch(an_instance())
+    clients.ssm.error = UNREACHABLE
+    messages = a_message(events.running(), "m-1"), a_message(events.drift(), "m-2", 2), a_message("{", "m-3")
+    assert sorted(app.batch(*messages)) == ["m-1", "m-2", "m-3"]
+    assert clients.fake_queue.delays == {"m-1": 5, "m-2": 10, "m-3": 0}
+    assert clients.ec2_calls == []
+    (line,) = [line for line in log_lines() if line["message"].startswith("Parameter Store is out of reach")]
+    assert line["code"] == "ThrottlingException"
+
+
+def test_a_batch_of_poison_alone_costs_no_call_to_ec2(
+    app: App,
+    clients: FakeClients,
+    log_lines: Documents,
+    metrics: Documents,
+) -> None:
+    """Nor is it a run that would have a report."""
+    assert app.batch(a_message("{")) == ["m-1"]
+    assert clients.ec2_calls == []
+    assert [line["message"] for line in log_lines()] == ["a message cannot be handled"]
+    assert metric_names(metrics()) == set()
+
+
+def test_batches_share_the_cached_policy_and_a_sweep_reads_past_it(app: App, clients: FakeClients) -> None:
+    """One read for both batches, one for each sweep."""
+    app.batch(a_message(events.running()))
+    app.batch(a_message(events.running()))
+    assert len(clients.ssm.requests) == 1
+    app.invoke(SCHEDULE)
+    app.invoke({})
+    assert len(clients.ssm.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("event", "seconds_left", "write_seconds"),
+    [
+        (SCHEDULE, 900, 720),
+        (SCHEDULE, 400, 350),
+        (a_batch(a_message(events.launch_without_ids())), 900, 40),
+        (a_batch(a_message(events.launch_without_ids())), 70, 20),
+        (a_batch(a_message(events.launch_without_ids())), 30, 0),
+    ],
+)
+def test_writing_ends_in_time_for_verification_and_report(
+    app: App, home: FakeEc2, event: dict[str, Any], seconds_left: float, write_seconds: float
+) -> None:
+    """At the run's own deadline or 50 seconds before the end of the invocation, whichever comes first."""
+    home.launch(*map(an_instance, range(20)))
+    home.page_size = 1
+    home.modify_seconds = write_seconds / 10 or 1
+    app.invoke(event, seconds_left)
+    assert len(home.modified) == (10 if write_seconds else 0)
+
+
+def test_anything_else_is_an_error(app: App, clients: FakeClients) -> None:
+    """Without a call to anything."""
+    with pytest.raises(MalformedEventError):
+        app.invoke({"hello": "world"})
+    assert clients.ssm.requests == []
+    assert clients.ec2_calls == []
+
+
+def test_every_line_names_the_run_and_the_policy_it_was_under(
+    app: App, clients: FakeClients, clock: FakeClock, log_lines: Documents
+) -> None:
+    """Also that of a message which no policy could help; none carries what an earlier invocation knew."""
+    messages = a_message("{"), a_message(events.running(), "m-2")
+    app.batch(*messages)
+    clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}')
+    clock.advance(6)
+    app.batch(*messages)
+    lines = log_lines()
+    assert all((line["run_id"], line["account"]) == ("run-1", ACCOUNT) for line in lines)
+    assert [line["policy_versions"] for line in lines] == [
+        {"http_tokens": 1, "policy": version} for version in (1, 1, 1, 2, 2, 2)
+    ]

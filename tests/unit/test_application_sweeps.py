@@ -1,0 +1,141 @@
+"""Invocations that ask for a sweep: what they answer, publish and mail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from imds_enforcer.failures import AwsError
+from tests.unit.examples import (
+    POLICY_PARAMETER,
+    THROTTLED,
+    TOKENS_PARAMETER,
+    UNAUTHORIZED,
+    V2_ONLY,
+    an_id,
+    an_instance,
+)
+from tests.unit.runs import App, Documents, metric_names
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+SCHEDULE = {"trigger": "schedule"}
+INVENTORY = {"inventory": True}
+POLICY_CHANGE = {"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {"operation": "Update"}}
+UNREACHABLE = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetParameters")
+INVALID = 'mode is "off"; allowed: enforce, audit'
+
+
+def test_a_sweep_answers_with_its_report(
+    app: App,
+    home: FakeEc2,
+    log_lines: Documents,
+    metrics: Documents,
+) -> None:
+    """The same that it logs; and it counts as completed."""
+    home.launch(an_instance())
+    answer = app.invoke(SCHEDULE)
+    assert (answer["run_id"], answer["trigger"]) == ("run-1", "schedule")
+    assert answer["outcomes"] == {"REMEDIATED": 1}
+    line = log_lines()[-1]
+    assert (line["message"], line["report"]) == ("run finished", answer)
+    assert metric_names(metrics()) == {"REMEDIATED", "SweepCompleted"}
+
+
+@pytest.mark.parametrize(("event", "trigger"), [({}, "manual"), (SCHEDULE, "schedule")])
+def test_a_sweep_sends_no_mail(app: App, clients: FakeClients, home: FakeEc2, event: object, trigger: str) -> None:
+    """Not even about failures: the alarms do, and the digest once a day."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [UNAUTHORIZED]
+    assert app.invoke(event)["trigger"] == trigger
+    assert clients.topic.mails == []
+
+
+def test_a_change_of_the_policy_sweeps_and_is_mailed(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """With its versions and new values."""
+    home.launch(an_instance(1, V2_ONLY))
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    assert app.invoke(POLICY_CHANGE)["trigger"] == "policy-change"
+    assert home.actual(an_id()).options.http_tokens == "optional"
+    ((subject, text),) = clients.topic.mails
+    assert subject == "imds-enforcer: The policy was changed"
+    assert text.startswith("HttpTokens: optional (version 2)\nPolicy (version 1): mode enforce\n")
+
+
+@pytest.mark.parametrize("event", [POLICY_CHANGE, SCHEDULE, INVENTORY])
+def test_under_an_invalid_policy_a_sweep_costs_no_call_to_ec2(
+    app: App, clients: FakeClients, metrics: Documents, event: dict[str, Any]
+) -> None:
+    """Its answer says why; the mail comes once, when the policy was changed, and not with every sweep."""
+    clients.ssm.put(POLICY_PARAMETER, '{"mode": "off"}')
+    answer = app.invoke(event)
+    assert answer["policy_invalid"].startswith(INVALID)
+    assert answer["run_id"] == "run-1"
+    assert clients.ec2_calls == []
+    assert metric_names(metrics()) == {"PolicyInvalid"}, "not completed"
+    if event is POLICY_CHANGE:
+        ((subject, text),) = clients.topic.mails
+        assert subject == "imds-enforcer: The policy was changed and is invalid"
+        assert text.startswith(f"Nothing is written until it is mended: {INVALID}")
+    else:
+        assert clients.topic.mails == []
+
+
+def test_without_parameter_store_a_sweep_is_an_error(app: App, clients: FakeClients, metrics: Documents) -> None:
+    """The alarm on the function's errors tells; the next sweep is the retry."""
+    clients.ssm.error = UNREACHABLE
+    with pytest.raises(AwsError):
+        app.invoke(SCHEDULE)
+    assert clients.ec2_calls == []
+    assert metric_names(metrics()) == set()
+
+
+def test_without_a_list_of_regions_a_sweep_is_an_error_and_not_completed(
+    app: App, home: FakeEc2, metrics: Documents
+) -> None:
+    """No region was looked at."""
+    home.regions_error = THROTTLED
+    with pytest.raises(AwsError):
+        app.invoke(SCHEDULE)
+    assert metric_names(metrics()) == set()
+
+
+def test_a_mail_that_cannot_be_sent_does_not_hide_the_enforcement(
+    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
+) -> None:
+    """It is logged, and the sweep goes on."""
+    home.launch(an_instance())
+    clients.topic.failure = UNAUTHORIZED
+    assert app.invoke(POLICY_CHANGE)["outcomes"] == {"REMEDIATED": 1}
+    assert next(line["message"] for line in log_lines()) == "a notification could not be sent"
+
+
+def test_an_inventory_without_anything_to_look_at_is_not_mailed(
+    app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
+) -> None:
+    """It is counted."""
+    home.launch(an_instance(1, V2_ONLY))
+    assert app.invoke(INVENTORY)["instances"] == 1
+    assert clients.topic.mails == []
+    assert metric_names(metrics()) == {"COMPLIANT", "SweepCompleted", "Instances", "CompliantInstances"}
+
+
+def test_an_inventory_with_failures_or_expired_exemptions_is_mailed_once(
+    app: App, clients: FakeClients, home: FakeEc2
+) -> None:
+    """One digest a day."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [UNAUTHORIZED]
+    exemption = '{"match": {"region": "ap-*"}, "reason": "old SDK", "expires": "2026-01-31"}'
+    clients.ssm.put(POLICY_PARAMETER, f'{{"exemptions": [{exemption}]}}')
+    app.invoke(INVENTORY)
+    ((subject, text),) = clients.topic.mails
+    assert subject == "imds-enforcer: Instances that need attention"
+    assert text.splitlines()[1:] == [
+        f"{an_id()} in eu-west-1 failed: UnauthorizedOperation: EC2 said so",
+        "Exemption expired, remove or renew it: old SDK, until 2026-01-31",
+    ]

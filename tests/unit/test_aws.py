@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    HTTPClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    ReadTimeoutError,
+)
+from botocore.parsers import ResponseParserError
+
+from imds_enforcer.aws import CLIENT_CONFIG, MAX_CONNECTIONS, aws_errors, batched
+from imds_enforcer.failures import AwsError, Failure, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from tests.unit.fake_transport import FakeTransport
+
+URL = "https://ec2.eu-west-1.amazonaws.com/"
+
+
+def _failure(error: Exception) -> Failure:
+    with pytest.raises(AwsError) as raised, aws_errors():
+        raise error
+    assert raised.value.__cause__ is error
+    return raised.value.failure
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        (
+            {"Error": {"Code": "UnauthorizedOperation", "Message": "not you"}},
+            Failure("UnauthorizedOperation", "not you", Kind.FINAL),
+        ),
+        (
+            {
+                "Error": {"Code": "RequestLimitExceeded", "Message": "slow down"},
+                "ResponseMetadata": {"HTTPStatusCode": 503},
+            },
+            Failure("RequestLimitExceeded", "slow down", Kind.THROTTLED),
+        ),
+        (
+            {"Error": {"Code": "Strange", "Message": "?"}, "ResponseMetadata": {"HTTPStatusCode": 502}},
+            Failure("Strange", "?", Kind.UNAVAILABLE),
+        ),
+        ({"Error": {"Code": "IncorrectState"}}, Failure("IncorrectState", "", Kind.WRONG_STATE)),
+        ({}, Failure("Unknown", "", Kind.FINAL)),
+    ],
+)
+def test_what_aws_refused_keeps_its_code_and_message(answer: Mapping[str, Any], failure: Failure) -> None:
+    """And means what the code, or else the status, says."""
+    assert _failure(ClientError(answer, "Action")) == failure  # type: ignore[arg-type]  # as AWS may send it
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ReadTimeoutError(endpoint_url=URL),
+        ConnectionClosedError(endpoint_url=URL),
+        HTTPClientError(error="reset by peer"),
+        ResponseParserError("cut short"),
+    ],
+)
+def test_an_answer_that_was_lost_may_come_whole_next_time(error: Exception) -> None:
+    """Nothing is wrong with the request."""
+    failure = _failure(error)
+    assert failure == Failure(type(error).__name__, str(error), Kind.UNAVAILABLE)
+
+
+@pytest.mark.parametrize("error", [NoCredentialsError(), ParamValidationError(report="Invalid type")])
+def test_what_is_wrong_on_this_side_stays_wrong(error: BotoCoreError) -> None:
+    """No other try would help."""
+    assert _failure(error) == Failure(type(error).__name__, str(error), Kind.FINAL)
+
+
+def test_errors_of_this_program_are_not_errors_of_aws() -> None:
+    """They must reach the alarm on the function's errors."""
+    with pytest.raises(KeyError), aws_errors():
+        raise KeyError
+
+
+def test_no_error_no_problem() -> None:
+    """The call's answer is used as it is."""
+    with aws_errors():
+        answer = 5
+    assert answer == 5
+
+
+def test_a_throttled_call_is_made_four_times_in_all(transport: FakeTransport, backoffs: list[float]) -> None:
+    """The number is the project's own, whatever boto3's default is in its next version."""
+    ec2 = transport.client("ec2")
+    transport.refuse("RequestLimitExceeded", status=503, times=4)
+    with pytest.raises(ClientError):
+        ec2.describe_regions()
+    assert len(transport.requests) == 4
+    assert len(backoffs) == 3
+
+
+def test_a_call_gives_up_long_before_the_function_does() -> None:
+    """And a client has a connection for each change that is under way."""
+    config: Any = CLIENT_CONFIG
+    assert config.connect_timeout == 3
+    assert config.read_timeout == 15
+    assert config.retries == {"mode": "standard", "total_max_attempts": 4}
+    assert config.max_pool_connections == MAX_CONNECTIONS == 16
+
+
+@pytest.mark.parametrize(
+    ("count", "batches"), [(0, []), (1, [[0]]), (3, [[0, 1, 2]]), (4, [[0, 1, 2], [3]]), (6, [[0, 1, 2], [3, 4, 5]])]
+)
+def test_batches_are_full_but_for_the_last(count: int, batches: list[list[int]]) -> None:
+    """In order, and none is empty."""
+    assert list(batched(range(count), 3)) == batches

@@ -1,0 +1,268 @@
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.batch import parse_batch
+from imds_enforcer.model import InstanceState, Outcome
+from imds_enforcer.policy import Mode, RegionSelection
+from imds_enforcer.retry import MAX_RECEIVES
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import (
+    ACCOUNT,
+    AWAY,
+    HOME,
+    SERVER_FAULT,
+    THROTTLED,
+    UNAUTHORIZED,
+    V2_ONLY,
+    a_failure,
+    a_policy,
+    an_exemption,
+    an_id,
+    an_instance,
+)
+from tests.unit.runs import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from imds_enforcer.model import Instance
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_ec2 import FakeEc2
+
+
+def test_what_the_messages_name_is_enforced_and_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
+    """One line in the log and one count in the report for each instance."""
+    home.launch(an_instance(1), an_instance(2, V2_ONLY))
+    batch = Batch(clients, a_message(events.launch(an_id(1), an_id(2))))
+    assert batch.outcomes == {an_id(1): Outcome.REMEDIATED, an_id(2): Outcome.COMPLIANT}
+    assert [trigger for _, trigger in batch.log] == ["launch", "launch"]
+    assert batch.again == []
+    assert batch.report.trigger == "events"
+    assert batch.report.outcomes == {Outcome.REMEDIATED: 1, Outcome.COMPLIANT: 1}
+
+
+def test_ids_are_merged_before_anything_is_asked(clients: FakeClients, home: FakeEc2) -> None:
+    """A launch is announced by two events at least, and any of them may come twice."""
+    home.launch(an_instance(1), an_instance(2))
+    launch, running = events.launch(an_id(1), an_id(2)), events.running(an_id(1))
+    batch = Batch(clients, *(a_message(body, f"m-{n}") for n, body in enumerate([running, launch, running, launch])))
+    assert home.reads[0] == [an_id(1), an_id(2)]
+    assert home.modified_ids == [an_id(1), an_id(2)]
+    assert sorted(result.instance_id for result, _ in batch.log) == [an_id(1), an_id(2)]
+    assert batch.report.outcomes == {Outcome.REMEDIATED: 2}
+
+
+def test_each_region_is_worked_on_by_itself(clients: FakeClients, home: FakeEc2) -> None:
+    """Events of another region come through its forwarder; one that fails stops no other."""
+    home.read_errors[1] = UNAUTHORIZED
+    home.launch(an_instance(1))
+    clients.ec2(AWAY).launch(an_instance(2))
+    batch = Batch(
+        clients, a_message(events.running(an_id(1)), "m-1"), a_message(events.drift(an_id(2), region=AWAY), "m-2")
+    )
+    assert batch.outcomes == {an_id(1): Outcome.FAILED, an_id(2): Outcome.REMEDIATED}
+    assert batch.report.regions[AWAY].outcomes == {Outcome.REMEDIATED: 1}
+    assert batch.report.regions[HOME].outcomes == {Outcome.FAILED: 1}
+    assert {result.instance_id: trigger for result, trigger in batch.log}[an_id(2)] == "drift"
+
+
+def test_regions_are_worked_on_side_by_side(
+    clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow region does not hold up the launches in another."""
+    meeting = threading.Barrier(2)
+
+    def meet(read: Callable[[Iterable[str]], dict[str, Instance]], ids: Iterable[str]) -> dict[str, Instance]:
+        meeting.wait(timeout=10)
+        return read(ids)
+
+    for fake in (home, clients.ec2(AWAY)):
+        monkeypatch.setattr(fake, "read", partial(meet, fake.read))
+    batch = Batch(clients, a_message(events.running(), "m-1"), a_message(events.running(region=AWAY), "m-2"))
+    assert batch.again == ["m-1", "m-2"]
+
+
+def test_one_unknown_id_does_not_hide_the_others(clients: FakeClients, home: FakeEc2) -> None:
+    """Four are enforced at once; the message comes back for the fifth."""
+    home.launch(*map(an_instance, range(1, 5)))
+    batch = Batch(clients, a_message(events.launch(*map(an_id, range(1, 6)))))
+    assert home.modified_ids == [an_id(number) for number in range(1, 5)]
+    assert batch.outcomes[an_id(5)] is Outcome.DEFERRED
+    assert batch.again == ["m-1"]
+
+
+def test_an_instance_is_gone_ten_minutes_after_its_event(clients: FakeClients, clock: FakeClock) -> None:
+    """Until then its message comes back, and then no more."""
+    message = a_message(events.running(an_id()))
+    clock.advance(599)
+    assert Batch(clients, message).outcomes == {an_id(): Outcome.DEFERRED}
+    clock.advance(1)
+    batch = Batch(clients, message)
+    assert batch.outcomes == {an_id(): Outcome.GONE}
+    assert batch.again == []
+
+
+def test_the_newest_event_counts_for_the_age(clients: FakeClients, clock: FakeClock) -> None:
+    """An id of an old event that was announced again just now is new."""
+    clock.advance(660)
+    old, new = events.running(), events.running(time="2026-11-22T12:10:00Z")
+    batch = Batch(clients, a_message(old, "m-1"), a_message(new, "m-2"))
+    assert batch.outcomes == {an_id(): Outcome.DEFERRED}
+    assert batch.again == ["m-1", "m-2"]
+
+
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError", "IncorrectInstanceState"])
+def test_what_may_work_later_comes_back(clients: FakeClients, home: FakeEc2, code: str) -> None:
+    """Only the message that named it."""
+    home.launch(an_instance(1), an_instance(2))
+    home.modify_errors[an_id(1)] = [a_failure(code)]
+    batch = Batch(clients, a_message(events.running(an_id(1)), "m-1"), a_message(events.running(an_id(2)), "m-2"))
+    assert batch.outcomes == {an_id(1): Outcome.DEFERRED, an_id(2): Outcome.REMEDIATED}
+    assert batch.again == ["m-1"]
+
+
+def test_every_message_that_named_it_comes_back(clients: FakeClients, home: FakeEc2) -> None:
+    """Any of them alone could be the one that is lost."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [THROTTLED]
+    batch = Batch(clients, a_message(events.running(), "m-1"), a_message(events.launch(an_id()), "m-2"))
+    assert batch.again == ["m-1", "m-2"]
+
+
+def test_a_final_failure_is_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
+    """It is in the report with its code."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [UNAUTHORIZED]
+    batch = Batch(clients, a_message(events.running()))
+    assert batch.again == []
+    assert [result.failure for result in batch.report.failures] == [UNAUTHORIZED]
+
+
+def test_the_twelfth_delivery_has_failed(clients: FakeClients, home: FakeEc2) -> None:
+    """It counts as a failure, and its message goes where it can be looked at."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [THROTTLED] * 2
+    assert Batch(clients, a_message(events.running(), receives=11)).outcomes == {an_id(): Outcome.DEFERRED}
+    batch = Batch(clients, a_message(events.running(), receives=MAX_RECEIVES))
+    assert batch.outcomes == {an_id(): Outcome.FAILED}
+    assert batch.again == ["m-1"]
+
+
+def test_a_younger_message_keeps_an_instance_from_having_failed(clients: FakeClients, home: FakeEc2) -> None:
+    """It will be tried again for that one."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [THROTTLED]
+    batch = Batch(clients, a_message(events.running(), "m-1", receives=12), a_message(events.running(), "m-2"))
+    assert batch.outcomes == {an_id(): Outcome.DEFERRED}
+
+
+def test_a_read_that_fails_brings_the_messages_of_its_region_back(clients: FakeClients, home: FakeEc2) -> None:
+    """No instance was looked at, so none is lost."""
+    home.launch(an_instance(1))
+    home.read_errors[1] = SERVER_FAULT
+    batch = Batch(clients, a_message(events.launch(an_id(1), an_id(2))))
+    assert batch.outcomes == {an_id(1): Outcome.DEFERRED, an_id(2): Outcome.DEFERRED}
+    assert batch.again == ["m-1"]
+    assert home.modified == []
+
+
+def test_what_the_deadline_cut_off_comes_back(clients: FakeClients, home: FakeEc2) -> None:
+    """With no failure to its name."""
+    home.launch(an_instance())
+    home.read_seconds = 41
+    batch = Batch(clients, a_message(events.running()))
+    assert batch.outcomes == {an_id(): Outcome.DEFERRED}
+    assert batch.again == ["m-1"]
+
+
+def test_a_pending_change_is_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 has it; another try would change nothing."""
+    home.launch(an_instance(state=InstanceState.STOPPED))
+    batch = Batch(clients, a_message(events.drift()))
+    assert batch.outcomes == {an_id(): Outcome.PENDING}
+    assert batch.again == []
+
+
+def test_a_region_that_the_policy_leaves_out_is_skipped_without_a_call(clients: FakeClients, home: FakeEc2) -> None:
+    """With a line for each instance, and for a launch without ids too."""
+    home.launch(an_instance())
+    policy = a_policy(regions=RegionSelection(exclude=(HOME,)))
+    messages = a_message(events.running(), "m-1"), a_message(events.launch_without_ids(), "m-2")
+    batch = Batch(clients, *messages, policy=policy)
+    ((result, trigger),) = batch.log
+    assert (result.outcome, result.reason) == (Outcome.SKIPPED, "the policy leaves this region out")
+    assert trigger == "running"
+    assert batch.again == []
+    assert clients.ec2_calls == []
+
+
+def test_audit_mode_writes_nothing(clients: FakeClients, home: FakeEc2) -> None:
+    """It reads and reports."""
+    home.launch(an_instance())
+    batch = Batch(clients, a_message(events.running()), policy=a_policy(mode=Mode.AUDIT))
+    assert batch.outcomes == {an_id(): Outcome.WOULD_REMEDIATE}
+    assert batch.again == []
+    assert home.calls == ["DescribeInstances"]
+
+
+def test_an_event_about_no_instance_is_acknowledged(clients: FakeClients) -> None:
+    """A launch that failed, say."""
+    failed = events.launch()
+    failed["detail"] |= {"errorCode": "Client.InstanceLimitExceeded", "responseElements": None}
+    batch = Batch(clients, a_message(failed))
+    assert (batch.log, batch.again) == ([], [])
+
+
+def test_an_exempt_instance_has_its_line_in_the_log(clients: FakeClients, home: FakeEc2) -> None:
+    """Somebody just launched it and may wonder."""
+    home.launch(an_instance())
+    batch = Batch(clients, a_message(events.running()), policy=a_policy(exemptions=(an_exemption(),)))
+    assert batch.outcomes == {an_id(): Outcome.EXEMPT}
+
+
+def test_no_delivery_no_work(clients: FakeClients) -> None:
+    """All messages of a batch may be malformed."""
+    batch = Batch(clients)
+    assert (batch.report.regions, batch.again) == ({}, [])
+
+
+def test_the_report_has_the_time_that_the_run_took(clients: FakeClients, home: FakeEc2) -> None:
+    """On the clock that never goes back."""
+    home.launch(an_instance())
+    home.modify_seconds = 2
+    assert Batch(clients, a_message(events.running())).report.seconds == pytest.approx(2)
+
+
+def test_each_message_that_cannot_be_worked_on_has_its_own_reason(clients: FakeClients) -> None:
+    """The good one among them is not held up."""
+    good = a_message(events.running(), "good")
+    poison = {
+        a_message("{", "bad JSON"): "the body is not JSON",
+        a_message(events.running("i-xyz"), "bad id"): 'instance id is "i-xyz"',
+        a_message(events.running(account="9" * 12), "other account"): f"account is {'9' * 12}",
+        a_message(events.running(region="eu-north-9"), "unknown region"):
+            "region is eu-north-9; allowed: the regions enabled in the account",
+    }  # fmt: skip
+    batch = parse_batch([*poison, good], ACCOUNT, clients)
+    assert [delivery.message for delivery in batch.deliveries] == [good]
+    assert list(batch.malformed) == list(poison)
+    for message, reason in batch.malformed.items():
+        assert reason.startswith(poison[message])
+    assert batch.unchecked == {}
+
+
+def test_a_message_whose_region_cannot_be_checked_is_not_poison(clients: FakeClients, home: FakeEc2) -> None:
+    """It comes back when EC2 answers again; those of the home region need no check."""
+    home.regions_error = THROTTLED
+    away, here = a_message(events.running(region=AWAY), "away"), a_message(events.running(), "here")
+    batch = parse_batch([away, here], ACCOUNT, clients)
+    assert batch.unchecked == {away: str(THROTTLED)}
+    assert [delivery.message for delivery in batch.deliveries] == [here]
+    assert batch.malformed == {}

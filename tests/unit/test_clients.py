@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.clients import Clients
+from imds_enforcer.ec2 import Ec2Region
+from imds_enforcer.failures import AwsError
+from tests.unit.examples import AWAY, HOME, SETTINGS, THROTTLED
+from tests.unit.fake_ec2 import FakeEc2
+from tests.unit.fake_transport import SESSION
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clock import FakeClock
+
+
+@pytest.fixture
+def clients(clock: FakeClock) -> Clients:
+    """Real clients, that no test lets out."""
+    return Clients(SETTINGS, clock, SESSION)
+
+
+@pytest.fixture
+def home(clients: Clients, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> FakeEc2:
+    """EC2 of the home region, in memory."""
+    fake = FakeEc2(clock, HOME, (AWAY, HOME))
+    monkeypatch.setattr(clients, "ec2", {HOME: fake}.__getitem__)
+    return fake
+
+
+def test_there_is_one_ec2_a_region(clients: Clients) -> None:
+    """Made when it is first needed, also by many threads at once."""
+    with ThreadPoolExecutor(8) as pool:
+        adapters = list(pool.map(clients.ec2, [HOME, AWAY] * 8))
+    assert all(isinstance(adapter, Ec2Region) for adapter in adapters)
+    assert [adapter.name for adapter in adapters[:2]] == [HOME, AWAY]
+    assert len(set(adapters)) == 2
+
+
+def test_the_home_region_is_the_sessions(clients: Clients) -> None:
+    """That is where the function runs."""
+    assert clients.home_region == HOME
+
+
+def test_the_home_region_is_known_without_asking(clients: Clients, home: FakeEc2) -> None:
+    """The function could not run in it otherwise."""
+    assert clients.knows_region(HOME)
+    assert home.calls == []
+
+
+def test_other_regions_are_known_after_asking_once(clients: Clients, home: FakeEc2) -> None:
+    """A busy forwarder does not cost a call a message."""
+    assert all(clients.knows_region(AWAY) for _ in range(3))
+    assert home.calls == ["DescribeRegions"]
+
+
+def test_a_region_that_was_enabled_later_becomes_known(
+    clients: Clients, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process of Lambda may live for hours."""
+    monkeypatch.setattr(clients, "ec2", lambda _: FakeEc2(clock, HOME, (HOME,)))
+    assert not clients.knows_region(AWAY)
+    monkeypatch.setattr(clients, "ec2", lambda _: FakeEc2(clock, HOME, (HOME, AWAY)))
+    assert clients.knows_region(AWAY)
+
+
+def test_a_region_that_could_not_be_asked_about_is_neither_known_nor_unknown(clients: Clients, home: FakeEc2) -> None:
+    """The message that named it must not be taken for poison."""
+    home.regions_error = THROTTLED
+    with pytest.raises(AwsError):
+        clients.knows_region(AWAY)
+
+
+def test_the_other_adapters_are_made_once_from_the_settings(clients: Clients) -> None:
+    """A warm invocation makes no client."""
+    assert clients.policies is clients.policies
+    assert clients.queue is clients.queue
+    assert clients.notifications is clients.notifications

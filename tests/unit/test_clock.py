@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from imds_enforcer.clock import Deadline, SystemClock
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.unit.fake_clock import FakeClock
+
+
+def test_a_deadline_passes_at_its_moment(clock: FakeClock) -> None:
+    """Not a moment before it."""
+    deadline = Deadline.after(clock, 10)
+    clock.advance(9.5)
+    assert not deadline.passed
+    clock.advance(0.5)
+    assert deadline.passed
+
+
+def test_a_deadline_in_the_past_has_passed(clock: FakeClock) -> None:
+    """An invocation may have less time left than a run wants to keep free."""
+    assert Deadline.after(clock, -1).passed
+
+
+def test_the_system_clock_tells_utc() -> None:
+    """Days of exemptions are days in UTC."""
+    now = SystemClock().now()
+    assert now.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - now) < timedelta(minutes=1)
+
+
+def test_the_system_clock_never_goes_back() -> None:
+    """Ages are differences of it."""
+    clock = SystemClock()
+    first = clock.monotonic()
+    assert clock.monotonic() >= first
+
+
+def test_the_system_clock_sleeps_as_long_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In seconds."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    SystemClock().sleep(0.25)
+    assert slept == [0.25]

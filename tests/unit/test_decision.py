@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.decision import Change, Decision, Verdict, decide
+from imds_enforcer.model import HttpTokens, InstanceState, MetadataOptions, OptionsState, Switch
+from tests.unit.examples import IMDS_OFF, V1_ALLOWED, V2_ONLY, a_policy, an_exemption, an_instance
+from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from imds_enforcer.policy import Policy
+
+EVERY_OPTIONS = [
+    MetadataOptions(
+        http_tokens=tokens,
+        http_endpoint=Switch.ENABLED,
+        http_put_response_hop_limit=hops,
+        http_protocol_ipv6=ipv6,
+        instance_metadata_tags=tags,
+    )
+    for tokens, hops, ipv6, tags in product(HttpTokens, (1, 2, 64), Switch, Switch)
+]
+EVERY_POLICY = [
+    a_policy(tokens, http_put_response_hop_limit=hops, http_protocol_ipv6=ipv6, instance_metadata_tags=tags)
+    for tokens, hops, ipv6, tags in product(HttpTokens, (None, 1, 2), (None, *Switch), (None, *Switch))
+]
+
+
+def _decide(options: MetadataOptions, policy: Policy) -> Decision:
+    return decide(an_instance(options=options), policy, START)
+
+
+@pytest.mark.parametrize("state", [InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED])
+@pytest.mark.parametrize("options", [V1_ALLOWED, V2_ONLY, IMDS_OFF])
+def test_an_instance_that_has_ended_is_left_alone_whatever_else_is_true(
+    state: InstanceState, options: MetadataOptions
+) -> None:
+    """Nothing can be changed any more."""
+    instance = an_instance(options=options, state=state, managed_by="eks.amazonaws.com")
+    policy = a_policy(exemptions=(an_exemption(),))
+    assert decide(instance, policy, START) == Decision(Verdict.ENDED, f"the instance is {state}")
+
+
+@pytest.mark.parametrize("policy", [replace(p, exemptions=(an_exemption(),)) for p in EVERY_POLICY])
+def test_an_instance_whose_metadata_service_is_off_is_never_changed(policy: Policy) -> None:
+    """Any change would have to switch it on, and off satisfies every policy."""
+    instance = an_instance(options=IMDS_OFF, managed_by="eks.amazonaws.com")
+    decision = decide(instance, policy, START)
+    assert decision == Decision(Verdict.IMDS_OFF, "the metadata service is off, which satisfies every policy")
+
+
+def test_compliance_comes_before_an_exemption_and_a_manager() -> None:
+    """Who follows the policy needs no excuse."""
+    instance = an_instance(options=V2_ONLY, managed_by="eks.amazonaws.com")
+    decision = decide(instance, a_policy(exemptions=(an_exemption(),)), START)
+    assert decision == Decision(Verdict.COMPLIANT, "HttpTokens is required, all options as in the policy")
+
+
+def test_an_exemption_comes_before_a_manager() -> None:
+    """The reason that the account gave itself is the one to show."""
+    instance = an_instance(managed_by="eks.amazonaws.com")
+    decision = decide(instance, a_policy(exemptions=(an_exemption("old SDK"),)), START)
+    assert decision == Decision(Verdict.EXEMPT, "exempt: old SDK")
+
+
+def test_a_managed_instance_that_differs_is_skipped_and_its_manager_named() -> None:
+    """EC2 refuses changes by the account."""
+    decision = decide(an_instance(managed_by="eks.amazonaws.com"), a_policy(), START)
+    assert decision == Decision(Verdict.MANAGED, "managed by eks.amazonaws.com: the account cannot change it")
+
+
+@pytest.mark.parametrize("state", [state for state in InstanceState if not state.ended])
+@pytest.mark.parametrize(
+    ("policy", "options"),
+    [(a_policy(HttpTokens.REQUIRED), V1_ALLOWED), (a_policy(HttpTokens.OPTIONAL), V2_ONLY)],
+)
+def test_an_instance_that_differs_is_remediated_either_way_and_in_every_live_state(
+    state: InstanceState, policy: Policy, options: MetadataOptions
+) -> None:
+    """`optional` is as much a duty as `required`, and a stopped instance is changed for its next start."""
+    decision = decide(an_instance(options=options, state=state), policy, START)
+    assert decision == Decision(
+        Verdict.REMEDIATE,
+        f"HttpTokens is {options.http_tokens}, not {policy.http_tokens}",
+        Change(http_tokens=policy.http_tokens),
+    )
+
+
+def test_the_reason_names_every_difference() -> None:
+    """A reader of the log sees what was found and what is wanted."""
+    policy = a_policy(
+        http_put_response_hop_limit=2,
+        http_protocol_ipv6=Switch.ENABLED,
+        instance_metadata_tags=Switch.ENABLED,
+    )
+    assert _decide(V1_ALLOWED, policy).reason == (
+        "HttpTokens is optional, not required, HttpPutResponseHopLimit is 1, not 2, "
+        "HttpProtocolIpv6 is disabled, not enabled, InstanceMetadataTags is disabled, not enabled"
+    )
+
+
+def test_an_expired_exemption_protects_no_longer_and_is_named_in_the_reason() -> None:
+    """Who wonders why the instance was changed finds the answer in its log line."""
+    policy = a_policy(exemptions=(an_exemption("old SDK", expires=date(2026, 11, 21)),))
+    decision = decide(an_instance(), policy, START)
+    assert decision.verdict is Verdict.REMEDIATE
+    assert decision.reason == (
+        "HttpTokens is optional, not required; its exemption (old SDK, until 2026-11-21) has expired"
+    )
+
+
+def test_an_expired_exemption_of_another_instance_is_not_named() -> None:
+    """The reason is about this instance."""
+    policy = a_policy(exemptions=(an_exemption(expires=date(2026, 11, 21), region="us-east-1"),))
+    assert decide(an_instance(), policy, START).reason == "HttpTokens is optional, not required"
+
+
+@pytest.mark.parametrize("policy", EVERY_POLICY)
+def test_every_change_is_the_smallest_that_brings_the_instance_in_line(policy: Policy) -> None:
+    """For any options: applied, the change satisfies the policy, and it names nothing that already did."""
+    for options in EVERY_OPTIONS:
+        decision = _decide(options, policy)
+        change = decision.change
+        if change is None:
+            assert decision.verdict is Verdict.COMPLIANT
+            continue
+        assert decision.verdict is Verdict.REMEDIATE
+        assert change.http_tokens is policy.http_tokens, "EC2 has a default for it when it is left out"
+        assert _decide(change.applied_to(options), policy).verdict is Verdict.COMPLIANT
+        for name in ("http_put_response_hop_limit", "http_protocol_ipv6", "instance_metadata_tags"):
+            observed, wanted = getattr(options, name), getattr(policy, name)
+            assert getattr(change, name) == (wanted if wanted not in {None, observed} else None)
+
+
+def test_options_that_the_policy_does_not_name_stay_as_they_are() -> None:
+    """A hop limit of 3 keeps containers working; only the tokens change."""
+    options = replace(V1_ALLOWED, http_put_response_hop_limit=3, instance_metadata_tags=Switch.ENABLED)
+    change = _decide(options, a_policy()).change
+    assert change is not None
+    assert change.applied_to(options) == replace(options, http_tokens=HttpTokens.REQUIRED)
+
+
+@pytest.mark.parametrize("state", OptionsState)
+def test_a_change_is_visible_once_every_option_shows_it(state: OptionsState) -> None:
+    """Visible is not yet applied: that is a question of its own."""
+    change = Change(http_tokens=HttpTokens.REQUIRED, http_put_response_hop_limit=2)
+    shown = replace(V2_ONLY, http_put_response_hop_limit=2, state=state)
+    assert change.visible_in(shown)
+    assert not change.visible_in(replace(shown, http_put_response_hop_limit=1))
+    assert not change.visible_in(replace(shown, http_tokens=HttpTokens.OPTIONAL))
+
+
+def test_a_change_is_not_visible_where_the_metadata_service_was_switched_off() -> None:
+    """Its tokens may read `required`, but it is not what was asked for."""
+    change = Change(http_tokens=HttpTokens.REQUIRED)
+    assert not change.visible_in(replace(V2_ONLY, http_endpoint=Switch.DISABLED))

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.aws import MAX_CONNECTIONS
+from imds_enforcer.clock import Deadline
+from imds_enforcer.decision import Change
+from imds_enforcer.enforcer import Enforcer
+from imds_enforcer.model import HttpTokens, InstanceState, Outcome, Switch
+from imds_enforcer.policy import Mode
+from tests.unit.examples import (
+    IMDS_OFF,
+    THROTTLED,
+    UNAUTHORIZED,
+    V1_ALLOWED,
+    V2_ONLY,
+    a_policy,
+    an_exemption,
+    an_id,
+    an_instance,
+)
+
+if TYPE_CHECKING:
+    from imds_enforcer.model import Instance, Result
+    from imds_enforcer.policy import Policy
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_ec2 import FakeEc2
+
+REQUIRE = Change(http_tokens=HttpTokens.REQUIRED)
+
+
+def _enforcer(ec2: FakeEc2, clock: FakeClock, policy: Policy | None = None, seconds: float = 1_000) -> Enforcer:
+    deadline = Deadline.after(clock, seconds)
+    return Enforcer(ec2, policy or a_policy(), clock, write_deadline=deadline, verify_timeout=20)
+
+
+def _by_id(results: list[Result]) -> dict[str, Result]:
+    by_id = {result.instance_id: result for result in results}
+    assert len(by_id) == len(results), "one result an instance"
+    return by_id
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes one after the other, so that a test knows which of them came late."""
+    monkeypatch.setattr("imds_enforcer.enforcer.MAX_CONNECTIONS", 1)
+
+
+def test_an_instance_that_differs_is_changed_and_read_back(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The result tells what it was, what it is, and why."""
+    observed = ec2.launch(an_instance())
+    (result,) = _enforcer(ec2, clock).enforce(observed)
+    assert ec2.modified == [(an_id(), REQUIRE)]
+    assert ec2.actual(an_id()).options == V2_ONLY
+    assert (result.outcome, result.reason) == (Outcome.REMEDIATED, "HttpTokens is optional, not required")
+    assert (result.instance_id, result.region) == (an_id(), "eu-west-1")
+    assert (result.before, result.after, result.failure) == (V1_ALLOWED, V2_ONLY, None)
+
+
+def test_nothing_to_look_at_costs_no_call(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Nor does it give a result."""
+    assert list(_enforcer(ec2, clock).enforce([])) == []
+    assert ec2.calls == []
+
+
+@pytest.mark.parametrize(
+    ("instance", "outcome", "reason"),
+    [
+        (an_instance(1, V2_ONLY), Outcome.COMPLIANT, "HttpTokens is required, all options as in the policy"),
+        (an_instance(1, IMDS_OFF), Outcome.SKIPPED, "the metadata service is off, which satisfies every policy"),
+        (an_instance(state=InstanceState.TERMINATED), Outcome.SKIPPED, "the instance is terminated"),
+        (an_instance(managed_by="eks"), Outcome.SKIPPED, "managed by eks: the account cannot change it"),
+        (an_instance(tags={"legacy": ""}), Outcome.EXEMPT, "exempt: legacy SDK"),
+    ],
+)
+def test_an_instance_that_needs_no_change_costs_no_call(
+    ec2: FakeEc2, clock: FakeClock, instance: Instance, outcome: Outcome, reason: str
+) -> None:
+    """It has its result and its reason all the same."""
+    policy = a_policy(exemptions=(an_exemption(tag_key="legacy"),))
+    (result,) = _enforcer(ec2, clock, policy).enforce(ec2.launch(instance))
+    assert (result.outcome, result.reason) == (outcome, reason)
+    assert result.before == result.after == instance.options
+    assert ec2.calls == []
+
+
+def test_audit_mode_writes_nothing_and_says_what_it_would(ec2: FakeEc2, clock: FakeClock) -> None:
+    """No call at all, and the options as they would be."""
+    observed = ec2.launch(an_instance(1), an_instance(2, V2_ONLY))
+    policy = a_policy(mode=Mode.AUDIT, http_put_response_hop_limit=2)
+    results = _by_id(list(_enforcer(ec2, clock, policy).enforce(observed)))
+    would = results[an_id(1)]
+    assert would.outcome is Outcome.WOULD_REMEDIATE
+    assert would.reason == "HttpTokens is optional, not required, HttpPutResponseHopLimit is 1, not 2"
+    assert (would.before, would.after) == (V1_ALLOWED, replace(V2_ONLY, http_put_response_hop_limit=2))
+    assert ec2.calls == []
+
+
+def test_one_failing_instance_does_not_stop_the_others(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Its failure carries EC2's code and stays with it."""
+    observed = ec2.launch(*map(an_instance, range(20)))
+    ec2.modify_errors[an_id(3)] = [UNAUTHORIZED]
+    results = _by_id(list(_enforcer(ec2, clock).enforce(observed)))
+    failed = results.pop(an_id(3))
+    assert (failed.outcome, failed.failure) == (Outcome.FAILED, UNAUTHORIZED)
+    assert failed.reason == "UnauthorizedOperation: EC2 said so"
+    assert failed.before == V1_ALLOWED
+    assert len(results) == 19
+    assert {result.outcome for result in results.values()} == {Outcome.REMEDIATED}
+    assert ec2.actual(an_id(3)).options == V1_ALLOWED
+
+
+def test_a_failed_change_is_not_tried_again_here(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The client has had its tries; the queue or the next sweep comes next."""
+    observed = ec2.launch(an_instance())
+    ec2.modify_errors[an_id()] = [THROTTLED]
+    (result,) = _enforcer(ec2, clock).enforce(observed)
+    assert (result.outcome, result.failure) == (Outcome.FAILED, THROTTLED)
+    assert ec2.calls == ["ModifyInstanceMetadataOptions"]
+
+
+def test_changes_are_made_side_by_side(ec2: FakeEc2, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many at once as a client has connections; one after the other, each would wait for all before it."""
+    observed = ec2.launch(*map(an_instance, range(MAX_CONNECTIONS)))
+    meeting = threading.Barrier(MAX_CONNECTIONS)
+    modify = ec2.modify
+
+    def meet(instance_id: str, change: Change) -> None:
+        meeting.wait(timeout=10)
+        modify(instance_id, change)
+
+    monkeypatch.setattr(ec2, "modify", meet)
+    results = list(_enforcer(ec2, clock).enforce(observed))
+    assert {result.outcome for result in results} == {Outcome.REMEDIATED}
+
+
+def test_a_large_fleet_is_read_back_two_hundred_at_a_time(ec2: FakeEc2, clock: FakeClock) -> None:
+    """As many as one request can name."""
+    observed = ec2.launch(*map(an_instance, range(450)))
+    results = _by_id(list(_enforcer(ec2, clock).enforce(observed)))
+    assert len(results) == 450
+    assert [len(ids) for ids in ec2.reads] == [200, 200, 50]
+    assert len(ec2.modified) == 450
+
+
+def test_an_observation_of_ten_seconds_is_still_good(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Nothing is read again before the change."""
+    observed = ec2.launch(an_instance())
+    clock.advance(10)
+    list(_enforcer(ec2, clock).enforce(observed))
+    assert ec2.calls == ["ModifyInstanceMetadataOptions", "DescribeInstances"]
+
+
+def test_older_observations_are_read_again_in_one_batch(ec2: FakeEc2, clock: FakeClock) -> None:
+    """And decided again, before anything is written."""
+    observed = ec2.launch(*map(an_instance, range(5)))
+    clock.advance(10.1)
+    results = list(_enforcer(ec2, clock).enforce(observed))
+    assert ec2.calls[0] == "DescribeInstances"
+    assert ec2.reads[0] == [an_id(number) for number in range(5)]
+    assert {result.outcome for result in results} == {Outcome.REMEDIATED}
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_an_endpoint_that_was_switched_off_meanwhile_stays_off(ec2: FakeEc2, clock: FakeClock) -> None:
+    """A change would switch it on again: slow changes before it make its observation old."""
+    observed = ec2.launch(*map(an_instance, range(8)))
+    ec2.modify_seconds = 3
+    clock.at(8, lambda: ec2.set_options(an_id(6), http_endpoint=Switch.DISABLED))
+    results = _by_id(list(_enforcer(ec2, clock).enforce(observed)))
+    assert ec2.actual(an_id(6)).options == IMDS_OFF
+    assert results[an_id(6)].outcome is Outcome.SKIPPED
+    assert results[an_id(6)].reason == "the metadata service is off, which satisfies every policy"
+    others = [result.outcome for instance_id, result in results.items() if instance_id != an_id(6)]
+    assert others == [Outcome.REMEDIATED] * 7
+    assert ec2.reads[0] == [an_id(number) for number in range(4, 8)], "only what is too old is read again"
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_what_another_changed_meanwhile_is_decided_again(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Who beat the enforcer to it is not overwritten; the change is made for what is there now."""
+    first, second = ec2.launch(an_instance(1), an_instance(2))
+    ec2.set_options(an_id(1), http_tokens=HttpTokens.REQUIRED)
+    ec2.set_options(an_id(2), http_put_response_hop_limit=2)
+    clock.advance(60)
+    policy = a_policy(http_put_response_hop_limit=2)
+    results = _by_id(list(_enforcer(ec2, clock, policy).enforce([first, second])))
+    assert ec2.modified == [
+        (an_id(1), replace(REQUIRE, http_put_response_hop_limit=2)),
+        (an_id(2), REQUIRE),
+    ]
+    assert results[an_id(1)].before == V2_ONLY
+    assert results[an_id(2)].reason == "HttpTokens is optional, not required"
+
+
+def test_an_instance_that_is_no_longer_listed_is_an_unknown_one(ec2: FakeEc2, clock: FakeClock) -> None:
+    """What that means is for the queue or the sweep to say."""
+    observed = ec2.launch(an_instance())
+    ec2.forget(an_id())
+    clock.advance(11)
+    (result,) = _enforcer(ec2, clock).enforce(observed)
+    assert result.outcome is Outcome.FAILED
+    assert result.failure is not None
+    assert result.failure.code == "InvalidInstanceID.NotFound"
+    assert result.failure.may_work_later
+    assert ec2.modified == []
+
+
+def test_what_cannot_be_read_again_is_not_written(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Only the old ones; what is fresh is changed."""
+    old = ec2.launch(an_instance(1))
+    clock.advance(11)
+    fresh = ec2.launch(an_instance(2))
+    ec2.read_errors[1] = THROTTLED
+    results = _by_id(list(_enforcer(ec2, clock).enforce(old + fresh)))
+    assert (results[an_id(1)].outcome, results[an_id(1)].failure) == (Outcome.FAILED, THROTTLED)
+    assert results[an_id(2)].outcome is Outcome.REMEDIATED
+    assert ec2.modified_ids == [an_id(2)]
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_no_change_is_begun_after_the_deadline(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The rest is for the next run, with the reason why it would have been changed."""
+    observed = ec2.launch(*map(an_instance, range(6)))
+    ec2.modify_seconds = 2
+    results = _by_id(list(_enforcer(ec2, clock, seconds=5).enforce(observed)))
+    assert ec2.modified_ids == [an_id(0), an_id(1), an_id(2)]
+    deferred = results[an_id(3)]
+    assert deferred.outcome is Outcome.DEFERRED
+    assert deferred.reason == "out of time; HttpTokens is optional, not required"
+    assert [result.outcome for result in results.values()].count(Outcome.DEFERRED) == 3
+    assert results[an_id(0)].outcome is Outcome.REMEDIATED, "what was begun is read back"
+
+
+def test_after_the_deadline_nothing_is_read_again_either(ec2: FakeEc2, clock: FakeClock) -> None:
+    """There is no use in it."""
+    observed = ec2.launch(an_instance())
+    clock.advance(60)
+    (result,) = _enforcer(ec2, clock, seconds=0).enforce(observed)
+    assert result.outcome is Outcome.DEFERRED
+    assert ec2.calls == []
+
+
+def test_reading_that_is_always_too_slow_ends_at_the_deadline(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Rather than go on for ever."""
+    observed = ec2.launch(an_instance())
+    clock.advance(11)
+    ec2.read_seconds = 15
+    (result,) = _enforcer(ec2, clock, seconds=60).enforce(observed)
+    assert result.outcome is Outcome.DEFERRED
+    assert ec2.modified == []
+    assert len(ec2.reads) == 4

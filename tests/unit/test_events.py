@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from imds_enforcer.events import (
+    InstanceEvent,
+    MalformedEventError,
+    SweepRequest,
+    Trigger,
+    parse_instance_event,
+    parse_invocation,
+)
+from tests.unit import example_events as events
+from tests.unit.examples import ACCOUNT, HOME, an_id
+from tests.unit.fake_clock import START
+
+
+def _parsed(event: object) -> InstanceEvent:
+    return parse_instance_event(json.dumps(event))
+
+
+def _refusal(event: object) -> str:
+    with pytest.raises(MalformedEventError) as refused:
+        parse_instance_event(event if isinstance(event, str) else json.dumps(event))
+    return str(refused.value)
+
+
+def _changed_answer(answer: object) -> dict[str, Any]:
+    event = events.launch(an_id())
+    event["detail"]["responseElements"] = answer
+    return event
+
+
+def test_a_running_instance_wants_a_look() -> None:
+    """EC2 says so itself, without a trail."""
+    assert _parsed(events.running(an_id(5))) == InstanceEvent(Trigger.RUNNING, ACCOUNT, HOME, START, (an_id(5),))
+
+
+def test_a_launch_names_each_of_its_instances_once() -> None:
+    """However often an id is given."""
+    event = _parsed(events.launch(an_id(1), an_id(2), an_id(1)))
+    assert event == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, (an_id(1), an_id(2)))
+
+
+def test_the_short_ids_of_old_instances_are_ids_too() -> None:
+    """Eight digits, from before 2016."""
+    assert _parsed(events.running("i-1234abcd")).instance_ids == ("i-1234abcd",)
+
+
+@pytest.mark.parametrize(
+    "request_parameters",
+    [
+        {"ModifyInstanceMetadataOptionsRequest": {"InstanceId": an_id(), "HttpTokens": "optional"}},
+        {"ModifyInstanceMetadataOptionsRequest": {"instanceId": an_id()}},
+        {"instanceId": an_id(), "httpTokens": "optional"},
+        {"InstanceId": an_id()},
+    ],
+)
+def test_an_options_change_is_understood_nested_and_flat(request_parameters: dict[str, Any]) -> None:
+    """CloudTrail has records of both forms."""
+    event = _parsed(events.options_change(request_parameters))
+    assert (event.trigger, event.instance_ids) == (Trigger.DRIFT, (an_id(),))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"omitted": "true", "originalSize": 104_858},
+        {"omitted": True},
+        "omitted",
+        None,
+        {},
+        {"instancesSet": None},
+        {"instancesSet": {"items": []}},
+    ],
+)
+def test_a_launch_whose_ids_were_omitted_is_about_its_whole_region(answer: object) -> None:
+    """In whatever form the record was cut; the launch did succeed."""
+    event = _parsed(_changed_answer(answer))
+    assert event == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, (), whole_region=True)
+
+
+def test_a_launch_that_failed_is_about_no_instance() -> None:
+    """Nor about the region: nothing was launched."""
+    event = _changed_answer(None)
+    event["detail"]["errorCode"] = "Client.InstanceLimitExceeded"
+    assert _parsed(event) == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, ())
+
+
+@pytest.mark.parametrize("items", [None, {"instanceId": an_id()}, "i-1"])
+def test_a_launch_whose_list_of_instances_is_none_is_refused(items: object) -> None:
+    """That is no form in which AWS is known to write it."""
+    message = _refusal(_changed_answer({"instancesSet": {"items": items}}))
+    assert message == f"items is {json.dumps(items)}; allowed: a list"
+
+
+@pytest.mark.parametrize(
+    "instance_id",
+    [None, 5, "", "i-", "i-1234567", "i-123456789", "I-1234abcd", "i-1234ABCD", "i-1234abcd\n", " i-1234abcd", ["i"]],
+)
+def test_a_malformed_id_is_refused(instance_id: Any) -> None:
+    """EC2 would refuse a whole request for it."""
+    expected = f"instance id is {json.dumps(instance_id)}; allowed: i- and 8 or 17 hexadecimal digits"
+    assert _refusal(events.running(instance_id)) == expected
+    assert _refusal(events.launch(an_id(), instance_id)) == expected
+    assert _refusal(events.drift(instance_id)) == expected
+
+
+@pytest.mark.parametrize("account", ["", "11112222333", "1111222233334", "aaaabbbbcccc", "११११२२२२३३३३"])
+def test_a_malformed_account_is_refused(account: str) -> None:
+    """Twelve digits, and those of ASCII."""
+    assert _refusal(events.running(account=account)) == f"account is {json.dumps(account)}; allowed: 12 digits"
+
+
+@pytest.mark.parametrize("region", ["", "moon", "eu-west", "eu-west-1a", "EU-WEST-1", "e-w-1", "eu-west-1/x"])
+def test_a_malformed_region_is_refused(region: str) -> None:
+    """It would become part of a host name."""
+    expected = f"region is {json.dumps(region)}; allowed: the name of an AWS region"
+    assert _refusal(events.running(region=region)) == expected
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "us-gov-east-1", "ap-southeast-12", "cn-north-1", "us-iso-east-1"])
+def test_regions_of_every_partition_have_well_formed_names(region: str) -> None:
+    """Whether the account has it is another question."""
+    assert _parsed(events.running(region=region)).region == region
+
+
+@pytest.mark.parametrize("time", ["", "yesterday", "2026-11-31T12:00:00Z", "12:00:00Z", "1763812800"])
+def test_a_malformed_time_is_refused(time: str) -> None:
+    """The age of an event decides when an instance counts as gone."""
+    expected = f"time is {json.dumps(time)}; allowed: a moment as YYYY-MM-DDThh:mm:ssZ"
+    assert _refusal(events.running(time=time)) == expected
+
+
+@pytest.mark.parametrize(
+    ("time", "moment"),
+    [
+        ("2026-11-22T12:00:00Z", START),
+        ("2026-11-22T12:00:00.250Z", START + timedelta(seconds=0.25)),
+        ("2026-11-22T13:00:00+01:00", START),
+        ("2026-11-22T12:00:00", START),
+    ],
+)
+def test_a_time_is_a_moment_in_utc_unless_it_says_otherwise(time: str, moment: datetime) -> None:
+    """EventBridge writes Z."""
+    assert _parsed(events.running(time=time)).time == moment
+
+
+@pytest.mark.parametrize("name", ["account", "region", "time"])
+@pytest.mark.parametrize("value", [None, 5, [], {}])
+def test_a_field_that_is_not_text_is_refused(name: str, value: Any) -> None:
+    """By its name."""
+    assert _refusal(events.running(**{name: value})) == f"{name} is {json.dumps(value)}; allowed: text"
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        ("", 'the body is not JSON (Expecting value): ""'),
+        ("{", 'the body is not JSON (Expecting property name enclosed in double quotes): "{"'),
+        ([], "the body is []; allowed: an EventBridge event"),
+        (None, "the body is null; allowed: an EventBridge event"),
+        ({}, "detail is null; allowed: an object"),
+        ({"detail": "running"}, 'detail is "running"; allowed: an object'),
+        (
+            {"detail": {}},
+            "detail-type is null; allowed: EC2 Instance State-change Notification, AWS API Call via CloudTrail",
+        ),
+        (
+            {"detail": {}, "detail-type": "AWS API Call via CloudTrail"},
+            "detail.eventName is null; allowed: RunInstances, ModifyInstanceMetadataOptions",
+        ),
+        (
+            {"detail": {"eventName": "StopInstances"}, "detail-type": "AWS API Call via CloudTrail"},
+            'detail.eventName is "StopInstances"; allowed: RunInstances, ModifyInstanceMetadataOptions',
+        ),
+        (
+            {"detail": {"state": "stopped"}, "detail-type": "EC2 Instance State-change Notification"},
+            'detail.state is "stopped"; allowed: running',
+        ),
+        (events.options_change({}), "instance id is null; allowed: i- and 8 or 17 hexadecimal digits"),
+        (
+            {"detail": {"eventName": "ModifyInstanceMetadataOptions"}, "detail-type": "AWS API Call via CloudTrail"},
+            "requestParameters is null; allowed: an object",
+        ),
+    ],
+)
+def test_anything_else_is_refused_with_what_was_received_and_what_is_allowed(event: object, message: str) -> None:
+    """The reason is all that the operator of a dead-letter queue has to go by."""
+    assert _refusal(event) == message
+
+
+@pytest.mark.parametrize("depth", [500, 5_000, 500_000])
+def test_a_body_that_is_nested_too_deeply_is_refused(depth: int) -> None:
+    """And not the end of the process."""
+    assert _refusal("[" * depth + "]" * depth).startswith("the body is ")
+
+
+@pytest.mark.parametrize(
+    ("event", "trigger"),
+    [
+        ({}, Trigger.MANUAL),
+        ({"trigger": "schedule"}, Trigger.SCHEDULE),
+        ({"inventory": True}, Trigger.INVENTORY),
+        ({"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {}}, Trigger.POLICY_CHANGE),
+    ],
+)
+def test_an_invocation_asks_for_a_sweep(event: dict[str, Any], trigger: Trigger) -> None:
+    """Only the daily one counts every instance."""
+    request = parse_invocation(event)
+    assert request == SweepRequest(trigger)
+    assert isinstance(request, SweepRequest)
+    assert request.inventory == (trigger is Trigger.INVENTORY)
+
+
+def test_an_invocation_brings_a_batch_of_the_queue() -> None:
+    """Each message with how often it was delivered; the body is looked at later, each for itself."""
+    messages = events.a_message("{", "m-1", receives=1), events.a_message("", "m-2", receives=12)
+    assert parse_invocation(events.a_batch(*messages)) == messages
+
+
+@pytest.mark.parametrize(
+    "event",
+    [None, [], "schedule", 5, {"inventory": False}, {"trigger": "manual"}, {"trigger": "schedule", "x": 1}],
+)
+def test_an_invocation_with_anything_else_is_an_error_that_names_it(event: object) -> None:
+    """With what is allowed."""
+    with pytest.raises(MalformedEventError) as refused:
+        parse_invocation(event)
+    assert str(refused.value) == (
+        f"the function was invoked with {json.dumps(event)}; allowed: an SQS batch, a Parameter Store Change event, "
+        '{}, {"trigger": "schedule"}, {"inventory": true}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eventSource": "aws:s3"}, "a record is "),
+        ({"attributes": None}, "attributes is null; allowed: an object"),
+        ({"attributes": {}}, "ApproximateReceiveCount is null; allowed: text"),
+        ({"attributes": {"ApproximateReceiveCount": "-1"}}, 'ApproximateReceiveCount is "-1"; allowed: a number'),
+        ({"messageId": None}, "messageId is null; allowed: text"),
+        ({"receiptHandle": 5}, "receiptHandle is 5; allowed: text"),
+        ({"body": {}}, "body is {}; allowed: text"),
+    ],
+)
+def test_a_record_that_no_sqs_queue_delivers_is_refused(change: dict[str, Any], message: str) -> None:
+    """The function was wired to something else."""
+    batch = events.a_batch(events.a_message("{}"))
+    batch["Records"][0] |= change
+    with pytest.raises(MalformedEventError) as refused:
+        parse_invocation(batch)
+    assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize("records", [None, {}, "Records"])
+def test_records_that_are_no_list_are_refused(records: object) -> None:
+    """By name."""
+    with pytest.raises(MalformedEventError, match=r"^Records is .*; allowed: a list$"):
+        parse_invocation({"Records": records})
+
+
+def test_moments_are_comparable_with_the_clock() -> None:
+    """A moment without a zone could not be."""
+    assert _parsed(events.running(time="2026-11-22")).time < datetime(2026, 11, 23, tzinfo=UTC)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from imds_enforcer.failures import AwsError, Failure, Kind, classify
+from tests.unit.examples import DENIED_BY_SCP, a_failure
+
+EXPECTED = {
+    Kind.THROTTLED: [
+        "RequestLimitExceeded",
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "TooManyRequestsException",
+        "BandwidthLimitExceeded",
+        "EC2ThrottledException",
+        "LimitExceededException",
+    ],
+    Kind.UNAVAILABLE: ["InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "RequestTimeout"],
+    Kind.UNKNOWN_INSTANCE: ["InvalidInstanceID.NotFound"],
+    Kind.WRONG_STATE: ["IncorrectInstanceState", "IncorrectState"],
+    Kind.FINAL: [
+        "UnauthorizedOperation",
+        "UnsupportedOperation",
+        "OperationNotPermitted",
+        "InvalidParameterValue",
+        "InvalidInstanceID.Malformed",
+        "OptInRequired",
+        "AuthFailure",
+        "NeverHeardOf",
+    ],
+}
+
+
+@pytest.mark.parametrize(("code", "kind"), [(code, kind) for kind, codes in EXPECTED.items() for code in codes])
+def test_an_error_code_tells_what_to_do(code: str, kind: Kind) -> None:
+    """EC2 answers all of these with status 400 or 503; the code decides."""
+    assert classify(code, 400) is kind
+
+
+@pytest.mark.parametrize(("status", "kind"), [(499, Kind.FINAL), (500, Kind.UNAVAILABLE), (503, Kind.UNAVAILABLE)])
+def test_an_unknown_code_is_final_unless_the_fault_was_the_servers(status: int, kind: Kind) -> None:
+    """What the caller did wrong stays wrong."""
+    assert classify("NeverHeardOf", status) is kind
+
+
+def test_a_code_counts_for_more_than_the_status() -> None:
+    """EC2 throttles with a 503."""
+    assert classify("RequestLimitExceeded", 503) is Kind.THROTTLED
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_only_a_final_failure_is_not_worth_another_try(kind: Kind) -> None:
+    """Of a final one the same answer is to be expected."""
+    assert Failure("Code", "", kind).may_work_later == (kind is not Kind.FINAL)
+
+
+def test_a_denial_by_a_service_control_policy_is_recognised_by_its_message() -> None:
+    """IAM says which kind of policy denied; EC2 has no code of its own for it."""
+    assert DENIED_BY_SCP.denied_by_organization
+    assert a_failure("AccessDenied", "explicit deny in a Service Control Policy").denied_by_organization
+    denied = a_failure("UnauthorizedOperation", "no identity-based policy allows the action")
+    assert not denied.denied_by_organization
+
+
+def test_a_failure_that_may_pass_is_no_denial_whatever_its_message_says() -> None:
+    """A denial is final."""
+    assert not a_failure("RequestLimitExceeded", "service control policy").denied_by_organization
+
+
+def test_a_failure_reads_as_its_code_and_message() -> None:
+    """The words are EC2's own, in the error raised for it too."""
+    failure = Failure("AuthFailure", "not for you", Kind.FINAL)
+    error = AwsError(failure)
+    assert str(failure) == str(error) == "AuthFailure: not for you"
+    assert error.failure is failure

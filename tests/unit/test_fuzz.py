@@ -1,0 +1,93 @@
+"""Whatever arrives, the parsers answer with a value or with their own error: nothing else may stop a batch."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imds_enforcer.events import MalformedEventError, parse_instance_event, parse_invocation
+from imds_enforcer.policy import PolicyVersions
+from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
+from tests.unit import example_events as events
+from tests.unit.examples import an_id
+
+ANY_TEXT = st.text(st.characters(), max_size=30) | st.text(st.characters(categories=["Cs", "L"]), max_size=5)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(ANY_TEXT, children, max_size=3),
+    max_leaves=8,
+)
+
+EVENTS = [events.running(), events.launch(an_id(1), an_id(2)), events.drift(), events.launch_without_ids()]
+BATCH = events.a_batch(events.a_message(events.running()))
+POLICY = {
+    "mode": "audit",
+    "http_put_response_hop_limit": 2,
+    "http_protocol_ipv6": None,
+    "regions": {"include": ["eu-west-1"]},
+    "exemptions": [
+        {"match": {"region": "*", "tag": {"key": "k", "value": "v"}}, "reason": "r", "expires": "2027-03-31"}
+    ],
+}
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The way to every place in a document, itself included."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, child in children for found in _paths(child, (*path, key)))]
+
+
+def _with(document: Any, path: tuple[Any, ...], value: Any) -> Any:
+    """A copy of the document with another value in one place."""
+    if not path:
+        return value
+    copy = json.loads(json.dumps(document))
+    place = copy
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return copy
+
+
+def _spoiled(*documents: Any) -> st.SearchStrategy[Any]:
+    """Documents that are right but for one place, which holds anything."""
+    places = [(document, path) for document in documents for path in _paths(document)]
+    return st.builds(lambda place, value: _with(place[0], place[1], value), st.sampled_from(places), JSON)
+
+
+def _parse_policy(text: str) -> None:
+    try:
+        parse_policy("required", text, PolicyVersions())
+    except PolicyInvalidError as error:
+        assert "; allowed: " in str(error)  # noqa: PT017  # most inputs are valid nowhere, some are
+
+
+@given(JSON | _spoiled(BATCH))
+def test_any_invocation_is_a_request_or_refused(event: Any) -> None:
+    """A batch with one bad record included."""
+    with suppress(MalformedEventError):
+        parse_invocation(event)
+
+
+@given(JSON.map(json.dumps) | _spoiled(*EVENTS).map(json.dumps) | ANY_TEXT)
+def test_any_body_is_an_event_or_refused(body: str) -> None:
+    """One poison message stays alone."""
+    with suppress(MalformedEventError):
+        parse_instance_event(body)
+
+
+@given(JSON.map(json.dumps) | _spoiled(POLICY).map(json.dumps) | ANY_TEXT)
+def test_any_document_is_a_policy_or_refused_with_what_is_allowed(text: str) -> None:
+    """A policy that cannot be read must be reported, not crash."""
+    _parse_policy(text)
+
+
+@given(ANY_TEXT)
+def test_any_toggle_is_a_policy_or_refused(text: str) -> None:
+    """The same for the other parameter."""
+    with suppress(PolicyInvalidError):
+        parse_policy(text, "{}", PolicyVersions())

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import importlib
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.application import Application, Invocation
+from imds_enforcer.settings import SettingsError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ENVIRONMENT = {
+    "HTTP_TOKENS_PARAMETER": "/imds-enforcer/http-tokens",
+    "POLICY_PARAMETER": "/imds-enforcer/policy",
+    "EVENT_QUEUE_URL": "https://queue",
+    "NOTIFICATION_TOPIC_ARN": "arn:topic",
+}
+CONTEXT = SimpleNamespace(
+    aws_request_id="run-1",
+    invoked_function_arn="arn:aws:lambda:eu-west-1:111122223333:function:enforcer",
+    get_remaining_time_in_millis=lambda: 899_500,
+)
+
+
+@pytest.fixture
+def cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module as a new process of Lambda finds it; what is imported here is forgotten afterwards."""
+    for name in ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delitem(sys.modules, "imds_enforcer.handler", raising=False)
+
+
+def _imported() -> ModuleType:
+    return importlib.import_module("imds_enforcer.handler")
+
+
+@pytest.mark.usefixtures("cold_start")
+def test_an_invocation_is_passed_on_with_what_lambda_says_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is Lambda's request, the account that of the function, the time left in seconds."""
+    invoked: list[tuple[Application, object, Invocation]] = []
+
+    def invoke(self: Application, event: object, invocation: Invocation) -> dict[str, Any]:
+        invoked.append((self, event, invocation))
+        return {"the": "answer"}
+
+    monkeypatch.setattr(Application, "invoke", invoke)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    handler = _imported().handler
+    assert handler({"trigger": "schedule"}, CONTEXT) == {"the": "answer"}
+    ((application, event, invocation),) = invoked
+    assert event == {"trigger": "schedule"}
+    assert invocation == Invocation(run_id="run-1", account="111122223333", seconds_left=899.5)
+    assert application.settings.event_queue_url == "https://queue"
+    assert application.clients.home_region == "eu-west-1"
+
+
+@pytest.mark.usefixtures("cold_start")
+def test_a_function_without_its_settings_does_not_start() -> None:
+    """The error names the variable."""
+    with pytest.raises(SettingsError, match="HTTP_TOKENS_PARAMETER"):
+        _imported()

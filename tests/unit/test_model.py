@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from imds_enforcer.model import InstanceState, MetadataOptions, Outcome, Result
+from tests.unit.examples import HOME, IMDS_OFF, V1_ALLOWED, V2_ONLY, an_id, an_instance
+
+
+@pytest.mark.parametrize("state", InstanceState)
+def test_only_a_terminated_instance_has_no_way_back(state: InstanceState) -> None:
+    """Shutting down leads there and nowhere else."""
+    assert state.ended == (state in {"shutting-down", "terminated"})
+
+
+@pytest.mark.parametrize("state", InstanceState)
+def test_changes_wait_for_the_next_start_of_an_instance_at_rest(state: InstanceState) -> None:
+    """A stopping instance gets there before anything could be applied."""
+    assert state.at_rest == (state in {"stopping", "stopped"})
+
+
+def test_the_auto_scaling_group_is_the_one_that_aws_tagged_the_instance_with() -> None:
+    """Other tags say nothing about it."""
+    tagged = an_instance(tags={"aws:autoscaling:groupName": "web", "Name": "web-1"})
+    assert tagged.auto_scaling_group == "web"
+    assert an_instance(tags={"autoscaling:groupName": "web"}).auto_scaling_group is None
+
+
+def test_options_are_logged_under_their_names_in_ec2() -> None:
+    """Who reads the log can compare with `aws ec2 describe-instances`."""
+    assert V1_ALLOWED.as_log() == {
+        "HttpTokens": "optional",
+        "HttpEndpoint": "enabled",
+        "HttpPutResponseHopLimit": 1,
+        "HttpProtocolIpv6": "disabled",
+        "InstanceMetadataTags": "disabled",
+        "State": "applied",
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "after", "compliant"),
+    [
+        (Outcome.COMPLIANT, V2_ONLY, True),
+        (Outcome.REMEDIATED, V2_ONLY, True),
+        (Outcome.SKIPPED, IMDS_OFF, True),
+        (Outcome.SKIPPED, V1_ALLOWED, False),
+        (Outcome.SKIPPED, None, False),
+        (Outcome.PENDING, V2_ONLY, False),
+        (Outcome.EXEMPT, V1_ALLOWED, False),
+        (Outcome.WOULD_REMEDIATE, V2_ONLY, False),
+        (Outcome.DEFERRED, None, False),
+        (Outcome.GONE, None, False),
+        (Outcome.FAILED, V1_ALLOWED, False),
+    ],
+)
+def test_compliant_is_what_is_known_to_follow_the_policy_now(
+    outcome: Outcome, after: MetadataOptions | None, *, compliant: bool
+) -> None:
+    """A change that is not yet applied does not count, a metadata service that is off does."""
+    result = Result(instance_id=an_id(), region=HOME, outcome=outcome, reason="", after=after)
+    assert result.compliant is compliant

@@ -1,0 +1,87 @@
+"""A launch so large that its event names no instance: its whole region is swept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.model import Outcome
+from imds_enforcer.report import RegionStatus
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import (
+    AWAY,
+    HOME,
+    SERVER_FAULT,
+    THROTTLED,
+    UNAUTHORIZED,
+    V2_ONLY,
+    an_id,
+    an_instance,
+)
+from tests.unit.runs import Batch
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+
+def test_a_launch_whose_ids_were_omitted_is_found_by_sweeping_its_region(clients: FakeClients, home: FakeEc2) -> None:
+    """That region alone, and only for what differs."""
+    home.launch(*map(an_instance, range(3)), an_instance(3, V2_ONLY))
+    batch = Batch(clients, a_message(events.launch_without_ids()))
+    assert batch.outcomes == {an_id(number): Outcome.REMEDIATED for number in range(3)}
+    assert {trigger for _, trigger in batch.log} == {"launch"}
+    assert batch.again == []
+    assert len(home.finds) == 1
+    assert clients.ec2(AWAY).calls == []
+
+
+def test_several_launches_without_ids_cost_one_sweep(clients: FakeClients, home: FakeEc2) -> None:
+    """It finds the instances of all of them."""
+    home.launch(an_instance())
+    Batch(clients, *(a_message(events.launch_without_ids(), f"m-{number}") for number in range(3)))
+    assert len(home.finds) == 1
+
+
+def test_named_instances_are_settled_beside_a_sweep(clients: FakeClients, home: FakeEc2) -> None:
+    """Each counts once: what was just changed is not found to differ."""
+    home.launch(an_instance(1), an_instance(2))
+    batch = Batch(clients, a_message(events.running(an_id(1)), "m-1"), a_message(events.launch_without_ids(), "m-2"))
+    assert batch.report.outcomes == {Outcome.REMEDIATED: 2}
+    assert home.modified_ids == [an_id(1), an_id(2)]
+
+
+@pytest.mark.parametrize("failure", [THROTTLED, SERVER_FAULT])
+def test_a_sweep_that_did_not_reach_its_end_is_tried_again(clients: FakeClients, home: FakeEc2, failure: Any) -> None:
+    """Only the launch without ids comes back."""
+    home.launch(an_instance())
+    home.find_errors[1] = failure
+    batch = Batch(clients, a_message(events.running(), "m-1"), a_message(events.launch_without_ids(), "m-2"))
+    assert batch.again == ["m-2"]
+    assert batch.report.regions[HOME].status is RegionStatus.REGION_FAILED
+
+
+def test_a_sweep_that_ran_out_of_time_is_tried_again(clients: FakeClients, home: FakeEc2) -> None:
+    """It found instances it could no longer change."""
+    home.launch(an_instance())
+    home.read_seconds = 41
+    batch = Batch(clients, a_message(events.launch_without_ids()))
+    assert batch.outcomes == {an_id(): Outcome.DEFERRED}
+    assert batch.again == ["m-1"]
+
+
+def test_a_sweep_that_is_refused_for_good_is_not_tried_again(clients: FakeClients, home: FakeEc2) -> None:
+    """The failed region is in the report."""
+    home.find_errors[1] = UNAUTHORIZED
+    batch = Batch(clients, a_message(events.launch_without_ids()))
+    assert batch.again == []
+    assert list(batch.report.failed_regions) == [HOME]
+
+
+def test_a_deferred_instance_that_was_named_does_not_repeat_the_sweep(clients: FakeClients, home: FakeEc2) -> None:
+    """The region was swept to its end."""
+    batch = Batch(clients, a_message(events.running(), "m-1"), a_message(events.launch_without_ids(), "m-2"))
+    assert home.finds
+    assert batch.again == ["m-1"]

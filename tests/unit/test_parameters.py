@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from botocore.exceptions import ClientError
+
+from imds_enforcer.failures import AwsError, Kind
+from imds_enforcer.model import HttpTokens
+from imds_enforcer.parameters import PolicyStore
+from imds_enforcer.policy import PolicyVersions
+from imds_enforcer.policy_parser import PolicyInvalidError
+from tests.unit.examples import POLICY_PARAMETER, TOKENS_PARAMETER
+from tests.unit.fake_clients import FakeSsm
+
+if TYPE_CHECKING:
+    from mypy_boto3_ssm import SSMClient
+
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_transport import FakeTransport
+
+THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetParameters")
+
+
+def _store(client: Any, clock: FakeClock) -> PolicyStore:
+    return PolicyStore(cast("SSMClient", client), clock, TOKENS_PARAMETER, POLICY_PARAMETER)
+
+
+@pytest.fixture
+def ssm() -> FakeSsm:
+    """Parameter Store with a valid policy."""
+    ssm = FakeSsm()
+    ssm.put(TOKENS_PARAMETER, "required")
+    ssm.put(POLICY_PARAMETER, "{}")
+    return ssm
+
+
+@pytest.fixture
+def store(ssm: FakeSsm, clock: FakeClock) -> PolicyStore:
+    """What is tested."""
+    return _store(ssm, clock)
+
+
+def test_both_parameters_come_from_one_request(transport: FakeTransport, clock: FakeClock) -> None:
+    """No policy is ever put together from two moments; their order in the answer does not matter."""
+    parameters = [
+        {"Name": POLICY_PARAMETER, "Value": '{"mode": "audit"}', "Version": 7},
+        {"Name": TOKENS_PARAMETER, "Value": "optional", "Version": 3},
+    ]
+    transport.answer(json.dumps({"Parameters": parameters, "InvalidParameters": []}))
+    policy = _store(transport.client("ssm"), clock).read(fresh=False)
+    assert transport.requests == [{"Action": "GetParameters", "Names": [TOKENS_PARAMETER, POLICY_PARAMETER]}]
+    assert (policy.http_tokens, policy.mode, policy.versions) == ("optional", "audit", PolicyVersions(3, 7))
+
+
+def test_batches_within_five_seconds_share_one_read(store: PolicyStore, ssm: FakeSsm, clock: FakeClock) -> None:
+    """Parameter Store takes 40 reads a second from the whole account."""
+    for _ in range(3):
+        store.read(fresh=False)
+    clock.advance(5)
+    store.read(fresh=False)
+    assert len(ssm.requests) == 1
+
+
+def test_a_change_is_seen_after_five_seconds_at_most(store: PolicyStore, ssm: FakeSsm, clock: FakeClock) -> None:
+    """Counted from the last request, not from the last use."""
+    store.read(fresh=False)
+    ssm.put(TOKENS_PARAMETER, "optional")
+    clock.advance(4)
+    assert store.read(fresh=False).http_tokens is HttpTokens.REQUIRED
+    clock.advance(1.1)
+    assert store.read(fresh=False).http_tokens is HttpTokens.OPTIONAL
+
+
+def test_the_age_of_what_was_read_counts_from_the_request(
+    store: PolicyStore, ssm: FakeSsm, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow answer is already old when it comes."""
+    read = ssm.get_parameters
+
+    def slowly(**request: Any) -> dict[str, Any]:
+        answer = read(**request)
+        clock.advance(5.1)
+        return answer
+
+    monkeypatch.setattr(ssm, "get_parameters", slowly)
+    store.read(fresh=False)
+    store.read(fresh=False)
+    assert len(ssm.requests) == 2
+
+
+def test_a_sweep_reads_past_the_cache(store: PolicyStore, ssm: FakeSsm) -> None:
+    """It follows a change of which the cache may not know; batches then use what it read."""
+    store.read(fresh=False)
+    ssm.put(TOKENS_PARAMETER, "optional")
+    assert store.read(fresh=True).http_tokens is HttpTokens.OPTIONAL
+    assert store.read(fresh=False).http_tokens is HttpTokens.OPTIONAL
+    assert len(ssm.requests) == 2
+
+
+def test_an_invalid_policy_is_named_with_its_parameters_and_versions(store: PolicyStore, ssm: FakeSsm) -> None:
+    """Who mends it knows where; the cache serves the error too."""
+    ssm.put(POLICY_PARAMETER, '{"mode": "off"}')
+    for _ in range(2):
+        with pytest.raises(PolicyInvalidError) as refused:
+            store.read(fresh=False)
+        assert str(refused.value) == (
+            'mode is "off"; allowed: enforce, audit '
+            "(parameters /imds-enforcer/http-tokens and /imds-enforcer/policy, versions 1 and 2)"
+        )
+    assert len(ssm.requests) == 1
+    assert store.versions == PolicyVersions(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "versions"),
+    [
+        (TOKENS_PARAMETER, "http-tokens is missing", PolicyVersions(0, 1)),
+        (POLICY_PARAMETER, "policy is missing", PolicyVersions(1, 0)),
+    ],
+)
+def test_a_parameter_that_was_deleted_makes_the_policy_invalid(
+    store: PolicyStore, ssm: FakeSsm, name: str, problem: str, versions: PolicyVersions
+) -> None:
+    """It has no version any more."""
+    del ssm.values[name]
+    with pytest.raises(PolicyInvalidError, match=problem):
+        store.read(fresh=True)
+    assert store.versions == versions
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_store_out_of_reach_is_an_error_and_not_an_old_policy(
+    store: PolicyStore, ssm: FakeSsm, clock: FakeClock, *, fresh: bool
+) -> None:
+    """The next read asks again."""
+    store.read(fresh=True)
+    clock.advance(6)
+    ssm.error = THROTTLED
+    with pytest.raises(AwsError) as raised:
+        store.read(fresh=fresh)
+    assert raised.value.failure.kind is Kind.THROTTLED
+    ssm.error = None
+    ssm.put(TOKENS_PARAMETER, "optional")
+    assert store.read(fresh=False).http_tokens is HttpTokens.OPTIONAL

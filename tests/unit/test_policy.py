@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imds_enforcer.model import HttpTokens, Instance, Switch
+from imds_enforcer.policy import Exemption, Match, Mode, PolicyVersions, RegionSelection
+from tests.unit.examples import AWAY, HOME, a_policy, an_exemption, an_id, an_instance
+from tests.unit.fake_clock import START
+
+WEB = an_instance(
+    image_id="ami-0123456789abcdef0",
+    tags={"aws:autoscaling:groupName": "web-blue", "team": "payments", "Env": "prod"},
+)
+
+
+@pytest.mark.parametrize(
+    ("match", "fits"),
+    [
+        (Match(instance_id=an_id(1)), True),
+        (Match(instance_id=an_id(2)), False),
+        (Match(instance_id="i-*"), True),
+        (Match(image_id="ami-0123*"), True),
+        (Match(image_id="ami-9*"), False),
+        (Match(auto_scaling_group="web-*"), True),
+        (Match(auto_scaling_group="WEB-*"), False),
+        (Match(auto_scaling_group="db-?"), False),
+        (Match(region="eu-*"), True),
+        (Match(region="[eu][us]-*"), True),
+        (Match(region="us-*"), False),
+        (Match(tag_key="team"), True),
+        (Match(tag_key="team", tag_value="pay*"), True),
+        (Match(tag_key="team", tag_value="platform"), False),
+        (Match(tag_key="t*", tag_value="payments"), True),
+        (Match(tag_key="env"), False),
+        (Match(tag_key="team", tag_value="prod"), False),
+    ],
+)
+def test_a_field_fits_as_a_shell_style_pattern(match: Match, *, fits: bool) -> None:
+    """Upper and lower case matter, as they do in AWS; key and value must be those of one tag."""
+    assert match.fits(WEB) is fits
+
+
+FITTING = {
+    "instance_id": "i-*",
+    "image_id": "ami-*",
+    "auto_scaling_group": "web-*",
+    "region": HOME,
+    "tag_key": "team",
+}
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_every_given_field_must_fit(name: str) -> None:
+    """One that does not is enough to be no match."""
+    assert Match(**FITTING).fits(WEB)
+    assert not Match(**(FITTING | {name: "nothing-like-it"})).fits(WEB)
+
+
+@pytest.mark.parametrize("match", [Match(auto_scaling_group="*"), Match(tag_key="*")])
+def test_a_pattern_for_anything_does_not_fit_what_is_not_there(match: Match) -> None:
+    """An instance of no group is in no group, whatever the pattern."""
+    assert not match.fits(an_instance())
+
+
+@given(st.text(), st.text(alphabet="[]!-*?\\^a"))
+def test_no_pattern_is_an_error(value: str, pattern: str) -> None:
+    """A policy can hold any text; at worst it fits nothing."""
+    instance = an_instance(tags={value: value})
+    assert Match(tag_key=pattern, tag_value=pattern).fits(instance) in {True, False}
+
+
+@pytest.mark.parametrize(
+    ("now", "expired"),
+    [
+        (datetime(2027, 3, 31, 23, 59, 59, tzinfo=UTC), False),
+        (datetime(2027, 4, 1, 0, 0, tzinfo=UTC), True),
+        # Already April in Auckland, and still March in UTC; the other way round in New York.
+        (datetime(2027, 4, 1, 9, 0, tzinfo=timezone(timedelta(hours=13))), False),
+        (datetime(2027, 3, 31, 22, 0, tzinfo=timezone(-timedelta(hours=4))), True),
+    ],
+)
+def test_an_exemption_protects_through_its_last_day_in_utc(now: datetime, *, expired: bool) -> None:
+    """Whatever zone the moment is given in."""
+    exemption = an_exemption(expires=date(2027, 3, 31))
+    policy = a_policy(exemptions=(exemption,))
+    assert exemption.expired(now) is expired
+    assert policy.expired_exemptions(now) == ((exemption,) if expired else ())
+    assert policy.exemption_for(an_instance(), now) == (None if expired else exemption)
+
+
+def test_an_exemption_without_a_date_does_not_expire() -> None:
+    """Somebody decided so."""
+    assert not an_exemption().expired(datetime.max.replace(tzinfo=UTC))
+
+
+def test_the_first_exemption_in_force_is_the_one_named() -> None:
+    """One that expired or is for others does not hide it."""
+    expired, other = an_exemption(expires=date(2026, 1, 1)), an_exemption(region=AWAY)
+    first, second = an_exemption("first"), an_exemption("second")
+    policy = a_policy(exemptions=(expired, other, first, second))
+    assert policy.exemption_for(an_instance(), START) is first
+
+
+def test_an_exemption_reads_as_its_reason_its_owner_and_its_end() -> None:
+    """As far as they are given."""
+    everyone = Match(instance_id="*")
+    assert str(Exemption(match=everyone, reason="old SDK")) == "old SDK"
+    full = Exemption(match=everyone, reason="old SDK", owner="payments", expires=date(2027, 3, 31))
+    assert str(full) == "old SDK, owner payments, until 2027-03-31"
+
+
+@pytest.mark.parametrize(
+    ("selection", "covered"),
+    [
+        (RegionSelection(), [HOME, AWAY]),
+        (RegionSelection(include=(HOME,)), [HOME]),
+        (RegionSelection(exclude=(HOME,)), [AWAY]),
+    ],
+)
+def test_regions_are_covered_unless_left_out(selection: RegionSelection, covered: list[str]) -> None:
+    """No selection covers every region."""
+    assert [region for region in (HOME, AWAY) if selection.covers(region)] == covered
+
+
+def test_named_regions_that_the_account_does_not_have_are_told() -> None:
+    """An include list with a slip of the pen would leave a region unprotected without a word."""
+    assert RegionSelection(include=("us-west-9", HOME, "eu-west-11")).unknown([HOME, AWAY]) == (
+        "eu-west-11",
+        "us-west-9",
+    )
+    assert RegionSelection(exclude=("eu-wets-1",)).unknown([HOME]) == ("eu-wets-1",)
+    assert RegionSelection().unknown([HOME]) == ()
+
+
+def test_versions_are_logged_by_parameter() -> None:
+    """Each has its own."""
+    assert PolicyVersions(3, 7).as_log() == {"http_tokens": 3, "policy": 7}
+
+
+def test_a_policy_as_text_tells_its_values_and_versions() -> None:
+    """This is the mail that follows a change."""
+    policy = a_policy(
+        HttpTokens.OPTIONAL,
+        mode=Mode.AUDIT,
+        http_put_response_hop_limit=2,
+        instance_metadata_tags=Switch.DISABLED,
+        regions=RegionSelection(exclude=("us-east-1",)),
+        exemptions=(an_exemption("old SDK", auto_scaling_group="web-*"),),
+    )
+    text = policy.as_text()
+    assert text.startswith(
+        "HttpTokens: optional (version 3)\n"
+        "Policy (version 7): mode audit\n"
+        "HttpPutResponseHopLimit: 2\n"
+        "HttpProtocolIpv6: as it is\n"
+        "InstanceMetadataTags: disabled\n"
+        "Regions: "
+    )
+    regions, exemption = text.splitlines()[5:]
+    assert "us-east-1" in regions
+    assert "web-*" in exemption
+    assert exemption.endswith(": old SDK")
+
+
+@pytest.mark.parametrize("instance", [an_instance(region=AWAY), an_instance(region=HOME)])
+def test_exemptions_may_be_for_a_region(instance: Instance) -> None:
+    """All instances of it and no other."""
+    policy = a_policy(exemptions=(an_exemption(region=AWAY),))
+    assert bool(policy.exemption_for(instance, START)) == (instance.region == AWAY)

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import Any
+
+import pytest
+
+from imds_enforcer.model import HttpTokens, Switch
+from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
+from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
+
+VERSIONS = PolicyVersions(3, 7)
+TEXT = "text, not empty"
+WHOLE_NUMBER = "a whole number from 1 to 64, or null"
+ON_OFF = "enabled, disabled, null"
+REGION_NAMES = "text that matches ^[a-z]{2,}(-[a-z]+)+-[0-9]+$"
+POLICY_FIELDS = "mode, http_put_response_hop_limit, http_protocol_ipv6, instance_metadata_tags, regions, exemptions"
+EXEMPTION_FIELDS = "match, reason, owner, expires"
+MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, region, tag"
+
+
+def _parsed(document: object) -> Policy:
+    text = document if isinstance(document, str) else json.dumps(document)
+    return parse_policy("required", text, VERSIONS)
+
+
+def _refusal(document: object) -> str:
+    with pytest.raises(PolicyInvalidError) as refused:
+        _parsed(document)
+    return str(refused.value)
+
+
+def _exempting(**match: Any) -> dict[str, Any]:
+    return {"exemptions": [{"match": match, "reason": "old SDK"}]}
+
+
+def test_an_empty_policy_enforces_the_toggle_and_nothing_else() -> None:
+    """Which is what a new deployment stores."""
+    assert _parsed("{}") == Policy(http_tokens=HttpTokens.REQUIRED, versions=VERSIONS)
+
+
+@pytest.mark.parametrize("tokens", HttpTokens)
+def test_the_toggle_is_required_or_optional(tokens: HttpTokens) -> None:
+    """Both are policies."""
+    assert parse_policy(tokens.value, "{}", VERSIONS).http_tokens is tokens
+
+
+def test_every_field_is_read() -> None:
+    """As the issue of fields says."""
+    policy = _parsed(
+        {
+            "mode": "audit",
+            "http_put_response_hop_limit": 2,
+            "http_protocol_ipv6": "enabled",
+            "instance_metadata_tags": "disabled",
+            "regions": {"include": ["eu-west-1", "us-gov-west-1"]},
+            "exemptions": [
+                {
+                    "match": {
+                        "instance_id": "i-1*",
+                        "image_id": "ami-1",
+                        "auto_scaling_group": "web-*",
+                        "region": "eu-*",
+                        "tag": {"key": "team", "value": ""},
+                    },
+                    "reason": "old SDK",
+                    "owner": "payments",
+                    "expires": "2027-03-31",
+                },
+                {"match": {"tag": {"key": "legacy"}}, "reason": "being replaced"},
+            ],
+        }
+    )
+    assert policy == Policy(
+        http_tokens=HttpTokens.REQUIRED,
+        mode=Mode.AUDIT,
+        http_put_response_hop_limit=2,
+        http_protocol_ipv6=Switch.ENABLED,
+        instance_metadata_tags=Switch.DISABLED,
+        regions=RegionSelection(include=("eu-west-1", "us-gov-west-1")),
+        exemptions=(
+            Exemption(
+                match=Match(
+                    instance_id="i-1*",
+                    image_id="ami-1",
+                    auto_scaling_group="web-*",
+                    region="eu-*",
+                    tag_key="team",
+                    tag_value="",
+                ),
+                reason="old SDK",
+                owner="payments",
+                expires=date(2027, 3, 31),
+            ),
+            Exemption(match=Match(tag_key="legacy", tag_value="*"), reason="being replaced"),
+        ),
+        versions=VERSIONS,
+    )
+
+
+def test_regions_may_be_excluded() -> None:
+    """Instead of included."""
+    assert _parsed({"regions": {"exclude": ["us-east-1"]}}).regions == RegionSelection(exclude=("us-east-1",))
+
+
+def test_null_keeps_what_each_instance_has() -> None:
+    """The same as leaving the field out."""
+    names = ("http_put_response_hop_limit", "http_protocol_ipv6", "instance_metadata_tags")
+    assert _parsed(dict.fromkeys(names)) == _parsed({})
+
+
+@pytest.mark.parametrize("hops", [1, 64, 2.0])
+def test_a_hop_limit_is_a_whole_number_for_ec2_too(hops: float) -> None:
+    """2.0 is whole to JSON Schema; EC2's API wants 2."""
+    limit = _parsed({"http_put_response_hop_limit": hops}).http_put_response_hop_limit
+    assert (limit, type(limit)) == (int(hops), int)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (None, "http-tokens is missing; allowed: required or optional"),
+        ("", 'http-tokens is ""; allowed: required or optional'),
+        ("Required", 'http-tokens is "Required"; allowed: required or optional'),
+        ("required\n", 'http-tokens is "required\\n"; allowed: required or optional'),
+    ],
+)
+def test_any_other_toggle_is_refused(tokens: str | None, message: str) -> None:
+    """The parameter's pattern refuses them too; neither relies on the other."""
+    with pytest.raises(PolicyInvalidError) as refused:
+        parse_policy(tokens, "{}", VERSIONS)
+    assert str(refused.value) == message
+
+
+def test_a_missing_policy_is_refused() -> None:
+    """Somebody deleted the parameter: nothing is known of exemptions, so nothing is done."""
+    with pytest.raises(PolicyInvalidError, match=r"^policy is missing; allowed: a JSON object, \{\} at least$"):
+        parse_policy("required", None, VERSIONS)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ("", 'policy is not JSON: Expecting value at line 1 column 1, in ""; allowed: a JSON object'),
+        ("{'a': 1}", ("policy is not JSON: Expecting property name enclosed in double quotes at line 1 column 2, "
+         "in \"{'a': 1}\"; allowed: a JSON object")),
+        ('{"mode":\n "audit"', ("policy is not JSON: Expecting ',' delimiter at line 2 column 9, "
+         'in "{\\"mode\\":\\n \\"audit\\""; allowed: a JSON object')),
+        ("[]", f"policy is []; allowed: an object with the fields {POLICY_FIELDS}"),
+        ("null", f"policy is null; allowed: an object with the fields {POLICY_FIELDS}"),
+        ({"mod": "audit"}, f'policy has the unknown field "mod"; allowed: {POLICY_FIELDS}'),
+        ({"z": 1, "a": 2}, f'policy has the unknown field "a"; allowed: {POLICY_FIELDS}'),
+        ({"": 1}, f'policy has the unknown field ""; allowed: {POLICY_FIELDS}'),
+        ({"\ud800": 1}, f'policy has the unknown field "\\ud800"; allowed: {POLICY_FIELDS}'),
+        ({"mode": "off"}, 'mode is "off"; allowed: enforce, audit'),
+        ({"mode": None}, "mode is null; allowed: enforce, audit"),
+        ({"mode": ["audit"]}, 'mode is ["audit"]; allowed: enforce, audit'),
+        ({"http_put_response_hop_limit": 0}, f"http_put_response_hop_limit is 0; allowed: {WHOLE_NUMBER}"),
+        ({"http_put_response_hop_limit": 65}, f"http_put_response_hop_limit is 65; allowed: {WHOLE_NUMBER}"),
+        ({"http_put_response_hop_limit": 1.5}, f"http_put_response_hop_limit is 1.5; allowed: {WHOLE_NUMBER}"),
+        ({"http_put_response_hop_limit": "2"}, f'http_put_response_hop_limit is "2"; allowed: {WHOLE_NUMBER}'),
+        ({"http_put_response_hop_limit": True}, f"http_put_response_hop_limit is true; allowed: {WHOLE_NUMBER}"),
+        ('{"http_put_response_hop_limit": NaN}', f"http_put_response_hop_limit is NaN; allowed: {WHOLE_NUMBER}"),
+        ({"http_protocol_ipv6": "on"}, f'http_protocol_ipv6 is "on"; allowed: {ON_OFF}'),
+        ({"instance_metadata_tags": False}, f"instance_metadata_tags is false; allowed: {ON_OFF}"),
+        ({"regions": ["eu-west-1"]}, 'regions is ["eu-west-1"]; allowed: an object with the fields include, exclude'),
+        ({"regions": {}}, "regions is {}; allowed: exactly one of include, exclude"),
+        ({"regions": {"include": []}}, "regions.include is []; allowed: a list with at least one entry"),
+        ({"regions": {"include": "all"}}, 'regions.include is "all"; allowed: a list with at least one entry'),
+        ({"regions": {"exclude": ["Paris"]}}, f'regions.exclude[0] is "Paris"; allowed: {REGION_NAMES}'),
+        ({"regions": {"exclude": ["eu-west-1\n"]}}, f'regions.exclude[0] is "eu-west-1\\n"; allowed: {REGION_NAMES}'),
+        ({"regions": {"include": ["eu-west-1"], "exclude": ["us-east-1"]}},
+         'regions is {"include": ["eu-west-1"], "exclude": ["us-east-1"]}; allowed: exactly one of include, exclude'),
+        ({"regions": {"only": ["eu-west-1"]}}, 'regions has the unknown field "only"; allowed: include, exclude'),
+        ({"exemptions": {}}, "exemptions is {}; allowed: a list"),
+        ({"exemptions": ["i-1"]},
+         f'exemptions[0] is "i-1"; allowed: an object with the fields {EXEMPTION_FIELDS}'),
+        ({"exemptions": [{"match": {"region": "*"}}]},
+         'exemptions[0] lacks the field reason: {"match": {"region": "*"}}; allowed: ' + EXEMPTION_FIELDS),
+        ({"exemptions": [{"reason": "r"}]},
+         'exemptions[0] lacks the field match: {"reason": "r"}; allowed: ' + EXEMPTION_FIELDS),
+        ({"exemptions": [{"match": {"region": "*"}, "reason": "r", "until": "x"}]},
+         f'exemptions[0] has the unknown field "until"; allowed: {EXEMPTION_FIELDS}'),
+        ({"exemptions": [{"match": {"region": "*"}, "reason": ""}]}, f'exemptions[0].reason is ""; allowed: {TEXT}'),
+        ({"exemptions": [{"match": {"region": "*"}, "reason": "r", "owner": None}]},
+         f"exemptions[0].owner is null; allowed: {TEXT}"),
+        (_exempting(), f"exemptions[0].match is {{}}; allowed: at least one of {MATCH_FIELDS}"),
+        (_exempting(ami="x"), f'exemptions[0].match has the unknown field "ami"; allowed: {MATCH_FIELDS}'),
+        (_exempting(region=""), f'exemptions[0].match.region is ""; allowed: {TEXT}'),
+        (_exempting(image_id=["ami-1"]), f'exemptions[0].match.image_id is ["ami-1"]; allowed: {TEXT}'),
+        (_exempting(tag="team"), 'exemptions[0].match.tag is "team"; allowed: an object with the fields key, value'),
+        (_exempting(tag={"value": "x"}),
+         'exemptions[0].match.tag lacks the field key: {"value": "x"}; allowed: key, value'),
+        (_exempting(tag={"key": "team", "value": 1}), f"exemptions[0].match.tag.value is 1; allowed: {TEXT}"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_field_its_value_and_what_is_allowed(document: object, message: str) -> None:
+    """Whoever wrote it can mend it from the message alone."""
+    assert _refusal(document) == message
+
+
+@pytest.mark.parametrize("expires", ["2027-02-29", "2027-13-01", "0000-01-01"])
+def test_a_day_that_no_calendar_has_is_refused(expires: str) -> None:
+    """The pattern cannot know of leap years."""
+    good = {"match": {"region": "*"}, "reason": "r"}
+    message = _refusal({"exemptions": [good, {**good, "expires": expires}]})
+    assert message == f'exemptions[1].expires is "{expires}"; allowed: a day of the calendar as YYYY-MM-DD'
+
+
+@pytest.mark.parametrize("expires", ["2027-3-31", "31.03.2027", "2027-03-31T00:00:00", "20270331", ""])
+def test_a_day_in_another_form_is_refused(expires: str) -> None:
+    """One form only, so that nobody has to guess which number is the month."""
+    message = _refusal({"exemptions": [{"match": {"region": "*"}, "reason": "r", "expires": expires}]})
+    assert message.startswith(f'exemptions[0].expires is "{expires}"; allowed: text that matches')
+
+
+@pytest.mark.parametrize(
+    ("document", "names"),
+    [
+        ('{"mode": "audit", "mode": "enforce"}', "mode"),
+        ('{"regions": {"include": ["a-b-1"], "include": ["c-d-1"]}}', "include"),
+        ('{"b": 1, "a": 1, "b": 2, "a": 2, "c": 3}', "a, b"),
+    ],
+)
+def test_a_field_given_twice_is_refused(document: str, names: str) -> None:
+    """JSON would silently take the last one: audit could turn out to be enforce."""
+    assert _refusal(document) == f"policy has {names} more than once; allowed: each field once"
+
+
+def test_a_policy_that_is_too_large_is_told_its_size() -> None:
+    """In bytes, as Parameter Store counts: é takes two."""
+    assert _parsed("{}" + " " * 8190).mode is Mode.ENFORCE
+    assert _refusal("{}" + " " * 8191) == "policy is 8,193 bytes long; allowed: up to 8,192 bytes"
+    assert _refusal('{"é":1}' + " " * 8185) == "policy is 8,193 bytes long; allowed: up to 8,192 bytes"
+
+
+def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
+    """As the reader of JSON sees it, or as one of the wrong type."""
+    message = _refusal("[" * 4096 + "]" * 4096)
+    assert message.startswith("policy is ")
+    assert message.endswith(("allowed: a JSON object", f"allowed: an object with the fields {POLICY_FIELDS}"))
+
+
+def test_half_a_character_is_refused_wherever_the_schema_takes_text() -> None:
+    """It could be neither logged nor mailed."""
+    message = _refusal('{"exemptions": [{"match": {"region": "*"}, "reason": "\\ud83d"}]}')
+    assert message == 'policy has half a character: "\\ud83d"; allowed: text in Unicode'
+    assert "half a character" in _refusal(_exempting(tag={"key": "\udc00"}))
+
+
+def test_a_whole_character_in_two_escapes_is_fine() -> None:
+    """JSON writes many characters that way."""
+    policy = _parsed('{"exemptions": [{"match": {"region": "*"}, "reason": "\\ud83d\\ude00"}]}')
+    assert policy.exemptions[0].reason == "😀"

@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.model import MetadataOptions, Outcome, Result
+from imds_enforcer.report import MAX_FAILURES, RegionReport, RegionStatus, RunReport
+from tests.unit.examples import (
+    AWAY,
+    DENIED_BY_SCP,
+    HOME,
+    IMDS_OFF,
+    SERVER_FAULT,
+    UNAUTHORIZED,
+    a_policy,
+    an_exemption,
+    an_id,
+)
+
+if TYPE_CHECKING:
+    from imds_enforcer.failures import Failure
+    from imds_enforcer.policy import Exemption
+
+
+def _result(
+    number: int,
+    outcome: Outcome,
+    failure: Failure | None = None,
+    *,
+    region: str = HOME,
+    after: MetadataOptions | None = None,
+) -> Result:
+    reason = str(failure or "because")
+    return Result(
+        instance_id=an_id(number), region=region, outcome=outcome, reason=reason, failure=failure, after=after
+    )
+
+
+def _region(*results: Result, failure: Failure | None = None) -> RegionReport:
+    report = RegionReport(failure=failure)
+    for result in results:
+        report.add(result)
+    return report
+
+
+def _failing(count: int, region: str = HOME) -> RegionReport:
+    return _region(*(_result(n, Outcome.FAILED, UNAUTHORIZED, region=region) for n in range(count)))
+
+
+def _report(
+    regions: dict[str, RegionReport], expired: tuple[Exemption, ...] = (), warnings: tuple[str, ...] = ()
+) -> RunReport:
+    return RunReport(
+        run_id="run-1",
+        trigger="schedule",
+        policy=a_policy(),
+        regions=regions,
+        expired_exemptions=expired,
+        warnings=warnings,
+        seconds=1.23456,
+    )
+
+
+MIXED = {
+    HOME: _region(
+        _result(1, Outcome.REMEDIATED),
+        _result(2, Outcome.COMPLIANT),
+        _result(3, Outcome.SKIPPED, after=IMDS_OFF),
+        _result(4, Outcome.GONE),
+        _result(5, Outcome.FAILED, UNAUTHORIZED),
+    ),
+    AWAY: _region(_result(6, Outcome.REMEDIATED), _result(7, Outcome.EXEMPT), failure=SERVER_FAULT),
+}
+
+
+def test_counts_add_up_over_regions() -> None:
+    """Instances that are gone are outcomes, and no instances any more."""
+    report = _report(MIXED)
+    assert report.outcomes == Counter(REMEDIATED=2, COMPLIANT=1, SKIPPED=1, GONE=1, FAILED=1, EXEMPT=1)
+    assert [part.instances for part in report.regions.values()] == [4, 2]
+    assert report.instances == 6
+    assert [part.compliant for part in report.regions.values()] == [3, 1]
+    assert report.compliant == 4
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (None, RegionStatus.DONE),
+        (SERVER_FAULT, RegionStatus.REGION_FAILED),
+        (UNAUTHORIZED, RegionStatus.REGION_FAILED),
+        (DENIED_BY_SCP, RegionStatus.REGION_DENIED),
+    ],
+)
+def test_a_region_that_an_organization_denies_has_not_failed(failure: Failure | None, status: RegionStatus) -> None:
+    """It is as somebody wanted it."""
+    part = _region(failure=failure)
+    report = _report({HOME: _region(), AWAY: part})
+    assert part.status is status
+    failed = status is RegionStatus.REGION_FAILED
+    assert report.failed_regions == ({AWAY: part} if failed else {})
+    assert report.needs_attention is failed
+
+
+def test_the_report_as_json() -> None:
+    """What the function answers and logs."""
+    expired = (an_exemption("old SDK", expires=date(2026, 1, 31)),)
+    document = _report(MIXED, expired, ("a warning",)).as_json()
+    assert json.loads(json.dumps(document)) == {
+        "run_id": "run-1",
+        "trigger": "schedule",
+        "mode": "enforce",
+        "http_tokens": "required",
+        "policy_versions": {"http_tokens": 3, "policy": 7},
+        "seconds": 1.235,
+        "instances": 6,
+        "compliant_instances": 4,
+        "outcomes": {"REMEDIATED": 2, "COMPLIANT": 1, "EXEMPT": 1, "SKIPPED": 1, "GONE": 1, "FAILED": 1},
+        "regions": {
+            HOME: {
+                "status": "DONE",
+                "outcomes": {"REMEDIATED": 1, "COMPLIANT": 1, "SKIPPED": 1, "GONE": 1, "FAILED": 1},
+            },
+            AWAY: {
+                "status": "REGION_FAILED",
+                "outcomes": {"REMEDIATED": 1, "EXEMPT": 1},
+                "error": "InternalError: EC2 said so",
+            },
+        },
+        "failures": [
+            {
+                "instance_id": an_id(5),
+                "region": HOME,
+                "code": "UnauthorizedOperation",
+                "reason": "UnauthorizedOperation: EC2 said so",
+            }
+        ],
+        "expired_exemptions": ["old SDK, until 2026-01-31"],
+        "warnings": ["a warning"],
+    }
+
+
+def test_regions_are_in_the_order_of_their_names() -> None:
+    """Two reports can be compared line by line."""
+    assert list(_report({"us-east-1": _region(), "eu-west-1": _region()}).as_json()["regions"]) == [
+        "eu-west-1",
+        "us-east-1",
+    ]
+
+
+def test_a_report_names_the_first_hundred_failures_and_counts_them_all() -> None:
+    """It has to fit Lambda's answer and a log line, however large the fleet."""
+    report = _report({HOME: _failing(70), AWAY: _failing(250, AWAY)})
+    assert len(report.regions[AWAY].failures) == MAX_FAILURES == 100
+    document = report.as_json()
+    assert document["outcomes"] == {"FAILED": 320}
+    named = [(failure["region"], failure["instance_id"]) for failure in document["failures"]]
+    assert named == [(HOME, an_id(n)) for n in range(70)] + [(AWAY, an_id(n)) for n in range(30)]
+
+
+def test_a_failure_without_a_code_is_named_by_its_reason() -> None:
+    """The code is then empty."""
+    failures = _report({HOME: _region(_result(1, Outcome.FAILED))}).as_json()["failures"]
+    assert failures == [{"instance_id": an_id(1), "region": HOME, "code": "", "reason": "because"}]
+
+
+def test_the_report_as_text_names_what_to_look_at() -> None:
+    """This is the mail of the day."""
+    expired = (an_exemption("old SDK", expires=date(2026, 1, 31)),)
+    assert _report(MIXED, expired, ("a warning",)).as_text() == (
+        "schedule run run-1, HttpTokens required: "
+        "2 REMEDIATED, 1 COMPLIANT, 1 EXEMPT, 1 SKIPPED, 1 GONE, 1 FAILED.\n"
+        "Region us-east-1 failed: InternalError: EC2 said so\n"
+        f"{an_id(5)} in eu-west-1 failed: UnauthorizedOperation: EC2 said so\n"
+        "Exemption expired, remove or renew it: old SDK, until 2026-01-31\n"
+        "a warning"
+    )
+
+
+def test_the_report_as_text_counts_the_failures_it_does_not_name() -> None:
+    """Nobody takes the first hundred for all."""
+    lines = _report({HOME: _failing(103)}).as_text().splitlines()
+    assert len(lines) == 102
+    assert lines[-1] == "… and 3 more failures, each with a line in the log."
+
+
+def test_an_empty_report_says_so() -> None:
+    """An account without instances is a valid one."""
+    report = _report({HOME: _region()})
+    assert report.as_text() == "schedule run run-1, HttpTokens required: no instances."
+    assert report.as_json()["outcomes"] == {}
+    assert not report.needs_attention
+
+
+def test_a_failure_without_a_code_reads_as_its_reason() -> None:
+    """In the mail too."""
+    text = _report({HOME: _region(_result(1, Outcome.FAILED))}).as_text()
+    assert text.endswith(f"\n{an_id(1)} in eu-west-1 failed: because")
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        _report({HOME: _failing(1)}),
+        _report({HOME: _region(failure=SERVER_FAULT)}),
+        _report({HOME: _region()}, expired=(an_exemption(),)),
+    ],
+)
+def test_failures_and_expired_exemptions_need_attention(report: RunReport) -> None:
+    """Each alone is enough for a mail."""
+    assert report.needs_attention
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.FAILED])
+def test_other_outcomes_need_no_attention(outcome: Outcome) -> None:
+    """A mail a day about nothing would soon not be read."""
+    assert not _report({HOME: _region(_result(1, outcome))}).needs_attention

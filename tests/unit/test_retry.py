@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.model import Outcome, Result
+from imds_enforcer.retry import MAX_RECEIVES, retry_delay, settle_event, settle_sweep, wants_retry
+from tests.unit.examples import (
+    DENIED_BY_SCP,
+    HOME,
+    NOT_FOUND,
+    SERVER_FAULT,
+    THROTTLED,
+    UNAUTHORIZED,
+    V1_ALLOWED,
+    a_failure,
+    an_id,
+)
+
+if TYPE_CHECKING:
+    from imds_enforcer.failures import Failure
+
+WRONG_STATE = a_failure("IncorrectInstanceState")
+PASSING = [THROTTLED, SERVER_FAULT, NOT_FOUND, WRONG_STATE]
+FINAL = [UNAUTHORIZED, DENIED_BY_SCP]
+
+
+def _result(outcome: Outcome, failure: Failure | None = None) -> Result:
+    return Result(
+        instance_id=an_id(), region=HOME, outcome=outcome, reason="as it was", before=V1_ALLOWED, failure=failure
+    )
+
+
+def _settled(failure: Failure | None, *, age: float = 1, receives: int = 1) -> Result:
+    return settle_event(_result(Outcome.FAILED, failure), age=age, receives=receives, gone_after=600)
+
+
+def test_the_delay_doubles_and_ends_at_five_minutes() -> None:
+    """Twelve deliveries span about half an hour."""
+    delays = [retry_delay(receives) for receives in range(1, MAX_RECEIVES + 1)]
+    assert delays == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300, 300]
+
+
+@pytest.mark.parametrize("failure", PASSING)
+@pytest.mark.parametrize("receives", [1, 11])
+def test_what_may_work_later_goes_back_to_the_queue(failure: Failure, receives: int) -> None:
+    """With the error that held it up in its reason."""
+    result = _settled(failure, receives=receives)
+    assert result.outcome is Outcome.DEFERRED
+    assert result.reason == f"{failure}; the queue tries again"
+    assert result.failure is failure
+    assert result.before is V1_ALLOWED
+    assert wants_retry(result)
+
+
+@pytest.mark.parametrize("failure", PASSING)
+def test_the_twelfth_delivery_is_the_last(failure: Failure) -> None:
+    """It has failed, and its message goes back once more: into the dead-letter queue."""
+    result = _settled(failure, receives=12)
+    assert result.outcome is Outcome.FAILED
+    assert result.failure is failure
+    assert wants_retry(result)
+
+
+@pytest.mark.parametrize("failure", FINAL)
+def test_a_final_failure_is_reported_and_its_message_acknowledged(failure: Failure) -> None:
+    """The same answer would come every time."""
+    result = _settled(failure)
+    assert result == _result(Outcome.FAILED, failure)
+    assert not wants_retry(result)
+
+
+@pytest.mark.parametrize(
+    ("age", "outcome"), [(0, Outcome.DEFERRED), (599.9, Outcome.DEFERRED), (600, Outcome.GONE), (1e6, Outcome.GONE)]
+)
+def test_an_instance_still_unknown_ten_minutes_after_its_event_is_gone(age: float, outcome: Outcome) -> None:
+    """Until then EC2 may just not show it yet."""
+    result = _settled(NOT_FOUND, age=age)
+    assert result.outcome is outcome
+    assert wants_retry(result) == (outcome is Outcome.DEFERRED)
+
+
+def test_gone_is_no_failure_at_the_last_delivery_either() -> None:
+    """Its message is done with; nothing reaches the dead-letter queue."""
+    result = _settled(NOT_FOUND, age=601.4, receives=12)
+    assert (result.outcome, result.reason) == (Outcome.GONE, "still unknown 601 s after its event")
+    assert not wants_retry(result)
+
+
+@pytest.mark.parametrize("failure", [THROTTLED, SERVER_FAULT, WRONG_STATE])
+def test_only_an_unknown_instance_can_be_gone(failure: Failure) -> None:
+    """An old event whose instance is there is still to be followed."""
+    assert _settled(failure, age=10_000).outcome is Outcome.DEFERRED
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.FAILED])
+def test_other_outcomes_stand(outcome: Outcome) -> None:
+    """A change that was accepted is not sent again because its read-back was throttled."""
+    result = _result(outcome, THROTTLED)
+    assert settle_event(result, age=1e6, receives=12, gone_after=600) is result
+    assert settle_sweep(result) is result
+    assert wants_retry(result) == (outcome is Outcome.DEFERRED)
+
+
+def test_a_failure_without_an_error_of_aws_stands() -> None:
+    """Nothing is known that would make another try worth it."""
+    result = _settled(None)
+    assert result == _result(Outcome.FAILED)
+    assert settle_sweep(result) is result
+    assert not wants_retry(result)
+
+
+@pytest.mark.parametrize("failure", [THROTTLED, WRONG_STATE])
+def test_the_next_sweep_is_a_sweeps_retry(failure: Failure) -> None:
+    """No alarm for what the next one picks up."""
+    result = settle_sweep(_result(Outcome.FAILED, failure))
+    assert (result.outcome, result.reason) == (Outcome.DEFERRED, f"{failure}; the next sweep tries again")
+
+
+def test_an_instance_that_vanished_during_a_sweep_is_gone() -> None:
+    """It was listed a moment ago, so EC2 has not yet to learn of it."""
+    result = settle_sweep(_result(Outcome.FAILED, NOT_FOUND))
+    assert (result.outcome, result.reason) == (Outcome.GONE, "vanished after it was listed")
+
+
+@pytest.mark.parametrize("failure", [SERVER_FAULT, *FINAL])
+def test_other_failures_of_a_sweep_are_failures(failure: Failure) -> None:
+    """Somebody should hear of them."""
+    result = _result(Outcome.FAILED, failure)
+    assert settle_sweep(result) is result

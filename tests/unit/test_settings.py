@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from imds_enforcer.settings import Settings, SettingsError
+
+ENVIRONMENT = {
+    "HTTP_TOKENS_PARAMETER": "/a/http-tokens",
+    "POLICY_PARAMETER": "/a/policy",
+    "EVENT_QUEUE_URL": "https://queue",
+    "NOTIFICATION_TOPIC_ARN": "arn:topic",
+    "BATCH_DEADLINE_SECONDS": "61",
+    "SWEEP_DEADLINE_SECONDS": "721.5",
+    "GONE_AFTER_SECONDS": "0",
+    "VERIFY_TIMEOUT_SECONDS": "21",
+}
+TEXTS = [name for name in ENVIRONMENT if not name.endswith("_SECONDS")]
+SECONDS = [name for name in ENVIRONMENT if name.endswith("_SECONDS")]
+
+
+def test_every_setting_comes_from_the_variable_of_its_name() -> None:
+    """Nothing else of the environment matters."""
+    settings = Settings.from_environment(ENVIRONMENT | {"PATH": "/bin"})
+    assert asdict(settings) == {
+        "http_tokens_parameter": "/a/http-tokens",
+        "policy_parameter": "/a/policy",
+        "event_queue_url": "https://queue",
+        "notification_topic_arn": "arn:topic",
+        "batch_deadline_seconds": 61.0,
+        "sweep_deadline_seconds": 721.5,
+        "gone_after_seconds": 0.0,
+        "verify_timeout_seconds": 21.0,
+    }
+
+
+def test_times_have_defaults() -> None:
+    """Those of the design; an empty variable counts as none."""
+    settings = Settings.from_environment({name: ENVIRONMENT[name] for name in TEXTS} | {"GONE_AFTER_SECONDS": ""})
+    assert settings.batch_deadline_seconds == 60
+    assert settings.sweep_deadline_seconds == 720
+    assert settings.gone_after_seconds == 600
+    assert settings.verify_timeout_seconds == 20
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_missing_variable_is_named(name: str, *, empty: bool) -> None:
+    """The function does not begin without it."""
+    environment = {key: value for key, value in ENVIRONMENT.items() if key != name} | ({name: ""} if empty else {})
+    with pytest.raises(SettingsError, match=f"^the environment variable {name} is missing$"):
+        Settings.from_environment(environment)
+
+
+@pytest.mark.parametrize("name", SECONDS)
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1 minute"])
+def test_a_time_that_is_none_is_shown_with_its_variable(name: str, text: str) -> None:
+    """And with what is allowed."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment(ENVIRONMENT | {name: text})
+    assert str(refused.value) == f"the environment variable {name} is '{text}'; allowed: a number of seconds"

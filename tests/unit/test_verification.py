@@ -1,0 +1,159 @@
+"""Success means read back: what the enforcer says of a change that EC2 has taken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.clock import Deadline
+from imds_enforcer.enforcer import Enforcer
+from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
+from tests.unit.examples import IMDS_OFF, SERVER_FAULT, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
+
+if TYPE_CHECKING:
+    from imds_enforcer.model import Instance, Result
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_ec2 import FakeEc2
+
+WHY = "HttpTokens is optional, not required"
+
+
+def _enforce(ec2: FakeEc2, clock: FakeClock, *instances: Instance) -> list[Result]:
+    """Twenty seconds are given to a change."""
+    observed = ec2.launch(*instances)
+    deadline = Deadline.after(clock, 1_000)
+    enforcer = Enforcer(ec2, a_policy(), clock, write_deadline=deadline, verify_timeout=20)
+    return list(enforcer.enforce(observed))
+
+
+def test_a_pending_change_is_waited_for(ec2: FakeEc2, clock: FakeClock) -> None:
+    """It is remediated when it is applied, not when it was accepted."""
+    ec2.applied_after = 3
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert (result.outcome, result.reason) == (Outcome.REMEDIATED, WHY)
+    assert result.after == V2_ONLY
+    assert clock.elapsed >= 3
+
+
+def test_the_first_looks_are_close_together(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Most changes are applied within a second; no two looks are more than two seconds apart."""
+    ec2.applied_after = 12
+    _enforce(ec2, clock, an_instance())
+    assert clock.pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0, 2.0, 2.0]
+
+
+def test_what_is_settled_is_not_asked_about_again(ec2: FakeEc2, clock: FakeClock) -> None:
+    """All that wait are asked about in one request."""
+    ec2.applied_after = 1
+    stopped = an_instance(2, state=InstanceState.STOPPED)
+    _enforce(ec2, clock, an_instance(1), stopped, an_instance(3))
+    assert ec2.reads[0] == [an_id(1), an_id(2), an_id(3)]
+    assert ec2.reads[-1] == [an_id(1), an_id(3)]
+
+
+def test_a_change_still_pending_at_the_time_out_is_reported_as_such(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Neither success nor failure."""
+    ec2.applied_after = 1_000
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert (result.outcome, result.reason) == (Outcome.PENDING, f"accepted and not yet applied; {WHY}")
+    assert result.after == replace(V2_ONLY, state=OptionsState.PENDING)
+    assert result.failure is None
+    assert 20 <= clock.elapsed < 23
+
+
+@pytest.mark.parametrize("state", [InstanceState.STOPPING, InstanceState.STOPPED])
+def test_a_change_to_an_instance_at_rest_is_pending_at_once(
+    ec2: FakeEc2, clock: FakeClock, state: InstanceState
+) -> None:
+    """It applies at the next start, which nobody waits for."""
+    (result,) = _enforce(ec2, clock, an_instance(state=state))
+    assert result.outcome is Outcome.PENDING
+    assert result.reason == f"{state}, applies at the next start; {WHY}"
+    assert clock.pauses == []
+
+
+def test_a_description_that_is_late_is_no_difference(ec2: FakeEc2, clock: FakeClock) -> None:
+    """EC2 may show the old options for a while."""
+    ec2.visible_after = 15
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert result.outcome is Outcome.REMEDIATED
+
+
+def test_a_stopped_instance_is_pending_only_once_the_change_shows(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Its old options prove nothing."""
+    ec2.visible_after = 5
+    (result,) = _enforce(ec2, clock, an_instance(state=InstanceState.STOPPED))
+    assert result.outcome is Outcome.PENDING
+    assert clock.elapsed >= 5
+
+
+def test_a_difference_that_lasts_is_a_failure(ec2: FakeEc2, clock: FakeClock) -> None:
+    """EC2 said yes and did not do it: somebody has to look."""
+    ec2.ignored = {an_id()}
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert result.outcome is Outcome.FAILED
+    assert result.failure is not None
+    assert result.failure.code == "ReadBackDiffers"
+    assert not result.failure.may_work_later
+    accepted, shows = result.failure.message.split(" and shows ")
+    assert "required" in accepted
+    assert "optional" in shows
+    assert result.after == V1_ALLOWED
+    assert clock.elapsed >= 20
+
+
+def test_an_endpoint_switched_off_after_the_change_is_not_taken_for_success(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Nor is it written to again; as its service is off, it counts as compliant."""
+    ec2.applied_after = 1
+    off = {"http_endpoint": Switch.DISABLED, "http_tokens": HttpTokens.OPTIONAL}
+    clock.at(0.05, lambda: ec2.set_options(an_id(), **off))
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert result.outcome is Outcome.FAILED
+    assert result.after == IMDS_OFF
+    assert result.compliant
+    assert len(ec2.modified) == 1
+
+
+def test_a_read_back_that_fails_is_tried_again(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The change itself is done."""
+    ec2.read_errors = {1: SERVER_FAULT, 2: SERVER_FAULT}
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert result.outcome is Outcome.REMEDIATED
+    assert len(ec2.modified) == 1
+
+
+def test_a_change_that_cannot_be_read_back_is_pending_with_the_error(ec2: FakeEc2, clock: FakeClock) -> None:
+    """EC2 took it; no more is known."""
+    ec2.read_errors = dict.fromkeys(range(1, 100), SERVER_FAULT)
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert (result.outcome, result.failure) == (Outcome.PENDING, SERVER_FAULT)
+    assert result.reason == f"accepted, but it could not be read back (InternalError: EC2 said so); {WHY}"
+    assert result.after is None
+
+
+def test_a_changed_instance_that_is_not_listed_is_pending(ec2: FakeEc2, clock: FakeClock) -> None:
+    """A new one may be missing for a while."""
+    ec2.applied_after = 1
+    clock.at(0.05, lambda: ec2.forget(an_id()))
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert (result.outcome, result.reason) == (Outcome.PENDING, f"accepted, but the instance is not listed; {WHY}")
+
+
+@pytest.mark.parametrize("state", [InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED])
+def test_an_instance_terminated_meanwhile_is_gone(ec2: FakeEc2, clock: FakeClock, state: InstanceState) -> None:
+    """At once, and without a failure."""
+    ec2.applied_after = 10
+    clock.at(0.5, lambda: ec2.set_state(an_id(), state))
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert (result.outcome, result.reason) == (Outcome.GONE, f"{state} before the change was applied")
+    assert result.failure is None
+    assert clock.elapsed < 2
+
+
+def test_each_change_has_its_own_time(ec2: FakeEc2, clock: FakeClock) -> None:
+    """One that was taken late is waited for longer."""
+    ec2.applied_after, ec2.modify_seconds = 19, 5
+    results = _enforce(ec2, clock, an_instance(1), an_instance(2))
+    assert [result.outcome for result in results] == [Outcome.REMEDIATED, Outcome.REMEDIATED]
