@@ -22,7 +22,7 @@ TOOLS := $(VENV)/.tools
 TESTS := $(VENV)/.tests
 LOCAL := .venv/local/.ready
 
-.PHONY: help demo local bench test fmt format lint types unit integration infra e2e synth deploy destroy clean
+.PHONY: help demo local latency test fmt format lint types unit integration infra e2e synth deploy destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,7 @@ demo: $(TOOLS) $(LOCAL) ## deploy to a local AWS and watch the enforcer at work,
 local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
 	$(RUN) -m infra.local
 
-bench: $(TOOLS) $(LOCAL) ## how long a launch that allows IMDSv1 stays so, on a local AWS
+latency: $(TOOLS) $(LOCAL) ## how long a launch that allows IMDSv1 stays so, on a local AWS
 	$(RUN) -m tests.bench.latency
 
 test: format lint types $(LOCAL) ## every check and every test

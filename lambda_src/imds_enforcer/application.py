@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer import telemetry
-from imds_enforcer.batch import enforce_batch, parse_batch
+from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.clock import Deadline
 from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
@@ -18,7 +18,7 @@ from imds_enforcer.sweep import sweep
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from imds_enforcer.batch import Delivery
+    from imds_enforcer.batch import ParsedBatch
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock
     from imds_enforcer.events import QueuedMessage
@@ -80,8 +80,8 @@ class Application:
         return report.as_json()
 
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
-        batch = parse_batch(messages, invocation.account, self.clients)
-        again = [*batch.unchecked]
+        batch = parse_batch(messages, invocation.account)
+        again: list[QueuedMessage] = []
         try:
             policy = self._policy(fresh=False)
         except PolicyInvalidError as error:
@@ -89,24 +89,25 @@ class Application:
             telemetry.policy_invalid(error)
         except AwsError as error:
             telemetry.call_failed("Parameter Store is out of reach: nothing was changed, the batch comes back", error)
-            again += [delivery.message for delivery in batch.deliveries]
+            again = [delivery.message for delivery in batch.deliveries]
         else:
-            again += self._enforce(batch.deliveries, policy, invocation)
+            again = self._enforce(batch, policy, invocation)
         for message, problem in batch.malformed.items():
             telemetry.message_refused(message.message_id, problem)
         for message, problem in batch.unchecked.items():
             telemetry.message_postponed(message.message_id, problem)
         return self._answer(batch.malformed, again)
 
-    def _enforce(self, deliveries: Sequence[Delivery], policy: Policy, invocation: Invocation) -> list[QueuedMessage]:
+    def _enforce(self, batch: ParsedBatch, policy: Policy, invocation: Invocation) -> list[QueuedMessage]:
         """Work off what the batch names; answers the messages that must come back."""
-        if not deliveries:
-            return []
+        check_regions(batch, self.clients)
+        if not batch.deliveries:
+            return [*batch.unchecked]
         settings = self.settings
         run = self._run(policy, invocation, settings.batch_deadline_seconds - settings.verify_timeout_seconds)
-        report, again = enforce_batch(run, deliveries, settings.gone_after_seconds)
+        report, again = enforce_batch(run, batch.deliveries, settings.gone_after_seconds)
         telemetry.run_finished(report)
-        return again
+        return [*batch.unchecked, *again]
 
     def _policy(self, *, fresh: bool) -> Policy:
         store = self.clients.policies

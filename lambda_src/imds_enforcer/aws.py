@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
 
 from imds_enforcer.failures import AwsError, Failure, Kind, classify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 MAX_CONNECTIONS = 16
 """Connections of one client, which is also how many changes a region has under way at once."""
 
 CLIENT_CONFIG = Config(
-    # Set here because boto3's defaults differ by version: four attempts in all, with backoff.
-    retries={"mode": "standard", "total_max_attempts": 4},
+    # Set here because boto3's defaults differ by version: three attempts in all, with backoff,
+    # so that a service which hangs takes half of a batch's minute and not all of it.
+    retries={"mode": "standard", "total_max_attempts": 3},
     connect_timeout=3,
-    read_timeout=15,
+    read_timeout=10,
     max_pool_connections=MAX_CONNECTIONS,
     user_agent_extra="imds-enforcer",
 )
@@ -43,9 +45,20 @@ def aws_errors() -> Iterator[None]:
     except (BotoCoreError, ResponseParserError) as error:
         # No answer, or one that was cut short, may come whole next time; anything else that
         # botocore raises (no credentials, a bad parameter) stays wrong.
-        lost = isinstance(error, HTTPClientError | ResponseParserError)
+        lost = isinstance(error, NoConnectionError | HTTPClientError | ResponseParserError)
         kind = Kind.UNAVAILABLE if lost else Kind.FINAL
         raise AwsError(Failure(type(error).__name__, str(error), kind)) from error
+
+
+def expected(answer: Mapping[str, Any], name: str) -> Any:
+    """What an answer must hold; one that was cut short and still parsed is a failed call, not an empty one.
+
+    Raises:
+        AwsError: if it is not there.
+    """
+    if name not in answer:
+        raise AwsError(Failure("IncompleteAnswer", f"the answer has no {name}", Kind.UNAVAILABLE))
+    return answer[name]
 
 
 def batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

@@ -46,27 +46,43 @@ class ParsedBatch:
     unchecked: dict[QueuedMessage, str] = field(default_factory=dict)
 
 
-def parse_batch(messages: Iterable[QueuedMessage], account: str, clients: Clients) -> ParsedBatch:
+def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
     """Sort out the messages that cannot be worked on, each for its own reason."""
     batch = ParsedBatch()
     for message in messages:
         try:
             event = parse_instance_event(message.body)
-            _check_origin(event, account, clients)
         except MalformedEventError as error:
             batch.malformed[message] = str(error)
-        except AwsError as error:
-            batch.unchecked[message] = str(error)
-        else:
+            continue
+        if event.account == account:
             batch.deliveries.append(Delivery(message, event))
+        else:
+            batch.malformed[message] = f"account is {event.account}; allowed: {account}"
     return batch
 
 
-def _check_origin(event: InstanceEvent, account: str, clients: Clients) -> None:
-    if event.account != account:
-        raise MalformedEventError(f"account is {event.account}; allowed: {account}")
-    if not clients.knows_region(event.region):
-        raise MalformedEventError(f"region is {event.region}; allowed: the regions enabled in the account")
+def check_regions(batch: ParsedBatch, clients: Clients) -> None:
+    """Sort out the messages from regions that are not enabled, or of which EC2 could not be asked.
+
+    EC2 is asked once, and only if there is a region that it has not named before.
+    """
+    problem = ""
+    if not clients.known_regions.issuperset(delivery.event.region for delivery in batch.deliveries):
+        try:
+            clients.learn_regions()
+        except AwsError as error:
+            problem = str(error)
+    enabled: list[Delivery] = []
+    for delivery in batch.deliveries:
+        region = delivery.event.region
+        if region in clients.known_regions:
+            enabled.append(delivery)
+        elif problem:
+            batch.unchecked[delivery.message] = problem
+        else:
+            batch.malformed[delivery.message] = f"region is {region}; allowed: the regions enabled in the account"
+    batch.deliveries = enabled
 
 
 def enforce_batch(run: Run, deliveries: Sequence[Delivery], gone_after: float) -> tuple[RunReport, list[QueuedMessage]]:
@@ -107,7 +123,7 @@ class _RegionBatch:
         for result in settled.values():
             report.add(result)
         named = {i for i, result in settled.items() if wants_retry(result)}
-        region_again = self._sweep_where_ids_were_omitted(report)
+        region_again = self._sweep_where_ids_were_omitted(report, set(settled))
         again = [
             delivery.message
             for delivery in self.deliveries
@@ -151,13 +167,15 @@ class _RegionBatch:
     def _unseen(self, instance_id: str, outcome: Outcome, reason: str, failure: Failure | None = None) -> Result:
         return Result(instance_id=instance_id, region=self.region, outcome=outcome, reason=reason, failure=failure)
 
-    def _sweep_where_ids_were_omitted(self, report: RegionReport) -> bool:
-        """Look at the whole region if any event asks for it; True if that did not reach its end."""
+    def _sweep_where_ids_were_omitted(self, report: RegionReport, settled: set[str]) -> bool:
+        """Look at the rest of the region if any event asks for it; True if that did not reach its end."""
         if not any(delivery.event.whole_region for delivery in self.deliveries):
             return False
         if not self.run.policy.regions.covers(self.region):
             return False
         deferred_before = report.outcomes[Outcome.DEFERRED]
-        sweep_region(self.run, self.region, drift_filters(self.run.policy), Trigger.LAUNCH, report)
+        sweep_region(
+            self.run, self.region, drift_filters(self.run.policy), Trigger.LAUNCH, report=report, settled=settled
+        )
         unfinished = report.outcomes[Outcome.DEFERRED] > deferred_before
         return unfinished or (report.failure is not None and report.failure.may_work_later)

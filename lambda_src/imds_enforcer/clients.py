@@ -27,7 +27,7 @@ class Clients:
         self._clock = clock
         self._session = session or boto3.Session()
         self._ec2: dict[str, Ec2Region] = {}
-        self._known_regions: frozenset[str] = frozenset()
+        self.known_regions = frozenset({self.home_region})
         # A session is not safe to make clients from in several threads; clients are safe to use.
         self._lock = threading.Lock()
 
@@ -44,17 +44,13 @@ class Clients:
                 self._ec2[region] = Ec2Region(client, self._clock)
             return self._ec2[region]
 
-    def knows_region(self, region: str) -> bool:
-        """True if the region is enabled in the account. Asks EC2 only about a region it has not seen yet.
+    def learn_regions(self) -> None:
+        """Ask EC2 which regions are enabled in the account, and keep the answer in `known_regions`.
 
         Raises:
             AwsError: if EC2 could not be asked.
         """
-        if region == self.home_region:
-            return True
-        if region not in self._known_regions:
-            self._known_regions = frozenset(self.ec2(self.home_region).enabled_regions())
-        return region in self._known_regions
+        self.known_regions = frozenset({self.home_region, *self.ec2(self.home_region).enabled_regions()})
 
     @cached_property
     def policies(self) -> PolicyStore:

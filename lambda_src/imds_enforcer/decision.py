@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, Switch
+from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, OptionsState, Switch
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,6 +26,7 @@ class Verdict(Enum):
     COMPLIANT = auto()
     IMDS_OFF = auto()
     ENDED = auto()
+    UNREADABLE = auto()
     EXEMPT = auto()
     MANAGED = auto()
     REMEDIATE = auto()
@@ -68,7 +69,7 @@ class Decision:
     change: Change | None = None
 
 
-def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:
+def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # noqa: PLR0911  # one for each verdict
     """Decide about one instance.
 
     The order is one of safety: what can or must not be changed comes before what should be.
@@ -78,21 +79,25 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:
     """
     if instance.state.ended:
         return Decision(Verdict.ENDED, f"the instance is {instance.state}")
-    if instance.options.http_endpoint is Switch.DISABLED:
+    options = instance.options
+    differences = _differences(options, policy) if options else []
+    if options and options.http_endpoint is Switch.DISABLED:
         return Decision(Verdict.IMDS_OFF, "the metadata service is off, which satisfies every policy")
-    differences = _differences(instance.options, policy)
-    if not differences:
-        return Decision(Verdict.COMPLIANT, f"HttpTokens is {policy.http_tokens}, all options as in the policy")
+    if options and not differences:
+        pending = "" if options.state is OptionsState.APPLIED else ", not yet applied"
+        return Decision(Verdict.COMPLIANT, f"HttpTokens is {policy.http_tokens}, all options as in the policy{pending}")
     exemption = policy.exemption_for(instance, now)
     if exemption:
         return Decision(Verdict.EXEMPT, f"exempt: {exemption}")
     if instance.managed_by is not None:
         return Decision(Verdict.MANAGED, f"managed by {instance.managed_by}: the account cannot change it")
+    if options is None:
+        return Decision(Verdict.UNREADABLE, "EC2 describes its metadata options in a way that is not known here")
     reason = ", ".join(differences)
     lapsed = next((e for e in policy.expired_exemptions(now) if e.match.fits(instance)), None)
     if lapsed:
         reason += f"; its exemption ({lapsed}) has expired"
-    return Decision(Verdict.REMEDIATE, reason, _smallest_change(instance.options, policy))
+    return Decision(Verdict.REMEDIATE, reason, _smallest_change(options, policy))
 
 
 def _differences(options: MetadataOptions, policy: Policy) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imds_enforcer.aws import aws_errors, batched
+from imds_enforcer.aws import aws_errors, batched, expected
 from imds_enforcer.model import HttpTokens, Instance, InstanceState, MetadataOptions, OptionsState, Switch
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Ec2Region:
         """Every region that is enabled in the account."""
         with aws_errors():
             answer = self._client.describe_regions()
-        return tuple(sorted(region["RegionName"] for region in answer["Regions"]))
+        return tuple(sorted(region["RegionName"] for region in expected(answer, "Regions")))
 
     def _pages(self, filters: Mapping[str, list[str]]) -> Iterator[list[Instance]]:
         request: list[FilterTypeDef] = [{"Name": name, "Values": values} for name, values in filters.items()]
@@ -95,18 +95,23 @@ class Ec2Region:
                 return
             yield [
                 _instance(item, self.name, observed_at)
-                for reservation in page["Reservations"]
+                for reservation in expected(page, "Reservations")
                 for item in reservation["Instances"]
             ]
 
 
 def _instance(item: InstanceTypeDef, region: str, observed_at: float) -> Instance:
     operator = item.get("Operator", {})
+    try:
+        state, options = InstanceState(item["State"]["Name"]), _options(item["MetadataOptions"])
+    except (KeyError, ValueError):
+        # A state or an option that this version does not know must stop this instance only.
+        state, options = _known_state(item), None
     return Instance(
         instance_id=item["InstanceId"],
         region=region,
-        state=InstanceState(item["State"]["Name"]),
-        options=_options(item.get("MetadataOptions", {})),
+        state=state,
+        options=options,
         observed_at=observed_at,
         image_id=item.get("ImageId", ""),
         tags={tag["Key"]: tag["Value"] for tag in item.get("Tags", ())},
@@ -114,13 +119,19 @@ def _instance(item: InstanceTypeDef, region: str, observed_at: float) -> Instanc
     )
 
 
+def _known_state(item: InstanceTypeDef) -> InstanceState:
+    """The state, or `running` for one that is unknown: such an instance may well be there."""
+    name = item.get("State", {}).get("Name", "")
+    return InstanceState(name) if name in tuple(InstanceState) else InstanceState.RUNNING
+
+
 def _options(item: InstanceMetadataOptionsResponseTypeDef) -> MetadataOptions:
-    """What EC2 leaves out is read as off, so that an instance is never written to on a guess."""
+    """The options as described; those that EC2 introduced later may be missing and are off then."""
     return MetadataOptions(
-        http_tokens=HttpTokens(item.get("HttpTokens", "optional")),
-        http_endpoint=Switch(item.get("HttpEndpoint", "disabled")),
-        http_put_response_hop_limit=item.get("HttpPutResponseHopLimit", 1),
+        http_tokens=HttpTokens(item["HttpTokens"]),
+        http_endpoint=Switch(item["HttpEndpoint"]),
+        http_put_response_hop_limit=item["HttpPutResponseHopLimit"],
         http_protocol_ipv6=Switch(item.get("HttpProtocolIpv6", "disabled")),
         instance_metadata_tags=Switch(item.get("InstanceMetadataTags", "disabled")),
-        state=OptionsState(item.get("State", "applied")),
+        state=OptionsState(item["State"]),
     )

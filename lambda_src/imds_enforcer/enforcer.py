@@ -41,10 +41,11 @@ _WITHOUT_CHANGE = {
 
 @dataclass(frozen=True, slots=True)
 class _Planned:
-    """An instance, the change that it needs and why."""
+    """An instance, the change that it needs, what it comes to, and why."""
 
     instance: Instance
     change: Change
+    wanted: MetadataOptions
     reason: str
 
 
@@ -85,16 +86,12 @@ class Enforcer:
 
     def _decide(self, instance: Instance) -> _Planned | Result:
         decision = decide(instance, self._policy, self._clock.now())
-        if decision.change is None:
+        if decision.change is None or instance.options is None:
             return _unchanged(instance, decision)
+        wanted = decision.change.applied_to(instance.options)
         if self._policy.mode is Mode.AUDIT:
-            return _result(
-                instance,
-                Outcome.WOULD_REMEDIATE,
-                decision.reason,
-                after=decision.change.applied_to(instance.options),
-            )
-        return _Planned(instance, decision.change, decision.reason)
+            return _result(instance, Outcome.WOULD_REMEDIATE, decision.reason, after=wanted)
+        return _Planned(instance, decision.change, wanted, decision.reason)
 
     def _remediate(self, planned: list[_Planned]) -> Iterator[Result]:
         """Change what was planned in rounds: what grew too old in one is read again for the next."""
@@ -184,13 +181,14 @@ def _confirmed(plan: _Planned, instance: Instance | None) -> Result | None:
         return None
     if instance.state.ended:
         return _result(plan.instance, Outcome.GONE, f"{instance.state} before the change was applied")
-    if not plan.change.visible_in(instance.options):
+    options = instance.options
+    if options is None or not plan.change.visible_in(options):
         return None
-    if instance.options.state is OptionsState.APPLIED:
-        return _result(plan.instance, Outcome.REMEDIATED, plan.reason, after=instance.options)
+    if options.state is OptionsState.APPLIED:
+        return _result(plan.instance, Outcome.REMEDIATED, plan.reason, after=options)
     if instance.state.at_rest:
         reason = f"{instance.state}, applies at the next start; {plan.reason}"
-        return _result(plan.instance, Outcome.PENDING, reason, after=instance.options)
+        return _result(plan.instance, Outcome.PENDING, reason, after=options)
     return None
 
 
@@ -203,19 +201,20 @@ def _unconfirmed(plan: _Planned, instance: Instance | None, failure: Failure | N
     if failure:
         reason = f"accepted, but it could not be read back ({failure}); {plan.reason}"
         return _result(plan.instance, Outcome.PENDING, reason, failure=failure)
-    if instance is None:
-        return _result(plan.instance, Outcome.PENDING, f"accepted, but the instance is not listed; {plan.reason}")
+    if instance is None or instance.options is None:
+        reason = f"accepted, but EC2 does not show the instance's options; {plan.reason}"
+        return _result(plan.instance, Outcome.PENDING, reason)
     if plan.change.visible_in(instance.options):
         reason = f"accepted and not yet applied; {plan.reason}"
         return _result(plan.instance, Outcome.PENDING, reason, after=instance.options)
-    wanted = plan.change.applied_to(plan.instance.options).as_log()
-    message = f"EC2 accepted {wanted} and shows {instance.options.as_log()}"
+    message = f"EC2 accepted {plan.wanted.as_log()} and shows {instance.options.as_log()}"
     return _failed(plan.instance, Failure("ReadBackDiffers", message, Kind.FINAL), after=instance.options)
 
 
 def _unchanged(instance: Instance, decision: Decision) -> Result:
-    outcome = _WITHOUT_CHANGE[decision.verdict]
-    return _result(instance, outcome, decision.reason, after=instance.options)
+    if decision.verdict is Verdict.UNREADABLE:
+        return _failed(instance, Failure("UnreadableOptions", decision.reason, Kind.FINAL))
+    return _result(instance, _WITHOUT_CHANGE[decision.verdict], decision.reason, after=instance.options)
 
 
 def _failed(instance: Instance, failure: Failure, after: MetadataOptions | None = None) -> Result:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import aws_errors, batched
+from imds_enforcer.failures import AwsError, Failure, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mypy_boto3_sqs import SQSClient
+    from mypy_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef
 
     from imds_enforcer.events import QueuedMessage
 
@@ -27,21 +29,25 @@ class EventQueue:
         """Make each message visible again after its delay in seconds.
 
         A message for which this fails comes back all the same, once the queue's visibility
-        time-out is over.
+        time-out is over; it keeps no other from its delay.
 
         Raises:
-            AwsError: for a request that failed.
+            AwsError: the first failure, after every message was tried.
         """
-        for batch in batched(delays.items(), _ENTRIES_A_REQUEST):
+        entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
+            {"Id": str(number), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": delay}
+            for number, (message, delay) in enumerate(delays.items())
+        ]
+        failures = [self._change_visibility(batch) for batch in batched(entries, _ENTRIES_A_REQUEST)]
+        for failure in filter(None, failures):
+            raise AwsError(failure)
+
+    def _change_visibility(self, entries: Sequence[ChangeMessageVisibilityBatchRequestEntryTypeDef]) -> Failure | None:
+        """One request; what SQS refuses of it stands in its answer."""
+        try:
             with aws_errors():
-                self._client.change_message_visibility_batch(
-                    QueueUrl=self._queue_url,
-                    Entries=[
-                        {
-                            "Id": str(number),
-                            "ReceiptHandle": message.receipt_handle,
-                            "VisibilityTimeout": delay,
-                        }
-                        for number, (message, delay) in enumerate(batch)
-                    ],
-                )
+                answer = self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)
+        except AwsError as error:
+            return error.failure
+        refused = answer.get("Failed", [])
+        return Failure(refused[0]["Code"], refused[0].get("Message", ""), Kind.FINAL) if refused else None

@@ -14,6 +14,7 @@ from imds_enforcer.wording import shown
 
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _ACCOUNT = re.compile(r"[0-9]{12}")
+_COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+")
 
 
@@ -84,7 +85,7 @@ def parse_invocation(event: object) -> SweepRequest | tuple[QueuedMessage, ...]:
             return SweepRequest(Trigger.POLICY_CHANGE)
         if event == {}:
             return SweepRequest(Trigger.MANUAL)
-        if event == {"inventory": True}:
+        if list(event) == ["inventory"] and event["inventory"] is True:
             return SweepRequest(Trigger.INVENTORY)
         if event == {"trigger": Trigger.SCHEDULE}:
             return SweepRequest(Trigger.SCHEDULE)
@@ -102,8 +103,8 @@ def parse_instance_event(body: str) -> InstanceEvent:
     """
     try:
         event = json.loads(body)
-    except json.JSONDecodeError as error:
-        raise MalformedEventError(f"the body is not JSON ({error.msg}): {shown(body)}") from None
+    except ValueError as error:  # a number of thousands of digits raises no JSONDecodeError
+        raise MalformedEventError(f"the body is not JSON ({error}): {shown(body)}") from None
     except RecursionError:
         raise MalformedEventError(f"the body is nested too deeply: {shown(body)}") from None
     if not isinstance(event, Mapping):
@@ -138,7 +139,7 @@ def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEven
         return _instance_event(event, Trigger.LAUNCH, ())
     answer = detail.get("responseElements")
     instances = answer.get("instancesSet") if isinstance(answer, Mapping) else None
-    if not isinstance(instances, Mapping):
+    if not isinstance(instances, Mapping) or "items" not in instances:
         return _instance_event(event, Trigger.LAUNCH, (), whole_region=True)
     ids = [item.get("instanceId") if isinstance(item, Mapping) else item for item in _list(instances, "items")]
     return _instance_event(event, Trigger.LAUNCH, ids, whole_region=not ids)
@@ -199,7 +200,7 @@ def _parse_record(record: object) -> QueuedMessage:
     if not isinstance(record, Mapping) or record.get("eventSource") != "aws:sqs":
         raise MalformedEventError(f"a record is {shown(record)}; allowed: messages of an SQS queue")
     receives = _text(_mapping(record, "attributes"), "ApproximateReceiveCount")
-    if not receives.isdecimal():
+    if not _COUNT.fullmatch(receives):
         raise MalformedEventError(f"ApproximateReceiveCount is {shown(receives)}; allowed: a number")
     return QueuedMessage(
         message_id=_text(record, "messageId"),

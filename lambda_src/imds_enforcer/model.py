@@ -70,12 +70,12 @@ class MetadataOptions:
     def as_log(self) -> dict[str, str | int]:
         """The options under EC2's own names, for log lines and reports."""
         return {
-            "HttpTokens": self.http_tokens,
-            "HttpEndpoint": self.http_endpoint,
+            "HttpTokens": self.http_tokens.value,
+            "HttpEndpoint": self.http_endpoint.value,
             "HttpPutResponseHopLimit": self.http_put_response_hop_limit,
-            "HttpProtocolIpv6": self.http_protocol_ipv6,
-            "InstanceMetadataTags": self.instance_metadata_tags,
-            "State": self.state,
+            "HttpProtocolIpv6": self.http_protocol_ipv6.value,
+            "InstanceMetadataTags": self.instance_metadata_tags.value,
+            "State": self.state.value,
         }
 
 
@@ -84,13 +84,14 @@ class Instance:
     """One instance at the moment it was read.
 
     `observed_at` is that moment on the monotonic clock, in seconds: a decision is only as
-    good as the observation behind it.
+    good as the observation behind it. `options` is None where EC2 described them in a way that
+    is not known here: of such an instance nothing may be assumed.
     """
 
     instance_id: str
     region: str
     state: InstanceState
-    options: MetadataOptions
+    options: MetadataOptions | None
     observed_at: float
     image_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -132,7 +133,7 @@ class Result:
     def compliant(self) -> bool:
         """True if the instance is known to follow the policy now.
 
-        One whose metadata service is off counts; a change that is not yet applied does not.
+        One whose metadata service is off counts; one whose change is still to be confirmed does not.
         """
         imds_off = self.after is not None and self.after.http_endpoint is Switch.DISABLED
         return self.outcome in {Outcome.COMPLIANT, Outcome.REMEDIATED} or imds_off

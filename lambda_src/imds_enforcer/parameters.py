@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imds_enforcer.aws import aws_errors
+from imds_enforcer.aws import aws_errors, expected
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
 
@@ -51,9 +51,10 @@ class PolicyStore:
 
     def _fetch(self) -> None:
         read_at = self._clock.monotonic()
+        self.versions, self._read_at = PolicyVersions(), float("-inf")
         with aws_errors():
             answer = self._client.get_parameters(Names=list(self._names))
-        found = {parameter["Name"]: parameter for parameter in answer["Parameters"]}
+        found = {parameter["Name"]: parameter for parameter in expected(answer, "Parameters")}
         self._values = {name: parameter["Value"] for name, parameter in found.items()}
         tokens, document = (found[name]["Version"] if name in found else 0 for name in self._names)
         self.versions = PolicyVersions(tokens, document)

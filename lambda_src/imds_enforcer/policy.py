@@ -44,6 +44,16 @@ class Match:
     tag_key: str | None = None
     tag_value: str = "*"
 
+    def __str__(self) -> str:
+        fields = (
+            ("instance_id", self.instance_id),
+            ("image_id", self.image_id),
+            ("auto_scaling_group", self.auto_scaling_group),
+            ("region", self.region),
+            ("tag", self.tag_key and f"{self.tag_key}={self.tag_value}"),
+        )
+        return ", ".join(f"{name} {pattern}" for name, pattern in fields if pattern is not None)
+
     def fits(self, instance: Instance) -> bool:
         """True if every field that is given fits the instance."""
         fields = (
@@ -88,6 +98,11 @@ class RegionSelection:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        if self.include:
+            return f"only {', '.join(self.include)}"
+        return f"all but {', '.join(self.exclude)}" if self.exclude else "all"
+
     def covers(self, region: str) -> bool:
         """True if instances of the region follow the policy."""
         return region not in self.exclude and (not self.include or region in self.include)
@@ -121,7 +136,7 @@ class Policy:
                 f"HttpProtocolIpv6: {self.http_protocol_ipv6 or kept}",
                 f"InstanceMetadataTags: {self.instance_metadata_tags or kept}",
                 f"Regions: {self.regions}",
-                *(f"Exempt: {exemption.match}: {exemption}" for exemption in self.exemptions),
+                *(f"Exempt ({exemption.match}): {exemption}" for exemption in self.exemptions),
             ]
         )
 

@@ -68,12 +68,10 @@ def _parse_document(text: str | None) -> dict[str, Any]:
         _refuse("policy", f"is {size:,} bytes long", allowed=f"up to {MAX_POLICY_BYTES:,} bytes")
     try:
         document = json.loads(text, object_pairs_hook=_without_duplicates)
-    except json.JSONDecodeError as error:
-        _refuse(
-            "policy",
-            f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}, in {shown(text)}",
-            allowed="a JSON object",
-        )
+    except PolicyInvalidError:
+        raise
+    except ValueError as error:  # a number of thousands of digits raises no JSONDecodeError
+        _refuse("policy", f"is not JSON: {error}, in {shown(text)}", allowed="a JSON object")
     except RecursionError:
         _refuse("policy", f"is nested too deeply: {shown(text)}", allowed="a JSON object")
     try:
@@ -94,7 +92,7 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = sorted({name for name in names if names.count(name) > 1})
-        _refuse("policy", f"has {', '.join(twice)} more than once", allowed="each field once")
+        _refuse("policy", f"has {', '.join(map(shown, twice))} more than once", allowed="each field once")
     return fields
 
 
@@ -158,7 +156,9 @@ def _allowed(definition: Mapping[str, Any]) -> str:
         return f"an object with the fields {', '.join(definition['properties'])}"
     if definition["type"] == "array":
         return "a list with at least one entry" if "minItems" in definition else "a list"
-    return f"text that matches {definition['pattern']}" if "pattern" in definition else "text, not empty"
+    if "pattern" in definition:
+        return f"text that matches {definition['pattern']}"
+    return "text, not empty" if "minLength" in definition else "text"
 
 
 def _refuse(field: str, problem: str, *, allowed: str) -> NoReturn:

@@ -47,7 +47,13 @@ class Settings:
                 values[setting.name] = _seconds(variable, text) if variable.endswith("_SECONDS") else text
             elif not variable.endswith("_SECONDS"):
                 raise SettingsError(f"the environment variable {variable} is missing")
-        return cls(**values)  # type: ignore[arg-type]  # the loop gave each field its type
+        settings = cls(**values)  # type: ignore[arg-type]  # the loop gave each field its type
+        if settings.verify_timeout_seconds >= settings.batch_deadline_seconds:
+            raise SettingsError(
+                f"the environment variable VERIFY_TIMEOUT_SECONDS is {settings.verify_timeout_seconds:g}; allowed: "
+                f"less than BATCH_DEADLINE_SECONDS, which is {settings.batch_deadline_seconds:g}"
+            )
+        return settings
 
 
 def _seconds(variable: str, text: str) -> float:

@@ -12,7 +12,7 @@ from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import settle_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from imds_enforcer.decision import Filters
     from imds_enforcer.events import SweepRequest
@@ -37,7 +37,7 @@ def sweep(run: Run, request: SweepRequest) -> RunReport:
     regions = {region: RegionReport() for region in covered}
     with ThreadPoolExecutor(max(1, len(covered)), thread_name_prefix="region") as pool:
         visits = [
-            pool.submit(sweep_region, run, region, filters, request.trigger, report)
+            pool.submit(sweep_region, run, region, filters, request.trigger, report=report)
             for region, report in regions.items()
         ]
     for visit in visits:
@@ -56,10 +56,21 @@ def sweep(run: Run, request: SweepRequest) -> RunReport:
     )
 
 
-def sweep_region(run: Run, region: str, filters: Sequence[Filters], trigger: str, report: RegionReport) -> None:
-    """Visit one region and add what came of it to the report, that it could not be read included."""
+def sweep_region(  # noqa: PLR0913  # what a visit is; a class around it would only carry it here
+    run: Run,
+    region: str,
+    filters: Sequence[Filters],
+    trigger: str,
+    *,
+    report: RegionReport,
+    settled: Collection[str] = (),
+) -> None:
+    """Visit one region and add what came of it to the report, that it could not be read included.
+
+    The instances in `settled` have their result already.
+    """
     try:
-        for result in _results(run, region, filters):
+        for result in _results(run, region, filters, settled):
             report.add(result)
             if result.outcome not in _AS_BEFORE:
                 run.log(result, trigger)
@@ -67,10 +78,10 @@ def sweep_region(run: Run, region: str, filters: Sequence[Filters], trigger: str
         report.failure = error.failure
 
 
-def _results(run: Run, region: str, filters: Sequence[Filters]) -> Iterator[Result]:
+def _results(run: Run, region: str, filters: Sequence[Filters], settled: Collection[str]) -> Iterator[Result]:
     """Each instance once: one that was just changed may still be listed with its old options."""
     ec2, enforcer = run.clients.ec2(region), run.enforcer(region)
-    seen: set[str] = set()
+    seen = set(settled)
     for one_set in filters:
         for page in ec2.find(one_set):
             unseen = [instance for instance in page if instance.instance_id not in seen]

@@ -17,6 +17,9 @@ ACCOUNT = "111122223333"
 HOME = "eu-west-1"
 AWAY = "us-east-1"
 
+HUGE_NUMBER = "1" * 5_000
+"""Well-formed JSON that Python's reader refuses, by another error than JSONDecodeError."""
+
 V1_ALLOWED = MetadataOptions(
     http_tokens=HttpTokens.OPTIONAL, http_endpoint=Switch.ENABLED, http_put_response_hop_limit=1
 )
@@ -38,7 +41,7 @@ def an_id(number: int = 1) -> str:
     return f"i-{number:017x}"
 
 
-def an_instance(number: int = 1, options: MetadataOptions = V1_ALLOWED, **fields: Any) -> Instance:
+def an_instance(number: int = 1, options: MetadataOptions | None = V1_ALLOWED, **fields: Any) -> Instance:
     """A running instance; it allows IMDSv1 unless told otherwise."""
     known: dict[str, Any] = {"region": HOME, "state": InstanceState.RUNNING, "observed_at": 0.0}
     return Instance(instance_id=an_id(number), options=options, **(known | fields))

@@ -91,6 +91,7 @@ class FakeClients(Clients):
         self.ssm.put(POLICY_PARAMETER, "{}")
         self.policies = PolicyStore(cast("SSMClient", self.ssm), clock, TOKENS_PARAMETER, POLICY_PARAMETER)
         self.queue, self.notifications = self.fake_queue, self.topic
+        self.known_regions = frozenset({self.home_region})
 
     @property
     def home_region(self) -> str:
@@ -100,10 +101,6 @@ class FakeClients(Clients):
     def ec2(self, region: str) -> FakeEc2:
         """EC2 of one of the regions."""
         return self.fakes[region]
-
-    def knows_region(self, region: str) -> bool:
-        """As the real one, without its memory."""
-        return region == self.home_region or region in self.ec2(self.home_region).enabled_regions()
 
     @property
     def ec2_calls(self) -> list[str]:

@@ -73,7 +73,13 @@ class FakeEc2(Ec2Region):
     def set_options(self, instance_id: str, **options: Any) -> None:
         """Change options by another hand, seen by everybody at once."""
         instance = self._records[instance_id].instance
+        assert instance.options is not None
         changed = replace(instance, options=replace(instance.options, **options))
+        self._records[instance_id] = _Record(changed, changed)
+
+    def make_unreadable(self, instance_id: str) -> None:
+        """Describe an instance's options from now on in a way that the enforcer does not know."""
+        changed = replace(self._records[instance_id].instance, options=None)
         self._records[instance_id] = _Record(changed, changed)
 
     def set_state(self, instance_id: str, state: InstanceState) -> None:
@@ -109,6 +115,7 @@ class FakeEc2(Ec2Region):
         """The instances that are listed among these."""
         asked = list(instance_ids)
         self.reads.append(asked)
+        assert len(self.reads) < 1_000, "this would go on for ever"
         self.calls.append("DescribeInstances")
         found = {instance_id: self._observed(instance_id) for instance_id in asked if instance_id in self._records}
         self._fake_clock.advance(self.read_seconds)
@@ -128,6 +135,7 @@ class FakeEc2(Ec2Region):
             self.modified.append((instance_id, change))
             if instance_id not in self.ignored:
                 before = self._records[instance_id].instance
+                assert before.options is not None, "written to without knowing what is there"
                 options = replace(change.applied_to(before.options), http_endpoint=Switch.ENABLED)
                 now = self._clock.monotonic()
                 self._records[instance_id] = _Record(replace(before, options=options), before, now)
@@ -149,6 +157,8 @@ class FakeEc2(Ec2Region):
         if now < record.changed_at + self.visible_after:
             return replace(record.before, observed_at=now)
         instance = record.instance
+        if instance.options is None:
+            return replace(instance, observed_at=now)
         changed = record.changed_at > float("-inf")
         waits = changed and (instance.state.at_rest or now < record.changed_at + self.applied_after)
         state = OptionsState.PENDING if waits else instance.options.state

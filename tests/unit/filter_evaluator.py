@@ -6,19 +6,35 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imds_enforcer.decision import Filters
-    from imds_enforcer.model import Instance
+    from imds_enforcer.model import Instance, MetadataOptions
 
 
 def fits(instance: Instance, filters: Filters) -> bool:
     """True if EC2 would list the instance. A filter that is not known here is a KeyError."""
-    options = instance.options
     values: dict[str, str] = {
         "instance-id": instance.instance_id,
         "instance-state-name": instance.state,
-        "metadata-options.http-tokens": options.http_tokens,
-        "metadata-options.http-endpoint": options.http_endpoint,
-        "metadata-options.http-put-response-hop-limit": str(options.http_put_response_hop_limit),
-        "metadata-options.http-protocol-ipv6": options.http_protocol_ipv6,
-        "metadata-options.instance-metadata-tags": options.instance_metadata_tags,
+        **_option_values(instance.options),
     }
     return all(values[name] in allowed for name, allowed in filters.items())
+
+
+def _option_values(options: MetadataOptions | None) -> dict[str, str]:
+    """What the filters on options compare; of options that are not known here, no value that a filter could name."""
+    names = (
+        "metadata-options.http-tokens",
+        "metadata-options.http-endpoint",
+        "metadata-options.http-put-response-hop-limit",
+        "metadata-options.http-protocol-ipv6",
+        "metadata-options.instance-metadata-tags",
+    )
+    if options is None:
+        return dict.fromkeys(names, "not known here")
+    values = (
+        options.http_tokens,
+        options.http_endpoint,
+        str(options.http_put_response_hop_limit),
+        options.http_protocol_ipv6,
+        options.instance_metadata_tags,
+    )
+    return dict(zip(names, values, strict=True))

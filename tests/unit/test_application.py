@@ -15,6 +15,7 @@ from tests.unit.examples import (
     THROTTLED,
     TOKENS_PARAMETER,
     UNAUTHORIZED,
+    V1_ALLOWED,
     V2_ONLY,
     an_id,
     an_instance,
@@ -47,11 +48,11 @@ def test_the_toggle_is_followed_both_ways(app: App, clients: FakeClients, clock:
     home.launch(an_instance(1, V2_ONLY))
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     app.batch(a_message(events.running()))
-    assert home.actual(an_id()).options.http_tokens == "optional"
+    assert home.actual(an_id()).options == V1_ALLOWED
     clients.ssm.put(TOKENS_PARAMETER, "required")
     clock.advance(6)
     app.batch(a_message(events.running()))
-    assert home.actual(an_id()).options.http_tokens == "required"
+    assert home.actual(an_id()).options == V2_ONLY
 
 
 def test_poison_fails_alone_and_comes_back_at_once(
@@ -92,7 +93,7 @@ def test_messages_are_reported_even_where_they_cannot_be_delayed(
 def test_a_message_that_could_not_be_checked_comes_back_later(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """With a delay, as it is not poison."""
+    """With a delay, as it is not poison; there is no run that would have a report."""
     home.regions_error = THROTTLED
     assert app.batch(a_message(events.running(region=AWAY), receives=2)) == ["m-1"]
     assert clients.fake_queue.delays == {"m-1": 10}
@@ -104,6 +105,40 @@ def test_a_message_that_could_not_be_checked_comes_back_later(
     )
 
 
+def test_what_could_not_be_checked_comes_back_beside_what_could_not_be_done(
+    app: App, clients: FakeClients, home: FakeEc2
+) -> None:
+    """Each with its own delay, poison at once; the rest of the batch is done."""
+    home.launch(an_instance(1), an_instance(2))
+    home.regions_error = THROTTLED
+    home.modify_errors[an_id(2)] = [THROTTLED]
+    messages = (
+        a_message("{", "poison", 2),
+        a_message(events.running(region=AWAY), "unchecked", 2),
+        a_message(events.running(an_id(1)), "done"),
+        a_message(events.running(an_id(2)), "throttled", 3),
+    )
+    assert sorted(app.batch(*messages)) == ["poison", "throttled", "unchecked"]
+    assert clients.fake_queue.delays == {"poison": 0, "unchecked": 10, "throttled": 20}
+    assert home.modified_ids == [an_id(1)]
+
+
+def test_a_region_that_is_not_enabled_is_poison(
+    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
+) -> None:
+    """Its message fails alone, its reason in the log."""
+    home.launch(an_instance())
+    assert app.batch(a_message(events.running(region="eu-north-9"), "m-1"), a_message(events.running(), "m-2")) == [
+        "m-1"
+    ]
+    assert clients.fake_queue.delays == {"m-1": 0}
+    (line,) = [line for line in log_lines() if line["level"] == "ERROR"]
+    assert (line["message_id"], line["error"]) == (
+        "m-1",
+        "region is eu-north-9; allowed: the regions enabled in the account",
+    )
+
+
 def test_under_an_invalid_policy_a_batch_costs_no_call_to_ec2(
     app: App,
     clients: FakeClients,
@@ -111,10 +146,11 @@ def test_under_an_invalid_policy_a_batch_costs_no_call_to_ec2(
     log_lines: Documents,
     metrics: Documents,
 ) -> None:
-    """It is acknowledged: the sweep of the mended policy brings in what was missed. Poison stays poison."""
+    """Not even to ask for regions. It is acknowledged: the sweep of the mended policy brings in what was missed."""
     home.launch(an_instance())
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "off"}')
-    assert app.batch(a_message(events.running(), "m-1"), a_message("{", "m-2")) == ["m-2"]
+    elsewhere = a_message(events.running(region=AWAY), "m-3")
+    assert app.batch(a_message(events.running(), "m-1"), a_message("{", "m-2"), elsewhere) == ["m-2"]
     assert clients.ec2_calls == []
     assert clients.topic.mails == []
     line = next(line for line in log_lines() if line["message"] == "the policy is invalid, nothing was changed")
@@ -139,8 +175,8 @@ def test_without_parameter_store_a_batch_goes_back(
     """With a delay; nothing is written under a policy that nobody knows."""
     home.launch(an_instance())
     clients.ssm.error = UNREACHABLE
-    messages = a_message(events.running(), "m-1"), a_message(events.drift(), "m-2", 2), a_message("{", "m-3")
-    assert sorted(app.batch(*messages)) == ["m-1", "m-2", "m-3"]
+    here, away = a_message(events.running(), "m-1"), a_message(events.drift(region=AWAY), "m-2", 2)
+    assert sorted(app.batch(here, away, a_message("{", "m-3"))) == ["m-1", "m-2", "m-3"]
     assert clients.fake_queue.delays == {"m-1": 5, "m-2": 10, "m-3": 0}
     assert clients.ec2_calls == []
     (line,) = [line for line in log_lines() if line["message"].startswith("Parameter Store is out of reach")]
@@ -213,3 +249,16 @@ def test_every_line_names_the_run_and_the_policy_it_was_under(
     assert [line["policy_versions"] for line in lines] == [
         {"http_tokens": 1, "policy": version} for version in (1, 1, 1, 2, 2, 2)
     ]
+
+
+def test_lines_without_a_policy_name_no_versions(
+    app: App, clients: FakeClients, clock: FakeClock, log_lines: Documents
+) -> None:
+    """Least of all those of a policy that was read before Parameter Store went out of reach."""
+    app.batch(a_message(events.running()))
+    clock.advance(6)
+    clients.ssm.error = UNREACHABLE
+    before = len(log_lines())
+    app.batch(a_message(events.running()))
+    (line,) = log_lines()[before:]
+    assert line["policy_versions"] == {"http_tokens": 0, "policy": 0}

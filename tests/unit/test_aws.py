@@ -7,14 +7,18 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
     ParamValidationError,
+    ProxyConnectionError,
     ReadTimeoutError,
+    SSLError,
 )
 from botocore.parsers import ResponseParserError
 
-from imds_enforcer.aws import CLIENT_CONFIG, MAX_CONNECTIONS, aws_errors, batched
+from imds_enforcer.aws import CLIENT_CONFIG, MAX_CONNECTIONS, aws_errors, batched, expected
 from imds_enforcer.failures import AwsError, Failure, Kind
 
 if TYPE_CHECKING:
@@ -75,6 +79,20 @@ def test_an_answer_that_was_lost_may_come_whole_next_time(error: Exception) -> N
     assert failure == Failure(type(error).__name__, str(error), Kind.UNAVAILABLE)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        EndpointConnectionError(endpoint_url=URL),
+        ConnectTimeoutError(endpoint_url=URL),
+        ProxyConnectionError(proxy_url=URL),
+        SSLError(endpoint_url=URL, error=EOFError()),
+    ],
+)
+def test_a_connection_that_did_not_come_about_may_next_time(error: Exception) -> None:
+    """The network is at fault, and it may mend."""
+    assert _failure(error) == Failure(type(error).__name__, str(error), Kind.UNAVAILABLE)
+
+
 @pytest.mark.parametrize("error", [NoCredentialsError(), ParamValidationError(report="Invalid type")])
 def test_what_is_wrong_on_this_side_stays_wrong(error: BotoCoreError) -> None:
     """No other try would help."""
@@ -94,22 +112,30 @@ def test_no_error_no_problem() -> None:
     assert answer == 5
 
 
-def test_a_throttled_call_is_made_four_times_in_all(transport: FakeTransport, backoffs: list[float]) -> None:
+def test_an_answer_without_what_it_must_hold_is_a_failed_call() -> None:
+    """Some that were cut short are parsed all the same, without what was lost."""
+    assert expected({"Regions": []}, "Regions") == []
+    with pytest.raises(AwsError) as raised:
+        expected({"NextToken": "t"}, "Regions")
+    assert raised.value.failure == Failure("IncompleteAnswer", "the answer has no Regions", Kind.UNAVAILABLE)
+
+
+def test_a_throttled_call_is_made_three_times_in_all(transport: FakeTransport, backoffs: list[float]) -> None:
     """The number is the project's own, whatever boto3's default is in its next version."""
     ec2 = transport.client("ec2")
-    transport.refuse("RequestLimitExceeded", status=503, times=4)
+    transport.refuse("RequestLimitExceeded", status=503, times=3)
     with pytest.raises(ClientError):
         ec2.describe_regions()
-    assert len(transport.requests) == 4
-    assert len(backoffs) == 3
+    assert len(transport.requests) == 3
+    assert len(backoffs) == 2
 
 
 def test_a_call_gives_up_long_before_the_function_does() -> None:
     """And a client has a connection for each change that is under way."""
     config: Any = CLIENT_CONFIG
     assert config.connect_timeout == 3
-    assert config.read_timeout == 15
-    assert config.retries == {"mode": "standard", "total_max_attempts": 4}
+    assert config.read_timeout == 10
+    assert config.retries == {"mode": "standard", "total_max_attempts": 3}
     assert config.max_pool_connections == MAX_CONNECTIONS == 16
 
 

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.batch import parse_batch
 from imds_enforcer.model import InstanceState, Outcome
 from imds_enforcer.policy import Mode, RegionSelection
 from imds_enforcer.retry import MAX_RECEIVES
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (
-    ACCOUNT,
     AWAY,
     HOME,
     SERVER_FAULT,
@@ -238,31 +236,3 @@ def test_the_report_has_the_time_that_the_run_took(clients: FakeClients, home: F
     home.launch(an_instance())
     home.modify_seconds = 2
     assert Batch(clients, a_message(events.running())).report.seconds == pytest.approx(2)
-
-
-def test_each_message_that_cannot_be_worked_on_has_its_own_reason(clients: FakeClients) -> None:
-    """The good one among them is not held up."""
-    good = a_message(events.running(), "good")
-    poison = {
-        a_message("{", "bad JSON"): "the body is not JSON",
-        a_message(events.running("i-xyz"), "bad id"): 'instance id is "i-xyz"',
-        a_message(events.running(account="9" * 12), "other account"): f"account is {'9' * 12}",
-        a_message(events.running(region="eu-north-9"), "unknown region"):
-            "region is eu-north-9; allowed: the regions enabled in the account",
-    }  # fmt: skip
-    batch = parse_batch([*poison, good], ACCOUNT, clients)
-    assert [delivery.message for delivery in batch.deliveries] == [good]
-    assert list(batch.malformed) == list(poison)
-    for message, reason in batch.malformed.items():
-        assert reason.startswith(poison[message])
-    assert batch.unchecked == {}
-
-
-def test_a_message_whose_region_cannot_be_checked_is_not_poison(clients: FakeClients, home: FakeEc2) -> None:
-    """It comes back when EC2 answers again; those of the home region need no check."""
-    home.regions_error = THROTTLED
-    away, here = a_message(events.running(region=AWAY), "away"), a_message(events.running(), "here")
-    batch = parse_batch([away, here], ACCOUNT, clients)
-    assert batch.unchecked == {away: str(THROTTLED)}
-    assert [delivery.message for delivery in batch.deliveries] == [here]
-    assert batch.malformed == {}

@@ -46,13 +46,14 @@ def test_the_home_region_is_the_sessions(clients: Clients) -> None:
 
 def test_the_home_region_is_known_without_asking(clients: Clients, home: FakeEc2) -> None:
     """The function could not run in it otherwise."""
-    assert clients.knows_region(HOME)
+    assert clients.known_regions == {HOME}
     assert home.calls == []
 
 
 def test_other_regions_are_known_after_asking_once(clients: Clients, home: FakeEc2) -> None:
-    """A busy forwarder does not cost a call a message."""
-    assert all(clients.knows_region(AWAY) for _ in range(3))
+    """And stay known to the process."""
+    clients.learn_regions()
+    assert clients.known_regions == {HOME, AWAY}
     assert home.calls == ["DescribeRegions"]
 
 
@@ -61,16 +62,20 @@ def test_a_region_that_was_enabled_later_becomes_known(
 ) -> None:
     """A process of Lambda may live for hours."""
     monkeypatch.setattr(clients, "ec2", lambda _: FakeEc2(clock, HOME, (HOME,)))
-    assert not clients.knows_region(AWAY)
+    clients.learn_regions()
+    assert clients.known_regions == {HOME}
     monkeypatch.setattr(clients, "ec2", lambda _: FakeEc2(clock, HOME, (HOME, AWAY)))
-    assert clients.knows_region(AWAY)
+    clients.learn_regions()
+    assert clients.known_regions == {HOME, AWAY}
 
 
-def test_a_region_that_could_not_be_asked_about_is_neither_known_nor_unknown(clients: Clients, home: FakeEc2) -> None:
-    """The message that named it must not be taken for poison."""
+def test_regions_stay_known_when_ec2_cannot_be_asked_again(clients: Clients, home: FakeEc2) -> None:
+    """Their messages need no answer."""
+    clients.learn_regions()
     home.regions_error = THROTTLED
     with pytest.raises(AwsError):
-        clients.knows_region(AWAY)
+        clients.learn_regions()
+    assert clients.known_regions == {HOME, AWAY}
 
 
 def test_the_other_adapters_are_made_once_from_the_settings(clients: Clients) -> None:

@@ -30,20 +30,38 @@ EVERY_POLICY = [
     for tokens, hops, ipv6, tags in product(HttpTokens, (None, 1, 2), (None, *Switch), (None, *Switch))
 ]
 
+UNREADABLE = Decision(Verdict.UNREADABLE, "EC2 describes its metadata options in a way that is not known here")
+
 
 def _decide(options: MetadataOptions, policy: Policy) -> Decision:
     return decide(an_instance(options=options), policy, START)
 
 
 @pytest.mark.parametrize("state", [InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED])
-@pytest.mark.parametrize("options", [V1_ALLOWED, V2_ONLY, IMDS_OFF])
+@pytest.mark.parametrize("options", [V1_ALLOWED, V2_ONLY, IMDS_OFF, None])
 def test_an_instance_that_has_ended_is_left_alone_whatever_else_is_true(
-    state: InstanceState, options: MetadataOptions
+    state: InstanceState, options: MetadataOptions | None
 ) -> None:
     """Nothing can be changed any more."""
     instance = an_instance(options=options, state=state, managed_by="eks.amazonaws.com")
     policy = a_policy(exemptions=(an_exemption(),))
     assert decide(instance, policy, START) == Decision(Verdict.ENDED, f"the instance is {state}")
+
+
+@pytest.mark.parametrize("policy", [a_policy(tokens) for tokens in HttpTokens])
+@pytest.mark.parametrize("state", [state for state in InstanceState if not state.ended])
+def test_nothing_is_decided_about_options_that_are_not_known(policy: Policy, state: InstanceState) -> None:
+    """They could differ or not, so neither is claimed, and nothing is written."""
+    decision = decide(an_instance(options=None, state=state), policy, START)
+    assert decision == UNREADABLE
+
+
+def test_an_exemption_and_a_manager_come_before_options_that_are_not_known() -> None:
+    """Nobody has to look at an instance that would be left alone however it is."""
+    instance = an_instance(options=None, managed_by="eks.amazonaws.com")
+    assert decide(instance, a_policy(exemptions=(an_exemption(),)), START).verdict is Verdict.EXEMPT
+    assert decide(instance, a_policy(), START).verdict is Verdict.MANAGED
+    assert decide(an_instance(options=None), a_policy(), START) == UNREADABLE
 
 
 @pytest.mark.parametrize("policy", [replace(p, exemptions=(an_exemption(),)) for p in EVERY_POLICY])
@@ -59,6 +77,14 @@ def test_compliance_comes_before_an_exemption_and_a_manager() -> None:
     instance = an_instance(options=V2_ONLY, managed_by="eks.amazonaws.com")
     decision = decide(instance, a_policy(exemptions=(an_exemption(),)), START)
     assert decision == Decision(Verdict.COMPLIANT, "HttpTokens is required, all options as in the policy")
+
+
+def test_compliance_that_waits_for_the_next_start_is_told_as_such() -> None:
+    """The options are as they should be; the metadata service may not follow them yet."""
+    decision = _decide(replace(V2_ONLY, state=OptionsState.PENDING), a_policy())
+    assert decision == Decision(
+        Verdict.COMPLIANT, "HttpTokens is required, all options as in the policy, not yet applied"
+    )
 
 
 def test_an_exemption_comes_before_a_manager() -> None:

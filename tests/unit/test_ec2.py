@@ -5,44 +5,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from imds_enforcer.decision import Change, Verdict, decide, drift_filters
-from imds_enforcer.ec2 import Ec2Region
-from imds_enforcer.failures import AwsError, Kind
-from imds_enforcer.model import HttpTokens, Instance, InstanceState, MetadataOptions, OptionsState, Switch
-from tests.unit.examples import HOME, a_policy, an_id
-from tests.unit.fake_clock import START
+from imds_enforcer.decision import Change, drift_filters
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import HttpTokens, Switch
+from tests.unit.ec2_answers import a_page, an_item
+from tests.unit.examples import a_policy, an_id
 
 if TYPE_CHECKING:
+    from imds_enforcer.ec2 import Ec2Region
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_transport import FakeTransport
 
 LIVE = ["pending", "running", "stopping", "stopped"]
-OPTIONS_XML = (
-    "<metadataOptions><state>applied</state><httpTokens>optional</httpTokens>"
-    "<httpPutResponseHopLimit>2</httpPutResponseHopLimit><httpEndpoint>enabled</httpEndpoint>"
-    "<httpProtocolIpv6>enabled</httpProtocolIpv6><instanceMetadataTags>enabled</instanceMetadataTags>"
-    "</metadataOptions>"
-)
-
-
-@pytest.fixture
-def region(transport: FakeTransport, clock: FakeClock) -> Ec2Region:
-    """The real adapter on a fake network."""
-    return Ec2Region(transport.client("ec2"), clock)
-
-
-def _item(number: int, more: str = OPTIONS_XML) -> str:
-    state = "<instanceState><code>16</code><name>running</name></instanceState>"
-    return f"<item><instanceId>{an_id(number)}</instanceId>{state}{more}</item>"
-
-
-def _page(*items: str, following: str = "") -> str:
-    reservations = "".join(f"<item><instancesSet>{item}</instancesSet></item>" for item in items)
-    end = f"<nextToken>{following}</nextToken>" if following else ""
-    return (
-        '<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
-        f"<reservationSet>{reservations}</reservationSet>{end}</DescribeInstancesResponse>"
-    )
 
 
 def _filters(request: dict[str, Any]) -> dict[str, list[str]]:
@@ -54,74 +28,13 @@ def _filters(request: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def test_an_instance_is_read_with_all_that_a_decision_needs(
-    region: Ec2Region, transport: FakeTransport, clock: FakeClock
-) -> None:
-    """Options, state, image, tags, and who manages it."""
-    more = (
-        f"{OPTIONS_XML}<imageId>ami-1</imageId><tagSet><item><key>team</key><value>web</value></item></tagSet>"
-        "<operator><managed>true</managed><principal>eks.amazonaws.com</principal></operator>"
-    )
-    transport.answer(_page(_item(1, more)))
-    assert region.read([an_id(1)]) == {
-        an_id(1): Instance(
-            instance_id=an_id(1),
-            region=HOME,
-            state=InstanceState.RUNNING,
-            options=MetadataOptions(
-                http_tokens=HttpTokens.OPTIONAL,
-                http_endpoint=Switch.ENABLED,
-                http_put_response_hop_limit=2,
-                http_protocol_ipv6=Switch.ENABLED,
-                instance_metadata_tags=Switch.ENABLED,
-                state=OptionsState.APPLIED,
-            ),
-            observed_at=clock.monotonic(),
-            image_id="ami-1",
-            tags={"team": "web"},
-            managed_by="eks.amazonaws.com",
-        )
-    }
-
-
-@pytest.mark.parametrize(
-    ("operator", "manager"),
-    [
-        ("", None),
-        ("<operator><managed>false</managed></operator>", None),
-        ("<operator><managed>false</managed><principal>eks.amazonaws.com</principal></operator>", None),
-        ("<operator><managed>true</managed></operator>", "an AWS service"),
-    ],
-)
-def test_an_instance_is_managed_only_where_ec2_says_so(
-    region: Ec2Region, transport: FakeTransport, operator: str, manager: str | None
-) -> None:
-    """Even where it does not say by whom."""
-    transport.answer(_page(_item(1, operator)))
-    assert region.read([an_id(1)])[an_id(1)].managed_by == manager
-
-
-@pytest.mark.parametrize("tokens", HttpTokens)
-@pytest.mark.parametrize(
-    "more", ["", "<metadataOptions/>", "<metadataOptions><state>pending</state></metadataOptions>"]
-)
-def test_an_instance_without_options_is_never_written_to(
-    region: Ec2Region, transport: FakeTransport, more: str, tokens: HttpTokens
-) -> None:
-    """What EC2 does not say counts as off."""
-    transport.answer(_page(_item(1, more)))
-    instance = region.read([an_id(1)])[an_id(1)]
-    policy = a_policy(tokens, http_put_response_hop_limit=3, instance_metadata_tags=Switch.ENABLED)
-    assert decide(instance, policy, START).verdict is Verdict.IMDS_OFF
-
-
 def test_instances_are_read_by_the_filter_and_two_hundred_at_a_time(
     region: Ec2Region, transport: FakeTransport
 ) -> None:
     """One unknown id must not hide the others, and a filter takes 200 values."""
     ids = [an_id(number) for number in range(401)]
     for number in (0, 200, 400):
-        transport.answer(_page(_item(number)))
+        transport.answer(a_page(an_item(number)))
     assert list(region.read(iter(ids))) == [an_id(0), an_id(200), an_id(400)]
     for request, chunk in zip(transport.requests, (ids[:200], ids[200:400], ids[400:]), strict=True):
         assert request["Action"] == "DescribeInstances"
@@ -140,7 +53,7 @@ def test_a_search_has_the_policys_filters_and_leaves_out_what_has_ended(
     region: Ec2Region, transport: FakeTransport
 ) -> None:
     """EC2 itself picks the instances that differ."""
-    transport.answer(_page(_item(1)))
+    transport.answer(a_page(an_item(1)))
     (filters,) = drift_filters(a_policy())
     pages = list(region.find(filters))
     assert [[instance.instance_id for instance in page] for page in pages] == [[an_id(1)]]
@@ -154,9 +67,9 @@ def test_a_search_has_the_policys_filters_and_leaves_out_what_has_ended(
 
 def test_an_empty_page_is_not_the_last(region: Ec2Region, transport: FakeTransport) -> None:
     """EC2 filters after it has cut pages."""
-    transport.answer(_page(following="t-2"))
-    transport.answer(_page(_item(1), _item(2), following="t-3"))
-    transport.answer(_page(_item(3)))
+    transport.answer(a_page(following="t-2"))
+    transport.answer(a_page(an_item(1), an_item(2), following="t-3"))
+    transport.answer(a_page(an_item(3)))
     found = [[instance.instance_id for instance in page] for page in region.find({})]
     assert found == [[], [an_id(1), an_id(2)], [an_id(3)]]
     assert [request.get("NextToken") for request in transport.requests] == [None, "t-2", "t-3"]
@@ -166,8 +79,8 @@ def test_an_observation_is_as_old_as_its_request(region: Ec2Region, transport: F
     """The answer may have been under way for long; each page has its own age."""
     begin = clock.monotonic()
     transport.before_answering = lambda: clock.advance(7)
-    transport.answer(_page(_item(1), following="t-2"))
-    transport.answer(_page(_item(2)))
+    transport.answer(a_page(an_item(1), following="t-2"))
+    transport.answer(a_page(an_item(2)))
     assert [page[0].observed_at - begin for page in region.find({})] == [0, 7]
 
 
@@ -221,7 +134,7 @@ def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport:
 @pytest.mark.usefixtures("backoffs")
 def test_a_call_that_never_was_answered_may_work_later(region: Ec2Region, transport: FakeTransport, call: str) -> None:
     """Whichever call it was, and after as many tries."""
-    transport.fail(ReadTimeoutError(endpoint_url="https://ec2"), times=4)
+    transport.fail(ReadTimeoutError(endpoint_url="https://ec2"), times=3)
     with pytest.raises(AwsError) as raised:
         _call(region, call)
     assert raised.value.failure.kind is Kind.UNAVAILABLE
@@ -229,15 +142,33 @@ def test_a_call_that_never_was_answered_may_work_later(region: Ec2Region, transp
 
 def test_an_answer_that_was_cut_short_may_come_whole_later(region: Ec2Region, transport: FakeTransport) -> None:
     """It is not taken for an account without instances."""
-    transport.answer(_page(_item(1))[:200])
+    transport.answer(a_page(an_item(1))[:200])
     with pytest.raises(AwsError, match=r"^ResponseParserError") as raised:
         region.read([an_id(1)])
     assert raised.value.failure.kind is Kind.UNAVAILABLE
 
 
+@pytest.mark.parametrize(
+    ("call", "body", "missing"),
+    [
+        ("find", "<DescribeInstancesResponse/>", "Reservations"),
+        ("read", "<DescribeInstancesResponse/>", "Reservations"),
+        ("regions", "<DescribeRegionsResponse/>", "Regions"),
+    ],
+)
+def test_an_answer_without_its_list_is_a_failed_call(
+    region: Ec2Region, transport: FakeTransport, call: str, body: str, missing: str
+) -> None:
+    """EC2 writes an empty list where there is nothing to list."""
+    transport.answer(body)
+    with pytest.raises(AwsError) as raised:
+        _call(region, call)
+    assert raised.value.failure == Failure("IncompleteAnswer", f"the answer has no {missing}", Kind.UNAVAILABLE)
+
+
 def test_the_pages_before_an_error_are_not_lost(region: Ec2Region, transport: FakeTransport) -> None:
     """A sweep works on each as it comes."""
-    transport.answer(_page(_item(1), following="t-2"))
+    transport.answer(a_page(an_item(1), following="t-2"))
     transport.refuse("UnauthorizedOperation")
     pages = region.find({})
     assert [instance.instance_id for instance in next(pages)] == [an_id(1)]

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from imds_enforcer.event_queue import EventQueue
-from imds_enforcer.failures import AwsError
+from imds_enforcer.failures import AwsError, Failure, Kind
 from tests.unit.example_events import a_message
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def test_each_message_gets_its_own_delay(transport: FakeTransport) -> None:
         "Action": "ChangeMessageVisibilityBatch",
         "QueueUrl": URL,
         "Entries": [
-            {"Id": "0", "ReceiptHandle": "receipt-m-10", "VisibilityTimeout": 10},
-            {"Id": "1", "ReceiptHandle": "receipt-m-11", "VisibilityTimeout": 11},
+            {"Id": "10", "ReceiptHandle": "receipt-m-10", "VisibilityTimeout": 10},
+            {"Id": "11", "ReceiptHandle": "receipt-m-11", "VisibilityTimeout": 11},
         ],
     }
     assert [entry["VisibilityTimeout"] for entry in first["Entries"]] == list(range(10))
@@ -42,5 +43,33 @@ def test_no_message_no_request(transport: FakeTransport) -> None:
 def test_a_refused_request_is_an_error_with_its_code(transport: FakeTransport) -> None:
     """The caller decides what it means for the batch."""
     transport.answer('{"__type": "com.amazonaws.sqs#AccessDenied", "message": "not you"}', 403)
-    with pytest.raises(AwsError, match="AccessDenied: not you"):
+    with pytest.raises(AwsError, match=r"^AccessDenied: not you$"):
         EventQueue(transport.client("sqs"), URL).deliver_again({a_message(""): 5})
+
+
+def test_a_refused_request_keeps_no_other_message_from_its_delay(transport: FakeTransport) -> None:
+    """The next ten are asked for all the same; the first failure is the one to tell."""
+    transport.answer('{"__type": "com.amazonaws.sqs#InvalidAddress", "message": "which one?"}', 400)
+    transport.answer("{}")
+    transport.answer('{"__type": "com.amazonaws.sqs#AccessDenied", "message": "not you"}', 403)
+    with pytest.raises(AwsError, match=r"^InvalidAddress: which one\?$"):
+        EventQueue(transport.client("sqs"), URL).deliver_again({a_message("", f"m-{n}"): n for n in range(25)})
+    delays = [[entry["VisibilityTimeout"] for entry in request["Entries"]] for request in transport.requests]
+    assert delays == [list(range(10)), list(range(10, 20)), list(range(20, 25))]
+
+
+@pytest.mark.parametrize(
+    ("message", "text"), [({"Message": "not in flight"}, "not in flight"), ({}, "")], ids=["explained", "bare"]
+)
+def test_what_the_answer_says_was_refused_is_an_error_too(
+    transport: FakeTransport, message: dict[str, str], text: str
+) -> None:
+    """SQS answers 200 for a request of which it took only a part."""
+    refused = {"Id": "0", "SenderFault": True, "Code": "MessageNotInflight"} | message
+    other = {"Id": "1", "SenderFault": True, "Code": "ReceiptHandleIsInvalid", "Message": "which one?"}
+    transport.answer(json.dumps({"Successful": [{"Id": "2"}], "Failed": [refused, other]}))
+    transport.answer("{}")
+    with pytest.raises(AwsError) as raised:
+        EventQueue(transport.client("sqs"), URL).deliver_again({a_message("", f"m-{n}"): 5 for n in range(12)})
+    assert raised.value.failure == Failure("MessageNotInflight", text, Kind.FINAL)
+    assert len(transport.requests) == 2

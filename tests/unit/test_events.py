@@ -6,16 +6,9 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.events import (
-    InstanceEvent,
-    MalformedEventError,
-    SweepRequest,
-    Trigger,
-    parse_instance_event,
-    parse_invocation,
-)
+from imds_enforcer.events import InstanceEvent, MalformedEventError, Trigger, parse_instance_event
 from tests.unit import example_events as events
-from tests.unit.examples import ACCOUNT, HOME, an_id
+from tests.unit.examples import ACCOUNT, HOME, HUGE_NUMBER, an_id
 from tests.unit.fake_clock import START
 
 
@@ -76,6 +69,8 @@ def test_an_options_change_is_understood_nested_and_flat(request_parameters: dic
         {},
         {"instancesSet": None},
         {"instancesSet": {"items": []}},
+        {"instancesSet": {"omitted": "true"}},
+        {"instancesSet": {}},
     ],
 )
 def test_a_launch_whose_ids_were_omitted_is_about_its_whole_region(answer: object) -> None:
@@ -160,8 +155,11 @@ def test_a_field_that_is_not_text_is_refused(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("event", "message"),
     [
-        ("", 'the body is not JSON (Expecting value): ""'),
-        ("{", 'the body is not JSON (Expecting property name enclosed in double quotes): "{"'),
+        ("", 'the body is not JSON (Expecting value: line 1 column 1 (char 0)): ""'),
+        (
+            "{",
+            'the body is not JSON (Expecting property name enclosed in double quotes: line 1 column 2 (char 1)): "{"',
+        ),
         ([], "the body is []; allowed: an EventBridge event"),
         (None, "the body is null; allowed: an EventBridge event"),
         ({}, "detail is null; allowed: an object"),
@@ -194,75 +192,16 @@ def test_anything_else_is_refused_with_what_was_received_and_what_is_allowed(eve
     assert _refusal(event) == message
 
 
+@pytest.mark.parametrize("body", [HUGE_NUMBER, f'{{"detail": {HUGE_NUMBER}}}'], ids=["alone", "in a field"])
+def test_a_number_of_thousands_of_digits_is_refused(body: str) -> None:
+    """JSON has no limit to it, and Python does."""
+    assert _refusal(body).startswith("the body is not JSON (Exceeds the limit (4300 digits) for integer string")
+
+
 @pytest.mark.parametrize("depth", [500, 5_000, 500_000])
 def test_a_body_that_is_nested_too_deeply_is_refused(depth: int) -> None:
     """And not the end of the process."""
     assert _refusal("[" * depth + "]" * depth).startswith("the body is ")
-
-
-@pytest.mark.parametrize(
-    ("event", "trigger"),
-    [
-        ({}, Trigger.MANUAL),
-        ({"trigger": "schedule"}, Trigger.SCHEDULE),
-        ({"inventory": True}, Trigger.INVENTORY),
-        ({"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {}}, Trigger.POLICY_CHANGE),
-    ],
-)
-def test_an_invocation_asks_for_a_sweep(event: dict[str, Any], trigger: Trigger) -> None:
-    """Only the daily one counts every instance."""
-    request = parse_invocation(event)
-    assert request == SweepRequest(trigger)
-    assert isinstance(request, SweepRequest)
-    assert request.inventory == (trigger is Trigger.INVENTORY)
-
-
-def test_an_invocation_brings_a_batch_of_the_queue() -> None:
-    """Each message with how often it was delivered; the body is looked at later, each for itself."""
-    messages = events.a_message("{", "m-1", receives=1), events.a_message("", "m-2", receives=12)
-    assert parse_invocation(events.a_batch(*messages)) == messages
-
-
-@pytest.mark.parametrize(
-    "event",
-    [None, [], "schedule", 5, {"inventory": False}, {"trigger": "manual"}, {"trigger": "schedule", "x": 1}],
-)
-def test_an_invocation_with_anything_else_is_an_error_that_names_it(event: object) -> None:
-    """With what is allowed."""
-    with pytest.raises(MalformedEventError) as refused:
-        parse_invocation(event)
-    assert str(refused.value) == (
-        f"the function was invoked with {json.dumps(event)}; allowed: an SQS batch, a Parameter Store Change event, "
-        '{}, {"trigger": "schedule"}, {"inventory": true}'
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"eventSource": "aws:s3"}, "a record is "),
-        ({"attributes": None}, "attributes is null; allowed: an object"),
-        ({"attributes": {}}, "ApproximateReceiveCount is null; allowed: text"),
-        ({"attributes": {"ApproximateReceiveCount": "-1"}}, 'ApproximateReceiveCount is "-1"; allowed: a number'),
-        ({"messageId": None}, "messageId is null; allowed: text"),
-        ({"receiptHandle": 5}, "receiptHandle is 5; allowed: text"),
-        ({"body": {}}, "body is {}; allowed: text"),
-    ],
-)
-def test_a_record_that_no_sqs_queue_delivers_is_refused(change: dict[str, Any], message: str) -> None:
-    """The function was wired to something else."""
-    batch = events.a_batch(events.a_message("{}"))
-    batch["Records"][0] |= change
-    with pytest.raises(MalformedEventError) as refused:
-        parse_invocation(batch)
-    assert str(refused.value).startswith(message)
-
-
-@pytest.mark.parametrize("records", [None, {}, "Records"])
-def test_records_that_are_no_list_are_refused(records: object) -> None:
-    """By name."""
-    with pytest.raises(MalformedEventError, match=r"^Records is .*; allowed: a list$"):
-        parse_invocation({"Records": records})
 
 
 def test_moments_are_comparable_with_the_clock() -> None:

@@ -17,6 +17,8 @@ from tests.unit.examples import (
     THROTTLED,
     UNAUTHORIZED,
     V2_ONLY,
+    a_policy,
+    an_exemption,
     an_id,
     an_instance,
 )
@@ -51,6 +53,18 @@ def test_named_instances_are_settled_beside_a_sweep(clients: FakeClients, home: 
     batch = Batch(clients, a_message(events.running(an_id(1)), "m-1"), a_message(events.launch_without_ids(), "m-2"))
     assert batch.report.outcomes == {Outcome.REMEDIATED: 2}
     assert home.modified_ids == [an_id(1), an_id(2)]
+
+
+def test_a_named_instance_that_still_differs_counts_once_too(clients: FakeClients, home: FakeEc2) -> None:
+    """The sweep finds it and knows that it has its result already: it is neither counted nor written to again."""
+    home.launch(an_instance(1, tags={"legacy": ""}), an_instance(2), an_instance(3))
+    home.modify_errors[an_id(2)] = [UNAUTHORIZED] * 2
+    messages = a_message(events.launch(an_id(1), an_id(2)), "m-1"), a_message(events.launch_without_ids(), "m-2")
+    batch = Batch(clients, *messages, policy=a_policy(exemptions=(an_exemption(tag_key="legacy"),)))
+    assert batch.report.outcomes == {Outcome.EXEMPT: 1, Outcome.FAILED: 1, Outcome.REMEDIATED: 1}
+    assert sorted(result.instance_id for result, _ in batch.log) == [an_id(1), an_id(2), an_id(3)]
+    assert home.modify_errors[an_id(2)] == [UNAUTHORIZED], "asked for once"
+    assert batch.again == []
 
 
 @pytest.mark.parametrize("failure", [THROTTLED, SERVER_FAULT])

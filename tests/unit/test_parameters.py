@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
-from imds_enforcer.failures import AwsError, Kind
+from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.policy import PolicyVersions
@@ -128,6 +128,27 @@ def test_a_parameter_that_was_deleted_makes_the_policy_invalid(
     with pytest.raises(PolicyInvalidError, match=problem):
         store.read(fresh=True)
     assert store.versions == versions
+
+
+@pytest.mark.parametrize("body", ['{"Parameters": [{"Name', "<html>", "", "{}"])
+def test_an_answer_that_was_cut_short_is_a_failed_call(transport: FakeTransport, clock: FakeClock, body: str) -> None:
+    """It does not say that the parameters were deleted, so the policy is not invalid."""
+    transport.answer(body)
+    with pytest.raises(AwsError) as raised:
+        _store(transport.client("ssm"), clock).read(fresh=True)
+    assert raised.value.failure == Failure("IncompleteAnswer", "the answer has no Parameters", Kind.UNAVAILABLE)
+
+
+def test_a_failed_read_leaves_nothing_of_the_policy_before_it(store: PolicyStore, ssm: FakeSsm) -> None:
+    """Neither its versions, nor the policy itself for the next batch, however young it was."""
+    store.read(fresh=False)
+    ssm.error = THROTTLED
+    with pytest.raises(AwsError):
+        store.read(fresh=True)
+    assert store.versions == PolicyVersions(0, 0)
+    with pytest.raises(AwsError):
+        store.read(fresh=False)
+    assert len(ssm.requests) == 3
 
 
 @pytest.mark.parametrize("fresh", [True, False])

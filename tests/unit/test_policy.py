@@ -151,19 +151,46 @@ def test_a_policy_as_text_tells_its_values_and_versions() -> None:
         regions=RegionSelection(exclude=("us-east-1",)),
         exemptions=(an_exemption("old SDK", auto_scaling_group="web-*"),),
     )
-    text = policy.as_text()
-    assert text.startswith(
+    assert policy.as_text() == (
         "HttpTokens: optional (version 3)\n"
         "Policy (version 7): mode audit\n"
         "HttpPutResponseHopLimit: 2\n"
         "HttpProtocolIpv6: as it is\n"
         "InstanceMetadataTags: disabled\n"
-        "Regions: "
+        "Regions: all but us-east-1\n"
+        "Exempt (auto_scaling_group web-*): old SDK"
     )
-    regions, exemption = text.splitlines()[5:]
-    assert "us-east-1" in regions
-    assert "web-*" in exemption
-    assert exemption.endswith(": old SDK")
+
+
+@pytest.mark.parametrize(
+    ("selection", "text"),
+    [
+        (RegionSelection(), "all"),
+        (RegionSelection(include=(HOME,)), "only eu-west-1"),
+        (RegionSelection(include=(HOME, AWAY)), "only eu-west-1, us-east-1"),
+        (RegionSelection(exclude=(HOME, AWAY)), "all but eu-west-1, us-east-1"),
+    ],
+)
+def test_regions_read_as_a_sentence_would_have_them(selection: RegionSelection, text: str) -> None:
+    """The mail is for people."""
+    assert str(selection) == text
+
+
+@pytest.mark.parametrize(
+    ("match", "text"),
+    [
+        (Match(instance_id="i-1*"), "instance_id i-1*"),
+        (Match(tag_key="legacy"), "tag legacy=*"),
+        (Match(tag_key="team", tag_value=""), "tag team="),
+        (
+            Match(instance_id="*", image_id="ami-1", auto_scaling_group="web-*", region="eu-*", tag_key="team"),
+            "instance_id *, image_id ami-1, auto_scaling_group web-*, region eu-*, tag team=*",
+        ),
+    ],
+)
+def test_a_match_reads_as_the_fields_that_were_given(match: Match, text: str) -> None:
+    """Under the names that they have in the policy."""
+    assert str(match) == text
 
 
 @pytest.mark.parametrize("instance", [an_instance(region=AWAY), an_instance(region=HOME)])

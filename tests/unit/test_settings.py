@@ -53,6 +53,39 @@ def test_a_missing_variable_is_named(name: str, *, empty: bool) -> None:
         Settings.from_environment(environment)
 
 
+@pytest.mark.parametrize(
+    ("times", "message"),
+    [
+        (
+            {"VERIFY_TIMEOUT_SECONDS": "61"},
+            "VERIFY_TIMEOUT_SECONDS is 61; allowed: less than BATCH_DEADLINE_SECONDS, which is 61",
+        ),
+        (
+            {"VERIFY_TIMEOUT_SECONDS": "90.5"},
+            "VERIFY_TIMEOUT_SECONDS is 90.5; allowed: less than BATCH_DEADLINE_SECONDS, which is 61",
+        ),
+        (
+            {"VERIFY_TIMEOUT_SECONDS": "60", "BATCH_DEADLINE_SECONDS": ""},
+            "VERIFY_TIMEOUT_SECONDS is 60; allowed: less than BATCH_DEADLINE_SECONDS, which is 60",
+        ),
+        (
+            {"VERIFY_TIMEOUT_SECONDS": "", "BATCH_DEADLINE_SECONDS": "15"},
+            "VERIFY_TIMEOUT_SECONDS is 20; allowed: less than BATCH_DEADLINE_SECONDS, which is 15",
+        ),
+    ],
+)
+def test_a_batch_must_have_time_to_write_beside_the_time_to_verify(times: dict[str, str], message: str) -> None:
+    """Without any, every instance of every batch would be deferred; defaults count too."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment(ENVIRONMENT | times)
+    assert str(refused.value) == f"the environment variable {message}"
+
+
+def test_one_second_to_write_is_enough() -> None:
+    """The limit itself is the only rule."""
+    assert Settings.from_environment(ENVIRONMENT | {"VERIFY_TIMEOUT_SECONDS": "60"}).verify_timeout_seconds == 60
+
+
 @pytest.mark.parametrize("name", SECONDS)
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1 minute"])
 def test_a_time_that_is_none_is_shown_with_its_variable(name: str, text: str) -> None:

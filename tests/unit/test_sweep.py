@@ -11,7 +11,7 @@ import pytest
 from imds_enforcer.decision import drift_filters
 from imds_enforcer.events import SweepRequest, Trigger
 from imds_enforcer.failures import AwsError, Failure
-from imds_enforcer.model import InstanceState, OptionsState, Outcome, Switch
+from imds_enforcer.model import InstanceState, Outcome, Switch
 from imds_enforcer.policy import Mode, RegionSelection
 from imds_enforcer.report import RegionStatus
 from tests.unit.examples import (
@@ -236,7 +236,7 @@ def test_an_inventory_counts_every_instance(clients: FakeClients, home: FakeEc2,
         Outcome.EXEMPT: 1,
         Outcome.PENDING: 1,
     }
-    assert home.actual(an_id(5)).options.state is OptionsState.APPLIED
+    assert home.actual(an_id(5)).options == V2_ONLY
 
 
 def test_regions_are_visited_side_by_side(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.unit.fake_ec2 import FakeEc2
 
 WHY = "HttpTokens is optional, not required"
+UNSEEN = f"accepted, but EC2 does not show the instance's options; {WHY}"
 
 
 def _enforce(ec2: FakeEc2, clock: FakeClock, *instances: Instance) -> list[Result]:
@@ -90,16 +91,19 @@ def test_a_stopped_instance_is_pending_only_once_the_change_shows(ec2: FakeEc2, 
 
 
 def test_a_difference_that_lasts_is_a_failure(ec2: FakeEc2, clock: FakeClock) -> None:
-    """EC2 said yes and did not do it: somebody has to look."""
+    """EC2 said yes and did not do it: somebody has to look, and reads what was found in EC2's own words."""
     ec2.ignored = {an_id()}
     (result,) = _enforce(ec2, clock, an_instance())
     assert result.outcome is Outcome.FAILED
     assert result.failure is not None
     assert result.failure.code == "ReadBackDiffers"
     assert not result.failure.may_work_later
-    accepted, shows = result.failure.message.split(" and shows ")
-    assert "required" in accepted
-    assert "optional" in shows
+    assert result.failure.message == (
+        "EC2 accepted {'HttpTokens': 'required', 'HttpEndpoint': 'enabled', 'HttpPutResponseHopLimit': 1, "
+        "'HttpProtocolIpv6': 'disabled', 'InstanceMetadataTags': 'disabled', 'State': 'applied'} "
+        "and shows {'HttpTokens': 'optional', 'HttpEndpoint': 'enabled', 'HttpPutResponseHopLimit': 1, "
+        "'HttpProtocolIpv6': 'disabled', 'InstanceMetadataTags': 'disabled', 'State': 'applied'}"
+    )
     assert result.after == V1_ALLOWED
     assert clock.elapsed >= 20
 
@@ -138,7 +142,19 @@ def test_a_changed_instance_that_is_not_listed_is_pending(ec2: FakeEc2, clock: F
     ec2.applied_after = 1
     clock.at(0.05, lambda: ec2.forget(an_id()))
     (result,) = _enforce(ec2, clock, an_instance())
-    assert (result.outcome, result.reason) == (Outcome.PENDING, f"accepted, but the instance is not listed; {WHY}")
+    assert (result.outcome, result.reason) == (Outcome.PENDING, UNSEEN)
+    assert (result.before, result.after, result.failure) == (V1_ALLOWED, None, None)
+
+
+def test_a_changed_instance_whose_options_cannot_be_read_any_more_is_pending(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Neither proven nor disproven, and not written to again."""
+    ec2.applied_after = 1
+    clock.at(0.05, lambda: ec2.make_unreadable(an_id()))
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert (result.outcome, result.reason) == (Outcome.PENDING, UNSEEN)
+    assert (result.before, result.after, result.failure) == (V1_ALLOWED, None, None)
+    assert 20 <= clock.elapsed < 23
+    assert len(ec2.modified) == 1
 
 
 @pytest.mark.parametrize("state", [InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED])

@@ -1,0 +1,108 @@
+"""What the function is invoked with: a sweep is asked for, or the queue brings a batch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from imds_enforcer.events import MalformedEventError, SweepRequest, Trigger, parse_invocation
+from imds_enforcer.wording import shown
+from tests.unit import example_events as events
+from tests.unit.examples import HUGE_NUMBER
+
+
+@pytest.mark.parametrize(
+    ("event", "trigger"),
+    [
+        ({}, Trigger.MANUAL),
+        ({"trigger": "schedule"}, Trigger.SCHEDULE),
+        ({"inventory": True}, Trigger.INVENTORY),
+        ({"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {}}, Trigger.POLICY_CHANGE),
+    ],
+)
+def test_an_invocation_asks_for_a_sweep(event: dict[str, Any], trigger: Trigger) -> None:
+    """Only the daily one counts every instance."""
+    request = parse_invocation(event)
+    assert request == SweepRequest(trigger)
+    assert isinstance(request, SweepRequest)
+    assert request.inventory == (trigger is Trigger.INVENTORY)
+
+
+def test_an_invocation_brings_a_batch_of_the_queue() -> None:
+    """Each message with how often it was delivered; the body is looked at later, each for itself."""
+    messages = events.a_message("{", "m-1", receives=1), events.a_message("", "m-2", receives=12)
+    assert parse_invocation(events.a_batch(*messages)) == messages
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        None,
+        [],
+        "schedule",
+        5,
+        {"inventory": False},
+        {"inventory": 1},
+        {"inventory": 1.0},
+        {"inventory": "true"},
+        {"inventory": True, "x": 1},
+        {"trigger": "manual"},
+        {"trigger": "schedule", "x": 1},
+    ],
+)
+def test_an_invocation_with_anything_else_is_an_error_that_names_it(event: object) -> None:
+    """With what is allowed."""
+    with pytest.raises(MalformedEventError) as refused:
+        parse_invocation(event)
+    assert str(refused.value) == (
+        f"the function was invoked with {json.dumps(event)}; allowed: an SQS batch, a Parameter Store Change event, "
+        '{}, {"trigger": "schedule"}, {"inventory": true}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"eventSource": "aws:s3"}, "a record is "),
+        ({"attributes": None}, "attributes is null; allowed: an object"),
+        ({"attributes": {}}, "ApproximateReceiveCount is null; allowed: text"),
+        ({"attributes": {"ApproximateReceiveCount": "-1"}}, 'ApproximateReceiveCount is "-1"; allowed: a number'),
+        ({"messageId": None}, "messageId is null; allowed: text"),
+        ({"receiptHandle": 5}, "receiptHandle is 5; allowed: text"),
+        ({"body": {}}, "body is {}; allowed: text"),
+    ],
+)
+def test_a_record_that_no_sqs_queue_delivers_is_refused(change: dict[str, Any], message: str) -> None:
+    """The function was wired to something else."""
+    batch = events.a_batch(events.a_message("{}"))
+    batch["Records"][0] |= change
+    with pytest.raises(MalformedEventError) as refused:
+        parse_invocation(batch)
+    assert str(refused.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "receives", ["", "0", "01", "1000000", "1.5", "\u0661", "1\n", pytest.param(HUGE_NUMBER, id="5000 digits")]
+)
+def test_a_receive_count_that_is_none_is_refused(receives: str) -> None:
+    """It sets the delay of the next delivery."""
+    batch = events.a_batch(events.a_message("{}"))
+    batch["Records"][0]["attributes"]["ApproximateReceiveCount"] = receives
+    with pytest.raises(MalformedEventError) as refused:
+        parse_invocation(batch)
+    assert str(refused.value) == f"ApproximateReceiveCount is {shown(receives)}; allowed: a number"
+
+
+def test_a_receive_count_has_up_to_six_digits() -> None:
+    """A queue delivers nothing that often."""
+    message = events.a_message("{}", receives=999_999)
+    assert parse_invocation(events.a_batch(message)) == (message,)
+
+
+@pytest.mark.parametrize("records", [None, {}, "Records"])
+def test_records_that_are_no_list_are_refused(records: object) -> None:
+    """By name."""
+    with pytest.raises(MalformedEventError, match=r"^Records is .*; allowed: a list$"):
+        parse_invocation({"Records": records})

@@ -1,0 +1,90 @@
+"""Which messages of a batch can be worked on, and why the others cannot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.batch import ParsedBatch, check_regions, parse_batch
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import ACCOUNT, AWAY, HUGE_NUMBER, THROTTLED
+
+if TYPE_CHECKING:
+    from imds_enforcer.events import QueuedMessage
+    from imds_enforcer.failures import Failure
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+
+def _workable(batch: ParsedBatch) -> list[QueuedMessage]:
+    return [delivery.message for delivery in batch.deliveries]
+
+
+def test_each_message_that_cannot_be_worked_on_has_its_own_reason() -> None:
+    """The good one among them is not held up."""
+    good = a_message(events.running(), "good")
+    poison = {
+        a_message("{", "bad JSON"): "the body is not JSON",
+        a_message(HUGE_NUMBER, "huge number"): "the body is not JSON",
+        a_message(events.running("i-xyz"), "bad id"): 'instance id is "i-xyz"',
+        a_message(events.running(account="9" * 12), "other account"):
+            f"account is {'9' * 12}; allowed: {ACCOUNT}",
+    }  # fmt: skip
+    batch = parse_batch([*poison, good], ACCOUNT)
+    assert _workable(batch) == [good]
+    assert list(batch.malformed) == list(poison)
+    for message, reason in batch.malformed.items():
+        assert reason.startswith(poison[message])
+    assert batch.unchecked == {}
+
+
+def test_a_message_from_a_region_that_is_not_enabled_is_poison(clients: FakeClients) -> None:
+    """Those of the account's own regions are worked on, and what was refused before keeps its reason."""
+    bad, here = a_message("{", "bad JSON"), a_message(events.running(), "here")
+    away = a_message(events.running(region=AWAY), "away")
+    unknown = a_message(events.running(region="eu-north-9"), "unknown")
+    batch = parse_batch([bad, unknown, away, here], ACCOUNT)
+    assert _workable(batch) == [unknown, away, here], "that much is known without asking EC2"
+    reason = batch.malformed[bad]
+    check_regions(batch, clients)
+    assert _workable(batch) == [away, here]
+    assert batch.malformed == {
+        bad: reason,
+        unknown: "region is eu-north-9; allowed: the regions enabled in the account",
+    }
+    assert batch.unchecked == {}
+
+
+def test_a_message_whose_region_cannot_be_checked_is_not_poison(clients: FakeClients, home: FakeEc2) -> None:
+    """It comes back when EC2 answers again; those of the home region need no check."""
+    home.regions_error = THROTTLED
+    away, here = a_message(events.running(region=AWAY), "away"), a_message(events.running(), "here")
+    batch = parse_batch([away, here], ACCOUNT)
+    check_regions(batch, clients)
+    assert batch.unchecked == {away: str(THROTTLED)}
+    assert _workable(batch) == [here]
+    assert batch.malformed == {}
+
+
+@pytest.mark.parametrize("failure", [None, THROTTLED])
+def test_ec2_is_asked_once_about_all_regions_of_a_batch(
+    clients: FakeClients, home: FakeEc2, failure: Failure | None
+) -> None:
+    """A hundred messages from a region that is not enabled, or an EC2 that hangs, must not use up the batch's time."""
+    home.regions_error = failure
+    strange = [a_message(events.running(region="eu-north-9"), str(number)) for number in range(10)]
+    batch = parse_batch(strange, ACCOUNT)
+    check_regions(batch, clients)
+    assert home.calls == ["DescribeRegions"]
+    assert len(batch.unchecked if failure else batch.malformed) == 10
+
+
+def test_regions_that_ec2_has_named_are_not_asked_about_again(clients: FakeClients, home: FakeEc2) -> None:
+    """A busy forwarder costs no call a batch."""
+    for _ in range(3):
+        batch = parse_batch([a_message(events.running(region=AWAY))], ACCOUNT)
+        check_regions(batch, clients)
+        assert len(batch.deliveries) == 1
+    assert home.calls == ["DescribeRegions"]

@@ -1,0 +1,105 @@
+"""Instances whose options EC2 describes in a way that is not known here: told, never written to, in nobody's way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.clock import Deadline
+from imds_enforcer.enforcer import Enforcer
+from imds_enforcer.events import SweepRequest, Trigger
+from imds_enforcer.failures import Failure, Kind
+from imds_enforcer.model import InstanceState, Outcome
+from imds_enforcer.policy import Mode
+from imds_enforcer.report import RegionStatus
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import AWAY, HOME, V2_ONLY, a_policy, an_id, an_instance
+from tests.unit.runs import Batch, Sweep
+
+if TYPE_CHECKING:
+    from imds_enforcer.model import Instance, Result
+    from imds_enforcer.policy import Policy
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_ec2 import FakeEc2
+
+WHY = "EC2 describes its metadata options in a way that is not known here"
+UNREADABLE = Failure("UnreadableOptions", WHY, Kind.FINAL)
+
+
+def _enforce(ec2: FakeEc2, clock: FakeClock, observed: list[Instance], policy: Policy) -> dict[str, Result]:
+    enforcer = Enforcer(ec2, policy, clock, write_deadline=Deadline.after(clock, 1_000), verify_timeout=20)
+    return {result.instance_id: result for result in enforcer.enforce(observed)}
+
+
+@pytest.mark.parametrize("policy", [a_policy(), a_policy(mode=Mode.AUDIT)])
+def test_it_has_failed_in_either_mode(ec2: FakeEc2, clock: FakeClock, policy: Policy) -> None:
+    """With a reason and a code of its own, and without a call."""
+    results = _enforce(ec2, clock, ec2.launch(an_instance(options=None)), policy)
+    result = results[an_id()]
+    assert (result.outcome, result.failure) == (Outcome.FAILED, UNREADABLE)
+    assert result.reason == f"UnreadableOptions: {WHY}"
+    assert (result.before, result.after, result.compliant) == (None, None, False)
+    assert ec2.calls == []
+
+
+def test_the_others_go_on(ec2: FakeEc2, clock: FakeClock) -> None:
+    """It is never written to."""
+    observed = ec2.launch(an_instance(1), an_instance(2, None), an_instance(3))
+    results = _enforce(ec2, clock, observed, a_policy())
+    assert {instance_id: result.outcome for instance_id, result in results.items()} == {
+        an_id(1): Outcome.REMEDIATED,
+        an_id(2): Outcome.FAILED,
+        an_id(3): Outcome.REMEDIATED,
+    }
+    assert ec2.modified_ids == [an_id(1), an_id(3)]
+
+
+def test_one_that_ended_is_no_failure(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Nothing could be done about it in any case."""
+    observed = ec2.launch(an_instance(options=None, state=InstanceState.TERMINATED))
+    result = _enforce(ec2, clock, observed, a_policy())[an_id()]
+    assert (result.outcome, result.reason) == (Outcome.SKIPPED, "the instance is terminated")
+
+
+def test_one_that_became_unreadable_before_its_change_is_not_changed(ec2: FakeEc2, clock: FakeClock) -> None:
+    """What was planned for it is forgotten when it is read again."""
+    observed = ec2.launch(an_instance(1), an_instance(2))
+    ec2.make_unreadable(an_id(1))
+    clock.advance(11)
+    results = _enforce(ec2, clock, observed, a_policy())
+    assert (results[an_id(1)].outcome, results[an_id(1)].failure) == (Outcome.FAILED, UNREADABLE)
+    assert results[an_id(2)].outcome is Outcome.REMEDIATED
+    assert ec2.modified_ids == [an_id(2)]
+
+
+def test_its_message_is_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
+    """The same description would come every time; the report names it."""
+    home.launch(an_instance(1, None), an_instance(2))
+    batch = Batch(clients, a_message(events.launch(an_id(1), an_id(2))))
+    assert batch.outcomes == {an_id(1): Outcome.FAILED, an_id(2): Outcome.REMEDIATED}
+    assert [result.failure for result in batch.report.failures] == [UNREADABLE]
+    assert batch.again == []
+
+
+def test_an_inventory_counts_it_and_goes_on(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
+    """In its own region and in the others; it is not counted as compliant."""
+    home.launch(an_instance(1, None), an_instance(2), an_instance(3, V2_ONLY))
+    away.launch(an_instance(4))
+    done = Sweep(clients, request=SweepRequest(Trigger.INVENTORY))
+    assert done.report.outcomes == {Outcome.FAILED: 1, Outcome.REMEDIATED: 2, Outcome.COMPLIANT: 1}
+    assert (done.report.instances, done.report.compliant) == (4, 3)
+    assert done.statuses == {HOME: RegionStatus.DONE, AWAY: RegionStatus.DONE}
+    assert done.report.as_json()["failures"] == [
+        {"instance_id": an_id(1), "region": HOME, "code": "UnreadableOptions", "reason": f"UnreadableOptions: {WHY}"}
+    ]
+
+
+def test_once_it_is_understood_it_is_enforced(clients: FakeClients, home: FakeEc2) -> None:
+    """Nothing remembers the failure."""
+    home.launch(an_instance(options=None))
+    assert Batch(clients, a_message(events.running())).outcomes == {an_id(): Outcome.FAILED}
+    home.launch(an_instance())
+    assert Batch(clients, a_message(events.running())).outcomes == {an_id(): Outcome.REMEDIATED}
