@@ -1,0 +1,187 @@
+"""The deployed enforcer as a test handles it: clean to begin with, and with a grip on everything around it."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from infra.local.client import LocalAws
+from infra.local.deployment import HTTP_TOKENS, POLICY, Deployment
+from infra.local.waiting import until
+
+HOME = "eu-west-1"
+FORWARDED = "us-east-1"
+REGIONS = (HOME, FORWARDED)
+MODIFY = "ec2:ModifyInstanceMetadataOptions"
+
+BATCHING_WINDOW_SECONDS = 0.2
+"""Instead of the event source's whole second, which nothing here depends on and every test would wait for."""
+
+
+class Stage(Deployment):
+    """The stacks on a local AWS, from outside."""
+
+    def __init__(self, aws: LocalAws) -> None:
+        super().__init__(aws)
+        self.mailbox = Mailbox(aws, self.outputs["NotificationTopicArn"])
+        self._sqs = aws.client("sqs")
+        self._deployed_environment = self._function()["Environment"]["Variables"]
+        self._restarts = 0
+        self._left_at: Mapping[str, int] | None = None
+
+    def prepare(self, policy: Mapping[str, Any]) -> None:
+        """The state in which every test begins: IAM enforced, `required` and this policy, nothing under way.
+
+        What the test before left alone is not set up again: a sweep and a cold start are what costs time.
+        """
+        self.aws.reset()
+        self.aws.enforce_iam()
+        self.aws.knobs(batching_window_seconds=BATCHING_WINDOW_SECONDS)
+        for region in REGIONS:
+            self._terminate_all(region)
+        wanted = {HTTP_TOKENS: "required", POLICY: json.dumps(policy)}
+        values, versions = self._parameters()
+        if values != wanted or versions != self._left_at or self._waiting("EventQueueUrl"):
+            self._sqs.purge_queue(QueueUrl=self.outputs["EventQueueUrl"])
+            if values[HTTP_TOKENS] != wanted[HTTP_TOKENS]:
+                self.settle(http_tokens=self.set_http_tokens(wanted[HTTP_TOKENS]))
+            if values[POLICY] != wanted[POLICY]:
+                self.settle(policy=self.set_policy(wanted[POLICY]))
+            self.restart()
+        self._sqs.purge_queue(QueueUrl=self.outputs["DeadLetterQueueUrl"])
+        self.mailbox.empty()
+        self.forget_log()
+        self.aws.reset_calls()
+        self._left_at = self._parameters()[1]
+
+    def spoil(self) -> None:
+        """Trust nothing that is there: the next test sets everything up again."""
+        self._left_at = None
+
+    def restart(self) -> None:
+        """Have the function start in new workers, as a change of its environment does: those of before are ended.
+
+        A warm worker may decide a batch by a policy up to 5 s old. So this comes before any change of the
+        policy that is to hold for batches: whoever is there afterwards has read it.
+        """
+        self._restarts += 1
+        self._lambda.update_function_configuration(
+            FunctionName=self.outputs["FunctionName"],
+            Environment={"Variables": {**self._deployed_environment, "RESTARTS": str(self._restarts)}},
+        )
+
+    def warm_up(self) -> None:
+        """Have a worker ready, which has read the policy."""
+        self.invoke({"Records": []})
+
+    def writes(self) -> int:
+        """How often the enforcer tried to change an instance."""
+        return self.calls()[MODIFY]
+
+    def send(self, *events: Mapping[str, Any] | str) -> None:
+        """Put events on the event queue as its rules do; text goes as it is."""
+        for event in events:
+            body = event if isinstance(event, str) else json.dumps(event)
+            self._sqs.send_message(QueueUrl=self.outputs["EventQueueUrl"], MessageBody=body)
+
+    def drain(self, *, seconds: float = 30) -> None:
+        """Wait until no event is waiting, delayed or being worked on."""
+        until(lambda: self._waiting("EventQueueUrl"), lambda count: count == 0, seconds=seconds)
+
+    def dead_letters(self, count: int, *, seconds: float = 30) -> list[str]:
+        """The messages of the dead-letter queue, once there are so many."""
+        until(lambda: self._waiting("DeadLetterQueueUrl"), lambda found: found >= count, seconds=seconds)
+        url, bodies = self.outputs["DeadLetterQueueUrl"], []
+        while messages := self._sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+            bodies += [message["Body"] for message in messages]
+        return bodies
+
+    def outcomes(self, instance_id: str) -> list[tuple[str, str]]:
+        """What was logged about an instance: trigger and outcome, oldest first."""
+        return [(line["trigger"], line["outcome"]) for line in self.log_lines(instance_id=instance_id)]
+
+    def metric(self, name: str, region: str = "") -> float:
+        """The sum of one of the enforcer's metrics since the deployment: in total, or of one region."""
+        now = time.time()
+        points = self.aws.client("cloudwatch").get_metric_statistics(
+            Namespace="ImdsEnforcer",
+            MetricName=name,
+            Dimensions=[{"Name": "Region", "Value": region}] if region else [],
+            StartTime=now - 3 * 3600,
+            EndTime=now + 60,
+            Period=3600,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return float(sum(point["Sum"] for point in points))
+
+    def drift(self, instance_id: str, region: str = HOME, *, keys: Mapping[str, str] | None = None) -> None:
+        """Allow IMDSv1 by hand, as root or whoever has these keys."""
+        self.aws.client("ec2", region, keys=keys).modify_instance_metadata_options(
+            InstanceId=instance_id, HttpTokens="optional", HttpEndpoint="enabled"
+        )
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """What happens meanwhile sends no event, as where both roads are blocked: left to the sweep."""
+        self.aws.knobs(state_change_events=False, cloudtrail_events=False)
+        yield
+        self.aws.knobs(state_change_events=True, cloudtrail_events=True)
+
+    def _function(self) -> dict[str, Any]:
+        return dict(self._lambda.get_function_configuration(FunctionName=self.outputs["FunctionName"]))
+
+    def _parameters(self) -> tuple[dict[str, str], dict[str, int]]:
+        found = self._ssm.get_parameters(Names=[HTTP_TOKENS, POLICY])["Parameters"]
+        return {each["Name"]: each["Value"] for each in found}, {each["Name"]: each["Version"] for each in found}
+
+    def _waiting(self, queue: str) -> int:
+        """Messages of a queue in whatever state."""
+        answer = self._sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=["All"])
+        counts = ("", "NotVisible", "Delayed")
+        return sum(int(answer["Attributes"][f"ApproximateNumberOfMessages{count}"]) for count in counts)
+
+    def _terminate_all(self, region: str) -> None:
+        ec2 = self.aws.client("ec2", region)
+        live = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
+        pages = ec2.get_paginator("describe_instances").paginate(Filters=live)
+        ids = [i["InstanceId"] for page in pages for r in page["Reservations"] for i in r["Instances"]]
+        if ids:
+            ec2.terminate_instances(InstanceIds=ids)
+
+
+class Mailbox:
+    """A subscriber of the notification topic."""
+
+    def __init__(self, aws: LocalAws, topic: str) -> None:
+        self._sqs = aws.client("sqs")
+        self._url = self._sqs.create_queue(QueueName="mailbox")["QueueUrl"]
+        arn = self._sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"Service": "sns.amazonaws.com"},
+            "Action": "sqs:SendMessage",
+            "Resource": arn,
+        }
+        policy = {"Version": "2012-10-17", "Statement": [statement]}
+        self._sqs.set_queue_attributes(QueueUrl=self._url, Attributes={"Policy": json.dumps(policy)})
+        aws.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
+        self._mails: list[tuple[str, str]] = []
+
+    def empty(self) -> None:
+        """Throw away what has come."""
+        self._sqs.purge_queue(QueueUrl=self._url)
+        self._mails = []
+
+    def mails(self) -> list[tuple[str, str]]:
+        """Subject and text of everything that has come by now."""
+        answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, VisibilityTimeout=600)
+        for message in answer.get("Messages", []):
+            mail = json.loads(message["Body"])
+            self._mails.append((mail["Subject"], mail["Message"]))
+        return self._mails
+
+    def wait_for(self, subject: str, words: str = "") -> str:
+        """The text of the first mail with this subject and these words in it."""
+        found = until(lambda: [text for about, text in self.mails() if about == subject and words in text])
+        return found[0]

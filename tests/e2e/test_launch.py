@@ -1,0 +1,65 @@
+"""A launch is enforced seconds later, by whichever event tells of it."""
+
+import pytest
+
+from tests.e2e.stage import FORWARDED, HOME, REGIONS, Stage
+
+BY_TRAIL = {"state_change_events": False}
+BY_STATE_CHANGE = {"cloudtrail_events": False}
+
+
+@pytest.mark.parametrize("region", REGIONS)
+@pytest.mark.parametrize(("only", "trigger"), [(BY_TRAIL, "launch"), (BY_STATE_CHANGE, "running")])
+def test_one_kind_of_event_alone_enforces_a_launch(
+    stage: Stage, region: str, only: dict[str, bool], trigger: str
+) -> None:
+    """CloudTrail's record, or EC2's own notice where there is no trail; at home and through a forwarder."""
+    stage.aws.knobs(**only)
+    ids = stage.aws.launch(region, 2, HttpTokens="optional")
+    stage.wait_for(ids, region, HttpTokens="required")
+    for instance_id in ids:
+        line = stage.wait_for_outcome(instance_id, "REMEDIATED")
+        assert (line["trigger"], line["region"]) == (trigger, region)
+    assert {report["trigger"] for report in stage.reports()} == {"events"}
+
+
+def test_a_launch_in_both_regions_is_one_change_an_instance(stage: Stage) -> None:
+    """Four events tell of two launches; duplicates are harmless."""
+    ids = {region: stage.aws.launch(region, HttpTokens="optional") for region in REGIONS}
+    for region, launched in ids.items():
+        stage.wait_for(launched, region, HttpTokens="required")
+    stage.drain()
+    assert stage.writes() == 2
+
+
+def test_what_was_launched_as_required_is_not_written_to(stage: Stage) -> None:
+    """It is looked at, and found to be as it should be."""
+    [instance] = stage.aws.launch(HOME, HttpTokens="required")
+    stage.wait_for_outcome(instance, "COMPLIANT")
+    assert stage.writes() == 0
+
+
+def test_an_instance_that_ec2_does_not_show_yet_is_enforced_through_the_queue(stage: Stage) -> None:
+    """Five seconds long a new instance is unknown to DescribeInstances: its message comes back."""
+    stage.aws.knobs(visibility_seconds=5)
+    [instance] = stage.aws.launch(FORWARDED, HttpTokens="optional")
+    stage.wait_for([instance], FORWARDED, HttpTokens="required")
+    stage.wait_for_outcome(instance, "REMEDIATED")
+    (_, first), *_, (_, last) = stage.outcomes(instance)
+    assert (first, last) == ("DEFERRED", "REMEDIATED")
+    assert {report["trigger"] for report in stage.reports()} == {"events"}
+    stage.drain()
+
+
+def test_a_launch_whose_record_left_out_the_ids_has_its_region_swept(stage: Stage) -> None:
+    """CloudTrail omits a large answer: whatever differs in that region is brought back."""
+    with stage.unseen():
+        [unseen] = stage.aws.launch(HOME, HttpTokens="optional")
+        [elsewhere] = stage.aws.launch(FORWARDED, HttpTokens="optional")
+    stage.aws.knobs(state_change_events=False, response_elements_limit=10)
+    launched = stage.aws.launch(HOME, 2, HttpTokens="optional")
+    stage.wait_for([*launched, unseen], HOME, HttpTokens="required")
+    for instance in (*launched, unseen):
+        assert stage.wait_for_outcome(instance, "REMEDIATED")["trigger"] == "launch"
+    stage.drain()
+    assert stage.options([elsewhere], FORWARDED)[elsewhere]["HttpTokens"] == "optional"

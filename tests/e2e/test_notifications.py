@@ -1,0 +1,84 @@
+"""What is mailed and what is not, and the metrics of the daily inventory."""
+
+import pytest
+
+from infra.local.waiting import until
+from tests.e2e.stage import FORWARDED, HOME, MODIFY, Stage
+
+CHANGED = "imds-enforcer: The policy was changed"
+INVALID = "imds-enforcer: The policy was changed and is invalid"
+DIGEST = "imds-enforcer: Instances that need attention"
+EXPIRED = {"match": {"tag": {"key": "old"}}, "reason": "was to move", "owner": "web team", "expires": "2020-01-31"}
+
+
+def test_a_change_of_policy_or_toggle_is_mailed_with_version_and_value(stage: Stage) -> None:
+    """One mail for each."""
+    policy = stage.set_policy({"mode": "audit", "http_put_response_hop_limit": 2})
+    text = stage.mailbox.wait_for(CHANGED, f"Policy (version {policy}): mode audit")
+    assert "HttpPutResponseHopLimit: 2" in text
+    tokens = stage.set_http_tokens("optional")
+    stage.mailbox.wait_for(CHANGED, f"HttpTokens: optional (version {tokens})")
+    stage.settle(http_tokens=tokens)
+    assert [subject for subject, _ in stage.mailbox.mails()].count(CHANGED) == 2
+
+
+def test_an_invalid_policy_is_mailed_with_what_is_wrong_and_raises_its_alarm(stage: Stage) -> None:
+    """The alarm may encrypt and publish too, and its change of state is a mail of its own."""
+    cloudwatch = stage.aws.client("cloudwatch")
+    alarms = cloudwatch.describe_alarms()["MetricAlarms"]
+    [alarm] = [each["AlarmName"] for each in alarms if "PolicyInvalid" in each["AlarmName"]]
+    cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="it may have risen before")
+    stage.set_policy({"mode": "off"})
+    assert 'mode is "off"; allowed: enforce, audit' in stage.mailbox.wait_for(INVALID)
+    until(lambda: [subject for subject, _ in stage.mailbox.mails() if subject.startswith("ALARM") and alarm in subject])
+
+
+def test_the_inventory_mails_one_digest_and_counts_the_fleet(stage: Stage) -> None:
+    """Of four instances one cannot be changed; the one whose metadata service is off counts as compliant."""
+    with stage.unseen():
+        forbidden, _ = stage.aws.launch(HOME, 2, HttpTokens="optional")
+        stage.aws.launch(FORWARDED, HttpTokens="required")
+        stage.aws.launch(FORWARDED, HttpTokens="optional", HttpEndpoint="disabled")
+    stage.aws.fail(MODIFY, "UnauthorizedOperation", status=403, instance_id=forbidden)
+    counts = {
+        ("Instances", ""): 4,
+        ("CompliantInstances", ""): 3,
+        ("Instances", HOME): 2,
+        ("CompliantInstances", HOME): 1,
+        ("Instances", FORWARDED): 2,
+        ("CompliantInstances", FORWARDED): 2,
+    }
+    before = {metric: stage.metric(*metric) for metric in counts}
+    report = stage.invoke({"inventory": True})
+    assert report["outcomes"] == {"REMEDIATED": 1, "COMPLIANT": 1, "SKIPPED": 1, "FAILED": 1}
+    assert {metric: stage.metric(*metric) - before[metric] for metric in counts} == counts
+    assert f"{forbidden} in {HOME} failed: UnauthorizedOperation" in stage.mailbox.wait_for(DIGEST)
+    assert stage.calls()["sns:Publish"] == 1
+
+
+def test_metrics_have_the_dimension_region_or_none(stage: Stage) -> None:
+    """Alarms watch those without: a dimension more, and they would never see them."""
+    [instance] = stage.aws.launch(HOME, HttpTokens="optional")
+    stage.wait_for_outcome(instance, "REMEDIATED")
+    metrics = stage.aws.client("cloudwatch").list_metrics(Namespace="ImdsEnforcer")["Metrics"]
+    assert {tuple(each["Name"] for each in metric["Dimensions"]) for metric in metrics} == {(), ("Region",)}
+
+
+@pytest.mark.policy({"exemptions": [EXPIRED]})
+def test_the_inventory_mails_expired_exemptions_until_they_are_removed(stage: Stage) -> None:
+    """Nothing failed, and still somebody has to look."""
+    stage.invoke({"inventory": True})
+    text = stage.mailbox.wait_for(DIGEST)
+    assert "Exemption expired, remove or renew it: was to move, owner web team, until 2020-01-31" in text
+    assert stage.calls()["sns:Publish"] == 1
+
+
+def test_nobody_is_mailed_when_all_is_well_nor_by_a_sweep(stage: Stage) -> None:
+    """A quiet inventory; and a sweep with a failure, which the next inventory tells."""
+    with stage.unseen():
+        [instance] = stage.aws.launch(HOME, HttpTokens="optional")
+    stage.aws.fail(MODIFY, "UnauthorizedOperation", status=403, calls=1)
+    assert stage.invoke({})["outcomes"] == {"FAILED": 1}
+    assert stage.invoke({"inventory": True})["outcomes"] == {"REMEDIATED": 1}
+    assert stage.options([instance])[instance]["HttpTokens"] == "required"
+    assert stage.calls()["sns:Publish"] == 0

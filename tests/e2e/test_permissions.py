@@ -1,0 +1,141 @@
+"""Each statement of the roles is needed: without it, what it is for fails where somebody sees it.
+
+IAM is enforced in all of these tests; here one statement at a time is taken away and given back.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from infra.local.waiting import until
+from tests.e2e.stage import FORWARDED, HOME, Stage
+
+Steps = Iterator[None]
+"""What is seen without the statement, up to the first `yield`; then what is seen once it is back."""
+
+
+def _read_policy(stage: Stage) -> Steps:
+    with pytest.raises(RuntimeError, match=r"AccessDenied.*ssm:GetParameters"):
+        stage.invoke({})
+    yield
+    assert stage.invoke({})["http_tokens"] == "required"
+
+
+def _list_regions(stage: Stage) -> Steps:
+    with pytest.raises(RuntimeError, match="UnauthorizedOperation"):
+        stage.invoke({})
+    yield
+    assert {HOME, FORWARDED} <= stage.invoke({})["regions"].keys()
+
+
+def _read_instances(stage: Stage) -> Steps:
+    [instance] = stage.aws.launch(HOME, HttpTokens="optional")
+    assert stage.wait_for_outcome(instance, "FAILED")["code"] == "UnauthorizedOperation"
+    assert {region["status"] for region in stage.invoke({})["regions"].values()} == {"REGION_FAILED"}
+    yield
+    report = stage.invoke({})
+    assert {region["status"] for region in report["regions"].values()} == {"DONE"}
+    assert report["outcomes"] == {"REMEDIATED": 1}
+
+
+def _modify_options(stage: Stage) -> Steps:
+    [instance] = stage.aws.launch(HOME, HttpTokens="optional")
+    assert stage.wait_for_outcome(instance, "FAILED")["code"] == "UnauthorizedOperation"
+    yield
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": 1}
+
+
+def _consume_events(stage: Stage) -> Steps:
+    stage.send("poison")
+    [line] = until(lambda: stage.log_lines(code="AccessDenied"))
+    assert line["message"] == "messages come back only after the queue's visibility time-out"
+    assert "sqs:ChangeMessageVisibility" in line["error"]
+    yield
+    stage.send("another poison")
+    assert stage.dead_letters(1) == ["another poison"]
+
+
+def _notify(stage: Stage) -> Steps:
+    stage.set_policy({"mode": "enforce"})
+    [line] = until(lambda: stage.log_lines(message="a notification could not be sent"))
+    assert line["code"] == "AuthorizationError"
+    yield
+    version = stage.set_policy({})
+    stage.mailbox.wait_for("imds-enforcer: The policy was changed", f"Policy (version {version})")
+
+
+SEEN_WITHOUT: dict[str, Callable[[Stage], Steps]] = {
+    "ReadPolicy": _read_policy,
+    "ListRegions": _list_regions,
+    "ReadInstances": _read_instances,
+    "ModifyOptions": _modify_options,
+    "ConsumeEvents": _consume_events,
+    "Notify": _notify,
+}
+ASSERTED_IN_THE_TEMPLATE = {
+    "UseMessageKey": "the local AWS keeps messages in the clear and asks KMS nothing",
+    "WriteLogs": "Lambda itself writes the log with it, and here without asking",
+    "Trace": "Lambda itself sends the segments with it; there is no X-Ray here",
+}
+
+
+@pytest.mark.parametrize("sid", SEEN_WITHOUT)
+def test_without_a_statement_what_it_is_for_fails_visibly(stage: Stage, sid: str) -> None:
+    """And works again, with nothing else done, as soon as the statement is back."""
+    steps = SEEN_WITHOUT[sid](stage)
+    with _without(stage, stage.caller.removeprefix("role/"), sid):
+        next(steps)
+    assert list(steps) == []
+
+
+def test_every_statement_of_the_functions_role_is_accounted_for(stage: Stage) -> None:
+    """Seen here, or known not to be seen here and why."""
+    policies = _policies(stage, stage.caller.removeprefix("role/"))
+    sids = {statement["Sid"] for _, statements in policies for statement in statements}
+    assert sids == SEEN_WITHOUT.keys() | ASSERTED_IN_THE_TEMPLATE.keys()
+
+
+def test_without_its_statement_a_forwarder_sends_nothing_home(stage: Stage) -> None:
+    """Its launch is never heard of; one at home that comes later is long through."""
+    roles = stage.aws.client("iam").list_roles()["Roles"]
+    [forwarder] = [role["RoleName"] for role in roles if role["RoleName"].startswith("ImdsEnforcerForwarder-")]
+    with _without(stage, forwarder, "SendHome"):
+        [lost] = stage.aws.launch(FORWARDED, HttpTokens="optional")
+        [later] = stage.aws.launch(HOME, HttpTokens="optional")
+        stage.wait_for_outcome(later, "REMEDIATED")
+        stage.drain()
+    assert stage.outcomes(lost) == []
+    [told] = stage.aws.launch(FORWARDED, HttpTokens="optional")
+    stage.wait_for([told], FORWARDED, HttpTokens="required")
+    assert stage.options([lost], FORWARDED)[lost]["HttpTokens"] == "optional"
+
+
+@contextmanager
+def _without(stage: Stage, role: str, sid: str) -> Iterator[None]:
+    """Take the statement from the role, and give it back whatever happens."""
+    [(name, statements)] = [
+        (name, statements)
+        for name, statements in _policies(stage, role)
+        if sid in {statement["Sid"] for statement in statements}
+    ]
+    _put(stage, role, name, [statement for statement in statements if statement["Sid"] != sid])
+    try:
+        yield
+    finally:
+        _put(stage, role, name, statements)
+
+
+def _policies(stage: Stage, role: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    iam = stage.aws.client("iam")
+    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+        yield name, iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
+
+
+def _put(stage: Stage, role: str, name: str, statements: list[dict[str, Any]]) -> None:
+    # A policy cannot be empty: one that allows nothing stands for it.
+    nothing = {"Sid": "Nothing", "Effect": "Deny", "Action": "none:None", "Resource": "*"}
+    document = {"Version": "2012-10-17", "Statement": statements or [nothing]}
+    stage.aws.client("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))

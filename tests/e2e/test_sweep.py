@@ -1,0 +1,56 @@
+"""The sweep: every region for itself, on the schedule and by hand."""
+
+import pytest
+
+from infra.local.waiting import until
+from tests.e2e.stage import FORWARDED, HOME, Stage
+
+SCP = "You are not authorized to perform this operation with an explicit deny in a service control policy"
+
+
+@pytest.mark.parametrize(("code", "status"), [("InternalError", 500), ("UnauthorizedOperation", 403)])
+def test_a_region_that_fails_stops_no_other(stage: Stage, code: str, status: int) -> None:
+    """It is in the report and in the metric, and the sweep counts as completed."""
+    with stage.unseen():
+        [instance] = stage.aws.launch(HOME, HttpTokens="optional")
+    names = [("RegionFailed", ""), ("RegionFailed", FORWARDED), ("SweepCompleted", "")]
+    before = [stage.metric(*name) for name in names]
+    stage.aws.fail("ec2:DescribeInstances", code, status=status, region=FORWARDED, caller=stage.caller)
+    report = stage.invoke({})
+    failed = report["regions"].pop(FORWARDED)
+    assert (failed["status"], failed["error"].partition(":")[0]) == ("REGION_FAILED", code)
+    assert {region["status"] for region in report["regions"].values()} == {"DONE"}
+    assert [stage.metric(*name) for name in names] == [count + 1 for count in before]
+    assert stage.options([instance])[instance]["HttpTokens"] == "required"
+
+
+def test_a_region_that_the_organization_denies_is_no_failure(stage: Stage) -> None:
+    """A metric of its own, which no alarm watches."""
+    names = [("REGION_DENIED", ""), ("REGION_DENIED", FORWARDED), ("RegionFailed", "")]
+    before = [stage.metric(*name) for name in names]
+    stage.aws.fail(
+        "ec2:DescribeInstances",
+        "UnauthorizedOperation",
+        status=403,
+        message=SCP,
+        region=FORWARDED,
+        caller=stage.caller,
+    )
+    regions = stage.invoke({})["regions"]
+    assert regions.pop(FORWARDED)["status"] == "REGION_DENIED"
+    assert {region["status"] for region in regions.values()} == {"DONE"}
+    assert [stage.metric(*name) for name in names] == [before[0] + 1, before[1] + 1, before[2]]
+
+
+@pytest.mark.parametrize(("schedule", "trigger"), [("Sweep", "schedule"), ("Inventory", "inventory")])
+def test_a_schedule_that_comes_due_brings_in_what_no_event_told_of(stage: Stage, schedule: str, trigger: str) -> None:
+    """Both schedules invoke the function, each with its own input."""
+    with stage.unseen():
+        [instance] = stage.aws.launch(FORWARDED, HttpTokens="optional")
+    schedules = stage.aws.client("scheduler").list_schedules()["Schedules"]
+    [name] = [each["Name"] for each in schedules if f"Triggers{schedule}" in each["Name"]]
+    stage.aws.fire_schedule(name)
+    stage.wait_for([instance], FORWARDED, HttpTokens="required")
+    assert stage.wait_for_outcome(instance, "REMEDIATED")["trigger"] == trigger
+    [report] = until(lambda: stage.reports(trigger=trigger))
+    assert report["outcomes"] == {"REMEDIATED": 1}
