@@ -20,6 +20,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build"
 
+# CloudFormation hands a stack's tags on to the parameters and writes their values again; the others replace
+# the values that it would write.
+RESETTING = {"--tags", "--parameters", "--previous-parameters", "--no-previous-parameters"}
 MINIMUM_BOOTSTRAP = 6
 """The version that the templates themselves ask for, in their rule CheckBootstrapVersion."""
 
@@ -41,14 +44,13 @@ def main(arguments: list[str]) -> int:
         return commands[command](arguments)
     except (BotoCoreError, ClientError) as error:
         way = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_PROFILE") or "the default credentials"
-        raise DeployError(f"no use of AWS through {way}: {error}") from error
+        raise DeployError(f"AWS cannot be reached, or refuses, through {way}: {error}") from error
 
 
 def _deploy(arguments: list[str]) -> int:
     for argument in arguments:
-        if argument.partition("=")[0] in {"-t", "--tags"}:
-            # CloudFormation hands a stack's tags on to the parameters and writes their first values again.
-            raise DeployError(f"received {argument!r}: a tag on the stack resets what was set in Parameter Store")
+        if argument.partition("=")[0] in RESETTING or argument.startswith("-t"):
+            raise DeployError(f"received {argument!r}: it would reset what was set in Parameter Store")
     environment = _aws_environment()
     account, region = environment["CDK_DEFAULT_ACCOUNT"], environment["AWS_REGION"]
     if _bootstrap_version(region) < MINIMUM_BOOTSTRAP:

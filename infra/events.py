@@ -45,11 +45,7 @@ class EventRules(Construct):
     def __init__(self, scope: Construct, construct_id: str, *, to: EventQueue, own_role: iam.IRole) -> None:
         super().__init__(scope, construct_id)
         bus = events.CfnEventBus(self, "Bus", name=BUS_NAME)
-        wanted = {
-            "Launched": patterns.launched(),
-            "Running": patterns.running(),
-            "OptionsChanged": patterns.options_changed(but_by=own_role.role_arn),
-        }
+        wanted = patterns.instance_events(but_by=own_role.role_arn)
         rules = [
             events.CfnRule(
                 self,

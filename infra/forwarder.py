@@ -43,11 +43,7 @@ class ForwarderStack(Stack):
                 )
             },
         )
-        for name, pattern in {
-            "Launched": patterns.launched(),
-            "Running": patterns.running(),
-            "OptionsChanged": patterns.options_changed(),
-        }.items():
+        for name, pattern in patterns.instance_events().items():
             events.CfnRule(
                 self,
                 name,

@@ -67,8 +67,6 @@ class EnforcerFunction(Construct):
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",
                 "VERIFY_TIMEOUT_SECONDS": "20",
-                "POWERTOOLS_SERVICE_NAME": "imds-enforcer",
-                "POWERTOOLS_METRICS_NAMESPACE": "ImdsEnforcer",
                 "POWERTOOLS_LOG_LEVEL": "INFO",
             },
         )

@@ -39,7 +39,7 @@ class Alarms(Construct):
         self._topic = actions.SnsAction(topic)
         period = Duration.minutes(sweep_period // timedelta(minutes=1))
         # What lasts is met again by every sweep, and must be one mail, not one a sweep: so these look at two
-        # periods, rise with the first bad sweep and end once there was none for as long.
+        # periods, rise with the first bad sweep and end only after some periods without one.
         for name, metric, meaning in (
             ("FunctionErrors", function.metric_errors(period=period), "The function failed: see its log"),
             ("PolicyInvalid", _total("PolicyInvalid", period), "The policy is invalid: nothing is enforced"),
@@ -49,10 +49,17 @@ class Alarms(Construct):
             self._alarm(name, metric, meaning, periods=2, enough=1)
         self._alarm(
             "NoSweep",
-            _total("SweepCompleted", period),
+            # Filled, because CloudWatch looks past missing points at older ones: the alarm would come late.
+            cloudwatch.MathExpression(
+                expression="FILL(sweeps, 0)",
+                using_metrics={"sweeps": _total("SweepCompleted", period)},
+                label="completed sweeps",
+                period=period,
+            ),
             "No sweep was completed for two periods of its schedule",
             periods=2,
             below=True,
+            # No point at all, ever, leaves nothing to fill.
             missing=cloudwatch.TreatMissingData.BREACHING,
         )
         self._alarm(

@@ -35,7 +35,9 @@ def build() -> Path:
         for source in sources:
             copy = folder / source.relative_to(SOURCES.parent)
             copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.parent.chmod(0o755)
             shutil.copyfile(source, copy)
+            copy.chmod(0o644)
 
     return _cached("function", [REQUIREMENTS, Path(__file__), *sources], assemble)
 
@@ -52,6 +54,9 @@ def _install(folder: Path) -> None:
         check=True,
     )
     shutil.rmtree(folder / "bin")
+    for path in [folder, *folder.rglob("*")]:
+        # Whatever the umask here: Lambda's user has to read it.
+        path.chmod(0o755 if path.is_dir() else 0o644)
     for note in INSTALLER_NOTES:
         for path in folder.glob(f"*.dist-info/{note}"):
             path.unlink()

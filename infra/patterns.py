@@ -11,6 +11,11 @@ Pattern = dict[str, Any]
 _SUCCEEDED = [{"exists": False}]  # as errorCode: CloudTrail adds that field to failed calls only
 
 
+def instance_events(*, but_by: str | None = None) -> dict[str, Pattern]:
+    """The events that concern an instance, by the name of their rule; see `options_changed` for `but_by`."""
+    return {"Launched": launched(), "Running": running(), "OptionsChanged": options_changed(but_by=but_by)}
+
+
 def launched() -> Pattern:
     """RunInstances, by anyone and through any service: EC2 Fleet, Spot and Auto Scaling come as it too."""
     return _call("RunInstances")

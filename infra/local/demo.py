@@ -20,6 +20,7 @@ from rich.table import Table
 
 from infra.local.client import LocalAws
 from infra.local.deployment import Deployment, deploy
+from infra.local.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,7 +139,7 @@ def launch(aws: LocalAws) -> list[Member]:
         fleet.extend(Member(name, region, instance_id, asked, follows, before=asked) for instance_id in ids)
 
     add("allows IMDSv1", count=3)
-    add("allows IMDSv1, containers", options={"HttpPutResponseHopLimit": 3})
+    add("allows IMDSv1, 3 hops", options={"HttpPutResponseHopLimit": 3})
     add("exempt by tag imds=v1", tags={"imds": "v1"}, follows=False)
     add("metadata service off", options={"HttpEndpoint": "disabled"}, follows=False)
     add("allows IMDSv1", OTHER, count=2)
@@ -213,13 +214,19 @@ def shown(options: Mapping[str, Any]) -> str:
 
 
 def summarize(enforcer: Deployment) -> None:
-    """Every outcome, and every call that it took."""
-    outcomes = Counter(line["outcome"] for line in enforcer.log_lines() if "outcome" in line)
+    """Every outcome, and every call that it took; each change must have been read back."""
+    outcomes = until(
+        lambda: Counter(line["outcome"] for line in enforcer.log_lines() if "outcome" in line),
+        lambda counted: counted["REMEDIATED"] == enforcer.calls()[WRITE],
+        seconds=PATIENCE_SECONDS,
+        every=0.5,
+    )
     calls = enforcer.calls()
     console.print("\n[bold]What the enforcer logged[/]")
     console.print("  " + ", ".join(f"{count} {name}" for name, count in outcomes.most_common()))
     console.print("[bold]What it called[/]")
-    console.print("  " + ", ".join(f"{count} {name}" for name, count in calls.most_common()))
+    for name, count in calls.most_common():
+        console.print(f"  {count:>4} {name}")
     if outcomes["FAILED"]:
         raise DemoError(f"{outcomes['FAILED']} instances FAILED")
     console.print("[bold green]Every instance is as it should be.[/]")

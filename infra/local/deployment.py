@@ -43,7 +43,8 @@ class Deployment:
     def set_policy(self, document: Mapping[str, Any] | str) -> int:
         """Store a policy, or text that is none; answers its version."""
         text = document if isinstance(document, str) else json.dumps(document)
-        return int(self._ssm.put_parameter(Name=POLICY, Value=text, Overwrite=True)["Version"])
+        answer = self._ssm.put_parameter(Name=POLICY, Value=text, Overwrite=True, Tier="Intelligent-Tiering")
+        return int(answer["Version"])
 
     def invoke(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Invoke the function and wait for its answer."""
@@ -113,6 +114,16 @@ class Deployment:
             return [line for line in self.log_lines(instance_id=instance_id) if line["outcome"] in outcomes]
 
         return list(until(lines, seconds=seconds, every=0.1))[-1]
+
+    def drain(self, *, seconds: float = 60) -> None:
+        """Wait until no event is waiting, delayed or being worked on."""
+        until(lambda: self.messages("EventQueueUrl"), lambda count: count == 0, seconds=seconds)
+
+    def messages(self, output: str) -> int:
+        """How many messages the queue of this output holds, in whatever state."""
+        queue = self.aws.client("sqs").get_queue_attributes(QueueUrl=self.outputs[output], AttributeNames=["All"])
+        states = ("", "NotVisible", "Delayed")
+        return sum(int(queue["Attributes"][f"ApproximateNumberOfMessages{state}"]) for state in states)
 
     def calls(self) -> Counter[str]:
         """The calls that the function has made to AWS, by action."""

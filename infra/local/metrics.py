@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,10 +10,12 @@ from typing import Any
 
 from ministack.core.responses import request_scope
 from ministack.services import cloudwatch, cloudwatch_logs, sqs
+from ministack.services.cloudformation import provisioners
 
 log = logging.getLogger(__name__)
 
 Alarm = dict[str, Any]
+FILL_WITH_NOUGHT = re.compile(r"FILL\((?P<metric>\w+), 0\)")
 TICK_SECONDS = 1.0
 COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
@@ -78,8 +81,29 @@ def evaluate(alarm: Alarm) -> None:
         cloudwatch._evaluate_parent_alarms(alarm)
 
 
+def without_fill(original: Callable[[str, Alarm], Alarm]) -> Callable[[str, Alarm], Alarm]:
+    """A template's alarm on FILL(metric, 0), which ministack refuses, as one on the metric itself.
+
+    A missing point counts as what nought would: so the two alarms are the same.
+    """
+
+    def record(name: str, properties: Alarm) -> Alarm:
+        by_id = {each["Id"]: each for each in properties.get("Metrics", [])}
+        for each in by_id.values():
+            if filled := FILL_WITH_NOUGHT.fullmatch(each.get("Expression", "")):
+                stat = by_id[filled["metric"]]["MetricStat"]
+                breaches = COMPARISONS[properties["ComparisonOperator"]](0, float(properties["Threshold"]))
+                plain = {key: value for key, value in properties.items() if key != "Metrics"}
+                plain |= stat["Metric"] | {"Period": stat["Period"], "Statistic": stat["Stat"]}
+                return original(name, plain | {"TreatMissingData": "breaching" if breaches else "notBreaching"})
+        return original(name, properties)
+
+    return record
+
+
 def install() -> None:
     """Take metrics from logs, and look at the alarms once a second."""
+    provisioners._cw_metric_alarm_record = without_fill(provisioners._cw_metric_alarm_record)
     cloudwatch_logs._append_log_events = keeping_metrics(cloudwatch_logs._append_log_events)
     dimensions_from_list = cloudwatch._dims_from_list
     cloudwatch._dims_from_list = lambda listed: ExactDimensions(dimensions_from_list(listed))

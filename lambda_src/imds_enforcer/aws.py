@@ -29,6 +29,9 @@ CLIENT_CONFIG = Config(
     user_agent_extra="imds-enforcer",
 )
 
+WRITE_CONFIG = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
+"""For changes of instances: a retry by the client could send one on an observation that has grown old."""
+
 _T = TypeVar("_T")
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.decision import drift_filters
 from imds_enforcer.events import MalformedEventError, Trigger, parse_instance_event
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.model import Outcome, Result
+from imds_enforcer.plan import UNKNOWN_INSTANCE
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import settle_event, wants_retry
-from imds_enforcer.sweep import sweep_region
+from imds_enforcer.sweep import REGION_LEFT_OUT, sweep_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from imds_enforcer.clients import Clients
     from imds_enforcer.events import InstanceEvent, QueuedMessage
     from imds_enforcer.run import Run
-
-_UNKNOWN = Failure("InvalidInstanceID.NotFound", "EC2 does not list the instance", Kind.UNKNOWN_INSTANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +150,7 @@ class _RegionBatch:
 
     def _results(self, instance_ids: Iterable[str]) -> Iterator[Result]:
         if not self.run.policy.regions.covers(self.region):
-            yield from (self._unseen(i, Outcome.SKIPPED, "the policy leaves this region out") for i in instance_ids)
+            yield from (self._unseen(i, Outcome.SKIPPED, REGION_LEFT_OUT) for i in instance_ids)
             return
         try:
             found = self.run.clients.ec2(self.region).read(instance_ids)
@@ -159,7 +158,7 @@ class _RegionBatch:
             yield from (self._failed(i, error.failure) for i in instance_ids)
             return
         yield from self.run.enforcer(self.region).enforce(list(found.values()))
-        yield from (self._failed(i, _UNKNOWN) for i in instance_ids if i not in found)
+        yield from (self._failed(i, UNKNOWN_INSTANCE) for i in instance_ids if i not in found)
 
     def _failed(self, instance_id: str, failure: Failure) -> Result:
         return self._unseen(instance_id, Outcome.FAILED, str(failure), failure)

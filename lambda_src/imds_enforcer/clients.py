@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from imds_enforcer.aws import CLIENT_CONFIG
+from imds_enforcer.aws import CLIENT_CONFIG, WRITE_CONFIG
 from imds_enforcer.ec2 import Ec2Region
 from imds_enforcer.event_queue import EventQueue
 from imds_enforcer.notifications import Notifications
 from imds_enforcer.parameters import PolicyStore
 
 if TYPE_CHECKING:
+    from mypy_boto3_ec2 import EC2Client
+
     from imds_enforcer.clock import Clock
     from imds_enforcer.settings import Settings
 
@@ -27,6 +29,7 @@ class Clients:
         self._clock = clock
         self._session = session or boto3.Session()
         self._ec2: dict[str, Ec2Region] = {}
+        self._ec2_writers: dict[str, EC2Client] = {}
         self.known_regions = frozenset({self.home_region})
         # A session is not safe to make clients from in several threads; clients are safe to use.
         self._lock = threading.Lock()
@@ -41,8 +44,14 @@ class Clients:
         with self._lock:
             if region not in self._ec2:
                 client = self._session.client("ec2", region_name=region, config=CLIENT_CONFIG)
-                self._ec2[region] = Ec2Region(client, self._clock)
+                self._ec2[region] = Ec2Region(client, self._clock, lambda: self._ec2_writer(region))
             return self._ec2[region]
+
+    def _ec2_writer(self, region: str) -> EC2Client:
+        with self._lock:
+            if region not in self._ec2_writers:
+                self._ec2_writers[region] = self._session.client("ec2", region_name=region, config=WRITE_CONFIG)
+            return self._ec2_writers[region]
 
     def learn_regions(self) -> None:
         """Ask EC2 which regions are enabled in the account, and keep the answer in `known_regions`.

@@ -55,10 +55,6 @@ class Change:
             instance_metadata_tags=self.instance_metadata_tags or options.instance_metadata_tags,
         )
 
-    def visible_in(self, options: MetadataOptions) -> bool:
-        """True if the options show everything that the change asked for, the endpoint still on."""
-        return options.http_endpoint is Switch.ENABLED and self.applied_to(options) == options
-
 
 @dataclass(frozen=True, slots=True)
 class Decision:

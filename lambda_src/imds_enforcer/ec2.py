@@ -8,7 +8,7 @@ from imds_enforcer.aws import aws_errors, batched, expected
 from imds_enforcer.model import HttpTokens, Instance, InstanceState, MetadataOptions, OptionsState, Switch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import (
@@ -31,11 +31,16 @@ LIVE_STATES = tuple(state for state in InstanceState if not state.ended)
 
 
 class Ec2Region:
-    """The instances of one region. Every method raises `AwsError`, and nothing else, for a failed call."""
+    """The instances of one region. Every method raises `AwsError`, and nothing else, for a failed call.
 
-    def __init__(self, client: EC2Client, clock: Clock) -> None:
+    `writer` gives the client for changes, which must not try again by itself; it is asked for
+    only when there is something to change.
+    """
+
+    def __init__(self, client: EC2Client, clock: Clock, writer: Callable[[], EC2Client]) -> None:
         self._client = client
         self._clock = clock
+        self._writer = writer
         self.name = client.meta.region_name
 
     def find(self, filters: Filters) -> Iterator[list[Instance]]:
@@ -54,6 +59,10 @@ class Ec2Region:
             for page in self._pages({"instance-id": ids})
             for instance in page
         }
+
+    def prepare_to_modify(self) -> None:
+        """Make the client for changes, which takes a moment, before the age of an observation is looked at."""
+        self._writer()
 
     def modify(self, instance_id: str, change: Change) -> None:
         """Ask EC2 for the change; that it answers does not mean that it applied it.
@@ -74,7 +83,7 @@ class Ec2Region:
         if change.instance_metadata_tags is not None:
             request["InstanceMetadataTags"] = change.instance_metadata_tags.value
         with aws_errors():
-            self._client.modify_instance_metadata_options(**request)
+            self._writer().modify_instance_metadata_options(**request)
 
     def enabled_regions(self) -> tuple[str, ...]:
         """Every region that is enabled in the account."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,10 @@ class MetadataOptions:
     http_protocol_ipv6: Switch = Switch.DISABLED
     instance_metadata_tags: Switch = Switch.DISABLED
     state: OptionsState = OptionsState.APPLIED
+
+    def agree_with(self, other: MetadataOptions) -> bool:
+        """True if every option is the same, applied yet or not."""
+        return replace(self, state=other.state) == other
 
     def as_log(self) -> dict[str, str | int]:
         """The options under EC2's own names, for log lines and reports."""
@@ -133,7 +137,10 @@ class Result:
     def compliant(self) -> bool:
         """True if the instance is known to follow the policy now.
 
-        One whose metadata service is off counts; one whose change is still to be confirmed does not.
+        One whose metadata service is off counts, one whose options are not yet applied does not.
         """
-        imds_off = self.after is not None and self.after.http_endpoint is Switch.DISABLED
-        return self.outcome in {Outcome.COMPLIANT, Outcome.REMEDIATED} or imds_off
+        if self.after is None:
+            return False
+        applied = self.after.state is OptionsState.APPLIED
+        as_wanted = self.outcome in {Outcome.COMPLIANT, Outcome.REMEDIATED} and applied
+        return as_wanted or self.after.http_endpoint is Switch.DISABLED

@@ -81,6 +81,10 @@ class Exemption:
     owner: str | None = None
     expires: date | None = None
 
+    def named(self) -> str:
+        """The exemption and whom it is for, so that it can be told from the others."""
+        return f"({self.match}) {self}"
+
     def expired(self, now: datetime) -> bool:
         """True from the day after `expires`, in UTC."""
         return self.expires is not None and now.astimezone(UTC).date() > self.expires
@@ -136,7 +140,7 @@ class Policy:
                 f"HttpProtocolIpv6: {self.http_protocol_ipv6 or kept}",
                 f"InstanceMetadataTags: {self.instance_metadata_tags or kept}",
                 f"Regions: {self.regions}",
-                *(f"Exempt ({exemption.match}): {exemption}" for exemption in self.exemptions),
+                *(f"Exempt: {exemption.named()}" for exemption in self.exemptions),
             ]
         )
 

@@ -102,8 +102,8 @@ class RunReport:
 
     @property
     def needs_attention(self) -> bool:
-        """True if somebody has to look: failures, failed regions or exemptions that expired."""
-        return bool(self.failures or self.failed_regions or self.expired_exemptions)
+        """True if somebody has to look: failures, failed regions, expired exemptions or warnings."""
+        return bool(self.failures or self.failed_regions or self.expired_exemptions or self.warnings)
 
     def as_json(self) -> dict[str, Any]:
         """The report as the function answers and logs it."""
@@ -119,7 +119,7 @@ class RunReport:
             "outcomes": _counts(self.outcomes),
             "regions": {name: region.as_json() for name, region in sorted(self.regions.items())},
             "failures": [_failure(result) for result in self.failures],
-            "expired_exemptions": [str(exemption) for exemption in self.expired_exemptions],
+            "expired_exemptions": [exemption.named() for exemption in self.expired_exemptions],
             "warnings": list(self.warnings),
         }
 
@@ -132,7 +132,9 @@ class RunReport:
         unnamed = self.outcomes[Outcome.FAILED] - len(self.failures)
         if unnamed > 0:
             lines.append(f"… and {unnamed} more failures, each with a line in the log.")
-        lines += [f"Exemption expired, remove or renew it: {exemption}" for exemption in self.expired_exemptions]
+        lines += [
+            f"Exemption expired, remove or renew it: {exemption.named()}" for exemption in self.expired_exemptions
+        ]
         return "\n".join([*lines, *self.warnings])
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from imds_enforcer.decision import drift_filters
 from imds_enforcer.failures import AwsError
 from imds_enforcer.model import Outcome, Result
+from imds_enforcer.plan import result_of
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import settle_sweep
 
@@ -21,21 +22,25 @@ if TYPE_CHECKING:
 _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED})
 """Outcomes that a sweep counts and does not log: the same instances, unchanged, every time."""
 
+REGION_LEFT_OUT = "the policy leaves this region out"
+
 _EVERY_INSTANCE: Sequence[Filters] = ({},)
 
 
 def sweep(run: Run, request: SweepRequest) -> RunReport:
     """Visit every region that the policy covers; a region that fails stops no other.
 
+    An inventory visits the others too, where it counts and changes nothing.
+
     Raises:
         AwsError: if the account's regions could not be listed.
     """
     started = run.clock.monotonic()
     enabled = run.clients.ec2(run.clients.home_region).enabled_regions()
-    covered = [region for region in enabled if run.policy.regions.covers(region)]
+    visited = [region for region in enabled if request.inventory or run.policy.regions.covers(region)]
     filters = _EVERY_INSTANCE if request.inventory else drift_filters(run.policy)
-    regions = {region: RegionReport() for region in covered}
-    with ThreadPoolExecutor(max(1, len(covered)), thread_name_prefix="region") as pool:
+    regions = {region: RegionReport() for region in visited}
+    with ThreadPoolExecutor(max(1, len(visited)), thread_name_prefix="region") as pool:
         visits = [
             pool.submit(sweep_region, run, region, filters, request.trigger, report=report)
             for region, report in regions.items()
@@ -81,9 +86,13 @@ def sweep_region(  # noqa: PLR0913  # what a visit is; a class around it would o
 def _results(run: Run, region: str, filters: Sequence[Filters], settled: Collection[str]) -> Iterator[Result]:
     """Each instance once: one that was just changed may still be listed with its old options."""
     ec2, enforcer = run.clients.ec2(region), run.enforcer(region)
+    covered = run.policy.regions.covers(region)
     seen = set(settled)
     for one_set in filters:
         for page in ec2.find(one_set):
             unseen = [instance for instance in page if instance.instance_id not in seen]
             seen.update(instance.instance_id for instance in unseen)
-            yield from map(settle_sweep, enforcer.enforce(unseen))
+            if covered:
+                yield from map(settle_sweep, enforcer.enforce(unseen))
+            else:
+                yield from (result_of(i, Outcome.SKIPPED, REGION_LEFT_OUT, after=i.options) for i in unseen)

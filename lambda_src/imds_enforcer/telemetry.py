@@ -94,10 +94,12 @@ def sweep_completed() -> None:
 
 
 def inventory_taken(report: RunReport) -> None:
-    """Publish how many instances there are, and how many follow the policy."""
+    """Publish how many instances there are, and how many follow the policy; never a count that is not whole."""
     for region, part in report.regions.items():
-        _publish({"Instances": part.instances, "CompliantInstances": part.compliant}, region)
-    _publish({"Instances": report.instances, "CompliantInstances": report.compliant})
+        if part.status is RegionStatus.DONE:
+            _publish({"Instances": part.instances, "CompliantInstances": part.compliant}, region)
+    if not report.failed_regions:
+        _publish({"Instances": report.instances, "CompliantInstances": report.compliant})
 
 
 def _counts(part: RegionReport) -> dict[str, int]:

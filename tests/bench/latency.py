@@ -25,6 +25,7 @@ def measure(enforcer: Deployment, launches: int = LAUNCHES) -> list[float]:
 
 
 def _launch(enforcer: Deployment) -> float:
+    enforcer.drain()  # a batching window that an earlier event opened would make this one shorter
     ids = enforcer.aws.launch(HttpTokens="optional")
     return enforcer.wait_for(ids, HttpTokens="required")
 
@@ -39,7 +40,10 @@ def table(seconds: Sequence[float]) -> Table:
 def main() -> int:
     """Deploy, measure, print; 1 if it takes too long."""
     with LocalAws() as aws:
-        seconds = measure(deploy(aws))
+        enforcer = deploy(aws)
+        # Deploying the policy starts sweeps, which would be first to find what is launched while they run.
+        enforcer.settle(policy=enforcer.set_policy({}))
+        seconds = measure(enforcer)
     Console().print(table(seconds))
     return int(statistics.median(seconds) >= LIMIT_SECONDS)
 

@@ -19,6 +19,10 @@ BATCHING_WINDOW_SECONDS = 0.2
 """Instead of the event source's whole second, which nothing here depends on and every test would wait for."""
 
 
+PATIENCE_SECONDS = 60
+"""How long anything may take before it counts as missing; a cold start on a busy machine has taken 15."""
+
+
 class Stage(Deployment):
     """The stacks on a local AWS, from outside."""
 
@@ -42,7 +46,7 @@ class Stage(Deployment):
             self._terminate_all(region)
         wanted = {HTTP_TOKENS: "required", POLICY: json.dumps(policy)}
         values, versions = self._parameters()
-        if values != wanted or versions != self._left_at or self._waiting("EventQueueUrl"):
+        if values != wanted or versions != self._left_at or self.messages("EventQueueUrl"):
             self._sqs.purge_queue(QueueUrl=self.outputs["EventQueueUrl"])
             if values[HTTP_TOKENS] != wanted[HTTP_TOKENS]:
                 self.settle(http_tokens=self.set_http_tokens(wanted[HTTP_TOKENS]))
@@ -85,17 +89,17 @@ class Stage(Deployment):
             body = event if isinstance(event, str) else json.dumps(event)
             self._sqs.send_message(QueueUrl=self.outputs["EventQueueUrl"], MessageBody=body)
 
-    def drain(self, *, seconds: float = 30) -> None:
-        """Wait until no event is waiting, delayed or being worked on."""
-        until(lambda: self._waiting("EventQueueUrl"), lambda count: count == 0, seconds=seconds)
-
-    def dead_letters(self, count: int, *, seconds: float = 30) -> list[str]:
+    def dead_letters(self, count: int) -> list[str]:
         """The messages of the dead-letter queue, once there are so many."""
-        until(lambda: self._waiting("DeadLetterQueueUrl"), lambda found: found >= count, seconds=seconds)
+        until(lambda: self.messages("DeadLetterQueueUrl"), lambda found: found >= count, seconds=PATIENCE_SECONDS)
         url, bodies = self.outputs["DeadLetterQueueUrl"], []
         while messages := self._sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
             bodies += [message["Body"] for message in messages]
         return bodies
+
+    def wait_for_lines(self, count: int = 1, **fields: object) -> list[dict[str, Any]]:
+        """The log lines with these fields, once there are so many."""
+        return until(lambda: self.log_lines(**fields), lambda lines: len(lines) >= count, seconds=PATIENCE_SECONDS)
 
     def outcomes(self, instance_id: str) -> list[tuple[str, str]]:
         """What was logged about an instance: trigger and outcome, oldest first."""
@@ -134,12 +138,6 @@ class Stage(Deployment):
     def _parameters(self) -> tuple[dict[str, str], dict[str, int]]:
         found = self._ssm.get_parameters(Names=[HTTP_TOKENS, POLICY])["Parameters"]
         return {each["Name"]: each["Value"] for each in found}, {each["Name"]: each["Version"] for each in found}
-
-    def _waiting(self, queue: str) -> int:
-        """Messages of a queue in whatever state."""
-        answer = self._sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=["All"])
-        counts = ("", "NotVisible", "Delayed")
-        return sum(int(answer["Attributes"][f"ApproximateNumberOfMessages{count}"]) for count in counts)
 
     def _terminate_all(self, region: str) -> None:
         ec2 = self.aws.client("ec2", region)
@@ -182,6 +180,9 @@ class Mailbox:
         return self._mails
 
     def wait_for(self, subject: str, words: str = "") -> str:
-        """The text of the first mail with this subject and these words in it."""
-        found = until(lambda: [text for about, text in self.mails() if about == subject and words in text])
-        return found[0]
+        """The text of the first mail with these words in its subject and these in its text."""
+
+        def found() -> list[str]:
+            return [text for about, text in self.mails() if subject in about and words in text]
+
+        return until(found, seconds=PATIENCE_SECONDS)[0]

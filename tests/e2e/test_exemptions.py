@@ -1,5 +1,6 @@
 """Who is left alone: the exempt while that lasts, and those that cannot or must not be changed."""
 
+import json
 from typing import Any
 
 import pytest
@@ -54,7 +55,7 @@ def test_an_expired_exemption_protects_nobody_and_is_reported(stage: Stage) -> N
     [instance] = stage.aws.launch(HOME, HttpTokens="optional", tags={"migrating": "yes"})
     line = stage.wait_for_outcome(instance, "REMEDIATED")
     assert line["reason"].endswith("its exemption (moves in January, until 2020-01-31) has expired")
-    assert stage.invoke({})["expired_exemptions"] == ["moves in January, until 2020-01-31"]
+    assert stage.invoke({})["expired_exemptions"] == ["(tag migrating=*) moves in January, until 2020-01-31"]
 
 
 def test_an_exemption_may_name_an_instance_by_a_pattern(stage: Stage) -> None:
@@ -87,3 +88,15 @@ def test_what_must_not_be_changed_is_never_written_to(stage: Stage, launch: dict
     assert stage.writes() == 0
     options = stage.options([instance])[instance]
     assert (options["HttpTokens"], options["HttpEndpoint"]) == ("optional", launch.get("HttpEndpoint", "enabled"))
+
+
+def test_a_policy_of_more_than_four_kilobytes_is_stored_and_followed(stage: Stage) -> None:
+    """The tier of the parameter grows with it."""
+    exemptions = [{"match": {"instance_id": f"i-{number:017x}"}, "reason": "x" * 60} for number in range(50)]
+    with stage.unseen():
+        [instance] = stage.aws.launch(HOME, HttpTokens="optional", tags={"last": "one"})
+    policy = {"exemptions": [*exemptions, {"match": {"tag": {"key": "last"}}, "reason": "at the end"}]}
+    assert 4096 < len(json.dumps(policy)) < 8192
+    report = stage.settle(policy=stage.set_policy(policy))
+    assert report["outcomes"] == {"EXEMPT": 1}
+    assert stage.options([instance])[instance]["HttpTokens"] == "optional"

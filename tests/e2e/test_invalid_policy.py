@@ -7,7 +7,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.deployment import HTTP_TOKENS, POLICY
-from infra.local.waiting import until
 from tests.e2e.stage import HOME, Stage
 
 INVALID = "the policy is invalid, nothing was changed"
@@ -79,10 +78,10 @@ def test_nothing_is_written_until_the_policy_is_mended_and_then_nothing_was_miss
     stage.restart()
     spoil(stage)
     try:
-        until(lambda: stage.log_lines(message=INVALID))
+        stage.wait_for_lines(message=INVALID)
         stage.aws.knobs(state_change_events=False)
         [missed] = stage.aws.launch(HOME, HttpTokens="optional")
-        lines = until(lambda: stage.log_lines(message=INVALID), lambda found: len(found) == 2)
+        lines = stage.wait_for_lines(2, message=INVALID)
         for line in lines:
             assert [words for words in says if words not in line["error"]] == []
         stage.drain()

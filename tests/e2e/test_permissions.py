@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from infra.local.waiting import until
 from tests.e2e.stage import FORWARDED, HOME, Stage
 
 Steps = Iterator[None]
@@ -50,7 +49,7 @@ def _modify_options(stage: Stage) -> Steps:
 
 def _consume_events(stage: Stage) -> Steps:
     stage.send("poison")
-    [line] = until(lambda: stage.log_lines(code="AccessDenied"))
+    [line] = stage.wait_for_lines(code="AccessDenied")
     assert line["message"] == "messages come back only after the queue's visibility time-out"
     assert "sqs:ChangeMessageVisibility" in line["error"]
     yield
@@ -60,7 +59,7 @@ def _consume_events(stage: Stage) -> Steps:
 
 def _notify(stage: Stage) -> Steps:
     stage.set_policy({"mode": "enforce"})
-    [line] = until(lambda: stage.log_lines(message="a notification could not be sent"))
+    [line] = stage.wait_for_lines(message="a notification could not be sent")
     assert line["code"] == "AuthorizationError"
     yield
     version = stage.set_policy({})

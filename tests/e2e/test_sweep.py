@@ -3,7 +3,7 @@
 import pytest
 
 from infra.local.waiting import until
-from tests.e2e.stage import FORWARDED, HOME, Stage
+from tests.e2e.stage import FORWARDED, HOME, PATIENCE_SECONDS, Stage
 
 SCP = "You are not authorized to perform this operation with an explicit deny in a service control policy"
 
@@ -52,5 +52,5 @@ def test_a_schedule_that_comes_due_brings_in_what_no_event_told_of(stage: Stage,
     stage.aws.fire_schedule(name)
     stage.wait_for([instance], FORWARDED, HttpTokens="required")
     assert stage.wait_for_outcome(instance, "REMEDIATED")["trigger"] == trigger
-    [report] = until(lambda: stage.reports(trigger=trigger))
+    [report] = until(lambda: stage.reports(trigger=trigger), seconds=PATIENCE_SECONDS)
     assert report["outcomes"] == {"REMEDIATED": 1}

@@ -2,7 +2,6 @@
 
 import pytest
 
-from infra.local.waiting import until
 from tests.e2e.stage import FORWARDED, HOME, REGIONS, Stage
 
 
@@ -47,4 +46,5 @@ def test_audit_mode_makes_no_write_call_at_all(stage: Stage) -> None:
     # Nor does leaving audit mode need anything but the policy.
     stage.set_policy({})
     stage.wait_for([launched], HttpTokens="required")
-    until(stage.writes, lambda writes: writes == 2)
+    stage.wait_for([drifted], FORWARDED, HttpTokens="required")
+    assert stage.writes() == 2

@@ -53,10 +53,12 @@ class TestRefusals:
         with pytest.raises(deploy.DeployError, match="through the default credentials: Unable to locate credentials"):
             deploy.main([])
 
-    @pytest.mark.parametrize("argument", ["--tags", "-t", "--tags=team=x"])
-    def test_tags(self, argument: str) -> None:
-        """CloudFormation would hand them on to the parameters, and reset those."""
-        with pytest.raises(deploy.DeployError, match=r"received '.*': a tag on the stack resets"):
+    @pytest.mark.parametrize(
+        "argument", ["--tags", "-t", "-tteam=x", "--tags=team=x", "--parameters", "--no-previous-parameters"]
+    )
+    def test_what_would_reset_the_parameters(self, argument: str) -> None:
+        """Tags do, as CloudFormation hands them on to the parameters."""
+        with pytest.raises(deploy.DeployError, match=r"received '.*': it would reset"):
             deploy.main([argument])
 
 

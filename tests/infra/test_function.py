@@ -79,8 +79,6 @@ def test_the_function(home: Stack) -> None:
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",
                 "VERIFY_TIMEOUT_SECONDS": "20",
-                "POWERTOOLS_SERVICE_NAME": "imds-enforcer",
-                "POWERTOOLS_METRICS_NAMESPACE": "ImdsEnforcer",
                 "POWERTOOLS_LOG_LEVEL": "INFO",
             }
         },

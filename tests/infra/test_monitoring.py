@@ -45,7 +45,20 @@ def queue(name: str) -> list[dict[str, str]]:
         ),
         (
             "AlarmsNoSweep",
-            {**OURS, "MetricName": "SweepCompleted", "Period": 900},
+            {
+                "Metrics": [
+                    {"Expression": "FILL(sweeps, 0)", "Id": "expr_1", "Label": "completed sweeps", "ReturnData": True},
+                    {
+                        "Id": "sweeps",
+                        "MetricStat": {
+                            "Metric": {"Namespace": "ImdsEnforcer", "MetricName": "SweepCompleted"},
+                            "Period": 900,
+                            "Stat": "Sum",
+                        },
+                        "ReturnData": False,
+                    },
+                ]
+            },
             ("LessThanThreshold", 1, "2 of 2", "breaching"),
         ),
         (
@@ -98,7 +111,10 @@ def test_there_are_no_other_alarms(home: Stack) -> None:
 def test_alarms_on_sweeps_follow_the_schedule(synthesize: Synthesize) -> None:
     """What every sweep meets again is one alarm as long as its period is no shorter than theirs."""
     stack = Stack(synthesize(schedule="rate(6 hours)").get_stack_by_name("ImdsEnforcer").template)
-    periods = {name: alarm["Period"] for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items()}
+    periods = {
+        name: alarm.get("Period") or alarm["Metrics"][1]["MetricStat"]["Period"]
+        for name, alarm in stack.of_type("AWS::CloudWatch::Alarm").items()
+    }
     assert periods == {
         "AlarmsFunctionErrors": 21600,
         "AlarmsPolicyInvalid": 21600,

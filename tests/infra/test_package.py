@@ -95,7 +95,6 @@ def runtime(account: LocalAws, asset: Path, tmp_path_factory: pytest.TempPathFac
         "POLICY_PARAMETER": "/imds-enforcer/policy",
         "EVENT_QUEUE_URL": account.client("sqs").create_queue(QueueName="events")["QueueUrl"],
         "NOTIFICATION_TOPIC_ARN": account.client("sns").create_topic(Name="notifications")["TopicArn"],
-        "POWERTOOLS_SERVICE_NAME": "imds-enforcer",
     }
     arn = f"arn:aws:lambda:{account.region}:{ACCOUNT}:function:enforcer"
     with LambdaRuntime(asset, tmp_path_factory.mktemp("runtime"), environment, arn) as runtime:

@@ -121,3 +121,21 @@ def test_errors_of_a_function_are_measured(aws: LocalAws) -> None:
     aws.client("lambda").invoke(FunctionName="broken")
     assert _total(aws, "AWS/Lambda", "Errors", FunctionName="broken") == 1
     assert _total(aws, "AWS/Lambda", "Invocations", FunctionName="broken") == 1
+
+
+def test_an_alarm_on_a_filled_metric_rises_where_there_are_no_points(aws: LocalAws) -> None:
+    """As a template states it; any other expression is refused, for want of knowing it."""
+    filled = {"Id": "filled", "Expression": "FILL(sweeps, 0)"}
+    metric = {"Namespace": "Fills", "MetricName": "SweepCompleted"}
+    sweeps = {"Id": "sweeps", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}, "ReturnData": False}
+    alarm = {
+        "AlarmName": "filled",
+        "Metrics": [filled, sweeps],
+        "ComparisonOperator": "LessThanThreshold",
+        "Threshold": 1,
+        "EvaluationPeriods": 2,
+    }
+    template = {"Resources": {"Alarm": {"Type": "AWS::CloudWatch::Alarm", "Properties": alarm}}}
+    aws.client("cloudformation").create_stack(StackName="filled", TemplateBody=json.dumps(template))
+    describe = aws.client("cloudwatch").describe_alarms
+    until(lambda: [each["StateValue"] for each in describe()["MetricAlarms"]], lambda seen: seen == ["ALARM"])

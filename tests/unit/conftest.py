@@ -11,6 +11,7 @@ from hypothesis import settings
 from pytest_socket import disable_socket
 
 from imds_enforcer import telemetry
+from imds_enforcer.aws import WRITE_CONFIG
 from imds_enforcer.ec2 import Ec2Region
 from tests.unit.examples import AWAY, HOME
 from tests.unit.fake_clients import FakeClients
@@ -93,7 +94,7 @@ def transport() -> Iterator[FakeTransport]:
 @pytest.fixture
 def region(transport: FakeTransport, clock: FakeClock) -> Ec2Region:
     """The real adapter of EC2 on a fake network."""
-    return Ec2Region(transport.client("ec2"), clock)
+    return Ec2Region(transport.client("ec2"), clock, lambda: transport.client("ec2", WRITE_CONFIG))
 
 
 @pytest.fixture

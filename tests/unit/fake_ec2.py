@@ -11,11 +11,11 @@ from imds_enforcer.aws import batched
 from imds_enforcer.ec2 import PAGE_SIZE, Ec2Region
 from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.model import Instance, InstanceState, OptionsState, Switch
-from tests.unit.examples import HOME, NOT_FOUND
+from tests.unit.examples import HOME, NOT_FOUND, SERVER_FAULT
 from tests.unit.filter_evaluator import fits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.decision import Change, Filters
@@ -37,7 +37,9 @@ class FakeEc2(Ec2Region):
     A change shows after `visible_after` seconds and is applied after `applied_after`; a call
     takes `read_seconds` or `modify_seconds`. Errors wait in `modify_errors` by instance, and
     in `read_errors` by call and in `find_errors` by page, both counted from 1. `ignored` are
-    instances whose changes are taken and forgotten.
+    instances whose changes are taken and forgotten; of `unanswered` the next change is taken, and
+    its answer is lost. `sent` has every change that was asked for, with the age in seconds of the
+    newest observation that the enforcer can have had.
     """
 
     def __init__(self, clock: FakeClock, name: str = HOME, regions: tuple[str, ...] = (HOME,)) -> None:
@@ -55,6 +57,9 @@ class FakeEc2(Ec2Region):
         self.find_errors: dict[int, Failure] = {}
         self.regions_error: Failure | None = None
         self.ignored: set[str] = set()
+        self.unanswered: set[str] = set()
+        self.sent: list[tuple[str, float]] = []
+        self._last_seen: dict[str, float] = {}
         self.reads: list[list[str]] = []
         self.finds: list[Filters] = []
         self.pages = 0
@@ -68,7 +73,7 @@ class FakeEc2(Ec2Region):
         for instance in instances:
             placed = replace(instance, region=self.name)
             self._records[instance.instance_id] = _Record(placed, placed)
-        return [self._observed(instance.instance_id) for instance in instances]
+        return self._shown([self._observed(instance.instance_id) for instance in instances])
 
     def set_options(self, instance_id: str, **options: Any) -> None:
         """Change options by another hand, seen by everybody at once."""
@@ -109,7 +114,7 @@ class FakeEc2(Ec2Region):
             self.pages += 1
             if self.pages in self.find_errors:
                 raise AwsError(self.find_errors[self.pages])
-            yield [replace(instance, observed_at=observed_at) for instance in page]
+            yield self._shown([replace(instance, observed_at=observed_at) for instance in page])
 
     def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
         """The instances that are listed among these."""
@@ -121,12 +126,17 @@ class FakeEc2(Ec2Region):
         self._fake_clock.advance(self.read_seconds)
         if len(self.reads) in self.read_errors:
             raise AwsError(self.read_errors[len(self.reads)])
+        self._shown(found.values())
         return found
+
+    def prepare_to_modify(self) -> None:
+        """There is no client to make."""
 
     def modify(self, instance_id: str, change: Change) -> None:
         """Take a change, the endpoint switched on with it, as EC2 does."""
         with self._lock:
             self.calls.append("ModifyInstanceMetadataOptions")
+            self.sent.append((instance_id, self._clock.monotonic() - self._last_seen[instance_id]))
             self._fake_clock.advance(self.modify_seconds)
             if self.modify_errors[instance_id]:
                 raise AwsError(self.modify_errors[instance_id].pop(0))
@@ -139,6 +149,9 @@ class FakeEc2(Ec2Region):
                 options = replace(change.applied_to(before.options), http_endpoint=Switch.ENABLED)
                 now = self._clock.monotonic()
                 self._records[instance_id] = _Record(replace(before, options=options), before, now)
+            if instance_id in self.unanswered:
+                self.unanswered.remove(instance_id)
+                raise AwsError(SERVER_FAULT)
 
     def enabled_regions(self) -> tuple[str, ...]:
         """The account's regions."""
@@ -151,6 +164,15 @@ class FakeEc2(Ec2Region):
     def modified_ids(self) -> list[str]:
         """The instances for which a change was taken, in order of their ids."""
         return sorted(instance_id for instance_id, _ in self.modified)
+
+    @property
+    def sent_ids(self) -> list[str]:
+        """The instances for which a change was asked for, as often as it was, in order of time."""
+        return [instance_id for instance_id, _ in self.sent]
+
+    def _shown(self, instances: Collection[Instance]) -> list[Instance]:
+        self._last_seen |= {instance.instance_id: instance.observed_at for instance in instances}
+        return list(instances)
 
     def _observed(self, instance_id: str) -> Instance:
         record, now = self._records[instance_id], self._clock.monotonic()

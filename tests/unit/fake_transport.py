@@ -17,13 +17,15 @@ from tests.unit.examples import HOME
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from botocore.config import Config
+
 SESSION = boto3.Session(region_name=HOME, aws_access_key_id="unit", aws_secret_access_key="unit")  # noqa: S106
 
 
 @cache
-def _client(service: Any) -> Any:
+def _client(service: Any, config: Config) -> Any:
     """Kept for all tests: reading EC2's model takes half a second."""
-    return SESSION.client(service, config=CLIENT_CONFIG)
+    return SESSION.client(service, config=config)
 
 
 class _Body:
@@ -43,9 +45,9 @@ class FakeTransport:
         self.requests: list[dict[str, Any]] = []
         self.before_answering: Callable[[], None] = lambda: None
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, config: Config = CLIENT_CONFIG) -> Any:
         """A client of the service that talks to this transport."""
-        client = _client(service)
+        client = _client(service, config)
         client.meta.events.register("before-send", self._send)
         self._clients.append(client)
         return client

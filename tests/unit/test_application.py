@@ -12,6 +12,7 @@ from tests.unit.examples import (
     ACCOUNT,
     AWAY,
     POLICY_PARAMETER,
+    SERVER_FAULT,
     THROTTLED,
     TOKENS_PARAMETER,
     UNAUTHORIZED,
@@ -73,7 +74,7 @@ def test_what_must_come_back_has_a_growing_delay(app: App, clients: FakeClients,
     """By the number of deliveries of each message."""
     home.launch(*map(an_instance, range(1, 4)))
     for number in range(1, 4):
-        home.modify_errors[an_id(number)] = [THROTTLED]
+        home.modify_errors[an_id(number)] = [SERVER_FAULT] * 3
     messages = [a_message(events.running(an_id(n)), f"m-{n}", receives) for n, receives in [(1, 1), (2, 4), (3, 12)]]
     assert app.batch(*messages) == ["m-1", "m-2", "m-3"]
     assert clients.fake_queue.delays == {"m-1": 5, "m-2": 40, "m-3": 300}
@@ -111,15 +112,15 @@ def test_what_could_not_be_checked_comes_back_beside_what_could_not_be_done(
     """Each with its own delay, poison at once; the rest of the batch is done."""
     home.launch(an_instance(1), an_instance(2))
     home.regions_error = THROTTLED
-    home.modify_errors[an_id(2)] = [THROTTLED]
+    home.modify_errors[an_id(2)] = [SERVER_FAULT] * 3
     messages = (
         a_message("{", "poison", 2),
         a_message(events.running(region=AWAY), "unchecked", 2),
         a_message(events.running(an_id(1)), "done"),
-        a_message(events.running(an_id(2)), "throttled", 3),
+        a_message(events.running(an_id(2)), "faulty", 3),
     )
-    assert sorted(app.batch(*messages)) == ["poison", "throttled", "unchecked"]
-    assert clients.fake_queue.delays == {"poison": 0, "unchecked": 10, "throttled": 20}
+    assert sorted(app.batch(*messages)) == ["faulty", "poison", "unchecked"]
+    assert clients.fake_queue.delays == {"poison": 0, "unchecked": 10, "faulty": 20}
     assert home.modified_ids == [an_id(1)]
 
 

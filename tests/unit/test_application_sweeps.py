@@ -138,5 +138,15 @@ def test_an_inventory_with_failures_or_expired_exemptions_is_mailed_once(
     assert subject == "imds-enforcer: Instances that need attention"
     assert text.splitlines()[1:] == [
         f"{an_id()} in eu-west-1 failed: UnauthorizedOperation: EC2 said so",
-        "Exemption expired, remove or renew it: old SDK, until 2026-01-31",
+        "Exemption expired, remove or renew it: (region ap-*) old SDK, until 2026-01-31",
     ]
+
+
+def test_a_warning_of_an_inventory_is_mailed(app: App, clients: FakeClients, metrics: Documents) -> None:
+    """A region that is spelt wrong in the policy, say; the counts are whole all the same."""
+    clients.ssm.put(POLICY_PARAMETER, '{"regions": {"exclude": ["eu-wset-1"]}}')
+    app.invoke(INVENTORY)
+    ((subject, text),) = clients.topic.mails
+    assert subject == "imds-enforcer: Instances that need attention"
+    assert text.splitlines()[1:] == ["The policy names the region eu-wset-1, which is not enabled in this account."]
+    assert metric_names(metrics()) == {"SweepCompleted", "Instances", "CompliantInstances"}

@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -18,8 +19,9 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from imds_enforcer.aws import CLIENT_CONFIG, MAX_CONNECTIONS, aws_errors, batched, expected
+from imds_enforcer.aws import CLIENT_CONFIG, MAX_CONNECTIONS, WRITE_CONFIG, aws_errors, batched, expected
 from imds_enforcer.failures import AwsError, Failure, Kind
+from tests.unit.examples import an_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,6 +130,26 @@ def test_a_throttled_call_is_made_three_times_in_all(transport: FakeTransport, b
         ec2.describe_regions()
     assert len(transport.requests) == 3
     assert len(backoffs) == 2
+
+
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError"])
+def test_the_client_for_changes_sends_each_once(transport: FakeTransport, backoffs: list[float], code: str) -> None:
+    """Whether to send it again is decided where the age of the observation is known."""
+    ec2 = transport.client("ec2", WRITE_CONFIG)
+    transport.refuse(code, status=503)
+    with pytest.raises(ClientError, match=code):
+        ec2.modify_instance_metadata_options(InstanceId=an_id())
+    assert len(transport.requests) == 1
+    assert backoffs == []
+
+
+def test_the_client_for_changes_differs_in_nothing_else() -> None:
+    """The same time-outs, connections and name."""
+    differing: Any = Config(retries={"mode": "standard", "total_max_attempts": 1})
+    reader, writer = vars(CLIENT_CONFIG), vars(WRITE_CONFIG)
+    assert {name: value for name, value in writer.items() if reader[name] != value and name[0] != "_"} == {
+        "retries": differing.retries
+    }
 
 
 def test_a_call_gives_up_long_before_the_function_does() -> None:

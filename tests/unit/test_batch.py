@@ -18,7 +18,7 @@ from tests.unit.examples import (
     THROTTLED,
     UNAUTHORIZED,
     V2_ONLY,
-    a_failure,
+    WRONG_STATE,
     a_policy,
     an_exemption,
     an_id,
@@ -29,6 +29,7 @@ from tests.unit.runs import Batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from imds_enforcer.failures import Failure
     from imds_enforcer.model import Instance
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_clock import FakeClock
@@ -116,20 +117,32 @@ def test_the_newest_event_counts_for_the_age(clients: FakeClients, clock: FakeCl
     assert batch.again == ["m-1", "m-2"]
 
 
-@pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError", "IncorrectInstanceState"])
-def test_what_may_work_later_comes_back(clients: FakeClients, home: FakeEc2, code: str) -> None:
+@pytest.mark.parametrize("failures", [[SERVER_FAULT] * 3, [WRONG_STATE]])
+def test_what_may_work_later_comes_back(clients: FakeClients, home: FakeEc2, failures: list[Failure]) -> None:
     """Only the message that named it."""
     home.launch(an_instance(1), an_instance(2))
-    home.modify_errors[an_id(1)] = [a_failure(code)]
+    home.modify_errors[an_id(1)] = failures
     batch = Batch(clients, a_message(events.running(an_id(1)), "m-1"), a_message(events.running(an_id(2)), "m-2"))
     assert batch.outcomes == {an_id(1): Outcome.DEFERRED, an_id(2): Outcome.REMEDIATED}
+    assert batch.again == ["m-1"]
+
+
+def test_what_was_throttled_to_the_end_comes_back(clients: FakeClients, home: FakeEc2) -> None:
+    """After as many tries as there was time for, forty seconds."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [THROTTLED] * 100
+    batch = Batch(clients, a_message(events.running()))
+    ((result, _),) = batch.log
+    assert (result.outcome, result.failure) == (Outcome.DEFERRED, THROTTLED)
+    assert result.reason == f"{THROTTLED}; the queue tries again"
+    assert len(home.sent) == 20
     assert batch.again == ["m-1"]
 
 
 def test_every_message_that_named_it_comes_back(clients: FakeClients, home: FakeEc2) -> None:
     """Any of them alone could be the one that is lost."""
     home.launch(an_instance())
-    home.modify_errors[an_id()] = [THROTTLED]
+    home.modify_errors[an_id()] = [WRONG_STATE]
     batch = Batch(clients, a_message(events.running(), "m-1"), a_message(events.launch(an_id()), "m-2"))
     assert batch.again == ["m-1", "m-2"]
 
@@ -146,7 +159,7 @@ def test_a_final_failure_is_acknowledged(clients: FakeClients, home: FakeEc2) ->
 def test_the_twelfth_delivery_has_failed(clients: FakeClients, home: FakeEc2) -> None:
     """It counts as a failure, and its message goes where it can be looked at."""
     home.launch(an_instance())
-    home.modify_errors[an_id()] = [THROTTLED] * 2
+    home.modify_errors[an_id()] = [SERVER_FAULT] * 6
     assert Batch(clients, a_message(events.running(), receives=11)).outcomes == {an_id(): Outcome.DEFERRED}
     batch = Batch(clients, a_message(events.running(), receives=MAX_RECEIVES))
     assert batch.outcomes == {an_id(): Outcome.FAILED}
@@ -156,7 +169,7 @@ def test_the_twelfth_delivery_has_failed(clients: FakeClients, home: FakeEc2) ->
 def test_a_younger_message_keeps_an_instance_from_having_failed(clients: FakeClients, home: FakeEc2) -> None:
     """It will be tried again for that one."""
     home.launch(an_instance())
-    home.modify_errors[an_id()] = [THROTTLED]
+    home.modify_errors[an_id()] = [SERVER_FAULT] * 3
     batch = Batch(clients, a_message(events.running(), "m-1", receives=12), a_message(events.running(), "m-2"))
     assert batch.outcomes == {an_id(): Outcome.DEFERRED}
 

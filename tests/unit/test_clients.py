@@ -5,15 +5,24 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.aws import CLIENT_CONFIG, WRITE_CONFIG
 from imds_enforcer.clients import Clients
+from imds_enforcer.decision import Change
 from imds_enforcer.ec2 import Ec2Region
 from imds_enforcer.failures import AwsError
-from tests.unit.examples import AWAY, HOME, SETTINGS, THROTTLED
+from imds_enforcer.model import HttpTokens
+from tests.unit.ec2_answers import a_page, an_item
+from tests.unit.examples import AWAY, HOME, SETTINGS, THROTTLED, an_id
 from tests.unit.fake_ec2 import FakeEc2
 from tests.unit.fake_transport import SESSION
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from botocore.config import Config
+
     from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_transport import FakeTransport
 
 
 @pytest.fixture
@@ -37,6 +46,26 @@ def test_there_is_one_ec2_a_region(clients: Clients) -> None:
     assert all(isinstance(adapter, Ec2Region) for adapter in adapters)
     assert [adapter.name for adapter in adapters[:2]] == [HOME, AWAY]
     assert len(set(adapters)) == 2
+
+
+def test_the_client_for_changes_is_made_at_the_first_of_them(
+    clients: Clients, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most invocations change nothing, and a client takes its time to be made."""
+    made: list[tuple[str, Config]] = []
+
+    def make(service: str, *, region_name: str, config: Config) -> Any:
+        made.append((region_name, config))
+        return transport.client(service, config)
+
+    monkeypatch.setattr(SESSION, "client", make)
+    transport.answer(a_page(an_item(1)))
+    assert list(clients.ec2(HOME).read([an_id()])) == [an_id()]
+    assert made == [(HOME, CLIENT_CONFIG)]
+    for _ in range(2):
+        transport.answer("<ModifyInstanceMetadataOptionsResponse/>")
+        clients.ec2(HOME).modify(an_id(), Change(http_tokens=HttpTokens.REQUIRED))
+    assert made == [(HOME, CLIENT_CONFIG), (HOME, WRITE_CONFIG)]
 
 
 def test_the_home_region_is_the_sessions(clients: Clients) -> None:

@@ -169,19 +169,3 @@ def test_options_that_the_policy_does_not_name_stay_as_they_are() -> None:
     change = _decide(options, a_policy()).change
     assert change is not None
     assert change.applied_to(options) == replace(options, http_tokens=HttpTokens.REQUIRED)
-
-
-@pytest.mark.parametrize("state", OptionsState)
-def test_a_change_is_visible_once_every_option_shows_it(state: OptionsState) -> None:
-    """Visible is not yet applied: that is a question of its own."""
-    change = Change(http_tokens=HttpTokens.REQUIRED, http_put_response_hop_limit=2)
-    shown = replace(V2_ONLY, http_put_response_hop_limit=2, state=state)
-    assert change.visible_in(shown)
-    assert not change.visible_in(replace(shown, http_put_response_hop_limit=1))
-    assert not change.visible_in(replace(shown, http_tokens=HttpTokens.OPTIONAL))
-
-
-def test_a_change_is_not_visible_where_the_metadata_service_was_switched_off() -> None:
-    """Its tokens may read `required`, but it is not what was asked for."""
-    change = Change(http_tokens=HttpTokens.REQUIRED)
-    assert not change.visible_in(replace(V2_ONLY, http_endpoint=Switch.DISABLED))

@@ -130,14 +130,17 @@ def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport:
     assert raised.value.failure.kind is Kind.FINAL
 
 
-@pytest.mark.parametrize("call", ["find", "read", "modify", "regions"])
+@pytest.mark.parametrize(("call", "tries"), [("find", 3), ("read", 3), ("modify", 1), ("regions", 3)])
 @pytest.mark.usefixtures("backoffs")
-def test_a_call_that_never_was_answered_may_work_later(region: Ec2Region, transport: FakeTransport, call: str) -> None:
-    """Whichever call it was, and after as many tries."""
-    transport.fail(ReadTimeoutError(endpoint_url="https://ec2"), times=3)
+def test_a_call_that_never_was_answered_may_work_later(
+    region: Ec2Region, transport: FakeTransport, call: str, tries: int
+) -> None:
+    """Whichever call it was, and after as many tries; a change is sent once and no more."""
+    transport.fail(ReadTimeoutError(endpoint_url="https://ec2"), times=tries)
     with pytest.raises(AwsError) as raised:
         _call(region, call)
     assert raised.value.failure.kind is Kind.UNAVAILABLE
+    assert len(transport.requests) == tries
 
 
 def test_an_answer_that_was_cut_short_may_come_whole_later(region: Ec2Region, transport: FakeTransport) -> None:

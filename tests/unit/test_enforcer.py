@@ -14,10 +14,12 @@ from imds_enforcer.model import HttpTokens, InstanceState, Outcome, Switch
 from imds_enforcer.policy import Mode
 from tests.unit.examples import (
     IMDS_OFF,
+    NOT_FOUND,
     THROTTLED,
     UNAUTHORIZED,
     V1_ALLOWED,
     V2_ONLY,
+    WRONG_STATE,
     a_policy,
     an_exemption,
     an_id,
@@ -25,6 +27,7 @@ from tests.unit.examples import (
 )
 
 if TYPE_CHECKING:
+    from imds_enforcer.failures import Failure
     from imds_enforcer.model import Instance, Result
     from imds_enforcer.policy import Policy
     from tests.unit.fake_clock import FakeClock
@@ -114,13 +117,15 @@ def test_one_failing_instance_does_not_stop_the_others(ec2: FakeEc2, clock: Fake
     assert ec2.actual(an_id(3)).options == V1_ALLOWED
 
 
-def test_a_failed_change_is_not_tried_again_here(ec2: FakeEc2, clock: FakeClock) -> None:
-    """The client has had its tries; the queue or the next sweep comes next."""
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, NOT_FOUND, WRONG_STATE])
+def test_a_refusal_is_not_tried_again_here(ec2: FakeEc2, clock: FakeClock, failure: Failure) -> None:
+    """What may work later is for the queue or the next sweep."""
     observed = ec2.launch(an_instance())
-    ec2.modify_errors[an_id()] = [THROTTLED]
+    ec2.modify_errors[an_id()] = [failure]
     (result,) = _enforcer(ec2, clock).enforce(observed)
-    assert (result.outcome, result.failure) == (Outcome.FAILED, THROTTLED)
+    assert (result.outcome, result.failure) == (Outcome.FAILED, failure)
     assert ec2.calls == ["ModifyInstanceMetadataOptions"]
+    assert clock.pauses == []
 
 
 def test_changes_are_made_side_by_side(ec2: FakeEc2, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from imds_enforcer.model import InstanceState, MetadataOptions, Outcome, Result
+from imds_enforcer.model import HttpTokens, InstanceState, MetadataOptions, OptionsState, Outcome, Result, Switch
 from tests.unit.examples import HOME, IMDS_OFF, V1_ALLOWED, V2_ONLY, an_id, an_instance
+
+NOT_YET = replace(V2_ONLY, state=OptionsState.PENDING)
 
 
 @pytest.mark.parametrize("state", InstanceState)
@@ -37,12 +42,40 @@ def test_options_are_logged_under_their_names_in_ec2() -> None:
     }
 
 
+@pytest.mark.parametrize("state", OptionsState)
+def test_options_agree_whether_they_are_applied_yet_or_not(state: OptionsState) -> None:
+    """That is a question of its own."""
+    assert V2_ONLY.agree_with(replace(V2_ONLY, state=state))
+    assert replace(V2_ONLY, state=state).agree_with(V2_ONLY)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"http_tokens": HttpTokens.OPTIONAL},
+        {"http_endpoint": Switch.DISABLED},
+        {"http_put_response_hop_limit": 2},
+        {"http_protocol_ipv6": Switch.ENABLED},
+        {"instance_metadata_tags": Switch.ENABLED},
+    ],
+)
+def test_options_differ_if_any_of_them_does(other: dict[str, Any]) -> None:
+    """Whether a policy can name it or not."""
+    assert not V2_ONLY.agree_with(replace(V2_ONLY, **other))
+
+
 @pytest.mark.parametrize(
     ("outcome", "after", "compliant"),
     [
         (Outcome.COMPLIANT, V2_ONLY, True),
         (Outcome.REMEDIATED, V2_ONLY, True),
+        (Outcome.COMPLIANT, NOT_YET, False),
+        (Outcome.REMEDIATED, NOT_YET, False),
+        (Outcome.COMPLIANT, None, False),
+        (Outcome.REMEDIATED, None, False),
         (Outcome.SKIPPED, IMDS_OFF, True),
+        (Outcome.SKIPPED, replace(IMDS_OFF, state=OptionsState.PENDING), True),
+        (Outcome.SKIPPED, V2_ONLY, False),
         (Outcome.SKIPPED, V1_ALLOWED, False),
         (Outcome.SKIPPED, None, False),
         (Outcome.PENDING, V2_ONLY, False),
@@ -56,6 +89,6 @@ def test_options_are_logged_under_their_names_in_ec2() -> None:
 def test_compliant_is_what_is_known_to_follow_the_policy_now(
     outcome: Outcome, after: MetadataOptions | None, *, compliant: bool
 ) -> None:
-    """A change that is not yet applied does not count, a metadata service that is off does."""
+    """Options that are not yet applied do not count, a metadata service that is off does."""
     result = Result(instance_id=an_id(), region=HOME, outcome=outcome, reason="", after=after)
     assert result.compliant is compliant

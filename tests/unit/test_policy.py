@@ -158,7 +158,7 @@ def test_a_policy_as_text_tells_its_values_and_versions() -> None:
         "HttpProtocolIpv6: as it is\n"
         "InstanceMetadataTags: disabled\n"
         "Regions: all but us-east-1\n"
-        "Exempt (auto_scaling_group web-*): old SDK"
+        "Exempt: (auto_scaling_group web-*) old SDK"
     )
 
 

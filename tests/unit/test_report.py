@@ -16,6 +16,7 @@ from tests.unit.examples import (
     IMDS_OFF,
     SERVER_FAULT,
     UNAUTHORIZED,
+    V2_ONLY,
     a_policy,
     an_exemption,
     an_id,
@@ -67,13 +68,13 @@ def _report(
 
 MIXED = {
     HOME: _region(
-        _result(1, Outcome.REMEDIATED),
-        _result(2, Outcome.COMPLIANT),
+        _result(1, Outcome.REMEDIATED, after=V2_ONLY),
+        _result(2, Outcome.COMPLIANT, after=V2_ONLY),
         _result(3, Outcome.SKIPPED, after=IMDS_OFF),
         _result(4, Outcome.GONE),
         _result(5, Outcome.FAILED, UNAUTHORIZED),
     ),
-    AWAY: _region(_result(6, Outcome.REMEDIATED), _result(7, Outcome.EXEMPT), failure=SERVER_FAULT),
+    AWAY: _region(_result(6, Outcome.REMEDIATED, after=V2_ONLY), _result(7, Outcome.EXEMPT), failure=SERVER_FAULT),
 }
 
 
@@ -139,7 +140,7 @@ def test_the_report_as_json() -> None:
                 "reason": "UnauthorizedOperation: EC2 said so",
             }
         ],
-        "expired_exemptions": ["old SDK, until 2026-01-31"],
+        "expired_exemptions": ["(instance_id *) old SDK, until 2026-01-31"],
         "warnings": ["a warning"],
     }
 
@@ -176,7 +177,7 @@ def test_the_report_as_text_names_what_to_look_at() -> None:
         "2 REMEDIATED, 1 COMPLIANT, 1 EXEMPT, 1 SKIPPED, 1 GONE, 1 FAILED.\n"
         "Region us-east-1 failed: InternalError: EC2 said so\n"
         f"{an_id(5)} in eu-west-1 failed: UnauthorizedOperation: EC2 said so\n"
-        "Exemption expired, remove or renew it: old SDK, until 2026-01-31\n"
+        "Exemption expired, remove or renew it: (instance_id *) old SDK, until 2026-01-31\n"
         "a warning"
     )
 
@@ -208,9 +209,10 @@ def test_a_failure_without_a_code_reads_as_its_reason() -> None:
         _report({HOME: _failing(1)}),
         _report({HOME: _region(failure=SERVER_FAULT)}),
         _report({HOME: _region()}, expired=(an_exemption(),)),
+        _report({HOME: _region()}, warnings=("a warning",)),
     ],
 )
-def test_failures_and_expired_exemptions_need_attention(report: RunReport) -> None:
+def test_failures_expired_exemptions_and_warnings_need_attention(report: RunReport) -> None:
     """Each alone is enough for a mail."""
     assert report.needs_attention
 

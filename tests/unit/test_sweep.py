@@ -24,6 +24,7 @@ from tests.unit.examples import (
     UNAUTHORIZED,
     V1_ALLOWED,
     V2_ONLY,
+    WRONG_STATE,
     a_policy,
     an_exemption,
     an_id,
@@ -176,15 +177,21 @@ def test_audit_mode_writes_nothing(clients: FakeClients, home: FakeEc2) -> None:
 
 @pytest.mark.parametrize(
     ("failure", "outcome"),
-    [(THROTTLED, Outcome.DEFERRED), (UNAUTHORIZED, Outcome.FAILED), (SERVER_FAULT, Outcome.FAILED)],
+    [
+        (THROTTLED, Outcome.DEFERRED),
+        (WRONG_STATE, Outcome.DEFERRED),
+        (UNAUTHORIZED, Outcome.FAILED),
+        (SERVER_FAULT, Outcome.FAILED),
+    ],
 )
 def test_the_next_sweep_is_the_retry(clients: FakeClients, home: FakeEc2, failure: Failure, outcome: Outcome) -> None:
     """Throttling is no alarm; an instance that fails does not make its region fail."""
     home.launch(an_instance())
-    home.modify_errors[an_id()] = [failure]
-    done = Sweep(clients)
+    home.modify_errors[an_id()] = [failure] * 100
+    done = Sweep(clients, seconds=60)
     assert done.logged == {an_id(): outcome}
     assert done.statuses[HOME] is RegionStatus.DONE
+    home.modify_errors.clear()
     assert Sweep(clients).logged == {an_id(): Outcome.REMEDIATED}
 
 
@@ -237,6 +244,23 @@ def test_an_inventory_counts_every_instance(clients: FakeClients, home: FakeEc2,
         Outcome.PENDING: 1,
     }
     assert home.actual(an_id(5)).options == V2_ONLY
+
+
+def test_an_inventory_counts_a_region_that_the_policy_leaves_out_and_changes_nothing_there(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2
+) -> None:
+    """The fleet is what there is; none of it that allows IMDSv1 may go unseen."""
+    home.launch(an_instance(1))
+    away.launch(an_instance(2), an_instance(3, V2_ONLY), an_instance(4, IMDS_OFF), an_instance(5, None))
+    done = Sweep(clients, a_policy(regions=RegionSelection(exclude=(AWAY,))), INVENTORY)
+    assert done.statuses == {HOME: RegionStatus.DONE, AWAY: RegionStatus.DONE}
+    part = done.report.regions[AWAY]
+    assert part.outcomes == {Outcome.SKIPPED: 4}
+    assert (part.instances, part.compliant) == (4, 1), "whose service is off, that one follows every policy"
+    assert (done.report.instances, done.report.compliant) == (5, 2)
+    assert done.logged == {an_id(1): Outcome.REMEDIATED}
+    assert away.calls == ["DescribeInstances"]
+    assert away.sent == []
 
 
 def test_regions_are_visited_side_by_side(

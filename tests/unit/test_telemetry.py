@@ -230,3 +230,20 @@ def test_an_inventory_publishes_zeros_too(metrics: Documents) -> None:
         (AWAY, {"Instances": 0, "CompliantInstances": 0}),
         (None, {"Instances": 2, "CompliantInstances": 1}),
     ]
+
+
+def test_an_inventory_publishes_no_count_that_is_not_whole(metrics: Documents) -> None:
+    """Neither of a region that failed half-way nor in total: it would read as a fleet that shrank."""
+    telemetry.inventory_taken(
+        _report(eu_west_1=_region(Outcome.COMPLIANT), us_east_1=_region(Outcome.COMPLIANT, failure=SERVER_FAULT))
+    )
+    assert _published(metrics()) == [(HOME, {"Instances": 1, "CompliantInstances": 1})]
+
+
+def test_a_region_that_an_organization_denies_does_not_withhold_the_total(metrics: Documents) -> None:
+    """It is so every day; the region itself has no count."""
+    telemetry.inventory_taken(_report(eu_west_1=_region(Outcome.EXEMPT), us_east_1=_region(failure=DENIED_BY_SCP)))
+    assert _published(metrics()) == [
+        (HOME, {"Instances": 1, "CompliantInstances": 0}),
+        (None, {"Instances": 1, "CompliantInstances": 0}),
+    ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from imds_enforcer.clock import Deadline
 from imds_enforcer.enforcer import Enforcer
+from imds_enforcer.failures import Kind
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
 from tests.unit.examples import IMDS_OFF, SERVER_FAULT, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
 
@@ -108,16 +109,55 @@ def test_a_difference_that_lasts_is_a_failure(ec2: FakeEc2, clock: FakeClock) ->
     assert clock.elapsed >= 20
 
 
-def test_an_endpoint_switched_off_after_the_change_is_not_taken_for_success(ec2: FakeEc2, clock: FakeClock) -> None:
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"http_put_response_hop_limit": 5},
+        {"http_protocol_ipv6": Switch.ENABLED},
+        {"instance_metadata_tags": Switch.ENABLED},
+    ],
+)
+def test_a_difference_in_an_option_that_was_to_stay_is_a_failure(
+    ec2: FakeEc2, clock: FakeClock, option: dict[str, Any]
+) -> None:
+    """The change did not name it, and a container may depend on it."""
+    ec2.applied_after = 1
+    clock.at(0.05, lambda: ec2.set_options(an_id(), **option))
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert result.outcome is Outcome.FAILED
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.kind) == ("ReadBackDiffers", Kind.FINAL)
+    shown = replace(V2_ONLY, **option)
+    assert result.failure.message == f"EC2 accepted {V2_ONLY.as_log()} and shows {shown.as_log()}"
+    assert result.after == shown
+    assert 20 <= clock.elapsed < 23
+    assert ec2.sent_ids == [an_id()]
+
+
+def test_a_difference_that_passes_is_none(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Only what still differs when the time is up does."""
+    ec2.applied_after = 1
+    clock.at(0.05, lambda: ec2.set_options(an_id(), http_put_response_hop_limit=5))
+    clock.at(10, lambda: ec2.set_options(an_id(), http_put_response_hop_limit=1))
+    (result,) = _enforce(ec2, clock, an_instance())
+    assert (result.outcome, result.after) == (Outcome.REMEDIATED, V2_ONLY)
+    assert 10 <= clock.elapsed < 13
+
+
+def test_an_endpoint_switched_off_after_the_change_is_neither_success_nor_failure(
+    ec2: FakeEc2, clock: FakeClock
+) -> None:
     """Nor is it written to again; as its service is off, it counts as compliant."""
     ec2.applied_after = 1
     off = {"http_endpoint": Switch.DISABLED, "http_tokens": HttpTokens.OPTIONAL}
     clock.at(0.05, lambda: ec2.set_options(an_id(), **off))
     (result,) = _enforce(ec2, clock, an_instance())
-    assert result.outcome is Outcome.FAILED
-    assert result.after == IMDS_OFF
+    assert result.outcome is Outcome.SKIPPED
+    assert result.reason == "the metadata service was switched off meanwhile, which satisfies every policy"
+    assert (result.after, result.failure) == (IMDS_OFF, None)
     assert result.compliant
-    assert len(ec2.modified) == 1
+    assert 20 <= clock.elapsed < 23
+    assert ec2.sent_ids == [an_id()]
 
 
 def test_a_read_back_that_fails_is_tried_again(ec2: FakeEc2, clock: FakeClock) -> None:

@@ -1,0 +1,63 @@
+"""An instance on its way from a decision to an outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imds_enforcer.failures import Failure, Kind
+from imds_enforcer.model import Instance, MetadataOptions, Outcome, Result
+
+if TYPE_CHECKING:
+    from imds_enforcer.decision import Change
+
+UNKNOWN_INSTANCE = Failure("InvalidInstanceID.NotFound", "EC2 does not list the instance", Kind.UNKNOWN_INSTANCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An instance, the change that it needs, what it comes to, and why.
+
+    `unanswered` counts the attempts of which nobody knows whether EC2 took them, `failure` is
+    how the last one ended.
+    """
+
+    instance: Instance
+    change: Change
+    wanted: MetadataOptions
+    reason: str
+    unanswered: int = 0
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A change that EC2 took, and when (monotonic seconds). Nothing is proven by it yet."""
+
+    plan: Planned
+    at: float
+
+
+def result_of(
+    instance: Instance,
+    outcome: Outcome,
+    reason: str,
+    *,
+    after: MetadataOptions | None = None,
+    failure: Failure | None = None,
+) -> Result:
+    """The outcome of an instance that was read."""
+    return Result(
+        instance_id=instance.instance_id,
+        region=instance.region,
+        outcome=outcome,
+        reason=reason,
+        before=instance.options,
+        after=after,
+        failure=failure,
+    )
+
+
+def failed(instance: Instance, failure: Failure, after: MetadataOptions | None = None) -> Result:
+    """The outcome of an instance whose change, or whose reading, failed."""
+    return result_of(instance, Outcome.FAILED, str(failure), after=after, failure=failure)

@@ -1,0 +1,195 @@
+"""Changes that EC2 throttles or leaves unanswered: when they are sent again, and on what knowledge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.clock import Deadline
+from imds_enforcer.enforcer import MAX_OBSERVATION_AGE, Enforcer
+from imds_enforcer.model import InstanceState, Outcome, Switch
+from tests.unit.examples import (
+    IMDS_OFF,
+    SERVER_FAULT,
+    THROTTLED,
+    UNAUTHORIZED,
+    V1_ALLOWED,
+    V2_ONLY,
+    a_policy,
+    an_id,
+    an_instance,
+)
+
+if TYPE_CHECKING:
+    from imds_enforcer.failures import Failure
+    from imds_enforcer.model import Instance, Result
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_ec2 import FakeEc2
+
+WHY = "HttpTokens is optional, not required"
+MODIFY, READ = "ModifyInstanceMetadataOptions", "DescribeInstances"
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Changes one after the other: with several threads on one clock, nobody could tell how old which was."""
+    monkeypatch.setattr("imds_enforcer.enforcer.MAX_CONNECTIONS", 1)
+
+
+def _enforce(ec2: FakeEc2, clock: FakeClock, observed: list[Instance], seconds: float = 2_000) -> dict[str, Result]:
+    deadline = Deadline.after(clock, seconds)
+    enforcer = Enforcer(ec2, a_policy(), clock, write_deadline=deadline, verify_timeout=20)
+    results = list(enforcer.enforce(observed))
+    by_id = {result.instance_id: result for result in results}
+    assert len(by_id) == len(results), "one result an instance"
+    return by_id
+
+
+@pytest.mark.parametrize("seconds", [0, 0.7, 3, 9.9, 13])
+@pytest.mark.parametrize(
+    "failures",
+    [[], [THROTTLED] * 4, [SERVER_FAULT] * 2, [SERVER_FAULT, THROTTLED, SERVER_FAULT, THROTTLED]],
+    ids=["answered", "throttled", "unanswered", "both"],
+)
+def test_no_change_leaves_on_an_observation_older_than_ten_seconds(
+    ec2: FakeEc2, clock: FakeClock, failures: list[Failure], seconds: float
+) -> None:
+    """However slow EC2 is, and however often a change has to be sent."""
+    observed = ec2.launch(*map(an_instance, range(8)))
+    ec2.modify_seconds, ec2.read_seconds = seconds, 1
+    for instance in observed:
+        ec2.modify_errors[instance.instance_id] = list(failures)
+    results = _enforce(ec2, clock, observed)
+    assert {result.outcome for result in results.values()} == {Outcome.REMEDIATED}
+    assert Counter(ec2.sent_ids) == {instance.instance_id: len(failures) + 1 for instance in observed}
+    assert max(age for _, age in ec2.sent) <= MAX_OBSERVATION_AGE == 10
+
+
+def test_a_throttled_change_is_sent_again_after_a_pause(ec2: FakeEc2, clock: FakeClock) -> None:
+    """What was observed a moment ago need not be read again: a throttled request did nothing."""
+    ec2.modify_errors[an_id()] = [THROTTLED] * 2
+    (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
+    assert (result.outcome, result.reason, result.failure) == (Outcome.REMEDIATED, WHY, None)
+    assert ec2.calls == [MODIFY, MODIFY, MODIFY, READ]
+    assert clock.pauses == [2, 2]
+
+
+def test_the_rest_of_a_round_waits_with_what_was_throttled(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The limit is the account's: more requests would only keep the bucket empty."""
+    ec2.modify_errors[an_id(2)] = [THROTTLED]
+    results = _enforce(ec2, clock, ec2.launch(*map(an_instance, range(1, 5))))
+    assert ec2.sent_ids == [an_id(number) for number in (1, 2, 2, 3, 4)]
+    assert clock.pauses == [2]
+    assert {result.outcome for result in results.values()} == {Outcome.REMEDIATED}
+
+
+def test_throttling_that_does_not_end_has_ec2s_code_at_the_deadline(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Queue and sweep make DEFERRED of it."""
+    ec2.modify_errors[an_id()] = [THROTTLED] * 100
+    (result,) = _enforce(ec2, clock, ec2.launch(an_instance()), seconds=25).values()
+    assert (result.outcome, result.reason) == (Outcome.FAILED, str(THROTTLED))
+    assert (result.before, result.after, result.failure) == (V1_ALLOWED, None, THROTTLED)
+    assert len(ec2.sent) == 13
+    assert clock.pauses == [2] * 13
+    assert [age for _, age in ec2.sent] == [0, 2, 4, 6, 8, 10, 0, 2, 4, 6, 8, 10, 0]
+
+
+def test_a_service_switched_off_while_a_change_was_throttled_stays_off(ec2: FakeEc2, clock: FakeClock) -> None:
+    """It is read again before the attempt that would switch it on."""
+    ec2.modify_errors[an_id()] = [THROTTLED] * 6
+    clock.at(10.5, lambda: ec2.set_options(an_id(), http_endpoint=Switch.DISABLED))
+    (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
+    assert (result.outcome, result.after) == (Outcome.SKIPPED, IMDS_OFF)
+    assert ec2.actual(an_id()).options == IMDS_OFF
+    assert ec2.calls == [MODIFY] * 6 + [READ]
+
+
+def test_what_was_changed_before_the_throttling_began_is_read_back_at_the_end(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Nobody's result is lost to another's deadline."""
+    ec2.modify_errors[an_id(2)] = [THROTTLED] * 100
+    results = _enforce(ec2, clock, ec2.launch(an_instance(1), an_instance(2)), seconds=60)
+    assert {instance_id: result.outcome for instance_id, result in results.items()} == {
+        an_id(1): Outcome.REMEDIATED,
+        an_id(2): Outcome.FAILED,
+    }
+    assert ec2.modified_ids == [an_id(1)]
+
+
+def test_an_unanswered_change_is_sent_again_after_another_look(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The old observation may be the one that the lost attempt has changed."""
+    ec2.modify_errors[an_id()] = [SERVER_FAULT]
+    (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
+    assert (result.outcome, result.failure) == (Outcome.REMEDIATED, None)
+    assert ec2.calls == [MODIFY, READ, MODIFY, READ]
+    assert clock.pauses == [2]
+
+
+def test_an_unanswered_change_that_was_taken_is_remediated_and_not_sent_again(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Compliant would be half the truth: it was this run that changed it."""
+    ec2.unanswered = {an_id()}
+    (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
+    assert (result.outcome, result.reason, result.failure) == (Outcome.REMEDIATED, WHY, None)
+    assert (result.before, result.after) == (V1_ALLOWED, V2_ONLY)
+    assert ec2.sent_ids == [an_id()]
+
+
+def test_an_unanswered_change_that_was_taken_is_verified_like_any_other(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Until it is applied, or said to be pending."""
+    ec2.unanswered = {an_id(1), an_id(2)}
+    ec2.applied_after = 9
+    observed = ec2.launch(an_instance(1), an_instance(2, state=InstanceState.STOPPED))
+    results = _enforce(ec2, clock, observed)
+    assert results[an_id(1)].outcome is Outcome.REMEDIATED
+    assert results[an_id(2)].outcome is Outcome.PENDING
+    assert results[an_id(2)].reason == f"stopped, applies at the next start; {WHY}"
+    assert clock.elapsed >= 9
+    assert ec2.sent_ids == [an_id(1), an_id(2)]
+
+
+def test_three_unanswered_attempts_are_a_failure(ec2: FakeEc2, clock: FakeClock) -> None:
+    """With the code of the last, and with a look before each but the first."""
+    ec2.modify_errors[an_id(1)] = [SERVER_FAULT] * 3
+    results = _enforce(ec2, clock, ec2.launch(an_instance(1), an_instance(2)))
+    failed = results[an_id(1)]
+    assert (failed.outcome, failed.failure, failed.reason) == (Outcome.FAILED, SERVER_FAULT, str(SERVER_FAULT))
+    assert results[an_id(2)].outcome is Outcome.REMEDIATED
+    assert ec2.sent_ids == [an_id(1), an_id(2), an_id(1), an_id(1)]
+    assert ec2.reads == [[an_id(1)], [an_id(1)], [an_id(2)]]
+    assert clock.pauses == [2, 2]
+
+
+def test_a_refusal_after_an_unanswered_attempt_is_final(ec2: FakeEc2, clock: FakeClock) -> None:
+    """It is the answer that was waited for."""
+    ec2.modify_errors[an_id()] = [SERVER_FAULT, UNAUTHORIZED]
+    (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
+    assert (result.outcome, result.failure) == (Outcome.FAILED, UNAUTHORIZED)
+    assert len(ec2.sent) == 2
+
+
+def test_a_service_switched_off_after_an_unanswered_attempt_stays_off(ec2: FakeEc2, clock: FakeClock) -> None:
+    """However young the observation is that the attempt rested on."""
+    ec2.modify_errors[an_id()] = [SERVER_FAULT]
+    clock.at(1, lambda: ec2.set_options(an_id(), http_endpoint=Switch.DISABLED))
+    (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
+    assert (result.outcome, result.after) == (Outcome.SKIPPED, IMDS_OFF)
+    assert ec2.actual(an_id()).options == IMDS_OFF
+    assert ec2.sent_ids == [an_id()]
+
+
+def test_an_unanswered_attempt_that_cannot_be_looked_up_is_not_repeated(ec2: FakeEc2, clock: FakeClock) -> None:
+    """It fails with the error of the look."""
+    ec2.modify_errors[an_id()] = [SERVER_FAULT]
+    ec2.read_errors[1] = THROTTLED
+    (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
+    assert (result.outcome, result.failure) == (Outcome.FAILED, THROTTLED)
+    assert ec2.sent_ids == [an_id()]
+
+
+def test_an_unanswered_attempt_at_the_deadline_has_failed_with_its_code(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Neither sent nor looked up again: the next run will see."""
+    ec2.modify_errors[an_id()] = [SERVER_FAULT]
+    (result,) = _enforce(ec2, clock, ec2.launch(an_instance()), seconds=2).values()
+    assert (result.outcome, result.failure) == (Outcome.FAILED, SERVER_FAULT)
+    assert ec2.calls == [MODIFY]
