@@ -50,7 +50,7 @@ class FakeEc2(Ec2Region):
         self._records: dict[str, _Record] = {}
         self._lock = threading.RLock()
         self.visible_after = self.applied_after = 0.0
-        self.read_seconds = self.modify_seconds = 0.0
+        self.read_seconds = self.modify_seconds = self.prepare_seconds = 0.0
         self.page_size = PAGE_SIZE
         self.modify_errors: dict[str, list[Failure]] = defaultdict(list)
         self.read_errors: dict[int, Failure] = {}
@@ -130,7 +130,8 @@ class FakeEc2(Ec2Region):
         return found
 
     def prepare_to_modify(self) -> None:
-        """There is no client to make."""
+        """As slow as a client is to make."""
+        self._fake_clock.advance(self.prepare_seconds)
 
     def modify(self, instance_id: str, change: Change) -> None:
         """Take a change, the endpoint switched on with it, as EC2 does."""

@@ -193,3 +193,13 @@ def test_an_unanswered_attempt_at_the_deadline_has_failed_with_its_code(ec2: Fak
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance()), seconds=2).values()
     assert (result.outcome, result.failure) == (Outcome.FAILED, SERVER_FAULT)
     assert ec2.calls == [MODIFY]
+
+
+def test_the_client_for_changes_is_made_before_the_age_of_an_observation_is_looked_at(
+    ec2: FakeEc2, clock: FakeClock
+) -> None:
+    """On a cold start with many regions that can take its time."""
+    ec2.prepare_seconds = MAX_OBSERVATION_AGE + 1
+    _enforce(ec2, clock, ec2.launch(an_instance()))
+    assert [age for _, age in ec2.sent] == [0]
+    assert ec2.calls[:2] == [READ, MODIFY]
