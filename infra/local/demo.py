@@ -6,6 +6,7 @@ does not get there in time ends the demo with exit code 1.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import Counter
@@ -85,7 +86,7 @@ def play(aws: LocalAws) -> None:
     """The story, act by act."""
     with act(f"Deploy the real stacks with the CDK CLI: home in {HOME}, a forwarder in {OTHER}"):
         enforcer = deploy(aws, "-c", f"regions={OTHER}")
-        enforcer.settle(policy=enforcer.set_policy({"exemptions": [EXEMPTION]}))
+        put_in_force(enforcer, {"exemptions": [EXEMPTION]})
 
     with act("Launch a fleet that allows IMDSv1") as started:
         fleet = launch(aws)
@@ -101,9 +102,7 @@ def play(aws: LocalAws) -> None:
             watch(enforcer, fleet, tokens, started)
 
     with act("Audit mode: drift is reported, and left as it is"):
-        enforcer.settle(policy=enforcer.set_policy({"mode": "audit", "exemptions": [EXEMPTION]}))
-        console.print(f"  waiting {CACHE_SECONDS:.0f} s: a policy of that age may still decide about an event")
-        time.sleep(CACHE_SECONDS)
+        put_in_force(enforcer, {"mode": "audit", "exemptions": [EXEMPTION]})
         writes = enforcer.calls()[WRITE]
         set_back(aws, fleet[0])
         line = enforcer.wait_for_outcome(fleet[0].instance_id, "WOULD_REMEDIATE")
@@ -118,6 +117,14 @@ def play(aws: LocalAws) -> None:
         watch(enforcer, fleet, "required", started)
 
     summarize(enforcer)
+
+
+def put_in_force(enforcer: Deployment, policy: Mapping[str, Any]) -> None:
+    """Store a policy, and wait until no event can be decided by the one before."""
+    enforcer.settle(policy=enforcer.set_policy(policy))
+    console.print(f"  policy {json.dumps(policy)}")
+    console.print(f"  waiting {CACHE_SECONDS:.0f} s: an event may be decided by a policy of that age")
+    time.sleep(CACHE_SECONDS)
 
 
 @contextmanager
