@@ -20,13 +20,7 @@ class EventQueue(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
-        self.dead_letters = sqs.Queue(
-            self,
-            "DeadLetters",
-            encryption_master_key=key,
-            enforce_ssl=True,
-            retention_period=Duration.days(14),
-        )
+        self.dead_letters = dead_letter_queue(self, key)
         self.queue = sqs.Queue(
             self,
             "Queue",
@@ -59,6 +53,13 @@ class EventRules(Construct):
         ]
         for queue in (to.queue, to.dead_letters):
             admit_rules(queue, rules)
+
+
+def dead_letter_queue(scope: Construct, key: kms.IKey) -> sqs.Queue:
+    """A queue that keeps what could not be delivered for as long as SQS keeps anything."""
+    return sqs.Queue(
+        scope, "DeadLetters", encryption_master_key=key, enforce_ssl=True, retention_period=Duration.days(14)
+    )
 
 
 def target(construct_id: str, arn: str, *, dead_letters: sqs.IQueue) -> events.CfnRule.TargetProperty:

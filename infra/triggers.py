@@ -3,18 +3,17 @@
 import json
 from typing import Any
 
-from aws_cdk import Acknowledgment, Aws, Duration, Validations
+from aws_cdk import Acknowledgment, Aws, Validations
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as scheduler
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import parameters, patterns
 from infra.encryption import USE
-from infra.events import admit_rules, target
+from infra.events import admit_rules, dead_letter_queue, target
 
 DAILY = "cron(0 6 * * ? *)"
 """When the inventory is taken and the digest sent, in UTC."""
@@ -27,13 +26,7 @@ class Triggers(Construct):
         self, scope: Construct, construct_id: str, *, function: lambda_.IFunction, sweep: str, key: kms.IKey
     ) -> None:
         super().__init__(scope, construct_id)
-        self.dead_letters = sqs.Queue(
-            self,
-            "DeadLetters",
-            encryption_master_key=key,
-            enforce_ssl=True,
-            retention_period=Duration.days(14),
-        )
+        self.dead_letters = dead_letter_queue(self, key)
         Validations.of(self.dead_letters).acknowledge(
             Acknowledgment(
                 id="AwsSolutions::AwsSolutions-SQS3",

@@ -124,6 +124,7 @@ def put_in_force(enforcer: Deployment, policy: Mapping[str, Any]) -> None:
     enforcer.settle(policy=enforcer.set_policy(policy))
     console.print(f"  policy {json.dumps(policy)}")
     console.print(f"  waiting {CACHE_SECONDS:.0f} s: an event may be decided by a policy of that age")
+    # What is waited for is the age itself: no call tells whether a warm worker still has the old policy.
     time.sleep(CACHE_SECONDS)
 
 
@@ -179,7 +180,7 @@ def watch(enforcer: Deployment, fleet: list[Member], tokens: str, started: float
                 break
             if elapsed > PATIENCE_SECONDS:
                 raise DemoError("; ".join(f"{m.instance_id} ({m.name}) has {dict(m.now)}" for m in wrong))
-            time.sleep(0.05)  # between two looks
+            time.sleep(0.05)  # between two looks at the condition, so as not to keep a core busy
     console.print(table(fleet))
 
 

@@ -113,7 +113,7 @@ def install() -> None:
 
 def _watch() -> None:
     while True:
-        time.sleep(TICK_SECONDS)
+        time.sleep(TICK_SECONDS)  # the clock of the alarms: nothing here tells them of a period that ended
         for (account, region, name), alarm in list(cloudwatch._alarms._data.items()):
             with request_scope(account, region):
                 try:

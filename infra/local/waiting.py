@@ -13,5 +13,5 @@ def until(look: Callable[[], T], accept: Callable[[T], bool] = bool, *, seconds:
     while not accept(seen := look()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not so after {seconds} s; last seen: {seen!r}")
-        time.sleep(every)
+        time.sleep(every)  # between two looks at the condition, so as not to keep a core busy
     return seen

@@ -34,7 +34,7 @@ class SystemClock:
 
     def sleep(self, seconds: float) -> None:
         """Block this thread for so many seconds."""
-        time.sleep(seconds)
+        time.sleep(seconds)  # the one place that waits; callers wait between looks, tests have another clock
 
 
 @dataclass(frozen=True, slots=True)
