@@ -40,7 +40,6 @@ IMDSV1 = {
     "HttpProtocolIpv6": "disabled",
     "InstanceMetadataTags": "disabled",
 }
-CACHE_SECONDS = 5.0  # what imds_enforcer.parameters says; the demo's environment need not import the function
 WRITE = "ec2:ModifyInstanceMetadataOptions"
 
 console = Console()
@@ -100,7 +99,7 @@ def play(aws: LocalAws) -> None:
         with act(f"Turn the toggle: /imds-enforcer/http-tokens = {tokens}") as started:
             version = enforcer.set_http_tokens(tokens)
             watch(enforcer, fleet, tokens, started)
-            # A run that still verifies would meet what the next act asks for in its read-back.
+            # Both sweeps of a change end before the next act, so that each act has one cause.
             enforcer.settle(http_tokens=version)
 
     with act("Audit mode: drift is reported, and left as it is"):
@@ -122,12 +121,9 @@ def play(aws: LocalAws) -> None:
 
 
 def put_in_force(enforcer: Deployment, policy: Mapping[str, Any]) -> None:
-    """Store a policy, and wait until no event can be decided by the one before."""
+    """Store a policy, and wait until nothing is decided any more by the one before: that is what settling means."""
     enforcer.settle(policy=enforcer.set_policy(policy))
     console.print(f"  policy {json.dumps(policy)}")
-    console.print(f"  waiting {CACHE_SECONDS:.0f} s: an event may be decided by a policy of that age")
-    # What is waited for is the age itself: no call tells whether a warm worker still has the old policy.
-    time.sleep(CACHE_SECONDS)
 
 
 @contextmanager

@@ -72,13 +72,14 @@ class Deployment:
         ]
 
     def settle(self, **changed: int) -> dict[str, Any]:
-        """Wait until the sweep that a change of a parameter started has finished; answers its report."""
+        """Wait until both sweeps that a change of a parameter starts have finished; answers the first one's report."""
 
-        def finished() -> list[dict[str, Any]]:
-            reports = self.reports(trigger="policy-change")
+        def finished(trigger: str) -> list[dict[str, Any]]:
+            reports = self.reports(trigger=trigger)
             return [report for report in reports if changed.items() <= report["policy_versions"].items()]
 
-        return until(finished, seconds=60, every=0.1)[-1]
+        until(lambda: finished("second-look"), seconds=60, every=0.1)
+        return finished("policy-change")[-1]
 
     def options(self, instance_ids: Collection[str], region: str = "") -> dict[str, Options]:
         """Metadata options by instance, as EC2 describes them now."""

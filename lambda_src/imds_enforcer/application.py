@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,32 +11,43 @@ from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.clock import Deadline
 from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
+from imds_enforcer.mandate import Mandate
+from imds_enforcer.pacing import SWEEP_SHARE
+from imds_enforcer.parameters import CACHE_SECONDS
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.retry import retry_delay
 from imds_enforcer.run import Run
 from imds_enforcer.sweep import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from imds_enforcer.batch import ParsedBatch
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock
     from imds_enforcer.events import QueuedMessage
     from imds_enforcer.policy import Policy
+    from imds_enforcer.report import RunReport
     from imds_enforcer.settings import Settings
 
 _ANSWER_RESERVE_SECONDS = 30.0
 """Kept free at the end of an invocation for the report, whatever the deadlines are set to."""
 
+OLDER_RUNS_SECONDS = CACHE_SECONDS + 1.0
+"""How long after a change of the policy a change under the older one may still reach EC2.
+
+What a run knows of the policy may be so old, and a call to EC2 takes a moment. One that takes
+longer is left to the next sweep.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What Lambda says of an invocation; `seconds_left` is until it stops the function."""
+    """What Lambda says of an invocation; `seconds_left` tells when asked how long it has until it is stopped."""
 
     run_id: str
     account: str
-    seconds_left: float
+    seconds_left: Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,7 @@ class Application:
 
     def _sweep(self, request: SweepRequest, invocation: Invocation) -> dict[str, Any]:
         changed = request.trigger is Trigger.POLICY_CHANGE
+        started = self.clock.monotonic()
         try:
             policy = self._policy(fresh=True)
         except PolicyInvalidError as error:
@@ -70,14 +83,36 @@ class Application:
             return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
         if changed:
             self._notify("The policy was changed", policy.as_text())
-        report = sweep(self._run(policy, invocation, self.settings.sweep_deadline_seconds), request)
-        telemetry.run_finished(report)
-        telemetry.sweep_completed()
+        report = self._one_sweep(policy, request, invocation)
+        if changed:
+            self._second_look(policy, started, invocation)
         if request.inventory:
             telemetry.inventory_taken(report)
             if report.needs_attention:
                 self._notify("Instances that need attention", report.as_text())
         return report.as_json()
+
+    def _one_sweep(self, policy: Policy, request: SweepRequest, invocation: Invocation) -> RunReport:
+        run = self._run(policy, invocation, self.settings.sweep_deadline_seconds, share=SWEEP_SHARE)
+        report = sweep(run, request)
+        telemetry.run_finished(report)
+        telemetry.sweep_completed()
+        return report
+
+    def _second_look(self, policy: Policy, started: float, invocation: Invocation) -> None:
+        """Sweep again once no run is under way any more that goes by an older policy.
+
+        Such a run may have changed an instance after the first look at it. Where the policy has
+        changed yet again, it is for that change's own sweeps to do.
+        """
+        self.clock.sleep(max(0.0, started + OLDER_RUNS_SECONDS - self.clock.monotonic()))
+        try:
+            versions = self.clients.policies.in_force(fresh=True)
+        except AwsError as error:
+            telemetry.call_failed("no second look: Parameter Store is out of reach", error)
+            return
+        if versions == policy.versions:
+            self._one_sweep(policy, SweepRequest(Trigger.SECOND_LOOK), invocation)
 
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account)
@@ -104,7 +139,7 @@ class Application:
         if not batch.deliveries:
             return [*batch.unchecked]
         settings = self.settings
-        run = self._run(policy, invocation, settings.batch_deadline_seconds - settings.verify_timeout_seconds)
+        run = self._run(policy, invocation, settings.batch_deadline_seconds - settings.verify_timeout_seconds, share=1)
         report, again = enforce_batch(run, batch.deliveries, settings.gone_after_seconds)
         telemetry.run_finished(report)
         return [*batch.unchecked, *again]
@@ -116,17 +151,20 @@ class Application:
         finally:
             telemetry.under_policy(store.versions)
 
-    def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
+    def _run(self, policy: Policy, invocation: Invocation, seconds: float, share: float) -> Run:
         verify_timeout = self.settings.verify_timeout_seconds
-        at_most = invocation.seconds_left - verify_timeout - _ANSWER_RESERVE_SECONDS
+        seconds = min(seconds, invocation.seconds_left() - verify_timeout - _ANSWER_RESERVE_SECONDS)
         return Run(
             run_id=invocation.run_id,
             policy=policy,
             clients=self.clients,
             clock=self.clock,
-            write_deadline=Deadline.after(self.clock, min(seconds, at_most)),
+            mandate=Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies),
+            list_deadline=Deadline.after(self.clock, seconds / 2),
             verify_timeout=verify_timeout,
+            share=share,
             log=telemetry.log_result,
+            shuffle=random.shuffle,
         )
 
     def _answer(self, malformed: Iterable[QueuedMessage], again: Sequence[QueuedMessage]) -> dict[str, Any]:

@@ -102,6 +102,7 @@ def enforce_batch(run: Run, deliveries: Sequence[Delivery], gone_after: float) -
         policy=run.policy,
         regions={batch.region: part for batch, (part, _) in zip(batches, parts, strict=True)},
         seconds=run.clock.monotonic() - started,
+        stopped=run.mandate.why_ended,
     )
     return report, [message for _, again in parts for message in again]
 

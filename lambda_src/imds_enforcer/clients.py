@@ -12,6 +12,7 @@ from imds_enforcer.aws import CLIENT_CONFIG, WRITE_CONFIG
 from imds_enforcer.ec2 import Ec2Region
 from imds_enforcer.event_queue import EventQueue
 from imds_enforcer.notifications import Notifications
+from imds_enforcer.pacing import CHANGES, Limit, RequestBucket
 from imds_enforcer.parameters import PolicyStore
 
 if TYPE_CHECKING:
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 
 
 class Clients:
-    """One adapter a service, and one of EC2 for each region."""
+    """One adapter a service, and one of EC2 for each region, with `change_limit` as its limit for changes."""
 
-    def __init__(self, settings: Settings, clock: Clock, session: boto3.Session | None = None) -> None:
+    def __init__(
+        self, settings: Settings, clock: Clock, session: boto3.Session | None = None, change_limit: Limit = CHANGES
+    ) -> None:
         self._settings = settings
+        self._change_limit = change_limit
         self._clock = clock
         self._session = session or boto3.Session()
         self._ec2: dict[str, Ec2Region] = {}
@@ -44,7 +48,8 @@ class Clients:
         with self._lock:
             if region not in self._ec2:
                 client = self._session.client("ec2", region_name=region, config=CLIENT_CONFIG)
-                self._ec2[region] = Ec2Region(client, self._clock, lambda: self._ec2_writer(region))
+                changes = RequestBucket(self._change_limit, self._clock)
+                self._ec2[region] = Ec2Region(client, self._clock, lambda: self._ec2_writer(region), changes)
             return self._ec2[region]
 
     def _ec2_writer(self, region: str) -> EC2Client:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.decision import Change, Filters
+    from imds_enforcer.pacing import RequestBucket
 
 PAGE_SIZE = 1000
 """Instances a page, the most that DescribeInstances gives (EC2 API Reference)."""
@@ -34,13 +35,17 @@ class Ec2Region:
     """The instances of one region. Every method raises `AwsError`, and nothing else, for a failed call.
 
     `writer` gives the client for changes, which must not try again by itself; it is asked for
-    only when there is something to change.
+    only when there is something to change. `changes` is how many of them EC2 takes just now: who
+    calls `modify` asks there first.
     """
 
-    def __init__(self, client: EC2Client, clock: Clock, writer: Callable[[], EC2Client]) -> None:
+    def __init__(
+        self, client: EC2Client, clock: Clock, writer: Callable[[], EC2Client], changes: RequestBucket
+    ) -> None:
         self._client = client
         self._clock = clock
         self._writer = writer
+        self.changes = changes
         self.name = client.meta.region_name
 
     def find(self, filters: Filters) -> Iterator[list[Instance]]:

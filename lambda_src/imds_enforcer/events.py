@@ -30,6 +30,7 @@ class Trigger(StrEnum):
     DRIFT = "drift"
     SCHEDULE = "schedule"
     POLICY_CHANGE = "policy-change"
+    SECOND_LOOK = "second-look"
     INVENTORY = "inventory"
     MANUAL = "manual"
 

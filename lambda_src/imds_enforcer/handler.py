@@ -23,6 +23,6 @@ def handler(event: object, context: LambdaContext) -> dict[str, Any]:
     invocation = Invocation(
         run_id=context.aws_request_id,
         account=context.invoked_function_arn.split(":")[4],
-        seconds_left=context.get_remaining_time_in_millis() / 1000,
+        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
     )
     return _application.invoke(event, invocation)

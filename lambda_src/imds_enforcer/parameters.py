@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import aws_errors, expected
@@ -13,17 +14,21 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clock import Clock
 
-CACHE_SECONDS = 5.0
-"""How old a policy may be that a batch of events is decided by."""
+CACHE_SECONDS = 2.0
+"""How old what is known of the policy may be when a change is begun under it."""
 
 
 class PolicyStore:
-    """Reads the policy; what was read, an error in it included, serves the batches of the next seconds."""
+    """Reads the policy; what was read, an error in it included, serves for the next seconds.
+
+    May be used by several threads: one of them reads, the others wait for what it gets.
+    """
 
     def __init__(self, client: SSMClient, clock: Clock, http_tokens_parameter: str, policy_parameter: str) -> None:
         self._client = client
         self._clock = clock
         self._names = (http_tokens_parameter, policy_parameter)
+        self._lock = threading.Lock()
         self._read_at = float("-inf")
         self._values: dict[str, str] = {}
         self.versions = PolicyVersions()
@@ -38,16 +43,31 @@ class PolicyStore:
             PolicyInvalidError: if what was read is not a policy.
             AwsError: if Parameter Store could not be read.
         """
-        if fresh or self._clock.monotonic() - self._read_at > CACHE_SECONDS:
-            self._fetch()
-        tokens, document = (self._values.get(name) for name in self._names)
+        with self._lock:
+            self._renew(fresh=fresh)
+            tokens, document = (self._values.get(name) for name in self._names)
+            versions = self.versions
         try:
-            return parse_policy(tokens, document, self.versions)
+            return parse_policy(tokens, document, versions)
         except PolicyInvalidError as error:
             names = " and ".join(self._names)
             raise PolicyInvalidError(
-                f"{error} (parameters {names}, versions {self.versions.http_tokens} and {self.versions.policy})"
+                f"{error} (parameters {names}, versions {versions.http_tokens} and {versions.policy})"
             ) from None
+
+    def in_force(self, *, fresh: bool) -> PolicyVersions:
+        """The versions of the policy in force, valid or not; `fresh` reads past the cache.
+
+        Raises:
+            AwsError: if Parameter Store could not be read.
+        """
+        with self._lock:
+            self._renew(fresh=fresh)
+            return self.versions
+
+    def _renew(self, *, fresh: bool) -> None:
+        if fresh or self._clock.monotonic() - self._read_at > CACHE_SECONDS:
+            self._fetch()
 
     def _fetch(self) -> None:
         read_at = self._clock.monotonic()

@@ -18,8 +18,8 @@ UNKNOWN_INSTANCE = Failure("InvalidInstanceID.NotFound", "EC2 does not list the 
 class Planned:
     """An instance, the change that it needs, what it comes to, and why.
 
-    `unanswered` counts the attempts of which nobody knows whether EC2 took them, `failure` is
-    how the last one ended.
+    `unanswered` counts the attempts of which nobody knows whether EC2 took them, and
+    `doubtful` says that the last one was such. `failure` is how the last attempt ended.
     """
 
     instance: Instance
@@ -27,6 +27,7 @@ class Planned:
     wanted: MetadataOptions
     reason: str
     unanswered: int = 0
+    doubtful: bool = False
     failure: Failure | None = None
 
 

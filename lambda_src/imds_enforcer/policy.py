@@ -28,6 +28,9 @@ class PolicyVersions:
     http_tokens: int = 0
     policy: int = 0
 
+    def __str__(self) -> str:
+        return f"versions {self.http_tokens} (HttpTokens) and {self.policy} (policy)"
+
     def as_log(self) -> dict[str, int]:
         """The versions by parameter."""
         return {"http_tokens": self.http_tokens, "policy": self.policy}

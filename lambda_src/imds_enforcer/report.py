@@ -65,7 +65,7 @@ class RegionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """One run over any number of regions."""
+    """One run over any number of regions. `stopped` is why it ended before all was done, if it did."""
 
     run_id: str
     trigger: str
@@ -74,6 +74,7 @@ class RunReport:
     expired_exemptions: tuple[Exemption, ...] = ()
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
+    stopped: str | None = None
 
     @property
     def outcomes(self) -> Counter[Outcome]:
@@ -107,7 +108,7 @@ class RunReport:
 
     def as_json(self) -> dict[str, Any]:
         """The report as the function answers and logs it."""
-        return {
+        document = {
             "run_id": self.run_id,
             "trigger": self.trigger,
             "mode": str(self.policy.mode),
@@ -122,6 +123,7 @@ class RunReport:
             "expired_exemptions": [exemption.named() for exemption in self.expired_exemptions],
             "warnings": list(self.warnings),
         }
+        return document if self.stopped is None else document | {"stopped": self.stopped}
 
     def as_text(self) -> str:
         """The report as a person reads it in a mail."""

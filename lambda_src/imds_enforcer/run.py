@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock, Deadline
+    from imds_enforcer.mandate import Mandate
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
 
@@ -20,18 +21,23 @@ if TYPE_CHECKING:
 class Run:
     """One invocation under one policy.
 
-    No change is begun once `write_deadline` has passed; each change is given
-    `verify_timeout` seconds to take effect. `log` is called once for each instance worth a
-    line, with what triggered the look at it.
+    No change is begun once the `mandate` has ended, and no page of a region read once
+    `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect.
+    `share` is what the run takes of EC2's limit for changes. `log` is called once for each
+    instance worth a line, with what triggered the look at it. `shuffle` brings ids into an
+    order that differs each time.
     """
 
     run_id: str
     policy: Policy
     clients: Clients
     clock: Clock
-    write_deadline: Deadline
+    mandate: Mandate
+    list_deadline: Deadline
     verify_timeout: float
+    share: float
     log: Callable[[Result, str], None]
+    shuffle: Callable[[list[str]], None]
 
     def enforcer(self, region: str) -> Enforcer:
         """The enforcer of this run's policy in one region."""
@@ -39,6 +45,7 @@ class Run:
             self.clients.ec2(region),
             self.policy,
             self.clock,
-            write_deadline=self.write_deadline,
+            mandate=self.mandate,
             verify_timeout=self.verify_timeout,
+            share=self.share,
         )

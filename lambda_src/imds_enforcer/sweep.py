@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from imds_enforcer.decision import drift_filters
-from imds_enforcer.failures import AwsError
-from imds_enforcer.model import Outcome, Result
-from imds_enforcer.plan import result_of
+from imds_enforcer.ec2 import PAGE_SIZE
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import Instance, Outcome, Result
+from imds_enforcer.plan import Planned, result_of
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import settle_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from imds_enforcer.decision import Filters
     from imds_enforcer.events import SweepRequest
@@ -23,6 +25,11 @@ _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED})
 """Outcomes that a sweep counts and does not log: the same instances, unchanged, every time."""
 
 REGION_LEFT_OUT = "the policy leaves this region out"
+
+_MAX_PLANS = PAGE_SIZE
+"""Plans that are kept from the listing. Of a larger fleet only ids are: a plan is too old before its turn comes."""
+
+_NOT_LISTED_IN_TIME = Failure("OutOfTime", "the region has more instances than a sweep has time to list", Kind.FINAL)
 
 _EVERY_INSTANCE: Sequence[Filters] = ({},)
 
@@ -58,6 +65,7 @@ def sweep(run: Run, request: SweepRequest) -> RunReport:
             for region in run.policy.regions.unknown(enabled)
         ),
         seconds=run.clock.monotonic() - started,
+        stopped=run.mandate.why_ended,
     )
 
 
@@ -84,15 +92,63 @@ def sweep_region(  # noqa: PLR0913  # what a visit is; a class around it would o
 
 
 def _results(run: Run, region: str, filters: Sequence[Filters], settled: Collection[str]) -> Iterator[Result]:
-    """Each instance once: one that was just changed may still be listed with its old options."""
-    ec2, enforcer = run.clients.ec2(region), run.enforcer(region)
-    covered = run.policy.regions.covers(region)
-    seen = set(settled)
-    for one_set in filters:
-        for page in ec2.find(one_set):
-            unseen = [instance for instance in page if instance.instance_id not in seen]
-            seen.update(instance.instance_id for instance in unseen)
-            if covered:
-                yield from map(settle_sweep, enforcer.enforce(unseen))
+    """Each instance once.
+
+    First the region is listed, and of what has to be changed no more than the ids are kept; then
+    these are worked off in an order of chance, so that those which always fail cannot keep
+    the others from their turn.
+
+    Raises:
+        AwsError: at the end, if the region could not be listed to its end.
+    """
+    listing = _Listing(run, region, settled)
+    yield from listing.results(filters)
+    plans = listing.plans
+    order = list(plans)
+    run.shuffle(order)
+    yield from map(settle_sweep, run.enforcer(region).remediate((i, plans.pop(i)) for i in order))
+    if listing.error:
+        raise listing.error
+
+
+class _Listing:
+    """What a region's pages say: what is settled by a look, and what has to be changed."""
+
+    def __init__(self, run: Run, region: str, settled: Collection[str]) -> None:
+        self._run = run
+        self._region = region
+        self._seen = set(settled)
+        self.plans: dict[str, Planned | None] = {}
+        self.error: AwsError | None = None
+
+    def results(self, filters: Sequence[Filters]) -> Iterator[Result]:
+        """The results of those that need no change."""
+        try:
+            for page in self._pages(filters):
+                yield from self._settle(page)
+        except AwsError as error:
+            self.error = error
+
+    def _pages(self, filters: Sequence[Filters]) -> Iterator[list[Instance]]:
+        ec2, late = self._run.clients.ec2(self._region), False
+        for page in chain.from_iterable(map(ec2.find, filters)):
+            if late and page:
+                raise AwsError(_NOT_LISTED_IN_TIME)
+            yield page
+            late = self._run.list_deadline.passed
+
+    def _settle(self, page: Iterable[Instance]) -> Iterator[Result]:
+        covered, decide = self._run.policy.regions.covers(self._region), self._run.enforcer(self._region).decide
+        for instance in page:
+            # One that fits several filters is listed several times.
+            if instance.instance_id in self._seen:
+                continue
+            self._seen.add(instance.instance_id)
+            if not covered:
+                yield result_of(instance, Outcome.SKIPPED, REGION_LEFT_OUT, after=instance.options)
+                continue
+            settled = decide(instance)
+            if isinstance(settled, Planned):
+                self.plans[instance.instance_id] = settled if len(self.plans) < _MAX_PLANS else None
             else:
-                yield from (result_of(i, Outcome.SKIPPED, REGION_LEFT_OUT, after=i.options) for i in unseen)
+                yield settle_sweep(settled)

@@ -1,50 +1,18 @@
-"""Accepted is not applied: read back what was changed until it shows, or has had its time."""
+"""Accepted is not applied: what a read-back says of a change."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.failures import Failure, Kind
 from imds_enforcer.model import Instance, OptionsState, Outcome, Result, Switch
-from imds_enforcer.plan import Accepted, Planned, failed, result_of
+from imds_enforcer.plan import failed, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from imds_enforcer.clock import Clock
-    from imds_enforcer.ec2 import Ec2Region
-
-_FIRST_POLL_SECONDS = 0.1
-_MAX_POLL_SECONDS = 2.0
+    from imds_enforcer.plan import Planned
 
 
-def verify(ec2: Ec2Region, clock: Clock, accepted: Sequence[Accepted], timeout: float) -> Iterator[Result]:
-    """One result for each accepted change, `timeout` seconds after it at the latest; read back in batches."""
-    pause = _FIRST_POLL_SECONDS
-    while accepted:
-        failure: Failure | None = None
-        seen: dict[str, Instance] = {}
-        try:
-            seen = ec2.read(change.plan.instance.instance_id for change in accepted)
-        except AwsError as error:
-            failure = error.failure
-        waiting: list[Accepted] = []
-        for change in accepted:
-            instance = seen.get(change.plan.instance.instance_id)
-            settled = _confirmed(change.plan, instance)
-            if settled is None and clock.monotonic() - change.at >= timeout:
-                settled = _unconfirmed(change.plan, instance, failure)
-            if settled is None:
-                waiting.append(change)
-            else:
-                yield settled
-        accepted = waiting
-        if accepted:
-            clock.sleep(pause)
-            pause = min(pause * 2, _MAX_POLL_SECONDS)
-
-
-def _confirmed(plan: Planned, instance: Instance | None) -> Result | None:
+def confirmed(plan: Planned, instance: Instance | None) -> Result | None:
     """What the read-back proves; None while it proves nothing."""
     if instance is None:
         return None
@@ -61,7 +29,7 @@ def _confirmed(plan: Planned, instance: Instance | None) -> Result | None:
     return None
 
 
-def _unconfirmed(plan: Planned, instance: Instance | None, failure: Failure | None) -> Result:
+def unconfirmed(plan: Planned, instance: Instance | None, failure: Failure | None) -> Result:
     """What to say of a change that EC2 accepted and that the read-back did not show in time.
 
     An older description may be served for seconds to minutes (EC2 Developer Guide,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from infra.local.waiting import until
 from tests.e2e.stage import FORWARDED, HOME, REGIONS, Stage
 
 
@@ -17,6 +18,20 @@ def test_the_fleet_follows_the_toggle_both_ways(stage: Stage) -> None:
         for region, ids in fleet.items():
             options = stage.options(ids, region)
             assert {(each["HttpTokens"], each["State"]) for each in options.values()} == {(tokens, "applied")}
+
+
+def test_turning_the_toggle_again_and_again_raises_no_false_alarm(stage: Stage) -> None:
+    """A run that is overtaken while it verifies finds what the next one has set, and is not surprised."""
+    fleet = stage.aws.launch(HOME, 4, HttpTokens="optional")
+    stage.wait_for(fleet, HttpTokens="required")
+    stage.drain()
+    turns = ("optional", "required") * 3
+    for tokens in turns:
+        stage.set_http_tokens(tokens)
+        stage.wait_for(fleet, HttpTokens=tokens)
+    reports = until(lambda: stage.reports(trigger="policy-change"), lambda found: len(found) == len(turns), seconds=90)
+    assert all("FAILED" not in report["outcomes"] for report in reports)
+    assert {each["HttpTokens"] for each in stage.options(fleet).values()} == {"required"}
 
 
 def test_under_optional_a_launch_with_required_is_changed_too(stage: Stage) -> None:

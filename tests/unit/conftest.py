@@ -13,6 +13,7 @@ from pytest_socket import disable_socket
 from imds_enforcer import telemetry
 from imds_enforcer.aws import WRITE_CONFIG
 from imds_enforcer.ec2 import Ec2Region
+from imds_enforcer.pacing import CHANGES, RequestBucket
 from tests.unit.examples import AWAY, HOME
 from tests.unit.fake_clients import FakeClients
 from tests.unit.fake_clock import FakeClock
@@ -94,7 +95,8 @@ def transport() -> Iterator[FakeTransport]:
 @pytest.fixture
 def region(transport: FakeTransport, clock: FakeClock) -> Ec2Region:
     """The real adapter of EC2 on a fake network."""
-    return Ec2Region(transport.client("ec2"), clock, lambda: transport.client("ec2", WRITE_CONFIG))
+    changes = RequestBucket(CHANGES, clock)
+    return Ec2Region(transport.client("ec2"), clock, lambda: transport.client("ec2", WRITE_CONFIG), changes)
 
 
 @pytest.fixture

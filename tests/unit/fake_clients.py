@@ -8,8 +8,10 @@ from imds_enforcer.clients import Clients
 from imds_enforcer.clock import Deadline
 from imds_enforcer.event_queue import EventQueue
 from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.mandate import Mandate
 from imds_enforcer.notifications import Notifications
 from imds_enforcer.parameters import PolicyStore
+from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.run import Run
 from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER
 from tests.unit.fake_ec2 import FakeEc2
@@ -108,17 +110,46 @@ class FakeClients(Clients):
         return [call for fake in self.fakes.values() for call in fake.calls]
 
 
+class FakeVersions:
+    """The versions of the policy in force, or why they cannot be read."""
+
+    def __init__(self) -> None:
+        self.now = PolicyVersions(3, 7)
+        self.failure: Failure | None = None
+        self.asked: list[bool] = []
+
+    def in_force(self, *, fresh: bool) -> PolicyVersions:
+        """What is in force now."""
+        self.asked.append(fresh)
+        if self.failure:
+            raise AwsError(self.failure)
+        return self.now
+
+
+def a_mandate(clock: FakeClock, seconds: float = 1_000, source: FakeVersions | None = None) -> Mandate:
+    """The right to change instances for so many seconds under the policy with the versions 3 and 7."""
+    return Mandate(Deadline.after(clock, seconds), PolicyVersions(3, 7), source or FakeVersions())
+
+
 def a_run(
     clients: FakeClients, policy: Policy, log: list[tuple[Result, str]] | None = None, seconds: float = 40
 ) -> Run:
-    """A run that stops writing after so many seconds, and whose log is a list."""
+    """A run that stops writing after so many seconds, and whose log is a list.
+
+    Its policy is in force as long as Parameter Store has the versions which it has now. Ids are
+    sorted instead of shuffled.
+    """
     lines = [] if log is None else log
+    versions = clients.policies.in_force(fresh=True)
     return Run(
         run_id="run-1",
         policy=policy,
         clients=clients,
         clock=clients.clock,
-        write_deadline=Deadline.after(clients.clock, seconds),
+        mandate=Mandate(Deadline.after(clients.clock, seconds), versions, clients.policies),
+        list_deadline=Deadline.after(clients.clock, seconds),
         verify_timeout=20,
+        share=1,
         log=lambda result, trigger: lines.append((result, trigger)),
+        shuffle=lambda ids: ids.sort(),
     )

@@ -11,6 +11,7 @@ from imds_enforcer.aws import batched
 from imds_enforcer.ec2 import PAGE_SIZE, Ec2Region
 from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.model import Instance, InstanceState, OptionsState, Switch
+from imds_enforcer.pacing import CHANGES, RequestBucket
 from tests.unit.examples import HOME, NOT_FOUND, SERVER_FAULT
 from tests.unit.filter_evaluator import fits
 
@@ -47,6 +48,7 @@ class FakeEc2(Ec2Region):
         self._clock: Clock = clock
         self._fake_clock = clock
         self._regions = regions
+        self.changes = RequestBucket(CHANGES, clock)
         self._records: dict[str, _Record] = {}
         self._lock = threading.RLock()
         self.visible_after = self.applied_after = 0.0

@@ -53,11 +53,13 @@ class App:
     """The application, as Lambda invokes it."""
 
     def __init__(self, clients: FakeClients) -> None:
+        self._clock = clients.clock
         self._application = Application(SETTINGS, clients, clients.clock)
 
     def invoke(self, event: object, seconds_left: float = 900) -> dict[str, Any]:
         """One invocation."""
-        return self._application.invoke(event, Invocation("run-1", ACCOUNT, seconds_left))
+        ends_at = self._clock.monotonic() + seconds_left
+        return self._application.invoke(event, Invocation("run-1", ACCOUNT, lambda: ends_at - self._clock.monotonic()))
 
     def batch(self, *messages: QueuedMessage) -> list[str]:
         """The ids of the messages that must come back."""

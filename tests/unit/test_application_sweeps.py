@@ -8,6 +8,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from imds_enforcer.failures import AwsError
+from imds_enforcer.pacing import SWEEP_SHARE
+from imds_enforcer.parameters import CACHE_SECONDS
+from tests.unit.example_events import a_message, launch
 from tests.unit.examples import (
     POLICY_PARAMETER,
     THROTTLED,
@@ -65,6 +68,74 @@ def test_a_change_of_the_policy_sweeps_and_is_mailed(app: App, clients: FakeClie
     ((subject, text),) = clients.topic.mails
     assert subject == "imds-enforcer: The policy was changed"
     assert text.startswith("HttpTokens: optional (version 2)\nPolicy (version 1): mode enforce\n")
+
+
+def test_a_change_of_the_policy_is_followed_by_a_second_look(
+    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
+) -> None:
+    """A run under the older policy may change an instance right after the first: nobody else would set it right."""
+    home.launch(an_instance(1, V2_ONLY), an_instance(2))
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    clients.clock.at(CACHE_SECONDS, lambda: home.set_options(an_id(2), http_tokens=V2_ONLY.http_tokens))
+    answer = app.invoke(POLICY_CHANGE)
+    assert answer["outcomes"] == {"REMEDIATED": 1}
+    assert home.actual(an_id(2)).options == V1_ALLOWED
+    reports = [line["report"] for line in log_lines() if line["message"] == "run finished"]
+    assert [report["trigger"] for report in reports] == ["policy-change", "second-look"]
+    assert reports[1]["outcomes"] == {"REMEDIATED": 1}
+    assert clients.clock.elapsed >= CACHE_SECONDS
+
+
+@pytest.mark.parametrize("event", [SCHEDULE, INVENTORY, {}])
+def test_other_sweeps_look_once(app: App, clients: FakeClients, home: FakeEc2, event: dict[str, Any]) -> None:
+    """The next schedule is their second look."""
+    home.launch(an_instance(1))
+    app.invoke(event)
+    assert len(home.finds) == 1
+    assert clients.clock.elapsed == 0
+
+
+def test_a_policy_that_changes_again_needs_no_second_look_at_the_first(
+    app: App, clients: FakeClients, home: FakeEc2
+) -> None:
+    """The newer one has its own sweeps."""
+    clients.clock.at(1, lambda: clients.ssm.put(TOKENS_PARAMETER, "optional"))
+    app.invoke(POLICY_CHANGE)
+    assert len(home.finds) == 1
+
+
+def test_a_second_look_without_parameter_store_is_logged_and_left(
+    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
+) -> None:
+    """The first was whole; the next schedule comes."""
+
+    def cut_off() -> None:
+        clients.ssm.error = UNREACHABLE
+
+    clients.clock.at(1, cut_off)
+    assert app.invoke(POLICY_CHANGE)["trigger"] == "policy-change"
+    assert len(home.finds) == 1
+    assert log_lines()[-1]["message"] == "no second look: Parameter Store is out of reach"
+    assert log_lines()[-1]["code"] == "ThrottlingException"
+
+
+def test_a_sweep_takes_its_share_and_events_take_all(app: App, home: FakeEc2) -> None:
+    """Of EC2's limit: so a launch finds something left."""
+    home.launch(*map(an_instance, range(100)))
+    shares: list[float] = []
+    take = home.changes.take
+
+    def spy(wanted: int, share: float = 1.0) -> int:
+        shares.append(share)
+        return take(wanted, share)
+
+    home.changes.take = spy  # type: ignore[method-assign]  # to listen
+    app.invoke(SCHEDULE)
+    assert set(shares) == {SWEEP_SHARE}
+    shares.clear()
+    home.launch(an_instance(200))
+    app.batch(a_message(launch(an_id(200))))
+    assert set(shares) == {1}
 
 
 @pytest.mark.parametrize("event", [POLICY_CHANGE, SCHEDULE, INVENTORY])

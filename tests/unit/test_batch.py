@@ -135,7 +135,7 @@ def test_what_was_throttled_to_the_end_comes_back(clients: FakeClients, home: Fa
     ((result, _),) = batch.log
     assert (result.outcome, result.failure) == (Outcome.DEFERRED, THROTTLED)
     assert result.reason == f"{THROTTLED}; the queue tries again"
-    assert len(home.sent) == 20
+    assert 10 < len(home.sent) < 60
     assert batch.again == ["m-1"]
 
 

@@ -54,7 +54,8 @@ def test_an_invocation_is_passed_on_with_what_lambda_says_of_it(monkeypatch: pyt
     assert handler({"trigger": "schedule"}, CONTEXT) == {"the": "answer"}
     ((application, event, invocation),) = invoked
     assert event == {"trigger": "schedule"}
-    assert invocation == Invocation(run_id="run-1", account="111122223333", seconds_left=899.5)
+    assert (invocation.run_id, invocation.account) == ("run-1", "111122223333")
+    assert invocation.seconds_left() == 899.5
     assert application.settings.event_queue_url == "https://queue"
     assert application.clients.home_region == "eu-west-1"
 

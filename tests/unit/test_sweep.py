@@ -199,7 +199,7 @@ def test_an_instance_that_vanished_is_gone(clients: FakeClients, home: FakeEc2) 
     """Between the page and the change."""
     home.launch(an_instance(1), an_instance(2))
     home.page_size = 1
-    home.read_seconds = 3
+    home.read_seconds = 6
     clients.clock.at(8, lambda: home.forget(an_id(2)))
     assert Sweep(clients).logged[an_id(2)] is Outcome.GONE
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.clock import Deadline
 from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.failures import Kind
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
 from tests.unit.examples import IMDS_OFF, SERVER_FAULT, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
+from tests.unit.fake_clients import a_mandate
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Instance, Result
@@ -25,8 +25,7 @@ UNSEEN = f"accepted, but EC2 does not show the instance's options; {WHY}"
 def _enforce(ec2: FakeEc2, clock: FakeClock, *instances: Instance) -> list[Result]:
     """Twenty seconds are given to a change."""
     observed = ec2.launch(*instances)
-    deadline = Deadline.after(clock, 1_000)
-    enforcer = Enforcer(ec2, a_policy(), clock, write_deadline=deadline, verify_timeout=20)
+    enforcer = Enforcer(ec2, a_policy(), clock, mandate=a_mandate(clock), verify_timeout=20)
     return list(enforcer.enforce(observed))
 
 

@@ -1,0 +1,216 @@
+"""The changes of one region, from planned to settled."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import chain, islice
+from typing import TYPE_CHECKING
+
+from imds_enforcer.aws import MAX_CONNECTIONS
+from imds_enforcer.ec2 import FILTER_VALUES
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import Instance, Outcome, Result
+from imds_enforcer.plan import UNKNOWN_INSTANCE, Accepted, Planned, failed, result_of
+from imds_enforcer.verification import confirmed, unconfirmed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.ec2 import Ec2Region
+    from imds_enforcer.mandate import Mandate
+
+MAX_OBSERVATION_AGE = 10.0
+"""Seconds after which an instance is read again before it is written to.
+
+Every change has to send HttpEndpoint=enabled; on an old observation that could turn a
+metadata service back on which somebody just switched off.
+"""
+
+_ATTEMPTS = 3
+"""How often a change is sent that EC2 leaves unanswered, or answers with a fault of its own."""
+
+_TROUBLE_PAUSE_SECONDS = 2.0
+_FIRST_POLL_SECONDS = 0.1
+_MAX_POLL_SECONDS = 2.0
+
+
+class Remediation:
+    """Works in rounds: send what EC2's limit allows of what was just seen; when that is used up, look again.
+
+    One look, of as many instances as one request can name, does three things: it reads back
+    what was accepted, it renews the observations that grew too old to act on, and it tells
+    whether an attempt that nobody answered was taken. So the number of reads grows with
+    time and not with the number of instances, and a retry never rests on an old observation.
+    """
+
+    def __init__(  # noqa: PLR0913  # see Enforcer
+        self,
+        ec2: Ec2Region,
+        clock: Clock,
+        decide: Callable[[Instance], Planned | Result],
+        *,
+        mandate: Mandate,
+        verify_timeout: float,
+        share: float,
+    ) -> None:
+        self._ec2 = ec2
+        self._clock = clock
+        self._decide = decide
+        self._mandate = mandate
+        self._verify_timeout = verify_timeout
+        self._share = share
+        self._waiting: dict[str, Planned | None] = {}  # None: not read since its id was listed
+        self._accepted: dict[str, Accepted] = {}
+        self._unseen: Failure | None = None  # why the last look failed
+        self._throttled = threading.Event()
+        self._poll = 0.0
+
+    def results(self, backlog: Iterable[tuple[str, Planned | None]]) -> Iterator[Result]:
+        """One result for each instance of the backlog, which is read no faster than it is worked off."""
+        rest = iter(backlog)
+        if not self._fill(rest):
+            return
+        self._ec2.prepare_to_modify()
+        with ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix=self._ec2.name) as pool:
+            while self._fill(rest):
+                if self._waiting and (why := self._mandate.ended()):
+                    yield from self._give_up(rest, why)
+                    continue
+                if not self._ready():
+                    yield from self._look()
+                yield from self._send(pool)
+                self._pause()
+
+    def _fill(self, rest: Iterator[tuple[str, Planned | None]]) -> bool:
+        """Take on as much as one look can cover; False if nothing is left."""
+        self._waiting.update(islice(rest, FILTER_VALUES - len(self._waiting) - len(self._accepted)))
+        return bool(self._waiting or self._accepted)
+
+    def _ready(self) -> list[Planned]:
+        """What may be sent without another look."""
+        return [plan for plan in self._waiting.values() if plan and not plan.doubtful and not self._too_old(plan)]
+
+    def _too_old(self, plan: Planned) -> bool:
+        return self._clock.monotonic() - plan.instance.observed_at > MAX_OBSERVATION_AGE
+
+    def _look(self) -> Iterator[Result]:
+        """Read everything under way, and settle what can be settled by it."""
+        seen: dict[str, Instance] = {}
+        self._unseen = None
+        try:
+            seen = self._ec2.read([*self._waiting, *self._accepted])
+        except AwsError as error:
+            self._unseen = error.failure
+        yield from self._verify(seen)
+        if self._unseen is None:
+            yield from self._decide_again(seen)
+        elif not self._unseen.may_work_later:
+            yield from self._give_up(iter(()), str(self._unseen))
+
+    def _verify(self, seen: Mapping[str, Instance]) -> Iterator[Result]:
+        overtaken: bool | None = None
+        for instance_id, change in list(self._accepted.items()):
+            instance = seen.get(instance_id)
+            settled = confirmed(change.plan, instance)
+            if settled is None and self._clock.monotonic() - change.at >= self._verify_timeout:
+                settled = unconfirmed(change.plan, instance, self._unseen)
+                if settled.outcome is Outcome.FAILED:
+                    overtaken = self._mandate.overtaken() if overtaken is None else overtaken
+                    settled = _overtaken(settled) if overtaken else settled
+            if settled:
+                del self._accepted[instance_id]
+                yield settled
+
+    def _decide_again(self, seen: Mapping[str, Instance]) -> Iterator[Result]:
+        for instance_id, plan in list(self._waiting.items()):
+            instance = seen.get(instance_id)
+            settled = self._decide(instance) if instance else self._failed(instance_id, plan, UNKNOWN_INSTANCE)
+            if isinstance(settled, Planned):
+                if plan:
+                    settled = replace(settled, unanswered=plan.unanswered, failure=plan.failure)
+                self._waiting[instance_id] = settled
+                continue
+            del self._waiting[instance_id]
+            if plan and plan.unanswered and settled.outcome is Outcome.COMPLIANT:
+                # An attempt that nobody answered was taken after all.
+                self._accepted[instance_id] = Accepted(plan, self._clock.monotonic())
+            else:
+                yield settled
+
+    def _send(self, pool: ThreadPoolExecutor) -> Iterator[Result]:
+        """Send as many changes as EC2's limit allows, side by side."""
+        ready = self._ready()
+        self._throttled.clear()
+        granted = ready[: self._ec2.changes.take(len(ready), self._share)]
+        for plan, answer in zip(granted, pool.map(self._change, granted), strict=True):
+            instance_id = plan.instance.instance_id
+            if isinstance(answer, Planned):
+                self._waiting[instance_id] = answer
+                continue
+            del self._waiting[instance_id]
+            if isinstance(answer, Accepted):
+                self._accepted[instance_id] = answer
+                self._poll = 0.0
+            else:
+                yield answer
+
+    def _change(self, plan: Planned) -> Accepted | Planned | Result:
+        """Send one change. A plan comes back where it has to wait for another round."""
+        if self._throttled.is_set() or self._mandate.ended() or self._too_old(plan):
+            return plan
+        try:
+            self._ec2.modify(plan.instance.instance_id, plan.change)
+        except AwsError as error:
+            return self._after(error.failure, plan)
+        return Accepted(plan, self._clock.monotonic())
+
+    def _after(self, failure: Failure, plan: Planned) -> Planned | Result:
+        """What follows from a change that failed."""
+        if failure.kind is Kind.THROTTLED:
+            # EC2's bucket is empty for all: the rest of the round waits with this one.
+            self._throttled.set()
+            self._ec2.changes.refused()
+            return replace(plan, failure=failure)
+        if failure.kind is Kind.UNAVAILABLE and plan.unanswered + 1 < _ATTEMPTS:
+            return replace(plan, unanswered=plan.unanswered + 1, doubtful=True, failure=failure)
+        return failed(plan.instance, failure)
+
+    def _pause(self) -> None:
+        """Until the next change may be sent, or until it makes sense to look again."""
+        seconds = 0.0
+        if self._ready():
+            seconds = self._ec2.changes.wait(self._share)
+        elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
+            seconds = _TROUBLE_PAUSE_SECONDS
+        elif self._accepted and not self._waiting:
+            seconds, self._poll = self._poll, min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
+        if seconds:
+            self._clock.sleep(seconds)
+
+    def _give_up(self, rest: Iterator[tuple[str, Planned | None]], why: str) -> Iterator[Result]:
+        """Results for everything that has not been sent."""
+        waiting, self._waiting = self._waiting, {}
+        for instance_id, plan in chain(waiting.items(), rest):
+            failure = (plan.failure if plan else None) or self._unseen
+            if failure:
+                yield self._failed(instance_id, plan, failure)
+            elif plan:
+                yield result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}")
+            else:
+                yield self._unread(instance_id, Outcome.DEFERRED, why)
+
+    def _failed(self, instance_id: str, plan: Planned | None, failure: Failure) -> Result:
+        if plan:
+            return failed(plan.instance, failure)
+        return self._unread(instance_id, Outcome.FAILED, str(failure), failure)
+
+    def _unread(self, instance_id: str, outcome: Outcome, reason: str, failure: Failure | None = None) -> Result:
+        return Result(instance_id=instance_id, region=self._ec2.name, outcome=outcome, reason=reason, failure=failure)
+
+
+def _overtaken(difference: Result) -> Result:
+    reason = f"accepted, and then the policy changed; {difference.reason}"
+    return replace(difference, outcome=Outcome.DEFERRED, reason=reason, failure=None)

@@ -1,0 +1,119 @@
+"""How fast changes are asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.pacing import CHANGES, SWEEP_SHARE, Limit, RequestBucket
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clock import FakeClock
+
+
+@pytest.fixture
+def bucket(clock: FakeClock) -> RequestBucket:
+    """EC2's bucket for changes, full."""
+    return RequestBucket(CHANGES, clock)
+
+
+def _taken(bucket: RequestBucket, clock: FakeClock, seconds: float, share: float = 1.0) -> int:
+    """How many requests go out in so many seconds to one who always wants more."""
+    end, taken = clock.elapsed + seconds, 0
+    while clock.elapsed < end:
+        taken += bucket.take(1_000, share)
+        clock.sleep(min(bucket.wait(share), end - clock.elapsed))
+    return taken
+
+
+def test_the_limit_is_the_one_that_ec2_publishes() -> None:
+    """Per account and region."""
+    assert Limit(capacity=100, refill=5) == CHANGES
+
+
+def test_a_full_bucket_gives_what_it_holds_at_once(bucket: RequestBucket) -> None:
+    """And no more than is wanted."""
+    assert bucket.wait() == 0
+    assert bucket.take(30) == 30
+    assert bucket.take(1_000) == 70
+    assert bucket.take(1_000) == 0
+
+
+def test_what_comes_back_is_what_ec2_says(bucket: RequestBucket, clock: FakeClock) -> None:
+    """A hundred, and five each second."""
+    assert _taken(bucket, clock, 60) == pytest.approx(100 + 5 * 60, abs=1)
+
+
+def test_waiting_is_as_long_as_it_must_be(bucket: RequestBucket, clock: FakeClock) -> None:
+    """After it, one request goes, and not two."""
+    bucket.take(100)
+    assert bucket.wait() == pytest.approx(0.2)
+    clock.sleep(bucket.wait())
+    assert bucket.take(5) == 1
+
+
+def test_a_bucket_never_holds_more_than_it_can(bucket: RequestBucket, clock: FakeClock) -> None:
+    """However long nobody comes."""
+    clock.advance(100_000)
+    assert bucket.take(1_000) == 100
+
+
+def test_a_sweep_leaves_some_of_burst_and_refill_to_others(bucket: RequestBucket, clock: FakeClock) -> None:
+    """A launch in the middle of it is changed at once."""
+    assert SWEEP_SHARE == 0.95
+    assert bucket.take(1_000, SWEEP_SHARE) == 95
+    bucket = RequestBucket(CHANGES, clock)
+    assert _taken(bucket, clock, 100, SWEEP_SHARE) == pytest.approx(0.95 * (100 + 5 * 100), abs=1)
+
+
+def test_a_refusal_empties_the_bucket_and_halves_the_pace(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Somebody else has drained it."""
+    bucket.refused()
+    assert bucket.take(10) == 0
+    assert bucket.wait() == pytest.approx(1 / 2.5)
+    assert _taken(bucket, clock, 4) < 4 * 5 * 0.75
+
+
+def test_refusals_of_one_burst_count_once(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Sixteen requests under way at the same moment tell the same thing."""
+    for _ in range(16):
+        bucket.refused()
+        clock.advance(0.01)
+    assert bucket.wait() == pytest.approx(1 / 2.5, rel=0.1)
+
+
+def test_the_pace_comes_back(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Within twenty seconds, as evenly as it is added to."""
+    bucket.refused()
+    _taken(bucket, clock, 10)
+    assert _taken(bucket, clock, 60) == pytest.approx(5 * 60, abs=2)
+
+
+def test_the_pace_never_falls_to_nothing(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Else nobody would notice that there is room again."""
+    for _ in range(100):
+        bucket.refused()
+        clock.advance(1)
+    assert bucket.wait() <= 4
+
+
+def test_two_that_share_a_bucket_use_it_up_together(clock: FakeClock) -> None:
+    """Neither knows of the other but by refusals."""
+    shared = RequestBucket(CHANGES, clock)
+    sides = [RequestBucket(CHANGES, clock) for _ in range(2)]
+    taken = [0, 0]
+    refused = 0
+    while clock.elapsed < 200:
+        for number, side in enumerate(sides):
+            for _ in range(side.take(16)):
+                if shared.take(1):
+                    taken[number] += 1
+                else:
+                    refused += 1
+                    side.refused()
+                    break
+        clock.sleep(0.05)
+    assert sum(taken) >= 0.9 * (100 + 5 * 200)
+    assert min(taken) > 0.3 * sum(taken)
+    assert refused < 0.25 * sum(taken)

@@ -1,0 +1,137 @@
+"""Sweeps of fleets that are larger than what one of them can do."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.clock import Deadline
+from imds_enforcer.model import Outcome
+from imds_enforcer.report import RegionStatus
+from imds_enforcer.sweep import sweep
+from tests.unit.examples import AWAY, HOME, TOKENS_PARAMETER, UNAUTHORIZED, V2_ONLY, a_policy, an_id, an_instance
+from tests.unit.fake_clients import a_run
+from tests.unit.runs import SCHEDULE, Sweep
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+WHY = "HttpTokens is optional, not required"
+
+
+def test_a_fleet_is_changed_at_the_pace_of_ec2(clients: FakeClients, home: FakeEc2) -> None:
+    """A hundred at once and five each second: so many take so long, and no longer."""
+    home.launch(*map(an_instance, range(400)))
+    done = Sweep(clients)
+    assert done.report.outcomes == {Outcome.REMEDIATED: 400}
+    assert done.report.seconds == pytest.approx((400 - 100) / 5, rel=0.05)
+
+
+def test_regions_have_each_their_own_pace(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
+    """Two take no longer than one."""
+    home.launch(*map(an_instance, range(100)))
+    away.launch(*map(an_instance, range(100)))
+    assert home.changes is not away.changes
+    assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 200}
+    assert clients.clock.elapsed < 5
+
+
+def test_reads_grow_with_time_and_not_with_the_fleet(clients: FakeClients, home: FakeEc2) -> None:
+    """One look every ten seconds renews what waits and reads back what was changed."""
+    home.launch(*map(an_instance, range(400)))
+    Sweep(clients)
+    assert home.calls.count("DescribeInstances") <= 1 + 60 / 10 + 4
+
+
+def test_a_compliant_region_costs_one_request_a_set_of_filters(clients: FakeClients, home: FakeEc2) -> None:
+    """However large it is."""
+    home.launch(*(an_instance(number, V2_ONLY) for number in range(5_000)))
+    assert Sweep(clients).report.outcomes == {}
+    assert home.calls == ["DescribeRegions", "DescribeInstances"]
+    home.calls.clear()
+    Sweep(clients, a_policy(http_put_response_hop_limit=1))
+    assert home.calls == ["DescribeRegions", "DescribeInstances", "DescribeInstances"]
+
+
+def test_the_order_is_one_of_chance(clients: FakeClients, home: FakeEc2) -> None:
+    """Not EC2's own, in which the same ones would always be first."""
+    home.launch(*map(an_instance, range(50)))
+    shuffle = random.Random(1).shuffle  # noqa: S311  # an order, not a secret
+    sweep(replace(a_run(clients, a_policy()), shuffle=shuffle), SCHEDULE)
+    assert sorted(home.sent_ids) == list(map(an_id, range(50)))
+    assert home.sent_ids != sorted(home.sent_ids)
+
+
+def test_what_always_fails_does_not_keep_others_from_their_turn(clients: FakeClients, home: FakeEc2) -> None:
+    """Half the fleet is refused for good, and a sweep has time for a third of it."""
+    fleet, sweeps = 600, 0
+    home.launch(*map(an_instance, range(fleet)))
+    refused = set(map(an_id, range(fleet // 2)))
+    home.modify_errors |= {instance_id: [UNAUTHORIZED] * 100 for instance_id in refused}
+    shuffle = random.Random(7).shuffle  # noqa: S311  # an order, not a secret
+    while len(home.modified) < fleet - len(refused):
+        sweeps += 1
+        assert sweeps <= 12
+        seconds = (fleet / 3 - 100) / 5
+        before = len(home.sent)
+        sweep(replace(a_run(clients, a_policy(), seconds=seconds), shuffle=shuffle), SCHEDULE)
+        assert len(home.sent) - before <= fleet / 3 + 2
+        clients.clock.advance(900)
+    assert set(home.modified_ids).isdisjoint(refused)
+
+
+def test_what_is_left_is_deferred_and_taken_up_by_the_next(clients: FakeClients, home: FakeEc2) -> None:
+    """Every instance is counted once, those that were never read again too."""
+    home.launch(*map(an_instance, range(2_500)))
+    done = Sweep(clients, seconds=60)
+    outcomes = done.report.outcomes
+    assert outcomes.total() == 2_500
+    assert outcomes[Outcome.REMEDIATED] == pytest.approx(100 + 60 * 5, rel=0.05)
+    assert outcomes[Outcome.DEFERRED] == 2_500 - outcomes[Outcome.REMEDIATED]
+    assert done.report.as_json()["stopped"] == "out of time"
+    assert {result.reason for result, _ in done.log} == {WHY, "out of time", f"out of time; {WHY}"}
+    clients.clock.advance(900)
+    left = Sweep(clients, seconds=1_000).report
+    assert left.outcomes == {Outcome.REMEDIATED: outcomes[Outcome.DEFERRED]}
+    assert "stopped" not in left.as_json()
+    assert len(home.sent) == 2_500, "nothing twice"
+
+
+def test_of_a_large_fleet_only_ids_are_kept(clients: FakeClients, home: FakeEc2) -> None:
+    """The others are read, two hundred at a time, when their turn comes."""
+    home.launch(*map(an_instance, range(1_100)))
+    Sweep(clients, seconds=60)
+    reads = [len(ids) for ids in home.reads]
+    assert max(reads) == 200
+    assert max(age for _, age in home.sent) <= 10
+
+
+def test_a_region_too_large_to_be_listed_has_failed(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
+    """What was listed is enforced; the rest must not be taken for compliant."""
+    home.launch(*map(an_instance, range(10)))
+    home.page_size, home.read_seconds = 2, 10
+    away.launch(an_instance(99))
+    run = a_run(clients, a_policy())
+    report = sweep(replace(run, list_deadline=Deadline.after(clients.clock, 25)), SCHEDULE)
+    assert report.outcomes[Outcome.REMEDIATED] + report.outcomes[Outcome.DEFERRED] < 11
+    assert home.pages < 5
+    assert report.regions[HOME].status is RegionStatus.REGION_FAILED
+    assert str(report.regions[HOME].failure) == (
+        "OutOfTime: the region has more instances than a sweep has time to list"
+    )
+    assert report.regions[AWAY].status is RegionStatus.DONE
+
+
+def test_a_sweep_that_is_overtaken_says_so(clients: FakeClients, home: FakeEc2) -> None:
+    """It stops within five seconds of the change."""
+    home.launch(*map(an_instance, range(400)))
+    clients.clock.at(20, lambda: clients.ssm.put(TOKENS_PARAMETER, "optional"))
+    done = Sweep(clients)
+    assert done.report.stopped == "the policy has changed, to versions 2 (HttpTokens) and 1 (policy)"
+    assert done.report.outcomes[Outcome.REMEDIATED] == len(home.sent) <= 100 + 25 * 5
+    assert done.report.outcomes.total() == 400
+    assert done.report.seconds < 20 + 5
