@@ -29,7 +29,9 @@ REGION_LEFT_OUT = "the policy leaves this region out"
 _MAX_PLANS = PAGE_SIZE
 """Plans that are kept from the listing. Of a larger fleet only ids are: a plan is too old before its turn comes."""
 
-_NOT_LISTED_IN_TIME = Failure("OutOfTime", "the region has more instances than a sweep has time to list", Kind.FINAL)
+_NOT_LISTED_IN_TIME = Failure(
+    "OutOfTime", "the region has more instances than a sweep has time to list", Kind.UNAVAILABLE
+)
 
 _EVERY_INSTANCE: Sequence[Filters] = ({},)
 

@@ -47,9 +47,7 @@ def test_a_schedule_that_comes_due_brings_in_what_no_event_told_of(stage: Stage,
     """Both schedules invoke the function, each with its own input."""
     with stage.unseen():
         [instance] = stage.aws.launch(FORWARDED, HttpTokens="optional")
-    schedules = stage.aws.client("scheduler").list_schedules()["Schedules"]
-    [name] = [each["Name"] for each in schedules if f"Triggers{schedule}" in each["Name"]]
-    stage.aws.fire_schedule(name)
+    stage.begin_sweep(schedule)
     stage.wait_for([instance], FORWARDED, HttpTokens="required")
     assert stage.wait_for_outcome(instance, "REMEDIATED")["trigger"] == trigger
     [report] = until(lambda: stage.reports(trigger=trigger), seconds=PATIENCE_SECONDS)

@@ -3,7 +3,7 @@
 import pytest
 
 from infra.local.waiting import until
-from tests.e2e.stage import FORWARDED, HOME, REGIONS, Stage
+from tests.e2e.stage import FORWARDED, HOME, PATIENCE_SECONDS, REGIONS, Stage
 
 
 def test_the_fleet_follows_the_toggle_both_ways(stage: Stage) -> None:
@@ -18,6 +18,23 @@ def test_the_fleet_follows_the_toggle_both_ways(stage: Stage) -> None:
         for region, ids in fleet.items():
             options = stage.options(ids, region)
             assert {(each["HttpTokens"], each["State"]) for each in options.values()} == {(tokens, "applied")}
+
+
+def test_a_sweep_stops_when_its_policy_changes(stage: Stage) -> None:
+    """Within five seconds; the newer policy has the last word on every instance, and nobody fails."""
+    with stage.unseen():
+        fleet = stage.aws.launch(HOME, 200, HttpTokens="optional")
+        stage.begin_sweep()
+        until(stage.writes, lambda count: count > 95, seconds=PATIENCE_SECONDS)
+        version = stage.set_http_tokens("optional")
+        stage.settle(http_tokens=version)
+    [overtaken] = until(lambda: stage.reports(trigger="schedule"), seconds=PATIENCE_SECONDS)
+    assert overtaken["stopped"].startswith("the policy has changed, to versions")
+    assert sum(overtaken["outcomes"].values()) == 200
+    assert overtaken["outcomes"]["DEFERRED"] > 50
+    assert overtaken["seconds"] < 200 / 5, "it did not go on to its end"
+    assert {each["HttpTokens"] for each in stage.options(fleet).values()} == {"optional"}
+    assert not stage.log_lines(outcome="FAILED")
 
 
 def test_turning_the_toggle_again_and_again_raises_no_false_alarm(stage: Stage) -> None:
