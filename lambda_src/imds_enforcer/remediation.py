@@ -147,11 +147,13 @@ class Remediation:
         granted = ready[: self._ec2.changes.take(len(ready), self._share)]
         for plan, answer in zip(granted, pool.map(self._change, granted), strict=True):
             instance_id = plan.instance.instance_id
-            if isinstance(answer, Planned):
-                self._waiting[instance_id] = answer
+            if answer is plan:
                 continue
             del self._waiting[instance_id]
-            if isinstance(answer, Accepted):
+            if isinstance(answer, Planned):
+                # To the end of the line: one that is refused again and again must not take every token.
+                self._waiting[instance_id] = answer
+            elif isinstance(answer, Accepted):
                 self._accepted[instance_id] = answer
                 self._poll = 0.0
             else:

@@ -80,9 +80,17 @@ def test_the_rest_of_a_round_waits_with_what_was_throttled(ec2: FakeEc2, clock: 
     """The limit is the account's: more requests would only keep the bucket empty."""
     ec2.modify_errors[an_id(2)] = [THROTTLED]
     results = _enforce(ec2, clock, ec2.launch(*map(an_instance, range(1, 5))))
-    assert ec2.sent_ids == [an_id(number) for number in (1, 2, 2, 3, 4)]
+    assert ec2.sent_ids == [an_id(number) for number in (1, 2, 3, 4, 2)]
     assert len(clock.pauses) == 3, "each waits for its own token"
     assert {result.outcome for result in results.values()} == {Outcome.REMEDIATED}
+
+
+def test_what_was_throttled_goes_to_the_end_of_the_line(ec2: FakeEc2, clock: FakeClock) -> None:
+    """One that EC2 always refuses must not take every token that comes back."""
+    ec2.modify_errors[an_id(1)] = [THROTTLED] * 100
+    results = _enforce(ec2, clock, ec2.launch(*map(an_instance, range(1, 5))), seconds=30)
+    assert ec2.sent_ids[:5] == [an_id(number) for number in (1, 2, 3, 4, 1)]
+    assert [result.outcome for result in results.values()].count(Outcome.REMEDIATED) == 3
 
 
 def test_throttling_that_does_not_end_has_ec2s_code_at_the_deadline(ec2: FakeEc2, clock: FakeClock) -> None:
