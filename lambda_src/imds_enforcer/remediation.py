@@ -183,11 +183,13 @@ class Remediation:
     def _pause(self) -> None:
         """Until the next change may be sent, or until it makes sense to look again."""
         seconds = 0.0
+        if not (self._waiting or self._accepted):
+            return
         if self._ready():
             seconds = self._ec2.changes.wait(self._share)
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
-        elif self._accepted and not self._waiting:
+        elif not self._waiting:
             seconds, self._poll = self._poll, min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
         if seconds:
             self._clock.sleep(seconds)

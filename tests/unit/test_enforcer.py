@@ -229,6 +229,16 @@ def test_what_cannot_be_read_again_is_not_written(ec2: FakeEc2, clock: FakeClock
     assert ec2.modified_ids == [an_id(2)]
 
 
+def test_when_everything_is_settled_nobody_waits(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Not even after a look that failed."""
+    observed = ec2.launch(an_instance())
+    clock.advance(11)
+    ec2.read_errors = {1: UNAUTHORIZED}
+    (result,) = _enforcer(ec2, clock).enforce(observed)
+    assert result.failure == UNAUTHORIZED
+    assert clock.pauses == []
+
+
 def test_a_look_that_fails_is_tried_again(ec2: FakeEc2, clock: FakeClock) -> None:
     """As long as there is time: reading is what a change rests on."""
     observed = ec2.launch(an_instance())

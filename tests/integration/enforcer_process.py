@@ -1,0 +1,190 @@
+"""The function's code in the test's own process, over real HTTP against the local AWS.
+
+Whoever makes a new `Enforcer` has a new process of the function: it remembers nothing of the one before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+from botocore.config import Config
+
+from imds_enforcer import telemetry
+from imds_enforcer.application import Application, Invocation
+from imds_enforcer.clients import Clients
+from imds_enforcer.clock import SystemClock
+from imds_enforcer.pacing import CHANGES
+from infra.local.client import SECRET
+from tests.integration.guarded_fleet import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.pacing import Limit
+    from infra.local.client import LocalAws
+
+SCHEDULE = {"trigger": "schedule"}
+POLICY_CHANGE = {"source": "aws.ssm"}
+INVENTORY = {"inventory": True}
+
+NOBODY = "http://127.0.0.1:1"
+"""An address that refuses connections."""
+
+LAMBDA_SECONDS = 900.0
+
+_SESSION: Any = boto3.Session()
+"""Kept for all tests: reading EC2's model takes long."""
+
+
+class ShortPauses(SystemClock):
+    """The machine's clock, with somebody impatient before it: whoever waits looks four times as often."""
+
+    def sleep(self, seconds: float) -> None:
+        """Wait for a quarter of that."""
+        super().sleep(seconds / 4)
+
+
+class LocalSession:
+    """What the enforcer takes for boto3's session: its clients are configured as shipped, and lead to the local AWS.
+
+    Args:
+        aws: the account.
+        refused: services, or EC2's regions, where nobody listens.
+        read_timeout: seconds, in place of the shipped ones.
+    """
+
+    def __init__(self, aws: LocalAws, refused: Collection[str] = (), read_timeout: float | None = None) -> None:
+        self.region_name = aws.region
+        self._aws = aws
+        self._refused = refused
+        self._read_timeout = read_timeout
+
+    def client(self, service: str, region_name: str = "", *, config: Config) -> Any:
+        """A client of a service."""
+        if self._read_timeout is not None:
+            config = config.merge(Config(read_timeout=self._read_timeout))
+        refused = service in self._refused or region_name in self._refused
+        return _SESSION.client(
+            service,
+            region_name=region_name or self.region_name,
+            endpoint_url=NOBODY if refused else self._aws.endpoint_url,
+            aws_access_key_id=self._aws.account,
+            aws_secret_access_key=SECRET,
+            config=config,
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one invocation answered, logged and counted."""
+
+    answer: dict[str, Any]
+    lines: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, float]
+
+    @property
+    def outcomes(self) -> dict[str, str]:
+        """The logged outcome of each instance; one that was logged twice fails here."""
+        logged = [(line["instance_id"], line["outcome"]) for line in self.lines if "instance_id" in line]
+        assert len(logged) == len(dict(logged)), logged
+        return dict(logged)
+
+    @property
+    def remediated(self) -> set[str]:
+        """The instances that were changed, and read back as applied."""
+        return {instance for instance, outcome in self.outcomes.items() if outcome == "REMEDIATED"}
+
+    @property
+    def codes(self) -> dict[str, str]:
+        """The code that was logged with each instance that has one."""
+        return {line["instance_id"]: line["code"] for line in self.lines if {"instance_id", "code"} <= line.keys()}
+
+    @property
+    def region_errors(self) -> dict[str, str]:
+        """The code of each region that could not be read to its end."""
+        regions = self.answer["regions"].items()
+        return {name: region["error"].partition(":")[0] for name, region in regions if "error" in region}
+
+    def errors(self) -> list[tuple[str, str]]:
+        """Message and code of every call whose failure did not end the run."""
+        return [(line["message"], line["code"]) for line in self.lines if "code" in line and "instance_id" not in line]
+
+    def coming_back(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The records of a batch that the queue delivers once more, as it then delivers them."""
+        failed = {item["itemIdentifier"] for item in self.answer["batchItemFailures"]}
+        return [_delivered_again(record) for record in records if record["messageId"] in failed]
+
+
+class Enforcer:
+    """One process of the function.
+
+    Args:
+        aws: the account it works in.
+        session: other clients than those of `LocalSession`.
+        clock: another than `ShortPauses`.
+        change_limit: EC2's limit for changes, as the function takes it to be.
+        seconds: settings that differ from those of `guarded_fleet.settings`.
+    """
+
+    def __init__(
+        self,
+        aws: LocalAws,
+        *,
+        session: LocalSession | None = None,
+        clock: Clock | None = None,
+        change_limit: Limit = CHANGES,
+        **seconds: Any,
+    ) -> None:
+        shown, clock = replace(settings(aws), **seconds), clock or ShortPauses()
+        clients = Clients(shown, clock, cast("boto3.Session", session or LocalSession(aws)), change_limit)
+        clients.ec2(aws.region)  # reads EC2's model, as in a warm process: some tests count in tenths of seconds
+        self._application = Application(shown, clients, clock)
+        self._account = aws.account
+
+    def sweep(self, event: Mapping[str, Any] = SCHEDULE) -> Run:
+        """A sweep; raises what the function raises."""
+        return self._invoke(event)
+
+    def batch(self, records: Sequence[Mapping[str, Any]]) -> Run:
+        """A batch of the event queue."""
+        return self._invoke({"Records": list(records)})
+
+    def _invoke(self, event: Mapping[str, Any]) -> Run:
+        ends_at = time.monotonic() + LAMBDA_SECONDS
+        invocation = Invocation("run-1", self._account, lambda: ends_at - time.monotonic())
+        log, metrics = io.StringIO(), io.StringIO()
+        handler = cast("Any", telemetry.logger.registered_handler)
+        previous = handler.setStream(log)
+        try:
+            with contextlib.redirect_stdout(metrics):
+                answer = self._application.invoke(event, invocation)
+        finally:
+            handler.setStream(previous)
+            print(log.getvalue(), metrics.getvalue())  # noqa: T201  # pytest shows it beside a failure
+        return Run(answer, _documents(log), _totals(_documents(metrics)))
+
+
+def _documents(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def _totals(documents: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The metrics of all regions together."""
+    return {
+        metric["Name"]: document[metric["Name"]][0]
+        for document in documents
+        if "Region" not in document
+        for metric in document["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    }
+
+
+def _delivered_again(record: Mapping[str, Any]) -> dict[str, Any]:
+    receives = int(record["attributes"]["ApproximateReceiveCount"]) + 1
+    return {**record, "attributes": {"ApproximateReceiveCount": str(receives)}}
