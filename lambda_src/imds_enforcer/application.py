@@ -12,7 +12,6 @@ from imds_enforcer.clock import Deadline
 from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
 from imds_enforcer.mandate import Mandate
-from imds_enforcer.pacing import SWEEP_SHARE
 from imds_enforcer.parameters import CACHE_SECONDS
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.retry import retry_delay
@@ -93,8 +92,7 @@ class Application:
         return report.as_json()
 
     def _one_sweep(self, policy: Policy, request: SweepRequest, invocation: Invocation) -> RunReport:
-        run = self._run(policy, invocation, self.settings.sweep_deadline_seconds, share=SWEEP_SHARE)
-        report = sweep(run, request)
+        report = sweep(self._run(policy, invocation, self.settings.sweep_deadline_seconds), request)
         telemetry.run_finished(report)
         telemetry.sweep_completed()
         return report
@@ -139,7 +137,7 @@ class Application:
         if not batch.deliveries:
             return [*batch.unchecked]
         settings = self.settings
-        run = self._run(policy, invocation, settings.batch_deadline_seconds - settings.verify_timeout_seconds, share=1)
+        run = self._run(policy, invocation, settings.batch_deadline_seconds - settings.verify_timeout_seconds)
         report, again = enforce_batch(run, batch.deliveries, settings.gone_after_seconds)
         telemetry.run_finished(report)
         return [*batch.unchecked, *again]
@@ -151,7 +149,7 @@ class Application:
         finally:
             telemetry.under_policy(store.versions)
 
-    def _run(self, policy: Policy, invocation: Invocation, seconds: float, share: float) -> Run:
+    def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
         verify_timeout = self.settings.verify_timeout_seconds
         seconds = min(seconds, invocation.seconds_left() - verify_timeout - _ANSWER_RESERVE_SECONDS)
         return Run(
@@ -162,7 +160,6 @@ class Application:
             mandate=Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies),
             list_deadline=Deadline.after(self.clock, seconds / 2),
             verify_timeout=verify_timeout,
-            share=share,
             log=telemetry.log_result,
             shuffle=random.shuffle,
         )

@@ -33,22 +33,14 @@ class Enforcer:
     A failure stays with its instance; nothing here raises for one.
     """
 
-    def __init__(  # noqa: PLR0913  # a run's terms; a class around them would only carry them here
-        self,
-        ec2: Ec2Region,
-        policy: Policy,
-        clock: Clock,
-        *,
-        mandate: Mandate,
-        verify_timeout: float,
-        share: float = 1.0,
+    def __init__(
+        self, ec2: Ec2Region, policy: Policy, clock: Clock, *, mandate: Mandate, verify_timeout: float
     ) -> None:
         self._ec2 = ec2
         self._policy = policy
         self._clock = clock
         self._mandate = mandate
         self._verify_timeout = verify_timeout
-        self._share = share
 
     def enforce(self, instances: Iterable[Instance]) -> Iterator[Result]:
         """One result for each instance given, in the order in which they are settled."""
@@ -71,15 +63,18 @@ class Enforcer:
             return result_of(instance, Outcome.WOULD_REMEDIATE, decision.reason, after=wanted)
         return Planned(instance, decision.change, wanted, decision.reason)
 
-    def remediate(self, backlog: Iterable[tuple[str, Planned | None]]) -> Iterator[Result]:
-        """Change the instances with these ids; those without a plan are read and decided about first."""
+    def remediate(self, backlog: Iterable[tuple[str, Planned | None]], share: float = 1.0) -> Iterator[Result]:
+        """Change the instances with these ids, with so much of EC2's limit.
+
+        Those without a plan are read and decided about first.
+        """
         remediation = Remediation(
             self._ec2,
             self._clock,
             self.decide,
             mandate=self._mandate,
             verify_timeout=self._verify_timeout,
-            share=self._share,
+            share=share,
         )
         return remediation.results(backlog)
 

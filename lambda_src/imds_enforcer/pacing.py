@@ -25,8 +25,10 @@ Nothing else that the enforcer calls comes near its limit: it reads 200 instance
 one request, and DescribeInstances has 100 requests and 20 more a second.
 """
 
-SWEEP_SHARE = 0.95
-"""What a sweep takes of the limit, so that a launch finds something left in the middle of it."""
+_LONG_SWEEP = 200
+"""Changes in one region from which on a sweep leaves something to others: fewer are done in 20 seconds."""
+
+_SHARE_OF_A_LONG_SWEEP = 0.95
 
 _RECOVERY_SECONDS = 20.0
 """From standstill back to full speed. Also: the pace never falls below what one second of this brings."""
@@ -35,6 +37,14 @@ _ONE_CUT_SECONDS = 1.0
 """Refusals this close together answer one and the same burst."""
 
 _ROUNDING = 1e-9
+
+
+def sweep_share(changes: int) -> float:
+    """What a sweep that has so much to change takes of the limit: not all, if that takes long.
+
+    So a launch in the middle of it finds tokens left, and gets them at its own pace.
+    """
+    return _SHARE_OF_A_LONG_SWEEP if changes > _LONG_SWEEP else 1.0
 
 
 class RequestBucket:

@@ -46,7 +46,7 @@ class Remediation:
     time and not with the number of instances, and a retry never rests on an old observation.
     """
 
-    def __init__(  # noqa: PLR0913  # see Enforcer
+    def __init__(  # noqa: PLR0913  # the terms of a run; a class around them would only carry them here
         self,
         ec2: Ec2Region,
         clock: Clock,

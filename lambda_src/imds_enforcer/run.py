@@ -23,9 +23,8 @@ class Run:
 
     No change is begun once the `mandate` has ended, and no page of a region read once
     `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect.
-    `share` is what the run takes of EC2's limit for changes. `log` is called once for each
-    instance worth a line, with what triggered the look at it. `shuffle` brings ids into an
-    order that differs each time.
+    `log` is called once for each instance worth a line, with what triggered the look at it.
+    `shuffle` brings ids into an order that differs each time.
     """
 
     run_id: str
@@ -35,7 +34,6 @@ class Run:
     mandate: Mandate
     list_deadline: Deadline
     verify_timeout: float
-    share: float
     log: Callable[[Result, str], None]
     shuffle: Callable[[list[str]], None]
 
@@ -47,5 +45,4 @@ class Run:
             self.clock,
             mandate=self.mandate,
             verify_timeout=self.verify_timeout,
-            share=self.share,
         )

@@ -10,6 +10,7 @@ from imds_enforcer.decision import drift_filters
 from imds_enforcer.ec2 import PAGE_SIZE
 from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.model import Instance, Outcome, Result
+from imds_enforcer.pacing import sweep_share
 from imds_enforcer.plan import Planned, result_of
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import settle_sweep
@@ -108,7 +109,8 @@ def _results(run: Run, region: str, filters: Sequence[Filters], settled: Collect
     plans = listing.plans
     order = list(plans)
     run.shuffle(order)
-    yield from map(settle_sweep, run.enforcer(region).remediate((i, plans.pop(i)) for i in order))
+    backlog = ((instance_id, plans.pop(instance_id)) for instance_id in order)
+    yield from map(settle_sweep, run.enforcer(region).remediate(backlog, sweep_share(len(order))))
     if listing.error:
         raise listing.error
 
@@ -119,15 +121,19 @@ class _Listing:
     def __init__(self, run: Run, region: str, settled: Collection[str]) -> None:
         self._run = run
         self._region = region
-        self._seen = set(settled)
+        self._settled = set(settled)
         self.plans: dict[str, Planned | None] = {}
         self.error: AwsError | None = None
 
     def results(self, filters: Sequence[Filters]) -> Iterator[Result]:
         """The results of those that need no change."""
+        several = len(filters) > 1
         try:
             for page in self._pages(filters):
-                yield from self._settle(page)
+                for result in self._settle(page):
+                    yield result
+                    if several:
+                        self._settled.add(result.instance_id)
         except AwsError as error:
             self.error = error
 
@@ -142,10 +148,9 @@ class _Listing:
     def _settle(self, page: Iterable[Instance]) -> Iterator[Result]:
         covered, decide = self._run.policy.regions.covers(self._region), self._run.enforcer(self._region).decide
         for instance in page:
-            # One that fits several filters is listed several times.
-            if instance.instance_id in self._seen:
+            # One that fits several sets of filters is listed several times.
+            if instance.instance_id in self._settled or instance.instance_id in self.plans:
                 continue
-            self._seen.add(instance.instance_id)
             if not covered:
                 yield result_of(instance, Outcome.SKIPPED, REGION_LEFT_OUT, after=instance.options)
                 continue

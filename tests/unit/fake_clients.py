@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
 from imds_enforcer.clients import Clients
@@ -17,7 +18,7 @@ from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER
 from tests.unit.fake_ec2 import FakeEc2
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from botocore.exceptions import ClientError
     from mypy_boto3_ssm import SSMClient
@@ -29,12 +30,17 @@ if TYPE_CHECKING:
 
 
 class FakeSsm:
-    """Parameter Store's one call that the enforcer makes."""
+    """Parameter Store's one call that the enforcer makes. `delay` is what happens before its answer arrives."""
 
     def __init__(self) -> None:
         self.values: dict[str, tuple[str, int]] = {}
         self.requests: list[dict[str, Any]] = []
         self.error: ClientError | None = None
+        self.delay: Callable[[], None] | None = None
+
+    def store(self, clock: FakeClock) -> PolicyStore:
+        """A reader of it that has read nothing yet."""
+        return PolicyStore(cast("SSMClient", self), clock, TOKENS_PARAMETER, POLICY_PARAMETER)
 
     def put(self, name: str, value: str) -> None:
         """Store a value under the next version."""
@@ -44,9 +50,11 @@ class FakeSsm:
     def get_parameters(self, **request: Any) -> dict[str, Any]:
         """The parameters that exist among those asked for."""
         self.requests.append(request)
+        found = {name: self.values[name] for name in request["Names"] if name in self.values}
+        if self.delay:
+            self.delay()
         if self.error:
             raise self.error
-        found = {name: self.values[name] for name in request["Names"] if name in self.values}
         return {
             "Parameters": [{"Name": name, "Value": value, "Version": v} for name, (value, v) in found.items()],
             "InvalidParameters": [name for name in request["Names"] if name not in found],
@@ -91,9 +99,17 @@ class FakeClients(Clients):
         self.ssm, self.fake_queue, self.topic = FakeSsm(), FakeQueue(), FakeTopic()
         self.ssm.put(TOKENS_PARAMETER, "required")
         self.ssm.put(POLICY_PARAMETER, "{}")
-        self.policies = PolicyStore(cast("SSMClient", self.ssm), clock, TOKENS_PARAMETER, POLICY_PARAMETER)
+        self.policies = self.ssm.store(clock)
         self.queue, self.notifications = self.fake_queue, self.topic
         self.known_regions = frozenset({self.home_region})
+
+    def in_another_process(self) -> FakeClients:
+        """The same account, as a second process meets it: nothing is remembered there."""
+        twin = copy(self)
+        twin.fakes = {name: fake.in_another_process() for name, fake in self.fakes.items()}
+        twin.policies = self.ssm.store(self.clock)
+        twin.known_regions = frozenset({self.home_region})
+        return twin
 
     @property
     def home_region(self) -> str:
@@ -149,7 +165,6 @@ def a_run(
         mandate=Mandate(Deadline.after(clients.clock, seconds), versions, clients.policies),
         list_deadline=Deadline.after(clients.clock, seconds),
         verify_timeout=20,
-        share=1,
         log=lambda result, trigger: lines.append((result, trigger)),
         shuffle=lambda ids: ids.sort(),
     )

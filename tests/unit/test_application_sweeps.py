@@ -8,9 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from imds_enforcer.failures import AwsError
-from imds_enforcer.pacing import SWEEP_SHARE
 from imds_enforcer.parameters import CACHE_SECONDS
-from tests.unit.example_events import a_message, launch
 from tests.unit.examples import (
     POLICY_PARAMETER,
     THROTTLED,
@@ -117,25 +115,6 @@ def test_a_second_look_without_parameter_store_is_logged_and_left(
     assert len(home.finds) == 1
     assert log_lines()[-1]["message"] == "no second look: Parameter Store is out of reach"
     assert log_lines()[-1]["code"] == "ThrottlingException"
-
-
-def test_a_sweep_takes_its_share_and_events_take_all(app: App, home: FakeEc2) -> None:
-    """Of EC2's limit: so a launch finds something left."""
-    home.launch(*map(an_instance, range(100)))
-    shares: list[float] = []
-    take = home.changes.take
-
-    def spy(wanted: int, share: float = 1.0) -> int:
-        shares.append(share)
-        return take(wanted, share)
-
-    home.changes.take = spy  # type: ignore[method-assign]  # to listen
-    app.invoke(SCHEDULE)
-    assert set(shares) == {SWEEP_SHARE}
-    shares.clear()
-    home.launch(an_instance(200))
-    app.batch(a_message(launch(an_id(200))))
-    assert set(shares) == {1}
 
 
 @pytest.mark.parametrize("event", [POLICY_CHANGE, SCHEDULE, INVENTORY])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.pacing import CHANGES, SWEEP_SHARE, Limit, RequestBucket
+from imds_enforcer.pacing import CHANGES, Limit, RequestBucket, sweep_share
 
 if TYPE_CHECKING:
     from tests.unit.fake_clock import FakeClock
@@ -59,12 +59,19 @@ def test_a_bucket_never_holds_more_than_it_can(bucket: RequestBucket, clock: Fak
     assert bucket.take(1_000) == 100
 
 
-def test_a_sweep_leaves_some_of_burst_and_refill_to_others(bucket: RequestBucket, clock: FakeClock) -> None:
+def test_a_long_sweep_leaves_some_of_burst_and_refill_to_others(bucket: RequestBucket, clock: FakeClock) -> None:
     """A launch in the middle of it is changed at once."""
-    assert SWEEP_SHARE == 0.95
-    assert bucket.take(1_000, SWEEP_SHARE) == 95
+    share = sweep_share(201)
+    assert share == 0.95
+    assert bucket.take(1_000, share) == 95
     bucket = RequestBucket(CHANGES, clock)
-    assert _taken(bucket, clock, 100, SWEEP_SHARE) == pytest.approx(0.95 * (100 + 5 * 100), abs=1)
+    assert _taken(bucket, clock, 100, share) == pytest.approx(0.95 * (100 + 5 * 100), abs=1)
+
+
+def test_a_short_sweep_takes_all_there_is() -> None:
+    """It is over within twenty seconds, and with it the waiting of whoever came meanwhile."""
+    assert sweep_share(200) == 1
+    assert (200 - CHANGES.capacity) / CHANGES.refill == 20
 
 
 def test_a_refusal_empties_the_bucket_and_halves_the_pace(bucket: RequestBucket, clock: FakeClock) -> None:

@@ -12,9 +12,10 @@ from imds_enforcer.clock import Deadline
 from imds_enforcer.model import Outcome
 from imds_enforcer.report import RegionStatus
 from imds_enforcer.sweep import sweep
+from tests.unit.example_events import a_message, running
 from tests.unit.examples import AWAY, HOME, TOKENS_PARAMETER, UNAUTHORIZED, V2_ONLY, a_policy, an_id, an_instance
 from tests.unit.fake_clients import a_run
-from tests.unit.runs import SCHEDULE, Sweep
+from tests.unit.runs import SCHEDULE, Batch, Sweep
 
 if TYPE_CHECKING:
     from tests.unit.fake_clients import FakeClients
@@ -24,11 +25,33 @@ WHY = "HttpTokens is optional, not required"
 
 
 def test_a_fleet_is_changed_at_the_pace_of_ec2(clients: FakeClients, home: FakeEc2) -> None:
-    """A hundred at once and five each second: so many take so long, and no longer."""
+    """95 % of a hundred at once and of five each second: so many take so long, and no longer."""
     home.launch(*map(an_instance, range(400)))
     done = Sweep(clients)
     assert done.report.outcomes == {Outcome.REMEDIATED: 400}
-    assert done.report.seconds == pytest.approx((400 - 100) / 5, rel=0.05)
+    assert done.report.seconds == pytest.approx((400 - 95) / 4.75, rel=0.01)
+
+
+@pytest.mark.parametrize(("changes", "share"), [(200, 1.0), (201, 0.95)])
+def test_a_long_sweep_leaves_a_share_to_launches(
+    clients: FakeClients, home: FakeEc2, changes: int, share: float
+) -> None:
+    """Events take all that there is, and so does a sweep that is over soon."""
+    home.launch(*map(an_instance, range(changes)))
+    shares: set[float] = set()
+    take = home.changes.take
+
+    def spy(wanted: int, share: float = 1.0) -> int:
+        shares.add(share)
+        return take(wanted, share)
+
+    home.changes.take = spy  # type: ignore[method-assign]  # to listen
+    Sweep(clients)
+    assert shares == {share}
+    home.launch(an_instance(999))
+    shares.clear()
+    Batch(clients, a_message(running(an_id(999))))
+    assert shares == {1.0}
 
 
 def test_regions_have_each_their_own_pace(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
@@ -90,7 +113,7 @@ def test_what_is_left_is_deferred_and_taken_up_by_the_next(clients: FakeClients,
     done = Sweep(clients, seconds=60)
     outcomes = done.report.outcomes
     assert outcomes.total() == 2_500
-    assert outcomes[Outcome.REMEDIATED] == pytest.approx(100 + 60 * 5, rel=0.05)
+    assert outcomes[Outcome.REMEDIATED] == pytest.approx(95 + 60 * 4.75, rel=0.01)
     assert outcomes[Outcome.DEFERRED] == 2_500 - outcomes[Outcome.REMEDIATED]
     assert done.report.as_json()["stopped"] == "out of time"
     assert {result.reason for result, _ in done.log} == {WHY, "out of time", f"out of time; {WHY}"}
