@@ -21,8 +21,12 @@ LOCAL_PYTHON = $(shell python3.13 -c 'import ensurepip, venv' 2>/dev/null && ech
 TOOLS := $(VENV)/.tools
 TESTS := $(VENV)/.tests
 LOCAL := .venv/local/.ready
+PEERS := .venv/peers/.ready
 
-.PHONY: help demo local latency test fmt format lint types unit integration infra e2e synth deploy destroy clean
+# Some of the scenarios of `make bench`, as in SCENARIOS="burst quiet"; all if empty.
+SCENARIOS ?=
+
+.PHONY: help demo local latency bench costs test fmt format lint types unit integration infra e2e synth deploy destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +39,12 @@ local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
 
 latency: $(TOOLS) $(LOCAL) ## how long a launch that allows IMDSv1 stays so, on a local AWS
 	$(RUN) -m tests.bench.latency
+
+bench: $(TESTS) $(LOCAL) $(PEERS) ## the enforcer and its peers on one fleet, on a local AWS: 25 minutes
+	$(RUN) -m tests.bench $(SCENARIOS)
+
+costs: $(TESTS) $(LOCAL) ## dollars a month, from what sweeps and launches take on a local AWS
+	PYTHONPATH=lambda_src:. $(RUN) -m tests.bench.costs
 
 test: format lint types $(LOCAL) ## every check and every test
 	$(RUN) -m pytest --cov --cov-fail-under=95
@@ -92,6 +102,13 @@ $(LOCAL): infra/local/requirements.txt
 	@echo "Installing the local AWS ..."
 	@$(LOCAL_PYTHON) -m venv .venv/local
 	@.venv/local/bin/python $(PIP_INSTALL) --no-deps -r infra/local/requirements.txt
+	@touch $@
+
+# Compiled, unlike the others: what a peer takes to start is measured.
+$(PEERS): tests/bench/peers/requirements.txt
+	@echo "Installing the peers ..."
+	@$(PYTHON) -m venv .venv/peers
+	@.venv/peers/bin/python $(PIP_INSTALL) --compile --no-deps -r tests/bench/peers/requirements.txt
 	@touch $@
 
 .venv/local: $(LOCAL)

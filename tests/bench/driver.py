@@ -1,0 +1,106 @@
+"""The function's code in a process of its own: `python -m tests.bench.driver`.
+
+For each line of its standard input, an event, it invokes the handler as Lambda would and answers with a line:
+what the handler answered, and what that took. What the function logs goes nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+import uuid
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Handler = Any
+
+ACCOUNT = "000000000000"
+LAMBDA_SECONDS = 900
+
+
+def main() -> None:
+    """Answer events until there are no more."""
+    wishes = argparse.ArgumentParser()
+    wishes.add_argument("--refill-times", type=float, help="speed up the refill of the enforcer's own bucket")
+    wishes.add_argument("--candidates", type=int, help="serve so many instances from within the process")
+    wish = wishes.parse_args()
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    handler = _handler(wish.refill_times, wish.candidates)
+    for line in sys.stdin:
+        answers.write(json.dumps(_invoke(handler, json.loads(line))) + "\n")
+
+
+def _handler(refill_times: float | None, candidates: int | None) -> Handler:
+    if refill_times:
+        return _paced(refill_times)
+    if candidates:
+        return _self_served(candidates)
+    return importlib.import_module("imds_enforcer.handler").handler
+
+
+def _invoke(handler: Handler, event: object) -> dict[str, Any]:
+    started, cpu = time.monotonic(), _cpu()
+    answer = handler(event, _context(started))
+    ended = time.monotonic()
+    return {"answer": answer, "seconds": ended - started, "ended": ended, "cpu_s": _cpu() - cpu}
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _context(started: float) -> SimpleNamespace:
+    """What the handler wants to know of Lambda."""
+    return SimpleNamespace(
+        aws_request_id=str(uuid.uuid4()),
+        invoked_function_arn=f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:imds-enforcer",
+        get_remaining_time_in_millis=lambda: (LAMBDA_SECONDS - (time.monotonic() - started)) * 1000,
+    )
+
+
+def _paced(times: float) -> Handler:
+    """The application with a bucket that refills more quickly, as the local EC2's then does."""
+    from imds_enforcer.pacing import CHANGES, Limit  # noqa: PLC0415  # see _self_served
+
+    limit = Limit(CHANGES.capacity, CHANGES.refill * times)
+    return _application(lambda clients, settings, clock: clients(settings, clock, change_limit=limit))
+
+
+def _self_served(candidates: int) -> Handler:
+    """The application with an EC2 within this process, behind the real client and its parser."""
+    import boto3  # noqa: PLC0415  # a cold start imports what the handler imports, in its order
+
+    from tests.bench.pages import Pages  # noqa: PLC0415
+
+    session = boto3.Session()
+    # botocore takes what a hook answers; its stubs say that it answers nothing.
+    answer: Any = Pages(candidates).answer
+    session.events.register("before-send.ec2", answer)
+    return _application(lambda clients, settings, clock: clients(settings, clock, session))
+
+
+def _application(clients: Callable[[Any, Any, Any], Any]) -> Handler:
+    """The handler, with an application that differs in its clients."""
+    from imds_enforcer import handler  # noqa: PLC0415  # see _self_served
+    from imds_enforcer.application import Application  # noqa: PLC0415
+    from imds_enforcer.clients import Clients  # noqa: PLC0415
+    from imds_enforcer.clock import SystemClock  # noqa: PLC0415
+    from imds_enforcer.settings import Settings  # noqa: PLC0415
+
+    settings, clock = Settings.from_environment(os.environ), SystemClock()
+    handler._application = Application(settings, clients(Clients, settings, clock), clock)  # noqa: SLF001  # Lambda has no other way in
+    return handler.handler
+
+
+if __name__ == "__main__":
+    main()

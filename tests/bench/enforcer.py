@@ -1,0 +1,120 @@
+"""The enforcer as a system to measure: the deployed function's code, in a process that is new or warm."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.local.deployment import HTTP_TOKENS, POLICY
+from infra.local.process import ROOT
+from tests.bench.driver import ACCOUNT
+from tests.bench.local_fleet import REGION
+from tests.bench.measurement import MODIFY, REFILL, Run
+from tests.bench.processes import MeasuredProcess, folder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from tests.bench.local_fleet import LocalFleet
+
+SWEEP: dict[str, str] = {}
+"""The event that makes the function sweep."""
+
+
+def launch_event(*instance_ids: str) -> dict[str, Any]:
+    """The event of one launch in the home region, of few enough that CloudTrail names them."""
+    items = [{"instanceId": instance_id} for instance_id in instance_ids]
+    return {
+        "detail-type": "AWS API Call via CloudTrail",
+        "account": ACCOUNT,
+        "region": REGION,
+        "time": datetime.now(UTC).isoformat(),
+        "detail": {"eventName": "RunInstances", "responseElements": {"instancesSet": {"items": items}}},
+    }
+
+
+def running_events(instance_ids: Iterable[str]) -> dict[str, Any]:
+    """What the event queue hands to the function when these have started to run."""
+    return {"Records": [_running(instance_id) for instance_id in instance_ids]}
+
+
+def _running(instance_id: str) -> dict[str, Any]:
+    event = {
+        "detail-type": "EC2 Instance State-change Notification",
+        "account": ACCOUNT,
+        "region": REGION,
+        "time": datetime.now(UTC).isoformat(),
+        "detail": {"instance-id": instance_id, "state": "running"},
+    }
+    return {
+        "eventSource": "aws:sqs",
+        "messageId": instance_id,
+        "receiptHandle": instance_id,
+        "body": json.dumps(event),
+        "attributes": {"ApproximateReceiveCount": "1"},
+    }
+
+
+@contextmanager
+def driver(fleet: LocalFleet, *options: str, **environment: str) -> Iterator[MeasuredProcess]:
+    """A new process of the function, with the environment that its stack gives it.
+
+    Args:
+        fleet: where its calls go.
+        options: of `tests.bench.driver`.
+        environment: more of it.
+    """
+    aws = fleet.aws
+    variables = {
+        **aws.environment(),
+        "PYTHONPATH": os.pathsep.join((str(ROOT / "lambda_src"), str(ROOT))),
+        "HTTP_TOKENS_PARAMETER": HTTP_TOKENS,
+        "POLICY_PARAMETER": POLICY,
+        "EVENT_QUEUE_URL": f"{aws.endpoint_url}/{aws.account}/events",
+        "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:{aws.region}:{aws.account}:topic",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+        **environment,
+    }
+    command = [sys.executable, "-m", "tests.bench.driver", *options]
+    with folder() as path, MeasuredProcess(command, variables, Path(path)) as process:
+        yield process
+
+
+def cold(fleet: LocalFleet, event: object) -> Run:
+    """An event to a new process: from the process's start until the handler returns."""
+    fleet.begin()
+    with driver(fleet) as process:
+        done = process.ask(event)
+        calls = fleet.calls()
+        usage = process.usage()
+    seconds = done["ended"] - usage["started"]
+    return Run(seconds=seconds, cpu_s=usage["cpu_s"], peak_mb=usage["peak_mb"], **calls, **fleet.state())
+
+
+def warm(fleet: LocalFleet, first: Callable[[], object], then: Callable[[], object]) -> Run:
+    """The second event of a process, from when the handler is called until it returns.
+
+    Args:
+        fleet: what it is about.
+        first: launches what the first event leads to, and answers that event.
+        then: the same for the second.
+    """
+    event = first()
+    fleet.begin()
+    with driver(fleet) as process:
+        process.ask(event)
+        changed = fleet.calls()["requests"].get(MODIFY, 0)
+        event = then()
+        # A bucket within the process must be as full again as EC2's is made here. It may count more than was changed.
+        time.sleep(2 * changed / REFILL)
+        fleet.begin()
+        done = process.ask(event)
+        calls = fleet.calls()
+        usage = process.usage()
+    return Run(seconds=done["seconds"], cpu_s=done["cpu_s"], peak_mb=usage["peak_mb"], **calls, **fleet.state())

@@ -1,0 +1,98 @@
+"""A local AWS with nothing but a fleet: the same, and as new, for every system that is measured."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from infra.local.client import LocalAws
+from infra.local.deployment import HTTP_TOKENS, POLICY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+REGION = "eu-west-1"
+LATENCY_SECONDS = 0.05
+THROTTLED = ("RequestLimitExceeded", "ThrottlingException")
+LAUNCH_SIZE = 1000
+TAGS = {"Name": "bench"}
+"""As fleets have them; c7n looks for tags once more where there are none."""
+
+
+@dataclass(frozen=True)
+class LocalFleet:
+    """A running local AWS with instances in some regions."""
+
+    aws: LocalAws
+    regions: Sequence[str]
+    buckets: object
+
+    def launch(self, count: int, tokens: str = "optional") -> list[str]:
+        """Launch so many in each region and answer their ids; no event tells of them."""
+        self.aws.reset()
+        self.aws.knobs(cloudtrail_events=False, state_change_events=False)
+        return [
+            each
+            for region in self.regions
+            for first in range(0, count, LAUNCH_SIZE)
+            for each in self.aws.launch(region, min(LAUNCH_SIZE, count - first), tags=TAGS, HttpTokens=tokens)
+        ]
+
+    def begin(self) -> None:
+        """From here on calls are counted, take their time, and find every bucket full."""
+        self.aws.reset()
+        self.aws.knobs(
+            cloudtrail_events=False,
+            state_change_events=False,
+            latency_seconds=LATENCY_SECONDS,
+            request_buckets=self.buckets,
+        )
+
+    def calls(self) -> dict[str, Any]:
+        """The calls since then, as `Run` wants them; not yet those that look at the fleet."""
+        return counted(self.aws.call_rows())
+
+    def state(self) -> dict[str, Any]:
+        """How many instances there are, and how many are as they should be, as `Run` wants it."""
+        self.aws.knobs(latency_seconds=0, request_buckets="off")
+        options = [each for region in self.regions for each in described(self.aws, region)]
+        return {"required": sum(map(is_required, options)), "instances": len(options)}
+
+
+@contextmanager
+def local_fleet(*regions: str, buckets: object = "published") -> Iterator[LocalFleet]:
+    """A new local AWS whose policy covers these regions alone, and requires tokens."""
+    with LocalAws(REGION) as aws:
+        ssm = aws.client("ssm")
+        ssm.put_parameter(Name=HTTP_TOKENS, Type="String", Value="required")
+        ssm.put_parameter(Name=POLICY, Type="String", Value=json.dumps({"regions": {"include": list(regions)}}))
+        yield LocalFleet(aws, regions, buckets)
+
+
+def counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Requests by action, and how many were throttled."""
+    requests: Counter[str] = Counter()
+    for row in rows:
+        requests[row["action"]] += row["count"]
+    return {"requests": dict(requests), "throttled": sum(r["count"] for r in rows if r["error"] in THROTTLED)}
+
+
+def described(aws: LocalAws, region: str = REGION) -> list[Mapping[str, Any]]:
+    """The metadata options of every running instance."""
+    running = [{"Name": "instance-state-name", "Values": ["running"]}]
+    pages = (
+        aws.client("ec2", region)
+        .get_paginator("describe_instances")
+        .paginate(Filters=running, PaginationConfig={"PageSize": LAUNCH_SIZE})
+    )
+    reservations = itertools.chain.from_iterable(page["Reservations"] for page in pages)
+    return [instance["MetadataOptions"] for each in reservations for instance in each["Instances"]]
+
+
+def is_required(options: Mapping[str, Any]) -> bool:
+    """Whether the policy is met, and in force."""
+    return bool(options["HttpTokens"] == "required" and options["State"] == "applied")

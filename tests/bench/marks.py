@@ -1,0 +1,192 @@
+"""The marks that the measurements are held to; a figure that is missing holds none."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.bench.measurement import DESCRIBE, System
+
+Systems = Mapping[str, System]
+
+COLD, WARM, DEPLOYED = "enforcer, cold", "enforcer, warm", "enforcer, deployed"
+C7N, C7N_ORG, C7N_ORG_WIDE, METABADGER = "c7n", "c7n-org", "c7n-org, a process a region", "metabadger"
+OURS = (COLD, WARM)
+PEAK_MB = 150
+EVENTS_A_REQUEST = 100
+SWEEP_SECONDS = 15
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A figure and the limit that it has to stay within; both ends count as within."""
+
+    name: str
+    figure: float | None
+    at_most: float = math.inf
+    at_least: float = -math.inf
+
+    @property
+    def met(self) -> bool:
+        """Whether it holds."""
+        return self.figure is not None and self.at_least <= self.figure <= self.at_most
+
+    def as_json(self) -> dict[str, Any]:
+        """As it stands in bench.json."""
+        limits = {"at_most": self.at_most, "at_least": self.at_least}
+        return {
+            "mark": self.name,
+            "figure": None if self.figure is None else round(self.figure, 3),
+            **{name: limit for name, limit in limits.items() if math.isfinite(limit)},
+            "met": self.met,
+        }
+
+
+def burst(systems: Systems, _bound_s: float) -> list[Mark]:
+    """One launch of 100."""
+    return [
+        Mark("seconds, warm", _get(systems, WARM, "seconds"), at_most=1.5),
+        Mark("seconds, cold", _get(systems, COLD, "seconds"), at_most=3),
+        Mark("times as fast as c7n, cold", _times(systems, C7N, COLD, "seconds"), at_least=4),
+    ]
+
+
+def sustained(systems: Systems, bound_s: float) -> list[Mark]:
+    """400 in one region, at the rate that EC2 allows."""
+    return [
+        mark
+        for name in (COLD, WARM)
+        for mark in (
+            Mark(f"times the bound: {name}", _bounds(systems, name, bound_s), at_most=1.15),
+            Mark(f"share of requests throttled: {name}", _throttled(systems, name), at_most=0.01),
+        )
+    ]
+
+
+def regions(systems: Systems, bound_s: float) -> list[Mark]:
+    """Ten regions take hardly longer than one. The peer is held against as it comes; see the table for it tuned."""
+    return [
+        Mark("times one region's bound, cold", _bounds(systems, COLD, bound_s), at_most=1.3),
+        Mark("times one region's bound, warm", _bounds(systems, WARM, bound_s), at_most=1.3),
+        Mark("times as fast as c7n-org, cold", _times(systems, C7N_ORG, COLD, "seconds"), at_least=2.5),
+    ]
+
+
+def quiet(systems: Systems, _bound_s: float) -> list[Mark]:
+    """Nothing to do in a large fleet."""
+    describes = [Mark(f"DescribeInstances: {name}", _requests(systems, name, DESCRIBE), at_most=1) for name in OURS]
+    return [
+        *describes,
+        Mark("times less time than c7n, cold", _times(systems, C7N, COLD, "seconds"), at_least=2.5),
+        Mark("times less CPU than c7n, cold", _times(systems, C7N, COLD, "cpu_s"), at_least=2.5),
+        Mark("times less time than c7n, warm", _times(systems, C7N, WARM, "seconds"), at_least=20),
+        Mark("times less CPU than c7n, warm", _times(systems, C7N, WARM, "cpu_s"), at_least=20),
+    ]
+
+
+def storm(systems: Systems, bound_s: float) -> list[Mark]:
+    """500 events of one instance each."""
+    instances = _get(systems, DEPLOYED, "instances")
+    return [
+        Mark("times the bound", _bounds(systems, DEPLOYED, bound_s), at_most=1.3),
+        Mark(
+            "DescribeInstances before a batch's first change",
+            _fact(systems, DEPLOYED, "first_looks"),
+            at_most=(instances or 0) / EVENTS_A_REQUEST,
+        ),
+    ]
+
+
+def mixed(systems: Systems, _bound_s: float) -> list[Mark]:
+    """A launch while a sweep has used up the bucket."""
+    return [Mark("seconds until the launch is applied", _fact(systems, DEPLOYED, "launch_s"), at_most=30)]
+
+
+def long(systems: Systems, bound_s: float) -> list[Mark]:
+    """More than one sweep can do."""
+    wrong = _get(systems, WARM, "instances")
+    done, changes = _get(systems, WARM, "required"), _fact(systems, WARM, "changed")
+    return [
+        Mark("sweeps", _fact(systems, WARM, "sweeps"), at_most=math.ceil(bound_s / SWEEP_SECONDS) + 2),
+        Mark("changed twice", _difference(changes, done), at_most=0, at_least=0),
+        Mark("lost", _difference(wrong, done), at_most=0, at_least=0),
+    ]
+
+
+def memory(systems: Systems, _bound_s: float) -> list[Mark]:
+    """Memory does not grow with the number of candidates."""
+    return [
+        Mark(
+            f"memory for 50,000 against 5,000: {mode}",
+            _times(systems, f"{mode}, 50,000", f"{mode}, 5,000", "peak_mb"),
+            at_most=1.1,
+            at_least=0.9,
+        )
+        for mode in ("audit", "enforce")
+    ]
+
+
+SPECIFIC: Mapping[str, Callable[[Systems, float], list[Mark]]] = {
+    "burst": burst,
+    "sustained": sustained,
+    "regions": regions,
+    "quiet": quiet,
+    "storm": storm,
+    "mixed": mixed,
+    "long": long,
+    "memory": memory,
+}
+PEERS = (C7N, METABADGER)
+
+
+def marks_of(scenario: str, systems: Systems, bound_s: float) -> list[Mark]:
+    """Everything that a scenario is held to: its own marks, all instances done, and memory."""
+    ours = [name for name in systems if not name.startswith(PEERS)]
+    general = [
+        mark
+        for name in ours
+        for mark in (
+            _all_done(systems, name),
+            Mark(f"peak MB: {name}", _get(systems, name, "peak_mb"), at_most=PEAK_MB),
+        )
+    ]
+    return [*SPECIFIC[scenario](systems, bound_s), *general]
+
+
+def _all_done(systems: Systems, name: str) -> Mark:
+    left = _difference(_get(systems, name, "instances"), _get(systems, name, "required"))
+    return Mark(f"instances left: {name}", left, at_most=0, at_least=0)
+
+
+def _get(systems: Systems, name: str, field: str) -> float | None:
+    value = systems.get(name, {}).get(field)
+    return None if value is None else float(value)
+
+
+def _fact(systems: Systems, name: str, fact: str) -> float | None:
+    value = systems.get(name, {}).get("facts", {}).get(fact)
+    return None if value is None else float(value)
+
+
+def _requests(systems: Systems, name: str, action: str) -> float | None:
+    requests = systems.get(name, {}).get("requests")
+    return None if requests is None else float(requests.get(action, 0))
+
+
+def _times(systems: Systems, more: str, less: str, field: str) -> float | None:
+    above, below = _get(systems, more, field), _get(systems, less, field)
+    return above / below if above is not None and below else None
+
+
+def _bounds(systems: Systems, name: str, bound_s: float) -> float | None:
+    seconds = _get(systems, name, "seconds")
+    return None if seconds is None else seconds / bound_s
+
+
+def _throttled(systems: Systems, name: str) -> float | None:
+    requests, throttled = systems.get(name, {}).get("requests"), _get(systems, name, "throttled")
+    return throttled / sum(requests.values()) if requests and throttled is not None else None
+
+
+def _difference(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one - other

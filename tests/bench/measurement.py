@@ -1,0 +1,69 @@
+"""What was measured: one run of one system, and what several of them come to."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+DESCRIBE = "ec2:DescribeInstances"
+MODIFY = "ec2:ModifyInstanceMetadataOptions"
+CAPACITY, REFILL = 100, 5
+"""EC2's published bucket of ModifyInstanceMetadataOptions, per account and region."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run of one system.
+
+    Attributes:
+        seconds: from the start of its process (warm: of its invocation; deployed: of the first event) to its end.
+        requests: requests made, by action.
+        throttled: how many of them were refused because a bucket was empty.
+        required: instances with tokens required and applied at the end.
+        instances: instances there are.
+        cpu_s: CPU time of its processes; None where it could not be measured.
+        peak_mb: the most memory that one of its processes held.
+        facts: what a scenario measures beside this.
+    """
+
+    seconds: float
+    requests: Mapping[str, int]
+    throttled: int
+    required: int
+    instances: int
+    cpu_s: float | None = None
+    peak_mb: float | None = None
+    facts: Mapping[str, float] = field(default_factory=dict)
+
+
+System = Mapping[str, Any]
+"""What the runs of one system come to, as it stands in bench.json."""
+
+
+def bound(instances: int, refill: float = REFILL) -> float:
+    """The seconds that EC2's bucket demands at least for so many changes in one region."""
+    return max(0.0, (instances - CAPACITY) / refill)
+
+
+def summary(runs: Sequence[Run], bound_s: float) -> dict[str, Any]:
+    """Medians of what varies; of what must never happen, the worst."""
+    seconds = statistics.median(run.seconds for run in runs)
+    peaks = [run.peak_mb for run in runs if run.peak_mb is not None]
+    times = [run.cpu_s for run in runs if run.cpu_s is not None]
+    actions = sorted({action for run in runs for action in run.requests})
+    return {
+        "seconds": round(seconds, 3),
+        "runs_s": [round(run.seconds, 3) for run in runs],
+        "ratio": round(seconds / bound_s, 3) if bound_s else None,
+        "requests": {name: statistics.median_high(run.requests.get(name, 0) for run in runs) for name in actions},
+        "throttled": max(run.throttled for run in runs),
+        "cpu_s": round(statistics.median(times), 3) if times else None,
+        "peak_mb": round(max(peaks), 1) if peaks else None,
+        "required": min(run.required for run in runs),
+        "instances": runs[0].instances,
+        "facts": {name: round(_worst(runs, name), 3) for name in runs[0].facts},
+    }
+
+
+def _worst(runs: Sequence[Run], fact: str) -> float:
+    return max(run.facts[fact] for run in runs)

@@ -1,0 +1,77 @@
+"""The peers as systems to measure: what their users run, each at its quickest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from infra.local.client import SECRET
+from infra.local.process import ROOT
+from tests.bench.measurement import Run
+from tests.bench.processes import MeasuredProcess, ProcessFailedError, folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.bench.local_fleet import LocalFleet
+
+BIN = ROOT / ".venv" / "peers" / "bin"
+POLICY = ROOT / "tests" / "bench" / "peers" / "policy.yml"
+
+
+def c7n(fleet: LocalFleet) -> Run:
+    """Cloud Custodian, told that its policy was validated before."""
+    command = [str(BIN / "custodian"), "run", "--skip-validation", "--cache-period", "0", "-s", "out"]
+    return _run(fleet, [*command, *_each("-r", fleet.regions), str(POLICY)])
+
+
+def c7n_org(fleet: LocalFleet, processes: int | None = None) -> Run:
+    """Cloud Custodian's runner for many accounts and regions.
+
+    It takes credentials from a profile, which spares it the request for a role.
+
+    Args:
+        fleet: where it runs.
+        processes: how many at once; its own default, four for each of the machine's cores, if not given.
+    """
+    parallel = {"C7N_ORG_PARALLEL": str(processes)} if processes else {}
+    command = [str(BIN / "c7n-org"), "run", "-c", "accounts.json", "-u", str(POLICY), "-s", "out"]
+    return _run(fleet, [*command, "--cache-period", "0", *_each("-r", fleet.regions)], **parallel)
+
+
+def metabadger(fleet: LocalFleet) -> Run:
+    """Metabadger, in one region."""
+    (region,) = fleet.regions
+    return _run(fleet, [str(BIN / "metabadger"), "harden-metadata", "--region", region])
+
+
+def _run(fleet: LocalFleet, command: Sequence[str], **more: str) -> Run:
+    fleet.begin()
+    with folder() as path:
+        home = Path(path)
+        (home / "out").mkdir()
+        account = {"account_id": fleet.aws.account, "name": "bench", "profile": "bench"}
+        (home / "accounts.json").write_text(json.dumps({"accounts": [account]}), encoding="utf-8")
+        keys = f"aws_access_key_id = {fleet.aws.account}\naws_secret_access_key = {SECRET}\n"
+        (home / "config").write_text(f"[profile bench]\n{keys}", encoding="utf-8")
+        environment = {**fleet.aws.environment(), "AWS_CONFIG_FILE": str(home / "config"), **more}
+        with MeasuredProcess(command, environment, home) as process:
+            usage = process.usage()
+            written = process.written()
+    calls = fleet.calls()
+    run = Run(
+        seconds=usage["seconds"],
+        cpu_s=usage["cpu_s"],
+        peak_mb=usage["peak_mb"],
+        facts={"exit_code": usage["exit_code"]},
+        **calls,
+        **fleet.state(),
+    )
+    if not calls["requests"]:
+        raise ProcessFailedError(f"{' '.join(command)} reached nothing:\n{written}")
+    return run
+
+
+def _each(option: str, values: Sequence[str]) -> list[str]:
+    return [part for value in values for part in (option, value)]

@@ -1,0 +1,85 @@
+"""A measured process, which may be talked to line by line."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+MEASURED = Path(__file__).with_name("measured.py")
+PATIENCE_SECONDS = 900.0
+
+
+class ProcessFailedError(RuntimeError):
+    """A process that was to be measured ended with an error. The message ends with what it wrote."""
+
+
+class MeasuredProcess:
+    """A command in a folder of its own, measured from its start to its end.
+
+    Args:
+        command: what to run.
+        environment: its whole environment; HOME is the folder.
+        folder: where it runs and may leave files.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+        self._command = command
+        self._report = folder / "usage.json"
+        self._errors = folder / "stderr.log"
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(  # noqa: S603  # the commands are this module's callers'
+                [sys.executable, "-I", "-S", str(MEASURED), str(self._report), *command],
+                cwd=folder,
+                env={**environment, "HOME": str(folder)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+
+    def __enter__(self) -> Self:
+        """For a `with` block, at whose end it is over."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End it, if it has not ended."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.communicate()
+
+    def ask(self, question: object) -> Any:
+        """Write a line of JSON, and read one."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise self._failed()
+        return json.loads(line)
+
+    def usage(self) -> dict[str, Any]:
+        """Wait for its end; what it used."""
+        self._process.communicate(timeout=PATIENCE_SECONDS)
+        if not self._report.exists():
+            raise self._failed()
+        usage: dict[str, Any] = json.loads(self._report.read_text(encoding="utf-8"))
+        return usage
+
+    def written(self) -> str:
+        """The last of what it wrote to its standard error."""
+        return self._errors.read_text(encoding="utf-8", errors="replace")[-3000:]
+
+    def _failed(self) -> ProcessFailedError:
+        return ProcessFailedError(f"{' '.join(self._command)} failed:\n{self.written()}")
+
+
+def folder() -> tempfile.TemporaryDirectory[str]:
+    """A folder for one process, gone afterwards."""
+    return tempfile.TemporaryDirectory(prefix="imds-enforcer-bench-")

@@ -1,0 +1,173 @@
+"""The scenarios: what each measures, in which order, and how often."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from tests.bench import deployed, enforcer, peers, sweeps
+from tests.bench.local_fleet import REGION, LocalFleet, local_fleet
+from tests.bench.marks import C7N, C7N_ORG, C7N_ORG_WIDE, COLD, DEPLOYED, METABADGER, WARM
+from tests.bench.measurement import REFILL, bound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from tests.bench.measurement import Run
+
+    Systems = Mapping[str, Callable[[], Run]]
+    Launch = Callable[[LocalFleet, int], object]
+
+TEN_REGIONS = (
+    *("eu-west-1", "eu-west-2", "eu-west-3", "eu-central-1", "eu-north-1"),
+    *("us-east-1", "us-east-2", "us-west-2", "ap-south-1", "ap-northeast-1"),
+)
+BURST, SUSTAINED, A_REGION, QUIET = 100, 400, 150, 5_000
+WARMING = 5
+"""Instances that a warm process has changed before; one in each region if there are several."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A question to the systems.
+
+    Attributes:
+        title: what it is, for the table.
+        bound_s: the least time that EC2's bucket allows.
+        systems: opens what the runs share, and answers how each system is run once.
+        repetitions: how often each is.
+    """
+
+    title: str
+    bound_s: float
+    systems: Callable[[], AbstractContextManager[Systems]]
+    repetitions: int = 1
+
+    def measure(self, tell: Callable[[str], None]) -> dict[str, list[Run]]:
+        """Every system in turn, and so again: what the machine does meanwhile hits all alike."""
+        runs: dict[str, list[Run]] = defaultdict(list)
+        with self.systems() as systems:
+            for repetition in range(self.repetitions):
+                for name, measure in systems.items():
+                    run = measure()
+                    runs[name].append(run)
+                    tell(f"{name} {repetition + 1}/{self.repetitions}: {run.seconds:.2f} s")
+        return runs
+
+
+def _new(system: Callable[[LocalFleet], Run], count: int, *regions: str) -> Callable[[], Run]:
+    """A peer on a local AWS and a fleet of its own."""
+
+    def measure() -> Run:
+        with local_fleet(*regions) as fleet:
+            fleet.launch(count)
+            return system(fleet)
+
+    return measure
+
+
+def _started(fleet: LocalFleet, count: int) -> object:
+    """Launch, and answer the events of it."""
+    return enforcer.running_events(fleet.launch(count))
+
+
+def _unseen(fleet: LocalFleet, count: int) -> object:
+    """Launch, and leave it to the sweep."""
+    fleet.launch(count)
+    return enforcer.SWEEP
+
+
+def _cold(launch: Launch, count: int, *regions: str) -> Callable[[], Run]:
+    """The enforcer on a local AWS of its own, in a new process."""
+
+    def measure() -> Run:
+        with local_fleet(*regions) as fleet:
+            return enforcer.cold(fleet, launch(fleet, count))
+
+    return measure
+
+
+def _warm(launch: Launch, count: int, *regions: str) -> Callable[[], Run]:
+    """The same, in a process that has handled a small launch before."""
+
+    def measure() -> Run:
+        with local_fleet(*regions) as fleet:
+            few = max(1, WARMING // len(regions))
+            return enforcer.warm(fleet, partial(launch, fleet, few), partial(launch, fleet, count))
+
+    return measure
+
+
+@contextmanager
+def _quiet() -> Iterator[Systems]:
+    """Nothing changes, so one fleet serves all runs."""
+    with local_fleet(REGION) as fleet:
+        fleet.launch(QUIET, tokens="required")
+        yield {
+            COLD: partial(enforcer.cold, fleet, enforcer.SWEEP),
+            WARM: partial(enforcer.warm, fleet, lambda: enforcer.SWEEP, lambda: enforcer.SWEEP),
+            C7N: partial(peers.c7n, fleet),
+        }
+
+
+def _own(systems: Systems) -> Callable[[], AbstractContextManager[Systems]]:
+    return lambda: nullcontext(systems)
+
+
+def _in_one_region(launch: Launch, count: int) -> Callable[[], AbstractContextManager[Systems]]:
+    return _own(
+        {
+            COLD: _cold(launch, count, REGION),
+            WARM: _warm(launch, count, REGION),
+            C7N: _new(peers.c7n, count, REGION),
+            METABADGER: _new(peers.metabadger, count, REGION),
+        }
+    )
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "burst": Scenario("one launch of 100", bound(BURST), _in_one_region(_started, BURST), repetitions=3),
+    "sustained": Scenario("400 in one region", bound(SUSTAINED), _in_one_region(_unseen, SUSTAINED)),
+    "regions": Scenario(
+        "150 in each of 10 regions",
+        bound(A_REGION),
+        _own(
+            {
+                COLD: _cold(_unseen, A_REGION, *TEN_REGIONS),
+                WARM: _warm(_unseen, A_REGION, *TEN_REGIONS),
+                C7N_ORG: _new(peers.c7n_org, A_REGION, *TEN_REGIONS),
+                C7N_ORG_WIDE: _new(partial(peers.c7n_org, processes=len(TEN_REGIONS)), A_REGION, *TEN_REGIONS),
+            }
+        ),
+        repetitions=2,
+    ),
+    "quiet": Scenario("5,000 that need nothing", 0, _quiet, repetitions=3),
+    "storm": Scenario(
+        "500 launch events of one instance each", bound(deployed.STORM), _own({DEPLOYED: deployed.storm})
+    ),
+    "mixed": Scenario(
+        "a launch of 10 during a sweep of 600",
+        bound(deployed.SWEPT + deployed.LAUNCHED),
+        _own({DEPLOYED: deployed.mixed}),
+    ),
+    "long": Scenario(
+        "3,000 in one region, 15 s a sweep, refill 10 times as fast",
+        bound(sweeps.LONG, REFILL * sweeps.REFILL_TIMES),
+        _own({WARM: sweeps.long}),
+    ),
+    "memory": Scenario(
+        "5,000 and 50,000 candidates from within the process",
+        0,
+        _own(
+            {
+                f"{mode}, {candidates:,}": partial(sweeps.memory, mode, candidates)
+                for mode in ("audit", "enforce")
+                for candidates in sweeps.CANDIDATES
+            }
+        ),
+    ),
+}

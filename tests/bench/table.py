@@ -1,0 +1,96 @@
+"""The measurements as a table in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tests.bench.measurement import DESCRIBE, MODIFY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+HEAD = ("scenario", "system", "seconds", "÷ bound", "requests", "throttled", "CPU s", "peak MB", "done", "mark")
+SHORT = {DESCRIBE: "describe", MODIFY: "modify"}
+CAPTION = """\
+Every system on the same local AWS, started anew for each run, with 50 ms a call and EC2's published request buckets
+(`ModifyInstanceMetadataOptions`: 100, and 5 a second). Medians of interleaved repetitions; peak memory and throttled
+requests are the worst. *Bound*: the least time that the bucket allows for N changes in one region,
+`max(0, (N - 100) / 5)` s; in *long* the refill is sped up 10 times. *Cold*: from the start of the process; *warm*: a
+further invocation of it; *deployed*: the stack, from the first event or the start of the sweep, its CPU and memory
+those of the function's processes that were there at the end. *Done*: instances with tokens required and applied when
+the system had ended. In *burst* the enforcer gets the events of the launch, as the queue hands them over; in the
+others it sweeps, unless it is deployed.
+
+In *storm*, reads are divided by their batch, the instances that were first read by one request: *first looks* came
+before the first change in the batch; *read-backs* after it, those included that renew an observation older than 10 s
+or belong to a message that was delivered again.
+In *memory* EC2 answers from within the process, every candidate has its outcome, and in enforce mode most are deferred
+for lack of time. c7n reads without its cache and with its policy validated beforehand; c7n-org runs four processes a
+core unless said otherwise.
+
+`make bench` makes this table, the chart and `bench.json`.
+"""
+
+
+def markdown(scenarios: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table, the marks below it, and what they mean."""
+    rows = [row for name, scenario in scenarios.items() for row in _rows(name, scenario)]
+    lines = [_line(HEAD), _line(("---", "---", *["---:"] * 2, "---", *["---:"] * 4, "---")), *map(_line, rows)]
+    return "\n".join([*lines, "", CAPTION, *_marks(scenarios)]) + "\n"
+
+
+def _rows(name: str, scenario: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    verdict = "met" if scenario["met"] else "**not met**"
+    title = f"**{name}**: {scenario['title']}; bound {scenario['bound_s']:g} s"
+    if not scenario["systems"]:
+        yield (title, scenario.get("error", "not measured"), *[""] * 7, verdict)
+    for system, measured in scenario["systems"].items():
+        yield (title, system, *_figures(measured), verdict)
+        title = verdict = ""
+
+
+def _figures(measured: Mapping[str, Any]) -> tuple[str, ...]:
+    counted = bool(measured["requests"])
+    return (
+        f"{measured['seconds']:.2f}",
+        "" if measured["ratio"] is None else f"{measured['ratio']:.2f}",
+        _requests(measured),
+        str(measured["throttled"]) if counted else "",
+        _number(measured["cpu_s"], ".2f"),
+        _number(measured["peak_mb"], ".0f"),
+        f"{measured['required']} / {measured['instances']}" if counted else "",
+    )
+
+
+def _requests(measured: Mapping[str, Any]) -> str:
+    """By action, the two that matter by name; and what the scenario counts beside them."""
+    requests = dict(measured["requests"])
+    named = [f"{requests.pop(action)} {short}" for action, short in SHORT.items() if action in requests]
+    others = [f"{sum(requests.values())} other"] if requests else []
+    facts = [f"{name.replace('_', ' ')} {value:g}" for name, value in measured["facts"].items() if name != "exit_code"]
+    return ", ".join(named + others) + (f" ({', '.join(facts)})" if facts else "")
+
+
+def _marks(scenarios: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield _line(("scenario", "mark", "figure", "limit", ""))
+    yield _line(("---", "---", "---:", "---:", "---"))
+    for name, scenario in scenarios.items():
+        for mark in scenario["marks"]:
+            limits = [f"{sign} {mark[end]:g}" for end, sign in (("at_least", "≥"), ("at_most", "≤")) if end in mark]
+            yield _line(
+                (
+                    name,
+                    mark["mark"],
+                    _number(mark["figure"], ".4g"),
+                    ", ".join(limits),
+                    "met" if mark["met"] else "**no**",
+                )
+            )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "n/a" if value is None else format(value, form)
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"

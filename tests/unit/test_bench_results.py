@@ -1,0 +1,122 @@
+"""What the benchmark writes: JSON that adds up, a table, and a chart that is well-formed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.bench import results
+from tests.bench.chart import svg
+from tests.bench.marks import C7N, COLD, WARM
+from tests.bench.measurement import DESCRIBE, MODIFY, Run
+from tests.bench.table import markdown
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def runs(seconds: float, required: int = 100) -> list[Run]:
+    """One run of 100 instances."""
+    requests = {MODIFY: 100, DESCRIBE: 2, "ssm:GetParameters": 1}
+    return [
+        Run(
+            seconds=seconds,
+            requests=requests,
+            throttled=3,
+            required=required,
+            instances=100,
+            cpu_s=1.25,
+            peak_mb=80,
+            facts={"first_looks": 5, "exit_code": 0},
+        )
+    ]
+
+
+@pytest.fixture
+def scenarios() -> dict[str, Any]:
+    """A scenario that is met, and one that broke off."""
+    burst = results.judged("burst", "one <launch>", 4, {COLD: runs(2), WARM: runs(1), C7N: runs(9, required=90)})
+    failed = {**results.judged("storm", "500", 80, {}), "met": False, "error": "failed: TimeoutError"}
+    return {"burst": burst, "storm": failed}
+
+
+def test_a_scenario_is_met_if_all_its_marks_are(scenarios: dict[str, Any]) -> None:
+    """Met, with its bound."""
+    assert scenarios["burst"]["met"] is True
+    assert scenarios["burst"]["bound_s"] == 4
+    assert all(mark["met"] for mark in scenarios["burst"]["marks"])
+
+
+def test_a_scenario_with_one_mark_missed_is_not() -> None:
+    """A tenth of a second is enough."""
+    assert results.judged("burst", "", 0, {COLD: runs(3.1), WARM: runs(1), C7N: runs(90)})["met"] is False
+
+
+def test_what_was_not_measured_again_is_kept_and_the_order_is_the_usual_one(scenarios: dict[str, Any]) -> None:
+    """As after `make bench SCENARIOS=burst`."""
+    merged = results.merged({"storm": scenarios["storm"], "burst": {}}, "burst", scenarios["burst"])
+    assert list(merged) == ["burst", "storm"]
+    assert merged["burst"] == scenarios["burst"]
+
+
+def test_what_was_written_is_read_again(scenarios: dict[str, Any], tmp_path: Path) -> None:
+    """Three files, and JSON that any reader takes."""
+    assert results.read(tmp_path) == {}
+    results.write(scenarios, tmp_path)
+    assert results.read(tmp_path) == scenarios
+    assert {file.name for file in tmp_path.iterdir()} == {"bench.json", "table.md", "chart.svg"}
+    assert "Infinity" not in json.dumps(scenarios)
+
+
+def test_the_table_has_a_row_a_system(scenarios: dict[str, Any]) -> None:
+    """The scenario is named once."""
+    lines = markdown(scenarios).splitlines()
+    figures = "1.25 | 80 | 100 / 100"
+    assert lines[2] == (
+        f"| **burst**: one <launch>; bound 4 s | {COLD} | 2.00 | 0.50 | "
+        f"2 describe, 100 modify, 1 other (first looks 5) | 3 | {figures} | met |"
+    )
+    assert lines[4].startswith("|  | c7n | 9.00 | 2.25 |")
+    assert "90 / 100" in lines[4]
+
+
+def test_a_scenario_that_broke_off_says_so(scenarios: dict[str, Any]) -> None:
+    """In a row of its own."""
+    row = "| **storm**: 500; bound 80 s | failed: TimeoutError |"
+    assert any(line.startswith(row) and line.endswith("| **not met** |") for line in markdown(scenarios).splitlines())
+
+
+def test_every_row_has_as_many_cells_as_the_head(scenarios: dict[str, Any]) -> None:
+    """Also that of a scenario without figures."""
+    table = markdown(scenarios).split("\n\n", maxsplit=1)[0].splitlines()
+    assert {line.count("|") for line in table} == {11}
+
+
+def test_the_chart_is_well_formed_and_has_a_bar_a_system(scenarios: dict[str, Any]) -> None:
+    """Longer for more seconds, and the bound across them."""
+    chart = ET.fromstring(svg(scenarios))  # noqa: S314  # our own
+    bars = chart.findall(f"{SVG}rect")
+    assert [bar.get("class") for bar in bars] == ["ours", "ours", "peer"]
+    widths = [float(bar.get("width", 0)) for bar in bars]
+    assert widths[1] < widths[0] < widths[2]
+    assert len(chart.findall(f"{SVG}line[@class='bound']")) == 2  # of the scenario, and the legend's
+
+
+def test_the_chart_tells_what_a_system_left(scenarios: dict[str, Any]) -> None:
+    """A quick system may have left some."""
+    assert "9.0 s, 10 left" in svg(scenarios)
+
+
+def test_the_chart_is_readable_in_the_dark(scenarios: dict[str, Any]) -> None:
+    """Colours for both kinds of page."""
+    assert "prefers-color-scheme: dark" in svg(scenarios)
+
+
+def test_a_chart_of_nothing_is_still_a_chart() -> None:
+    """As before the first run."""
+    assert ET.fromstring(svg({})).tag == f"{SVG}svg"  # noqa: S314  # our own
