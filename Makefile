@@ -26,7 +26,9 @@ PEERS := .venv/peers/.ready
 # Some of the scenarios of `make bench`, as in SCENARIOS="burst quiet"; all if empty.
 SCENARIOS ?=
 
-.PHONY: help demo local latency bench costs test fmt format lint types unit integration infra e2e synth deploy destroy clean
+FUZZED := $(addprefix tests/unit/test_,invariants_over_time.py invariants.py fuzz.py)
+
+.PHONY: help demo local latency bench costs test fuzz fmt format lint types unit integration infra e2e synth deploy destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +50,9 @@ costs: $(TESTS) $(LOCAL) ## dollars a month, from what sweeps and launches take 
 
 test: format lint types $(LOCAL) ## every check and every test
 	$(RUN) -m pytest --cov --cov-fail-under=95
+
+fuzz: $(TESTS) ## 20,000 examples and more of what must always hold: 10 minutes at most
+	HYPOTHESIS_PROFILE=fuzz $(RUN) -m pytest -n 2 --dist worksteal $(FUZZED)
 
 fmt: $(TESTS) ## format the code, and mend what the linter can mend
 	$(RUN) -m ruff format

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # The same examples every time and no file of past ones: a run tells of the code, not of luck.
-settings.register_profile("unit", derandomize=True, database=None, deadline=None, max_examples=100)
-settings.load_profile("unit")
+settings.register_profile("unit", derandomize=True, database=None, deadline=None, max_examples=300)
+# Other examples every time; one that fails is kept in .hypothesis, and printed with what brings it back.
+settings.register_profile("fuzz", print_blob=True, deadline=None, max_examples=3_500)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "unit"))
 
 
 def pytest_runtest_setup() -> None:

@@ -48,13 +48,17 @@ class FakeClock:
         """Let time pass."""
         with self._lock:
             end = self._elapsed + seconds
-            for plan in sorted(self._planned, key=lambda plan: plan[0]):
-                moment, action = plan
-                if moment <= end:
-                    self._planned.remove(plan)
-                    self._elapsed = max(self._elapsed, moment)
-                    action()
-            self._elapsed = end
+            while due := [plan for plan in self._planned if plan[0] <= end]:
+                moment, action = plan = min(due, key=lambda plan: plan[0])
+                self._planned.remove(plan)
+                self._elapsed = max(self._elapsed, moment)
+                action()
+            # What was planned may have taken time itself.
+            self._elapsed = max(self._elapsed, end)
+
+    def cancel(self) -> None:
+        """Do nothing of what is still planned."""
+        self._planned.clear()
 
     def at(self, moment: float, action: Callable[[], None]) -> None:
         """Do something once that many seconds have passed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ from imds_enforcer.ec2 import PAGE_SIZE, Ec2Region
 from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.model import Instance, InstanceState, OptionsState, Switch
 from imds_enforcer.pacing import CHANGES, RequestBucket
-from tests.unit.examples import HOME, NOT_FOUND, SERVER_FAULT
+from tests.unit.examples import HOME, NOT_FOUND, SERVER_FAULT, WRONG_STATE
 from tests.unit.filter_evaluator import fits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.decision import Change, Filters
@@ -39,8 +40,10 @@ class FakeEc2(Ec2Region):
     takes `read_seconds` or `modify_seconds`. Errors wait in `modify_errors` by instance, and
     in `read_errors` by call and in `find_errors` by page, both counted from 1. `ignored` are
     instances whose changes are taken and forgotten; of `unanswered` the next change is taken, and
-    its answer is lost. `sent` has every change that was asked for, with the age in seconds of the
-    newest observation that the enforcer can have had.
+    its answer is lost. `shown` is the newest observation of each instance that the enforcer can have,
+    and of `unseen` it has none since it changed them;
+    `sent` has every change that was asked for, with that observation's age in seconds. A `judge`
+    is asked about each change at that moment.
     """
 
     def __init__(self, clock: FakeClock, name: str = HOME, regions: tuple[str, ...] = (HOME,)) -> None:
@@ -60,13 +63,26 @@ class FakeEc2(Ec2Region):
         self.regions_error: Failure | None = None
         self.ignored: set[str] = set()
         self.unanswered: set[str] = set()
+        self.judge: Callable[[FakeEc2, str, Change], None] | None = None
+        self.forget_calls()
+
+    def forget_calls(self) -> None:
+        """Begin to count anew, as for a process that has called nothing and has seen nothing."""
         self.sent: list[tuple[str, float]] = []
-        self._last_seen: dict[str, float] = {}
+        self.shown: dict[str, Instance] = {}
+        self.unseen: set[str] = set()
         self.reads: list[list[str]] = []
         self.finds: list[Filters] = []
         self.pages = 0
         self.modified: list[tuple[str, Change]] = []
         self.calls: list[str] = []
+
+    def in_another_process(self) -> FakeEc2:
+        """The same instances and the same errors, met by somebody else."""
+        twin = copy(self)
+        twin.changes = RequestBucket(CHANGES, self._fake_clock)
+        twin.forget_calls()
+        return twin
 
     # What others do to the fleet.
 
@@ -94,9 +110,20 @@ class FakeEc2(Ec2Region):
         record = self._records[instance_id]
         record.instance, record.before = replace(record.instance, state=state), replace(record.before, state=state)
 
+    def set_tags(self, instance_id: str, **tags: str) -> None:
+        """Tag an instance."""
+        record = self._records[instance_id]
+        tags = {**record.instance.tags, **tags}
+        record.instance, record.before = replace(record.instance, tags=tags), replace(record.before, tags=tags)
+
     def forget(self, instance_id: str) -> None:
         """Stop listing an instance."""
         del self._records[instance_id]
+
+    @property
+    def instance_ids(self) -> list[str]:
+        """The instances that there are."""
+        return list(self._records)
 
     def actual(self, instance_id: str) -> Instance:
         """The instance as it really is, however late readers see it."""
@@ -107,16 +134,15 @@ class FakeEc2(Ec2Region):
     def find(self, filters: Filters) -> Iterator[list[Instance]]:
         """Instances that fit, page by page; one empty page if none does."""
         self.finds.append(filters)
-        listed = (self._observed(instance_id) for instance_id in list(self._records))
-        found = [instance for instance in listed if not instance.state.ended and fits(instance, filters)]
-        for page in list(batched(found, self.page_size)) or [[]]:
+        ids = [instance.instance_id for instance in self._listed(self._records, filters)]
+        for page in list(batched(ids, self.page_size)) or [[]]:
             self.calls.append("DescribeInstances")
-            observed_at = self._clock.monotonic()
+            found = self._listed(page, filters)
             self._fake_clock.advance(self.read_seconds)
             self.pages += 1
             if self.pages in self.find_errors:
                 raise AwsError(self.find_errors[self.pages])
-            yield self._shown([replace(instance, observed_at=observed_at) for instance in page])
+            yield self._shown(found)
 
     def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
         """The instances that are listed among these."""
@@ -139,13 +165,18 @@ class FakeEc2(Ec2Region):
         """Take a change, the endpoint switched on with it, as EC2 does."""
         with self._lock:
             self.calls.append("ModifyInstanceMetadataOptions")
-            self.sent.append((instance_id, self._clock.monotonic() - self._last_seen[instance_id]))
+            if self.judge:
+                self.judge(self, instance_id, change)
+            self.sent.append((instance_id, self._clock.monotonic() - self.shown[instance_id].observed_at))
             self._fake_clock.advance(self.modify_seconds)
             if self.modify_errors[instance_id]:
                 raise AwsError(self.modify_errors[instance_id].pop(0))
             if instance_id not in self._records:
                 raise AwsError(NOT_FOUND)
+            if self._records[instance_id].instance.state.ended:
+                raise AwsError(WRONG_STATE)
             self.modified.append((instance_id, change))
+            self.unseen.add(instance_id)
             if instance_id not in self.ignored:
                 before = self._records[instance_id].instance
                 assert before.options is not None, "written to without knowing what is there"
@@ -174,8 +205,14 @@ class FakeEc2(Ec2Region):
         return [instance_id for instance_id, _ in self.sent]
 
     def _shown(self, instances: Collection[Instance]) -> list[Instance]:
-        self._last_seen |= {instance.instance_id: instance.observed_at for instance in instances}
+        self.shown |= {instance.instance_id: instance for instance in instances}
+        self.unseen.difference_update(instance.instance_id for instance in instances)
         return list(instances)
+
+    def _listed(self, instance_ids: Iterable[str], filters: Filters) -> list[Instance]:
+        """Those that fit at this moment."""
+        observed = [self._observed(instance_id) for instance_id in instance_ids if instance_id in self._records]
+        return [instance for instance in observed if not instance.state.ended and fits(instance, filters)]
 
     def _observed(self, instance_id: str) -> Instance:
         record, now = self._records[instance_id], self._clock.monotonic()

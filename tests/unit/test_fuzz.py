@@ -1,4 +1,4 @@
-"""Whatever arrives, the parsers answer with a value or with their own error: nothing else may stop a batch."""
+"""Whatever arrives, the parsers answer with a value or with their own error, and the handler goes on with the rest."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import json
 from contextlib import suppress
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imds_enforcer import telemetry
 from imds_enforcer.events import MalformedEventError, parse_instance_event, parse_invocation
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
 from tests.unit import example_events as events
-from tests.unit.examples import an_id
+from tests.unit.examples import HOME, POLICY_PARAMETER, TOKENS_PARAMETER, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.unit.fake_clients import FakeClients
+from tests.unit.fake_clock import FakeClock
+from tests.unit.in_turn import without_threads
+from tests.unit.runs import App
 
 ANY_TEXT = st.text(st.characters(), max_size=30) | st.text(st.characters(categories=["Cs", "L"]), max_size=5)
 JSON = st.recursive(
@@ -59,6 +65,33 @@ def _spoiled(*documents: Any) -> st.SearchStrategy[Any]:
     return st.builds(lambda place, value: _with(place[0], place[1], value), st.sampled_from(places), JSON)
 
 
+BODIES = JSON.map(json.dumps) | _spoiled(*EVENTS).map(json.dumps) | ANY_TEXT
+DOCUMENTS = JSON.map(json.dumps) | _spoiled(POLICY).map(json.dumps) | ANY_TEXT
+
+
+@pytest.fixture(autouse=True)
+def _in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without threads, ten times as many examples take the same time."""
+    without_threads(monkeypatch)
+
+
+class _Account:
+    """An account with one instance at home, which allows IMDSv1 though the policy requires tokens."""
+
+    def __init__(self) -> None:
+        self.clients = FakeClients(FakeClock())
+        self.app = App(self.clients)
+        self.clients.ec2(HOME).launch(an_instance())
+
+    @property
+    def options(self) -> object:
+        """The instance's, after a look at what was logged: it must be text that can leave the process."""
+        handler: Any = telemetry.logger.registered_handler
+        handler.stream.getvalue().encode()
+        handler.setStream(type(handler.stream)())
+        return self.clients.ec2(HOME).actual(an_id()).options
+
+
 def _parse_policy(text: str) -> None:
     try:
         parse_policy("required", text, PolicyVersions())
@@ -73,14 +106,14 @@ def test_any_invocation_is_a_request_or_refused(event: Any) -> None:
         parse_invocation(event)
 
 
-@given(JSON.map(json.dumps) | _spoiled(*EVENTS).map(json.dumps) | ANY_TEXT)
+@given(BODIES)
 def test_any_body_is_an_event_or_refused(body: str) -> None:
     """One poison message stays alone."""
     with suppress(MalformedEventError):
         parse_instance_event(body)
 
 
-@given(JSON.map(json.dumps) | _spoiled(POLICY).map(json.dumps) | ANY_TEXT)
+@given(DOCUMENTS)
 def test_any_document_is_a_policy_or_refused_with_what_is_allowed(text: str) -> None:
     """A policy that cannot be read must be reported, not crash."""
     _parse_policy(text)
@@ -91,3 +124,33 @@ def test_any_toggle_is_a_policy_or_refused(text: str) -> None:
     """The same for the other parameter."""
     with suppress(PolicyInvalidError):
         parse_policy(text, "{}", PolicyVersions())
+
+
+@given(JSON | _spoiled(BATCH))
+def test_any_invocation_is_answered_or_refused(event: Any) -> None:
+    """With the one error that names what is allowed, and never another."""
+    account = _Account()
+    with suppress(MalformedEventError):
+        account.app.invoke(event)
+    assert account.options in (V1_ALLOWED, V2_ONLY)
+
+
+@given(st.lists(BODIES, min_size=1, max_size=3), st.integers(0, 3))
+def test_no_body_keeps_its_neighbour_from_being_enforced(bodies: list[str], place: int) -> None:
+    """Wherever in the batch it stands; and the neighbour does not come back with it."""
+    account = _Account()
+    messages = [events.a_message(body, f"m-{number}") for number, body in enumerate(bodies)]
+    messages.insert(place, events.a_message(events.running(), "neighbour"))
+    assert "neighbour" not in account.app.batch(*messages)
+    assert account.options == V2_ONLY
+
+
+@given(ANY_TEXT | st.sampled_from(["required", "optional"]), DOCUMENTS)
+def test_no_policy_crashes_a_sweep_or_a_batch(tokens: str, document: str) -> None:
+    """Under one that cannot be read nothing is written; the sweep says so and the batch is acknowledged."""
+    account = _Account()
+    account.clients.ssm.put(TOKENS_PARAMETER, tokens)
+    account.clients.ssm.put(POLICY_PARAMETER, document)
+    invalid = "policy_invalid" in account.app.invoke({"source": "aws.ssm"})
+    assert account.app.batch(events.a_message(events.running())) == []
+    assert not invalid or account.options == V1_ALLOWED

@@ -1,0 +1,124 @@
+"""Holds every change and every outcome against the policy in force and against what EC2 had shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imds_enforcer.failures import Kind
+from imds_enforcer.model import OptionsState, Outcome, Switch
+from imds_enforcer.parameters import CACHE_SECONDS
+from imds_enforcer.remediation import MAX_OBSERVATION_AGE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from datetime import datetime
+
+    from imds_enforcer.decision import Change
+    from imds_enforcer.model import Instance, Result
+    from imds_enforcer.policy import PolicyVersions
+    from imds_enforcer.report import RunReport
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_ec2 import FakeEc2
+    from tests.unit.rules import Rules
+
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A result, when it came, and what the run had seen of its instance and sent for it by then."""
+
+    result: Result
+    now: datetime
+    shown: Instance | None
+    sent: int
+
+
+class Judge:
+    """Knows which policy was in force when; counts changes, and raises AssertionError for what must never be."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+        self._history: list[tuple[float, PolicyVersions, Rules]] = []
+        self._off_since: dict[str, float] = {}
+        self.changes = 0
+
+    def enact(self, versions: PolicyVersions, rules: Rules) -> None:
+        """Take notice of a policy that is in force from now on."""
+        self._history.append((self._clock.monotonic(), versions, rules))
+
+    @property
+    def rules(self) -> Rules:
+        """The policy in force."""
+        return self._history[-1][2]
+
+    def lately(self) -> list[Rules]:
+        """Every policy in force at some moment of the last seconds, as old as the enforcer's knowledge may be."""
+        since = self._clock.monotonic() - CACHE_SECONDS - _ROUNDING
+        begun = [index for index, (moment, _, _) in enumerate(self._history) if moment <= since]
+        return [rules for _, _, rules in self._history[begun[-1] if begun else 0 :]]
+
+    def look(self, instance: Instance) -> None:
+        """Take notice of options that somebody else has set."""
+        if instance.options and instance.options.http_endpoint is Switch.DISABLED:
+            self._off_since.setdefault(instance.instance_id, self._clock.monotonic())
+        else:
+            self._off_since.pop(instance.instance_id, None)
+
+    def change(self, ec2: FakeEc2, instance_id: str, change: Change) -> None:
+        """A change has been sent."""
+        self.changes += 1
+        shown = ec2.shown.get(instance_id)
+        assert shown is not None, f"{instance_id} was changed without a look at it"
+        assert instance_id not in ec2.unseen, f"{instance_id} was changed again without a look at what came of it"
+        age = self._clock.monotonic() - shown.observed_at
+        assert age <= MAX_OBSERVATION_AGE, f"{instance_id} was changed on an observation {age} s old"
+        off_since = self._off_since.get(instance_id, float("inf"))
+        off_for = self._clock.monotonic() - off_since
+        assert off_for <= MAX_OBSERVATION_AGE, f"{instance_id} was switched off {off_for} s ago"
+        allowed = [rules.change_for(shown, self._clock.now()) for rules in self.lately()]
+        assert change in allowed, f"{change} was sent to {shown}; allowed: {allowed}"
+
+    def run(self, report: RunReport, evidence: Collection[Evidence], seen: Mapping[str, Collection[str]]) -> None:
+        """A run has ended; `seen` are the instances by region that it was shown or was told of."""
+        versions = report.policy.versions
+        rules = next(rules for _, known, rules in reversed(self._history) if known == versions)
+        assert rules.valid, "a run under a policy that is none"
+        for one in evidence:
+            self._result(one, rules)
+        counted = Counter((one.result.region, one.result.instance_id) for one in evidence)
+        assert not counted or max(counted.values()) == 1, "one outcome an instance"
+        for region, part in report.regions.items():
+            of_region = {instance_id for name, instance_id in counted if name == region}
+            assert part.outcomes.total() == len(of_region), "the report counts what came of the instances"
+            if part.failure is None:
+                assert of_region == set(seen[region]), "the outcomes add up to the instances seen"
+            else:
+                assert of_region <= set(seen[region])
+        assert set(seen) <= set(report.regions) or not any(seen[name] for name in set(seen) - set(report.regions))
+
+    def _result(self, one: Evidence, rules: Rules) -> None:
+        result, shown = one.result, one.shown
+        options = shown.options if shown else None
+        is_off = options is not None and options.http_endpoint is Switch.DISABLED
+        ended = shown is None or shown.state.ended
+        shown_applied = rules.agree_with(options) and options is not None and options.state is OptionsState.APPLIED
+        # Of an unanswered change nobody knows whether it took effect, or somebody else's did: sent will do.
+        proofs: dict[Outcome, Callable[[], object]] = {
+            Outcome.REMEDIATED: lambda: shown_applied and not is_off and one.sent and result.after == options,
+            Outcome.PENDING: lambda: one.sent and (result.after is None or result.after == options),
+            Outcome.COMPLIANT: lambda: rules.agree_with(options) and not is_off and result.after == options,
+            Outcome.EXEMPT: lambda: shown and rules.exempts(shown, one.now),
+            Outcome.SKIPPED: lambda: (
+                is_off or ended or not rules.covers(result.region) or (shown and shown.managed_by is not None)
+            ),
+            Outcome.WOULD_REMEDIATE: lambda: rules.audit and not rules.agree_with(options),
+            Outcome.GONE: lambda: ended or (result.failure and result.failure.kind is Kind.UNKNOWN_INSTANCE),
+            Outcome.FAILED: lambda: result.failure is not None,
+            Outcome.DEFERRED: lambda: result.reason,
+        }
+        assert proofs[result.outcome](), f"{result} of {shown}, sent {one.sent} times"
+        assert not result.compliant or shown_applied or is_off, f"{result} counts as compliant and EC2 shows {options}"
+        assert not (rules.audit and one.sent), f"a change in audit mode: {result}"

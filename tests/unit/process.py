@@ -1,0 +1,117 @@
+"""One process of the enforcer, overheard: what it sees, does and says goes to the judge."""
+
+from __future__ import annotations
+
+import io
+import logging
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from functools import partialmethod
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer import telemetry
+from imds_enforcer.report import RegionReport
+from tests.unit.example_events import a_batch
+from tests.unit.examples import HOME
+from tests.unit.in_turn import without_threads
+from tests.unit.judge import Evidence, Judge
+from tests.unit.runs import App
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from imds_enforcer.events import QueuedMessage
+    from imds_enforcer.model import Result
+    from imds_enforcer.report import RunReport
+    from tests.unit.fake_clients import FakeClients
+
+_add, _run_finished = RegionReport.add, telemetry.run_finished
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A message of the event queue and what it is about; `understood` is False for one that never can be."""
+
+    message: QueuedMessage
+    region: str = HOME
+    instance_ids: tuple[str, ...] = ()
+    whole_region: bool = False
+    understood: bool = True
+
+    def named(self, name: str) -> Letter:
+        """The same under another name."""
+        return replace(self, message=replace(self.message, message_id=name, receipt_handle=f"receipt-{name}"))
+
+
+def _tell(report: RegionReport, listener: Callable[[Result], None], result: Result) -> None:
+    """In the place of `RegionReport.add`."""
+    listener(result)
+    _add(report, result)
+
+
+class Process:
+    """The function between two cold starts. It handles one invocation at a time."""
+
+    def __init__(self, clients: FakeClients, judge: Judge) -> None:
+        self.clients = clients
+        self.busy = False
+        self.results: dict[tuple[str, str], Result] = {}
+        self.reports: list[RunReport] = []
+        self._judge = judge
+        self._app = App(clients)
+        self._letters: Sequence[Letter] = ()
+        self._evidence: list[Evidence] = []
+        for ec2 in clients.fakes.values():
+            ec2.judge = judge.change
+
+    def deliver(self, letters: Sequence[Letter]) -> list[Letter]:
+        """A batch of the event queue; answers the messages that must come back."""
+        answer = self.invoke(a_batch(*(letter.message for letter in letters)), letters)
+        again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        assert again <= {letter.message.message_id for letter in letters}
+        return [letter for letter in letters if letter.message.message_id in again]
+
+    def invoke(self, event: object, letters: Sequence[Letter] = ()) -> dict[str, Any]:
+        """One invocation."""
+        self.busy, self._letters = True, letters
+        self.results, self.reports = {}, []
+        self._begin_run()
+        handler: Any = telemetry.logger.registered_handler
+        stream = handler.setStream(io.StringIO())
+        try:
+            with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()):
+                without_threads(patch)
+                # Small fleets fill several rounds, and wait for their turn as ids alone.
+                patch.setattr("imds_enforcer.remediation.FILTER_VALUES", 2)
+                patch.setattr("imds_enforcer.sweep._MAX_PLANS", 1)
+                patch.setattr(logging.getLogger("imds-enforcer"), "propagate", False)
+                patch.setattr(RegionReport, "add", partialmethod(_tell, self._settled))
+                patch.setattr(telemetry, "run_finished", self._run_finished)
+                return self._app.invoke(event)
+        finally:
+            self._begin_run()
+            self.busy = False
+            handler.setStream(stream)
+
+    def _begin_run(self) -> None:
+        self._evidence = []
+        for ec2 in self.clients.fakes.values():
+            ec2.forget_calls()
+
+    def _settled(self, result: Result) -> None:
+        ec2, instance_id = self.clients.ec2(result.region), result.instance_id
+        shown, sent = ec2.shown.get(instance_id), ec2.sent_ids.count(instance_id)
+        self._evidence.append(Evidence(result, self.clients.clock.now(), shown, sent))
+        self.results[result.region, instance_id] = result
+
+    def _run_finished(self, report: RunReport) -> None:
+        seen = {name: set(ec2.shown) for name, ec2 in self.clients.fakes.items()}
+        for letter in self._letters:
+            if letter.region in report.regions:
+                seen[letter.region].update(letter.instance_ids)
+        self._judge.run(report, self._evidence, seen)
+        self.reports.append(report)
+        _run_finished(report)
+        self._begin_run()

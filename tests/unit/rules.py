@@ -1,0 +1,98 @@
+"""What a policy asks for, as the README tells it and without any code of the enforcer's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer.decision import Change
+from imds_enforcer.model import HttpTokens, Switch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from imds_enforcer.model import Instance, MetadataOptions
+
+_ENDED = ("shutting-down", "terminated")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the two parameters hold. `is_policy` is False if the text cannot be read as a policy."""
+
+    tokens: str = "required"
+    text: str = "{}"
+    is_policy: bool = True
+
+    @property
+    def valid(self) -> bool:
+        """Whether both can be read."""
+        return self.is_policy and self.tokens in ("required", "optional")
+
+    @property
+    def audit(self) -> bool:
+        """Whether it only asks for a report."""
+        return self._asked.get("mode") == "audit"
+
+    def covers(self, region: str) -> bool:
+        """Whether it is for a region."""
+        selection = self._asked.get("regions", {})
+        return region in selection.get("include", [region]) and region not in selection.get("exclude", [])
+
+    def exempts(self, instance: Instance, now: datetime) -> bool:
+        """Whether one of its exemptions protects an instance at this moment."""
+        today = now.date().isoformat()
+        exemptions = self._asked.get("exemptions", [])
+        return any(e.get("expires", today) >= today and _fits(e["match"], instance) for e in exemptions)
+
+    def agree_with(self, options: MetadataOptions | None) -> bool:
+        """Whether options are as it wants them."""
+        return options is not None and not self._differences(options)
+
+    def change_for(self, instance: Instance, now: datetime) -> Change | None:
+        """The one change that may be made to an instance that looks like this; None if none may."""
+        options = instance.options
+        if not self.valid or self.audit or not self.covers(instance.region) or options is None:
+            return None
+        if instance.state in _ENDED or options.http_endpoint == "disabled" or instance.managed_by is not None:
+            return None
+        differences = self._differences(options)
+        if not differences or self.exempts(instance, now):
+            return None
+        return Change(**{"http_tokens": HttpTokens(self.tokens)} | differences)
+
+    def _differences(self, options: MetadataOptions) -> dict[str, Any]:
+        asked: dict[str, Any] = {"http_tokens": HttpTokens(self.tokens)}
+        for name, type_ in (
+            ("http_put_response_hop_limit", int),
+            ("http_protocol_ipv6", Switch),
+            ("instance_metadata_tags", Switch),
+        ):
+            if self._asked.get(name) is not None:
+                asked[name] = type_(self._asked[name])
+        return {name: value for name, value in asked.items() if getattr(options, name) != value}
+
+    @cached_property
+    def _asked(self) -> dict[str, Any]:
+        return json.loads(self.text) if self.is_policy else {}
+
+
+def _fits(match: Mapping[str, Any], instance: Instance) -> bool:
+    group = instance.tags.get("aws:autoscaling:groupName")
+    known = {
+        "instance_id": instance.instance_id,
+        "image_id": instance.image_id,
+        "auto_scaling_group": group,
+        "region": instance.region,
+    }
+    if any(name != "tag" and not (known[name] and fnmatchcase(known[name] or "", match[name])) for name in match):
+        return False
+    tag = match.get("tag")
+    return tag is None or any(
+        fnmatchcase(key, tag["key"]) and fnmatchcase(value, tag.get("value", "*"))
+        for key, value in instance.tags.items()
+    )

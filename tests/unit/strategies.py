@@ -1,0 +1,256 @@
+"""Random fleets, policies, faults and events. Few different values, so that what is drawn meets each other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hypothesis import strategies as st
+
+from imds_enforcer.model import AUTO_SCALING_GROUP_TAG, HttpTokens, Instance, InstanceState, OptionsState, Switch
+from imds_enforcer.model import MetadataOptions as Options
+from tests.unit import example_events as events
+from tests.unit.examples import (
+    AWAY,
+    DENIED_BY_SCP,
+    HOME,
+    NOT_FOUND,
+    SERVER_FAULT,
+    THROTTLED,
+    UNAUTHORIZED,
+    WRONG_STATE,
+    an_id,
+)
+from tests.unit.process import Letter
+from tests.unit.rules import Rules
+from tests.unit.world import REGIONS, SWEEPS, Weather, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from hypothesis.strategies import SearchStrategy
+
+FLEET = 8
+"""Instances at most: several in each region, and several of each kind."""
+
+
+T = TypeVar("T")
+
+
+def _seldom(odd: SearchStrategy[T], usual: SearchStrategy[T], odds: int = 6) -> SearchStrategy[T]:
+    """The odd one once in so many times: an example in which everything is odd shows nothing."""
+    return st.integers(1, odds).flatmap(lambda number: odd if number == odds else usual)
+
+
+TOKENS = st.sampled_from(HttpTokens)
+SWITCHES = st.sampled_from(Switch)
+HOP_LIMITS = st.sampled_from([1, 2, 64])
+NUMBERS = st.integers(0, FLEET - 1)
+STATES = st.sampled_from([*[InstanceState.RUNNING] * 6, *InstanceState])
+TAGS = st.sampled_from([{}, {}, {"imds": "v1"}, {"imds": "v2"}, {"Name": "imds"}, {AUTO_SCALING_GROUP_TAG: "web-1"}])
+
+OPTIONS = st.builds(
+    Options,
+    http_tokens=TOKENS,
+    http_endpoint=st.sampled_from([*[Switch.ENABLED] * 7, Switch.DISABLED]),
+    http_put_response_hop_limit=HOP_LIMITS,
+    http_protocol_ipv6=SWITCHES,
+    instance_metadata_tags=SWITCHES,
+    state=st.sampled_from([*[OptionsState.APPLIED] * 5, OptionsState.PENDING]),
+)
+INSTANCES = st.builds(
+    Instance,
+    instance_id=st.just(""),
+    region=st.just(HOME),
+    state=STATES,
+    options=_seldom(st.none(), OPTIONS, 12),
+    observed_at=st.just(0.0),
+    image_id=st.sampled_from(["", "ami-a", "ami-b"]),
+    tags=TAGS,
+    managed_by=st.sampled_from([*[None] * 9, "eks.amazonaws.com"]),
+)
+FLEETS = st.lists(INSTANCES, min_size=FLEET // 2, max_size=FLEET)
+
+_MATCHES = st.fixed_dictionaries(
+    {},
+    optional={
+        "instance_id": st.sampled_from([an_id(0), "i-*[12]", "*-0"]),
+        "image_id": st.sampled_from(["ami-a", "ami-?", "x*"]),
+        "auto_scaling_group": st.sampled_from(["web-1", "web-*", "*"]),
+        "region": st.sampled_from([HOME, "us-*"]),
+        "tag": st.sampled_from([{"key": "imds"}, {"key": "imds", "value": "v1"}, {"key": "*", "value": "imd?"}]),
+    },
+).filter(bool)
+# The clock begins on the second of these days.
+_DAYS = st.sampled_from(["2026-11-21", "2026-11-22", "2026-11-23"])
+_EXEMPTIONS = st.one_of(
+    st.fixed_dictionaries({"match": _MATCHES, "reason": st.just("because")}, optional={"expires": _DAYS}),
+    st.fixed_dictionaries({"match": st.just({"region": "*"}), "reason": st.just("all"), "expires": _DAYS}),
+)
+_SELECTIONS = st.sampled_from(
+    [{"include": [HOME]}, {"include": [AWAY, "ap-south-1"]}, {"exclude": [HOME]}, {"exclude": ["ap-south-1"]}]
+)
+
+
+def _policies(mode: SearchStrategy[str]) -> SearchStrategy[Rules]:
+    fields = st.fixed_dictionaries(
+        {"mode": mode},
+        optional={
+            "http_put_response_hop_limit": HOP_LIMITS | st.none(),
+            "http_protocol_ipv6": SWITCHES | st.none(),
+            "instance_metadata_tags": SWITCHES | st.none(),
+            "regions": _seldom(_SELECTIONS, st.just({"exclude": ["ap-south-1"]}), 3),
+            "exemptions": st.lists(_EXEMPTIONS, min_size=1, max_size=2),
+        },
+    )
+    return st.builds(Rules, tokens=TOKENS.map(str), text=fields.map(json.dumps))
+
+
+ENFORCING = _policies(st.just("enforce"))
+AUDITING = _policies(st.just("audit"))
+INVALID = st.sampled_from(
+    [
+        Rules(text="", is_policy=False),
+        Rules(text='{"mode": "off"}', is_policy=False),
+        Rules(text='{"http_put_response_hop_limit": 0}', is_policy=False),
+        Rules(text='{"exemptions": [{"match": {}, "reason": "all"}]}', is_policy=False),
+        Rules(
+            text='{"exemptions": [{"match": {"region": "*"}, "reason": "r", "expires": "2026-02-30"}]}', is_policy=False
+        ),
+        Rules(tokens="none"),
+    ]
+)
+POLICIES = _seldom(AUDITING | INVALID, ENFORCING, 5)
+
+_SECONDS = st.sampled_from([0, 0, 0.3, 2, 4, 11])
+_DELAYS = st.sampled_from([0, 0, 1, 5, 15, 30])
+_CHANGE_FAULTS = st.sampled_from(
+    [THROTTLED, THROTTLED, SERVER_FAULT, SERVER_FAULT, UNAUTHORIZED, WRONG_STATE, NOT_FOUND]
+)
+_READ_FAULTS = st.sampled_from([THROTTLED, SERVER_FAULT, UNAUTHORIZED, DENIED_BY_SCP])
+_READ_ERRORS = _seldom(st.dictionaries(st.integers(1, 6), _READ_FAULTS, min_size=1, max_size=3), st.just({}), 3)
+_NUMBERED = st.frozensets(NUMBERS, max_size=2)
+
+WEATHERS = st.builds(
+    Weather,
+    visible_after=_DELAYS,
+    applied_after=_DELAYS,
+    read_seconds=_SECONDS,
+    modify_seconds=_SECONDS,
+    policy_seconds=st.sampled_from([0, 0, 0.5, 1.5]),
+    page_size=st.sampled_from([1, 2, 1000]),
+    modify_errors=_seldom(
+        st.dictionaries(NUMBERS, st.lists(_CHANGE_FAULTS, min_size=1, max_size=4), min_size=1, max_size=3),
+        st.just({}),
+        2,
+    ),
+    read_errors=_READ_ERRORS,
+    find_errors=_READ_ERRORS,
+    blind=st.sampled_from([*[False] * 19, True]),
+    regions_error=st.sampled_from([*[None] * 9, THROTTLED]),
+    ignored=_seldom(_NUMBERED, st.just(frozenset()), 4),
+    unanswered=_seldom(_NUMBERED, st.just(frozenset()), 3),
+)
+
+OTHER_OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "http_tokens": TOKENS,
+        "http_endpoint": SWITCHES,
+        "http_put_response_hop_limit": HOP_LIMITS,
+        "instance_metadata_tags": SWITCHES,
+    },
+)
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that is done to the world so many seconds from now."""
+
+    seconds: float
+    deed: Callable[..., object]
+    arguments: tuple[Any, ...]
+
+    def __call__(self, world: World) -> None:
+        """Let it happen."""
+        self.deed(world, *self.arguments)
+
+
+def _running(number: int, receives: int, **fields: Any) -> Letter:
+    region = REGIONS[number % 2]
+    event = events.running(an_id(number), **({"region": region} | fields))
+    return Letter(events.a_message(event, receives=receives), event["region"], (an_id(number),))
+
+
+def _drift(number: int, receives: int) -> Letter:
+    region = REGIONS[number % 2]
+    return Letter(
+        events.a_message(events.drift(an_id(number), region=region), receives=receives), region, (an_id(number),)
+    )
+
+
+def _launch(numbers: frozenset[int], place: int, receives: int) -> Letter:
+    region, ids = REGIONS[place], tuple(an_id(number) for number in sorted(numbers) if number % 2 == place)
+    event = events.launch(*ids, region=region)
+    return Letter(events.a_message(event, receives=receives), region, ids, whole_region=not ids)
+
+
+def _launch_without_ids(region: str, receives: int) -> Letter:
+    event = events.launch_without_ids(region=region)
+    return Letter(events.a_message(event, receives=receives), region, whole_region=True)
+
+
+def _poison(body: object) -> Letter:
+    return Letter(events.a_message(body), understood=False)
+
+
+RECEIVES = st.sampled_from([1, 1, 1, 2, 11, 12])
+_ODD_FIELDS = st.sampled_from(
+    [{"region": HOME}, {"region": AWAY}, {"region": "ap-south-1"}, {"time": "2026-11-22T11:00:00Z"}]
+)
+LETTERS = st.one_of(
+    st.builds(_running, NUMBERS, RECEIVES),
+    st.builds(_launch, st.frozensets(NUMBERS), st.integers(0, 1), RECEIVES),
+    st.builds(_drift, NUMBERS, RECEIVES),
+    st.builds(_launch_without_ids, st.sampled_from(REGIONS), RECEIVES),
+    st.builds(lambda number, receives, fields: _running(number, receives, **fields), NUMBERS, RECEIVES, _ODD_FIELDS),
+    st.sampled_from(["", "{}", "[]", events.running("i-1"), events.running(account="000000000000")]).map(_poison),
+)
+"""An event names an instance in its own region, but for some that are odd."""
+
+
+def _addressed(letters: Sequence[Letter]) -> tuple[Letter, ...]:
+    """Each under a name of its own."""
+    return tuple(letter.named(f"m-{number}") for number, letter in enumerate(letters))
+
+
+BATCHES = st.lists(LETTERS, min_size=2, max_size=8).map(_addressed)
+MOMENTS = st.sampled_from([0.01, 0.2, 1, 1.9, 2.1, 3, 5, 9, 11, 15, 25, 45, 90])
+
+
+def _happening(deed: Callable[..., object], *arguments: SearchStrategy[Any]) -> SearchStrategy[Happening]:
+    return st.builds(Happening, MOMENTS, st.just(deed), st.tuples(*arguments))
+
+
+HANDS = st.one_of(
+    _happening(World.change, NUMBERS, st.just({"http_endpoint": Switch.DISABLED})),
+    _happening(World.change, NUMBERS, OTHER_OPTIONS),
+    _happening(World.bring, NUMBERS, STATES),
+    _happening(World.tag, NUMBERS, TAGS),
+    _happening(World.forget, NUMBERS),
+    _happening(World.launch, INSTANCES),
+)
+"""What other people do to instances."""
+
+OUTAGES = st.one_of(_happening(World.cut_off), _happening(World.mend))
+RUNS = st.one_of(_happening(World.sweep, st.sampled_from(SWEEPS)), _happening(World.deliver, BATCHES))
+"""What another process of the enforcer does in the middle of a run."""
+
+
+def happenings(
+    policies: SearchStrategy[Rules], toggles: SearchStrategy[str] = TOKENS
+) -> SearchStrategy[list[Happening]]:
+    """Whatever may happen, with policies and toggles of these kinds."""
+    changes = _happening(World.put, policies) | _happening(World.turn, toggles.map(str))
+    return st.lists(st.one_of(HANDS, HANDS, changes, OUTAGES, RUNS), max_size=5)

@@ -1,0 +1,133 @@
+"""What holds for every fleet, every policy and every order of events and faults.
+
+`Judge` holds each change and each outcome of these runs against the policy in force and against what
+EC2 had shown: no change of what is exempt, managed or off, none that the policy does not
+name, none in audit mode, one outcome an instance, no success without proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imds_enforcer.model import Outcome
+from tests.unit import strategies as any_
+from tests.unit.world import SWEEPS, Weather, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imds_enforcer.model import Instance
+    from tests.unit.process import Letter
+    from tests.unit.rules import Rules
+    from tests.unit.strategies import Happening
+
+INVOCATIONS = st.sampled_from(SWEEPS) | any_.BATCHES
+SLOW = st.builds(Weather, visible_after=st.integers(0, 15), applied_after=st.integers(0, 15))
+"""EC2 as it is on a good day: slow to show a change, and without faults."""
+
+
+def _world(fleet: Sequence[Instance], rules: Rules, weather: Weather, happenings: Sequence[Happening] = ()) -> World:
+    world = World(rules, fleet)
+    world.change_weather(weather)
+    for happening in happenings:
+        world.after(happening.seconds, happening)
+    return world
+
+
+def _invoke(world: World, invocation: Mapping[str, object] | Sequence[Letter]) -> None:
+    if isinstance(invocation, Mapping):
+        world.sweep(invocation)
+    else:
+        world.deliver(invocation)
+
+
+@given(any_.FLEETS, any_.POLICIES, any_.WEATHERS, any_.happenings(any_.POLICIES), INVOCATIONS)
+def test_a_run_keeps_to_its_terms_whatever_happens_in_the_middle_of_it(
+    fleet: list[Instance],
+    rules: Rules,
+    weather: Weather,
+    happenings: list[Happening],
+    invocation: Mapping[str, object] | Sequence[Letter],
+) -> None:
+    """Other people's changes, another policy, another run, faults of EC2 and of Parameter Store."""
+    world = _world(fleet, rules, weather, happenings)
+    _invoke(world, invocation)
+
+
+@given(any_.FLEETS, any_.ENFORCING, any_.WEATHERS, st.lists(any_.HANDS | any_.RUNS, max_size=4), INVOCATIONS)
+def test_after_any_trouble_one_sweep_mends_all_and_the_next_run_writes_nothing(
+    fleet: list[Instance],
+    rules: Rules,
+    weather: Weather,
+    happenings: list[Happening],
+    invocation: Mapping[str, object] | Sequence[Letter],
+) -> None:
+    """The sweep is the guarantee; and what is as it should be is left alone."""
+    world = _world(fleet, rules, weather, happenings)
+    _invoke(world, invocation)
+    world.calm_down()
+    world.sweep()
+    assert world.differing == []
+    changes = world.judge.changes
+    _invoke(world, invocation)
+    world.sweep({"inventory": True})
+    assert world.judge.changes == changes
+
+
+@given(any_.FLEETS, any_.ENFORCING, SLOW, st.sampled_from(SWEEPS))
+def test_without_faults_one_sweep_is_enough(
+    fleet: list[Instance], rules: Rules, weather: Weather, sweep: Mapping[str, object]
+) -> None:
+    """It settles every instance, and another right after it writes nothing, however slow EC2 is to show a change."""
+    world = _world(fleet, rules, weather)
+    first = world.sweep(sweep)
+    assert first is not None
+    outcomes = {result.outcome for result in first.results.values() if result.before}
+    assert not outcomes & {Outcome.DEFERRED, Outcome.FAILED, Outcome.GONE}
+    changes = world.judge.changes
+    world.sweep(sweep)
+    assert world.judge.changes == changes
+    assert world.differing == []
+
+
+@given(
+    any_.FLEETS,
+    any_.AUDITING | any_.INVALID,
+    any_.WEATHERS,
+    any_.happenings(any_.AUDITING | any_.INVALID, st.just("none")),
+    st.lists(INVOCATIONS, min_size=1, max_size=3),
+)
+def test_in_audit_mode_or_under_an_invalid_policy_nothing_is_written(
+    fleet: list[Instance],
+    rules: Rules,
+    weather: Weather,
+    happenings: list[Happening],
+    invocations: list[Mapping[str, object] | Sequence[Letter]],
+) -> None:
+    """Not even where one such policy follows another."""
+    world = _world(fleet, rules, weather, happenings)
+    for invocation in invocations:
+        _invoke(world, invocation)
+    assert world.judge.changes == 0
+
+
+@given(any_.FLEETS, any_.ENFORCING, any_.WEATHERS, st.lists(INVOCATIONS, min_size=1, max_size=3))
+def test_what_the_policy_does_not_ask_for_stays_as_it_is(
+    fleet: list[Instance],
+    rules: Rules,
+    weather: Weather,
+    invocations: list[Mapping[str, object] | Sequence[Letter]],
+) -> None:
+    """Every instance in the end either looks as before, or as before but for what the policy names."""
+    world = _world(fleet, rules, weather)
+    before = {instance.instance_id: instance for instance in world.fleet}
+    allowed = {i: rules.change_for(instance, world.clock.now()) for i, instance in before.items()}
+    for invocation in invocations:
+        _invoke(world, invocation)
+    for instance in world.fleet:
+        old, change = before[instance.instance_id].options, allowed[instance.instance_id]
+        assert instance.options == old or (old and change and instance.options == change.applied_to(old))

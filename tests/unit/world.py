@@ -1,0 +1,215 @@
+"""An account in which anything may happen, with the enforcer at work in it and a judge who sees everything."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import Outcome
+from imds_enforcer.policy import PolicyVersions
+from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, TOKENS_PARAMETER, an_id
+from tests.unit.fake_clients import FakeClients
+from tests.unit.fake_clock import FakeClock
+from tests.unit.judge import Judge
+from tests.unit.process import Letter, Process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from imds_enforcer.model import Instance, InstanceState, Result
+    from tests.unit.fake_ec2 import FakeEc2
+    from tests.unit.rules import Rules
+
+REGIONS = (HOME, AWAY)
+SCHEDULE: Mapping[str, Any] = {"trigger": "schedule"}
+SWEEPS: Sequence[Mapping[str, Any]] = ({}, SCHEDULE, {"inventory": True}, {"source": "aws.ssm"})
+_UNREACHABLE = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetParameters")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weather:
+    """How slow AWS is, in seconds, and what goes wrong with it, as in FakeEc2; instances are numbers.
+
+    `blind` lets every read fail.
+    """
+
+    visible_after: float = 0
+    applied_after: float = 0
+    read_seconds: float = 0
+    modify_seconds: float = 0
+    policy_seconds: float = 0
+    page_size: int = 1000
+    modify_errors: Mapping[int, Sequence[Failure]] = field(default_factory=dict)
+    read_errors: Mapping[int, Failure] = field(default_factory=dict)
+    find_errors: Mapping[int, Failure] = field(default_factory=dict)
+    blind: bool = False
+    regions_error: Failure | None = None
+    ignored: frozenset[int] = frozenset()
+    unanswered: frozenset[int] = frozenset()
+
+
+CALM = Weather()
+
+
+class World:
+    """Two processes of the enforcer in an account of two regions. Instances are told apart by a number."""
+
+    def __init__(self, rules: Rules, instances: Iterable[Instance] = ()) -> None:
+        self.clock = FakeClock()
+        self.judge = Judge(self.clock)
+        self._clients = FakeClients(self.clock, *REGIONS)
+        self.processes = [
+            Process(clients, self.judge) for clients in (self._clients, self._clients.in_another_process())
+        ]
+        self.launched = 0
+        self.put(rules)
+        for instance in instances:
+            self.launch(instance)
+
+    # What happens to the account.
+
+    def put(self, rules: Rules) -> None:
+        """Write both parameters."""
+        self._clients.ssm.put(TOKENS_PARAMETER, rules.tokens)
+        self._clients.ssm.put(POLICY_PARAMETER, rules.text)
+        self._enact(rules)
+
+    def turn(self, tokens: str) -> None:
+        """Turn the toggle."""
+        self._clients.ssm.put(TOKENS_PARAMETER, tokens)
+        self._enact(replace(self.judge.rules, tokens=tokens))
+
+    def _enact(self, rules: Rules) -> None:
+        values = self._clients.ssm.values
+        self.judge.enact(PolicyVersions(values[TOKENS_PARAMETER][1], values[POLICY_PARAMETER][1]), rules)
+
+    def cut_off(self) -> None:
+        """Put Parameter Store out of reach."""
+        self._clients.ssm.error = _UNREACHABLE
+
+    def mend(self) -> None:
+        """Bring Parameter Store back."""
+        self._clients.ssm.error = None
+
+    def launch(self, instance: Instance) -> None:
+        """Launch an instance under the next number; even ones at home, odd ones away."""
+        number = self.launched
+        self.launched += 1
+        ec2 = self._clients.ec2(REGIONS[number % 2])
+        ec2.launch(replace(instance, instance_id=an_id(number)))
+        del ec2.shown[an_id(number)]
+        self.judge.look(ec2.actual(an_id(number)))
+
+    def change(self, number: int, options: Mapping[str, Any]) -> None:
+        """Change options of an instance by another hand."""
+        for ec2, instance_id in self._there(number):
+            if ec2.actual(instance_id).options:
+                ec2.set_options(instance_id, **options)
+                self.judge.look(ec2.actual(instance_id))
+
+    def bring(self, number: int, state: InstanceState) -> None:
+        """Start, stop or terminate an instance; what has ended stays so."""
+        for ec2, instance_id in self._there(number):
+            if not ec2.actual(instance_id).state.ended:
+                ec2.set_state(instance_id, state)
+
+    def tag(self, number: int, tags: Mapping[str, str]) -> None:
+        """Tag an instance."""
+        for ec2, instance_id in self._there(number):
+            ec2.set_tags(instance_id, **tags)
+
+    def forget(self, number: int) -> None:
+        """Let EC2 know an instance no more."""
+        for ec2, instance_id in self._there(number):
+            ec2.forget(instance_id)
+
+    def _there(self, number: int) -> Iterator[tuple[FakeEc2, str]]:
+        """The instance with this number, if there is one."""
+        ec2 = self._clients.ec2(REGIONS[number % 2])
+        if an_id(number) in ec2.instance_ids:
+            yield ec2, an_id(number)
+
+    def after(self, seconds: float, happening: Callable[[World], None]) -> None:
+        """Let something happen so many seconds from now."""
+        self.clock.at(self.clock.elapsed + seconds, lambda: happening(self))
+
+    def change_weather(self, weather: Weather) -> None:
+        """From now on."""
+        self._clients.ssm.delay = lambda: self.clock.advance(weather.policy_seconds)
+        for ec2 in [ec2 for process in self.processes for ec2 in process.clients.fakes.values()]:
+            ec2.visible_after, ec2.applied_after = weather.visible_after, weather.applied_after
+            ec2.read_seconds, ec2.modify_seconds = weather.read_seconds, weather.modify_seconds
+            ec2.page_size, ec2.regions_error = weather.page_size, weather.regions_error
+            ec2.read_errors = dict.fromkeys(range(1_000), THROTTLED) if weather.blind else dict(weather.read_errors)
+            ec2.find_errors = dict(weather.find_errors)
+            ec2.modify_errors.clear()
+            ec2.modify_errors.update({an_id(number): list(errors) for number, errors in weather.modify_errors.items()})
+            ec2.ignored = {an_id(number) for number in weather.ignored}
+            ec2.unanswered = {an_id(number) for number in weather.unanswered}
+
+    def calm_down(self) -> None:
+        """Let nothing happen any more, until everything that did has shown."""
+        self.clock.cancel()
+        self.change_weather(CALM)
+        self.mend()
+        self.clock.advance(600)
+
+    # What the enforcer is asked to do.
+
+    def sweep(self, event: Mapping[str, Any] = SCHEDULE) -> Process | None:
+        """One sweep, in a process that is free; None if there is none, or if the sweep could not begin."""
+        for process in self._free():
+            with suppress(AwsError):
+                process.invoke(dict(event))
+                return process
+        return None
+
+    def deliver(self, letters: Sequence[Letter]) -> list[Letter]:
+        """One batch, in a process that is free; answers the messages that come back."""
+        for process in self._free():
+            may_be_invalid = any(not rules.valid for rules in self.judge.lately())
+            again = process.deliver(letters)
+            may_be_invalid |= any(not rules.valid for rules in self.judge.lately())
+            for letter in letters:
+                _is_settled_or_back(letter, process, back=letter in again, may_be_invalid=may_be_invalid)
+            return again
+        return list(letters)
+
+    def _free(self) -> list[Process]:
+        return [process for process in self.processes if not process.busy][:1]
+
+    # What is to be seen.
+
+    @property
+    def fleet(self) -> list[Instance]:
+        """Every instance as it really is."""
+        return [ec2.actual(i) for ec2 in self._clients.fakes.values() for i in ec2.instance_ids]
+
+    @property
+    def differing(self) -> list[Instance]:
+        """The instances that the policy in force asks to be changed."""
+        return [instance for instance in self.fleet if self.judge.rules.change_for(instance, self.clock.now())]
+
+
+def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_invalid: bool) -> None:
+    """A message is acknowledged once its instances are settled, and comes back only for a reason of its own."""
+    if not letter.understood:
+        assert back, "what nobody understands has to end in the dead-letter queue"
+    elif not process.reports:
+        assert back or may_be_invalid, "nothing was done, and the message is gone"
+    elif letter.region not in process.reports[0].regions:
+        assert back, "a region that is not enabled, or of which nobody can say"
+    else:
+        results = [process.results[letter.region, instance_id] for instance_id in letter.instance_ids]
+        unsettled = any(_is_unsettled(result) for result in results)
+        assert back >= unsettled, f"{letter} is gone before its time: {results}"
+        assert back == unsettled or letter.whole_region, f"{letter} comes back for nothing: {results}"
+
+
+def _is_unsettled(result: Result) -> bool:
+    final = result.failure is None or result.failure.kind is Kind.FINAL
+    return result.outcome is Outcome.DEFERRED or (result.outcome is Outcome.FAILED and not final)
