@@ -65,35 +65,49 @@ class RequestBucket:
         self._clock = clock
         self._lock = threading.Lock()
         self._tokens = limit.capacity
+        self._under_way = 0.0
         self._refill = limit.refill
         self._counted_at = clock.monotonic()
         self._cut_at = float("-inf")
 
     def take(self, wanted: int, share: float = 1.0) -> int:
-        """How many of the wanted requests may be made now; they are counted as made.
+        """How many of the wanted requests may be made now. Each is to be followed by `answered` or `refused`.
 
         With a `share` below one the bucket is used as if it were so much smaller and slower.
         """
         with self._lock:
             self._count()
-            granted = min(wanted, int(self._tokens * share + _ROUNDING))
-            self._tokens -= granted / share
+            granted = max(0, min(wanted, int((self._tokens - self._under_way) * share + _ROUNDING)))
+            self._under_way += granted / share
             return granted
+
+    def answered(self, share: float = 1.0, *, sent: bool = True) -> None:
+        """Count a request that EC2 took a token for, or that was not `sent` after all.
+
+        It is counted here and not when it was granted: EC2's bucket starts to refill with the
+        first request that arrives, and how long that takes on a busy machine nobody knows.
+        """
+        with self._lock:
+            self._count()
+            self._under_way -= 1 / share
+            if sent:
+                self._tokens -= 1 / share
+
+    def refused(self, share: float = 1.0) -> None:
+        """Take notice of a request that EC2 throttled."""
+        with self._lock:
+            self._count()
+            self._under_way -= 1 / share
+            self._tokens = min(self._tokens, 0.0)
+            if self._counted_at - self._cut_at >= _ONE_CUT_SECONDS:
+                self._cut_at = self._counted_at
+                self._refill = max(self._refill / 2, self._limit.refill / _RECOVERY_SECONDS)
 
     def wait(self, share: float = 1.0) -> float:
         """Seconds until one request may be made."""
         with self._lock:
             self._count()
-            return max(0.0, 1 / share - self._tokens) / self._refill
-
-    def refused(self) -> None:
-        """Take notice of a request that EC2 throttled."""
-        with self._lock:
-            self._count()
-            self._tokens = min(self._tokens, 0.0)
-            if self._counted_at - self._cut_at >= _ONE_CUT_SECONDS:
-                self._cut_at = self._counted_at
-                self._refill = max(self._refill / 2, self._limit.refill / _RECOVERY_SECONDS)
+            return max(0.0, 1 / share - (self._tokens - self._under_way)) / self._refill
 
     def _count(self) -> None:
         """Add what came back since the last look."""
