@@ -76,7 +76,8 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # no
     if instance.state.ended:
         return Decision(Verdict.ENDED, f"the instance is {instance.state}")
     options = instance.options
-    differences = _differences(options, policy) if options else []
+    hop_limit = _wanted_hop_limit(instance, options, policy) if options else None
+    differences = _differences(options, policy, hop_limit) if options else []
     if options and options.http_endpoint is Switch.DISABLED:
         return Decision(Verdict.IMDS_OFF, "the metadata service is off, which satisfies every policy")
     if options and not differences:
@@ -90,16 +91,35 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # no
     if options is None:
         return Decision(Verdict.UNREADABLE, "EC2 describes its metadata options in a way that is not known here")
     reason = ", ".join(differences)
+    if hop_limit != policy.http_put_response_hop_limit:
+        reason += f"; a container host, which needs {policy.container_hop_limit} hops"
     lapsed = next((e for e in policy.expired_exemptions(now) if e.match.fits(instance)), None)
     if lapsed:
         reason += f"; its exemption ({lapsed}) has expired"
-    return Decision(Verdict.REMEDIATE, reason, _smallest_change(options, policy))
+    return Decision(Verdict.REMEDIATE, reason, _smallest_change(options, policy, hop_limit))
 
 
-def _differences(options: MetadataOptions, policy: Policy) -> list[str]:
+def _wanted_hop_limit(instance: Instance, options: MetadataOptions, policy: Policy) -> int | None:
+    """The hop limit that the instance must have; None: what it has.
+
+    Containers are one hop further from the metadata service. Through IMDSv1 they reach it with a
+    hop limit of 1, through IMDSv2 they do not: requiring tokens would cut them off. So a container
+    host gets what it needs with that change, and never less than it has because of it.
+    """
+    named, needed = policy.http_put_response_hop_limit, policy.container_hop_limit
+    if needed is None or policy.http_tokens is HttpTokens.OPTIONAL or not policy.is_container_host(instance):
+        return named
+    observed = options.http_put_response_hop_limit
+    if named is None:
+        cut_off = options.http_tokens is HttpTokens.OPTIONAL and observed < needed
+        return needed if cut_off else None
+    return named if named >= needed else max(needed, observed)
+
+
+def _differences(options: MetadataOptions, policy: Policy, hop_limit: int | None) -> list[str]:
     pairs = (
         ("HttpTokens", options.http_tokens, policy.http_tokens),
-        ("HttpPutResponseHopLimit", options.http_put_response_hop_limit, policy.http_put_response_hop_limit),
+        ("HttpPutResponseHopLimit", options.http_put_response_hop_limit, hop_limit),
         ("HttpProtocolIpv6", options.http_protocol_ipv6, policy.http_protocol_ipv6),
         ("InstanceMetadataTags", options.instance_metadata_tags, policy.instance_metadata_tags),
     )
@@ -110,12 +130,8 @@ def _differences(options: MetadataOptions, policy: Policy) -> list[str]:
     ]
 
 
-def _smallest_change(options: MetadataOptions, policy: Policy) -> Change:
-    hop_limit, ipv6, tags = (
-        policy.http_put_response_hop_limit,
-        policy.http_protocol_ipv6,
-        policy.instance_metadata_tags,
-    )
+def _smallest_change(options: MetadataOptions, policy: Policy, hop_limit: int | None) -> Change:
+    ipv6, tags = policy.http_protocol_ipv6, policy.instance_metadata_tags
     return Change(
         http_tokens=policy.http_tokens,
         http_put_response_hop_limit=None if hop_limit == options.http_put_response_hop_limit else hop_limit,

@@ -75,6 +75,25 @@ class Match:
         )
 
 
+CONTAINER_HOSTS = tuple(
+    Match(tag_key=key)
+    for key in (
+        "eks:cluster-name",
+        "aws:eks:cluster-name",
+        "karpenter.sh/*",
+        "karpenter.k8s.aws/*",
+        "kubernetes.io/cluster/*",  # EKS, kOps, Cluster API
+        "KubernetesCluster",
+        "k8s.io/*",
+        "kops.k8s.io/*",
+        "sigs.k8s.io/cluster-api-provider-aws/*",
+        "AmazonECSManaged",
+        "aws:ecs:clusterName",
+    )
+)
+"""The tags that these services and tools put on the instances which run their containers."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exemption:
     """Instances that are left as they are, why, on whose word and until when."""
@@ -121,11 +140,18 @@ class RegionSelection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What every instance must look like. A field that is None is left as each instance has it."""
+    """What every instance must look like. A field that is None is left as each instance has it.
+
+    `container_hop_limit` is the least that a container host needs once tokens are required: its
+    containers are one network hop further away (EC2 User Guide, "Use the Instance Metadata
+    Service"). `container_host_tags` tell such hosts, beside `CONTAINER_HOSTS`.
+    """
 
     http_tokens: HttpTokens
     mode: Mode = Mode.ENFORCE
     http_put_response_hop_limit: int | None = None
+    container_hop_limit: int | None = 2
+    container_host_tags: tuple[Match, ...] = ()
     http_protocol_ipv6: Switch | None = None
     instance_metadata_tags: Switch | None = None
     regions: RegionSelection = RegionSelection()
@@ -140,12 +166,17 @@ class Policy:
                 f"HttpTokens: {self.http_tokens} (version {self.versions.http_tokens})",
                 f"Policy (version {self.versions.policy}): mode {self.mode}",
                 f"HttpPutResponseHopLimit: {self.http_put_response_hop_limit or kept}",
+                f"HttpPutResponseHopLimit of container hosts: at least {self.container_hop_limit or kept}",
                 f"HttpProtocolIpv6: {self.http_protocol_ipv6 or kept}",
                 f"InstanceMetadataTags: {self.instance_metadata_tags or kept}",
                 f"Regions: {self.regions}",
                 *(f"Exempt: {exemption.named()}" for exemption in self.exemptions),
             ]
         )
+
+    def is_container_host(self, instance: Instance) -> bool:
+        """True if a tag says that the instance runs containers."""
+        return any(match.fits(instance) for match in (*CONTAINER_HOSTS, *self.container_host_tags))
 
     def exemption_for(self, instance: Instance, now: datetime) -> Exemption | None:
         """The first exemption in force that fits the instance."""

@@ -17,6 +17,9 @@ from imds_enforcer.wording import shown
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+DEFAULT_CONTAINER_HOP_LIMIT = 2
+"""One hop to the host, one more into a container."""
+
 MAX_POLICY_BYTES = 8192
 """The most that an advanced parameter of Parameter Store holds (Systems Manager User Guide)."""
 
@@ -35,12 +38,17 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
     fields = _parse_document(document)
     ipv6, tags = fields.get("http_protocol_ipv6"), fields.get("instance_metadata_tags")
     hop_limit = fields.get("http_put_response_hop_limit")
+    container_hop_limit = fields.get("container_hop_limit", DEFAULT_CONTAINER_HOP_LIMIT)
     regions = fields.get("regions", {})
     return Policy(
         http_tokens=tokens,
         mode=Mode(fields.get("mode", Mode.ENFORCE)),
         # JSON Schema takes 2.0 for an integer; EC2 does not.
         http_put_response_hop_limit=None if hop_limit is None else int(hop_limit),
+        container_hop_limit=None if container_hop_limit is None else int(container_hop_limit),
+        container_host_tags=tuple(
+            Match(tag_key=tag["key"], tag_value=tag.get("value", "*")) for tag in fields.get("container_host_tags", ())
+        ),
         http_protocol_ipv6=None if ipv6 is None else Switch(ipv6),
         instance_metadata_tags=None if tags is None else Switch(tags),
         regions=RegionSelection(tuple(regions.get("include", ())), tuple(regions.get("exclude", ()))),

@@ -32,6 +32,17 @@ def test_an_option_that_the_policy_does_not_name_is_kept(stage: Stage, kept: dic
     assert stage.options([instance])[instance] == PLAIN | kept
 
 
+def test_a_container_host_gets_the_hop_that_its_containers_need(stage: Stage) -> None:
+    """With the same change that requires tokens; a plain instance keeps its limit."""
+    [host] = stage.aws.launch(HOME, HttpTokens="optional", tags={"kubernetes.io/cluster/prod": "owned"})
+    [plain] = stage.aws.launch(HOME, HttpTokens="optional")
+    stage.wait_for([host, plain], HttpTokens="required")
+    assert stage.options([host])[host] == PLAIN | {"HttpPutResponseHopLimit": 2}
+    assert stage.options([plain])[plain] == PLAIN
+    assert stage.wait_for_outcome(host, "REMEDIATED")["reason"].endswith("a container host, which needs 2 hops")
+    assert stage.writes() == 2
+
+
 def test_an_option_that_the_policy_names_is_set_and_no_other(stage: Stage) -> None:
     """On an instance that also allows IMDSv1, and on one which differs in nothing else; one option after another."""
     with stage.unseen():

@@ -155,6 +155,7 @@ def test_a_policy_as_text_tells_its_values_and_versions() -> None:
         "HttpTokens: optional (version 3)\n"
         "Policy (version 7): mode audit\n"
         "HttpPutResponseHopLimit: 2\n"
+        "HttpPutResponseHopLimit of container hosts: at least 2\n"
         "HttpProtocolIpv6: as it is\n"
         "InstanceMetadataTags: disabled\n"
         "Regions: all but us-east-1\n"

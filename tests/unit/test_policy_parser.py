@@ -17,7 +17,10 @@ TEXT = "text, not empty"
 WHOLE_NUMBER = "a whole number from 1 to 64, or null"
 ON_OFF = "enabled, disabled, null"
 REGION_NAMES = "text that matches ^[a-z]{2,}(-[a-z]+)+-[0-9]+$"
-POLICY_FIELDS = "mode, http_put_response_hop_limit, http_protocol_ipv6, instance_metadata_tags, regions, exemptions"
+POLICY_FIELDS = (
+    "mode, http_put_response_hop_limit, container_hop_limit, container_host_tags, http_protocol_ipv6, "
+    "instance_metadata_tags, regions, exemptions"
+)
 EXEMPTION_FIELDS = "match, reason, owner, expires"
 MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, region, tag"
 
@@ -54,6 +57,8 @@ def test_every_field_is_read() -> None:
         {
             "mode": "audit",
             "http_put_response_hop_limit": 2,
+            "container_hop_limit": 3,
+            "container_host_tags": [{"key": "role", "value": "docker-*"}, {"key": "swarm"}],
             "http_protocol_ipv6": "enabled",
             "instance_metadata_tags": "disabled",
             "regions": {"include": ["eu-west-1", "us-gov-west-1"]},
@@ -78,6 +83,8 @@ def test_every_field_is_read() -> None:
         http_tokens=HttpTokens.REQUIRED,
         mode=Mode.AUDIT,
         http_put_response_hop_limit=2,
+        container_hop_limit=3,
+        container_host_tags=(Match(tag_key="role", tag_value="docker-*"), Match(tag_key="swarm")),
         http_protocol_ipv6=Switch.ENABLED,
         instance_metadata_tags=Switch.DISABLED,
         regions=RegionSelection(include=("eu-west-1", "us-gov-west-1")),
@@ -110,6 +117,12 @@ def test_null_keeps_what_each_instance_has() -> None:
     """The same as leaving the field out."""
     names = ("http_put_response_hop_limit", "http_protocol_ipv6", "instance_metadata_tags")
     assert _parsed(dict.fromkeys(names)) == _parsed({})
+
+
+def test_container_hosts_keep_two_hops_unless_null_says_otherwise() -> None:
+    """Leaving the field out is the safe way."""
+    assert _parsed({}).container_hop_limit == 2
+    assert _parsed({"container_hop_limit": None}).container_hop_limit is None
 
 
 @pytest.mark.parametrize("hops", [1, 64, 2.0])
@@ -164,6 +177,9 @@ def test_a_missing_policy_is_refused() -> None:
         ({"http_put_response_hop_limit": "2"}, f'http_put_response_hop_limit is "2"; allowed: {WHOLE_NUMBER}'),
         ({"http_put_response_hop_limit": True}, f"http_put_response_hop_limit is true; allowed: {WHOLE_NUMBER}"),
         ('{"http_put_response_hop_limit": NaN}', f"http_put_response_hop_limit is NaN; allowed: {WHOLE_NUMBER}"),
+        ({"container_hop_limit": 0}, f"container_hop_limit is 0; allowed: {WHOLE_NUMBER}"),
+        ({"container_host_tags": ["eks"]},
+         'container_host_tags[0] is "eks"; allowed: an object with the fields key, value'),
         ({"http_protocol_ipv6": "on"}, f'http_protocol_ipv6 is "on"; allowed: {ON_OFF}'),
         ({"instance_metadata_tags": False}, f"instance_metadata_tags is false; allowed: {ON_OFF}"),
         ({"regions": ["eu-west-1"]}, 'regions is ["eu-west-1"]; allowed: an object with the fields include, exclude'),

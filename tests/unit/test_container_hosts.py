@@ -1,0 +1,109 @@
+"""Requiring tokens cuts containers off from the metadata service, unless their host's hop limit lets them reach it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.decision import Verdict, decide
+from imds_enforcer.model import HttpTokens
+from imds_enforcer.policy import Match
+from tests.unit.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
+from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from imds_enforcer.decision import Decision
+    from imds_enforcer.model import MetadataOptions
+    from imds_enforcer.policy import Policy
+
+EKS = {"kubernetes.io/cluster/prod": "owned"}
+NEEDED = 2
+
+
+def _decide(options: MetadataOptions, policy: Policy, tags: dict[str, str] | None = None) -> Decision:
+    return decide(an_instance(options=options, tags=EKS if tags is None else tags), policy, START)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        EKS,
+        {"eks:cluster-name": "prod"},
+        {"aws:eks:cluster-name": "prod"},
+        {"karpenter.sh/nodepool": "default"},
+        {"karpenter.k8s.aws/ec2nodeclass": "default"},
+        {"KubernetesCluster": "prod.example.com"},
+        {"k8s.io/role/node": "1"},
+        {"kops.k8s.io/instancegroup": "nodes"},
+        {"sigs.k8s.io/cluster-api-provider-aws/cluster/prod": "owned"},
+        {"AmazonECSManaged": ""},
+        {"aws:ecs:clusterName": "prod"},
+    ],
+)
+def test_a_container_host_gets_the_hops_that_it_needs_with_the_same_change(tags: dict[str, str]) -> None:
+    """And the reason says so."""
+    decision = _decide(V1_ALLOWED, a_policy(), tags)
+    assert decision.change is not None
+    assert decision.change.applied_to(V1_ALLOWED) == replace(V2_ONLY, http_put_response_hop_limit=2)
+    assert decision.reason == (
+        "HttpTokens is optional, not required, HttpPutResponseHopLimit is 1, not 2; "
+        "a container host, which needs 2 hops"
+    )
+
+
+@pytest.mark.parametrize("tags", [{}, {"Name": "eks:cluster-name"}, {"team": "kubernetes.io/cluster/prod"}])
+def test_any_other_instance_keeps_its_hop_limit(tags: dict[str, str]) -> None:
+    """A tag's value tells nothing."""
+    decision = _decide(V1_ALLOWED, a_policy(), tags)
+    assert decision.change is not None
+    assert decision.change.http_put_response_hop_limit is None
+
+
+def test_the_policy_can_tell_more_container_hosts() -> None:
+    """By tags, key and value, as patterns."""
+    policy = a_policy(container_host_tags=(Match(tag_key="role", tag_value="docker-*"),))
+    docker, other = (_decide(V1_ALLOWED, policy, {"role": role}) for role in ("docker-build", "web"))
+    assert docker.change is not None
+    assert docker.change.http_put_response_hop_limit == NEEDED
+    assert other.change is not None
+    assert other.change.http_put_response_hop_limit is None
+
+
+def test_null_switches_it_off() -> None:
+    """Then a container host is like any other."""
+    decision = _decide(V1_ALLOWED, a_policy(container_hop_limit=None))
+    assert decision.change is not None
+    assert decision.change.http_put_response_hop_limit is None
+
+
+def test_one_that_requires_tokens_already_is_left_as_it_is() -> None:
+    """Whatever its containers need, it was not the enforcer who took it away."""
+    assert _decide(V2_ONLY, a_policy()).verdict is Verdict.COMPLIANT
+
+
+def test_allowing_imdsv1_needs_no_more_hops() -> None:
+    """It cuts nobody off."""
+    decision = _decide(V2_ONLY, a_policy(HttpTokens.OPTIONAL))
+    assert decision.change is not None
+    assert decision.change.http_put_response_hop_limit is None
+
+
+@pytest.mark.parametrize(
+    ("tokens", "hops", "named", "needed"), list(product(HttpTokens, (1, 2, 3, 64), (None, 1, 2, 3), (2, 3)))
+)
+def test_a_container_host_never_loses_a_hop_that_it_needs(
+    tokens: HttpTokens, hops: int, named: int | None, needed: int
+) -> None:
+    """For any options and policy: it has max(policy or observed, needed) at least, and one change is enough."""
+    options = replace(V1_ALLOWED, http_tokens=tokens, http_put_response_hop_limit=hops)
+    policy = a_policy(http_put_response_hop_limit=named, container_hop_limit=needed)
+    change = _decide(options, policy).change
+    after = change.applied_to(options) if change else options
+    assert _decide(after, policy).verdict is Verdict.COMPLIANT
+    if tokens is HttpTokens.OPTIONAL or named is not None:
+        assert after.http_put_response_hop_limit >= max(named or hops, needed)
+    if named is None or named < needed:
+        assert after.http_put_response_hop_limit >= hops
