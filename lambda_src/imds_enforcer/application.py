@@ -11,7 +11,7 @@ from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.clock import Deadline
 from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
-from imds_enforcer.mandate import Mandate
+from imds_enforcer.mandate import Allowance, Mandate
 from imds_enforcer.parameters import CACHE_SECONDS
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.retry import retry_delay
@@ -158,6 +158,7 @@ class Application:
             clients=self.clients,
             clock=self.clock,
             mandate=Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies),
+            allowance=Allowance(policy.max_changes_per_sweep),
             list_deadline=Deadline.after(self.clock, seconds / 2),
             verify_timeout=verify_timeout,
             log=telemetry.log_result,

@@ -29,6 +29,7 @@ class Verdict(Enum):
     UNREADABLE = auto()
     EXEMPT = auto()
     MANAGED = auto()
+    NOT_REACHED = auto()
     REMEDIATE = auto()
 
 
@@ -90,6 +91,11 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # no
         return Decision(Verdict.MANAGED, f"managed by {instance.managed_by}: the account cannot change it")
     if options is None:
         return Decision(Verdict.UNREADABLE, "EC2 describes its metadata options in a way that is not known here")
+    if not policy.has_reached(instance.instance_id) and not instance.first_launched(now):
+        return Decision(
+            Verdict.NOT_REACHED,
+            f"not among the {policy.rollout_percent} % of the existing instances that have their turn",
+        )
     reason = ", ".join(differences)
     if hop_limit != policy.http_put_response_hop_limit:
         reason += f"; a container host, which needs {policy.container_hop_limit} hops"

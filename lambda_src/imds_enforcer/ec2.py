@@ -9,6 +9,7 @@ from imds_enforcer.model import HttpTokens, Instance, InstanceState, MetadataOpt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
 
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import (
@@ -130,7 +131,14 @@ def _instance(item: InstanceTypeDef, region: str, observed_at: float) -> Instanc
         image_id=item.get("ImageId", ""),
         tags={tag["Key"]: tag["Value"] for tag in item.get("Tags", ())},
         managed_by=operator.get("Principal", "an AWS service") if operator.get("Managed") else None,
+        attached_at=_attached_at(item),
     )
+
+
+def _attached_at(item: InstanceTypeDef) -> datetime | None:
+    """When the primary network interface, device 0, was attached; None if EC2 does not show it."""
+    attachments = (interface.get("Attachment", {}) for interface in item.get("NetworkInterfaces", ()))
+    return next((each.get("AttachTime") for each in attachments if each.get("DeviceIndex") == 0), None)
 
 
 def _known_state(item: InstanceTypeDef) -> InstanceState:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.ec2 import Ec2Region
-    from imds_enforcer.mandate import Mandate
+    from imds_enforcer.mandate import Mandate, MayWrite
 
 _WITHOUT_CHANGE = {
     Verdict.COMPLIANT: Outcome.COMPLIANT,
@@ -24,6 +24,7 @@ _WITHOUT_CHANGE = {
     Verdict.ENDED: Outcome.SKIPPED,
     Verdict.MANAGED: Outcome.SKIPPED,
     Verdict.EXEMPT: Outcome.EXEMPT,
+    Verdict.NOT_REACHED: Outcome.SKIPPED,
 }
 
 
@@ -63,8 +64,10 @@ class Enforcer:
             return result_of(instance, Outcome.WOULD_REMEDIATE, decision.reason, after=wanted)
         return Planned(instance, decision.change, wanted, decision.reason)
 
-    def remediate(self, backlog: Iterable[tuple[str, Planned | None]], share: float = 1.0) -> Iterator[Result]:
-        """Change the instances with these ids, with so much of EC2's limit.
+    def remediate(
+        self, backlog: Iterable[tuple[str, Planned | None]], mandate: MayWrite | None = None, share: float = 1.0
+    ) -> Iterator[Result]:
+        """Change the instances with these ids, with so much of EC2's limit, and as long as the mandate lasts.
 
         Those without a plan are read and decided about first.
         """
@@ -72,7 +75,7 @@ class Enforcer:
             self._ec2,
             self._clock,
             self.decide,
-            mandate=self._mandate,
+            mandate=mandate or self._mandate,
             verify_timeout=self._verify_timeout,
             share=share,
         )

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from imds_enforcer.failures import Failure
 
 AUTO_SCALING_GROUP_TAG = "aws:autoscaling:groupName"
+
+FIRST_LAUNCH = timedelta(hours=1)
+"""For so long an instance counts as new: nothing can have come to depend on its metadata options."""
 
 
 class HttpTokens(StrEnum):
@@ -89,7 +94,8 @@ class Instance:
 
     `observed_at` is that moment on the monotonic clock, in seconds: a decision is only as
     good as the observation behind it. `options` is None where EC2 described them in a way that
-    is not known here: of such an instance nothing may be assumed.
+    is not known here: of such an instance nothing may be assumed. `attached_at` is when its
+    primary network interface was attached, which no stop and start resets, unlike its launch time.
     """
 
     instance_id: str
@@ -100,6 +106,11 @@ class Instance:
     image_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     managed_by: str | None = None
+    attached_at: datetime | None = None
+
+    def first_launched(self, now: datetime) -> bool:
+        """True if it was launched less than an hour ago, and not merely started."""
+        return self.attached_at is not None and now - self.attached_at < FIRST_LAUNCH
 
     @property
     def auto_scaling_group(self) -> str | None:

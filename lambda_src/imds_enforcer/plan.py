@@ -59,6 +59,11 @@ def result_of(
     )
 
 
+def unread(instance_id: str, region: str, outcome: Outcome, reason: str, failure: Failure | None = None) -> Result:
+    """The outcome of an instance of which no more than the id is known."""
+    return Result(instance_id=instance_id, region=region, outcome=outcome, reason=reason, failure=failure)
+
+
 def failed(instance: Instance, failure: Failure, after: MetadataOptions | None = None) -> Result:
     """The outcome of an instance whose change, or whose reading, failed."""
     return result_of(instance, Outcome.FAILED, str(failure), after=after, failure=failure)

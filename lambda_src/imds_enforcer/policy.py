@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
@@ -145,6 +146,8 @@ class Policy:
     `container_hop_limit` is the least that a container host needs once tokens are required: its
     containers are one network hop further away (EC2 User Guide, "Use the Instance Metadata
     Service"). `container_host_tags` tell such hosts, beside `CONTAINER_HOSTS`.
+    `rollout_percent` is the share of the existing instances that the policy has reached by now;
+    `max_changes_per_sweep` counts over all regions.
     """
 
     http_tokens: HttpTokens
@@ -156,6 +159,8 @@ class Policy:
     instance_metadata_tags: Switch | None = None
     regions: RegionSelection = RegionSelection()
     exemptions: tuple[Exemption, ...] = ()
+    rollout_percent: int = 100
+    max_changes_per_sweep: int | None = None
     versions: PolicyVersions = PolicyVersions()
 
     def as_text(self) -> str:
@@ -170,6 +175,8 @@ class Policy:
                 f"HttpProtocolIpv6: {self.http_protocol_ipv6 or kept}",
                 f"InstanceMetadataTags: {self.instance_metadata_tags or kept}",
                 f"Regions: {self.regions}",
+                f"Rollout: {self.rollout_percent} % of the existing instances",
+                f"Changes in one sweep: {self.max_changes_per_sweep or 'as many as there is time for'}",
                 *(f"Exempt: {exemption.named()}" for exemption in self.exemptions),
             ]
         )
@@ -177,6 +184,15 @@ class Policy:
     def is_container_host(self, instance: Instance) -> bool:
         """True if a tag says that the instance runs containers."""
         return any(match.fits(instance) for match in (*CONTAINER_HOSTS, *self.container_host_tags))
+
+    def has_reached(self, instance_id: str) -> bool:
+        """True if the instance is in the rollout's share.
+
+        Each instance has a place between 0 and 100 of its own, for ever: a larger share adds
+        instances and takes none out.
+        """
+        digest = hashlib.sha256(instance_id.encode()).digest()
+        return int.from_bytes(digest[:8]) * 100 < self.rollout_percent << 64
 
     def exemption_for(self, instance: Instance, now: datetime) -> Exemption | None:
         """The first exemption in force that fits the instance."""

@@ -39,6 +39,7 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
     ipv6, tags = fields.get("http_protocol_ipv6"), fields.get("instance_metadata_tags")
     hop_limit = fields.get("http_put_response_hop_limit")
     container_hop_limit = fields.get("container_hop_limit", DEFAULT_CONTAINER_HOP_LIMIT)
+    max_changes = fields.get("max_changes_per_sweep")
     regions = fields.get("regions", {})
     return Policy(
         http_tokens=tokens,
@@ -56,6 +57,8 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
             _parse_exemption(exemption, f"exemptions[{index}]")
             for index, exemption in enumerate(fields.get("exemptions", ()))
         ),
+        rollout_percent=int(fields.get("rollout_percent", 100)),
+        max_changes_per_sweep=None if max_changes is None else int(max_changes),
         versions=versions,
     )
 
@@ -159,7 +162,9 @@ def _allowed(definition: Mapping[str, Any]) -> str:
     if "enum" in definition:
         return ", ".join("null" if value is None else str(value) for value in definition["enum"])
     if "minimum" in definition:
-        return f"a whole number from {definition['minimum']} to {definition['maximum']}, or null"
+        or_null = ", or null" if "null" in definition["type"] else ""
+        upwards = f" to {definition['maximum']}" if "maximum" in definition else " up"
+        return f"a whole number from {definition['minimum']}{upwards}{or_null}"
     if definition["type"] == "object":
         return f"an object with the fields {', '.join(definition['properties'])}"
     if definition["type"] == "array":

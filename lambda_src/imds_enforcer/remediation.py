@@ -12,7 +12,7 @@ from imds_enforcer.aws import MAX_CONNECTIONS
 from imds_enforcer.ec2 import FILTER_VALUES
 from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.model import Instance, Outcome, Result
-from imds_enforcer.plan import UNKNOWN_INSTANCE, Accepted, Planned, failed, result_of
+from imds_enforcer.plan import UNKNOWN_INSTANCE, Accepted, Planned, failed, result_of, unread
 from imds_enforcer.verification import confirmed, unconfirmed
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.ec2 import Ec2Region
-    from imds_enforcer.mandate import Mandate
+    from imds_enforcer.mandate import MayWrite
 
 MAX_OBSERVATION_AGE = 10.0
 """Seconds after which an instance is read again before it is written to.
@@ -52,7 +52,7 @@ class Remediation:
         clock: Clock,
         decide: Callable[[Instance], Planned | Result],
         *,
-        mandate: Mandate,
+        mandate: MayWrite,
         verify_timeout: float,
         share: float,
     ) -> None:
@@ -210,15 +210,12 @@ class Remediation:
             elif plan:
                 yield result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}")
             else:
-                yield self._unread(instance_id, Outcome.DEFERRED, why)
+                yield unread(instance_id, self._ec2.name, Outcome.DEFERRED, why)
 
     def _failed(self, instance_id: str, plan: Planned | None, failure: Failure) -> Result:
         if plan:
             return failed(plan.instance, failure)
-        return self._unread(instance_id, Outcome.FAILED, str(failure), failure)
-
-    def _unread(self, instance_id: str, outcome: Outcome, reason: str, failure: Failure | None = None) -> Result:
-        return Result(instance_id=instance_id, region=self._ec2.name, outcome=outcome, reason=reason, failure=failure)
+        return unread(instance_id, self._ec2.name, Outcome.FAILED, str(failure), failure)
 
 
 def _overtaken(difference: Result) -> Result:

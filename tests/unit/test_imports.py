@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 PURE = [
+    "breaker",
     "clock",
     "decision",
     "events",
