@@ -4,6 +4,7 @@ import contextvars
 import itertools
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from ministack.core.responses import get_account_id, get_region, request_scope
@@ -97,12 +98,18 @@ def launch(original: Callable[..., list[Instance]]) -> Callable[..., list[Instan
                 "Operator": operator.get() or {"managed": False},
                 "Reservation": f"r-{reservation:017x}",
                 "Position": next(_numbers),
-                "AttachTime": instance["LaunchTime"],
+                "AttachTime": _earlier(instance["LaunchTime"], KNOBS.attached_seconds),
             }
             _boot(instance)
         return created
 
     return launch_instances
+
+
+def _earlier(moment: str, seconds: float) -> str:
+    """That moment, so many seconds before."""
+    earlier = datetime.fromisoformat(moment) - timedelta(seconds=seconds)
+    return earlier.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def start_instances(original: Action) -> Action:

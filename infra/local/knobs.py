@@ -67,6 +67,7 @@ class Knobs:
     latency_seconds: float = _knob(0.0, _number)  # added to every call
     boot_seconds: float = _knob(0.0, _number)  # from `pending` to `running`
     visibility_seconds: float = _knob(0.0, _number)  # a new instance is unknown to EC2 for this long
+    attached_seconds: float = _knob(0.0, _number)  # so long ago a new instance's network interface was attached
     apply_seconds: float = _knob(0.2, _number)  # metadata options from `pending` to `applied`
     cloudtrail_events: bool = _knob(default=True, check=_flag)  # is there a trail?
     cloudtrail_seconds: float = _knob(0.0, _number)
