@@ -11,7 +11,7 @@ from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.clock import Deadline
 from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
-from imds_enforcer.mandate import Allowance, Mandate
+from imds_enforcer.mandate import Mandate
 from imds_enforcer.parameters import CACHE_SECONDS
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.retry import retry_delay
@@ -80,9 +80,12 @@ class Application:
             if changed:
                 self._notify("The policy was changed and is invalid", f"Nothing is written until it is mended: {error}")
             return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
-        if changed:
-            self._notify("The policy was changed", policy.as_text())
-        report = self._one_sweep(policy, request, invocation)
+        try:
+            report = self._one_sweep(policy, request, invocation)
+        finally:
+            # After the sweep, which must not wait for a mail.
+            if changed:
+                self._notify("The policy was changed", policy.as_text())
         if changed:
             self._second_look(policy, started, invocation)
         if request.inventory:
@@ -158,7 +161,6 @@ class Application:
             clients=self.clients,
             clock=self.clock,
             mandate=Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies),
-            allowance=Allowance(policy.max_changes_per_sweep),
             list_deadline=Deadline.after(self.clock, seconds / 2),
             verify_timeout=verify_timeout,
             log=telemetry.log_result,

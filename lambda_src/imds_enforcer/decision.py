@@ -116,6 +116,8 @@ def _wanted_hop_limit(instance: Instance, options: MetadataOptions, policy: Poli
     if needed is None or policy.http_tokens is HttpTokens.OPTIONAL or not policy.is_container_host(instance):
         return named
     observed = options.http_put_response_hop_limit
+    if options.http_tokens is HttpTokens.REQUIRED and observed == named:
+        return named
     if named is None:
         cut_off = options.http_tokens is HttpTokens.OPTIONAL and observed < needed
         return needed if cut_off else None
@@ -150,7 +152,8 @@ def drift_filters(policy: Policy) -> tuple[Filters, ...]:
     """Filters that make EC2 itself pick the instances which differ from the policy.
 
     One set for each option that the policy names. A set asks for instances that agree in
-    the options before it, so that no instance is found by two of them.
+    the options before it, so that no instance is found by two of them. Container hosts with more
+    hops than the policy names are found as well: EC2 cannot tell them from others.
     """
     wanted = {
         "metadata-options.http-tokens": (str(policy.http_tokens), list(map(str, HttpTokens))),

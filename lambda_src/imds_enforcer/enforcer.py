@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.ec2 import Ec2Region
-    from imds_enforcer.mandate import Mandate, MayWrite
+    from imds_enforcer.mandate import Mandate
 
 _WITHOUT_CHANGE = {
     Verdict.COMPLIANT: Outcome.COMPLIANT,
@@ -64,10 +64,8 @@ class Enforcer:
             return result_of(instance, Outcome.WOULD_REMEDIATE, decision.reason, after=wanted)
         return Planned(instance, decision.change, wanted, decision.reason)
 
-    def remediate(
-        self, backlog: Iterable[tuple[str, Planned | None]], mandate: MayWrite | None = None, share: float = 1.0
-    ) -> Iterator[Result]:
-        """Change the instances with these ids, with so much of EC2's limit, and as long as the mandate lasts.
+    def remediate(self, backlog: Iterable[tuple[str, Planned | None]], share: float = 1.0) -> Iterator[Result]:
+        """Change the instances with these ids, with so much of EC2's limit.
 
         Those without a plan are read and decided about first.
         """
@@ -75,7 +73,7 @@ class Enforcer:
             self._ec2,
             self._clock,
             self.decide,
-            mandate=mandate or self._mandate,
+            mandate=self._mandate,
             verify_timeout=self._verify_timeout,
             share=share,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Protocol
 
 from imds_enforcer.failures import AwsError
@@ -17,38 +16,6 @@ class Versions(Protocol):
 
     def in_force(self, *, fresh: bool) -> PolicyVersions:
         """The versions at this moment, or of a moment ago; raises `AwsError` if they cannot be read."""
-
-
-class MayWrite(Protocol):
-    """What is asked before each change."""
-
-    def ended(self) -> str | None:
-        """Why no change may be begun any more; None as long as one may."""
-
-    def overtaken(self) -> bool:
-        """True if another policy is in force at this very moment."""
-
-
-class Allowance:
-    """How many changes a sweep may begin, over all its regions; None is no limit."""
-
-    def __init__(self, limit: int | None) -> None:
-        self._limit = limit
-        self._left = limit
-        self._lock = threading.Lock()
-
-    @property
-    def refusal(self) -> str:
-        """What is said of those that it left out."""
-        return f"over the policy's limit of {self._limit} changes in one sweep"
-
-    def take(self) -> bool:
-        """True if there was one left; then it is taken."""
-        with self._lock:
-            if self._left is None:
-                return True
-            self._left -= 1
-            return self._left >= 0
 
 
 class Mandate:
@@ -71,8 +38,8 @@ class Mandate:
 
     def ended(self) -> str | None:
         """Why no change may be begun any more; None as long as one may."""
-        if self._why_ended is None:
-            self._why_ended = "out of time" if self._deadline.passed else self._newer_policy()
+        if self._why_ended is None and (why := "out of time" if self._deadline.passed else self._newer_policy()):
+            self._why_ended = why
         return self._why_ended
 
     def overtaken(self) -> bool:

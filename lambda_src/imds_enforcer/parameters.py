@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import aws_errors, expected
+from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
 
@@ -59,14 +60,23 @@ class PolicyStore:
         """The versions of the policy in force, valid or not; `fresh` reads past the cache.
 
         Raises:
-            AwsError: if Parameter Store could not be read.
+            AwsError: if Parameter Store could not be read, or not within the time that its answer is good for.
         """
         with self._lock:
             self._renew(fresh=fresh)
+            if self._age > CACHE_SECONDS:
+                # The answer took its time; what it says may have changed since.
+                self._fetch()
+            if self._age > CACHE_SECONDS:
+                raise AwsError(Failure("SlowAnswer", f"it takes more than {CACHE_SECONDS:g} s", Kind.UNAVAILABLE))
             return self.versions
 
+    @property
+    def _age(self) -> float:
+        return self._clock.monotonic() - self._read_at
+
     def _renew(self, *, fresh: bool) -> None:
-        if fresh or self._clock.monotonic() - self._read_at > CACHE_SECONDS:
+        if fresh or self._age > CACHE_SECONDS:
             self._fetch()
 
     def _fetch(self) -> None:

@@ -146,8 +146,7 @@ class Policy:
     `container_hop_limit` is the least that a container host needs once tokens are required: its
     containers are one network hop further away (EC2 User Guide, "Use the Instance Metadata
     Service"). `container_host_tags` tell such hosts, beside `CONTAINER_HOSTS`.
-    `rollout_percent` is the share of the existing instances that the policy has reached by now;
-    `max_changes_per_sweep` counts over all regions.
+    `rollout_percent` is the share of the existing instances that the policy has reached by now.
     """
 
     http_tokens: HttpTokens
@@ -160,7 +159,6 @@ class Policy:
     regions: RegionSelection = RegionSelection()
     exemptions: tuple[Exemption, ...] = ()
     rollout_percent: int = 100
-    max_changes_per_sweep: int | None = None
     versions: PolicyVersions = PolicyVersions()
 
     def as_text(self) -> str:
@@ -172,11 +170,11 @@ class Policy:
                 f"Policy (version {self.versions.policy}): mode {self.mode}",
                 f"HttpPutResponseHopLimit: {self.http_put_response_hop_limit or kept}",
                 f"HttpPutResponseHopLimit of container hosts: at least {self.container_hop_limit or kept}",
+                *(f"Container hosts, beside those that are known: {match}" for match in self.container_host_tags),
                 f"HttpProtocolIpv6: {self.http_protocol_ipv6 or kept}",
                 f"InstanceMetadataTags: {self.instance_metadata_tags or kept}",
                 f"Regions: {self.regions}",
                 f"Rollout: {self.rollout_percent} % of the existing instances",
-                f"Changes in one sweep: {self.max_changes_per_sweep or 'as many as there is time for'}",
                 *(f"Exempt: {exemption.named()}" for exemption in self.exemptions),
             ]
         )

@@ -39,7 +39,6 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
     ipv6, tags = fields.get("http_protocol_ipv6"), fields.get("instance_metadata_tags")
     hop_limit = fields.get("http_put_response_hop_limit")
     container_hop_limit = fields.get("container_hop_limit", DEFAULT_CONTAINER_HOP_LIMIT)
-    max_changes = fields.get("max_changes_per_sweep")
     regions = fields.get("regions", {})
     return Policy(
         http_tokens=tokens,
@@ -58,7 +57,6 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
             for index, exemption in enumerate(fields.get("exemptions", ()))
         ),
         rollout_percent=int(fields.get("rollout_percent", 100)),
-        max_changes_per_sweep=None if max_changes is None else int(max_changes),
         versions=versions,
     )
 
@@ -163,8 +161,7 @@ def _allowed(definition: Mapping[str, Any]) -> str:
         return ", ".join("null" if value is None else str(value) for value in definition["enum"])
     if "minimum" in definition:
         or_null = ", or null" if "null" in definition["type"] else ""
-        upwards = f" to {definition['maximum']}" if "maximum" in definition else " up"
-        return f"a whole number from {definition['minimum']}{upwards}{or_null}"
+        return f"a whole number from {definition['minimum']} to {definition['maximum']}{or_null}"
     if definition["type"] == "object":
         return f"an object with the fields {', '.join(definition['properties'])}"
     if definition["type"] == "array":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.ec2 import Ec2Region
-    from imds_enforcer.mandate import MayWrite
+    from imds_enforcer.mandate import Mandate
 
 MAX_OBSERVATION_AGE = 10.0
 """Seconds after which an instance is read again before it is written to.
@@ -52,7 +52,7 @@ class Remediation:
         clock: Clock,
         decide: Callable[[Instance], Planned | Result],
         *,
-        mandate: MayWrite,
+        mandate: Mandate,
         verify_timeout: float,
         share: float,
     ) -> None:
@@ -108,7 +108,8 @@ class Remediation:
         if self._unseen is None:
             yield from self._decide_again(seen)
         elif not self._unseen.may_work_later:
-            yield from self._give_up(iter(()), str(self._unseen))
+            waiting, self._waiting = self._waiting, {}
+            yield from (self._failed(instance_id, plan, self._unseen) for instance_id, plan in waiting.items())
 
     def _verify(self, seen: Mapping[str, Instance]) -> Iterator[Result]:
         overtaken: bool | None = None
@@ -145,7 +146,8 @@ class Remediation:
         ready = self._ready()
         self._throttled.clear()
         granted = ready[: self._ec2.changes.take(len(ready), self._share)]
-        for plan, answer in zip(granted, pool.map(self._change, granted), strict=True):
+        # All answers before the first result: whoever takes the results may stop taking them.
+        for plan, answer in zip(granted, list(pool.map(self._change, granted)), strict=True):
             instance_id = plan.instance.instance_id
             if answer is plan:
                 continue
@@ -201,16 +203,18 @@ class Remediation:
             self._clock.sleep(seconds)
 
     def _give_up(self, rest: Iterator[tuple[str, Planned | None]], why: str) -> Iterator[Result]:
-        """Results for everything that has not been sent."""
+        """Results for everything that was not changed: failed is what was tried, the rest has only to wait."""
+        if self._unseen:
+            why = f"{why}, and it could not be read ({self._unseen})"
         waiting, self._waiting = self._waiting, {}
         for instance_id, plan in chain(waiting.items(), rest):
-            failure = (plan.failure if plan else None) or self._unseen
-            if failure:
-                yield self._failed(instance_id, plan, failure)
+            if plan and plan.failure:
+                yield failed(plan.instance, plan.failure)
             elif plan:
-                yield result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}")
+                reason = f"{why}; {plan.reason}"
+                yield result_of(plan.instance, Outcome.DEFERRED, reason, failure=self._unseen)
             else:
-                yield unread(instance_id, self._ec2.name, Outcome.DEFERRED, why)
+                yield unread(instance_id, self._ec2.name, Outcome.DEFERRED, why, self._unseen)
 
     def _failed(self, instance_id: str, plan: Planned | None, failure: Failure) -> Result:
         if plan:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock, Deadline
-    from imds_enforcer.mandate import Allowance, Mandate
+    from imds_enforcer.mandate import Mandate
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 class Run:
     """One invocation under one policy.
 
-    No change is begun once the `mandate` has ended, and a sweep begins no more than its
-    `allowance`; no page of a region is read once `list_deadline` has passed. Each change is given
-    `verify_timeout` seconds to take effect. `log` is called once for each instance worth a line,
-    with what triggered the look at it. `shuffle` brings ids into an order that differs each time.
+    No change is begun once the `mandate` has ended, and no page of a region is read once
+    `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect.
+    `log` is called once for each instance worth a line, with what triggered the look at it.
+    `shuffle` brings ids into an order that differs each time.
     """
 
     run_id: str
@@ -32,7 +32,6 @@ class Run:
     clients: Clients
     clock: Clock
     mandate: Mandate
-    allowance: Allowance
     list_deadline: Deadline
     verify_timeout: float
     log: Callable[[Result, str], None]

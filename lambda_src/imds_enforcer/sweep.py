@@ -6,13 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from imds_enforcer.breaker import CircuitBreaker
 from imds_enforcer.decision import drift_filters
 from imds_enforcer.ec2 import PAGE_SIZE
 from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.model import Instance, Outcome, Result
 from imds_enforcer.pacing import sweep_share
-from imds_enforcer.plan import Planned, result_of, unread
+from imds_enforcer.plan import Planned, result_of
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import settle_sweep
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from imds_enforcer.decision import Filters
     from imds_enforcer.events import SweepRequest
-    from imds_enforcer.mandate import Allowance
     from imds_enforcer.run import Run
 
 _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED})
@@ -104,40 +102,17 @@ def _results(run: Run, region: str, filters: Sequence[Filters], settled: Collect
     the others from their turn.
 
     Raises:
-        AwsError: at the end, if the region could not be listed to its end, or was left alone.
+        AwsError: at the end, if the region could not be listed to its end.
     """
     listing = _Listing(run, region, settled)
     yield from listing.results(filters)
     plans = listing.plans
     order = list(plans)
     run.shuffle(order)
-    backlog = _Backlog(run.allowance, order, plans)
-    breaker = CircuitBreaker(run.mandate)
-    for result in run.enforcer(region).remediate(backlog, breaker, sweep_share(len(order))):
-        breaker.note(result)
-        yield settle_sweep(result)
-    yield from (unread(instance_id, region, Outcome.DEFERRED, run.allowance.refusal) for instance_id in backlog.refused)
-    if problem := listing.error or breaker.failure:
-        raise problem
-
-
-class _Backlog:
-    """The candidates in their order, as far as the allowance goes; the others end in `refused`."""
-
-    def __init__(self, allowance: Allowance, order: Sequence[str], plans: dict[str, Planned | None]) -> None:
-        self._allowance = allowance
-        self._order = order
-        self._plans = plans
-        self.refused: list[str] = []
-
-    def __iter__(self) -> Iterator[tuple[str, Planned | None]]:
-        """One after another, each at the moment when there is room for it."""
-        for instance_id in self._order:
-            plan = self._plans.pop(instance_id)
-            if self._allowance.take():
-                yield instance_id, plan
-            else:
-                self.refused.append(instance_id)
+    backlog = ((instance_id, plans.pop(instance_id)) for instance_id in order)
+    yield from map(settle_sweep, run.enforcer(region).remediate(backlog, sweep_share(len(order))))
+    if listing.error:
+        raise listing.error
 
 
 class _Listing:

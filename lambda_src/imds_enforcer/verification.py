@@ -11,9 +11,6 @@ from imds_enforcer.plan import failed, result_of
 if TYPE_CHECKING:
     from imds_enforcer.plan import Planned
 
-READ_BACK_DIFFERS = "ReadBackDiffers"
-"""The code of a change that EC2 took and does not show."""
-
 
 def confirmed(plan: Planned, instance: Instance | None) -> Result | None:
     """What the read-back proves; None while it proves nothing."""
@@ -52,4 +49,4 @@ def unconfirmed(plan: Planned, instance: Instance | None, failure: Failure | Non
     if options.agree_with(plan.wanted):
         return result_of(plan.instance, Outcome.PENDING, f"accepted and not yet applied; {plan.reason}", after=options)
     message = f"EC2 accepted {plan.wanted.as_log()} and shows {options.as_log()}"
-    return failed(plan.instance, Failure(READ_BACK_DIFFERS, message, Kind.FINAL), after=options)
+    return failed(plan.instance, Failure("ReadBackDiffers", message, Kind.FINAL), after=options)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.e2e.stage import HOME, REGIONS, Stage
+from tests.e2e.stage import HOME, Stage
 
 A_DAY = 24 * 3600
 
@@ -21,14 +21,3 @@ def test_existing_instances_wait_for_their_share_and_first_launches_do_not(stage
     assert stage.writes() == 1
     stage.set_policy({"rollout_percent": 100})
     stage.wait_for([existing], HttpTokens="required")
-
-
-@pytest.mark.policy({"max_changes_per_sweep": 3})
-def test_a_sweep_makes_no_more_changes_than_the_policy_allows(stage: Stage) -> None:
-    """In all regions together; the next sweep goes on where it stopped."""
-    with stage.unseen():
-        for region in REGIONS:
-            stage.aws.launch(region, 2, HttpTokens="optional")
-        assert stage.invoke({})["outcomes"] == {"REMEDIATED": 3, "DEFERRED": 1}
-        assert stage.writes() == 3
-        assert stage.invoke({})["outcomes"] == {"REMEDIATED": 1}

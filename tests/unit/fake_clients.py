@@ -9,7 +9,7 @@ from imds_enforcer.clients import Clients
 from imds_enforcer.clock import Deadline
 from imds_enforcer.event_queue import EventQueue
 from imds_enforcer.failures import AwsError, Failure
-from imds_enforcer.mandate import Allowance, Mandate
+from imds_enforcer.mandate import Mandate
 from imds_enforcer.notifications import Notifications
 from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.policy import PolicyVersions
@@ -163,7 +163,6 @@ def a_run(
         clients=clients,
         clock=clients.clock,
         mandate=Mandate(Deadline.after(clients.clock, seconds), versions, clients.policies),
-        allowance=Allowance(policy.max_changes_per_sweep),
         list_deadline=Deadline.after(clients.clock, seconds),
         verify_timeout=20,
         log=lambda result, trigger: lines.append((result, trigger)),

@@ -158,11 +158,22 @@ def test_without_a_list_of_regions_a_sweep_is_an_error_and_not_completed(
 def test_a_mail_that_cannot_be_sent_does_not_hide_the_enforcement(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """It is logged, and the sweep goes on."""
+    """It is logged, after the sweep: a topic that does not answer must not keep the fleet waiting."""
     home.launch(an_instance())
     clients.topic.failure = UNAUTHORIZED
     assert app.invoke(POLICY_CHANGE)["outcomes"] == {"REMEDIATED": 1}
-    assert next(line["message"] for line in log_lines()) == "a notification could not be sent"
+    messages = [line["message"] for line in log_lines()]
+    assert messages.index("run finished") < messages.index("a notification could not be sent")
+
+
+def test_a_change_of_the_policy_is_mailed_even_if_its_sweep_cannot_begin(
+    app: App, clients: FakeClients, home: FakeEc2
+) -> None:
+    """Whoever watches the toggle must hear of it."""
+    home.regions_error = THROTTLED
+    with pytest.raises(AwsError):
+        app.invoke(POLICY_CHANGE)
+    assert [subject for subject, _ in clients.topic.mails] == ["imds-enforcer: The policy was changed"]
 
 
 def test_an_inventory_without_anything_to_look_at_is_not_mailed(

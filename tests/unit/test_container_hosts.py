@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.decision import Verdict, decide
+from imds_enforcer.decision import Verdict, decide, drift_filters
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Match
 from tests.unit.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
 from tests.unit.fake_clock import START
+from tests.unit.filter_evaluator import fits
 
 if TYPE_CHECKING:
     from imds_enforcer.decision import Decision
@@ -72,6 +73,18 @@ def test_the_policy_can_tell_more_container_hosts() -> None:
     assert other.change.http_put_response_hop_limit is None
 
 
+@pytest.mark.parametrize("hops", [1, 2, 3])
+def test_a_sweep_finds_every_container_host_that_is_to_be_changed(hops: int) -> None:
+    """EC2 picks by options and not by tags: it may find more, and must not find less."""
+    for named, tokens in product((None, 1, 2, 3), HttpTokens):
+        policy = a_policy(http_put_response_hop_limit=named, container_hop_limit=2)
+        options = replace(V1_ALLOWED, http_tokens=tokens, http_put_response_hop_limit=hops)
+        instance = an_instance(options=options, tags=EKS)
+        found = [filters for filters in drift_filters(policy) if fits(instance, filters)]
+        if decide(instance, policy, START).verdict is Verdict.REMEDIATE:
+            assert len(found) == 1
+
+
 def test_null_switches_it_off() -> None:
     """Then a container host is like any other."""
     decision = _decide(V1_ALLOWED, a_policy(container_hop_limit=None))
@@ -103,7 +116,9 @@ def test_a_container_host_never_loses_a_hop_that_it_needs(
     change = _decide(options, policy).change
     after = change.applied_to(options) if change else options
     assert _decide(after, policy).verdict is Verdict.COMPLIANT
-    if tokens is HttpTokens.OPTIONAL or named is not None:
+    if tokens is HttpTokens.OPTIONAL or named not in {None, hops}:
         assert after.http_put_response_hop_limit >= max(named or hops, needed)
+    else:
+        assert after == options, "it is as the policy says, and was so before"
     if named is None or named < needed:
         assert after.http_put_response_hop_limit >= hops

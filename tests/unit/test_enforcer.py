@@ -216,15 +216,28 @@ def test_an_instance_that_is_no_longer_listed_is_an_unknown_one(ec2: FakeEc2, cl
     assert ec2.modified == []
 
 
-@pytest.mark.parametrize("failure", [THROTTLED, UNAUTHORIZED])
-def test_what_cannot_be_read_again_is_not_written(ec2: FakeEc2, clock: FakeClock, failure: Failure) -> None:
-    """Only the old ones; what is fresh is changed."""
+@pytest.mark.parametrize(
+    ("failure", "outcome", "reason"),
+    [
+        (UNAUTHORIZED, Outcome.FAILED, str(UNAUTHORIZED)),
+        (
+            THROTTLED,
+            Outcome.DEFERRED,
+            f"out of time, and it could not be read ({THROTTLED}); HttpTokens is optional, not required",
+        ),
+    ],
+)
+def test_what_cannot_be_read_again_is_not_written(
+    ec2: FakeEc2, clock: FakeClock, failure: Failure, outcome: Outcome, reason: str
+) -> None:
+    """Only the old ones, with the code; what is fresh is changed. What may work later has failed nobody."""
     old = ec2.launch(an_instance(1))
     clock.advance(11)
     fresh = ec2.launch(an_instance(2))
     ec2.read_errors = dict.fromkeys(range(1, 500), failure)
     results = _by_id(list(_enforcer(ec2, clock, seconds=60).enforce(old + fresh)))
-    assert (results[an_id(1)].outcome, results[an_id(1)].failure) == (Outcome.FAILED, failure)
+    old_one = results[an_id(1)]
+    assert (old_one.outcome, old_one.failure, old_one.reason) == (outcome, failure, reason)
     assert (results[an_id(2)].outcome, results[an_id(2)].failure) == (Outcome.PENDING, failure)
     assert ec2.modified_ids == [an_id(2)]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 PURE = [
-    "breaker",
     "clock",
     "decision",
     "events",

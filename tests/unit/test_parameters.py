@@ -64,6 +64,21 @@ def test_batches_within_two_seconds_share_one_read(store: PolicyStore, ssm: Fake
     assert len(ssm.requests) == 1
 
 
+@pytest.mark.parametrize("slow", [1, 2])
+def test_an_answer_that_took_too_long_is_no_answer(
+    store: PolicyStore, ssm: FakeSsm, clock: FakeClock, slow: int
+) -> None:
+    """What it says may have changed on the way: it is asked for once more, and then given up."""
+    answers = iter([7] * slow + [0] * 9)
+    ssm.delay = lambda: clock.advance(next(answers))
+    if slow == 1:
+        assert store.in_force(fresh=False) == PolicyVersions(1, 1)
+    else:
+        with pytest.raises(AwsError, match=r"^SlowAnswer: it takes more than 2 s$"):
+            store.in_force(fresh=False)
+    assert len(ssm.requests) == 2
+
+
 def test_a_change_is_seen_after_two_seconds_at_most(store: PolicyStore, ssm: FakeSsm, clock: FakeClock) -> None:
     """Counted from the last request, not from the last use."""
     store.read(fresh=False)

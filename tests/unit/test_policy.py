@@ -160,7 +160,6 @@ def test_a_policy_as_text_tells_its_values_and_versions() -> None:
         "InstanceMetadataTags: disabled\n"
         "Regions: all but us-east-1\n"
         "Rollout: 100 % of the existing instances\n"
-        "Changes in one sweep: as many as there is time for\n"
         "Exempt: (auto_scaling_group web-*) old SDK"
     )
 

@@ -19,7 +19,7 @@ ON_OFF = "enabled, disabled, null"
 REGION_NAMES = "text that matches ^[a-z]{2,}(-[a-z]+)+-[0-9]+$"
 POLICY_FIELDS = (
     "mode, http_put_response_hop_limit, container_hop_limit, container_host_tags, http_protocol_ipv6, "
-    "instance_metadata_tags, regions, exemptions, rollout_percent, max_changes_per_sweep"
+    "instance_metadata_tags, regions, exemptions, rollout_percent"
 )
 EXEMPTION_FIELDS = "match, reason, owner, expires"
 MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, region, tag"
@@ -78,7 +78,6 @@ def test_every_field_is_read() -> None:
                 {"match": {"tag": {"key": "legacy"}}, "reason": "being replaced"},
             ],
             "rollout_percent": 25,
-            "max_changes_per_sweep": 50,
         }
     )
     assert policy == Policy(
@@ -107,7 +106,6 @@ def test_every_field_is_read() -> None:
             Exemption(match=Match(tag_key="legacy", tag_value="*"), reason="being replaced"),
         ),
         rollout_percent=25,
-        max_changes_per_sweep=50,
         versions=VERSIONS,
     )
 
@@ -186,7 +184,6 @@ def test_a_missing_policy_is_refused() -> None:
          'container_host_tags[0] is "eks"; allowed: an object with the fields key, value'),
         ({"rollout_percent": 101}, "rollout_percent is 101; allowed: a whole number from 0 to 100"),
         ({"rollout_percent": None}, "rollout_percent is null; allowed: a whole number from 0 to 100"),
-        ({"max_changes_per_sweep": 0}, "max_changes_per_sweep is 0; allowed: a whole number from 1 up, or null"),
         ({"http_protocol_ipv6": "on"}, f'http_protocol_ipv6 is "on"; allowed: {ON_OFF}'),
         ({"instance_metadata_tags": False}, f"instance_metadata_tags is false; allowed: {ON_OFF}"),
         ({"regions": ["eu-west-1"]}, 'regions is ["eu-west-1"]; allowed: an object with the fields include, exclude'),

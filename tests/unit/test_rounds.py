@@ -203,6 +203,28 @@ def test_an_unanswered_attempt_at_the_deadline_has_failed_with_its_code(ec2: Fak
     assert ec2.calls == [MODIFY]
 
 
+def test_an_outage_of_reading_fails_nobody_who_was_not_tried(ec2: FakeEc2, clock: FakeClock) -> None:
+    """They wait for the next run, with the code of the outage."""
+    ec2.read_errors = dict.fromkeys(range(1, 900), SERVER_FAULT)
+    results = _enforce(ec2, clock, ec2.launch(*map(an_instance, range(500))), seconds=60)
+    changed = [result for result in results.values() if result.outcome is Outcome.PENDING]
+    deferred = [result for result in results.values() if result.outcome is Outcome.DEFERRED]
+    assert len(changed) == len(set(ec2.sent_ids)) > 0
+    assert len(deferred) == 500 - len(changed)
+    assert {result.failure for result in deferred} == {SERVER_FAULT}
+
+
+def test_whoever_stops_taking_results_leaves_no_token_behind(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The bucket lives on with the process."""
+    observed = ec2.launch(*map(an_instance, range(100)))
+    ec2.modify_errors |= {instance.instance_id: [UNAUTHORIZED] for instance in observed}
+    results = Enforcer(ec2, a_policy(), clock, mandate=a_mandate(clock), verify_timeout=20).enforce(observed)
+    next(iter(results))
+    del results
+    clock.advance(1_000)
+    assert ec2.changes.take(1_000) == 100
+
+
 def test_the_client_for_changes_is_made_before_the_age_of_an_observation_is_looked_at(
     ec2: FakeEc2, clock: FakeClock
 ) -> None:
