@@ -138,7 +138,7 @@ WEATHERS = st.builds(
     applied_after=_DELAYS,
     read_seconds=_SECONDS,
     modify_seconds=_SECONDS,
-    policy_seconds=st.sampled_from([0, 0, 0.5, 1.5]),
+    policy_seconds=st.sampled_from([0, 0, 0.5, 1.5, 7]),
     page_size=st.sampled_from([1, 2, 1000]),
     modify_errors=_seldom(
         st.dictionaries(NUMBERS, st.lists(_CHANGE_FAULTS, min_size=1, max_size=4), min_size=1, max_size=3),
