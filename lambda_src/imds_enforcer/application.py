@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,34 +74,41 @@ class Application:
     def _sweep(self, request: SweepRequest, invocation: Invocation) -> dict[str, Any]:
         changed = request.trigger is Trigger.POLICY_CHANGE
         started = self.clock.monotonic()
+        # Asked at the same time: where nothing is to be changed, a sweep waits for little else.
+        with ThreadPoolExecutor(1, thread_name_prefix="regions") as pool:
+            regions = pool.submit(lambda: self.clients.ec2(self.clients.home_region).enabled_regions())
+            try:
+                policy = self._policy(fresh=True)
+            except PolicyInvalidError as error:
+                telemetry.policy_invalid(error)
+                if changed:
+                    self._notify(
+                        "The policy was changed and is invalid", f"Nothing is written until it is mended: {error}"
+                    )
+                return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
         try:
-            policy = self._policy(fresh=True)
-        except PolicyInvalidError as error:
-            telemetry.policy_invalid(error)
-            if changed:
-                self._notify("The policy was changed and is invalid", f"Nothing is written until it is mended: {error}")
-            return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
-        try:
-            report = self._one_sweep(policy, request, invocation)
+            report = self._one_sweep(policy, request, invocation, regions.result())
         finally:
             # After the sweep, which must not wait for a mail.
             if changed:
                 self._notify("The policy was changed", policy.as_text())
         if changed:
-            self._second_look(policy, started, invocation)
+            self._second_look(policy, started, invocation, regions.result())
         if request.inventory:
             telemetry.inventory_taken(report)
             if report.needs_attention:
                 self._notify("Instances that need attention", report.as_text())
         return report.as_json()
 
-    def _one_sweep(self, policy: Policy, request: SweepRequest, invocation: Invocation) -> RunReport:
-        report = sweep(self._run(policy, invocation, self.settings.sweep_deadline_seconds), request)
+    def _one_sweep(
+        self, policy: Policy, request: SweepRequest, invocation: Invocation, regions: Sequence[str]
+    ) -> RunReport:
+        report = sweep(self._run(policy, invocation, self.settings.sweep_deadline_seconds), request, regions)
         telemetry.run_finished(report)
         telemetry.sweep_completed()
         return report
 
-    def _second_look(self, policy: Policy, started: float, invocation: Invocation) -> None:
+    def _second_look(self, policy: Policy, started: float, invocation: Invocation, regions: Sequence[str]) -> None:
         """Sweep again once no run is under way any more that goes by an older policy.
 
         Such a run may have changed an instance after the first look at it. Where the policy has
@@ -113,7 +121,7 @@ class Application:
             telemetry.call_failed("no second look: Parameter Store is out of reach", error)
             return
         if versions == policy.versions:
-            self._one_sweep(policy, SweepRequest(Trigger.SECOND_LOOK), invocation)
+            self._one_sweep(policy, SweepRequest(Trigger.SECOND_LOOK), invocation, regions)
 
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account)

@@ -36,7 +36,7 @@ class Clients:
         self._ec2_writers: dict[str, EC2Client] = {}
         self.known_regions = frozenset({self.home_region})
         # A session is not safe to make clients from in several threads; clients are safe to use.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def home_region(self) -> str:
@@ -69,17 +69,21 @@ class Clients:
     @cached_property
     def policies(self) -> PolicyStore:
         """Parameter Store."""
-        client = self._session.client("ssm", config=CLIENT_CONFIG)
+        with self._lock:
+            client = self._session.client("ssm", config=CLIENT_CONFIG)
         settings = self._settings
         return PolicyStore(client, self._clock, settings.http_tokens_parameter, settings.policy_parameter)
 
     @cached_property
     def queue(self) -> EventQueue:
         """The event queue."""
-        return EventQueue(self._session.client("sqs", config=CLIENT_CONFIG), self._settings.event_queue_url)
+        with self._lock:
+            client = self._session.client("sqs", config=CLIENT_CONFIG)
+        return EventQueue(client, self._settings.event_queue_url)
 
     @cached_property
     def notifications(self) -> Notifications:
         """The notification topic."""
-        client = self._session.client("sns", config=CLIENT_CONFIG)
+        with self._lock:
+            client = self._session.client("sns", config=CLIENT_CONFIG)
         return Notifications(client, self._settings.notification_topic_arn)

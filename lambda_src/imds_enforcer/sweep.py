@@ -37,16 +37,12 @@ _NOT_LISTED_IN_TIME = Failure(
 _EVERY_INSTANCE: Sequence[Filters] = ({},)
 
 
-def sweep(run: Run, request: SweepRequest) -> RunReport:
-    """Visit every region that the policy covers; a region that fails stops no other.
+def sweep(run: Run, request: SweepRequest, enabled: Sequence[str]) -> RunReport:
+    """Visit every enabled region that the policy covers; a region that fails stops no other.
 
     An inventory visits the others too, where it counts and changes nothing.
-
-    Raises:
-        AwsError: if the account's regions could not be listed.
     """
     started = run.clock.monotonic()
-    enabled = run.clients.ec2(run.clients.home_region).enabled_regions()
     visited = [region for region in enabled if request.inventory or run.policy.regions.covers(region)]
     filters = _EVERY_INSTANCE if request.inventory else drift_filters(run.policy)
     regions = {region: RegionReport() for region in visited}

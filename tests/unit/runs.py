@@ -44,7 +44,7 @@ class Sweep:
         self, clients: FakeClients, policy: Policy | None = None, request: SweepRequest = SCHEDULE, seconds: float = 700
     ) -> None:
         self.log: list[tuple[Result, str]] = []
-        self.report = sweep(a_run(clients, policy or a_policy(), self.log, seconds), request)
+        self.report = sweep(a_run(clients, policy or a_policy(), self.log, seconds), request, list(clients.fakes))
         self.logged = {result.instance_id: result.outcome for result, _ in self.log}
         self.statuses = {name: region.status for name, region in self.report.regions.items()}
 

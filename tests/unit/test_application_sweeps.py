@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -84,6 +85,25 @@ def test_a_change_of_the_policy_is_followed_by_a_second_look(
     assert clients.clock.elapsed >= CACHE_SECONDS
 
 
+def test_policy_and_regions_are_asked_for_at_the_same_time(
+    app: App, clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits here until the other has been asked for as well."""
+    both = threading.Barrier(2, timeout=10)
+    enabled_regions = home.enabled_regions
+
+    def meet() -> tuple[str, ...]:
+        both.wait()
+        return enabled_regions()
+
+    def meet_there() -> None:
+        both.wait()
+
+    monkeypatch.setattr(home, "enabled_regions", meet)
+    clients.ssm.delay = meet_there
+    assert app.invoke(SCHEDULE)["trigger"] == "schedule"
+
+
 @pytest.mark.parametrize("event", [SCHEDULE, INVENTORY, {}])
 def test_other_sweeps_look_once(app: App, clients: FakeClients, home: FakeEc2, event: dict[str, Any]) -> None:
     """The next schedule is their second look."""
@@ -118,7 +138,7 @@ def test_a_second_look_without_parameter_store_is_logged_and_left(
 
 
 @pytest.mark.parametrize("event", [POLICY_CHANGE, SCHEDULE, INVENTORY])
-def test_under_an_invalid_policy_a_sweep_costs_no_call_to_ec2(
+def test_under_an_invalid_policy_no_instance_is_looked_at(
     app: App, clients: FakeClients, metrics: Documents, event: dict[str, Any]
 ) -> None:
     """Its answer says why; the mail comes once, when the policy was changed, and not with every sweep."""
@@ -126,7 +146,7 @@ def test_under_an_invalid_policy_a_sweep_costs_no_call_to_ec2(
     answer = app.invoke(event)
     assert answer["policy_invalid"].startswith(INVALID)
     assert answer["run_id"] == "run-1"
-    assert clients.ec2_calls == []
+    assert clients.ec2_calls == ["DescribeRegions"], "asked at the same time as the policy"
     assert metric_names(metrics()) == {"PolicyInvalid"}, "not completed"
     if event is POLICY_CHANGE:
         ((subject, text),) = clients.topic.mails
@@ -141,7 +161,7 @@ def test_without_parameter_store_a_sweep_is_an_error(app: App, clients: FakeClie
     clients.ssm.error = UNREACHABLE
     with pytest.raises(AwsError):
         app.invoke(SCHEDULE)
-    assert clients.ec2_calls == []
+    assert clients.ec2_calls == ["DescribeRegions"], "asked at the same time as the policy"
     assert metric_names(metrics()) == set()
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from imds_enforcer.decision import drift_filters
 from imds_enforcer.events import SweepRequest, Trigger
-from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.model import InstanceState, Outcome, Switch
 from imds_enforcer.policy import Mode, RegionSelection
 from imds_enforcer.report import RegionStatus
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imds_enforcer.decision import Filters
+    from imds_enforcer.failures import Failure
     from imds_enforcer.model import Instance
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
@@ -59,7 +59,7 @@ def test_ec2_is_asked_only_for_what_differs(clients: FakeClients, home: FakeEc2)
     home.launch(an_instance(1, V2_ONLY), an_instance(2, IMDS_OFF))
     done = Sweep(clients)
     assert home.finds == list(drift_filters(a_policy()))
-    assert clients.ec2_calls == ["DescribeRegions", "DescribeInstances", "DescribeInstances"]
+    assert clients.ec2_calls == ["DescribeInstances", "DescribeInstances"]
     assert done.report.outcomes == {}
 
 
@@ -69,7 +69,7 @@ def test_regions_that_the_policy_leaves_out_are_not_asked(clients: FakeClients, 
     away.launch(an_instance(2))
     done = Sweep(clients, a_policy(regions=RegionSelection(include=(AWAY,))))
     assert list(done.report.regions) == [AWAY]
-    assert home.calls == ["DescribeRegions"]
+    assert home.calls == []
     assert done.logged == {an_id(2): Outcome.REMEDIATED}
 
 
@@ -121,14 +121,6 @@ def test_the_pages_before_a_failure_count(clients: FakeClients, home: FakeEc2) -
     assert home.modified_ids == [an_id(number) for number in range(4)]
     assert done.report.outcomes == {Outcome.REMEDIATED: 4}
     assert done.statuses[HOME] is RegionStatus.REGION_FAILED
-
-
-def test_without_a_list_of_regions_there_is_no_sweep(clients: FakeClients, home: FakeEc2) -> None:
-    """An error, so that the function's alarm tells."""
-    home.regions_error = THROTTLED
-    with pytest.raises(AwsError):
-        Sweep(clients)
-    assert clients.ec2_calls == ["DescribeRegions"]
 
 
 def test_each_instance_counts_once(clients: FakeClients, home: FakeEc2) -> None:

@@ -74,17 +74,17 @@ def test_a_compliant_region_costs_one_request_a_set_of_filters(clients: FakeClie
     """However large it is."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(5_000)))
     assert Sweep(clients).report.outcomes == {}
-    assert home.calls == ["DescribeRegions", "DescribeInstances"]
+    assert home.calls == ["DescribeInstances"]
     home.calls.clear()
     Sweep(clients, a_policy(http_put_response_hop_limit=1))
-    assert home.calls == ["DescribeRegions", "DescribeInstances", "DescribeInstances"]
+    assert home.calls == ["DescribeInstances", "DescribeInstances"]
 
 
 def test_the_order_is_one_of_chance(clients: FakeClients, home: FakeEc2) -> None:
     """Not EC2's own, in which the same ones would always be first."""
     home.launch(*map(an_instance, range(50)))
     shuffle = random.Random(1).shuffle  # noqa: S311  # an order, not a secret
-    sweep(replace(a_run(clients, a_policy()), shuffle=shuffle), SCHEDULE)
+    sweep(replace(a_run(clients, a_policy()), shuffle=shuffle), SCHEDULE, list(clients.fakes))
     assert sorted(home.sent_ids) == list(map(an_id, range(50)))
     assert home.sent_ids != sorted(home.sent_ids)
 
@@ -101,7 +101,7 @@ def test_what_always_fails_does_not_keep_others_from_their_turn(clients: FakeCli
         assert sweeps <= 12
         seconds = (fleet / 3 - 100) / 5
         before = len(home.sent)
-        sweep(replace(a_run(clients, a_policy(), seconds=seconds), shuffle=shuffle), SCHEDULE)
+        sweep(replace(a_run(clients, a_policy(), seconds=seconds), shuffle=shuffle), SCHEDULE, list(clients.fakes))
         assert len(home.sent) - before <= fleet / 3 + 2
         clients.clock.advance(900)
     assert set(home.modified_ids).isdisjoint(refused)
@@ -139,7 +139,7 @@ def test_a_region_too_large_to_be_listed_has_failed(clients: FakeClients, home: 
     home.page_size, home.read_seconds = 2, 10
     away.launch(an_instance(99))
     run = a_run(clients, a_policy())
-    report = sweep(replace(run, list_deadline=Deadline.after(clients.clock, 25)), SCHEDULE)
+    report = sweep(replace(run, list_deadline=Deadline.after(clients.clock, 25)), SCHEDULE, list(clients.fakes))
     assert report.outcomes[Outcome.REMEDIATED] + report.outcomes[Outcome.DEFERRED] < 11
     assert home.pages < 5
     assert report.regions[HOME].status is RegionStatus.REGION_FAILED
