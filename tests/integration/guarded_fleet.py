@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.settings import Settings
@@ -96,8 +97,9 @@ class Fleet:
         ]
 
     def event(self, kind: Any, *instances: str, **fields: str) -> dict[str, Any]:
-        """One of the `example_events`, of this account."""
-        return dict(kind(*instances, **{"account": self.aws.account, **fields}))
+        """One of the `example_events`, of this account and this moment."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return dict(kind(*instances, **{"account": self.aws.account, "time": now, **fields}))
 
     def records(self, *events: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The events after their way through the queue, in this order, as Lambda hands them to the function."""
