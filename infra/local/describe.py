@@ -9,7 +9,7 @@ from typing import Any
 from ministack.core.responses import get_account_id
 from ministack.services import ec2
 
-from infra.local import instances
+from infra.local import instance_options, instances
 from infra.local.ec2_protocol import Parameters, Response, add_actions, flat, listed, reply
 from infra.local.errors import AwsError
 from infra.local.instances import Instance
@@ -31,7 +31,7 @@ _FIELDS: dict[str, Callable[[Instance], Any]] = {
     "private-ip-address": lambda i: i["PrivateIpAddress"],
     "operator.managed": lambda i: str(i["Operator"]["managed"]).lower(),
     "operator.principal": lambda i: i["Operator"].get("principal", ""),
-    "metadata-options.state": instances.options_state,
+    "metadata-options.state": instance_options.options_state,
     "metadata-options.http-tokens": lambda i: i["MetadataOptions"]["HttpTokens"],
     "metadata-options.http-endpoint": lambda i: i["MetadataOptions"]["HttpEndpoint"],
     "metadata-options.http-put-response-hop-limit": lambda i: i["MetadataOptions"]["HttpPutResponseHopLimit"],
@@ -98,7 +98,7 @@ def instance_xml(original: Callable[[Instance], str]) -> Callable[[Instance], st
         operator = "".join(f"<{name}>{str(value).lower()}</{name}>" for name, value in instance["Operator"].items())
         return (
             original(instance).removesuffix("</item>")
-            + instances.options_xml("metadataOptions", instance)
+            + instance_options.options_xml("metadataOptions", instance)
             + _network_interface_xml(instance)
             + f"<operator>{operator}</operator></item>"
         )

@@ -1,4 +1,4 @@
-"""EC2 instances: launched, started, stopped, and their metadata options changed, as EC2 does it."""
+"""EC2 instances: launched, started, stopped and terminated, as EC2 does it."""
 
 import contextvars
 import itertools
@@ -11,7 +11,7 @@ from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import ec2
 
 from infra.local import account_defaults, metadata_options
-from infra.local.ec2_protocol import Action, Parameters, Response, add_actions, elements, flat, listed, reply
+from infra.local.ec2_protocol import Action, Parameters, Response, add_actions, flat, listed
 from infra.local.errors import AwsError, dry_run
 from infra.local.events import soon, state_changed
 from infra.local.knobs import KNOBS
@@ -45,11 +45,6 @@ def known_instance(instance_id: str) -> Instance:
 def visible(instance: Instance) -> bool:
     """Whether EC2 knows the instance yet, everywhere."""
     return bool(instance["LaunchedAt"] + KNOBS.visibility_seconds <= time.time())
-
-
-def options_state(instance: Instance) -> str:
-    """Whether the options shown are already in force: `applied`, or `pending`."""
-    return "applied" if instance["ChangedAt"] + KNOBS.apply_seconds <= time.time() else "pending"
 
 
 def run_instances(original: Action) -> Action:
@@ -143,34 +138,8 @@ def ending(original: Action, passing_state: str, final_state: str) -> Action:
     return end
 
 
-def modify_options(parameters: Parameters) -> Response:
-    """ModifyInstanceMetadataOptions: what is omitted keeps its value."""
-    p = flat(parameters)
-    if "InstanceId" not in p:
-        raise AwsError("MissingParameter", "The request must contain the parameter InstanceId")
-    instance = known_instance(p["InstanceId"])
-    requested = metadata_options.parse(p)
-    if not requested:
-        raise AwsError("InvalidParameterCombination", "No instance metadata option to modify was given.")
-    if KNOBS.strict_options:
-        metadata_options.check_alone(requested)
-    _check_modifiable(instance, requested)
-    if p.get("DryRun") == "true":
-        raise dry_run()
-    instance["MetadataOptions"] |= requested
-    stopped = instance["State"]["Name"] in ("stopping", "stopped")
-    instance["ChangedAt"] = AT_NEXT_START if stopped else time.time()
-    inner = elements({"InstanceId": instance["InstanceId"]}) + options_xml("instanceMetadataOptions", instance)
-    return reply("ModifyInstanceMetadataOptions", inner)
-
-
-def options_xml(tag: str, instance: Instance) -> str:
-    """An instance's metadata options, as EC2 writes them."""
-    return f"<{tag}>{elements({'State': options_state(instance), **instance['MetadataOptions']})}</{tag}>"
-
-
 def install() -> None:
-    """Add the action EC2 lacks here, and replace those that fall short."""
+    """Replace the actions that fall short."""
     ec2._launch_instances_internal = launch(ec2._launch_instances_internal)
     original = ec2._ACTION_MAP
     add_actions(
@@ -179,7 +148,6 @@ def install() -> None:
             "StartInstances": start_instances(original["StartInstances"]),
             "StopInstances": ending(original["StopInstances"], "stopping", "stopped"),
             "TerminateInstances": ending(original["TerminateInstances"], "shutting-down", "terminated"),
-            "ModifyInstanceMetadataOptions": modify_options,
         }
     )
 
@@ -207,20 +175,3 @@ def _running(account: str, region: str, instance: Instance) -> None:
         instance["State"] = dict(RUNNING)
         with request_scope(account, region):
             state_changed(instance["InstanceId"], "running")
-
-
-def _check_modifiable(instance: Instance, requested: Options) -> None:
-    instance_id, state = instance["InstanceId"], instance["State"]["Name"]
-    if instance["Operator"]["managed"]:
-        principal = instance["Operator"].get("principal", "a service")
-        raise AwsError(
-            "OperationNotPermitted", f"The instance {instance_id} is managed by {principal} and cannot be modified."
-        )
-    if state not in ("running", "stopping", "stopped"):
-        raise AwsError(
-            "IncorrectInstanceState", f"The instance '{instance_id}' is not in a valid state: it is {state}."
-        )
-    wished = requested.get("HttpTokens")
-    enforced = account_defaults.current().get(metadata_options.ENFORCED) == "enabled"
-    if enforced and wished == "optional" and instance["MetadataOptions"]["HttpTokens"] == "required":
-        raise metadata_options.tokens_enforced()

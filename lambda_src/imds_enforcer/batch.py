@@ -11,7 +11,7 @@ from imds_enforcer.decision import drift_filters
 from imds_enforcer.events import MalformedEventError, Trigger, parse_instance_event
 from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.model import Outcome, Result
-from imds_enforcer.plan import UNKNOWN_INSTANCE
+from imds_enforcer.plan import UNKNOWN_INSTANCE, unread
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import settle_event, wants_retry
 from imds_enforcer.sweep import REGION_LEFT_OUT, sweep_region
@@ -151,7 +151,7 @@ class _RegionBatch:
 
     def _results(self, instance_ids: Iterable[str]) -> Iterator[Result]:
         if not self.run.policy.regions.covers(self.region):
-            yield from (self._unseen(i, Outcome.SKIPPED, REGION_LEFT_OUT) for i in instance_ids)
+            yield from (unread(i, self.region, Outcome.SKIPPED, REGION_LEFT_OUT) for i in instance_ids)
             return
         try:
             found = self.run.clients.ec2(self.region).read(instance_ids)
@@ -162,10 +162,7 @@ class _RegionBatch:
         yield from (self._failed(i, UNKNOWN_INSTANCE) for i in instance_ids if i not in found)
 
     def _failed(self, instance_id: str, failure: Failure) -> Result:
-        return self._unseen(instance_id, Outcome.FAILED, str(failure), failure)
-
-    def _unseen(self, instance_id: str, outcome: Outcome, reason: str, failure: Failure | None = None) -> Result:
-        return Result(instance_id=instance_id, region=self.region, outcome=outcome, reason=reason, failure=failure)
+        return unread(instance_id, self.region, Outcome.FAILED, str(failure), failure)
 
     def _sweep_where_ids_were_omitted(self, report: RegionReport, settled: set[str]) -> bool:
         """Look at the rest of the region if any event asks for it; True if that did not reach its end."""

@@ -36,7 +36,7 @@ class Clients:
         self._ec2_writers: dict[str, EC2Client] = {}
         self.known_regions = frozenset({self.home_region})
         # A session is not safe to make clients from in several threads; clients are safe to use.
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
 
     @property
     def home_region(self) -> str:

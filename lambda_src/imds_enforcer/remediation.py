@@ -163,19 +163,14 @@ class Remediation:
 
     def _change(self, plan: Planned) -> Accepted | Planned | Result:
         """Send one change. A plan comes back where it has to wait for another round."""
-        changes = self._ec2.changes
         if self._throttled.is_set() or self._mandate.ended() or self._too_old(plan):
-            changes.answered(self._share, sent=False)
+            self._ec2.changes.answered(self._share, sent=False)
             return plan
         try:
             self._ec2.modify(plan.instance.instance_id, plan.change)
         except AwsError as error:
-            if error.failure.kind is Kind.THROTTLED:
-                changes.refused(self._share)
-            else:
-                changes.answered(self._share)
             return self._after(error.failure, plan)
-        changes.answered(self._share)
+        self._ec2.changes.answered(self._share)
         return Accepted(plan, self._clock.monotonic())
 
     def _after(self, failure: Failure, plan: Planned) -> Planned | Result:
@@ -183,7 +178,9 @@ class Remediation:
         if failure.kind is Kind.THROTTLED:
             # EC2's bucket is empty for all: the rest of the round waits with this one.
             self._throttled.set()
+            self._ec2.changes.refused(self._share)
             return replace(plan, failure=failure)
+        self._ec2.changes.answered(self._share)
         if failure.kind is Kind.UNAVAILABLE and plan.unanswered + 1 < _ATTEMPTS:
             return replace(plan, unanswered=plan.unanswered + 1, doubtful=True, failure=failure)
         return failed(plan.instance, failure)

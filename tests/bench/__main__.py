@@ -8,13 +8,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from tests.bench import results
 from tests.bench.scenarios import SCENARIOS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tests.bench.measurement import Run
 
 console = Console()
 
@@ -25,31 +30,27 @@ def main() -> int:
     # argparse of Python 3.11 looks for the empty list, too, among the choices.
     wishes.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="all of them if none is named")
     names = wishes.parse_args().scenarios or list(SCENARIOS)
-    scenarios = results.read()
+    met = True
     for name in names:
-        started = time.monotonic()
-        console.print(f"[bold]{name}[/]: {SCENARIOS[name].title}")
-        scenarios = results.merged(scenarios, name, _measured(name))
-        # After each, so that a run that is broken off leaves what it has.
-        results.write(scenarios)
+        started, scenario = time.monotonic(), SCENARIOS[name]
+        console.print(f"[bold]{name}[/]: {scenario.title}")
+        # Not met until it is measured: so it stands there, and not as it was before, if the run breaks off.
+        _keep(name, {})
+        judged = _keep(name, scenario.measure(lambda line: console.print(f"  {escape(line)}")))
         console.print(f"  took {time.monotonic() - started:.0f} s")
-        for mark in scenarios[name]["marks"]:
+        for mark in judged["marks"]:
             if not mark["met"]:
                 console.print(f"  [red]not met[/]: {escape(str(mark))}")
+        met = met and judged["met"]
     console.print(f"Written to {results.FOLDER}")
-    return int(not all(scenarios[name]["met"] for name in names))
+    return int(not met)
 
 
-def _measured(name: str) -> dict[str, Any]:
-    """A scenario's results; one that breaks off is not met, and says why."""
-    scenario = SCENARIOS[name]
-    try:
-        runs = scenario.measure(lambda line: console.print(f"  {escape(line)}"))
-    except Exception as error:  # noqa: BLE001  # whatever went wrong, the other scenarios are measured
-        console.print(f"  [red]failed[/]: {escape(str(error))}")
-        failed = results.judged(name, scenario.title, scenario.bound_s, {})
-        return {**failed, "met": False, "error": f"failed: {type(error).__name__}"}
-    return results.judged(name, scenario.title, scenario.bound_s, runs)
+def _keep(name: str, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+    """Judge a scenario by its runs, and write it beside the others."""
+    judged = results.judged(name, SCENARIOS[name].title, SCENARIOS[name].bound_s, runs)
+    results.write(results.merged(results.read(), name, judged))
+    return judged
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Stage(Deployment):
     def restart(self) -> None:
         """Have the function start in new workers, as a change of its environment does: those of before are ended.
 
-        A warm worker may decide a batch by a policy up to 5 s old. So this comes before any change of the
+        A warm worker may decide a batch by a policy up to 2 s old. So this comes before any change of the
         policy that is to hold for batches: whoever is there afterwards has read it.
         """
         self._restarts += 1
