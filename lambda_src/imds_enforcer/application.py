@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer import telemetry
@@ -14,21 +15,29 @@ from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
 from imds_enforcer.mandate import Mandate
 from imds_enforcer.parameters import CACHE_SECONDS
+from imds_enforcer.policy import Mode
 from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.recovery import left_behind
 from imds_enforcer.retry import retry_delay
+from imds_enforcer.revert import Revert
 from imds_enforcer.run import Run
-from imds_enforcer.sweep import sweep
+from imds_enforcer.sweep import limits_of, sweep
+from imds_enforcer.watch import WATCHERS_HOLD, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from imds_enforcer.batch import ParsedBatch
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock
     from imds_enforcer.events import QueuedMessage
+    from imds_enforcer.ledger import Entry
+    from imds_enforcer.limits import SweepLimits
     from imds_enforcer.policy import Policy
     from imds_enforcer.report import RunReport
+    from imds_enforcer.safeguards import Watch
     from imds_enforcer.settings import Settings
+    from imds_enforcer.watch import Rejection
 
 _ANSWER_RESERVE_SECONDS = 30.0
 """Kept free at the end of an invocation for the report, whatever the deadlines are set to."""
@@ -75,8 +84,9 @@ class Application:
         changed = request.trigger is Trigger.POLICY_CHANGE
         started = self.clock.monotonic()
         # Asked at the same time: where nothing is to be changed, a sweep waits for little else.
-        with ThreadPoolExecutor(1, thread_name_prefix="regions") as pool:
+        with ThreadPoolExecutor(2, thread_name_prefix="beside") as pool:
             regions = pool.submit(lambda: self.clients.ec2(self.clients.home_region).enabled_regions())
+            intents = pool.submit(self._left_behind)
             try:
                 policy = self._policy(fresh=True)
             except PolicyInvalidError as error:
@@ -87,28 +97,76 @@ class Application:
                     )
                 return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
         try:
-            report = self._one_sweep(policy, request, invocation, regions.result())
+            enabled = regions.result()
+            limits = limits_of(policy, enabled)
+            report = self._one_sweep(policy, request, invocation, limits, intents.result())
         finally:
             # After the sweep, which must not wait for a mail.
             if changed:
                 self._notify("The policy was changed", policy.as_text())
         if changed:
-            self._second_look(policy, started, invocation, regions.result())
+            self._second_look(policy, started, invocation, limits)
         if request.inventory:
             telemetry.inventory_taken(report)
             if report.needs_attention:
                 self._notify("Instances that need attention", report.as_text())
+        elif policy.watch:
+            self._watch(policy.watch, policy.mode, invocation)
         return report.as_json()
 
     def _one_sweep(
-        self, policy: Policy, request: SweepRequest, invocation: Invocation, regions: Sequence[str]
+        self,
+        policy: Policy,
+        request: SweepRequest,
+        invocation: Invocation,
+        limits: SweepLimits,
+        intents: Sequence[Entry] = (),
     ) -> RunReport:
-        report = sweep(self._run(policy, invocation, self.settings.sweep_deadline_seconds), request, regions)
+        run = self._run(policy, invocation, self.settings.sweep_deadline_seconds)
+        report = sweep(run, request, limits, intents)
         telemetry.run_finished(report)
         telemetry.sweep_completed()
         return report
 
-    def _second_look(self, policy: Policy, started: float, invocation: Invocation, regions: Sequence[str]) -> None:
+    def _left_behind(self) -> Sequence[Entry]:
+        """Intents of processes that are gone; none if the ledger is out of reach: the next sweep asks again."""
+        try:
+            return left_behind(self.clients.records.open_intents(), self.clock.now())
+        except AwsError as error:
+            telemetry.ledger_unavailable("open entries of the ledger could not be read", error)
+            return ()
+
+    def _watch(self, terms: Watch, mode: Mode, invocation: Invocation) -> None:
+        """Tell the operators, once, which of the instances changed lately still get calls without a token."""
+        records = self.clients.records
+        try:
+            watched = watch(self.clients, self.clock, terms)
+            for region, error in watched.failures.items():
+                telemetry.call_failed(f"the changed instances of {region} could not be watched", error)
+            telemetry.rejected_calls(len(watched.over_limit))
+            if not watched.news:
+                return
+            follows = "They were left as they are."
+            if terms.revert and mode is Mode.ENFORCE:
+                follows = self._set_back(watched.news, invocation)
+            lines = [*map(str, watched.news), follows]
+            if self._notify("Instances still call IMDSv1 after it was switched off", "\n".join(lines)):
+                records.note_told((each.change for each in watched.news), terms.time)
+        except AwsError as error:
+            telemetry.ledger_unavailable("the changed instances could not be watched", error)
+
+    def _set_back(self, rejections: Sequence[Rejection], invocation: Invocation) -> str:
+        """Set the instances back and hold them; what came of it, for the operators."""
+        revert = Revert(self.clients, self.clock, run_id=invocation.run_id, by="the watch of imds-enforcer")
+        plans = revert.plan(each.change.instance_id for each in rejections)
+        until = self.clock.now() + WATCHERS_HOLD
+        lines = [f"{plan.instance_id} was not set back: {plan.problem}" for plan in plans if plan.problem]
+        for result in revert.carry_out(plans, reason="calls without a token were rejected", until=until):
+            telemetry.log_result(result, Trigger.REVERT)
+            lines.append(f"{result.instance_id} was set back: {result.outcome}, {result.reason}")
+        return "\n".join([*lines, f"Those that were set back are held until {until:%Y-%m-%d %H:%M} UTC."])
+
+    def _second_look(self, policy: Policy, started: float, invocation: Invocation, limits: SweepLimits) -> None:
         """Sweep again once no run is under way any more that goes by an older policy.
 
         Such a run may have changed an instance after the first look at it. Where the policy has
@@ -121,11 +179,11 @@ class Application:
             telemetry.call_failed("no second look: Parameter Store is out of reach", error)
             return
         if versions == policy.versions:
-            self._one_sweep(policy, SweepRequest(Trigger.SECOND_LOOK), invocation, regions)
+            self._one_sweep(policy, SweepRequest(Trigger.SECOND_LOOK), invocation, limits)
 
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account)
-        again: list[QueuedMessage] = []
+        again: dict[QueuedMessage, int] = {}
         try:
             policy = self._policy(fresh=False)
         except PolicyInvalidError as error:
@@ -133,7 +191,7 @@ class Application:
             telemetry.policy_invalid(error)
         except AwsError as error:
             telemetry.call_failed("Parameter Store is out of reach: nothing was changed, the batch comes back", error)
-            again = [delivery.message for delivery in batch.deliveries]
+            again = _usual_delays(delivery.message for delivery in batch.deliveries)
         else:
             again = self._enforce(batch, policy, invocation)
         for message, problem in batch.malformed.items():
@@ -142,16 +200,17 @@ class Application:
             telemetry.message_postponed(message.message_id, problem)
         return self._answer(batch.malformed, again)
 
-    def _enforce(self, batch: ParsedBatch, policy: Policy, invocation: Invocation) -> list[QueuedMessage]:
-        """Work off what the batch names; answers the messages that must come back."""
+    def _enforce(self, batch: ParsedBatch, policy: Policy, invocation: Invocation) -> dict[QueuedMessage, int]:
+        """Work off what the batch names; answers the messages that must come back, and after how many seconds."""
         check_regions(batch, self.clients)
+        unchecked = _usual_delays(batch.unchecked)
         if not batch.deliveries:
-            return [*batch.unchecked]
+            return unchecked
         settings = self.settings
         run = self._run(policy, invocation, settings.batch_deadline_seconds - settings.verify_timeout_seconds)
         report, again = enforce_batch(run, batch.deliveries, settings.gone_after_seconds)
         telemetry.run_finished(report)
-        return [*batch.unchecked, *again]
+        return unchecked | again
 
     def _policy(self, *, fresh: bool) -> Policy:
         store = self.clients.policies
@@ -162,7 +221,8 @@ class Application:
 
     def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
         verify_timeout = self.settings.verify_timeout_seconds
-        seconds = min(seconds, invocation.seconds_left() - verify_timeout - _ANSWER_RESERVE_SECONDS)
+        seconds_left = invocation.seconds_left()
+        seconds = min(seconds, seconds_left - verify_timeout - _ANSWER_RESERVE_SECONDS)
         return Run(
             run_id=invocation.run_id,
             policy=policy,
@@ -171,13 +231,14 @@ class Application:
             mandate=Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies),
             list_deadline=Deadline.after(self.clock, seconds / 2),
             verify_timeout=verify_timeout,
+            ends_at=self.clock.now() + timedelta(seconds=seconds_left),
             log=telemetry.log_result,
             shuffle=random.shuffle,
         )
 
-    def _answer(self, malformed: Iterable[QueuedMessage], again: Sequence[QueuedMessage]) -> dict[str, Any]:
+    def _answer(self, malformed: Iterable[QueuedMessage], again: Mapping[QueuedMessage, int]) -> dict[str, Any]:
         """Report the messages that must come back: at once what will never work, the others after a delay."""
-        delays = dict.fromkeys(malformed, 0) | {m: retry_delay(m.receives) for m in again}
+        delays = {**dict.fromkeys(malformed, 0), **again}
         if delays:
             try:
                 self.clients.queue.deliver_again(delays)
@@ -185,9 +246,15 @@ class Application:
                 telemetry.call_failed("messages come back only after the queue's visibility time-out", error)
         return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in delays]}
 
-    def _notify(self, subject: str, text: str) -> None:
-        """Send a mail; that it failed is logged and changes nothing else."""
+    def _notify(self, subject: str, text: str) -> bool:
+        """Send a mail; that it failed is logged, answered with False, and changes nothing else."""
         try:
             self.clients.notifications.send(f"imds-enforcer: {subject}", text)
         except AwsError as error:
             telemetry.call_failed("a notification could not be sent", error)
+            return False
+        return True
+
+
+def _usual_delays(messages: Iterable[QueuedMessage]) -> dict[QueuedMessage, int]:
+    return {message: retry_delay(message.receives) for message in messages}

@@ -13,13 +13,14 @@ from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.plan import UNKNOWN_INSTANCE, unread
 from imds_enforcer.report import RegionReport, RunReport
-from imds_enforcer.retry import settle_event, wants_retry
-from imds_enforcer.sweep import REGION_LEFT_OUT, sweep_region
+from imds_enforcer.retry import retry_delay, settle_event, wants_retry
+from imds_enforcer.sweep import REGION_LEFT_OUT, RegionSweep, limits_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from imds_enforcer.clients import Clients
+    from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import InstanceEvent, QueuedMessage
     from imds_enforcer.run import Run
 
@@ -84,10 +85,12 @@ def check_regions(batch: ParsedBatch, clients: Clients) -> None:
     batch.deliveries = enabled
 
 
-def enforce_batch(run: Run, deliveries: Sequence[Delivery], gone_after: float) -> tuple[RunReport, list[QueuedMessage]]:
-    """Enforce every instance that the events name, once; also the messages that must come back.
+def enforce_batch(
+    run: Run, deliveries: Sequence[Delivery], gone_after: float
+) -> tuple[RunReport, dict[QueuedMessage, int]]:
+    """Enforce every instance that the events name, once; also the messages that must come back, and after how long.
 
-    Regions are worked on at the same time. `gone_after` is in seconds, see `settle_event`.
+    Regions are worked on at the same time. Times are in seconds; for `gone_after` see `settle_event`.
     """
     started = run.clock.monotonic()
     by_region: dict[str, list[Delivery]] = defaultdict(list)
@@ -104,7 +107,7 @@ def enforce_batch(run: Run, deliveries: Sequence[Delivery], gone_after: float) -
         seconds=run.clock.monotonic() - started,
         stopped=run.mandate.why_ended,
     )
-    return report, [message for _, again in parts for message in again]
+    return report, {message: delay for _, again in parts for message, delay in again.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,40 +119,50 @@ class _RegionBatch:
     deliveries: Sequence[Delivery]
     gone_after: float
 
-    def enforce(self) -> tuple[RegionReport, list[QueuedMessage]]:
-        """The region's report, and the messages that must come back."""
+    def enforce(self) -> tuple[RegionReport, dict[QueuedMessage, int]]:
+        """The region's report, and the messages that must come back, after so many seconds."""
         report = RegionReport()
-        settled = {result.instance_id: result for result in self._settled()}
-        for result in settled.values():
-            report.add(result)
-        named = {i for i, result in settled.items() if wants_retry(result)}
+        settled = {result.instance_id: result for result in self._settled(report)}
+        named = {instance_id: result for instance_id, result in settled.items() if wants_retry(result)}
         region_again = self._sweep_where_ids_were_omitted(report, set(settled))
-        again = [
-            delivery.message
-            for delivery in self.deliveries
-            if named.intersection(delivery.event.instance_ids) or (delivery.event.whole_region and region_again)
-        ]
+        again: dict[QueuedMessage, int] = {}
+        for delivery in self.deliveries:
+            waiting = [named[each] for each in delivery.event.instance_ids if each in named]
+            if waiting or (delivery.event.whole_region and region_again):
+                again[delivery.message] = retry_delay(delivery.message.receives, waiting)
         return report, again
 
-    def _settled(self) -> Iterator[Result]:
-        """One logged result for each instance that is named, however many messages name it."""
+    def _settled(self, report: RegionReport) -> Iterator[Result]:
+        """One reported and logged result for each instance that is named, however many messages name it."""
         by_instance: dict[str, list[Delivery]] = defaultdict(list)
         for delivery in self.deliveries:
             for instance_id in delivery.event.instance_ids:
                 by_instance[instance_id].append(delivery)
         now = self.run.clock.now()
-        for result in self._results(by_instance):
+
+        def settle(result: Result) -> Result:
             deliveries = by_instance[result.instance_id]
-            final = settle_event(
+            return settle_event(
                 result,
                 age=min((now - delivery.event.time).total_seconds() for delivery in deliveries),
                 receives=min(delivery.message.receives for delivery in deliveries),
                 gone_after=self.gone_after,
             )
-            self.run.log(final, deliveries[0].event.trigger)
-            yield final
 
-    def _results(self, instance_ids: Iterable[str]) -> Iterator[Result]:
+        visit = self.run.visit_for_events(
+            self.region,
+            lambda instance_id: str(by_instance[instance_id][0].event.trigger),
+            _drifted_by(self.deliveries),
+            settle,
+        )
+        for result in self._results(visit.enforcer, by_instance):
+            final = settle(result)
+            report.add(final)
+            self.run.log(final, by_instance[result.instance_id][0].event.trigger)
+            yield final
+        report.stopped, report.ledger_failure = visit.guard.stopped, visit.guard.failure
+
+    def _results(self, enforcer: Enforcer, instance_ids: Iterable[str]) -> Iterator[Result]:
         if not self.run.policy.regions.covers(self.region):
             yield from (unread(i, self.region, Outcome.SKIPPED, REGION_LEFT_OUT) for i in instance_ids)
             return
@@ -158,21 +171,33 @@ class _RegionBatch:
         except AwsError as error:
             yield from (self._failed(i, error.failure) for i in instance_ids)
             return
-        yield from self.run.enforcer(self.region).enforce(list(found.values()))
+        yield from enforcer.enforce(found.values())
         yield from (self._failed(i, UNKNOWN_INSTANCE) for i in instance_ids if i not in found)
 
     def _failed(self, instance_id: str, failure: Failure) -> Result:
         return unread(instance_id, self.region, Outcome.FAILED, str(failure), failure)
 
     def _sweep_where_ids_were_omitted(self, report: RegionReport, settled: set[str]) -> bool:
-        """Look at the rest of the region if any event asks for it; True if that did not reach its end."""
+        """Look at the rest of the region if any event asks for it; True if that has to be done again.
+
+        What the sweep's limit left is for the next sweep.
+        """
         if not any(delivery.event.whole_region for delivery in self.deliveries):
             return False
         if not self.run.policy.regions.covers(self.region):
             return False
-        deferred_before = report.outcomes[Outcome.DEFERRED]
-        sweep_region(
-            self.run, self.region, drift_filters(self.run.policy), Trigger.LAUNCH, report=report, settled=settled
-        )
-        unfinished = report.outcomes[Outcome.DEFERRED] > deferred_before
-        return unfinished or (report.failure is not None and report.failure.may_work_later)
+        filters, limits = drift_filters(self.run.policy), limits_of(self.run.policy, [self.region])
+        rest = RegionSweep(self.run, self.region, filters, Trigger.LAUNCH, limits, settled).visit()
+        report.include(rest)
+        unfinished = rest.outcomes[Outcome.DEFERRED] > rest.left_to_sweep
+        return unfinished or (rest.failure is not None and rest.failure.may_work_later)
+
+
+def _drifted_by(deliveries: Iterable[Delivery]) -> dict[str, str]:
+    """Who set options back, by instance."""
+    return {
+        instance_id: delivery.event.principal or "somebody"
+        for delivery in deliveries
+        if delivery.event.trigger is Trigger.DRIFT
+        for instance_id in delivery.event.instance_ids
+    }

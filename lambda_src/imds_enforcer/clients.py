@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 import boto3
 
 from imds_enforcer.aws import CLIENT_CONFIG, WRITE_CONFIG
+from imds_enforcer.call_metrics import CallMetrics
+from imds_enforcer.dynamodb import Table
 from imds_enforcer.ec2 import Ec2Region
 from imds_enforcer.event_queue import EventQueue
 from imds_enforcer.notifications import Notifications
 from imds_enforcer.pacing import CHANGES, Limit, RequestBucket
 from imds_enforcer.parameters import PolicyStore
+from imds_enforcer.records import Records
 
 if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
 
     from imds_enforcer.clock import Clock
@@ -34,6 +38,8 @@ class Clients:
         self._session = session or boto3.Session()
         self._ec2: dict[str, Ec2Region] = {}
         self._ec2_writers: dict[str, EC2Client] = {}
+        self._call_metrics: dict[str, CallMetrics] = {}
+        self._dynamodb_client: DynamoDBClient | None = None
         self.known_regions = frozenset({self.home_region})
         # A session is not safe to make clients from in several threads; clients are safe to use.
         self._lock = threading.Lock()
@@ -73,6 +79,25 @@ class Clients:
             client = self._session.client("ssm", config=CLIENT_CONFIG)
         settings = self._settings
         return PolicyStore(client, self._clock, settings.http_tokens_parameter, settings.policy_parameter)
+
+    def call_metrics(self, region: str) -> CallMetrics:
+        """CloudWatch of one region."""
+        with self._lock:
+            if region not in self._call_metrics:
+                client = self._session.client("cloudwatch", region_name=region, config=CLIENT_CONFIG)
+                self._call_metrics[region] = CallMetrics(client)
+            return self._call_metrics[region]
+
+    @cached_property
+    def records(self) -> Records:
+        """The table of ledger and holds."""
+        return Records(Table(self._dynamodb, self._settings.ledger_table, self._clock), self._clock)
+
+    def _dynamodb(self) -> DynamoDBClient:
+        with self._lock:
+            if self._dynamodb_client is None:
+                self._dynamodb_client = self._session.client("dynamodb", config=CLIENT_CONFIG)
+            return self._dynamodb_client
 
     @cached_property
     def queue(self) -> EventQueue:

@@ -30,6 +30,7 @@ class Verdict(Enum):
     EXEMPT = auto()
     MANAGED = auto()
     NOT_REACHED = auto()
+    IN_GRACE = auto()
     REMEDIATE = auto()
 
 
@@ -59,11 +60,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What must happen to one instance and why; `change` is there if and only if it is to be remediated."""
+    """What must happen to one instance and why; `change` is there if and only if it is to be remediated.
+
+    `look_again_in` is after how many seconds there is more to say, where that is known.
+    """
 
     verdict: Verdict
     reason: str
     change: Change | None = None
+    look_again_in: float | None = None
 
 
 def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # noqa: PLR0911  # one for each verdict
@@ -91,11 +96,8 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # no
         return Decision(Verdict.MANAGED, f"managed by {instance.managed_by}: the account cannot change it")
     if options is None:
         return Decision(Verdict.UNREADABLE, "EC2 describes its metadata options in a way that is not known here")
-    if not policy.has_reached(instance.instance_id) and not instance.first_launched(now):
-        return Decision(
-            Verdict.NOT_REACHED,
-            f"not among the {policy.rollout_percent} % of the existing instances that have their turn",
-        )
+    if not_yet := _not_yet(instance, policy, now):
+        return not_yet
     reason = ", ".join(differences)
     if hop_limit != policy.http_put_response_hop_limit:
         reason += f"; a container host, which needs {policy.container_hop_limit} hops"
@@ -103,6 +105,19 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # no
     if lapsed:
         reason += f"; its exemption ({lapsed}) has expired"
     return Decision(Verdict.REMEDIATE, reason, _smallest_change(options, policy, hop_limit))
+
+
+def _not_yet(instance: Instance, policy: Policy, now: datetime) -> Decision | None:
+    """That an instance's turn has not come; None if it has."""
+    if instance.attached_at is not None:
+        grace = policy.launch_grace_seconds - (now - instance.attached_at).total_seconds()
+        if grace > 0:
+            reason = f"launched less than {policy.launch_grace_seconds} s ago, which are left to its boot scripts"
+            return Decision(Verdict.IN_GRACE, reason, look_again_in=grace)
+    if policy.has_reached(instance.instance_id) or instance.first_launched(now):
+        return None
+    share = f"the {policy.rollout_percent} % of the existing instances that have their turn"
+    return Decision(Verdict.NOT_REACHED, f"not among {share}")
 
 
 def _wanted_hop_limit(instance: Instance, options: MetadataOptions, policy: Policy) -> int | None:

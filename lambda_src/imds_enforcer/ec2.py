@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import aws_errors, batched, expected
-from imds_enforcer.model import HttpTokens, Instance, InstanceState, MetadataOptions, OptionsState, Switch
+from imds_enforcer.model import Instance, InstanceState, MetadataOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import (
         FilterTypeDef,
-        InstanceMetadataOptionsResponseTypeDef,
         InstanceTypeDef,
         ModifyInstanceMetadataOptionsRequestTypeDef,
     )
@@ -91,6 +90,23 @@ class Ec2Region:
         with aws_errors():
             self._writer().modify_instance_metadata_options(**request)
 
+    def tokens_enforced(self) -> str | None:
+        """Why the account's own rules keep tokens from being made optional in this region; None if they do not.
+
+        While they do, EC2 refuses the change of each instance (EC2 User Guide, "Configure instance
+        metadata options for new instances").
+        """
+        with aws_errors():
+            defaults = self._client.get_instance_metadata_defaults().get("AccountLevel", {})
+        if defaults.get("ManagedBy") == "declarative-policy":
+            why = "a declarative policy manages the metadata defaults of the region"
+        elif defaults.get("HttpTokensEnforced") == "enabled":
+            why = "the metadata defaults of the region enforce tokens (HttpTokensEnforced)"
+        else:
+            return None
+        message = defaults.get("ManagedExceptionMessage")
+        return f"{why}: {message}" if message else why
+
     def enabled_regions(self) -> tuple[str, ...]:
         """Every region that is enabled in the account."""
         with aws_errors():
@@ -118,7 +134,7 @@ class Ec2Region:
 def _instance(item: InstanceTypeDef, region: str, observed_at: float) -> Instance:
     operator = item.get("Operator", {})
     try:
-        state, options = InstanceState(item["State"]["Name"]), _options(item["MetadataOptions"])
+        state, options = InstanceState(item["State"]["Name"]), MetadataOptions.described(item["MetadataOptions"])
     except (KeyError, ValueError):
         # A state or an option that this version does not know must stop this instance only.
         state, options = _known_state(item), None
@@ -145,15 +161,3 @@ def _known_state(item: InstanceTypeDef) -> InstanceState:
     """The state, or `running` for one that is unknown: such an instance may well be there."""
     name = item.get("State", {}).get("Name", "")
     return InstanceState(name) if name in tuple(InstanceState) else InstanceState.RUNNING
-
-
-def _options(item: InstanceMetadataOptionsResponseTypeDef) -> MetadataOptions:
-    """The options as described; those that EC2 introduced later may be missing and are off then."""
-    return MetadataOptions(
-        http_tokens=HttpTokens(item["HttpTokens"]),
-        http_endpoint=Switch(item["HttpEndpoint"]),
-        http_put_response_hop_limit=item["HttpPutResponseHopLimit"],
-        http_protocol_ipv6=Switch(item.get("HttpProtocolIpv6", "disabled")),
-        instance_metadata_tags=Switch(item.get("InstanceMetadataTags", "disabled")),
-        state=OptionsState(item["State"]),
-    )

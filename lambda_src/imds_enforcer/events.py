@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -33,6 +33,7 @@ class Trigger(StrEnum):
     SECOND_LOOK = "second-look"
     INVENTORY = "inventory"
     MANUAL = "manual"
+    REVERT = "revert"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class InstanceEvent:
     """Instances of one region that want a look.
 
     `whole_region` is set where EC2's record of a launch had to leave out the ids. `time` is
-    when it happened, by AWS's clock.
+    when it happened, by AWS's clock. `principal` is who called, where the event says so.
     """
 
     trigger: Trigger
@@ -49,6 +50,7 @@ class InstanceEvent:
     time: datetime
     instance_ids: tuple[str, ...]
     whole_region: bool = False
+    principal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,10 @@ def _options_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Inst
     nested = request.get("ModifyInstanceMetadataOptionsRequest")
     if isinstance(nested, Mapping):
         request = nested
-    return _instance_event(event, Trigger.DRIFT, (request.get("InstanceId", request.get("instanceId")),))
+    identity = detail.get("userIdentity")
+    caller = identity.get("arn") if isinstance(identity, Mapping) else None
+    drift = _instance_event(event, Trigger.DRIFT, (request.get("InstanceId", request.get("instanceId")),))
+    return replace(drift, principal=caller if isinstance(caller, str) else None)
 
 
 def _instance_event(

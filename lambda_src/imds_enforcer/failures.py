@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+READ_BACK_DIFFERS = "ReadBackDiffers"
+"""The enforcer's own code for a change that EC2 accepted and does not show."""
+
 _SERVER_ERROR = 500
 
 _THROTTLING = frozenset(
@@ -19,6 +22,7 @@ _THROTTLING = frozenset(
         "BandwidthLimitExceeded",
         "EC2ThrottledException",
         "LimitExceededException",
+        "ProvisionedThroughputExceededException",
     }
 )
 _UNAVAILABLE = frozenset({"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "RequestTimeout"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from imds_enforcer.failures import Failure
 
 AUTO_SCALING_GROUP_TAG = "aws:autoscaling:groupName"
+LAUNCH_TEMPLATE_TAG = "aws:ec2launchtemplate:id"
+LAUNCH_TEMPLATE_VERSION_TAG = "aws:ec2launchtemplate:version"
 
 FIRST_LAUNCH = timedelta(hours=1)
 """For so long an instance counts as new: nothing can have come to depend on its metadata options."""
@@ -72,6 +74,25 @@ class MetadataOptions:
     instance_metadata_tags: Switch = Switch.DISABLED
     state: OptionsState = OptionsState.APPLIED
 
+    @classmethod
+    def described(cls, item: Mapping[str, Any]) -> MetadataOptions:
+        """The options from EC2's own names, as in a description or in `as_log`.
+
+        Those that EC2 introduced later may be missing, and are off then.
+
+        Raises:
+            KeyError: if one is missing that was there from the beginning.
+            ValueError: if one has a value that is not known here.
+        """
+        return cls(
+            http_tokens=HttpTokens(item["HttpTokens"]),
+            http_endpoint=Switch(item["HttpEndpoint"]),
+            http_put_response_hop_limit=int(item["HttpPutResponseHopLimit"]),
+            http_protocol_ipv6=Switch(item.get("HttpProtocolIpv6", "disabled")),
+            instance_metadata_tags=Switch(item.get("InstanceMetadataTags", "disabled")),
+            state=OptionsState(item["State"]),
+        )
+
     def agree_with(self, other: MetadataOptions) -> bool:
         """True if every option is the same, applied yet or not."""
         return replace(self, state=other.state) == other
@@ -117,6 +138,12 @@ class Instance:
         """The Auto Scaling group that launched the instance, from the tag which AWS sets."""
         return self.tags.get(AUTO_SCALING_GROUP_TAG)
 
+    @property
+    def launch_template(self) -> str | None:
+        """The launch template and its version that the instance came from, from tags which AWS sets."""
+        template, version = self.tags.get(LAUNCH_TEMPLATE_TAG), self.tags.get(LAUNCH_TEMPLATE_VERSION_TAG)
+        return f"{template} version {version}" if template else None
+
 
 class Outcome(StrEnum):
     """What became of an instance in one run. The names are a contract: metrics carry them."""
@@ -130,11 +157,17 @@ class Outcome(StrEnum):
     DEFERRED = "DEFERRED"
     GONE = "GONE"
     FAILED = "FAILED"
+    HELD = "HELD"
+    CONTESTED = "CONTESTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The outcome of one instance, with everything a reader needs to understand it."""
+    """The outcome of one instance, with everything a reader needs to understand it.
+
+    `look_again_in` is after how many seconds a deferred instance's turn comes, where that is
+    known; `left_to_sweep` says that no event has to come back for it.
+    """
 
     instance_id: str
     region: str
@@ -143,6 +176,8 @@ class Result:
     before: MetadataOptions | None = None
     after: MetadataOptions | None = None
     failure: Failure | None = None
+    look_again_in: float | None = None
+    left_to_sweep: bool = False
 
     @property
     def compliant(self) -> bool:

@@ -30,6 +30,11 @@ class Planned:
     doubtful: bool = False
     failure: Failure | None = None
 
+    @property
+    def instance_id(self) -> str:
+        """The instance's id."""
+        return self.instance.instance_id
+
 
 @dataclass(frozen=True, slots=True)
 class Accepted:

@@ -9,10 +9,13 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from imds_enforcer.safeguards import DEFAULT_WATCH, LedgerMode
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from imds_enforcer.model import HttpTokens, Instance, Switch
+    from imds_enforcer.safeguards import Gate, Watch
 
 
 class Mode(StrEnum):
@@ -147,6 +150,8 @@ class Policy:
     containers are one network hop further away (EC2 User Guide, "Use the Instance Metadata
     Service"). `container_host_tags` tell such hosts, beside `CONTAINER_HOSTS`.
     `rollout_percent` is the share of the existing instances that the policy has reached by now.
+    A new instance is left alone for `launch_grace_seconds`; a sweep changes `max_changes_per_sweep`
+    instances at most.
     """
 
     http_tokens: HttpTokens
@@ -159,6 +164,11 @@ class Policy:
     regions: RegionSelection = RegionSelection()
     exemptions: tuple[Exemption, ...] = ()
     rollout_percent: int = 100
+    launch_grace_seconds: int = 0
+    max_changes_per_sweep: int | None = None
+    gate: Gate | None = None
+    ledger: LedgerMode = LedgerMode.REQUIRED
+    watch: Watch | None = DEFAULT_WATCH
     versions: PolicyVersions = PolicyVersions()
 
     def as_text(self) -> str:
@@ -175,6 +185,11 @@ class Policy:
                 f"InstanceMetadataTags: {self.instance_metadata_tags or kept}",
                 f"Regions: {self.regions}",
                 f"Rollout: {self.rollout_percent} % of the existing instances",
+                f"Grace after a launch: {self.launch_grace_seconds} s",
+                f"Changes in one sweep: {self.max_changes_per_sweep or 'any number'}",
+                f"Held back: {self.gate or 'none'}",
+                f"Ledger: {self.ledger}",
+                f"Watched after a change: {self.watch or 'no'}",
                 *(f"Exempt: {exemption.named()}" for exemption in self.exemptions),
             ]
         )

@@ -12,6 +12,7 @@ import fastjsonschema
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
+from imds_enforcer.safeguards import Gate, LedgerMode, Watch
 from imds_enforcer.wording import shown
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
     ipv6, tags = fields.get("http_protocol_ipv6"), fields.get("instance_metadata_tags")
     hop_limit = fields.get("http_put_response_hop_limit")
     container_hop_limit = fields.get("container_hop_limit", DEFAULT_CONTAINER_HOP_LIMIT)
+    max_changes = fields.get("max_changes_per_sweep")
     regions = fields.get("regions", {})
     return Policy(
         http_tokens=tokens,
@@ -57,6 +59,11 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
             for index, exemption in enumerate(fields.get("exemptions", ()))
         ),
         rollout_percent=int(fields.get("rollout_percent", 100)),
+        launch_grace_seconds=int(fields.get("launch_grace_seconds", 0)),
+        max_changes_per_sweep=None if max_changes is None else int(max_changes),
+        gate=_parse_gate(fields.get("legacy_calls")),
+        ledger=LedgerMode(fields.get("ledger", LedgerMode.REQUIRED)),
+        watch=_parse_watch(fields.get("watch", {})),
         versions=versions,
     )
 
@@ -105,14 +112,30 @@ def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
+def _parse_gate(fields: Mapping[str, Any] | None) -> Gate | None:
+    if fields is None:
+        return None
+    numbers = {name: int(fields[name]) for name in ("lookback_days", "tolerate") if name in fields}
+    return Gate(**numbers, enforce_after=_parse_day(fields.get("enforce_after"), "legacy_calls.enforce_after"))
+
+
+def _parse_watch(fields: Mapping[str, Any] | None) -> Watch | None:
+    if fields is None:
+        return None
+    numbers = {name: int(fields[name]) for name in ("hours", "rejected_calls") if name in fields}
+    return Watch(**numbers, revert=fields.get("revert", False))
+
+
+def _parse_day(text: str | None, path: str) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        _refuse(path, f"is {shown(text)}", allowed="a day of the calendar as YYYY-MM-DD")
+
+
 def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:
     match = fields["match"]
     tag = match.get("tag", {})
-    expires = fields.get("expires")
-    try:
-        last_day = None if expires is None else date.fromisoformat(expires)
-    except ValueError:
-        _refuse(f"{path}.expires", f"is {shown(expires)}", allowed="a day of the calendar as YYYY-MM-DD")
     return Exemption(
         match=Match(
             instance_id=match.get("instance_id"),
@@ -124,7 +147,7 @@ def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:
         ),
         reason=fields["reason"],
         owner=fields.get("owner"),
-        expires=last_day,
+        expires=_parse_day(fields.get("expires"), f"{path}.expires"),
     )
 
 
@@ -159,13 +182,19 @@ def _allowed(definition: Mapping[str, Any]) -> str:
     """The values that a schema's definition allows, in words."""
     if "enum" in definition:
         return ", ".join("null" if value is None else str(value) for value in definition["enum"])
-    if "minimum" in definition:
-        or_null = ", or null" if "null" in definition["type"] else ""
-        return f"a whole number from {definition['minimum']} to {definition['maximum']}{or_null}"
-    if definition["type"] == "object":
+    types = definition["type"] if isinstance(definition["type"], list) else [definition["type"]]
+    return _allowed_type(definition, types[0]) + (", or null" if "null" in types else "")
+
+
+def _allowed_type(definition: Mapping[str, Any], kind: str) -> str:
+    if kind == "integer":
+        return f"a whole number from {definition['minimum']} to {definition['maximum']}"
+    if kind == "object":
         return f"an object with the fields {', '.join(definition['properties'])}"
-    if definition["type"] == "array":
+    if kind == "array":
         return "a list with at least one entry" if "minItems" in definition else "a list"
+    if kind == "boolean":
+        return "true, false"
     if "pattern" in definition:
         return f"text that matches {definition['pattern']}"
     return "text, not empty" if "minLength" in definition else "text"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.ec2 import Ec2Region
+    from imds_enforcer.guard import Guard
     from imds_enforcer.mandate import Mandate
 
 MAX_OBSERVATION_AGE = 10.0
@@ -50,18 +51,22 @@ class Remediation:
         self,
         ec2: Ec2Region,
         clock: Clock,
-        decide: Callable[[Instance], Planned | Result],
+        examine: Callable[[Iterable[Instance]], Iterator[Planned | Result]],
         *,
+        guard: Guard,
         mandate: Mandate,
         verify_timeout: float,
         share: float,
+        settle: Callable[[Result], Result] = lambda result: result,
     ) -> None:
         self._ec2 = ec2
         self._clock = clock
-        self._decide = decide
+        self._examine = examine
+        self._guard = guard
         self._mandate = mandate
         self._verify_timeout = verify_timeout
         self._share = share
+        self._settle = settle
         self._waiting: dict[str, Planned | None] = {}  # None: not read since its id was listed
         self._accepted: dict[str, Accepted] = {}
         self._unseen: Failure | None = None  # why the last look failed
@@ -73,14 +78,25 @@ class Remediation:
         rest = iter(backlog)
         if not self._fill(rest):
             return
+        try:
+            for result in map(self._settle, self._rounds(rest)):
+                self._guard.ended(result)
+                yield result
+        finally:
+            self._guard.close()
+
+    def _rounds(self, rest: Iterator[tuple[str, Planned | None]]) -> Iterator[Result]:
         self._ec2.prepare_to_modify()
         with ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix=self._ec2.name) as pool:
             while self._fill(rest):
-                if self._waiting and (why := self._mandate.ended()):
+                if self._waiting and (why := self._mandate.ended() or self._guard.stopped):
                     yield from self._give_up(rest, why)
                     continue
                 if not self._ready():
                     yield from self._look()
+                yield from self._review()
+                if self._waiting and (why := self._guard.used_up()):
+                    yield from self._leave(rest, why)
                 yield from self._send(pool)
                 self._pause()
 
@@ -123,16 +139,19 @@ class Remediation:
                     settled = _overtaken(settled) if overtaken else settled
             if settled:
                 del self._accepted[instance_id]
+                self._guard.changed(settled)
                 yield settled
 
     def _decide_again(self, seen: Mapping[str, Instance]) -> Iterator[Result]:
-        for instance_id, plan in list(self._waiting.items()):
-            instance = seen.get(instance_id)
-            settled = self._decide(instance) if instance else self._failed(instance_id, plan, UNKNOWN_INSTANCE)
+        for instance_id in [each for each in self._waiting if each not in seen]:
+            yield self._failed(instance_id, self._waiting.pop(instance_id), UNKNOWN_INSTANCE)
+        known = [instance for instance_id, instance in seen.items() if instance_id in self._waiting]
+        for settled in self._examine(known):
+            instance_id = settled.instance_id
+            plan = self._waiting[instance_id]
             if isinstance(settled, Planned):
-                if plan:
-                    settled = replace(settled, unanswered=plan.unanswered, failure=plan.failure)
-                self._waiting[instance_id] = settled
+                again = replace(settled, unanswered=plan.unanswered, failure=plan.failure) if plan else settled
+                self._waiting[instance_id] = again
                 continue
             del self._waiting[instance_id]
             if plan and plan.unanswered and settled.outcome is Outcome.COMPLIANT:
@@ -141,14 +160,33 @@ class Remediation:
             else:
                 yield settled
 
+    def _review(self) -> Iterator[Result]:
+        """Ask about what may be sent whether anything stands against it."""
+        for reviewed in self._guard.review(self._ready()):
+            del self._waiting[reviewed.instance_id]
+            if isinstance(reviewed, Planned):
+                self._waiting[reviewed.instance_id] = reviewed
+            else:
+                yield reviewed
+
     def _send(self, pool: ThreadPoolExecutor) -> Iterator[Result]:
-        """Send as many changes as EC2's limit allows, side by side."""
-        ready = self._ready()
+        """Send as many changes as EC2's limit allows, side by side, once they are written down."""
+        if self._guard.stopped:
+            return
+        ready = self._guard.admit(self._ready())
         self._throttled.clear()
         granted = ready[: self._ec2.changes.take(len(ready), self._share)]
+        for plan in ready[len(granted) :]:
+            self._guard.withdraw(plan)
+        if not self._guard.intend(granted, ready[len(granted) :]):
+            for _ in granted:
+                self._ec2.changes.answered(self._share, sent=False)
+            return
         # All answers before the first result: whoever takes the results may stop taking them.
         for plan, answer in zip(granted, list(pool.map(self._change, granted)), strict=True):
-            instance_id = plan.instance.instance_id
+            instance_id = plan.instance_id
+            if isinstance(answer, Planned) and not answer.unanswered:
+                self._guard.withdraw(plan)
             if answer is plan:
                 continue
             del self._waiting[instance_id]
@@ -159,6 +197,7 @@ class Remediation:
                 self._accepted[instance_id] = answer
                 self._poll = 0.0
             else:
+                self._guard.changed(answer)
                 yield answer
 
     def _change(self, plan: Planned) -> Accepted | Planned | Result:
@@ -167,7 +206,7 @@ class Remediation:
             self._ec2.changes.answered(self._share, sent=False)
             return plan
         try:
-            self._ec2.modify(plan.instance.instance_id, plan.change)
+            self._ec2.modify(plan.instance_id, plan.change)
         except AwsError as error:
             return self._after(error.failure, plan)
         self._ec2.changes.answered(self._share)
@@ -212,6 +251,19 @@ class Remediation:
                 yield result_of(plan.instance, Outcome.DEFERRED, reason, failure=self._unseen)
             else:
                 yield unread(instance_id, self._ec2.name, Outcome.DEFERRED, why, self._unseen)
+
+    def _leave(self, rest: Iterator[tuple[str, Planned | None]], why: str) -> Iterator[Result]:
+        """Results for everything that another sweep has to change; what was begun here goes on."""
+        begun = [plan for plan in self._waiting.values() if plan and plan.unanswered]
+        waiting, self._waiting = self._waiting, {plan.instance_id: plan for plan in begun}
+        for instance_id, plan in chain(waiting.items(), rest):
+            if instance_id in self._waiting:
+                continue
+            if plan:
+                left = result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}")
+            else:
+                left = unread(instance_id, self._ec2.name, Outcome.DEFERRED, why)
+            yield replace(left, left_to_sweep=True)
 
     def _failed(self, instance_id: str, plan: Planned | None, failure: Failure) -> Result:
         if plan:

@@ -19,6 +19,10 @@ MAX_FAILURES = 100
 """Failures that a report names; the rest are counted. A synchronous answer of Lambda ends at 6 MB."""
 
 
+_KEPT_BACK = frozenset({Outcome.HELD, Outcome.CONTESTED})
+"""Outcomes that somebody has to know of: these instances stay as they are until somebody does something."""
+
+
 class RegionStatus(StrEnum):
     """How a region's part of a sweep ended."""
 
@@ -29,12 +33,20 @@ class RegionStatus(StrEnum):
 
 @dataclass(slots=True)
 class RegionReport:
-    """The outcomes of one region. `failure` is why the region could not be read to its end."""
+    """The outcomes of one region. `failure` is why the region could not be read to its end.
+
+    `stopped` is why changes in it ended before all were made, and `ledger_failure` why the ledger
+    does not have all of them; `left_to_sweep` counts deferred instances that no event comes back for.
+    """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     compliant: int = 0
     failures: list[Result] = field(default_factory=list)
+    kept_back: list[Result] = field(default_factory=list)
+    left_to_sweep: int = 0
     failure: Failure | None = None
+    stopped: str | None = None
+    ledger_failure: Failure | None = None
 
     @property
     def status(self) -> RegionStatus:
@@ -52,15 +64,28 @@ class RegionReport:
         """Count one instance."""
         self.outcomes[result.outcome] += 1
         self.compliant += result.compliant
+        self.left_to_sweep += result.left_to_sweep
         if result.outcome is Outcome.FAILED and len(self.failures) < MAX_FAILURES:
             self.failures.append(result)
+        if result.outcome in _KEPT_BACK and len(self.kept_back) < MAX_FAILURES:
+            self.kept_back.append(result)
+
+    def include(self, other: RegionReport) -> None:
+        """Add another look at the same region."""
+        self.outcomes += other.outcomes
+        self.compliant += other.compliant
+        self.left_to_sweep += other.left_to_sweep
+        self.failures = [*self.failures, *other.failures][:MAX_FAILURES]
+        self.kept_back = [*self.kept_back, *other.kept_back][:MAX_FAILURES]
+        self.failure = self.failure or other.failure
+        self.stopped = self.stopped or other.stopped
+        self.ledger_failure = self.ledger_failure or other.ledger_failure
 
     def as_json(self) -> dict[str, Any]:
         """The region's line in the report."""
         document: dict[str, Any] = {"status": str(self.status), "outcomes": _counts(self.outcomes)}
-        if self.failure:
-            document["error"] = str(self.failure)
-        return document
+        reasons = {"error": self.failure, "stopped": self.stopped, "ledger_error": self.ledger_failure}
+        return document | {name: str(reason) for name, reason in reasons.items() if reason}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +127,20 @@ class RunReport:
         return [result for region in self.regions.values() for result in region.failures][:MAX_FAILURES]
 
     @property
+    def kept_back(self) -> list[Result]:
+        """The first instances, over all regions, that are held or contested."""
+        return [result for region in self.regions.values() for result in region.kept_back][:MAX_FAILURES]
+
+    @property
+    def stopped_regions(self) -> dict[str, str]:
+        """Regions in which changes ended before all were made, and why."""
+        return {name: region.stopped for name, region in self.regions.items() if region.stopped}
+
+    @property
     def needs_attention(self) -> bool:
-        """True if somebody has to look: failures, failed regions, expired exemptions or warnings."""
-        return bool(self.failures or self.failed_regions or self.expired_exemptions or self.warnings)
+        """True if somebody has to look: at failures, at what is kept back, at expired exemptions or warnings."""
+        lists = (self.failures, self.kept_back, self.failed_regions, self.stopped_regions, self.expired_exemptions)
+        return any(lists) or bool(self.warnings)
 
     def as_json(self) -> dict[str, Any]:
         """The report as the function answers and logs it."""
@@ -120,6 +156,7 @@ class RunReport:
             "outcomes": _counts(self.outcomes),
             "regions": {name: region.as_json() for name, region in sorted(self.regions.items())},
             "failures": [_failure(result) for result in self.failures],
+            "kept_back": [_kept_back(result) for result in self.kept_back],
             "expired_exemptions": [exemption.named() for exemption in self.expired_exemptions],
             "warnings": list(self.warnings),
         }
@@ -130,10 +167,15 @@ class RunReport:
         counts = ", ".join(f"{number} {name}" for name, number in _counts(self.outcomes).items()) or "no instances"
         lines = [f"{self.trigger} run {self.run_id}, HttpTokens {self.policy.http_tokens}: {counts}."]
         lines += [f"Region {name} failed: {region.failure}" for name, region in self.failed_regions.items()]
+        lines += [f"Region {name} was left alone: {why}" for name, why in self.stopped_regions.items()]
         lines += [f"{r.instance_id} in {r.region} failed: {r.failure or r.reason}" for r in self.failures]
         unnamed = self.outcomes[Outcome.FAILED] - len(self.failures)
         if unnamed > 0:
             lines.append(f"… and {unnamed} more failures, each with a line in the log.")
+        lines += [f"{r.instance_id} in {r.region} is {r.outcome}: {r.reason}" for r in self.kept_back]
+        unnamed = sum(self.outcomes[outcome] for outcome in _KEPT_BACK) - len(self.kept_back)
+        if unnamed > 0:
+            lines.append(f"… and {unnamed} more are kept back, each with a line in the log of the daily inventory.")
         lines += [
             f"Exemption expired, remove or renew it: {exemption.named()}" for exemption in self.expired_exemptions
         ]
@@ -149,5 +191,14 @@ def _failure(result: Result) -> dict[str, str]:
         "instance_id": result.instance_id,
         "region": result.region,
         "code": result.failure.code if result.failure else "",
+        "reason": result.reason,
+    }
+
+
+def _kept_back(result: Result) -> dict[str, str]:
+    return {
+        "instance_id": result.instance_id,
+        "region": result.region,
+        "outcome": str(result.outcome),
         "reason": result.reason,
     }

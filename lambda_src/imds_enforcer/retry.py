@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from imds_enforcer.failures import Failure, Kind
 from imds_enforcer.model import Outcome, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_RECEIVES = 12
 """Deliveries before the event queue moves a message to its dead-letter queue; the stack sets the same number."""
@@ -14,8 +19,15 @@ _FIRST_DELAY_SECONDS = 5
 _MAX_DELAY_SECONDS = 300
 
 
-def retry_delay(receives: int) -> int:
-    """Seconds until a message is delivered again: doubled each time, five minutes at most."""
+def retry_delay(receives: int, waiting: Iterable[Result] = ()) -> int:
+    """Seconds until a message is delivered again: doubled each time, five minutes at most.
+
+    Where it is known when the turn of each instance that `waiting` is about will come, the first of these moments.
+    """
+    turns = [result.look_again_in for result in waiting]
+    known = [turn for turn in turns if turn is not None]
+    if known and len(known) == len(turns):
+        return math.ceil(min(known))
     return min(_FIRST_DELAY_SECONDS << (receives - 1), _MAX_DELAY_SECONDS)
 
 
@@ -53,7 +65,7 @@ def settle_sweep(result: Result) -> Result:
 def wants_retry(result: Result) -> bool:
     """True if the message that named the instance has to come back."""
     if result.outcome is Outcome.DEFERRED:
-        return True
+        return not result.left_to_sweep
     return result.outcome is Outcome.FAILED and result.failure is not None and result.failure.may_work_later
 
 

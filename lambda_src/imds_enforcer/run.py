@@ -6,15 +6,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imds_enforcer.enforcer import Enforcer
+from imds_enforcer.gate import LegacyCallGate
+from imds_enforcer.guard import Guard
+from imds_enforcer.journal import Journal
+from imds_enforcer.policy import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock, Deadline
+    from imds_enforcer.limits import SweepLimits
     from imds_enforcer.mandate import Mandate
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One region's turn: the enforcer for it, and the guard that knows what stood in its way."""
+
+    enforcer: Enforcer
+    guard: Guard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +36,8 @@ class Run:
     """One invocation under one policy.
 
     No change is begun once the `mandate` has ended, and no page of a region is read once
-    `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect.
+    `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect. At
+    `ends_at` the process is gone, whatever it was doing.
     `log` is called once for each instance worth a line, with what triggered the look at it.
     `shuffle` brings ids into an order that differs each time.
     """
@@ -34,15 +49,52 @@ class Run:
     mandate: Mandate
     list_deadline: Deadline
     verify_timeout: float
+    ends_at: datetime
     log: Callable[[Result, str], None]
     shuffle: Callable[[list[str]], None]
 
-    def enforcer(self, region: str) -> Enforcer:
-        """The enforcer of this run's policy in one region."""
+    def visit_for_sweep(
+        self, region: str, trigger: str, limits: SweepLimits, settle: Callable[[Result], Result]
+    ) -> Visit:
+        """A sweep's visit to a region."""
+        journal = self._journal(lambda _: trigger)
+        guard = Guard(self.clients.records, self.clock, journal, region=region, mode=self.policy.ledger, limits=limits)
+        return Visit(self._enforcer(region, guard, settle), guard)
+
+    def visit_for_events(
+        self,
+        region: str,
+        trigger_of: Callable[[str], str],
+        drifted_by: Mapping[str, str],
+        settle: Callable[[Result], Result],
+    ) -> Visit:
+        """A visit to the instances that events named; `drifted_by` has those set back by somebody, and by whom."""
+        # In audit mode nothing is set right, so that there is no contest to begin.
+        drift = {} if self.policy.mode is Mode.AUDIT else drifted_by
+        journal = self._journal(trigger_of)
+        guard = Guard(
+            self.clients.records, self.clock, journal, region=region, mode=self.policy.ledger, drifted_by=drift.get
+        )
+        return Visit(self._enforcer(region, guard, settle), guard)
+
+    def _journal(self, trigger_of: Callable[[str], str]) -> Journal:
+        return Journal(
+            self.clients.records,
+            self.clock,
+            run_id=self.run_id,
+            versions=self.policy.versions,
+            ends_at=self.ends_at,
+            trigger_of=trigger_of,
+        )
+
+    def _enforcer(self, region: str, guard: Guard, settle: Callable[[Result], Result]) -> Enforcer:
         return Enforcer(
             self.clients.ec2(region),
             self.policy,
             self.clock,
+            gate=LegacyCallGate(self.clients, self.policy, self.clock, region),
+            guard=guard,
             mandate=self.mandate,
             verify_timeout=self.verify_timeout,
+            settle=settle,
         )

@@ -27,6 +27,7 @@ class Settings:
     policy_parameter: str
     event_queue_url: str
     notification_topic_arn: str
+    ledger_table: str
     batch_deadline_seconds: float = 60
     sweep_deadline_seconds: float = 720
     gone_after_seconds: float = 600

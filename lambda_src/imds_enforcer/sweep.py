@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from imds_enforcer.decision import drift_filters
 from imds_enforcer.ec2 import PAGE_SIZE
+from imds_enforcer.events import Trigger
 from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.limits import SweepLimits
 from imds_enforcer.model import Instance, Outcome, Result
 from imds_enforcer.pacing import sweep_share
 from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.recovery import settled
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import settle_sweep
 
@@ -19,11 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from imds_enforcer.decision import Filters
+    from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import SweepRequest
+    from imds_enforcer.ledger import Entry
+    from imds_enforcer.policy import Policy
     from imds_enforcer.run import Run
 
-_AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED})
-"""Outcomes that a sweep counts and does not log: the same instances, unchanged, every time."""
+_AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED, Outcome.HELD})
+"""Outcomes that a sweep counts and does not log: the same instances, unchanged, every time.
+
+Those that are held have a line in the daily inventory, and the first of them a place in each report.
+"""
 
 REGION_LEFT_OUT = "the policy leaves this region out"
 
@@ -37,27 +47,36 @@ _NOT_LISTED_IN_TIME = Failure(
 _EVERY_INSTANCE: Sequence[Filters] = ({},)
 
 
-def sweep(run: Run, request: SweepRequest, enabled: Sequence[str]) -> RunReport:
-    """Visit every enabled region that the policy covers; a region that fails stops no other.
+def limits_of(policy: Policy, regions: Iterable[str]) -> SweepLimits:
+    """How far one sweep of these regions may go, its second look included."""
+    return SweepLimits(policy.max_changes_per_sweep, [*regions])
 
-    An inventory visits the others too, where it counts and changes nothing.
+
+def sweep(run: Run, request: SweepRequest, limits: SweepLimits, left_behind: Sequence[Entry] = ()) -> RunReport:
+    """Visit every region of the limits that the policy covers; a region that fails stops no other.
+
+    An inventory visits the others too, where it counts and changes nothing. `left_behind` are
+    intents of processes that are gone: first it is settled what became of them.
     """
     started = run.clock.monotonic()
+    enabled = limits.regions
     visited = [region for region in enabled if request.inventory or run.policy.regions.covers(region)]
+    for region in set(enabled) - set(visited):
+        limits.allowance.declare(region, 0)
     filters = _EVERY_INSTANCE if request.inventory else drift_filters(run.policy)
-    regions = {region: RegionReport() for region in visited}
-    with ThreadPoolExecutor(max(1, len(visited)), thread_name_prefix="region") as pool:
-        visits = [
-            pool.submit(sweep_region, run, region, filters, request.trigger, report=report)
-            for region, report in regions.items()
-        ]
-    for visit in visits:
-        visit.result()
+    visits = [
+        RegionSweep(
+            run, region, filters, request.trigger, limits, left_behind=[e for e in left_behind if e.region == region]
+        )
+        for region in visited
+    ]
+    with ThreadPoolExecutor(max(1, len(visits)), thread_name_prefix="region") as pool:
+        reports = list(pool.map(RegionSweep.visit, visits))
     return RunReport(
         run_id=run.run_id,
         trigger=request.trigger,
         policy=run.policy,
-        regions=regions,
+        regions=dict(zip(visited, reports, strict=True)),
         expired_exemptions=run.policy.expired_exemptions(run.clock.now()),
         warnings=tuple(
             f"The policy names the region {region}, which is not enabled in this account."
@@ -68,54 +87,77 @@ def sweep(run: Run, request: SweepRequest, enabled: Sequence[str]) -> RunReport:
     )
 
 
-def sweep_region(  # noqa: PLR0913  # what a visit is; a class around it would only carry it here
-    run: Run,
-    region: str,
-    filters: Sequence[Filters],
-    trigger: str,
-    *,
-    report: RegionReport,
-    settled: Collection[str] = (),
-) -> None:
-    """Visit one region and add what came of it to the report, that it could not be read included.
+@dataclass(frozen=True, slots=True)
+class RegionSweep:
+    """One region's part of a sweep, of the instances that fit any of the `filters`.
 
-    The instances in `settled` have their result already.
+    The instances in `settled` have their result already; `left_behind` are entries of the ledger to settle first.
     """
-    try:
-        for result in _results(run, region, filters, settled):
-            report.add(result)
-            if result.outcome not in _AS_BEFORE:
-                run.log(result, trigger)
-    except AwsError as error:
-        report.failure = error.failure
 
+    run: Run
+    region: str
+    filters: Sequence[Filters]
+    trigger: str
+    limits: SweepLimits
+    settled: Collection[str] = ()
+    left_behind: Sequence[Entry] = ()
 
-def _results(run: Run, region: str, filters: Sequence[Filters], settled: Collection[str]) -> Iterator[Result]:
-    """Each instance once.
+    def visit(self) -> RegionReport:
+        """What came of it, that the region could not be read included."""
+        report = RegionReport()
+        try:
+            self._settle_entries()
+        except AwsError as error:
+            report.ledger_failure = error.failure
+        as_before = _AS_BEFORE - {Outcome.HELD} if self.trigger == Trigger.INVENTORY else _AS_BEFORE
+        visit = self.run.visit_for_sweep(self.region, self.trigger, self.limits, settle_sweep)
+        try:
+            for result in self._results(visit.enforcer):
+                report.add(result)
+                if result.outcome not in as_before:
+                    self.run.log(result, self.trigger)
+        except AwsError as error:
+            report.failure = error.failure
+        report.stopped = visit.guard.stopped
+        report.ledger_failure = visit.guard.failure or report.ledger_failure
+        return report
 
-    First the region is listed, and of what has to be changed no more than the ids are kept; then
-    these are worked off in an order of chance, so that those which always fail cannot keep
-    the others from their turn.
+    def _settle_entries(self) -> None:
+        if self.left_behind:
+            clients = self.run.clients
+            seen = clients.ec2(self.region).read(entry.instance_id for entry in self.left_behind)
+            clients.records.write(settled(entry, seen) for entry in self.left_behind)
 
-    Raises:
-        AwsError: at the end, if the region could not be listed to its end.
-    """
-    listing = _Listing(run, region, settled)
-    yield from listing.results(filters)
-    plans = listing.plans
-    order = list(plans)
-    run.shuffle(order)
-    backlog = ((instance_id, plans.pop(instance_id)) for instance_id in order)
-    yield from map(settle_sweep, run.enforcer(region).remediate(backlog, sweep_share(len(order))))
-    if listing.error:
-        raise listing.error
+    def _results(self, enforcer: Enforcer) -> Iterator[Result]:
+        """Each instance once.
+
+        First the region is listed, and of what has to be changed no more than the ids are kept; then
+        these are worked off in an order of chance, so that those which always fail cannot keep
+        the others from their turn.
+
+        Raises:
+            AwsError: at the end, if the region could not be listed to its end.
+        """
+        listing = _Listing(self.run, enforcer, self.region, self.settled)
+        try:
+            yield from listing.results(self.filters)
+        finally:
+            self.limits.allowance.declare(self.region, len(listing.plans))
+        plans = listing.plans
+        order = list(plans)
+        self.run.shuffle(order)
+        backlog = ((instance_id, plans.pop(instance_id)) for instance_id in order)
+        yield from enforcer.remediate(backlog, sweep_share(len(order)))
+        if listing.error:
+            raise listing.error
 
 
 class _Listing:
     """What a region's pages say: what is settled by a look, and what has to be changed."""
 
-    def __init__(self, run: Run, region: str, settled: Collection[str]) -> None:
+    def __init__(self, run: Run, enforcer: Enforcer, region: str, settled: Collection[str]) -> None:
         self._run = run
+        self._enforcer = enforcer
         self._region = region
         self._settled = set(settled)
         self.plans: dict[str, Planned | None] = {}
@@ -142,16 +184,13 @@ class _Listing:
             late = self._run.list_deadline.passed
 
     def _settle(self, page: Iterable[Instance]) -> Iterator[Result]:
-        covered, decide = self._run.policy.regions.covers(self._region), self._run.enforcer(self._region).decide
-        for instance in page:
-            # One that fits several sets of filters is listed several times.
-            if instance.instance_id in self._settled or instance.instance_id in self.plans:
-                continue
-            if not covered:
-                yield result_of(instance, Outcome.SKIPPED, REGION_LEFT_OUT, after=instance.options)
-                continue
-            settled = decide(instance)
-            if isinstance(settled, Planned):
-                self.plans[instance.instance_id] = settled if len(self.plans) < _MAX_PLANS else None
+        # One that fits several sets of filters is listed several times.
+        fresh = [each for each in page if each.instance_id not in self._settled and each.instance_id not in self.plans]
+        if not self._run.policy.regions.covers(self._region):
+            yield from (result_of(each, Outcome.SKIPPED, REGION_LEFT_OUT, after=each.options) for each in fresh)
+            return
+        for examined in self._enforcer.examine(fresh):
+            if isinstance(examined, Planned):
+                self.plans[examined.instance_id] = examined if len(self.plans) < _MAX_PLANS else None
             else:
-                yield settle_sweep(settled)
+                yield settle_sweep(examined)

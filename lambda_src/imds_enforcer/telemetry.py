@@ -66,6 +66,17 @@ def call_failed(what: str, error: AwsError) -> None:
     logger.error(what, extra={"error": str(error), "code": error.failure.code})
 
 
+def ledger_unavailable(what: str, error: AwsError) -> None:
+    """Log that the ledger could not be read or written, and count it for the alarm."""
+    call_failed(what, error)
+    _publish({"LedgerUnavailable": 1})
+
+
+def rejected_calls(instances: int) -> None:
+    """Count the instances, changed lately, that get calls without a token; an alarm watches for them."""
+    _publish({"RejectedCalls": instances} if instances else {})
+
+
 def message_refused(message_id: str, problem: str) -> None:
     """Log a message that ends in the dead-letter queue."""
     logger.error("a message cannot be handled", extra={"message_id": message_id, "error": problem})
@@ -106,6 +117,10 @@ def _counts(part: RegionReport) -> dict[str, int]:
     counts = {str(outcome): count for outcome, count in part.outcomes.items() if count}
     if part.status in _REGION_METRICS:
         counts[_REGION_METRICS[part.status]] = 1
+    if part.ledger_failure:
+        counts["LedgerUnavailable"] = 1
+    elif part.stopped:
+        counts["RegionStopped"] = 1
     return counts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imds_enforcer.failures import Failure, Kind
+from imds_enforcer.failures import READ_BACK_DIFFERS, Failure, Kind
 from imds_enforcer.model import Instance, OptionsState, Outcome, Result, Switch
 from imds_enforcer.plan import failed, result_of
 
@@ -49,4 +49,4 @@ def unconfirmed(plan: Planned, instance: Instance | None, failure: Failure | Non
     if options.agree_with(plan.wanted):
         return result_of(plan.instance, Outcome.PENDING, f"accepted and not yet applied; {plan.reason}", after=options)
     message = f"EC2 accepted {plan.wanted.as_log()} and shows {options.as_log()}"
-    return failed(plan.instance, Failure("ReadBackDiffers", message, Kind.FINAL), after=options)
+    return failed(plan.instance, Failure(READ_BACK_DIFFERS, message, Kind.FINAL), after=options)

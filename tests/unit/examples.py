@@ -33,6 +33,7 @@ SETTINGS = Settings(
     policy_parameter=POLICY_PARAMETER,
     event_queue_url="https://sqs.eu-west-1.amazonaws.com/111122223333/events",
     notification_topic_arn="arn:aws:sns:eu-west-1:111122223333:topic",
+    ledger_table="ledger",
 )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from imds_enforcer.clients import Clients
@@ -14,8 +16,9 @@ from imds_enforcer.notifications import Notifications
 from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.run import Run
-from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER
+from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER, a_policy
 from tests.unit.fake_ec2 import FakeEc2
+from tests.unit.fake_records import FakeCallMetrics, FakeTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from mypy_boto3_ssm import SSMClient
 
+    from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import QueuedMessage
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
@@ -99,7 +103,10 @@ class FakeClients(Clients):
         self.ssm, self.fake_queue, self.topic = FakeSsm(), FakeQueue(), FakeTopic()
         self.ssm.put(TOKENS_PARAMETER, "required")
         self.ssm.put(POLICY_PARAMETER, "{}")
+        self.table = FakeTable()
+        self.metrics = {name: FakeCallMetrics() for name in names}
         self.policies = self.ssm.store(clock)
+        self.records = self.table.records(clock)
         self.queue, self.notifications = self.fake_queue, self.topic
         self.known_regions = frozenset({self.home_region})
 
@@ -119,6 +126,10 @@ class FakeClients(Clients):
     def ec2(self, region: str) -> FakeEc2:
         """EC2 of one of the regions."""
         return self.fakes[region]
+
+    def call_metrics(self, region: str) -> FakeCallMetrics:
+        """CloudWatch of one of the regions."""
+        return self.metrics[region]
 
     @property
     def ec2_calls(self) -> list[str]:
@@ -147,6 +158,21 @@ def a_mandate(clock: FakeClock, seconds: float = 1_000, source: FakeVersions | N
     return Mandate(Deadline.after(clock, seconds), PolicyVersions(3, 7), source or FakeVersions())
 
 
+def an_enforcer(
+    ec2: FakeEc2,
+    clock: FakeClock,
+    policy: Policy | None = None,
+    *,
+    seconds: float = 1_000,
+    source: FakeVersions | None = None,
+) -> Enforcer:
+    """An enforcer of one region, for instances that events named, with a table of its own."""
+    clients = FakeClients(clock, ec2.name)
+    clients.fakes = {ec2.name: ec2}
+    run = replace(a_run(clients, policy or a_policy()), mandate=a_mandate(clock, seconds, source))
+    return run.visit_for_events(ec2.name, lambda _: "launch", {}, lambda result: result).enforcer
+
+
 def a_run(
     clients: FakeClients, policy: Policy, log: list[tuple[Result, str]] | None = None, seconds: float = 40
 ) -> Run:
@@ -165,6 +191,7 @@ def a_run(
         mandate=Mandate(Deadline.after(clients.clock, seconds), versions, clients.policies),
         list_deadline=Deadline.after(clients.clock, seconds),
         verify_timeout=20,
+        ends_at=clients.clock.now() + timedelta(seconds=900),
         log=lambda result, trigger: lines.append((result, trigger)),
         shuffle=lambda ids: ids.sort(),
     )

@@ -61,6 +61,8 @@ class FakeEc2(Ec2Region):
         self.read_errors: dict[int, Failure] = {}
         self.find_errors: dict[int, Failure] = {}
         self.regions_error: Failure | None = None
+        self.enforced: str | None = None
+        self.defaults_error: Failure | None = None
         self.ignored: set[str] = set()
         self.unanswered: set[str] = set()
         self.judge: Callable[[FakeEc2, str, Change], None] | None = None
@@ -193,6 +195,13 @@ class FakeEc2(Ec2Region):
         if self.regions_error:
             raise AwsError(self.regions_error)
         return self._regions
+
+    def tokens_enforced(self) -> str | None:
+        """Why tokens cannot be made optional, as `enforced` says."""
+        self.calls.append("GetInstanceMetadataDefaults")
+        if self.defaults_error:
+            raise AwsError(self.defaults_error)
+        return self.enforced
 
     @property
     def modified_ids(self) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.batch import Delivery, enforce_batch
 from imds_enforcer.events import SweepRequest, Trigger, parse_instance_event
-from imds_enforcer.sweep import sweep
+from imds_enforcer.sweep import limits_of, sweep
 from tests.unit.example_events import a_batch
 from tests.unit.examples import ACCOUNT, SETTINGS, a_policy
 from tests.unit.fake_clients import a_run
@@ -34,6 +34,7 @@ class Batch:
         run = a_run(clients, policy or a_policy(), self.log)
         self.report, again = enforce_batch(run, deliveries, gone_after=600)
         self.again = [message.message_id for message in again]
+        self.delays = {message.message_id: delay for message, delay in again.items()}
         self.outcomes = {result.instance_id: result.outcome for result, _ in self.log}
 
 
@@ -44,7 +45,8 @@ class Sweep:
         self, clients: FakeClients, policy: Policy | None = None, request: SweepRequest = SCHEDULE, seconds: float = 700
     ) -> None:
         self.log: list[tuple[Result, str]] = []
-        self.report = sweep(a_run(clients, policy or a_policy(), self.log, seconds), request, list(clients.fakes))
+        policy = policy or a_policy()
+        self.report = sweep(a_run(clients, policy, self.log, seconds), request, limits_of(policy, clients.fakes))
         self.logged = {result.instance_id: result.outcome for result, _ in self.log}
         self.statuses = {name: region.status for name, region in self.report.regions.items()}
 

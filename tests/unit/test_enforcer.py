@@ -8,7 +8,6 @@ import pytest
 
 from imds_enforcer.aws import MAX_CONNECTIONS
 from imds_enforcer.decision import Change
-from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.model import HttpTokens, InstanceState, Outcome, Switch
 from imds_enforcer.policy import Mode
 from tests.unit.examples import (
@@ -25,9 +24,10 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clients import a_mandate
+from tests.unit.fake_clients import an_enforcer
 
 if TYPE_CHECKING:
+    from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.failures import Failure
     from imds_enforcer.model import Instance, Result
     from imds_enforcer.policy import Policy
@@ -38,7 +38,7 @@ REQUIRE = Change(http_tokens=HttpTokens.REQUIRED)
 
 
 def _enforcer(ec2: FakeEc2, clock: FakeClock, policy: Policy | None = None, seconds: float = 1_000) -> Enforcer:
-    return Enforcer(ec2, policy or a_policy(), clock, mandate=a_mandate(clock, seconds), verify_timeout=20)
+    return an_enforcer(ec2, clock, policy or a_policy(), seconds=seconds)
 
 
 def _by_id(results: list[Result]) -> dict[str, Result]:

@@ -18,6 +18,7 @@ ENVIRONMENT = {
     "POLICY_PARAMETER": "/imds-enforcer/policy",
     "EVENT_QUEUE_URL": "https://queue",
     "NOTIFICATION_TOPIC_ARN": "arn:topic",
+    "LEDGER_TABLE": "ledger",
 }
 CONTEXT = SimpleNamespace(
     aws_request_id="run-1",

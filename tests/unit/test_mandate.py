@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.model import HttpTokens, Outcome
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.examples import THROTTLED, V1_ALLOWED, a_policy, an_id, an_instance
-from tests.unit.fake_clients import FakeVersions, a_mandate
+from tests.unit.fake_clients import FakeVersions, a_mandate, an_enforcer
 
 if TYPE_CHECKING:
+    from imds_enforcer.enforcer import Enforcer
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_ec2 import FakeEc2
 
@@ -70,7 +70,7 @@ def test_whether_a_run_was_overtaken_is_read_at_that_moment(clock: FakeClock, ve
 
 
 def _enforcer(ec2: FakeEc2, clock: FakeClock, versions: FakeVersions) -> Enforcer:
-    return Enforcer(ec2, a_policy(), clock, mandate=a_mandate(clock, 700, versions), verify_timeout=20)
+    return an_enforcer(ec2, clock, a_policy(), seconds=700, source=versions)
 
 
 def test_a_run_whose_policy_changes_stops_writing(ec2: FakeEc2, clock: FakeClock, versions: FakeVersions) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.model import InstanceState, Outcome, Switch
 from imds_enforcer.remediation import MAX_OBSERVATION_AGE
 from tests.unit.examples import (
@@ -21,7 +20,7 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clients import a_mandate
+from tests.unit.fake_clients import an_enforcer
 
 if TYPE_CHECKING:
     from imds_enforcer.failures import Failure
@@ -40,7 +39,7 @@ def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _enforce(ec2: FakeEc2, clock: FakeClock, observed: list[Instance], seconds: float = 2_000) -> dict[str, Result]:
-    enforcer = Enforcer(ec2, a_policy(), clock, mandate=a_mandate(clock, seconds), verify_timeout=20)
+    enforcer = an_enforcer(ec2, clock, a_policy(), seconds=seconds)
     results = list(enforcer.enforce(observed))
     by_id = {result.instance_id: result for result in results}
     assert len(by_id) == len(results), "one result an instance"
@@ -218,7 +217,7 @@ def test_whoever_stops_taking_results_leaves_no_token_behind(ec2: FakeEc2, clock
     """The bucket lives on with the process."""
     observed = ec2.launch(*map(an_instance, range(100)))
     ec2.modify_errors |= {instance.instance_id: [UNAUTHORIZED] for instance in observed}
-    results = Enforcer(ec2, a_policy(), clock, mandate=a_mandate(clock), verify_timeout=20).enforce(observed)
+    results = an_enforcer(ec2, clock, a_policy()).enforce(observed)
     next(iter(results))
     del results
     clock.advance(1_000)

@@ -11,7 +11,7 @@ import pytest
 from imds_enforcer.clock import Deadline
 from imds_enforcer.model import Outcome
 from imds_enforcer.report import RegionStatus
-from imds_enforcer.sweep import sweep
+from imds_enforcer.sweep import limits_of, sweep
 from tests.unit.example_events import a_message, running
 from tests.unit.examples import AWAY, HOME, TOKENS_PARAMETER, UNAUTHORIZED, V2_ONLY, a_policy, an_id, an_instance
 from tests.unit.fake_clients import a_run
@@ -84,7 +84,7 @@ def test_the_order_is_one_of_chance(clients: FakeClients, home: FakeEc2) -> None
     """Not EC2's own, in which the same ones would always be first."""
     home.launch(*map(an_instance, range(50)))
     shuffle = random.Random(1).shuffle  # noqa: S311  # an order, not a secret
-    sweep(replace(a_run(clients, a_policy()), shuffle=shuffle), SCHEDULE, list(clients.fakes))
+    sweep(replace(a_run(clients, a_policy()), shuffle=shuffle), SCHEDULE, limits_of(a_policy(), clients.fakes))
     assert sorted(home.sent_ids) == list(map(an_id, range(50)))
     assert home.sent_ids != sorted(home.sent_ids)
 
@@ -101,7 +101,11 @@ def test_what_always_fails_does_not_keep_others_from_their_turn(clients: FakeCli
         assert sweeps <= 12
         seconds = (fleet / 3 - 100) / 5
         before = len(home.sent)
-        sweep(replace(a_run(clients, a_policy(), seconds=seconds), shuffle=shuffle), SCHEDULE, list(clients.fakes))
+        sweep(
+            replace(a_run(clients, a_policy(), seconds=seconds), shuffle=shuffle),
+            SCHEDULE,
+            limits_of(a_policy(), clients.fakes),
+        )
         assert len(home.sent) - before <= fleet / 3 + 2
         clients.clock.advance(900)
     assert set(home.modified_ids).isdisjoint(refused)
@@ -128,7 +132,7 @@ def test_of_a_large_fleet_only_ids_are_kept(clients: FakeClients, home: FakeEc2)
     """The others are read, two hundred at a time, when their turn comes; what is known goes first."""
     home.launch(*map(an_instance, range(1_100)))
     last_first = replace(a_run(clients, a_policy(), seconds=60), shuffle=lambda ids: ids.sort(reverse=True))
-    sweep(last_first, SCHEDULE, list(clients.fakes))
+    sweep(last_first, SCHEDULE, limits_of(a_policy(), clients.fakes))
     assert home.sent_ids[0] == an_id(999)
     reads = [len(ids) for ids in home.reads]
     assert max(reads) == 200
@@ -141,7 +145,9 @@ def test_a_region_too_large_to_be_listed_has_failed(clients: FakeClients, home: 
     home.page_size, home.read_seconds = 2, 10
     away.launch(an_instance(99))
     run = a_run(clients, a_policy())
-    report = sweep(replace(run, list_deadline=Deadline.after(clients.clock, 25)), SCHEDULE, list(clients.fakes))
+    report = sweep(
+        replace(run, list_deadline=Deadline.after(clients.clock, 25)), SCHEDULE, limits_of(a_policy(), clients.fakes)
+    )
     assert report.outcomes[Outcome.REMEDIATED] + report.outcomes[Outcome.DEFERRED] < 11
     assert home.pages < 5
     assert report.regions[HOME].status is RegionStatus.REGION_FAILED

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.events import SweepRequest, Trigger
 from imds_enforcer.failures import Failure, Kind
 from imds_enforcer.model import InstanceState, Outcome
@@ -15,7 +14,7 @@ from imds_enforcer.report import RegionStatus
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import AWAY, HOME, V2_ONLY, a_policy, an_id, an_instance
-from tests.unit.fake_clients import a_mandate
+from tests.unit.fake_clients import an_enforcer
 from tests.unit.runs import Batch, Sweep
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ UNREADABLE = Failure("UnreadableOptions", WHY, Kind.FINAL)
 
 
 def _enforce(ec2: FakeEc2, clock: FakeClock, observed: list[Instance], policy: Policy) -> dict[str, Result]:
-    enforcer = Enforcer(ec2, policy, clock, mandate=a_mandate(clock), verify_timeout=20)
+    enforcer = an_enforcer(ec2, clock, policy)
     return {result.instance_id: result for result in enforcer.enforce(observed)}
 
 

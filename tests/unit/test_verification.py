@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.failures import Kind
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
 from tests.unit.examples import IMDS_OFF, SERVER_FAULT, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
-from tests.unit.fake_clients import a_mandate
+from tests.unit.fake_clients import an_enforcer
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Instance, Result
@@ -25,7 +24,7 @@ UNSEEN = f"accepted, but EC2 does not show the instance's options; {WHY}"
 def _enforce(ec2: FakeEc2, clock: FakeClock, *instances: Instance) -> list[Result]:
     """Twenty seconds are given to a change."""
     observed = ec2.launch(*instances)
-    enforcer = Enforcer(ec2, a_policy(), clock, mandate=a_mandate(clock), verify_timeout=20)
+    enforcer = an_enforcer(ec2, clock, a_policy())
     return list(enforcer.enforce(observed))
 
 

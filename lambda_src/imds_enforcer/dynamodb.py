@@ -1,0 +1,101 @@
+"""One DynamoDB table, in plain values: what a reader gets and a writer gives are text, numbers, maps and None."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+from imds_enforcer.aws import aws_errors, batched, expected
+from imds_enforcer.failures import AwsError, Failure, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import WriteRequestTypeDef
+
+    from imds_enforcer.clock import Clock
+
+Item = dict[str, Any]
+
+BATCH_SIZE = 25
+"""Items that one BatchWriteItem takes (DynamoDB API Reference)."""
+
+_WRITE_ATTEMPTS = 5
+_FIRST_PAUSE_SECONDS = 0.1
+
+_serializer, _deserializer = TypeSerializer(), TypeDeserializer()
+
+
+class Table:
+    """A table with the keys `pk` and `sk`. Every method raises `AwsError`, and nothing else, for a failed call.
+
+    `client` is asked for with the first call: many runs make none.
+    """
+
+    def __init__(self, client: Callable[[], DynamoDBClient], name: str, clock: Clock) -> None:
+        self._client = client
+        self._name = name
+        self._clock = clock
+
+    def partition(self, pk: str, *, since: str = "") -> Iterator[Item]:
+        """The items of a partition whose `sk` is not before `since`, as they are at this moment."""
+        request = {"ConsistentRead": True, **_keys("pk", pk, since)}
+        return self._pages("query", request)
+
+    def index(self, name: str, attribute: str, value: str, *, since: str = "") -> Iterator[Item]:
+        """The items that an index has under a value of its attribute, as they were a moment ago."""
+        return self._pages("query", {"IndexName": name, **_keys(attribute, value, since)})
+
+    def whole_index(self, name: str) -> Iterator[Item]:
+        """Everything that an index has, as it was a moment ago."""
+        return self._pages("scan", {"IndexName": name})
+
+    def put(self, items: Iterable[Item]) -> None:
+        """Write items, each in place of what has its key; in batches, until the table has taken all of them."""
+        for batch in batched(items, BATCH_SIZE):
+            self._write([{"PutRequest": {"Item": _serialized(item)}} for item in batch])
+
+    def delete(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Remove the items with these keys; one that is not there is removed already."""
+        for batch in batched(keys, BATCH_SIZE):
+            self._write([{"DeleteRequest": {"Key": _serialized({"pk": pk, "sk": sk})}} for pk, sk in batch])
+
+    def _write(self, requests: list[WriteRequestTypeDef]) -> None:
+        """A batch may be taken in part (DynamoDB Developer Guide, "Error handling with DynamoDB")."""
+        pause = _FIRST_PAUSE_SECONDS
+        for attempt in range(_WRITE_ATTEMPTS):
+            if attempt:
+                self._clock.sleep(pause)
+                pause *= 2
+            with aws_errors():
+                answer = self._client().batch_write_item(RequestItems={self._name: requests})
+            left = expected(answer, "UnprocessedItems").get(self._name)
+            if not left:
+                return
+            requests = list(left)
+        raise AwsError(Failure("UnprocessedItems", f"{len(requests)} items were not taken", Kind.THROTTLED))
+
+    def _pages(self, operation: str, request: dict[str, Any]) -> Iterator[Item]:
+        paginator = self._client().get_paginator(operation)  # type: ignore[call-overload]  # query or scan
+        pages = iter(paginator.paginate(TableName=self._name, **request))
+        while True:
+            with aws_errors():
+                page = next(pages, None)
+            if page is None:
+                return
+            for item in expected(page, "Items"):
+                yield {name: _deserializer.deserialize(value) for name, value in item.items()}
+
+
+def _keys(attribute: str, value: str, since: str) -> dict[str, Any]:
+    return {
+        "KeyConditionExpression": "#pk = :pk AND #sk >= :since" if since else "#pk = :pk",
+        "ExpressionAttributeNames": {"#pk": attribute} | ({"#sk": "sk"} if since else {}),
+        "ExpressionAttributeValues": _serialized({":pk": value} | ({":since": since} if since else {})),
+    }
+
+
+def _serialized(item: Item) -> dict[str, Any]:
+    return {name: _serializer.serialize(value) for name, value in item.items() if value is not None}

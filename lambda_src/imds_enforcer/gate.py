@@ -1,0 +1,74 @@
+"""The gate: instances that still call IMDSv1 are held back, and so are those of which nobody can tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+from imds_enforcer.call_history import CallHistory
+from imds_enforcer.failures import AwsError
+from imds_enforcer.legacy_calls import SERVED, held_back, is_gated, let_through
+from imds_enforcer.model import Outcome, Result
+from imds_enforcer.plan import Planned, result_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imds_enforcer.clients import Clients
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.policy import Policy
+
+_PERIOD = timedelta(days=1)
+_GOOD_FOR = timedelta(days=1)
+
+
+class LegacyCallGate:
+    """The policy's gate for the instances of one region."""
+
+    def __init__(self, clients: Clients, policy: Policy, clock: Clock, region: str) -> None:
+        self._clients = clients
+        self._policy = policy
+        self._clock = clock
+        self._region = region
+        self._history: CallHistory | None = None
+
+    def hold_back(self, plans: Sequence[Planned]) -> Iterator[Planned | Result]:
+        """Each plan, with what is known of its instance's calls; or the result, if the instance is held back."""
+        gate, now = self._policy.gate, self._clock.now()
+        gated = {plan.instance_id for plan in plans if is_gated(plan, self._policy, now)}
+        if gate is None or not gated:
+            yield from plans
+            return
+        since = datetime.combine(now.astimezone(UTC).date() - timedelta(days=gate.lookback_days), time(), UTC)
+        try:
+            calls = self._calls().of(dict.fromkeys(sorted(gated), since))
+        except AwsError as error:
+            why = f"it cannot be told whether IMDSv1 is still called ({error})"
+            yield from (_held(plan, why) if plan.instance_id in gated else plan for plan in plans)
+            return
+        for plan in plans:
+            if plan.instance_id not in gated:
+                yield plan
+            elif why_held := held_back(calls[plan.instance_id], gate):
+                yield _held(plan, why_held)
+            else:
+                yield replace(plan, reason=f"{plan.reason}; {let_through(calls[plan.instance_id], gate)}")
+
+    def _calls(self) -> CallHistory:
+        if self._history is None:
+            assert self._policy.gate is not None
+            self._history = CallHistory(
+                self._clients.records,
+                self._clients.call_metrics(self._region),
+                self._clock,
+                topic=f"{SERVED}/{self._policy.gate.lookback_days}/{self._region}",
+                metric=SERVED,
+                period=_PERIOD,
+                good_for=_GOOD_FOR,
+            )
+        return self._history
+
+
+def _held(plan: Planned, why: str) -> Result:
+    return result_of(plan.instance, Outcome.HELD, f"{why}; {plan.reason}", after=plan.instance.options)

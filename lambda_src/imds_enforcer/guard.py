@@ -1,0 +1,170 @@
+"""What stands between a plan and its change in one region: holds, contests, the ledger, and how far a sweep may go."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from imds_enforcer.dynamodb import BATCH_SIZE
+from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
+from imds_enforcer.model import Outcome, Result
+from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.safeguards import LedgerMode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.journal import Journal
+    from imds_enforcer.limits import SweepLimits
+    from imds_enforcer.records import Records
+
+_PATIENCE_SECONDS = 0.2
+"""How long a region waits at once for others to say what they need of the sweep's limit."""
+
+
+class Guard:
+    """Asked about every plan after the observation that it rests on, and told of everything that comes of it.
+
+    That order is what makes a hold safe. Whoever sets an instance back holds it first: so an observation
+    that shows the instance set back is followed by a reading that shows the hold.
+
+    `drifted_by` gives who set an instance's options back, for an instance that such an event named;
+    `limits` are there for a sweep, and None for what events named. A revert does not heed holds: it sets them.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is one thing to ask
+        self,
+        records: Records,
+        clock: Clock,
+        journal: Journal,
+        *,
+        region: str,
+        mode: LedgerMode,
+        limits: SweepLimits | None = None,
+        drifted_by: Callable[[str], str | None] = lambda _: None,
+        heeds_holds: bool = True,
+    ) -> None:
+        self._records = records
+        self._clock = clock
+        self._journal = journal
+        self._region = region
+        self._mode = mode
+        self._limits = limits
+        self._drifted_by = drifted_by
+        self._heeds_holds = heeds_holds
+        self._standing = Standing()
+        self._reviewed: dict[str, float] = {}
+        self._stopped: str | None = None
+        self.failure: Failure | None = None
+
+    @property
+    def stopped(self) -> str | None:
+        """Why nothing more may be changed in this region, for now; None as long as something may."""
+        breaker = self._limits.breakers[self._region] if self._limits else None
+        return self._stopped or (breaker.tripped if breaker else None)
+
+    def review(self, plans: Iterable[Planned]) -> list[Planned | Result]:
+        """The plans among these that are new since the last call, or what becomes of them instead.
+
+        If what is asked here cannot be read, all of it is empty, and `stopped` says why.
+        """
+        if not self._heeds_holds:
+            return []
+        fresh = [plan for plan in plans if self._reviewed.get(plan.instance_id) != plan.instance.observed_at]
+        try:
+            if any(plan.instance.observed_at > self._standing.read_at for plan in fresh):
+                self._standing = self._records.standing()
+            reviewed = [self._judge(plan) for plan in fresh]
+        except AwsError as error:
+            self._out_of_reach(error, "it cannot be told which instances are held")
+            return []
+        self._reviewed |= {plan.instance_id: plan.instance.observed_at for plan in fresh}
+        return reviewed
+
+    def _judge(self, plan: Planned) -> Planned | Result:
+        instance_id, now = plan.instance_id, self._clock.now()
+        hold = self._standing.holds.get(instance_id)
+        if hold and hold.in_force(now):
+            return result_of(plan.instance, Outcome.HELD, f"{hold}; {plan.reason}", after=plan.instance.options)
+        contest = self._standing.contests.get(instance_id)
+        if self._limits is not None:
+            return replace(plan, reason=f"{plan.reason}; {contest}") if contest else plan
+        contest = contest or self._new_contest(instance_id)
+        if contest is None:
+            return plan
+        reason = f"{contest}: only the sweep sets it right until {contest.until:%Y-%m-%d %H:%M}; {plan.reason}"
+        return result_of(plan.instance, Outcome.CONTESTED, reason, after=plan.instance.options)
+
+    def _new_contest(self, instance_id: str) -> Contest | None:
+        principal, now = self._drifted_by(instance_id), self._clock.now()
+        if principal is None or not is_contested(self._records.entries_of(instance_id, now - CONTEST_WINDOW), now):
+            return None
+        contest = Contest(instance_id=instance_id, principal=principal, until=now + CONTESTED_FOR)
+        self._records.contest(contest)
+        return contest
+
+    # The ledger.
+
+    def intend(self, plans: Sequence[Planned], ahead: Sequence[Planned]) -> bool:
+        """Write down that these are about to be changed, and some of those `ahead` with them; False if they may not be.
+
+        A request takes 25, and at EC2's pace of changes that lasts for seconds.
+        """
+        missing = self._journal.missing(plans)
+        if not missing:
+            return True
+        spare = -len(missing) % BATCH_SIZE
+        try:
+            self._journal.intend([*missing, *self._journal.missing(ahead)[:spare]])
+        except AwsError as error:
+            self._out_of_reach(error, "changes are not made without it", required=self._mode is LedgerMode.REQUIRED)
+        return self._stopped is None
+
+    def ended(self, result: Result) -> None:
+        """Take down an instance's outcome, if it was to be changed."""
+        self._reviewed.pop(result.instance_id, None)
+        self._journal.complete(result)
+        self._flush(all_of_it=False)
+
+    def close(self) -> None:
+        """Write down all that is left to be."""
+        self._flush(all_of_it=True)
+
+    def _flush(self, *, all_of_it: bool) -> None:
+        try:
+            self._journal.flush(all_of_it=all_of_it)
+        except AwsError as error:
+            # What was changed is changed. The entries stay open, and the next sweep settles them.
+            self.failure = error.failure
+
+    def _out_of_reach(self, error: AwsError, what_follows: str, *, required: bool = True) -> None:
+        self.failure = error.failure
+        if required:
+            self._stopped = f"the ledger is out of reach ({error}), and {what_follows}"
+
+    # How far a sweep may go.
+
+    def admit(self, plans: Sequence[Planned]) -> list[Planned]:
+        """Those that the sweep's limit leaves room for."""
+        if self._limits is None:
+            return [*plans]
+        admitted = self._limits.allowance.admit(self._region, (plan.instance_id for plan in plans))
+        return [plan for plan in plans if plan.instance_id in admitted]
+
+    def withdraw(self, plan: Planned) -> None:
+        """Take back that a change is made: it was not sent, or EC2 would not take it yet."""
+        if self._limits is not None and not plan.unanswered:
+            self._limits.allowance.withdraw(self._region, plan.instance_id)
+
+    def used_up(self) -> str | None:
+        """Why no further instance may be changed by this sweep; None as long as one may."""
+        if self._limits is None or not self._limits.allowance.used_up(self._region, _PATIENCE_SECONDS):
+            return None
+        return f"the sweep may change {self._limits.allowance.limit} instances and has done so"
+
+    def changed(self, result: Result) -> None:
+        """Take notice of how a change that was sent has ended."""
+        if self._limits is not None:
+            self._limits.breakers[self._region].count(result)

@@ -1,0 +1,113 @@
+"""What the ledger is told of the changes of one visit to a region."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from imds_enforcer.dynamodb import BATCH_SIZE
+from imds_enforcer.ledger import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from datetime import datetime
+
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.model import Result
+    from imds_enforcer.plan import Planned
+    from imds_enforcer.policy import PolicyVersions
+    from imds_enforcer.records import Records
+
+_FLUSH_SECONDS = 5.0
+
+
+class Journal:
+    """Writes an intent before each change, and what became of it afterwards; both in batches.
+
+    The intent of a change is written again only where a later look found other options.
+    """
+
+    def __init__(  # noqa: PLR0913  # what an entry says beside the change itself
+        self,
+        records: Records,
+        clock: Clock,
+        *,
+        run_id: str,
+        versions: PolicyVersions,
+        ends_at: datetime,
+        trigger_of: Callable[[str], str],
+        by: str | None = None,
+    ) -> None:
+        self._records = records
+        self._clock = clock
+        self._run_id = run_id
+        self._versions = versions
+        self._ends_at = ends_at
+        self._trigger_of = trigger_of
+        self._by = by
+        self._open: dict[str, Entry] = {}
+        self._completed: list[Entry] = []
+        self._flushed_at = clock.monotonic()
+
+    def missing(self, plans: Iterable[Planned]) -> list[Planned]:
+        """The plans whose intent is not written yet."""
+        return [plan for plan in plans if not self._has(plan)]
+
+    def intend(self, plans: Iterable[Planned]) -> None:
+        """Write the intents of these plans.
+
+        Raises:
+            AwsError: if the table did not take all of them.
+        """
+        entries = [self._intent(plan) for plan in plans]
+        self._records.write(entries)
+        self._open |= {entry.instance_id: entry for entry in entries}
+
+    def complete(self, result: Result) -> None:
+        """Take down what became of a change, if it was intended. It is written with others: see `flush`."""
+        entry = self._open.pop(result.instance_id, None)
+        if entry:
+            self._completed.append(
+                replace(
+                    entry,
+                    outcome=result.outcome,
+                    reason=result.reason,
+                    after=result.after,
+                    code=result.failure.code if result.failure else None,
+                )
+            )
+
+    def flush(self, *, all_of_it: bool = False) -> None:
+        """Write what was completed, once it is worth a request or has waited for long.
+
+        Raises:
+            AwsError: if the table did not take all of it. It is not tried again: the entries stay open,
+                and a later sweep settles them.
+        """
+        due = len(self._completed) >= BATCH_SIZE or self._clock.monotonic() - self._flushed_at >= _FLUSH_SECONDS
+        if all_of_it or due:
+            completed, self._completed = self._completed, []
+            self._flushed_at = self._clock.monotonic()
+            self._records.write(completed)
+
+    def _has(self, plan: Planned) -> bool:
+        entry = self._open.get(plan.instance_id)
+        return entry is not None and entry.before == plan.instance.options and entry.wanted == plan.wanted
+
+    def _intent(self, plan: Planned) -> Entry:
+        instance = plan.instance
+        assert instance.options is not None, "planned without knowing what is there"
+        earlier = self._open.get(instance.instance_id)
+        return Entry(
+            instance_id=instance.instance_id,
+            region=instance.region,
+            at=earlier.at if earlier else self._clock.now(),
+            run_id=self._run_id,
+            trigger=self._trigger_of(instance.instance_id),
+            versions=self._versions,
+            before=instance.options,
+            wanted=plan.wanted,
+            ends_at=self._ends_at,
+            by=self._by,
+            reason=plan.reason,
+        )

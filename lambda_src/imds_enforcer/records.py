@@ -1,0 +1,190 @@
+"""What the enforcer keeps between its runs: the ledger, holds and contests, and notes of what CloudWatch said."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer.ledger import KEPT, Contest, Entry, Hold, Standing
+from imds_enforcer.legacy_calls import Calls
+from imds_enforcer.model import MetadataOptions, Outcome
+from imds_enforcer.policy import PolicyVersions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.dynamodb import Item, Table
+
+_STANDING = "standing"
+_TOLD = "told"
+
+
+class Records:
+    """The table of the enforcer. Every method raises `AwsError`, and nothing else, for a failed call."""
+
+    def __init__(self, table: Table, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+
+    # The ledger.
+
+    def write(self, entries: Iterable[Entry]) -> None:
+        """Write entries, each in place of its older version."""
+        self._table.put(map(_item_of, entries))
+
+    def entries_of(self, instance_id: str, since: datetime | None = None) -> list[Entry]:
+        """The entries of one instance, oldest first, as they are at this moment."""
+        return list(map(_entry_of, self._table.partition(instance_id, since=_moment(since) if since else "")))
+
+    def entries_of_run(self, run_id: str) -> list[Entry]:
+        """The entries of one run, oldest first, as they were a moment ago."""
+        return list(map(_entry_of, self._table.index("by-run", "run_id", run_id)))
+
+    def entries_since(self, since: datetime) -> Iterator[Entry]:
+        """The entries of all instances from a moment on, oldest first, as they were a moment ago."""
+        day, today = since.date(), self._clock.now().date()
+        while day <= today:
+            yield from map(_entry_of, self._table.index("by-day", "day", day.isoformat(), since=_moment(since)))
+            day += timedelta(days=1)
+
+    def open_intents(self) -> list[Entry]:
+        """The entries, of all instances, of which no outcome is known yet."""
+        return list(map(_entry_of, self._table.whole_index("open")))
+
+    # Holds and contests.
+
+    def standing(self) -> Standing:
+        """Every hold and contest there is, read consistently; ended ones are left out."""
+        read_at, now = self._clock.monotonic(), self._clock.now()
+        holds: dict[str, Hold] = {}
+        contests: dict[str, Contest] = {}
+        for item in self._table.partition(_STANDING):
+            kind, instance_id = item["sk"].split("#")
+            until = datetime.fromisoformat(item["until"]) if "until" in item else None
+            if kind == "hold":
+                at = datetime.fromisoformat(item["at"])
+                hold = Hold(instance_id=instance_id, reason=item["reason"], by=item["by"], at=at, until=until)
+                if hold.in_force(now):
+                    holds[instance_id] = hold
+            elif kind == "contest" and until and now < until:
+                contests[instance_id] = Contest(instance_id=instance_id, principal=item["principal"], until=until)
+        return Standing(holds, contests, read_at)
+
+    def hold(self, holds: Iterable[Hold]) -> None:
+        """Hold instances, from this moment on."""
+        self._table.put(
+            {
+                "pk": _STANDING,
+                "sk": f"hold#{hold.instance_id}",
+                "reason": hold.reason,
+                "by": hold.by,
+                "at": _moment(hold.at),
+                "until": _moment(hold.until) if hold.until else None,
+            }
+            for hold in holds
+        )
+
+    def release(self, instance_ids: Iterable[str]) -> None:
+        """End the holds of these instances."""
+        self._table.delete((_STANDING, f"hold#{instance_id}") for instance_id in instance_ids)
+
+    def contest(self, contest: Contest) -> None:
+        """Leave an instance to the sweep for a while."""
+        item = {"principal": contest.principal, "until": _moment(contest.until)}
+        key = {"pk": _STANDING, "sk": f"contest#{contest.instance_id}"}
+        self._table.put([{**key, **item, "expires_at": int(contest.until.timestamp())}])
+
+    # What CloudWatch said.
+
+    def noted_calls(self, topic: str, since: datetime) -> dict[str, Calls]:
+        """The calls of each instance that were noted under the topic from a moment on."""
+        return {
+            instance_id: _calls_of(noted)
+            for item in self._table.partition(f"calls#{topic}", since=_moment(since))
+            for instance_id, noted in json.loads(item["calls"]).items()
+        }
+
+    def note_calls(self, topic: str, calls: Mapping[str, Calls], kept: timedelta) -> None:
+        """Note the calls of some instances: 500 at most, which fit one item by far."""
+        now = self._clock.now()
+        noted = {i: [each.total, each.last.isoformat() if each.last else None] for i, each in calls.items()}
+        self._table.put(
+            [
+                {
+                    "pk": f"calls#{topic}",
+                    # Two requests of one moment differ in the first instance they are about.
+                    "sk": f"{_moment(now)}#{next(iter(calls))}",
+                    "calls": json.dumps(noted, separators=(",", ":")),
+                    "expires_at": int((now + kept).timestamp()),
+                }
+            ]
+        )
+
+    # Whose rejected calls the operators were told of.
+
+    def told(self) -> set[tuple[str, str]]:
+        """The changes that a message was about, by instance and run."""
+        return {
+            (instance_id, run_id) for instance_id, run_id in (i["sk"].split("#") for i in self._table.partition(_TOLD))
+        }
+
+    def note_told(self, entries: Iterable[Entry], kept: timedelta) -> None:
+        """Remember that a message was about these changes."""
+        expires_at = int((self._clock.now() + kept).timestamp())
+        self._table.put(
+            {"pk": _TOLD, "sk": f"{entry.instance_id}#{entry.run_id}", "expires_at": expires_at} for entry in entries
+        )
+
+
+def _moment(moment: datetime) -> str:
+    """Text that sorts as the moments do."""
+    return moment.isoformat(timespec="microseconds")
+
+
+def _item_of(entry: Entry) -> Item:
+    return {
+        "pk": entry.instance_id,
+        "sk": f"{_moment(entry.at)}#{entry.run_id}",
+        "run_id": entry.run_id,
+        "day": entry.at.date().isoformat(),
+        # Only what is open is in the index of that name.
+        "open": entry.region if entry.outcome is None else None,
+        "expires_at": int((entry.at + KEPT).timestamp()),
+        "region": entry.region,
+        "trigger": entry.trigger,
+        "by": entry.by,
+        "versions": entry.versions.as_log(),
+        "before": entry.before.as_log(),
+        "wanted": entry.wanted.as_log(),
+        "after": entry.after.as_log() if entry.after else None,
+        "ends_at": _moment(entry.ends_at),
+        "outcome": str(entry.outcome) if entry.outcome else None,
+        "reason": entry.reason,
+        "code": entry.code,
+    }
+
+
+def _entry_of(item: Mapping[str, Any]) -> Entry:
+    return Entry(
+        instance_id=item["pk"],
+        region=item["region"],
+        at=datetime.fromisoformat(item["sk"].partition("#")[0]),
+        run_id=item["run_id"],
+        trigger=item["trigger"],
+        versions=PolicyVersions(**{name: int(version) for name, version in item["versions"].items()}),
+        before=MetadataOptions.described(item["before"]),
+        wanted=MetadataOptions.described(item["wanted"]),
+        after=MetadataOptions.described(item["after"]) if "after" in item else None,
+        ends_at=datetime.fromisoformat(item["ends_at"]),
+        by=item.get("by"),
+        outcome=Outcome(item["outcome"]) if "outcome" in item else None,
+        reason=item["reason"],
+        code=item.get("code"),
+    )
+
+
+def _calls_of(noted: tuple[int | None, str | None]) -> Calls:
+    total, last = noted
+    return Calls(total, date.fromisoformat(last) if last else None)

@@ -1,0 +1,39 @@
+"""Intents that a process left behind: what became of them is read off the instance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from imds_enforcer.model import OptionsState, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from imds_enforcer.ledger import Entry
+    from imds_enforcer.model import Instance
+
+_LEFT_BEHIND = "the process that was to change it ended before it said how it went"
+
+
+def left_behind(entries: Iterable[Entry], now: datetime) -> list[Entry]:
+    """The open intents whose process is gone."""
+    return [entry for entry in entries if entry.outcome is None and now >= entry.ends_at]
+
+
+def settled(entry: Entry, seen: Mapping[str, Instance]) -> Entry:
+    """The entry with what the instance shows; `seen` has every instance that EC2 still knows."""
+    instance = seen.get(entry.instance_id)
+    if instance is None or instance.state.ended:
+        return replace(entry, outcome=Outcome.GONE, reason=f"{_LEFT_BEHIND}, and the instance is gone; {entry.reason}")
+    options = instance.options
+    if options and options.agree_with(entry.wanted):
+        outcome = Outcome.REMEDIATED if options.state is OptionsState.APPLIED else Outcome.PENDING
+        reason = f"{_LEFT_BEHIND}; the instance shows that it was changed; {entry.reason}"
+        return replace(entry, outcome=outcome, after=options, reason=reason)
+    if options and options.agree_with(entry.before):
+        why = "the instance shows that it was not changed"
+    else:
+        why = "the instance shows options that somebody else has set since"
+    return replace(entry, outcome=Outcome.DEFERRED, reason=f"{_LEFT_BEHIND}; {why}; {entry.reason}")

@@ -1,0 +1,161 @@
+"""Set instances back to what they were before the enforcer changed them, and hold them there."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from imds_enforcer.clock import Deadline
+from imds_enforcer.events import Trigger
+from imds_enforcer.guard import Guard
+from imds_enforcer.journal import Journal
+from imds_enforcer.ledger import Hold
+from imds_enforcer.mandate import Mandate
+from imds_enforcer.model import Outcome, Result
+from imds_enforcer.pacing import sweep_share
+from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.policy import PolicyVersions
+from imds_enforcer.remediation import Remediation
+from imds_enforcer.safeguards import LedgerMode
+from imds_enforcer.undo import NothingToUndoError, Undo, to_undo, undo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from imds_enforcer.clients import Clients
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.ledger import Entry
+    from imds_enforcer.model import Instance
+
+_LONGEST = timedelta(hours=1)
+_VERIFY_SECONDS = 20.0
+
+
+class _NoPolicy:
+    """A revert goes by no policy: it is what a person, or the watch, ordered."""
+
+    def in_force(self, *, fresh: bool) -> PolicyVersions:  # noqa: ARG002  # as the policy's own store is asked
+        """Always the same."""
+        return PolicyVersions()
+
+
+@dataclass(frozen=True, slots=True)
+class Reverting:
+    """One instance that is to be set back: what is undone, and how it looks now; why not, where it cannot be."""
+
+    instance_id: str
+    region: str = ""
+    undone: tuple[Entry, ...] = ()
+    instance: Instance | None = None
+    way: Undo | None = None
+    problem: str | None = None
+
+
+class Revert:
+    """Plans and carries out. The same for a person at the command line and for the watch."""
+
+    def __init__(self, clients: Clients, clock: Clock, *, run_id: str, by: str, overwrite: bool = False) -> None:
+        self._clients = clients
+        self._clock = clock
+        self._run_id = run_id
+        self._by = by
+        self._overwrite = overwrite
+
+    def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
+        """What would be done about each of these instances, or about each that the run changed.
+
+        Raises:
+            AwsError: if the ledger or EC2 could not be read.
+        """
+        records = self._clients.records
+        ids = list(dict.fromkeys(instance_ids))
+        if run_id is not None and not ids:
+            ids = list(dict.fromkeys(entry.instance_id for entry in records.entries_of_run(run_id)))
+        undone: dict[str, list[Entry]] = {}
+        plans: dict[str, Reverting] = {}
+        for instance_id in ids:
+            try:
+                undone[instance_id] = to_undo(records.entries_of(instance_id), run_id)
+            except NothingToUndoError as error:
+                plans[instance_id] = Reverting(instance_id, problem=str(error))
+        by_region: dict[str, list[str]] = defaultdict(list)
+        for instance_id, entries in undone.items():
+            by_region[entries[0].region].append(instance_id)
+        for region, named in by_region.items():
+            seen = self._clients.ec2(region).read(named)
+            for instance_id in named:
+                plans[instance_id] = self._way_back(region, instance_id, undone[instance_id], seen.get(instance_id))
+        return [plans[instance_id] for instance_id in ids]
+
+    def _way_back(
+        self, region: str, instance_id: str, entries: Sequence[Entry], instance: Instance | None
+    ) -> Reverting:
+        if instance is None or instance.state.ended:
+            return Reverting(instance_id, region, tuple(entries), instance, problem="the instance is gone")
+        if instance.options is None:
+            problem = "EC2 describes its metadata options in a way that is not known here"
+            return Reverting(instance_id, region, tuple(entries), instance, problem=problem)
+        way = undo(entries, instance.options, overwrite=self._overwrite)
+        return Reverting(instance_id, region, tuple(entries), instance, way)
+
+    def carry_out(self, plans: Sequence[Reverting], *, reason: str, until: datetime | None = None) -> Iterator[Result]:
+        """Hold the instances, set them back, read back; one result for each that has a way back.
+
+        The holds come first and all of them: the enforcer, which asks about holds after it looked at
+        an instance, can then not take a reverted one for drift.
+
+        Raises:
+            AwsError: if the holds could not be written; then nothing is changed.
+        """
+        possible = [plan for plan in plans if plan.way]
+        now = self._clock.now()
+        self._clients.records.hold(
+            Hold(instance_id=plan.instance_id, reason=reason, by=self._by, at=now, until=until) for plan in possible
+        )
+        by_region: dict[str, dict[str, Reverting]] = defaultdict(dict)
+        for plan in possible:
+            by_region[plan.region][plan.instance_id] = plan
+        with ThreadPoolExecutor(max(1, len(by_region)), thread_name_prefix="region") as pool:
+            for results in pool.map(lambda item: list(self._in_region(*item)), by_region.items()):
+                yield from results
+
+    def _in_region(self, region: str, plans: Mapping[str, Reverting]) -> Iterator[Result]:
+        def examine(instances: Iterable[Instance]) -> Iterator[Planned | Result]:
+            for instance in instances:
+                yield self._examined(instance, plans[instance.instance_id].undone)
+
+        records, deadline = self._clients.records, Deadline.after(self._clock, _LONGEST.total_seconds())
+        journal = Journal(
+            records,
+            self._clock,
+            run_id=self._run_id,
+            versions=PolicyVersions(),
+            ends_at=self._clock.now() + _LONGEST,
+            trigger_of=lambda _: Trigger.REVERT,
+            by=self._by,
+        )
+        remediation = Remediation(
+            self._clients.ec2(region),
+            self._clock,
+            examine,
+            guard=Guard(records, self._clock, journal, region=region, mode=LedgerMode.REQUIRED, heeds_holds=False),
+            mandate=Mandate(deadline, PolicyVersions(), _NoPolicy()),
+            verify_timeout=_VERIFY_SECONDS,
+            share=sweep_share(len(plans)),
+        )
+        return remediation.results((instance_id, None) for instance_id in plans)
+
+    def _examined(self, instance: Instance, undone: Sequence[Entry]) -> Planned | Result:
+        """Decided anew by every look: between the plan and the change somebody may have done something."""
+        now = self._way_back(instance.region, instance.instance_id, undone, instance)
+        if now.way is None or instance.options is None:
+            return result_of(instance, Outcome.SKIPPED, now.problem or "", after=instance.options)
+        left = f"; left as somebody else has set it: {', '.join(now.way.theirs)}" if now.way.theirs else ""
+        if now.way.change is None:
+            return result_of(instance, Outcome.COMPLIANT, f"nothing to set back{left}", after=instance.options)
+        reason = f"set back to what it was before the run {undone[0].run_id}{left}"
+        return Planned(instance, now.way.change, now.way.wanted, reason)

@@ -1,0 +1,55 @@
+"""What the policy says about going carefully: who waits, what is written down, what is watched afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+
+
+class LedgerMode(StrEnum):
+    """What becomes of a change that cannot be written down: it waits, or it is made and reported."""
+
+    REQUIRED = "required"
+    BEST_EFFORT = "best_effort"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """Existing instances that still call IMDSv1 keep it, until `enforce_after` has passed.
+
+    `lookback_days` is how far back calls count, `tolerate` how many of them do not matter.
+    """
+
+    lookback_days: int = 14
+    tolerate: int = 0
+    enforce_after: date | None = None
+
+    def in_force(self, now: datetime) -> bool:
+        """True through the day `enforce_after`, in UTC."""
+        return self.enforce_after is None or now.astimezone(UTC).date() <= self.enforce_after
+
+    def __str__(self) -> str:
+        until = f", until {self.enforce_after}" if self.enforce_after else ""
+        return f"more than {self.tolerate} IMDSv1 calls in {self.lookback_days} days{until}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """How long a changed instance is watched, how many rejected calls make a message, and whether it is set back."""
+
+    hours: int = 24
+    rejected_calls: int = 1
+    revert: bool = False
+
+    @property
+    def time(self) -> timedelta:
+        """How long after its change an instance is watched."""
+        return timedelta(hours=self.hours)
+
+    def __str__(self) -> str:
+        what_follows = "set back and held" if self.revert else "reported"
+        return f"for {self.hours} hours; from {self.rejected_calls} rejected IMDSv1 calls on: {what_follows}"
+
+
+DEFAULT_WATCH = Watch()

@@ -1,0 +1,125 @@
+"""The watch: instances whose tokens were required lately, and which still get calls without one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from imds_enforcer.call_history import CallHistory
+from imds_enforcer.events import Trigger
+from imds_enforcer.failures import AwsError
+from imds_enforcer.legacy_calls import REJECTED
+from imds_enforcer.model import HttpTokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from imds_enforcer.clients import Clients
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.ledger import Entry
+    from imds_enforcer.legacy_calls import Calls
+    from imds_enforcer.model import Instance
+    from imds_enforcer.safeguards import Watch
+
+_PERIOD = timedelta(hours=1)
+_GOOD_FOR = timedelta(hours=1)
+
+WATCHERS_HOLD = timedelta(days=7)
+"""For so long an instance is held that the watch has set back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An instance whose calls are rejected since its change. `instance` is None if EC2 no longer lists it."""
+
+    change: Entry
+    calls: Calls
+    instance: Instance | None
+
+    def __str__(self) -> str:
+        instance = self.instance
+        origin = {
+            "Auto Scaling group": instance.auto_scaling_group if instance else None,
+            "launch template": instance.launch_template if instance else None,
+            "image": instance.image_id if instance else None,
+        }
+        known = ", ".join(f"{name} {value or 'none'}" for name, value in origin.items())
+        return (
+            f"{self.change.instance_id} in {self.change.region}: {self.calls.total} calls without a token rejected "
+            f"since {self.change.at:%Y-%m-%d %H:%M} UTC ({known})"
+        )
+
+
+@dataclass(slots=True)
+class Watched:
+    """What a round of the watch found: every instance over the limit, and those of which nobody was told yet."""
+
+    over_limit: list[Rejection] = field(default_factory=list)
+    news: list[Rejection] = field(default_factory=list)
+    failures: dict[str, AwsError] = field(default_factory=dict)
+
+
+def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
+    """Look at every instance that the ledger has as changed to `required` within the watch's time.
+
+    CloudWatch is asked about an instance once an hour at most. A region whose CloudWatch or EC2 fails
+    is among the failures, and stops no other.
+
+    Raises:
+        AwsError: if the ledger could not be read.
+    """
+    found = Watched()
+    by_region: dict[str, dict[str, Entry]] = defaultdict(dict)
+    for entry in _changes_to_watch(clients.records.entries_since(clock.now() - terms.time)):
+        by_region[entry.region][entry.instance_id] = entry
+    for region, changes in by_region.items():
+        try:
+            found.over_limit += _rejections(clients, clock, terms, region, changes)
+        except AwsError as error:
+            found.failures[region] = error
+    if found.over_limit:
+        told = clients.records.told()
+        found.news = [each for each in found.over_limit if (each.change.instance_id, each.change.run_id) not in told]
+    return found
+
+
+def _changes_to_watch(entries: Iterable[Entry]) -> list[Entry]:
+    """The last change of each instance, if it took IMDSv1 from it and was not undone."""
+    last: dict[str, Entry] = {}
+    for entry in entries:
+        result = entry.result
+        if entry.trigger == Trigger.REVERT:
+            last.pop(entry.instance_id, None)
+        elif result is not None and result.http_tokens is not entry.before.http_tokens:
+            last.pop(entry.instance_id, None)
+            if result.http_tokens is HttpTokens.REQUIRED:
+                last[entry.instance_id] = entry
+    return list(last.values())
+
+
+def _rejections(
+    clients: Clients, clock: Clock, terms: Watch, region: str, changes: Mapping[str, Entry]
+) -> list[Rejection]:
+    history = CallHistory(
+        clients.records,
+        clients.call_metrics(region),
+        clock,
+        topic=f"{REJECTED}/{region}",
+        metric=REJECTED,
+        period=_PERIOD,
+        good_for=_GOOD_FOR,
+    )
+    calls = history.of({instance_id: _hour_of(entry.at) for instance_id, entry in changes.items()})
+    rejected = {i: each for i, each in calls.items() if (each.total or 0) >= terms.rejected_calls}
+    if not rejected:
+        return []
+    seen = clients.ec2(region).read(rejected)
+    return [Rejection(changes[i], each, seen.get(i)) for i, each in rejected.items()]
+
+
+def _hour_of(moment: datetime) -> datetime:
+    """The beginning of the hour: a point of the metric counts from there on, and tokens were optional before."""
+    return moment.replace(minute=0, second=0, microsecond=0)

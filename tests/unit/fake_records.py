@@ -1,0 +1,112 @@
+"""The enforcer's table and CloudWatch, in memory."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer.call_metrics import MAX_METRICS, CallMetrics, Points
+from imds_enforcer.dynamodb import BATCH_SIZE, Table
+from imds_enforcer.failures import AwsError
+from imds_enforcer.records import Records
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from imds_enforcer.dynamodb import Item
+    from imds_enforcer.failures import Failure
+    from tests.unit.fake_clock import FakeClock
+
+_INDEXED = {"by-run": "run_id", "by-day": "day", "open": "open"}
+
+
+class FakeTable(Table):
+    """A table whose indexes are never late.
+
+    `requests` counts what DynamoDB would be asked; `read_failure` and `write_failure` are how every such
+    request fails while they are set. `before_write` sees each write before it is made.
+    """
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], Item] = {}
+        self.requests: list[str] = []
+        self.written: list[Item] = []
+        self.read_failure: Failure | None = None
+        self.write_failure: Failure | None = None
+        self._lock = threading.Lock()
+
+    def partition(self, pk: str, *, since: str = "") -> Iterator[Item]:
+        """The items of a partition, in order of `sk`."""
+        self._read(f"Query {pk}")
+        return iter([item for key, item in sorted(self.items.items()) if key[0] == pk and key[1] >= since])
+
+    def index(self, name: str, attribute: str, value: str, *, since: str = "") -> Iterator[Item]:
+        """The items of an index under one value, in order of `sk`."""
+        assert _INDEXED[name] == attribute
+        self._read(f"Query {name}")
+        found = [item for item in self.items.values() if item.get(attribute) == value and item["sk"] >= since]
+        return iter(sorted(found, key=lambda item: str(item["sk"])))
+
+    def whole_index(self, name: str) -> Iterator[Item]:
+        """What has the attribute that the index is on."""
+        self._read(f"Scan {name}")
+        return iter([item for item in self.items.values() if _INDEXED[name] in item])
+
+    def put(self, items: Iterable[Item]) -> None:
+        """Keep items as DynamoDB would: without the attributes that are None."""
+        kept = [{name: value for name, value in item.items() if value is not None} for item in items]
+        self._write(len(kept))
+        self.written += kept
+        self.items |= {(item["pk"], item["sk"]): item for item in kept}
+
+    def delete(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Forget items."""
+        gone = list(keys)
+        self._write(len(gone))
+        for key in gone:
+            self.items.pop(key, None)
+
+    def _read(self, request: str) -> None:
+        with self._lock:
+            self.requests.append(request)
+        if self.read_failure:
+            raise AwsError(self.read_failure)
+
+    def _write(self, items: int) -> None:
+        with self._lock:
+            self.requests += ["BatchWriteItem"] * -(-items // BATCH_SIZE)
+        if self.write_failure and items:
+            raise AwsError(self.write_failure)
+
+    @property
+    def writes(self) -> int:
+        """How many requests wrote."""
+        return self.requests.count("BatchWriteItem")
+
+    def records(self, clock: FakeClock) -> Records:
+        """The enforcer's own view of it."""
+        return Records(self, clock)
+
+
+class FakeCallMetrics(CallMetrics):
+    """CloudWatch of one region: `data` has the points by metric and instance; `failure` is how requests fail."""
+
+    def __init__(self) -> None:
+        self.data: dict[tuple[str, str], list[tuple[datetime, float]]] = {}
+        self.requests: list[tuple[str, list[str], int]] = []
+        self.failure: Failure | None = None
+
+    def points(
+        self, metric: str, instance_ids: Sequence[str], *, start: datetime, end: datetime, period: int
+    ) -> Points:
+        """What was counted between two moments."""
+        assert len(instance_ids) <= MAX_METRICS
+        self.requests.append((metric, list(instance_ids), period))
+        if self.failure:
+            raise AwsError(self.failure)
+        found: dict[str, Any] = {
+            each: [(moment, value) for moment, value in self.data.get((metric, each), ()) if start <= moment <= end]
+            for each in instance_ids
+        }
+        return {each: points for each, points in found.items() if points}
