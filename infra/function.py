@@ -11,13 +11,21 @@ from constructs import Construct
 
 from infra import package, parameters
 from infra.encryption import USE
+from infra.ledger import BY_DAY, BY_RUN, OPEN, LedgerTable
 
 
 class EnforcerFunction(Construct):
     """The function, fed by the event queue; its role allows what the code calls and nothing else."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, queue: sqs.IQueue, topic: sns.ITopic, key: kms.IKey
+    def __init__(  # noqa: PLR0913 - each is something that the function is given access to
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        queue: sqs.IQueue,
+        topic: sns.ITopic,
+        ledger: LedgerTable,
+        key: kms.IKey,
     ) -> None:
         super().__init__(scope, construct_id)
         self.log_group = logs.LogGroup(
@@ -29,13 +37,14 @@ class EnforcerFunction(Construct):
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             inline_policies={
                 "enforce": iam.PolicyDocument(statements=_enforce()),
+                "remember": iam.PolicyDocument(statements=_remember(ledger)),
                 "run": iam.PolicyDocument(statements=_run(queue, topic, key, self.log_group)),
             },
         )
         _acknowledge(
             self.role,
             "IAM5[Resource::*]",
-            "DescribeRegions, DescribeInstances and X-Ray's two writes take no narrower resource",
+            "EC2's three reads, GetMetricData and X-Ray's two writes take no narrower resource",
         )
         _acknowledge(
             self.role,
@@ -63,6 +72,7 @@ class EnforcerFunction(Construct):
                 "POLICY_PARAMETER": parameters.POLICY,
                 "EVENT_QUEUE_URL": queue.queue_url,
                 "NOTIFICATION_TOPIC_ARN": topic.topic_arn,
+                "LEDGER_TABLE": ledger.table.table_name,
                 "BATCH_DEADLINE_SECONDS": "60",
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",
@@ -105,12 +115,29 @@ def _enforce() -> list[iam.PolicyStatement]:
         _allow("ListRegions", ["ec2:DescribeRegions"], "*"),
         # The options as they are, before and after a change. EC2 knows no resource for it.
         _allow("ReadInstances", ["ec2:DescribeInstances"], "*"),
+        # Whether a region would refuse the policy anyway, asked once instead of once an instance. As above.
+        _allow("ReadDefaults", ["ec2:GetInstanceMetadataDefaults"], "*"),
+        # Who still calls IMDSv1, before a change and after it. CloudWatch knows no resource for it.
+        _allow("ReadMetrics", ["cloudwatch:GetMetricData"], "*"),
         # The change: the only call that alters anything outside this stack.
         _allow(
             "ModifyOptions",
             ["ec2:ModifyInstanceMetadataOptions"],
             f"arn:{Aws.PARTITION}:ec2:*:{Aws.ACCOUNT_ID}:instance/*",
         ),
+    ]
+
+
+def _remember(ledger: LedgerTable) -> list[iam.PolicyStatement]:
+    """What the ledger and the holds need. Nothing in them is ever deleted from here."""
+    table = ledger.table.table_arn
+    return [
+        # The holds and the history of an instance, what was changed on a day, and what by a run.
+        _allow("ReadLedger", ["dynamodb:Query"], table, *map(ledger.index_arn, (BY_DAY, BY_RUN))),
+        # The changes that a killed run left open. Small, as the index holds nothing else; the table is never scanned.
+        _allow("FindOpenChanges", ["dynamodb:Scan"], ledger.index_arn(OPEN)),
+        # What is about to change and what became of it, in batches; a hold, one at a time.
+        _allow("WriteLedger", ["dynamodb:BatchWriteItem", "dynamodb:PutItem"], table),
     ]
 
 

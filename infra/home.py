@@ -7,6 +7,7 @@ from infra.context import Context
 from infra.encryption import MessageKey
 from infra.events import EventQueue, EventRules
 from infra.function import EnforcerFunction
+from infra.ledger import LedgerTable
 from infra.monitoring import Alarms, Dashboard
 from infra.notifications import Notifications
 from infra.parameters import PolicyParameters
@@ -22,7 +23,8 @@ class HomeStack(Stack):
         key = MessageKey(self, "Key")
         topic = Notifications(self, "Notifications", key=key, email=context.notification_email).topic
         events = EventQueue(self, "Events", key=key)
-        enforcer = EnforcerFunction(self, "Enforcer", queue=events.queue, topic=topic, key=key)
+        ledger = LedgerTable(self, "Ledger")
+        enforcer = EnforcerFunction(self, "Enforcer", queue=events.queue, topic=topic, ledger=ledger, key=key)
         EventRules(self, "Rules", to=events, own_role=enforcer.role)
         triggers = Triggers(self, "Triggers", function=enforcer.function, sweep=context.schedule, key=key)
         Alarms(
@@ -42,5 +44,6 @@ class HomeStack(Stack):
             "DeadLetterQueueUrl": events.dead_letters.queue_url,
             "NotificationTopicArn": topic.topic_arn,
             "LogGroupName": enforcer.log_group.log_group_name,
+            "LedgerTableName": ledger.table.table_name,
         }.items():
             CfnOutput(self, name, value=value)

@@ -16,7 +16,17 @@ _SHORT = Duration.minutes(5)
 _DAY = Duration.days(1)
 _OLD_EVENT = timedelta(minutes=15)
 
-CHARTED = ("REMEDIATED", "PENDING", "WOULD_REMEDIATE", "DEFERRED", "GONE", "FAILED", "REGION_DENIED")
+CHARTED = (
+    "REMEDIATED",
+    "PENDING",
+    "WOULD_REMEDIATE",
+    "HELD",
+    "CONTESTED",
+    "DEFERRED",
+    "GONE",
+    "FAILED",
+    "REGION_DENIED",
+)
 """What was done, and what was not: the instances that were fine anyway would drown the rest."""
 
 
@@ -45,6 +55,21 @@ class Alarms(Construct):
             ("PolicyInvalid", _total("PolicyInvalid", period), "The policy is invalid: nothing is enforced"),
             ("Failed", _total("FAILED", period), "Instances could not be brought in line with the policy"),
             ("RegionFailed", _total("RegionFailed", period), "A sweep could not cover a region"),
+            (
+                "RegionStopped",
+                _total("RegionStopped", period),
+                "Too many changes failed in a region: it was left alone",
+            ),
+            (
+                "RejectedCalls",
+                _total("RejectedCalls", period),
+                "Instances whose tokens were required still get calls without one",
+            ),
+            (
+                "LedgerUnavailable",
+                _total("LedgerUnavailable", period),
+                "The ledger could not be reached: changes wait",
+            ),
         ):
             self._alarm(name, metric, meaning, periods=2, enough=1)
         self._alarm(

@@ -3,7 +3,9 @@
 Pure Python throughout, which pip is made to guarantee, so that one package fits every architecture.
 """
 
+import gzip
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -11,13 +13,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / ".build" / "package"
 REQUIREMENTS = ROOT / "lambda_src" / "requirements.txt"
 SOURCES = ROOT / "lambda_src" / "imds_enforcer"
 
-SERVICES = ("ec2", "ssm", "sqs", "sns")
+SERVICES = ("ec2", "ssm", "sqs", "sns", "dynamodb", "cloudwatch")
 """The service models to keep, those of the services that the function calls: botocore's 400 others are nine
 tenths of what would be uploaded."""
 
@@ -63,6 +66,33 @@ def _install(folder: Path) -> None:
     for model in (folder / "botocore" / "data").iterdir():
         if model.is_dir() and model.name not in SERVICES:
             shutil.rmtree(model)
+    _leave_out_documentation(folder / "botocore" / "data")
+
+
+def _leave_out_documentation(models: Path) -> None:
+    """Rewrite the service models without the texts from which botocore makes docstrings.
+
+    Almost three quarters of the models are such texts, and nobody reads them in a function: without them, and
+    unpacked, the first clients of EC2 and DynamoDB are there a seventh sooner, and the upload is a third smaller.
+    """
+    for packed in models.rglob("service-2.json.gz"):
+        model = _undocumented(json.loads(gzip.decompress(packed.read_bytes())))
+        plain = packed.with_suffix("")
+        plain.write_text(json.dumps(model, separators=(",", ":")))
+        plain.chmod(0o644)
+        packed.unlink()
+
+
+def _undocumented(model: Any) -> Any:
+    match model:
+        case dict():
+            # A member of a shape may have that name too: it is described by an object.
+            texts = {key for key, value in model.items() if key == "documentation" and isinstance(value, str)}
+            return {key: _undocumented(value) for key, value in model.items() if key not in texts}
+        case list():
+            return [_undocumented(each) for each in model]
+        case _:
+            return model
 
 
 def _cached(name: str, inputs: list[Path], make: Callable[[Path], None]) -> Path:

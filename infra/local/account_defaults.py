@@ -1,10 +1,13 @@
 """The account's metadata defaults, which every region keeps for itself."""
 
+from xml.sax.saxutils import escape
+
 from ministack.core.responses import AccountRegionScopedDict
 
 from infra.local import metadata_options
 from infra.local.ec2_protocol import Parameters, Response, add_actions, elements, flat, reply
 from infra.local.errors import dry_run
+from infra.local.knobs import KNOBS
 
 _defaults = AccountRegionScopedDict()
 
@@ -16,8 +19,11 @@ def current() -> dict[str, str | int]:
 
 
 def get(_parameters: Parameters) -> Response:
-    """GetInstanceMetadataDefaults: only what somebody prefers."""
+    """GetInstanceMetadataDefaults: only what somebody prefers; a declarative policy does whatever it sets."""
     level = {**current(), "ManagedBy": "account"} if current() else {}
+    if KNOBS.declarative_policy_message is not None:
+        message = escape(KNOBS.declarative_policy_message)
+        level = {**current(), "ManagedBy": "declarative-policy", "ManagedExceptionMessage": message}
     return reply("GetInstanceMetadataDefaults", f"<accountLevel>{elements(level)}</accountLevel>")
 
 

@@ -40,6 +40,12 @@ def _optional_number(value: object) -> float | None:
     return None if value is None else _number(value)
 
 
+def _optional_text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ControlError("text, or null")
+    return value
+
+
 def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
         raise ControlError("a list of names")
@@ -82,6 +88,8 @@ class Knobs:
     strict_options: bool = _knob(default=False, check=_flag)  # options only with HttpEndpoint=enabled beside them
     sparse_pages: bool = _knob(default=False, check=_flag)  # a filtered listing begins with an empty page
     opted_in_regions: tuple[str, ...] = _knob((), _names)  # beside those that need no opt-in
+    declarative_policy_message: str | None = _knob(None, _optional_text)  # who is refused reads it; None: no policy
+    batch_write_items: float | None = _knob(None, _optional_number)  # so many of a batch are written; None: all
     imds_v2_images: tuple[str, ...] = _knob((), _names)  # AMIs with ImdsSupport=v2.0
 
     def turn(self, values: Mapping[str, object]) -> None:

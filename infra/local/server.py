@@ -26,10 +26,12 @@ from infra.local import (
     identity,
     instance_options,
     instances,
+    metric_data,
     metrics,
     parameters,
     permissions,
     queues,
+    tables,
 )
 
 GRACE_SECONDS = 1.0
@@ -46,6 +48,8 @@ ADDITIONS = (
     queues,
     functions,
     metrics,
+    metric_data,
+    tables,
 )
 
 

@@ -75,6 +75,10 @@ SEEN_WITHOUT: dict[str, Callable[[Stage], Steps]] = {
     "Notify": _notify,
 }
 ASSERTED_IN_THE_TEMPLATE = {
+    **dict.fromkeys(
+        ("ReadDefaults", "ReadMetrics", "ReadLedger", "FindOpenChanges", "WriteLedger"),
+        "no code of the function asks for it yet",
+    ),
     "UseMessageKey": "the local AWS keeps messages in the clear and asks KMS nothing",
     "WriteLogs": "Lambda itself writes the log with it, and here without asking",
     "Trace": "Lambda itself sends the segments with it; there is no X-Ray here",

@@ -49,4 +49,5 @@ def test_outputs_have_their_agreed_names(home: Stack) -> None:
         "DeadLetterQueueUrl": "${EventsDeadLetters}",
         "NotificationTopicArn": "${NotificationsTopic}",
         "LogGroupName": "${EnforcerLogs}",
+        "LedgerTableName": "${LedgerTable}",
     }

@@ -5,6 +5,7 @@ from imds_enforcer.retry import MAX_RECEIVES
 from imds_enforcer.settings import Settings
 from tests.infra.synthesized import Stack
 
+TABLE = "${LedgerTable.Arn}"
 INSTANCES = "arn:${AWS::Partition}:ec2:*:${AWS::AccountId}:instance/*"
 PARAMETERS = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/imds-enforcer"
 
@@ -23,7 +24,14 @@ def test_the_role_allows_what_the_code_calls_and_nothing_else(home: Stack) -> No
             allow("ReadPolicy", "ssm:GetParameters", [f"{PARAMETERS}/http-tokens", f"{PARAMETERS}/policy"]),
             allow("ListRegions", "ec2:DescribeRegions", "*"),
             allow("ReadInstances", "ec2:DescribeInstances", "*"),
+            allow("ReadDefaults", "ec2:GetInstanceMetadataDefaults", "*"),
+            allow("ReadMetrics", "cloudwatch:GetMetricData", "*"),
             allow("ModifyOptions", "ec2:ModifyInstanceMetadataOptions", INSTANCES),
+        ],
+        "remember": [
+            allow("ReadLedger", "dynamodb:Query", [TABLE, f"{TABLE}/index/by-day", f"{TABLE}/index/by-run"]),
+            allow("FindOpenChanges", "dynamodb:Scan", f"{TABLE}/index/open"),
+            allow("WriteLedger", ["dynamodb:BatchWriteItem", "dynamodb:PutItem"], TABLE),
         ],
         "run": [
             allow(
@@ -75,6 +83,7 @@ def test_the_function(home: Stack) -> None:
                 "POLICY_PARAMETER": "/imds-enforcer/policy",
                 "EVENT_QUEUE_URL": "${EventsQueue}",
                 "NOTIFICATION_TOPIC_ARN": "${NotificationsTopic}",
+                "LEDGER_TABLE": "${LedgerTable}",
                 "BATCH_DEADLINE_SECONDS": "60",
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",

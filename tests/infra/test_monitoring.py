@@ -44,6 +44,21 @@ def queue(name: str) -> list[dict[str, str]]:
             (AT_LEAST, 1, "1 of 2", "notBreaching"),
         ),
         (
+            "AlarmsRegionStopped",
+            {**OURS, "MetricName": "RegionStopped", "Period": 900},
+            (AT_LEAST, 1, "1 of 2", "notBreaching"),
+        ),
+        (
+            "AlarmsRejectedCalls",
+            {**OURS, "MetricName": "RejectedCalls", "Period": 900},
+            (AT_LEAST, 1, "1 of 2", "notBreaching"),
+        ),
+        (
+            "AlarmsLedgerUnavailable",
+            {**OURS, "MetricName": "LedgerUnavailable", "Period": 900},
+            (AT_LEAST, 1, "1 of 2", "notBreaching"),
+        ),
+        (
             "AlarmsNoSweep",
             {
                 "Metrics": [
@@ -105,7 +120,7 @@ def test_alarms(home: Stack, name: str, metric: dict[str, Any], condition: tuple
 
 def test_there_are_no_other_alarms(home: Stack) -> None:
     """The list above is all."""
-    assert len(home.of_type("AWS::CloudWatch::Alarm")) == 8
+    assert len(home.of_type("AWS::CloudWatch::Alarm")) == 11
 
 
 def test_alarms_on_sweeps_follow_the_schedule(synthesize: Synthesize) -> None:
@@ -120,6 +135,9 @@ def test_alarms_on_sweeps_follow_the_schedule(synthesize: Synthesize) -> None:
         "AlarmsPolicyInvalid": 21600,
         "AlarmsFailed": 21600,
         "AlarmsRegionFailed": 21600,
+        "AlarmsRegionStopped": 21600,
+        "AlarmsRejectedCalls": 21600,
+        "AlarmsLedgerUnavailable": 21600,
         "AlarmsNoSweep": 21600,
         "AlarmsOldestEvent": 300,
         "AlarmsLostEvents": 300,
@@ -145,8 +163,8 @@ def test_the_dashboard(home: Stack) -> None:
     assert share[0][0]["expression"] == "100 * compliant / instances"
     assert {metric[1] for metric in share[1:]} == {"CompliantInstances", "Instances"}
     assert widgets["Outcomes by region"][0][0]["expression"] == (
-        'SEARCH(\'{ImdsEnforcer,Region} MetricName=("REMEDIATED" OR "PENDING" OR "WOULD_REMEDIATE" OR '
-        '"DEFERRED" OR "GONE" OR "FAILED" OR "REGION_DENIED")\', \'Sum\', 300)'
+        'SEARCH(\'{ImdsEnforcer,Region} MetricName=("REMEDIATED" OR "PENDING" OR "WOULD_REMEDIATE" OR "HELD" OR '
+        '"CONTESTED" OR "DEFERRED" OR "GONE" OR "FAILED" OR "REGION_DENIED")\', \'Sum\', 300)'
     )
 
 

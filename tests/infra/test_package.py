@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -7,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
 
 from infra import package
 from infra.local.client import LocalAws
@@ -55,6 +58,17 @@ class TestContents:
             "partitions.json",
             "sdk-default-configuration.json",
         }
+
+    def test_models_are_without_their_documentation(self, asset: Path) -> None:
+        """Which nobody reads there; all that clients are made of is as botocore has it."""
+        models = [*(asset / "botocore" / "data").rglob("service-2.json*")]
+        assert {model.suffix for model in models} == {".json"}
+        assert not [model for model in models if '"documentation":"' in model.read_text()]
+        whole = Loader()
+        ours = Loader(extra_search_paths=[str(asset / "botocore" / "data")], include_default_search_paths=False)
+        for service in package.SERVICES:
+            original = without_documentation(whole.load_service_model(service, "service-2"))
+            assert ours.load_service_model(service, "service-2") == original
 
     def test_every_source_is_in_it(self, asset: Path) -> None:
         """The schema of the policy included."""
@@ -128,6 +142,36 @@ class TestUnderTheRuntimeClient:
         assert report["trigger"] == "schedule"
         assert report["outcomes"]["REMEDIATED"] == 1
         assert http_tokens(account, instance) == "required"
+
+
+@pytest.mark.parametrize("service", package.SERVICES)
+def test_each_service_can_be_called(account: LocalAws, asset: Path, service: str) -> None:
+    """From the package alone: what botocore needs besides the model is in it too."""
+    calls = {
+        "ec2": "describe_regions",
+        "ssm": "describe_parameters",
+        "sqs": "list_queues",
+        "sns": "list_topics",
+        "dynamodb": "list_tables",
+        "cloudwatch": "list_metrics",
+    }
+    program = f"import boto3; print(boto3.__file__); boto3.client({service!r}).{calls[service]}()"
+    environment = account.environment() | {"PYTHONPATH": str(asset), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(  # noqa: S603  # this very interpreter
+        [sys.executable, "-S", "-c", program], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()).is_relative_to(asset)
+
+
+def without_documentation(model: Any) -> Any:
+    """A part of a model without its texts."""
+    if isinstance(model, list):
+        return [without_documentation(each) for each in model]
+    if not isinstance(model, dict):
+        return model
+    kept = {key: value for key, value in model.items() if key != "documentation" or not isinstance(value, str)}
+    return {key: without_documentation(value) for key, value in kept.items()}
 
 
 def record(message_id: str, body: str) -> dict[str, Any]:

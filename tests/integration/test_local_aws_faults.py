@@ -51,7 +51,7 @@ def test_errors_come_by_action_instance_and_number(aws: LocalAws) -> None:
     assert aws.calls("ec2:ModifyInstanceMetadataOptions", error="InternalError") == 1
 
 
-@pytest.mark.parametrize("service", ["ssm", "sqs", "sns", "lambda", "cloudwatch"])
+@pytest.mark.parametrize("service", ["ssm", "sqs", "sns", "lambda", "cloudwatch", "dynamodb"])
 def test_every_protocol_carries_the_error(aws: LocalAws, service: str) -> None:
     """XML or JSON, boto3 reads the same code from it."""
     actions: dict[str, tuple[str, str]] = {
@@ -60,6 +60,7 @@ def test_every_protocol_carries_the_error(aws: LocalAws, service: str) -> None:
         "sns": ("sns:ListTopics", "list_topics"),
         "lambda": ("lambda:ListFunctions", "list_functions"),
         "cloudwatch": ("cloudwatch:ListMetrics", "list_metrics"),
+        "dynamodb": ("dynamodb:ListTables", "list_tables"),
     }
     action, method = actions[service]
     aws.fail(action, "ServiceUnavailable", status=503, calls=1)

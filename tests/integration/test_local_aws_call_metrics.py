@@ -1,0 +1,150 @@
+"""What the gate and the watch ask of CloudWatch and of the account's defaults, asked of the local ones."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import HTTPClientError
+
+from infra.local.client import LocalAws
+from tests.integration.local_resources import assumed, outcome, refused, role
+
+DAY = timedelta(days=1)
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+def put(aws: LocalAws, instance: str, *points: tuple[datetime, float], name: str = "MetadataNoToken") -> None:
+    """An instance called IMDSv1 so often at these moments."""
+    aws.client("cloudwatch").put_metric_data(
+        Namespace="AWS/EC2",
+        MetricData=[
+            {
+                "MetricName": name,
+                "Dimensions": [{"Name": "InstanceId", "Value": instance}],
+                "Timestamp": moment,
+                "Value": value,
+            }
+            for moment, value in points
+        ],
+    )
+
+
+def query(number: int, instance: str, *, name: str = "MetadataNoToken", period: int = 86400) -> dict[str, Any]:
+    """The sum of an instance's calls by period."""
+    metric = {
+        "Namespace": "AWS/EC2",
+        "MetricName": name,
+        "Dimensions": [{"Name": "InstanceId", "Value": instance}],
+    }
+    return {"Id": f"m{number}", "MetricStat": {"Metric": metric, "Period": period, "Stat": "Sum"}}
+
+
+def span(days: float = 14) -> dict[str, datetime]:
+    """From midnight so many days ago until tomorrow's."""
+    return {"StartTime": TODAY - days * DAY, "EndTime": TODAY + DAY}
+
+
+def test_five_hundred_instances_are_answered_in_one_request(aws: LocalAws) -> None:
+    """Each with its own sums; no data is an empty list, and quick all the same."""
+    ids = [f"i-{number:017x}" for number in range(500)]
+    for number, instance in enumerate(ids[:20], 1):
+        put(aws, instance, (TODAY - DAY, number), (TODAY - DAY + timedelta(hours=5), 1))
+    began = time.monotonic()
+    answer = aws.client("cloudwatch").get_metric_data(
+        MetricDataQueries=[query(number, each) for number, each in enumerate(ids)], **span()
+    )
+    assert time.monotonic() - began < 2
+    assert [each["Id"] for each in answer["MetricDataResults"]] == [f"m{number}" for number in range(500)]
+    assert [each["Values"] for each in answer["MetricDataResults"][:20]] == [[number + 2.0] for number in range(20)]
+    assert not any(each["Values"] or each["Timestamps"] for each in answer["MetricDataResults"][20:])
+    assert {each["StatusCode"] for each in answer["MetricDataResults"]} == {"Complete"}
+    assert "NextToken" not in answer
+    assert aws.calls("cloudwatch:GetMetricData") == 1
+
+
+@pytest.mark.parametrize(("period", "wanted"), [(86400, [4, 3]), (3600, [4, 1, 2])])
+def test_sums_are_those_of_periods_latest_first(aws: LocalAws, period: int, wanted: list[float]) -> None:
+    """Unless the other order is asked for."""
+    noon = TODAY - DAY + timedelta(hours=12)
+    put(aws, "i-1", (noon - DAY, 2), (noon - DAY + timedelta(hours=1), 1), (noon, 3), (noon, 1))
+    arguments = {"MetricDataQueries": [query(0, "i-1", period=period)], **span()}
+    get = aws.client("cloudwatch").get_metric_data
+    [result] = get(**arguments)["MetricDataResults"]
+    assert result["Values"] == wanted
+    assert result["Timestamps"] == sorted(result["Timestamps"], reverse=True)
+    if period < 86400:
+        assert result["Timestamps"][0] == noon
+    [result] = get(**arguments, ScanBy="TimestampAscending")["MetricDataResults"]
+    assert result["Values"] == wanted[::-1]
+
+
+def test_what_was_measured_weeks_ago_is_kept(aws: LocalAws) -> None:
+    """From the first moment asked for on, up to the last and without it."""
+    start, end = TODAY - 30 * DAY, TODAY - 29 * DAY
+    put(aws, "i-1", (start - timedelta(minutes=5), 1), (start, 2), (end - timedelta(minutes=5), 4), (end, 8))
+    [result] = aws.client("cloudwatch").get_metric_data(
+        MetricDataQueries=[query(0, "i-1")], StartTime=start, EndTime=end
+    )["MetricDataResults"]
+    assert result["Values"] == [6]
+
+
+def test_another_metric_dimension_or_region_is_another_metric(aws: LocalAws) -> None:
+    """None of them leaks into the sum."""
+    put(aws, "i-1", (TODAY, 1))
+    put(aws, "i-2", (TODAY, 1))
+    wanted = [query(0, "i-1", name="MetadataNoTokenRejected"), query(1, "i-3")]
+    no_dimension = query(2, "i-1")
+    no_dimension["MetricStat"]["Metric"]["Dimensions"] = []
+    arguments = {"MetricDataQueries": [*wanted, no_dimension], **span()}
+    for region in ("eu-west-1", "us-east-1"):
+        results = aws.client("cloudwatch", region).get_metric_data(**arguments)["MetricDataResults"]
+        assert [each["Values"] for each in results] == [[], [], []]
+    elsewhere = aws.client("cloudwatch", "us-east-1").get_metric_data(MetricDataQueries=[query(0, "i-1")], **span())
+    assert elsewhere["MetricDataResults"][0]["Values"] == []
+
+
+def test_what_cloudwatch_refuses(aws: LocalAws) -> None:
+    """More than 500, ids that are none or that come twice, odd periods, and time that runs backwards."""
+    get = aws.client("cloudwatch").get_metric_data
+    too_many = [query(number, "i-1") for number in range(501)]
+    an_instance_id = {**query(0, "i-1"), "Id": "i-1"}
+    for wrong in (too_many, [an_instance_id], [query(0, "i-1"), query(0, "i-2")], [query(0, "i-1", period=90)]):
+        assert refused(get, MetricDataQueries=wrong, **span()) == "ValidationError"
+    assert refused(get, MetricDataQueries=[query(0, "i-1")], StartTime=TODAY, EndTime=TODAY) == "ValidationError"
+
+
+def test_access_is_checked_and_calls_break_on_order(aws: LocalAws) -> None:
+    """By the action's name."""
+    arguments = {"MetricDataQueries": [query(0, "i-1")], **span()}
+    may = role(aws, "reader", {"Action": "cloudwatch:GetMetricData", "Resource": "*"})
+    may_not = role(aws, "stranger")
+    aws.enforce_iam()
+    assert outcome(aws.client("cloudwatch", keys=assumed(aws, may)).get_metric_data, **arguments) == ""
+    stranger = aws.client("cloudwatch", keys=assumed(aws, may_not))
+    assert outcome(stranger.get_metric_data, **arguments).startswith("AccessDenied")
+    aws.enforce_iam(enforced=False)
+    get = aws.client("cloudwatch").get_metric_data
+    aws.fail("cloudwatch:GetMetricData", "Throttling", calls=1)
+    assert refused(get, **arguments) == "Throttling"
+    aws.clear_faults()
+    aws.fail("cloudwatch:GetMetricData", kind="reset", calls=1)
+    with pytest.raises(HTTPClientError):
+        get(**arguments)
+    aws.fail("cloudwatch:GetMetricData", kind="hang", seconds=0.2, calls=1)
+    get(**arguments)
+    assert aws.calls("cloudwatch:GetMetricData", error="Throttling") == 1
+
+
+def test_a_declarative_policy_shows_in_the_defaults(aws: LocalAws) -> None:
+    """With its message, in place of the account; what the account prefers is shown as before."""
+    ec2 = aws.client("ec2")
+    ec2.modify_instance_metadata_defaults(HttpTokens="required")
+    assert ec2.get_instance_metadata_defaults()["AccountLevel"] == {"HttpTokens": "required", "ManagedBy": "account"}
+    aws.knobs(declarative_policy_message="Ask <security> & wait")
+    managed = {"ManagedBy": "declarative-policy", "ManagedExceptionMessage": "Ask <security> & wait"}
+    assert ec2.get_instance_metadata_defaults()["AccountLevel"] == {"HttpTokens": "required", **managed}
+    elsewhere = aws.client("ec2", "us-east-1").get_instance_metadata_defaults()["AccountLevel"]
+    assert elsewhere == managed
+    with pytest.raises(ValueError, match="knob declarative_policy_message takes text, or null"):
+        aws.knobs(declarative_policy_message=1)
