@@ -11,7 +11,7 @@ from constructs import Construct
 
 from infra import package, parameters
 from infra.encryption import USE
-from infra.ledger import BY_DAY, BY_RUN, OPEN, LedgerTable
+from infra.ledger import BY_DAY, OPEN, LedgerTable
 
 
 class EnforcerFunction(Construct):
@@ -132,12 +132,12 @@ def _remember(ledger: LedgerTable) -> list[iam.PolicyStatement]:
     """What the ledger and the holds need. Nothing in them is ever deleted from here."""
     table = ledger.table.table_arn
     return [
-        # The holds and the history of an instance, what was changed on a day, and what by a run.
-        _allow("ReadLedger", ["dynamodb:Query"], table, *map(ledger.index_arn, (BY_DAY, BY_RUN))),
+        # The holds, the history of an instance, and what was changed on a day.
+        _allow("ReadLedger", ["dynamodb:Query"], table, ledger.index_arn(BY_DAY)),
         # The changes that a killed run left open. Small, as the index holds nothing else; the table is never scanned.
         _allow("FindOpenChanges", ["dynamodb:Scan"], ledger.index_arn(OPEN)),
-        # What is about to change and what became of it, in batches; a hold, one at a time.
-        _allow("WriteLedger", ["dynamodb:BatchWriteItem", "dynamodb:PutItem"], table),
+        # What is about to change and what became of it, and the notes of what was asked and told; all in batches.
+        _allow("WriteLedger", ["dynamodb:BatchWriteItem"], table),
     ]
 
 

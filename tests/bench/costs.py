@@ -20,6 +20,7 @@ from rich.table import Table
 
 from infra.local.client import LocalAws
 from infra.local.deployment import HTTP_TOKENS, POLICY
+from infra.local.ledger_table import create_ledger_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,12 +132,14 @@ def _application(aws: LocalAws) -> Iterator[Callable[[Any], Took]]:
     ssm = aws.client("ssm")
     for name, value in ((HTTP_TOKENS, "required"), (POLICY, "{}")):
         ssm.put_parameter(Name=name, Value=value, Type="String")
+    create_ledger_table(aws, "ledger")
     aws.knobs(cloudtrail_events=False, state_change_events=False, latency_seconds=LATENCY_SECONDS)
     os.environ |= aws.environment() | {
         "HTTP_TOKENS_PARAMETER": HTTP_TOKENS,
         "POLICY_PARAMETER": POLICY,
         "EVENT_QUEUE_URL": f"{aws.endpoint_url}/{aws.account}/events",
         "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:{aws.region}:{aws.account}:topic",
+        "LEDGER_TABLE": "ledger",
     }
     # Imported once the environment is the function's.
     from imds_enforcer.application import Application, Invocation  # noqa: PLC0415

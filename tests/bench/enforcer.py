@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from infra.local.deployment import HTTP_TOKENS, POLICY
 from infra.local.process import ROOT
 from tests.bench.driver import ACCOUNT
-from tests.bench.local_fleet import REGION
+from tests.bench.local_fleet import LEDGER, REGION
 from tests.bench.measurement import MODIFY, REFILL, Run
 from tests.bench.processes import MeasuredProcess, folder
 
@@ -78,6 +78,7 @@ def driver(fleet: LocalFleet, *options: str, **environment: str) -> Iterator[Mea
         "POLICY_PARAMETER": POLICY,
         "EVENT_QUEUE_URL": f"{aws.endpoint_url}/{aws.account}/events",
         "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:{aws.region}:{aws.account}:topic",
+        "LEDGER_TABLE": LEDGER,
         "POWERTOOLS_LOG_LEVEL": "INFO",
         **environment,
     }

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from infra.local.client import LocalAws
 from infra.local.deployment import HTTP_TOKENS, POLICY
+from infra.local.ledger_table import create_ledger_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 REGION = "eu-west-1"
+LEDGER = "ledger"
 LATENCY_SECONDS = 0.05
 THROTTLED = ("RequestLimitExceeded", "ThrottlingException")
 LAUNCH_SIZE = 1000
@@ -70,6 +72,7 @@ def local_fleet(*regions: str, buckets: object = "published") -> Iterator[LocalF
         ssm = aws.client("ssm")
         ssm.put_parameter(Name=HTTP_TOKENS, Type="String", Value="required")
         ssm.put_parameter(Name=POLICY, Type="String", Value=json.dumps({"regions": {"include": list(regions)}}))
+        create_ledger_table(aws, LEDGER)
         yield LocalFleet(aws, regions, buckets)
 
 

@@ -1,3 +1,4 @@
+from infra.local.ledger_table import INDEXES
 from tests.infra.synthesized import Stack
 
 TABLE_TYPE = "AWS::DynamoDB::GlobalTable"
@@ -35,6 +36,14 @@ def test_the_table_outlives_the_stack(home: Stack) -> None:
     table = home.resources["LedgerTable"]
     assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
     assert "TableName" not in table["Properties"]
+
+
+def test_the_table_without_a_stack_has_the_same_indexes(home: Stack) -> None:
+    """Tests and benchmarks that need no deployment work on a table like the deployed one."""
+    (table,) = home.of_type(TABLE_TYPE).values()
+    assert {
+        index["IndexName"]: index["KeySchema"][0]["AttributeName"] for index in table["GlobalSecondaryIndexes"]
+    } == INDEXES
 
 
 def keys(partition: str) -> list[dict[str, str]]:

@@ -40,6 +40,7 @@ class Worker:
             "POLICY_PARAMETER": shown.policy_parameter,
             "EVENT_QUEUE_URL": shown.event_queue_url,
             "NOTIFICATION_TOPIC_ARN": shown.notification_topic_arn,
+            "LEDGER_TABLE": shown.ledger_table,
         }
         self._process = subprocess.Popen(  # noqa: S603  # this very interpreter and this very module
             [sys.executable, "-m", __name__, aws.account],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.settings import Settings
 from infra.local.deployment import HTTP_TOKENS, POLICY
+from infra.local.ledger_table import create_ledger_table
 from tests.integration.local_resources import Queue
 from tests.unit import example_events
 
@@ -27,6 +28,7 @@ TRIPWIRE = "WrittenToProtected"
 """What the local AWS answers to any attempt to change a protected instance."""
 
 QUEUE = "events"
+TABLE = "ledger"
 TOPIC = "topic"
 APPLY_SECONDS = 0.05
 
@@ -38,6 +40,7 @@ def settings(aws: LocalAws) -> Settings:
         policy_parameter=POLICY,
         event_queue_url=f"{aws.endpoint_url}/{aws.account}/{QUEUE}",
         notification_topic_arn=f"arn:aws:sns:{aws.region}:{aws.account}:{TOPIC}",
+        ledger_table=TABLE,
         batch_deadline_seconds=30,
         sweep_deadline_seconds=30,
         verify_timeout_seconds=5,
@@ -59,6 +62,7 @@ class Fleet:
         for name, value in ((HTTP_TOKENS, "required"), (POLICY, json.dumps(document))):
             aws.client("ssm").put_parameter(Name=name, Type="String", Value=value)
         aws.client("sns").create_topic(Name=TOPIC)
+        create_ledger_table(aws, TABLE)
         self._queue = Queue(aws, QUEUE)
         aws.knobs(apply_seconds=APPLY_SECONDS)
         self.healthy = {region: aws.launch(region, healthy, HttpTokens="optional") for region in REGIONS}
