@@ -109,11 +109,13 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # no
 
 def _not_yet(instance: Instance, policy: Policy, now: datetime) -> Decision | None:
     """That an instance's turn has not come; None if it has."""
-    if instance.attached_at is not None:
-        grace = policy.launch_grace_seconds - (now - instance.attached_at).total_seconds()
-        if grace > 0:
-            reason = f"launched less than {policy.launch_grace_seconds} s ago, which are left to its boot scripts"
-            return Decision(Verdict.IN_GRACE, reason, look_again_in=grace)
+    grace = policy.launch_grace_seconds
+    if instance.attached_at is not None and grace:
+        # By a clock that is behind, a launch may lie ahead: it has no more grace than any other.
+        left = min(grace, grace - (now - instance.attached_at).total_seconds())
+        if left > 0:
+            reason = f"launched less than {grace} s ago, which are left to its boot scripts"
+            return Decision(Verdict.IN_GRACE, reason, look_again_in=left)
     if policy.has_reached(instance.instance_id) or instance.first_launched(now):
         return None
     share = f"the {policy.rollout_percent} % of the existing instances that have their turn"
