@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imds_enforcer.dynamodb import BATCH_SIZE
-from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
 from imds_enforcer.model import Outcome, Result
-from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.plan import Accepted, Planned, result_of
 from imds_enforcer.safeguards import LedgerMode
 
 if TYPE_CHECKING:
@@ -121,6 +121,17 @@ class Guard:
         except AwsError as error:
             self._out_of_reach(error, "changes are not made without it", required=self._mode is LedgerMode.REQUIRED)
         return self._stopped is None
+
+    def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:
+        """Take notice of what came of asking EC2 for a change; a plan is one that waits for another attempt."""
+        if isinstance(answer, Accepted):
+            self._journal.taken(plan.instance_id)
+        elif answer.failure and answer.failure.kind is Kind.UNAVAILABLE:
+            self._journal.unanswered(plan.instance_id)
+        if isinstance(answer, Result):
+            self.changed(answer)
+        elif isinstance(answer, Planned):
+            self.withdraw(answer)
 
     def ended(self, result: Result) -> None:
         """Take down an instance's outcome, if it was to be changed."""
