@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _PATIENCE_SECONDS = 0.2
 """How long a region waits at once for others to say what they need of the sweep's limit."""
 
+_DO_WITHOUT_SECONDS = 60.0
+"""For so long changes go on without a ledger that could not be written, where they may."""
+
 
 class Guard:
     """Asked about every plan after the observation that it rests on, and told of everything that comes of it.
@@ -57,6 +60,7 @@ class Guard:
         self._standing = Standing()
         self._reviewed: dict[str, float] = {}
         self._stopped: str | None = None
+        self._do_without_until = float("-inf")
         self.failure: Failure | None = None
 
     @property
@@ -113,13 +117,17 @@ class Guard:
         A request takes 25, and at EC2's pace of changes that lasts for seconds.
         """
         missing = self._journal.missing(plans)
-        if not missing:
+        if not missing or self._clock.monotonic() < self._do_without_until:
             return True
         spare = -len(missing) % BATCH_SIZE
         try:
             self._journal.intend([*missing, *self._journal.missing(ahead)[:spare]])
         except AwsError as error:
-            self._out_of_reach(error, "changes are not made without it", required=self._mode is LedgerMode.REQUIRED)
+            required = self._mode is LedgerMode.REQUIRED
+            self._out_of_reach(error, "changes are not made without it", required=required)
+            if not required:
+                # A table that hangs would let every observation grow too old, so that nothing were changed.
+                self._do_without_until = self._clock.monotonic() + _DO_WITHOUT_SECONDS
         return self._stopped is None
 
     def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:
