@@ -106,7 +106,11 @@ class Guard:
         if principal is None or not is_contested(self._records.entries_of(instance_id, now - CONTEST_WINDOW), now):
             return None
         contest = Contest(instance_id=instance_id, principal=principal, until=now + CONTESTED_FOR)
-        self._records.contest(contest)
+        try:
+            self._records.contest(contest)
+        except AwsError as error:
+            # The fixes are there to be counted again with the next event.
+            self.failure = error.failure
         return contest
 
     # The ledger.
