@@ -118,7 +118,7 @@ class RegionSweep:
                     self.run.log(result, self.trigger)
         except AwsError as error:
             report.failure = error.failure
-        report.stopped = visit.guard.stopped
+        report.stopped, report.tripped = visit.guard.stopped, self.limits.breakers[self.region].tripped is not None
         report.ledger_failure = visit.guard.failure or report.ledger_failure
         return report
 
