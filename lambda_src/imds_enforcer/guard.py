@@ -185,7 +185,8 @@ class Guard:
         """Why no further instance may be changed by this sweep; None as long as one may."""
         if self._limits is None or not self._limits.allowance.used_up(self._region, _PATIENCE_SECONDS):
             return None
-        return f"the sweep may change {self._limits.allowance.limit} instances and has done so"
+        limit = self._limits.allowance.limit
+        return f"this region has had its share of the {limit} instances that the sweep may change"
 
     def changed(self, result: Result) -> None:
         """Take notice of how a change that was sent has ended."""
