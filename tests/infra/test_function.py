@@ -31,7 +31,7 @@ def test_the_role_allows_what_the_code_calls_and_nothing_else(home: Stack) -> No
         "remember": [
             allow("ReadLedger", "dynamodb:Query", [TABLE, f"{TABLE}/index/by-day"]),
             allow("FindOpenChanges", "dynamodb:Scan", f"{TABLE}/index/open"),
-            allow("WriteLedger", ["dynamodb:BatchWriteItem"], TABLE),
+            allow("WriteLedger", "dynamodb:BatchWriteItem", TABLE),
         ],
         "run": [
             allow(
