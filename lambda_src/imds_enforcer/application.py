@@ -221,8 +221,8 @@ class Application:
 
     def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
         verify_timeout = self.settings.verify_timeout_seconds
-        seconds_left = invocation.seconds_left()
-        seconds = min(seconds, seconds_left - verify_timeout - _ANSWER_RESERVE_SECONDS)
+        ending = verify_timeout + _ANSWER_RESERVE_SECONDS
+        seconds = min(seconds, invocation.seconds_left() - ending)
         return Run(
             run_id=invocation.run_id,
             policy=policy,
@@ -231,7 +231,7 @@ class Application:
             mandate=Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies),
             list_deadline=Deadline.after(self.clock, seconds / 2),
             verify_timeout=verify_timeout,
-            ends_at=self.clock.now() + timedelta(seconds=seconds_left),
+            ends_at=self.clock.now() + timedelta(seconds=seconds + ending),
             log=telemetry.log_result,
             shuffle=random.shuffle,
         )

@@ -30,8 +30,8 @@ CONTESTED_FOR = timedelta(days=1)
 class Entry:
     """One change of one instance: written as an intent before it is sent, and completed once its outcome is known.
 
-    `by` is who ordered it, where that was a person. `ends_at` is a moment at which the process
-    that wrote the intent is surely gone: an intent still open then has been left behind.
+    `by` is who ordered it, where that was a person. By `ends_at` the process that wrote the intent
+    has completed it: one still open then has been left behind.
     """
 
     instance_id: str
