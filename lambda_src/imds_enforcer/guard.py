@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imds_enforcer.dynamodb import BATCH_SIZE
-from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.plan import Planned, result_of
@@ -125,6 +125,8 @@ class Guard:
     def ended(self, result: Result) -> None:
         """Take down an instance's outcome, if it was to be changed."""
         self._reviewed.pop(result.instance_id, None)
+        if self._limits is not None and result.outcome is not Outcome.FAILED:
+            self._limits.breakers[self._region].dropped(result.instance_id)
         self._journal.complete(result)
         self._flush(all_of_it=False)
 
@@ -163,6 +165,17 @@ class Guard:
         if self._limits is None or not self._limits.allowance.used_up(self._region, _PATIENCE_SECONDS):
             return None
         return f"the sweep may change {self._limits.allowance.limit} instances and has done so"
+
+    @property
+    def in_doubt(self) -> bool:
+        """True while no change may be begun that was not tried before."""
+        return self._limits is not None and self._limits.breakers[self._region].in_doubt
+
+    def answered(self, plan: Planned, failure: Failure | None) -> None:
+        """Take notice of EC2's answer to one attempt; `failure` is None if it took the change."""
+        if self._limits is not None:
+            faulty = failure is not None and failure.kind is Kind.UNAVAILABLE
+            self._limits.breakers[self._region].attempted(plan.instance_id, faulty=faulty)
 
     def changed(self, result: Result) -> None:
         """Take notice of how a change that was sent has ended."""
