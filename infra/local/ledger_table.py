@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from infra.local.client import LocalAws
 
-INDEXES = {"by-run": "run_id", "by-day": "day", "open": "open"}
+INDEXES = {"by-run": "run_id", "by-month": "month", "open": "open"}
 """The indexes by the attribute that each is on; a test holds them against the stack's."""
 
 
@@ -45,5 +45,5 @@ def age_entries(aws: LocalAws, name: str, by: timedelta) -> None:
         moment, run_id = item["sk"]["S"].split("#")
         earlier = datetime.fromisoformat(moment) - by
         older = {"sk": {"S": f"{earlier.isoformat(timespec='microseconds')}#{run_id}"}}
-        client.put_item(TableName=name, Item={**item, **older, "day": {"S": earlier.date().isoformat()}})
+        client.put_item(TableName=name, Item={**item, **older, "month": {"S": f"{earlier:%Y-%m}"}})
         client.delete_item(TableName=name, Key={"pk": item["pk"], "sk": item["sk"]})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imds_enforcer.failures import Failure
     from tests.unit.fake_clock import FakeClock
 
-_INDEXED = {"by-run": "run_id", "by-day": "day", "open": "open"}
+_INDEXED = {"by-run": "run_id", "by-month": "month", "open": "open"}
 
 
 class FakeTable(Table):
