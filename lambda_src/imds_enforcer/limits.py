@@ -12,6 +12,7 @@ from imds_enforcer.model import Outcome
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from imds_enforcer.failures import Failure
     from imds_enforcer.model import Result
 
 _BREAKER_FAILED_SHARE = 0.2
@@ -105,17 +106,21 @@ class Breaker:
     def __init__(self) -> None:
         self._changes = 0
         self._failed = 0
+        self._last: Failure | None = None
         self.tripped: str | None = None
 
     def count(self, result: Result) -> None:
         """Count a change that was sent and has ended."""
         self._changes += 1
         failure = result.failure
-        if result.outcome is Outcome.FAILED and failure is not None:
-            self._failed += failure.kind is Kind.UNAVAILABLE or failure.code == READ_BACK_DIFFERS
+        fault = failure and (failure.kind is Kind.UNAVAILABLE or failure.code == READ_BACK_DIFFERS)
+        if result.outcome is Outcome.FAILED and fault:
+            self._failed, self._last = self._failed + 1, failure
         enough = self._changes >= _BREAKER_MIN_CHANGES
         if self.tripped is None and enough and self._failed > _BREAKER_FAILED_SHARE * self._changes:
-            self.tripped = f"{self._failed} of {self._changes} changes in this region failed, the last with {failure}"
+            self.tripped = (
+                f"{self._failed} of {self._changes} changes in this region failed, the last with {self._last}"
+            )
 
 
 class SweepLimits:
