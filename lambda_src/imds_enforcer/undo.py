@@ -40,28 +40,39 @@ def to_undo(entries: Sequence[Entry], run_id: str | None = None) -> list[Entry]:
     """The changes of one instance that are undone together, from its entries, oldest first.
 
     Of a run: its first change and all that followed. Without a run: the last one. What was
-    undone before is not undone again.
+    undone before is not undone again; a revert that failed has undone nothing.
 
     Raises:
         NothingToUndoError: if there is none, or if it is not known how one went.
     """
     if any(entry.outcome is None for entry in entries):
         raise NothingToUndoError("a change is under way or was interrupted: the next sweep settles it")
-    made: list[Entry] = []
-    for entry in entries:
+    made = [entry for entry in entries if entry.result is not None]
+    standing: list[int] = []
+    for number, entry in enumerate(made):
         if entry.trigger == Trigger.REVERT:
-            made = []
-        elif entry.result is not None:
-            made.append(entry)
+            standing = _left_by(made[: number + 1], standing)
+        else:
+            standing.append(number)
     if run_id is None:
-        made = made[-1:]
+        first = standing[-1] if standing else None
     else:
-        first = next((number for number, entry in enumerate(made) if entry.run_id == run_id), len(made))
-        made = made[first:]
-    if not made:
+        first = next((number for number in standing if made[number].run_id == run_id), None)
+    if first is None:
         what = f"change by the run {run_id}" if run_id else "change"
         raise NothingToUndoError(f"the ledger has no {what} that is not undone")
-    return made
+    return made[first:]
+
+
+def _left_by(made: Sequence[Entry], standing: Sequence[int]) -> list[int]:
+    """The numbers of the changes that the last of these, a revert, did not undo.
+
+    It has undone all from the first on after which it left nothing to set back.
+    """
+    now = made[-1].result
+    assert now is not None, "a revert that changed nothing"
+    undone = next((number for number in standing if undo(made[number:], now).change is None), len(made))
+    return [number for number in standing if number < undone]
 
 
 def undo(entries: Sequence[Entry], current: MetadataOptions, *, overwrite: bool = False) -> Undo:
