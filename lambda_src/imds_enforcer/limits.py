@@ -12,6 +12,7 @@ from imds_enforcer.model import Outcome
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
+    from imds_enforcer.failures import Failure
     from imds_enforcer.model import Result
 
 _BREAKER_FAILED_SHARE = 0.2
@@ -110,6 +111,7 @@ class Breaker:
         self._failed = 0
         self._attempted: set[str] = set()
         self._faulty: set[str] = set()
+        self._last: Failure | None = None
         self.tripped: str | None = None
 
     @property
@@ -133,10 +135,13 @@ class Breaker:
         """Count a change that was sent and has ended."""
         self._changes += 1
         failure = result.failure
-        if result.outcome is Outcome.FAILED and failure is not None:
-            self._failed += failure.kind is Kind.UNAVAILABLE or failure.code == READ_BACK_DIFFERS
+        fault = failure and (failure.kind is Kind.UNAVAILABLE or failure.code == READ_BACK_DIFFERS)
+        if result.outcome is Outcome.FAILED and fault:
+            self._failed, self._last = self._failed + 1, failure
         if self.tripped is None and _too_many(self._failed, self._changes):
-            self.tripped = f"{self._failed} of {self._changes} changes in this region failed, the last with {failure}"
+            self.tripped = (
+                f"{self._failed} of {self._changes} changes in this region failed, the last with {self._last}"
+            )
 
 
 def _too_many(failed: int, changes: int) -> bool:

@@ -96,9 +96,11 @@ def _changes_to_watch(entries: Iterable[Entry]) -> list[Entry]:
     last: dict[str, Entry] = {}
     for entry in entries:
         result = entry.result
+        if result is None:
+            continue
         if entry.trigger == Trigger.REVERT:
             last.pop(entry.instance_id, None)
-        elif result is not None and result.http_tokens is not entry.before.http_tokens:
+        elif result.http_tokens is not entry.before.http_tokens:
             last.pop(entry.instance_id, None)
             if result.http_tokens is HttpTokens.REQUIRED:
                 last[entry.instance_id] = entry
