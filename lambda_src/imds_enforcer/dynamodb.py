@@ -54,12 +54,14 @@ class Table:
 
     def put(self, items: Iterable[Item]) -> None:
         """Write items, each in place of what has its key; in batches, until the table has taken all of them."""
-        for batch in batched(items, BATCH_SIZE):
+        # One request that names a key twice is refused as a whole (DynamoDB API Reference, "BatchWriteItem").
+        latest = {(item["pk"], item["sk"]): item for item in items}
+        for batch in batched(latest.values(), BATCH_SIZE):
             self._write([{"PutRequest": {"Item": _serialized(item)}} for item in batch])
 
     def delete(self, keys: Iterable[tuple[str, str]]) -> None:
         """Remove the items with these keys; one that is not there is removed already."""
-        for batch in batched(keys, BATCH_SIZE):
+        for batch in batched(dict.fromkeys(keys), BATCH_SIZE):
             self._write([{"DeleteRequest": {"Key": _serialized({"pk": pk, "sk": sk})}} for pk, sk in batch])
 
     def _write(self, requests: list[WriteRequestTypeDef]) -> None:
