@@ -58,11 +58,13 @@ class Table:
 
     def put(self, items: Iterable[Item]) -> None:
         """Write items, each in place of what has its key; in batches, until the table has taken all of them."""
-        self._write_all({"PutRequest": {"Item": _serialized(item)}} for item in items)
+        # One request that names a key twice is refused as a whole (DynamoDB API Reference, "BatchWriteItem").
+        latest = {(item["pk"], item["sk"]): item for item in items}
+        self._write_all({"PutRequest": {"Item": _serialized(item)}} for item in latest.values())
 
     def delete(self, keys: Iterable[tuple[str, str]]) -> None:
         """Remove the items with these keys; one that is not there is removed already."""
-        self._write_all({"DeleteRequest": {"Key": _serialized({"pk": pk, "sk": sk})}} for pk, sk in keys)
+        self._write_all({"DeleteRequest": {"Key": _serialized({"pk": pk, "sk": sk})}} for pk, sk in dict.fromkeys(keys))
 
     def _write_all(self, requests: Iterable[WriteRequestTypeDef]) -> None:
         batches = list(batched(requests, BATCH_SIZE))

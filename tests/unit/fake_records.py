@@ -56,14 +56,14 @@ class FakeTable(Table):
     def put(self, items: Iterable[Item]) -> None:
         """Keep items as DynamoDB would: without the attributes that are None."""
         kept = [{name: value for name, value in item.items() if value is not None} for item in items]
-        self._write(len(kept))
+        self._take(len(kept))
         self.written += kept
         self.items |= {(item["pk"], item["sk"]): item for item in kept}
 
     def delete(self, keys: Iterable[tuple[str, str]]) -> None:
         """Forget items."""
         gone = list(keys)
-        self._write(len(gone))
+        self._take(len(gone))
         for key in gone:
             self.items.pop(key, None)
 
@@ -73,7 +73,7 @@ class FakeTable(Table):
         if self.read_failure:
             raise AwsError(self.read_failure)
 
-    def _write(self, items: int) -> None:
+    def _take(self, items: int) -> None:
         with self._lock:
             self.requests += ["BatchWriteItem"] * -(-items // BATCH_SIZE)
         if self.write_failure and items:

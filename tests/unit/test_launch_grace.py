@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ GRACE = 300
 PATIENT = a_policy(launch_grace_seconds=GRACE)
 
 
-def _launched(seconds_ago: float, **fields: object) -> Instance:
+def _launched(seconds_ago: float, **fields: Any) -> Instance:
     return an_instance(attached_at=START - timedelta(seconds=seconds_ago), **fields)
 
 

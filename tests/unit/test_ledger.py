@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -121,9 +122,9 @@ def test_a_contest_names_who_set_the_options_back() -> None:
     assert str(contest) == "set back again and again, last by arn:aws:iam::1:role/x"
 
 
-def _fixes(count: int, **fields: object) -> list[Entry]:
+def _fixes(count: int, **fields: Any) -> list[Entry]:
     """Drift that was set right every ten minutes, the last time just now."""
-    known = {"trigger": Trigger.DRIFT} | fields
+    known: dict[str, Any] = {"trigger": Trigger.DRIFT} | fields
     return [an_entry(at=START - timedelta(minutes=10 * ago), **known) for ago in reversed(range(count))]
 
 
@@ -164,6 +165,6 @@ def test_only_drift_makes_an_instance_contested(trigger: Trigger) -> None:
         {"outcome": None, "after": None},
     ],
 )
-def test_a_fix_that_changed_nothing_does_not_count(fields: dict[str, object]) -> None:
+def test_a_fix_that_changed_nothing_does_not_count(fields: dict[str, Any]) -> None:
     """Three refusals of EC2 are no quarrel either."""
     assert not is_contested([*_fixes(2), *_fixes(3, **fields)], START)

@@ -15,7 +15,11 @@ from tests.unit.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
 from tests.unit.fake_clock import START
 
 GATE = Gate(enforce_after=date(2026, 11, 22))
-GATED = {"policy": {"gate": GATE}, "instance": {"options": V1_ALLOWED}, "change": {"http_tokens": HttpTokens.REQUIRED}}
+GATED: dict[str, dict[str, Any]] = {
+    "policy": {"gate": GATE},
+    "instance": {"options": V1_ALLOWED},
+    "change": {"http_tokens": HttpTokens.REQUIRED},
+}
 
 
 def _day(day: int, hour: int = 0) -> datetime:
@@ -40,10 +44,10 @@ def test_calls_are_summed_from_a_moment_on(points: list[tuple[datetime, float]],
     assert Calls.summed(points, _day(10)) == calls
 
 
-def _is_gated(now: datetime = START, **fields: dict[str, Any]) -> bool:
+def _is_gated(**fields: dict[str, Any]) -> bool:
     given = {name: known | fields.get(name, {}) for name, known in GATED.items()}
     plan = Planned(an_instance(**given["instance"]), Change(**given["change"]), V2_ONLY, "because")
-    return is_gated(plan, a_policy(**given["policy"]), now)
+    return is_gated(plan, a_policy(**given["policy"]), START)
 
 
 def test_an_existing_instance_that_is_to_lose_imdsv1_is_gated() -> None:

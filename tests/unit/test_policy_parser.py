@@ -178,7 +178,7 @@ def test_what_nobody_named_goes_carefully_where_that_costs_nothing() -> None:
     ],
 )
 def test_each_safeguard_may_be_given_in_part_at_its_ends_or_not_at_all(
-    document: object, field: str, value: object
+    document: object, field: str, value: Any
 ) -> None:
     """What is left out has the value that a reader of the schema expects; null is none."""
     policy = _parsed(document)

@@ -22,7 +22,7 @@ FIELDS = ("http_tokens", "http_put_response_hop_limit", "http_protocol_ipv6", "i
 
 TOKENS = a_change(V1_ALLOWED, http_tokens=REQUIRED, run_id="A")
 HOPS = a_change(V2_ONLY, http_put_response_hop_limit=2, run_id="B")
-REVERTED = {"trigger": Trigger.REVERT, "run_id": "revert"}
+REVERTED: dict[str, Any] = {"trigger": Trigger.REVERT, "run_id": "revert"}
 
 
 def _hops(options: MetadataOptions, hops: int) -> MetadataOptions:
