@@ -139,6 +139,11 @@ class _RegionBatch:
             for instance_id in delivery.event.instance_ids:
                 by_instance[instance_id].append(delivery)
         now = self.run.clock.now()
+        drifted_by = _drifted_by(self.deliveries)
+
+        def trigger_of(instance_id: str) -> str:
+            # Fixes of drift are counted: an event that came before must not hide one.
+            return Trigger.DRIFT if instance_id in drifted_by else by_instance[instance_id][0].event.trigger
 
         def settle(result: Result) -> Result:
             deliveries = by_instance[result.instance_id]
@@ -149,16 +154,11 @@ class _RegionBatch:
                 gone_after=self.gone_after,
             )
 
-        visit = self.run.visit_for_events(
-            self.region,
-            lambda instance_id: str(by_instance[instance_id][0].event.trigger),
-            _drifted_by(self.deliveries),
-            settle,
-        )
+        visit = self.run.visit_for_events(self.region, trigger_of, drifted_by, settle)
         for result in self._results(visit.enforcer, by_instance):
             final = settle(result)
             report.add(final)
-            self.run.log(final, by_instance[result.instance_id][0].event.trigger)
+            self.run.log(final, trigger_of(result.instance_id))
             yield final
         report.stopped, report.ledger_failure = visit.guard.stopped, visit.guard.failure
 

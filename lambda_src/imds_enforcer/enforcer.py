@@ -112,6 +112,7 @@ class Enforcer:
         reviewed = self._guard.review(plans)
         if why := self._guard.stopped:
             yield from (result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}") for plan in plans)
+            return
         for each in reviewed:
             if isinstance(each, Planned):
                 yield result_of(each.instance, Outcome.WOULD_REMEDIATE, each.reason, after=each.wanted)

@@ -9,7 +9,7 @@ from imds_enforcer.dynamodb import BATCH_SIZE
 from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
 from imds_enforcer.model import Outcome, Result
-from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.plan import Accepted, Planned, result_of
 from imds_enforcer.safeguards import LedgerMode
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS = 0.2
 """How long a region waits at once for others to say what they need of the sweep's limit."""
+
+_DO_WITHOUT_SECONDS = 60.0
+"""For so long changes go on without a ledger that could not be written, where they may."""
 
 
 class Guard:
@@ -57,6 +60,7 @@ class Guard:
         self._standing = Standing()
         self._reviewed: dict[str, float] = {}
         self._stopped: str | None = None
+        self._do_without_until = float("-inf")
         self.failure: Failure | None = None
 
     @property
@@ -102,7 +106,11 @@ class Guard:
         if principal is None or not is_contested(self._records.entries_of(instance_id, now - CONTEST_WINDOW), now):
             return None
         contest = Contest(instance_id=instance_id, principal=principal, until=now + CONTESTED_FOR)
-        self._records.contest(contest)
+        try:
+            self._records.contest(contest)
+        except AwsError as error:
+            # The fixes are there to be counted again with the next event.
+            self.failure = error.failure
         return contest
 
     # The ledger.
@@ -113,14 +121,29 @@ class Guard:
         A request takes 25, and at EC2's pace of changes that lasts for seconds.
         """
         missing = self._journal.missing(plans)
-        if not missing:
+        if not missing or self._clock.monotonic() < self._do_without_until:
             return True
         spare = -len(missing) % BATCH_SIZE
         try:
             self._journal.intend([*missing, *self._journal.missing(ahead)[:spare]])
         except AwsError as error:
-            self._out_of_reach(error, "changes are not made without it", required=self._mode is LedgerMode.REQUIRED)
+            required = self._mode is LedgerMode.REQUIRED
+            self._out_of_reach(error, "changes are not made without it", required=required)
+            if not required:
+                # A table that hangs would let every observation grow too old, so that nothing were changed.
+                self._do_without_until = self._clock.monotonic() + _DO_WITHOUT_SECONDS
         return self._stopped is None
+
+    def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:
+        """Take notice of what came of asking EC2 for a change; a plan is one that waits for another attempt."""
+        if isinstance(answer, Accepted):
+            self._journal.taken(plan.instance_id)
+        elif answer.failure and answer.failure.kind is Kind.UNAVAILABLE:
+            self._journal.unanswered(plan.instance_id)
+        if isinstance(answer, Result):
+            self.changed(answer)
+        elif isinstance(answer, Planned):
+            self.withdraw(answer)
 
     def ended(self, result: Result) -> None:
         """Take down an instance's outcome, if it was to be changed."""
@@ -164,14 +187,15 @@ class Guard:
         """Why no further instance may be changed by this sweep; None as long as one may."""
         if self._limits is None or not self._limits.allowance.used_up(self._region, _PATIENCE_SECONDS):
             return None
-        return f"the sweep may change {self._limits.allowance.limit} instances and has done so"
+        limit = self._limits.allowance.limit
+        return f"this region has had its share of the {limit} instances that the sweep may change"
 
     @property
     def in_doubt(self) -> bool:
         """True while no change may be begun that was not tried before."""
         return self._limits is not None and self._limits.breakers[self._region].in_doubt
 
-    def answered(self, plan: Planned, failure: Failure | None) -> None:
+    def attempted(self, plan: Planned, failure: Failure | None) -> None:
         """Take notice of EC2's answer to one attempt; `failure` is None if it took the change."""
         if self._limits is not None:
             faulty = failure is not None and failure.kind is Kind.UNAVAILABLE

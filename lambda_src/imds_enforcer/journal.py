@@ -25,6 +25,7 @@ class Journal:
     """Writes an intent before each change, and what became of it afterwards; both in batches.
 
     The intent of a change is written again only where a later look found other options.
+    What nobody can tell of a change stays open: a later sweep settles it by what the instance shows.
     """
 
     def __init__(  # noqa: PLR0913  # what an entry says beside the change itself
@@ -46,6 +47,8 @@ class Journal:
         self._trigger_of = trigger_of
         self._by = by
         self._open: dict[str, Entry] = {}
+        self._taken: set[str] = set()
+        self._unanswered: set[str] = set()
         self._completed: list[Entry] = []
         self._flushed_at = clock.monotonic()
 
@@ -63,16 +66,26 @@ class Journal:
         self._records.write(entries)
         self._open |= {entry.instance_id: entry for entry in entries}
 
+    def taken(self, instance_id: str) -> None:
+        """Take down that EC2 took the change."""
+        self._taken.add(instance_id)
+
+    def unanswered(self, instance_id: str) -> None:
+        """Take down that nobody knows whether EC2 took the change."""
+        self._unanswered.add(instance_id)
+
     def complete(self, result: Result) -> None:
         """Take down what became of a change, if it was intended. It is written with others: see `flush`."""
         entry = self._open.pop(result.instance_id, None)
-        if entry:
+        taken = result.instance_id in self._taken
+        if entry and (taken or result.instance_id not in self._unanswered):
             self._completed.append(
                 replace(
                     entry,
                     outcome=result.outcome,
                     reason=result.reason,
-                    after=result.after,
+                    # Of a change that was not made, what the instance shows is somebody else's.
+                    after=result.after if taken else None,
                     code=result.failure.code if result.failure else None,
                 )
             )

@@ -22,8 +22,19 @@ def left_behind(entries: Iterable[Entry], now: datetime) -> list[Entry]:
     return [entry for entry in entries if entry.outcome is None and now >= entry.ends_at]
 
 
-def settled(entry: Entry, seen: Mapping[str, Instance]) -> Entry:
-    """The entry with what the instance shows; `seen` has every instance that EC2 still knows."""
+def settled(entry: Entry, seen: Mapping[str, Instance], since: Iterable[Entry] = ()) -> Entry:
+    """The entry with what the instance shows; `seen` has every instance that EC2 still knows.
+
+    Where a later run has come to the instance, among the entries `since` then, what counts is how that run
+    found it: what it shows now is that one's doing.
+    """
+    later = min((each for each in since if each.at > entry.at), key=lambda each: each.at, default=None)
+    if later:
+        changed = later.before.agree_with(entry.wanted)
+        why = f"the run {later.run_id} found it {'' if changed else 'not '}changed"
+        outcome = Outcome.REMEDIATED if changed else Outcome.DEFERRED
+        after = later.before if changed else None
+        return replace(entry, outcome=outcome, after=after, reason=f"{_LEFT_BEHIND}; {why}; {entry.reason}")
     instance = seen.get(entry.instance_id)
     if instance is None or instance.state.ended:
         return replace(entry, outcome=Outcome.GONE, reason=f"{_LEFT_BEHIND}, and the instance is gone; {entry.reason}")

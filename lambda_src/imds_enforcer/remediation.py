@@ -158,6 +158,7 @@ class Remediation:
             if plan and plan.unanswered and settled.outcome is Outcome.COMPLIANT:
                 # An attempt that nobody answered was taken after all.
                 self._accepted[instance_id] = Accepted(plan, self._clock.monotonic())
+                self._guard.answered(plan, self._accepted[instance_id])
             else:
                 yield settled
 
@@ -180,14 +181,14 @@ class Remediation:
         for plan in ready[len(granted) :]:
             self._guard.withdraw(plan)
         if not self._guard.intend(granted, ready[len(granted) :]):
-            for _ in granted:
+            for plan in granted:
+                self._guard.withdraw(plan)
                 self._ec2.changes.answered(self._share, sent=False)
             return
         # All answers before the first result: whoever takes the results may stop taking them.
         for plan, answer in zip(granted, list(pool.map(self._change, granted)), strict=True):
             instance_id = plan.instance_id
-            if isinstance(answer, Planned) and not answer.unanswered:
-                self._guard.withdraw(plan)
+            self._guard.answered(plan, answer)
             if answer is plan:
                 continue
             del self._waiting[instance_id]
@@ -198,7 +199,6 @@ class Remediation:
                 self._accepted[instance_id] = answer
                 self._poll = 0.0
             else:
-                self._guard.changed(answer)
                 yield answer
 
     def _change(self, plan: Planned) -> Accepted | Planned | Result:
@@ -210,9 +210,9 @@ class Remediation:
         try:
             self._ec2.modify(plan.instance_id, plan.change)
         except AwsError as error:
-            self._guard.answered(plan, error.failure)
+            self._guard.attempted(plan, error.failure)
             return self._after(error.failure, plan)
-        self._guard.answered(plan, None)
+        self._guard.attempted(plan, None)
         self._ec2.changes.answered(self._share)
         return Accepted(plan, self._clock.monotonic())
 

@@ -35,8 +35,9 @@ class RegionStatus(StrEnum):
 class RegionReport:
     """The outcomes of one region. `failure` is why the region could not be read to its end.
 
-    `stopped` is why changes in it ended before all were made, and `ledger_failure` why the ledger
-    does not have all of them; `left_to_sweep` counts deferred instances that no event comes back for.
+    `stopped` is why changes in it ended before all were made, `tripped` that too many of them failed, and
+    `ledger_failure` why the ledger does not have all of them; `left_to_sweep` counts deferred instances
+    that no event comes back for.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -46,6 +47,7 @@ class RegionReport:
     left_to_sweep: int = 0
     failure: Failure | None = None
     stopped: str | None = None
+    tripped: bool = False
     ledger_failure: Failure | None = None
 
     @property
@@ -79,6 +81,7 @@ class RegionReport:
         self.kept_back = [*self.kept_back, *other.kept_back][:MAX_FAILURES]
         self.failure = self.failure or other.failure
         self.stopped = self.stopped or other.stopped
+        self.tripped = self.tripped or other.tripped
         self.ledger_failure = self.ledger_failure or other.ledger_failure
 
     def as_json(self) -> dict[str, Any]:

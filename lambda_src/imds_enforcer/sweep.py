@@ -118,15 +118,22 @@ class RegionSweep:
                     self.run.log(result, self.trigger)
         except AwsError as error:
             report.failure = error.failure
-        report.stopped = visit.guard.stopped
+        report.stopped, report.tripped = visit.guard.stopped, self.limits.breakers[self.region].tripped is not None
         report.ledger_failure = visit.guard.failure or report.ledger_failure
         return report
 
     def _settle_entries(self) -> None:
-        if self.left_behind:
-            clients = self.run.clients
-            seen = clients.ec2(self.region).read(entry.instance_id for entry in self.left_behind)
-            clients.records.write(settled(entry, seen) for entry in self.left_behind)
+        if not self.left_behind:
+            return
+        try:
+            seen = self.run.clients.ec2(self.region).read({entry.instance_id for entry in self.left_behind})
+        except AwsError:
+            # They stay open for the next sweep; if EC2 cannot be read at all, what follows here tells so.
+            return
+        records = self.run.clients.records
+        records.write(
+            settled(entry, seen, records.entries_of(entry.instance_id, entry.at)) for entry in self.left_behind
+        )
 
     def _results(self, enforcer: Enforcer) -> Iterator[Result]:
         """Each instance once.

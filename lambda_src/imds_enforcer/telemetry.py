@@ -119,7 +119,8 @@ def _counts(part: RegionReport) -> dict[str, int]:
         counts[_REGION_METRICS[part.status]] = 1
     if part.ledger_failure:
         counts["LedgerUnavailable"] = 1
-    elif part.stopped:
+    # The ledger out of reach has an alarm of its own, and must not hide that changes failed as well.
+    if part.tripped or (part.stopped and not part.ledger_failure):
         counts["RegionStopped"] = 1
     return counts
 

@@ -11,7 +11,7 @@ from imds_enforcer.failures import AwsError
 from imds_enforcer.records import Records
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from imds_enforcer.dynamodb import Item
@@ -25,7 +25,8 @@ class FakeTable(Table):
     """A table whose indexes are never late.
 
     `requests` counts what DynamoDB would be asked; `read_failure` and `write_failure` are how every such
-    request fails while they are set. `before_write` sees each write before it is made.
+    request fails while they are set. `before_read` sees each reading request, and `before_write` the items of each
+    write, before it is made; they may let time pass, or fail.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,8 @@ class FakeTable(Table):
         self.written: list[Item] = []
         self.read_failure: Failure | None = None
         self.write_failure: Failure | None = None
+        self.before_read: Callable[[str], None] | None = None
+        self.before_write: Callable[[Sequence[Item]], None] | None = None
         self._lock = threading.Lock()
 
     def partition(self, pk: str, *, since: str = "") -> Iterator[Item]:
@@ -56,6 +59,8 @@ class FakeTable(Table):
     def put(self, items: Iterable[Item]) -> None:
         """Keep items as DynamoDB would: without the attributes that are None."""
         kept = [{name: value for name, value in item.items() if value is not None} for item in items]
+        if self.before_write and kept:
+            self.before_write(kept)
         self._take(len(kept))
         self.written += kept
         self.items |= {(item["pk"], item["sk"]): item for item in kept}
@@ -70,6 +75,8 @@ class FakeTable(Table):
     def _read(self, request: str) -> None:
         with self._lock:
             self.requests.append(request)
+        if self.before_read:
+            self.before_read(request)
         if self.read_failure:
             raise AwsError(self.read_failure)
 

@@ -12,9 +12,11 @@ from imds_enforcer.sweep import limits_of, sweep
 from tests.unit.example_events import a_batch
 from tests.unit.examples import ACCOUNT, SETTINGS, a_policy
 from tests.unit.fake_clients import a_run
+from tests.unit.fake_clock import START
 
 if TYPE_CHECKING:
     from imds_enforcer.events import QueuedMessage
+    from imds_enforcer.ledger import Entry
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
     from tests.unit.fake_clients import FakeClients
@@ -68,6 +70,11 @@ class App:
         answer = self.invoke(a_batch(*messages))
         assert list(answer) == ["batchItemFailures"]
         return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+
+
+def ledger(clients: FakeClients) -> list[Entry]:
+    """Every entry of the ledger, oldest first."""
+    return list(clients.records.entries_since(START))
 
 
 def metric_names(documents: list[dict[str, Any]]) -> set[str]:

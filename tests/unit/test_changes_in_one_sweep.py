@@ -1,0 +1,180 @@
+"""The most that one sweep changes, over all regions; the rest is left to the next one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.model import HttpTokens, Outcome
+from imds_enforcer.report import RegionStatus
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import (
+    AWAY,
+    HOME,
+    POLICY_PARAMETER,
+    SERVER_FAULT,
+    THROTTLED,
+    TOKENS_PARAMETER,
+    UNAUTHORIZED,
+    V2_ONLY,
+    a_policy,
+    an_id,
+    an_instance,
+)
+from tests.unit.runs import App, Batch, Sweep, ledger
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+TEN = a_policy(max_changes_per_sweep=10)
+WHY = "HttpTokens is optional, not required"
+LEFT = "this region has had its share of the 10 instances that the sweep may change"
+POLICY_CHANGE = {"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {"operation": "Update"}}
+
+
+def test_no_more_are_changed_than_the_policy_says(clients: FakeClients, home: FakeEc2) -> None:
+    """The rest is deferred, each with the reason; the next sweep goes on with it."""
+    home.launch(*map(an_instance, range(25)))
+    done = Sweep(clients, TEN)
+    assert done.report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 15}
+    assert len(home.sent) == 10
+    left = [result for result, _ in done.log if result.outcome is Outcome.DEFERRED]
+    assert {result.reason for result in left} == {f"{LEFT}; {WHY}"}
+    assert all(result.left_to_sweep for result in left)
+    assert done.report.regions[HOME].left_to_sweep == 15
+    assert done.report.stopped is None
+    for expected in ({Outcome.REMEDIATED: 10, Outcome.DEFERRED: 5}, {Outcome.REMEDIATED: 5}):
+        assert Sweep(clients, TEN).report.outcomes == expected
+
+
+def test_what_is_left_is_not_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
+    """Nothing was begun."""
+    home.launch(*map(an_instance, range(60)))
+    Sweep(clients, a_policy(max_changes_per_sweep=30))
+    assert {entry.instance_id for entry in ledger(clients)} == set(home.sent_ids)
+
+
+def test_of_a_large_fleet_what_is_left_is_told_without_a_look(clients: FakeClients, home: FakeEc2) -> None:
+    """Of most of it only ids are kept."""
+    home.launch(*map(an_instance, range(2_500)))
+    done = Sweep(clients, TEN)
+    assert done.report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 2_490}
+    assert len(home.reads) < 5
+    left = {result.reason for result, _ in done.log if result.outcome is Outcome.DEFERRED}
+    assert left == {LEFT, f"{LEFT}; {WHY}"}
+
+
+@pytest.mark.parametrize(("at_home", "abroad"), [(50, 50), (3, 50), (50, 3), (50, 0), (5, 5), (2, 2)])
+def test_the_limit_is_for_all_regions_and_shared_fairly(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2, at_home: int, abroad: int
+) -> None:
+    """Neither keeps the other from its half; what one does not need is for the other."""
+    home.launch(*map(an_instance, range(at_home)))
+    away.launch(*map(an_instance, range(100, 100 + abroad)))
+    Sweep(clients, TEN)
+    sent = len(home.sent), len(away.sent)
+    assert sum(sent) == min(10, at_home + abroad)
+    assert min(sent) == min(5, at_home, abroad)
+
+
+def test_a_region_that_cannot_be_listed_leaves_its_share_to_the_others(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2
+) -> None:
+    """And keeps nobody waiting."""
+    home.find_errors[1] = SERVER_FAULT
+    away.launch(*map(an_instance, range(30)))
+    done = Sweep(clients, TEN)
+    assert done.statuses == {HOME: RegionStatus.REGION_FAILED, AWAY: RegionStatus.DONE}
+    assert len(away.sent) == 10
+
+
+def test_a_throttled_change_counts_once_it_is_taken(clients: FakeClients, home: FakeEc2) -> None:
+    """However often it is sent."""
+    home.launch(*map(an_instance, range(12)))
+    for number in range(12):
+        home.modify_errors[an_id(number)] = [THROTTLED]
+    assert Sweep(clients, TEN).report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 2}
+
+
+def test_an_instance_that_is_always_throttled_takes_no_place(clients: FakeClients, home: FakeEc2) -> None:
+    """Ten others are changed."""
+    home.launch(*map(an_instance, range(15)))
+    for number in range(5):
+        home.modify_errors[an_id(number)] = [THROTTLED] * 1_000
+    done = Sweep(clients, TEN, seconds=120)
+    assert {i for i, outcome in done.logged.items() if outcome is Outcome.REMEDIATED} == set(map(an_id, range(5, 15)))
+
+
+def test_a_change_that_ec2_refused_counts(clients: FakeClients, home: FakeEc2) -> None:
+    """It was made as far as the enforcer could."""
+    home.launch(*map(an_instance, range(12)))
+    for number in range(12):
+        home.modify_errors[an_id(number)] = [UNAUTHORIZED]
+    assert Sweep(clients, TEN).report.outcomes == {Outcome.FAILED: 10, Outcome.DEFERRED: 2}
+
+
+def test_a_change_without_an_answer_is_one_change(clients: FakeClients, home: FakeEc2) -> None:
+    """Sent again, it is no other; it is not dropped when the limit is reached, for it may have been taken."""
+    home.launch(*map(an_instance, range(12)))
+    for number in range(10):
+        home.modify_errors[an_id(number)] = [SERVER_FAULT]
+    done = Sweep(clients, TEN)
+    assert done.report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 2}
+    assert len(set(home.sent_ids)) == 10
+
+
+def test_the_second_look_shares_the_limit_with_the_first(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """A change of the policy is one sweep."""
+    home.launch(*(an_instance(number, V2_ONLY) for number in range(15)))
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    clients.ssm.put(POLICY_PARAMETER, '{"max_changes_per_sweep": 10}')
+    app.invoke(POLICY_CHANGE)
+    assert len(home.finds) == 2
+    assert len(home.sent) == 10
+    app.invoke({"trigger": "schedule"})
+    assert len(home.sent) == 15
+
+
+def test_what_the_first_look_left_over_is_for_the_second(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """A run under the older policy may have changed instances in between."""
+    home.launch(*(an_instance(number, V2_ONLY) for number in range(8)))
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    clients.ssm.put(POLICY_PARAMETER, '{"max_changes_per_sweep": 10}')
+
+    def older_run() -> None:
+        for number in range(8, 16):
+            home.launch(an_instance(number, V2_ONLY))
+        home.set_options(an_id(0), http_tokens=HttpTokens.REQUIRED)
+
+    clients.clock.at(1, older_run)
+    app.invoke(POLICY_CHANGE)
+    # Which has been changed already counts once.
+    assert len(set(home.sent_ids)) == 10
+    assert len(home.sent) in {10, 11}
+
+
+def test_events_are_not_counted(clients: FakeClients, home: FakeEc2) -> None:
+    """A launch is enforced at once."""
+    home.launch(*map(an_instance, range(12)))
+    batch = Batch(clients, a_message(events.launch(*map(an_id, range(12)))), policy=TEN)
+    assert batch.report.outcomes == {Outcome.REMEDIATED: 12}
+
+
+def test_a_launch_without_ids_does_not_come_back_for_what_the_limit_left(clients: FakeClients, home: FakeEc2) -> None:
+    """The next sweep goes on with it."""
+    home.launch(*map(an_instance, range(12)))
+    batch = Batch(clients, a_message(events.launch_without_ids()), policy=TEN)
+    assert batch.report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 2}
+    assert batch.again == []
+
+
+def test_a_launch_without_ids_comes_back_for_what_was_throttled(clients: FakeClients, home: FakeEc2) -> None:
+    """That is another reason."""
+    home.launch(*map(an_instance, range(12)))
+    home.modify_errors[an_id(3)] = [THROTTLED] * 100
+    batch = Batch(clients, a_message(events.launch_without_ids()), policy=a_policy(max_changes_per_sweep=20))
+    assert batch.report.outcomes[Outcome.DEFERRED] == 1
+    assert batch.again == ["m-1"]

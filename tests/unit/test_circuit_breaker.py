@@ -1,0 +1,147 @@
+"""Where too many changes fail, a region is left alone for the rest of the sweep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.failures import READ_BACK_DIFFERS
+from imds_enforcer.model import Outcome
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import (
+    AWAY,
+    HOME,
+    SERVER_FAULT,
+    THROTTLED,
+    TOKENS_PARAMETER,
+    UNAUTHORIZED,
+    V2_ONLY,
+    WRONG_STATE,
+    an_id,
+    an_instance,
+)
+from tests.unit.runs import App, Batch, Documents, Sweep, ledger, metric_names
+
+if TYPE_CHECKING:
+    from imds_enforcer.decision import Change
+    from imds_enforcer.failures import Failure
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+SCHEDULE = {"trigger": "schedule"}
+POLICY_CHANGE = {"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {"operation": "Update"}}
+
+
+def _fail(home: FakeEc2, numbers: range, failure: Failure = SERVER_FAULT, times: int = 3) -> None:
+    for number in numbers:
+        home.modify_errors[an_id(number)] = [failure] * times
+
+
+def test_faults_of_the_service_stop_a_region_and_no_other(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
+    """What was accepted is verified, what was not sent waits for the next sweep."""
+    home.launch(*map(an_instance, range(300)))
+    away.launch(*map(an_instance, range(300, 420)))
+    _fail(home, range(300))
+    report = Sweep(clients).report
+    assert report.regions[HOME].outcomes[Outcome.REMEDIATED] == 0
+    assert len(home.sent) < 450, "of nine hundred"
+    assert report.regions[HOME].outcomes.total() == 300
+    assert report.regions[AWAY].outcomes == {Outcome.REMEDIATED: 120}
+    (region,) = report.stopped_regions
+    assert region == HOME
+    why = report.stopped_regions[HOME]
+    assert why.endswith(f"changes in this region failed, the last with {SERVER_FAULT}")
+    assert report.as_json()["regions"][HOME]["stopped"] == why
+    assert report.needs_attention
+
+
+def test_the_next_sweep_tries_again(clients: FakeClients, home: FakeEc2) -> None:
+    """The fault may be over."""
+    home.launch(*map(an_instance, range(300)))
+    _fail(home, range(300))
+    Sweep(clients)
+    home.modify_errors.clear()
+    assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 300}
+
+
+def test_changes_that_do_not_show_stop_a_region(clients: FakeClients, home: FakeEc2) -> None:
+    """Something undoes them, or EC2 does not do what it says."""
+    home.launch(*map(an_instance, range(300)))
+    home.ignored = set(map(an_id, range(300)))
+    report = Sweep(clients).report
+    assert f"the last with {READ_BACK_DIFFERS}: " in report.stopped_regions[HOME]
+    assert len(home.sent) < 300
+    assert {entry.code for entry in ledger(clients) if entry.outcome is Outcome.FAILED} == {READ_BACK_DIFFERS}
+
+
+@pytest.mark.parametrize(
+    ("failing", "of", "stops"), [(3, 10, True), (2, 10, False), (9, 9, False), (20, 100, False), (21, 100, True)]
+)
+def test_more_than_a_fifth_of_ten_at_least(
+    clients: FakeClients, home: FakeEc2, failing: int, of: int, *, stops: bool
+) -> None:
+    """One refused change is no fault of a region."""
+    home.launch(*map(an_instance, range(of)))
+    _fail(home, range(failing))
+    assert bool(Sweep(clients).report.stopped_regions) is stops
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, WRONG_STATE, THROTTLED])
+def test_refusals_and_throttling_stop_nothing(clients: FakeClients, home: FakeEc2, failure: Failure) -> None:
+    """They are about single instances, or about the pace."""
+    home.launch(*map(an_instance, range(60)))
+    _fail(home, range(30), failure, 2)
+    report = Sweep(clients).report
+    assert report.stopped_regions == {}
+    assert report.outcomes[Outcome.REMEDIATED] >= 30
+
+
+def test_it_is_an_alarm(app: App, clients: FakeClients, home: FakeEc2, metrics: Documents) -> None:
+    """With a metric of its own, in total and by region."""
+    home.launch(*map(an_instance, range(30)))
+    _fail(home, range(30))
+    answer = app.invoke(SCHEDULE)
+    assert "stopped" in answer["regions"][HOME]
+    assert "stopped" not in answer["regions"][AWAY]
+    published = metrics()
+    assert "RegionStopped" in metric_names(published)
+    assert {document.get("Region") for document in published if "RegionStopped" in document} == {HOME, None}
+    assert "RegionStopped" not in metric_names([d for d in published if d.get("Region") == AWAY])
+    assert clients.topic.mails == []
+
+
+def test_it_is_an_alarm_beside_that_of_the_ledger(
+    app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
+) -> None:
+    """One does not hide the other."""
+    home.launch(*map(an_instance, range(30)))
+    home.ignored = set(map(an_id, range(30)))
+
+    def cut_off(ec2: FakeEc2, instance_id: str, change: Change) -> None:
+        del ec2, instance_id, change
+        clients.table.write_failure = THROTTLED
+
+    home.judge = cut_off
+    app.invoke(SCHEDULE)
+    assert {"RegionStopped", "LedgerUnavailable"} <= metric_names(metrics())
+
+
+def test_the_second_look_leaves_the_region_alone_too(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """It is part of the same sweep."""
+    home.launch(*(an_instance(number, V2_ONLY) for number in range(30)))
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    _fail(home, range(30))
+    app.invoke(POLICY_CHANGE)
+    assert len(home.finds) == 2
+    assert set(map(home.sent_ids.count, home.sent_ids)) == {3}
+
+
+def test_events_go_on(clients: FakeClients, home: FakeEc2) -> None:
+    """Each is one instance, and the queue tries again more and more seldom."""
+    home.launch(*map(an_instance, range(30)))
+    _fail(home, range(29))
+    batch = Batch(clients, a_message(events.launch(*map(an_id, range(30)))))
+    assert batch.outcomes[an_id(29)] is Outcome.REMEDIATED
+    assert batch.report.stopped_regions == {}

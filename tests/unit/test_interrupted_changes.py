@@ -1,0 +1,201 @@
+"""A process that is killed leaves open entries behind; a later sweep settles them by what the instances show."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.ledger import Entry
+from imds_enforcer.model import InstanceState, OptionsState, Outcome, Switch
+from imds_enforcer.policy import PolicyVersions
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.unit.runs import App, Documents, ledger, metric_names
+
+if TYPE_CHECKING:
+    from imds_enforcer.decision import Change
+    from imds_enforcer.model import MetadataOptions
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+SCHEDULE = {"trigger": "schedule"}
+LEFT = "the process that was to change it ended before it said how it went"
+WHY = "HttpTokens is optional, not required"
+
+
+class Killed(BaseException):
+    """The process is no more."""
+
+
+def _leave_behind(clients: FakeClients, number: int = 1, region: str = HOME, **fields: Any) -> Entry:
+    """An intent to require tokens, of a process that was killed a moment ago."""
+    entry = Entry(
+        instance_id=an_id(number),
+        region=region,
+        at=clients.clock.now(),
+        run_id="run-0",
+        trigger="launch",
+        versions=PolicyVersions(1, 1),
+        before=V1_ALLOWED,
+        wanted=V2_ONLY,
+        ends_at=clients.clock.now() + timedelta(seconds=60),
+        reason=WHY,
+    )
+    entry = replace(entry, **fields)
+    clients.records.write([entry])
+    return entry
+
+
+def _settled(clients: FakeClients, app: App, seconds: float = 60) -> Entry:
+    """The entry after the next sweep."""
+    clients.clock.advance(seconds)
+    app.invoke(SCHEDULE)
+    (entry,) = (entry for entry in ledger(clients) if entry.run_id == "run-0")
+    return entry
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome", "shown"),
+    [
+        (V2_ONLY, Outcome.REMEDIATED, "that it was changed"),
+        (replace(V2_ONLY, state=OptionsState.PENDING), Outcome.PENDING, "that it was changed"),
+        (V1_ALLOWED, Outcome.DEFERRED, "that it was not changed"),
+        (
+            replace(V1_ALLOWED, http_put_response_hop_limit=3),
+            Outcome.DEFERRED,
+            "options that somebody else has set since",
+        ),
+        (
+            replace(V2_ONLY, http_endpoint=Switch.DISABLED),
+            Outcome.DEFERRED,
+            "options that somebody else has set since",
+        ),
+    ],
+)
+def test_an_interrupted_change_is_settled_by_what_the_instance_shows(
+    clients: FakeClients, app: App, options: MetadataOptions, outcome: Outcome, shown: str
+) -> None:
+    """Before the sweep itself changes anything."""
+    clients.ec2(HOME).launch(an_instance(1, options))
+    _leave_behind(clients)
+    entry = _settled(clients, app)
+    assert (entry.outcome, entry.reason) == (outcome, f"{LEFT}; the instance shows {shown}; {WHY}")
+    assert entry.after == (None if outcome is Outcome.DEFERRED else options)
+
+
+@pytest.mark.parametrize("gone", [None, InstanceState.TERMINATED, InstanceState.SHUTTING_DOWN])
+def test_the_change_of_an_instance_that_is_gone_is_settled(
+    clients: FakeClients, home: FakeEc2, app: App, gone: InstanceState | None
+) -> None:
+    """Nobody will ever know, and nobody has to."""
+    if gone:
+        home.launch(an_instance(1, V2_ONLY, state=gone))
+    _leave_behind(clients)
+    entry = _settled(clients, app)
+    assert (entry.outcome, entry.after, entry.result) == (Outcome.GONE, None, None)
+
+
+def test_a_change_whose_process_may_still_live_is_left_to_it(clients: FakeClients, home: FakeEc2, app: App) -> None:
+    """Until the moment at which Lambda stops it."""
+    home.launch(an_instance(1, V2_ONLY))
+    _leave_behind(clients)
+    assert _settled(clients, app, seconds=59).outcome is None
+    assert _settled(clients, app, seconds=1).outcome is Outcome.REMEDIATED
+
+
+def test_what_cannot_be_read_stays_open(clients: FakeClients, home: FakeEc2, app: App, metrics: Documents) -> None:
+    """The next sweep settles it; the region is swept all the same, and the ledger is not to blame."""
+    home.launch(an_instance(1, V2_ONLY), an_instance(2))
+    _leave_behind(clients)
+    home.read_errors[1] = THROTTLED
+    assert _settled(clients, app).outcome is None
+    assert home.modified_ids == [an_id(2)]
+    assert metric_names(metrics()) == {"REMEDIATED", "SweepCompleted"}
+    assert _settled(clients, app).outcome is Outcome.REMEDIATED
+
+
+def test_a_region_that_the_policy_leaves_out_is_settled_by_the_inventory(
+    clients: FakeClients, away: FakeEc2, app: App
+) -> None:
+    """It alone goes there."""
+    away.launch(an_instance(1, V2_ONLY))
+    clients.ssm.put(POLICY_PARAMETER, f'{{"regions": {{"exclude": ["{AWAY}"]}}}}')
+    _leave_behind(clients, region=AWAY)
+    assert _settled(clients, app).outcome is None
+    app.invoke({"inventory": True})
+    assert _settled(clients, app).outcome is Outcome.REMEDIATED
+
+
+def _kill(_: FakeEc2, __: str, ___: Change) -> None:
+    raise Killed
+
+
+def test_killed_before_the_change_the_history_says_that_it_was_not_made(
+    clients: FakeClients, home: FakeEc2, app: App
+) -> None:
+    """The sweep that settles it changes the instance, as a change of its own."""
+    home.launch(an_instance(1))
+    home.judge = _kill
+    with pytest.raises(Killed):
+        app.batch(a_message(events.launch(an_id(1))))
+    home.judge = None
+    clients.clock.advance(900)
+    app.invoke(SCHEDULE)
+    killed, swept = ledger(clients)
+    assert (killed.trigger, killed.outcome, killed.result) == ("launch", Outcome.DEFERRED, None)
+    assert (swept.trigger, swept.outcome, swept.result) == ("schedule", Outcome.REMEDIATED, V2_ONLY)
+
+
+def test_killed_after_the_change_the_history_says_that_it_was_made(
+    clients: FakeClients, home: FakeEc2, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was."""
+    home.launch(an_instance(1))
+
+    def killed(_: object) -> dict[str, object]:
+        raise Killed
+
+    modify, read = home.modify, home.read
+
+    def modify_and_be_killed(instance_id: str, change: Change) -> None:
+        modify(instance_id, change)
+        monkeypatch.setattr(home, "read", killed)
+
+    monkeypatch.setattr(home, "modify", modify_and_be_killed)
+    with pytest.raises(Killed):
+        app.invoke(SCHEDULE)
+    monkeypatch.setattr(home, "read", read)
+    clients.clock.advance(900)
+    app.invoke(SCHEDULE)
+    (entry,) = ledger(clients)
+    assert (entry.outcome, entry.result) == (Outcome.REMEDIATED, V2_ONLY)
+
+
+@pytest.mark.parametrize(
+    ("taken", "outcomes"),
+    [
+        (False, [Outcome.DEFERRED, Outcome.REMEDIATED]),
+        (True, [Outcome.REMEDIATED, Outcome.REMEDIATED]),
+    ],
+)
+def test_what_a_later_run_has_changed_is_not_taken_for_the_work_of_the_one_that_was_killed(
+    clients: FakeClients, home: FakeEc2, app: App, *, taken: bool, outcomes: list[Outcome]
+) -> None:
+    """The message comes back before a sweep comes: what counts is how the later run found the instance."""
+    home.launch(an_instance(1, V2_ONLY if taken else V1_ALLOWED))
+    _leave_behind(clients)
+    clients.ssm.put(POLICY_PARAMETER, '{"http_put_response_hop_limit": 2}')
+    clients.clock.advance(60)
+    assert app.batch(a_message(events.launch(an_id(1)), receives=2)) == []
+    clients.clock.advance(10)
+    app.invoke(SCHEDULE)
+    killed, later = ledger(clients)
+    assert (killed.run_id, later.run_id) == ("run-0", "run-1")
+    assert [killed.outcome, later.outcome] == outcomes
+    found = "changed" if taken else "not changed"
+    assert killed.reason == f"{LEFT}; the run run-1 found it {found}; {WHY}"
+    assert (killed.result is not None) is taken

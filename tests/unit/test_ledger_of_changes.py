@@ -1,0 +1,269 @@
+"""The ledger has every change before EC2 is asked for it, and what became of it afterwards; and nothing else."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.events import SweepRequest, Trigger
+from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
+from imds_enforcer.policy import PolicyVersions
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import (
+    NOT_FOUND,
+    SERVER_FAULT,
+    THROTTLED,
+    UNAUTHORIZED,
+    V1_ALLOWED,
+    V2_ONLY,
+    WRONG_STATE,
+    an_id,
+    an_instance,
+)
+from tests.unit.fake_clock import START
+from tests.unit.runs import Batch, Sweep, ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from imds_enforcer.decision import Change
+    from imds_enforcer.failures import Failure
+    from imds_enforcer.ledger import Entry
+    from imds_enforcer.model import MetadataOptions
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+
+def _overhear(clients: FakeClients, home: FakeEc2) -> list[tuple[Entry, MetadataOptions | None]]:
+    """The entry of each change as it is when EC2 is asked, and the options that the enforcer knew of."""
+    heard: list[tuple[Entry, MetadataOptions | None]] = []
+
+    def listen(ec2: FakeEc2, instance_id: str, _: Change) -> None:
+        *_older, entry = clients.records.entries_of(instance_id)
+        heard.append((entry, ec2.shown[instance_id].options))
+
+    home.judge = listen
+    return heard
+
+
+def test_a_change_is_written_down_before_ec2_is_asked(clients: FakeClients, home: FakeEc2) -> None:
+    """As open, with what is there and what is wanted: a process that is killed now leaves a trace."""
+    home.launch(*map(an_instance, range(30)))
+    heard = _overhear(clients, home)
+    Sweep(clients)
+    assert len(heard) == 30
+    for entry, known in heard:
+        assert (entry.outcome, entry.before, entry.wanted, entry.after) == (None, V1_ALLOWED, V2_ONLY, None)
+        assert entry.before == known
+        assert entry.ends_at == START + timedelta(seconds=900)
+
+
+def test_afterwards_it_is_written_down_what_became_of_it(clients: FakeClients, home: FakeEc2) -> None:
+    """In place of the intent: one change is one entry."""
+    home.launch(an_instance(1), an_instance(2, state=InstanceState.STOPPED))
+    Sweep(clients)
+    running, stopped = sorted(ledger(clients), key=lambda entry: entry.instance_id)
+    assert (running.outcome, running.before, running.after) == (Outcome.REMEDIATED, V1_ALLOWED, V2_ONLY)
+    assert running.reason == "HttpTokens is optional, not required"
+    assert (running.run_id, running.versions, running.by) == ("run-1", PolicyVersions(3, 7), None)
+    assert stopped.outcome is Outcome.PENDING
+    assert stopped.after is not None
+    assert stopped.after.state is OptionsState.PENDING
+    assert clients.records.open_intents() == []
+
+
+@pytest.mark.parametrize(
+    ("event", "trigger"),
+    [(events.launch(an_id()), "launch"), (events.running(), "running"), (events.drift(), "drift")],
+)
+def test_an_entry_names_the_event_that_led_to_it(
+    clients: FakeClients, home: FakeEc2, event: dict[str, Any], trigger: str
+) -> None:
+    """The kind of it."""
+    home.launch(an_instance())
+    Batch(clients, a_message(event))
+    (entry,) = ledger(clients)
+    assert (entry.trigger, entry.outcome) == (trigger, Outcome.REMEDIATED)
+
+
+@pytest.mark.parametrize("others", [events.running(), events.launch(an_id())])
+def test_an_instance_that_somebody_set_back_is_drift_whatever_else_is_told_of_it(
+    clients: FakeClients, home: FakeEc2, others: dict[str, Any]
+) -> None:
+    """Fixes of drift are counted: an event that happens to come before it must not hide one."""
+    home.launch(an_instance())
+    batch = Batch(clients, a_message(others, "m-1"), a_message(events.drift(), "m-2"))
+    assert [entry.trigger for entry in ledger(clients)] == ["drift"]
+    assert [trigger for _, trigger in batch.log] == ["drift"]
+
+
+@pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.POLICY_CHANGE, Trigger.MANUAL, Trigger.INVENTORY])
+def test_an_entry_names_what_began_the_sweep_that_led_to_it(
+    clients: FakeClients, home: FakeEc2, trigger: Trigger
+) -> None:
+    """An inventory changes instances as any sweep does."""
+    home.launch(an_instance())
+    Sweep(clients, request=SweepRequest(trigger))
+    assert [entry.trigger for entry in ledger(clients)] == [trigger]
+
+
+def test_a_launch_without_ids_has_its_instances_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
+    """They are found by a sweep of the region."""
+    home.launch(an_instance())
+    Batch(clients, a_message(events.launch_without_ids()))
+    assert [(entry.trigger, entry.outcome) for entry in ledger(clients)] == [("launch", Outcome.REMEDIATED)]
+
+
+def test_a_hundred_changes_are_eight_requests(clients: FakeClients, home: FakeEc2) -> None:
+    """Four for what is intended, four for what became of it."""
+    home.launch(*map(an_instance, range(100)))
+    Sweep(clients)
+    assert clients.table.writes == 8
+
+
+def test_a_long_sweep_writes_in_batches_too(clients: FakeClients, home: FakeEc2) -> None:
+    """At five changes a second: intents are written some seconds ahead, outcomes some seconds later."""
+    home.launch(*map(an_instance, range(200)))
+    Sweep(clients)
+    assert len(home.modified) == 200
+    assert clients.table.writes <= 20
+    assert {entry.outcome for entry in ledger(clients)} == {Outcome.REMEDIATED}
+
+
+def test_where_nothing_is_to_be_changed_the_table_is_not_asked(clients: FakeClients, home: FakeEc2) -> None:
+    """Most sweeps and batches find nothing."""
+    home.launch(an_instance(1, V2_ONLY))
+    Sweep(clients)
+    Batch(clients, a_message(events.running()))
+    assert clients.table.requests == []
+
+
+@pytest.mark.parametrize(
+    ("failures", "outcome"),
+    [
+        ([THROTTLED] * 100, Outcome.DEFERRED),
+        ([WRONG_STATE], Outcome.DEFERRED),
+        ([UNAUTHORIZED], Outcome.FAILED),
+        ([NOT_FOUND], Outcome.GONE),
+    ],
+)
+def test_what_ec2_refused_is_in_the_ledger_as_refused(
+    clients: FakeClients, home: FakeEc2, failures: list[Failure], outcome: Outcome
+) -> None:
+    """With EC2's code and as the report has it; it brought about nothing."""
+    home.launch(an_instance())
+    code = failures[0].code
+    home.modify_errors[an_id()] = failures
+    done = Sweep(clients, seconds=30)
+    (entry,) = ledger(clients)
+    assert (entry.outcome, entry.code) == (outcome, code)
+    assert done.logged == {an_id(): outcome}
+    assert entry.result is None
+
+
+def test_what_the_deadline_cut_off_is_in_the_ledger_as_deferred(clients: FakeClients, home: FakeEc2) -> None:
+    """Its intent was written ahead of it."""
+    home.launch(*map(an_instance, range(150)))
+    Sweep(clients, seconds=2)
+    changed = {entry.instance_id for entry in ledger(clients) if entry.result}
+    assert changed == set(home.modified_ids)
+    left = [entry for entry in ledger(clients) if entry.instance_id not in changed]
+    assert {entry.outcome for entry in left} == {Outcome.DEFERRED}
+    assert clients.records.open_intents() == []
+
+
+def _forget(home: FakeEc2, instance_id: str) -> None:
+    home.forget(instance_id)
+
+
+def _end(home: FakeEc2, instance_id: str) -> None:
+    home.set_state(instance_id, InstanceState.TERMINATED)
+
+
+def _switch_off(home: FakeEc2, instance_id: str) -> None:
+    home.set_options(instance_id, http_endpoint=Switch.DISABLED)
+
+
+def _set_right(home: FakeEc2, instance_id: str) -> None:
+    home.set_options(instance_id, http_tokens=HttpTokens.REQUIRED)
+
+
+@pytest.mark.parametrize("happening", [_forget, _end, _switch_off, _set_right])
+def test_what_others_did_is_not_in_the_ledger_as_the_enforcers_change(
+    clients: FakeClients, home: FakeEc2, happening: Callable[[FakeEc2, str], None]
+) -> None:
+    """An intent is written ahead, and then its instance needs no change any more: there is nothing to undo."""
+    home.launch(*map(an_instance, range(200)))
+    home.read_seconds = 1
+    intended: list[str] = []
+
+    def happen() -> None:
+        intended.append(max(entry.instance_id for entry in clients.records.open_intents()))
+        happening(home, intended[0])
+
+    # Shortly before the observation of all that wait is too old to act on.
+    clients.clock.at(9.5, happen)
+    Sweep(clients)
+    assert intended[0] not in home.sent_ids
+    (entry,) = clients.records.entries_of(intended[0])
+    assert entry.outcome not in {None, Outcome.REMEDIATED}
+    assert entry.result is None
+
+
+def test_a_change_that_was_decided_anew_is_written_down_anew(clients: FakeClients, home: FakeEc2) -> None:
+    """Somebody changed another option before EC2 had taken it: the way back leads to that, not to what was before."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [THROTTLED] * 12
+    clients.clock.at(1, lambda: home.set_options(an_id(), http_put_response_hop_limit=5))
+    heard = _overhear(clients, home)
+    Sweep(clients)
+    assert {known.http_put_response_hop_limit for _, known in heard if known} == {1, 5}
+    assert all(entry.before == known for entry, known in heard)
+    (entry,) = ledger(clients)
+    assert (entry.outcome, entry.before.http_put_response_hop_limit) == (Outcome.REMEDIATED, 5)
+
+
+def test_a_retried_change_is_one_entry(clients: FakeClients, home: FakeEc2) -> None:
+    """Its answer was lost twice; what counts is what the instance shows."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [SERVER_FAULT] * 2
+    Sweep(clients)
+    assert len(home.sent) == 3
+    assert [entry.outcome for entry in ledger(clients)] == [Outcome.REMEDIATED]
+
+
+def test_a_change_that_was_taken_without_an_answer_is_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
+    """The next look shows it."""
+    home.launch(an_instance())
+    home.unanswered = {an_id()}
+    Sweep(clients)
+    (entry,) = ledger(clients)
+    assert (entry.outcome, entry.after) == (Outcome.REMEDIATED, V2_ONLY)
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_change_of_which_nobody_knows_whether_ec2_took_it_stays_open(
+    clients: FakeClients, home: FakeEc2, *, taken: bool
+) -> None:
+    """The last of three answers was lost. That it failed might be false, and a revert would pass it over."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [SERVER_FAULT] * (2 if taken else 3)
+    home.unanswered = {an_id()}
+    assert Sweep(clients).logged == {an_id(): Outcome.FAILED}
+    assert (home.actual(an_id()).options == V2_ONLY) is taken
+    (entry,) = ledger(clients)
+    assert entry.outcome is None
+
+
+def test_a_change_that_was_not_answered_when_time_was_up_stays_open(clients: FakeClients, home: FakeEc2) -> None:
+    """It may have been taken."""
+    home.launch(an_instance())
+    home.unanswered, home.modify_seconds = {an_id()}, 5
+    Sweep(clients, seconds=4)
+    assert home.actual(an_id()).options == V2_ONLY
+    (entry,) = ledger(clients)
+    assert entry.outcome is None

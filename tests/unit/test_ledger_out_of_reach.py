@@ -1,0 +1,236 @@
+"""The table out of reach: what cannot be written down waits or is reported, what may be held is not written to."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.failures import AwsError
+from imds_enforcer.model import Outcome
+from imds_enforcer.policy import Mode
+from imds_enforcer.safeguards import LedgerMode
+from imds_enforcer.sweep import limits_of, sweep
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import (
+    AWAY,
+    HOME,
+    POLICY_PARAMETER,
+    SERVER_FAULT,
+    THROTTLED,
+    V1_ALLOWED,
+    V2_ONLY,
+    a_policy,
+    an_id,
+    an_instance,
+)
+from tests.unit.fake_clients import a_run
+from tests.unit.runs import SCHEDULE as SCHEDULED
+from tests.unit.runs import App, Batch, Documents, Sweep, ledger, metric_names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imds_enforcer.decision import Change
+    from imds_enforcer.dynamodb import Item
+    from imds_enforcer.policy import Policy
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+SCHEDULE = {"trigger": "schedule"}
+REQUIRED, BEST_EFFORT = (a_policy(ledger=mode) for mode in LedgerMode)
+EITHER = pytest.mark.parametrize("policy", [REQUIRED, BEST_EFFORT], ids=["required", "best_effort"])
+NOT_WRITTEN_DOWN = f"the ledger is out of reach ({THROTTLED}), and changes are not made without it"
+NOT_KNOWN = f"the ledger is out of reach ({THROTTLED}), and it cannot be told which instances are held"
+WHY = "HttpTokens is optional, not required"
+
+
+def test_a_change_that_cannot_be_written_down_waits(clients: FakeClients, home: FakeEc2) -> None:
+    """Nothing is sent, and the message comes back."""
+    home.launch(an_instance())
+    clients.table.write_failure = THROTTLED
+    batch = Batch(clients, a_message(events.running()))
+    ((result, _),) = batch.log
+    assert (result.outcome, result.reason) == (Outcome.DEFERRED, f"{NOT_WRITTEN_DOWN}; {WHY}")
+    assert batch.again == ["m-1"]
+    assert home.sent == []
+    clients.table.write_failure = None
+    assert Batch(clients, a_message(events.running())).outcomes == {an_id(): Outcome.REMEDIATED}
+
+
+def test_a_sweep_whose_changes_cannot_be_written_down_leaves_them_to_the_next(
+    clients: FakeClients, home: FakeEc2
+) -> None:
+    """All of them, with the reason for each and for the region."""
+    home.launch(*map(an_instance, range(300)))
+    clients.table.write_failure = THROTTLED
+    report = Sweep(clients).report
+    assert report.outcomes == {Outcome.DEFERRED: 300}
+    assert report.stopped_regions == {HOME: NOT_WRITTEN_DOWN}
+    assert home.sent == []
+    assert clients.clock.elapsed < 10, "it does not try for each"
+    clients.table.write_failure = None
+    assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 300}
+
+
+def test_where_the_ledger_is_best_effort_a_change_is_made_and_the_report_says_so(
+    clients: FakeClients, home: FakeEc2
+) -> None:
+    """The operator chose that."""
+    home.launch(an_instance())
+    clients.table.write_failure = THROTTLED
+    batch = Batch(clients, a_message(events.running()), policy=BEST_EFFORT)
+    assert batch.outcomes == {an_id(): Outcome.REMEDIATED}
+    assert batch.again == []
+    assert batch.report.as_json()["regions"][HOME]["ledger_error"] == str(THROTTLED)
+    assert batch.report.stopped_regions == {}
+
+
+@pytest.mark.parametrize("policy", ["{}", '{"ledger": "best_effort"}'])
+def test_a_ledger_that_cannot_be_written_is_an_alarm(
+    app: App, clients: FakeClients, home: FakeEc2, metrics: Documents, policy: str
+) -> None:
+    """In either mode, for sweep and batch; that a region failed it does not say."""
+    home.launch(an_instance())
+    clients.ssm.put(POLICY_PARAMETER, policy)
+    clients.table.write_failure = THROTTLED
+    for invoke in (lambda: app.invoke(SCHEDULE), lambda: app.batch(a_message(events.running()))):
+        home.set_options(an_id(), http_tokens=V1_ALLOWED.http_tokens)
+        invoke()
+        names = metric_names(metrics())
+        assert "LedgerUnavailable" in names
+        assert "RegionStopped" not in names
+
+
+@EITHER
+def test_where_holds_cannot_be_read_nothing_is_changed(clients: FakeClients, home: FakeEc2, policy: Policy) -> None:
+    """In neither mode: any instance might be held."""
+    home.launch(*map(an_instance, range(3)))
+    clients.table.read_failure = THROTTLED
+    done = Sweep(clients, policy)
+    assert {(result.outcome, result.reason) for result, _ in done.log} == {(Outcome.DEFERRED, f"{NOT_KNOWN}; {WHY}")}
+    batch = Batch(clients, a_message(events.running(an_id(1))), policy=policy)
+    assert batch.outcomes == {an_id(1): Outcome.DEFERRED}
+    assert batch.again == ["m-1"]
+    assert home.sent == []
+    assert clients.table.written == []
+
+
+@EITHER
+def test_where_holds_cannot_be_read_any_more_nothing_more_is_changed(
+    clients: FakeClients, home: FakeEc2, policy: Policy
+) -> None:
+    """In the middle of a sweep: what was begun is verified and told, the rest waits."""
+    home.launch(*map(an_instance, range(300)))
+
+    def cut_off() -> None:
+        clients.table.read_failure = THROTTLED
+
+    clients.clock.at(5, cut_off)
+    done = Sweep(clients, policy)
+    assert done.report.outcomes[Outcome.REMEDIATED] == len(home.sent) < 200
+    assert done.report.outcomes[Outcome.DEFERRED] == 300 - len(home.sent)
+    clients.table.read_failure = None
+    assert {entry.instance_id for entry in ledger(clients) if entry.result} == set(home.modified_ids)
+
+
+def test_a_table_that_is_back_for_a_moment_gives_no_second_outcome_in_an_audit(
+    clients: FakeClients, home: FakeEc2
+) -> None:
+    """What was deferred on the first page is not told of again."""
+    home.launch(*map(an_instance, range(4)))
+    home.page_size = 2
+    clients.table.read_failure = THROTTLED
+
+    def mend() -> None:
+        clients.table.read_failure = None
+
+    home.read_seconds = 2
+    clients.clock.at(3, mend)
+    done = Sweep(clients, a_policy(mode=Mode.AUDIT))
+    assert done.report.outcomes.total() == 4
+    assert len(done.log) == 4
+    assert done.logged[an_id(0)] is Outcome.DEFERRED
+
+
+def test_an_outcome_that_cannot_be_written_down_is_told_all_the_same(
+    clients: FakeClients, home: FakeEc2, app: App, metrics: Documents
+) -> None:
+    """The instance was changed. Its entry stays open, and the next sweep settles it by what the instance shows."""
+    home.launch(an_instance())
+
+    def cut_off(ec2: FakeEc2, instance_id: str, change: Change) -> None:
+        del ec2, instance_id, change
+        clients.table.write_failure = THROTTLED
+
+    home.judge = cut_off
+    answer = app.invoke(SCHEDULE)
+    assert answer["outcomes"] == {"REMEDIATED": 1}
+    assert answer["regions"][HOME]["ledger_error"] == str(THROTTLED)
+    assert "LedgerUnavailable" in metric_names(metrics())
+    assert [entry.outcome for entry in ledger(clients)] == [None]
+    clients.table.write_failure = None
+    clients.clock.advance(900)
+    app.invoke(SCHEDULE)
+    (entry,) = ledger(clients)
+    assert (entry.outcome, entry.after) == (Outcome.REMEDIATED, V2_ONLY)
+
+
+def test_a_table_that_hangs_does_not_keep_a_best_effort_from_being_made(clients: FakeClients, home: FakeEc2) -> None:
+    """Each attempt takes longer than an observation is good for: the ledger is then left alone for the visit."""
+    home.launch(*map(an_instance, range(3)))
+
+    def hang(_: Sequence[Item]) -> None:
+        clients.clock.advance(39)
+        raise AwsError(SERVER_FAULT)
+
+    clients.table.before_write = hang
+    done = Sweep(clients, BEST_EFFORT, seconds=300)
+    assert set(done.logged.values()) == {Outcome.REMEDIATED}
+    assert done.report.seconds < 90
+    assert done.report.as_json()["regions"][HOME]["ledger_error"] == str(SERVER_FAULT)
+
+
+def test_a_best_effort_tries_the_ledger_again_after_a_while(clients: FakeClients, home: FakeEc2) -> None:
+    """One refused request does not leave the rest of a long sweep out of it."""
+    home.launch(*map(an_instance, range(700)))
+    clients.table.write_failure = THROTTLED
+
+    def mend() -> None:
+        clients.table.write_failure = None
+
+    clients.clock.at(30, mend)
+    Sweep(clients, BEST_EFFORT)
+    assert len(home.modified) == 700
+    assert 100 < len(ledger(clients)) < 500
+    assert {entry.outcome for entry in ledger(clients)} == {Outcome.REMEDIATED}
+
+
+def test_a_change_that_was_not_written_down_leaves_room_for_others(clients: FakeClients, home: FakeEc2) -> None:
+    """It was not sent, and does not count for what a sweep may change."""
+    home.launch(*map(an_instance, range(10)))
+    clients.table.write_failure = THROTTLED
+    policy = a_policy(max_changes_per_sweep=10)
+    limits = limits_of(policy, [HOME])
+    assert sweep(a_run(clients, policy), SCHEDULED, limits).outcomes == {Outcome.DEFERRED: 10}
+    others = set(map(an_id, range(10, 20)))
+    assert limits.allowance.admit(HOME, others) == others
+
+
+@pytest.mark.parametrize("policy", [{}, {"ledger": "best_effort"}])
+def test_without_the_table_nothing_is_settled_and_nothing_is_watched(
+    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents, policy: dict[str, str]
+) -> None:
+    """A sweep that finds nothing to change is whole all the same, and says what it could not do."""
+    home.launch(an_instance(1, V2_ONLY))
+    clients.ssm.put(POLICY_PARAMETER, json.dumps(policy))
+    clients.table.read_failure = THROTTLED
+    answer = app.invoke(SCHEDULE)
+    assert [part["status"] for part in answer["regions"].values()] == ["DONE", "DONE"]
+    assert [line["message"] for line in log_lines() if line["level"] == "ERROR"] == [
+        "open entries of the ledger could not be read",
+        "the changed instances could not be watched",
+    ]
+    assert clients.ec2(AWAY).sent == []
