@@ -10,7 +10,7 @@ from imds_enforcer.model import MetadataOptions, Result
 from imds_enforcer.revert import Reverting
 from imds_enforcer_cli.output import Cell
 
-ENTRY_HEADINGS = ("AT (UTC)", "INSTANCE", "OUTCOME", "CHANGE", "REASON")
+ENTRY_HEADINGS = ("AT (UTC)", "INSTANCE", "OUTCOME", "CHANGE AND REASON")
 PLAN_HEADINGS = ("INSTANCE", "UNDOES", "SET BACK", "LEFT AS IT IS")
 RESULT_HEADINGS = ("INSTANCE", "OUTCOME", "REASON")
 HOLD_HEADINGS = ("INSTANCE", "HOLD")
@@ -47,14 +47,22 @@ def entry_row(entry: Entry, now: datetime) -> Sequence[Cell]:
         (f"{entry.at:%Y-%m-%d %H:%M:%S}",),
         (entry.instance_id, entry.region),
         (outcome, entry.trigger),
-        _arrows(changes(entry.before, reached)) or ("none",),
-        (entry.reason, f"by {entry.by}" if entry.by else "", f"run {entry.run_id}"),
+        (
+            *(_arrows(changes(entry.before, reached)) or ["no change"]),
+            entry.reason,
+            f"by {entry.by}" if entry.by else "",
+            f"run {entry.run_id}",
+        ),
     )
 
 
 def plan_row(plan: Reverting) -> Sequence[Cell]:
     """What a revert would do about one instance."""
-    undone = [f"{entry.trigger} of {entry.at:%Y-%m-%d %H:%M} (run {entry.run_id})" for entry in _undone(plan)]
+    undone = [
+        phrase
+        for entry in _undone(plan)
+        for phrase in (f"{entry.trigger} of {entry.at:%Y-%m-%d %H:%M}", f"run {entry.run_id}")
+    ]
     set_back = _arrows(_set_back(plan)) or ("nothing",)
     left = [plan.problem] if plan.problem else [*plan.way.theirs] if plan.way else []
     return (plan.instance_id, plan.region), undone or ("nothing",), set_back, left

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 
-HEADINGS = "AT (UTC) INSTANCE OUTCOME CHANGE REASON"
+HEADINGS = "AT (UTC) INSTANCE OUTCOME CHANGE AND REASON"
 FIRST = (
-    f"2026-11-22 12:00:00 {an_id(1)}; {HOME} REMEDIATED; schedule HttpTokens: optional → required "
+    f"2026-11-22 12:00:00 {an_id(1)}; {HOME} REMEDIATED; schedule HttpTokens: optional → required; "
     "HttpTokens is optional, not required; run run-1"
 )
 
@@ -148,7 +148,7 @@ def test_what_failed_is_shown_as_no_change(home: FakeEc2, command: Command) -> N
     home.modify_errors[an_id(4)] = [UNAUTHORIZED]
     command.sweep("run-4")
     entry = lines(command("history", an_id(4)).stdout)[-1]
-    assert "FAILED; schedule none UnauthorizedOperation: EC2 said so" in entry
+    assert "FAILED; schedule no change; UnauthorizedOperation: EC2 said so" in entry
 
 
 def test_every_option_that_changed(clients: FakeClients, home: FakeEc2, command: Command) -> None:

@@ -73,7 +73,7 @@ def test_a_run_is_undone_exactly(clients: FakeClients, command: Command, fleet: 
 def test_the_table_of_a_run(command: Command, fleet: None) -> None:  # noqa: ARG001
     """The plan, then what became of it; each instance in one line."""
     result = command("revert", "--run", "run-1", "--yes")
-    undone = "schedule of 2026-11-22 12:00 (run run-1)"
+    undone = "schedule of 2026-11-22 12:00; run run-1"
     reason = "set back to what it was before the run run-1"
     tokens, hops = "HttpTokens: required → optional", "HttpPutResponseHopLimit: 2 →"
     ipv6, tags = "HttpProtocolIpv6: disabled → enabled", "InstanceMetadataTags: enabled → disabled"
