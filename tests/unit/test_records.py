@@ -93,11 +93,11 @@ def test_the_full_entry_has_every_field_set() -> None:
 
 
 def test_an_entry_is_an_item_that_its_indexes_can_find(records: Records, table: FakeTable) -> None:
-    """By run, by day, and by the region while its outcome is open."""
+    """By run, by month, and by the region while its outcome is open."""
     records.write([an_intent()])
     (item,) = table.written
     assert (item["pk"], item["sk"]) == (an_id(), "2026-11-22T12:00:00.000000+00:00#run-1")
-    assert (item["run_id"], item["day"], item["open"]) == ("run-1", "2026-11-22", "eu-west-1")
+    assert (item["run_id"], item["month"], item["open"]) == ("run-1", "2026-11", "eu-west-1")
     assert item["expires_at"] == int((START + KEPT).timestamp())
     assert not {"by", "after", "outcome", "code"} & set(item)
 
@@ -141,13 +141,17 @@ def test_the_entries_of_a_run_are_of_all_instances(records: Records) -> None:
     assert records.entries_of_run("run-3") == []
 
 
-def test_the_entries_since_a_moment_are_read_by_day(records: Records, table: FakeTable, clock: FakeClock) -> None:
-    """From its own day through today, and of its own day only what came after it."""
-    entries = [an_entry(n, at=START - 2 * DAY + n * 12 * HOUR) for n in range(5)]
+@pytest.mark.parametrize(("days", "requests"), [(2, 1), (30, 2), (400, 14)])
+def test_the_entries_since_a_moment_are_read_by_month(
+    records: Records, table: FakeTable, clock: FakeClock, days: int, requests: int
+) -> None:
+    """From its own month through this one, and of its own only what came after it."""
+    entries = [an_entry(n, at=START - days * DAY + n * days * DAY / 4) for n in range(5)]
     records.write(reversed(entries))
     table.requests.clear()
+    assert list(records.entries_since(entries[0].at)) == entries
+    assert table.requests == ["Query by-month"] * requests
     assert list(records.entries_since(entries[1].at)) == entries[1:]
-    assert table.requests == ["Query by-day"] * 2
     assert list(records.entries_since(entries[1].at + timedelta(microseconds=1))) == entries[2:]
     clock.advance(DAY.total_seconds())
     assert list(records.entries_since(START)) == [entries[4]]
