@@ -89,7 +89,7 @@ destroy: $(TOOLS) ## remove every stack; takes the CDK_ARGS of the deployment
 	$(RUN) -m infra.deploy destroy $(CDK_ARGS)
 
 clean: ## remove everything that make made
-	rm -rf .venv .build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf .venv .build build lambda_src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(TOOLS): requirements.txt infra/constraints.txt

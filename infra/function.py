@@ -11,7 +11,7 @@ from constructs import Construct
 
 from infra import package, parameters
 from infra.encryption import USE
-from infra.ledger import BY_DAY, OPEN, LedgerTable
+from infra.ledger import BY_MONTH, OPEN, LedgerTable
 
 
 class EnforcerFunction(Construct):
@@ -132,8 +132,8 @@ def _remember(ledger: LedgerTable) -> list[iam.PolicyStatement]:
     """What the ledger and the holds need. Nothing in them is ever deleted from here."""
     table = ledger.table.table_arn
     return [
-        # The holds, the history of an instance, and what was changed on a day.
-        _allow("ReadLedger", ["dynamodb:Query"], table, ledger.index_arn(BY_DAY)),
+        # The holds, the history of an instance, and what was changed lately.
+        _allow("ReadLedger", ["dynamodb:Query"], table, ledger.index_arn(BY_MONTH)),
         # The changes that a killed run left open. Small, as the index holds nothing else; the table is never scanned.
         _allow("FindOpenChanges", ["dynamodb:Scan"], ledger.index_arn(OPEN)),
         # What is about to change and what became of it, and the notes of what was asked and told; all in batches.

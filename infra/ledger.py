@@ -5,7 +5,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from constructs import Construct
 
 BY_RUN = "by-run"
-BY_DAY = "by-day"
+BY_MONTH = "by-month"
 OPEN = "open"
 """The index of intents that nobody has completed: only they carry its key, whose value is the region."""
 
@@ -22,7 +22,7 @@ class LedgerTable(Construct):
             sort_key=_text("sk"),
             global_secondary_indexes=[
                 dynamodb.GlobalSecondaryIndexPropsV2(index_name=name, partition_key=_text(key), sort_key=_text("sk"))
-                for name, key in ((BY_RUN, "run_id"), (BY_DAY, "day"), (OPEN, "open"))
+                for name, key in ((BY_RUN, "run_id"), (BY_MONTH, "month"), (OPEN, "open"))
             ],
             billing=dynamodb.Billing.on_demand(),
             encryption=dynamodb.TableEncryptionV2.aws_managed_key(),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from mypy_boto3_dynamodb.type_defs import GlobalSecondaryIndexTypeDef
 
     from infra.local.client import LocalAws
 
-INDEXES = {"by-run": "run_id", "by-day": "day", "open": "open"}
+INDEXES = {"by-run": "run_id", "by-month": "month", "open": "open"}
 """The indexes by the attribute that each is on; a test holds them against the stack's."""
 
 
@@ -32,3 +35,15 @@ def create_ledger_table(aws: LocalAws, name: str) -> None:
         GlobalSecondaryIndexes=indexes,
         BillingMode="PAY_PER_REQUEST",
     )
+
+
+def age_entries(aws: LocalAws, name: str, by: timedelta) -> None:
+    """Make every entry of the ledger so much older: what is to happen later need not be waited for."""
+    client = aws.client("dynamodb")
+    pages = client.get_paginator("scan").paginate(TableName=name)
+    for item in [item for page in pages for item in page["Items"] if "run_id" in item]:
+        moment, run_id = item["sk"]["S"].split("#")
+        earlier = datetime.fromisoformat(moment) - by
+        older = {"sk": {"S": f"{earlier.isoformat(timespec='microseconds')}#{run_id}"}}
+        client.put_item(TableName=name, Item={**item, **older, "month": {"S": f"{earlier:%Y-%m}"}})
+        client.delete_item(TableName=name, Key={"pk": item["pk"], "sk": item["sk"]})

@@ -22,7 +22,7 @@ from imds_enforcer.retry import retry_delay
 from imds_enforcer.revert import Revert
 from imds_enforcer.run import Run
 from imds_enforcer.sweep import limits_of, sweep
-from imds_enforcer.watch import WATCHERS_HOLD, watch
+from imds_enforcer.watch import WATCHERS_HOLD, Watched, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -97,9 +97,11 @@ class Application:
                     )
                 return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
         try:
-            enabled = regions.result()
-            limits = limits_of(policy, enabled)
-            report = self._one_sweep(policy, request, invocation, limits, intents.result())
+            limits = limits_of(policy, regions.result())
+            with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
+                # What was changed before: so it need not wait for this sweep.
+                watched = pool.submit(self._watch, None if request.inventory else policy.watch)
+                report = self._one_sweep(policy, request, invocation, limits, intents.result())
         finally:
             # After the sweep, which must not wait for a mail.
             if changed:
@@ -110,8 +112,8 @@ class Application:
             telemetry.inventory_taken(report)
             if report.needs_attention:
                 self._notify("Instances that need attention", report.as_text())
-        elif policy.watch:
-            self._watch(policy.watch, policy.mode, invocation)
+        if policy.watch:
+            self._tell(watched.result(), policy.watch, policy.mode, invocation)
         return report.as_json()
 
     def _one_sweep(
@@ -136,24 +138,32 @@ class Application:
             telemetry.ledger_unavailable("open entries of the ledger could not be read", error)
             return ()
 
-    def _watch(self, terms: Watch, mode: Mode, invocation: Invocation) -> None:
-        """Tell the operators, once, which of the instances changed lately still get calls without a token."""
-        records = self.clients.records
+    def _watch(self, terms: Watch | None) -> Watched:
+        """Look which of the instances changed lately still get calls without a token."""
+        if terms is None:
+            return Watched()
         try:
-            watched = watch(self.clients, self.clock, terms)
-            for region, error in watched.failures.items():
-                telemetry.call_failed(f"the changed instances of {region} could not be watched", error)
-            telemetry.rejected_calls(len(watched.over_limit))
-            if not watched.news:
-                return
+            return watch(self.clients, self.clock, terms)
+        except AwsError as error:
+            telemetry.ledger_unavailable("the changed instances could not be watched", error)
+            return Watched()
+
+    def _tell(self, watched: Watched, terms: Watch, mode: Mode, invocation: Invocation) -> None:
+        """Tell the operators, once, which of the instances changed lately still get calls without a token."""
+        for region, error in watched.failures.items():
+            telemetry.call_failed(f"the changed instances of {region} could not be watched", error)
+        telemetry.rejected_calls(len(watched.over_limit))
+        if not watched.news:
+            return
+        try:
             follows = "They were left as they are."
             if terms.revert and mode is Mode.ENFORCE:
                 follows = self._set_back(watched.news, invocation)
             lines = [*map(str, watched.news), follows]
             if self._notify("Instances still call IMDSv1 after it was switched off", "\n".join(lines)):
-                records.note_told((each.change for each in watched.news), terms.time)
+                self.clients.records.note_told((each.change for each in watched.news), terms.time)
         except AwsError as error:
-            telemetry.ledger_unavailable("the changed instances could not be watched", error)
+            telemetry.ledger_unavailable("what the watch found could not be followed up", error)
 
     def _set_back(self, rejections: Sequence[Rejection], invocation: Invocation) -> str:
         """Set the instances back and hold them; what came of it, for the operators."""
@@ -221,8 +231,8 @@ class Application:
 
     def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
         verify_timeout = self.settings.verify_timeout_seconds
-        seconds_left = invocation.seconds_left()
-        seconds = min(seconds, seconds_left - verify_timeout - _ANSWER_RESERVE_SECONDS)
+        ending = verify_timeout + _ANSWER_RESERVE_SECONDS
+        seconds = min(seconds, invocation.seconds_left() - ending)
         return Run(
             run_id=invocation.run_id,
             policy=policy,
@@ -231,7 +241,7 @@ class Application:
             mandate=Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies),
             list_deadline=Deadline.after(self.clock, seconds / 2),
             verify_timeout=verify_timeout,
-            ends_at=self.clock.now() + timedelta(seconds=seconds_left),
+            ends_at=self.clock.now() + timedelta(seconds=seconds + ending),
             log=telemetry.log_result,
             shuffle=random.shuffle,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
@@ -21,6 +22,9 @@ Item = dict[str, Any]
 
 BATCH_SIZE = 25
 """Items that one BatchWriteItem takes (DynamoDB API Reference)."""
+
+_WRITERS = 8
+"""Batches that are written at once."""
 
 _WRITE_ATTEMPTS = 5
 _FIRST_PAUSE_SECONDS = 0.1
@@ -54,13 +58,21 @@ class Table:
 
     def put(self, items: Iterable[Item]) -> None:
         """Write items, each in place of what has its key; in batches, until the table has taken all of them."""
-        for batch in batched(items, BATCH_SIZE):
-            self._write([{"PutRequest": {"Item": _serialized(item)}} for item in batch])
+        # One request that names a key twice is refused as a whole (DynamoDB API Reference, "BatchWriteItem").
+        latest = {(item["pk"], item["sk"]): item for item in items}
+        self._write_all({"PutRequest": {"Item": _serialized(item)}} for item in latest.values())
 
     def delete(self, keys: Iterable[tuple[str, str]]) -> None:
         """Remove the items with these keys; one that is not there is removed already."""
-        for batch in batched(keys, BATCH_SIZE):
-            self._write([{"DeleteRequest": {"Key": _serialized({"pk": pk, "sk": sk})}} for pk, sk in batch])
+        self._write_all({"DeleteRequest": {"Key": _serialized({"pk": pk, "sk": sk})}} for pk, sk in dict.fromkeys(keys))
+
+    def _write_all(self, requests: Iterable[WriteRequestTypeDef]) -> None:
+        batches = list(batched(requests, BATCH_SIZE))
+        if len(batches) > 1:
+            with ThreadPoolExecutor(min(len(batches), _WRITERS), thread_name_prefix="table") as pool:
+                list(pool.map(self._write, batches))
+        elif batches:
+            self._write(batches[0])
 
     def _write(self, requests: list[WriteRequestTypeDef]) -> None:
         """A batch may be taken in part (DynamoDB Developer Guide, "Error handling with DynamoDB")."""

@@ -148,6 +148,8 @@ class Guard:
     def ended(self, result: Result) -> None:
         """Take down an instance's outcome, if it was to be changed."""
         self._reviewed.pop(result.instance_id, None)
+        if self._limits is not None and result.outcome is not Outcome.FAILED:
+            self._limits.breakers[self._region].dropped(result.instance_id)
         self._journal.complete(result)
         self._flush(all_of_it=False)
 
@@ -187,6 +189,17 @@ class Guard:
             return None
         limit = self._limits.allowance.limit
         return f"this region has had its share of the {limit} instances that the sweep may change"
+
+    @property
+    def in_doubt(self) -> bool:
+        """True while no change may be begun that was not tried before."""
+        return self._limits is not None and self._limits.breakers[self._region].in_doubt
+
+    def attempted(self, plan: Planned, failure: Failure | None) -> None:
+        """Take notice of EC2's answer to one attempt; `failure` is None if it took the change."""
+        if self._limits is not None:
+            faulty = failure is not None and failure.kind is Kind.UNAVAILABLE
+            self._limits.breakers[self._region].attempted(plan.instance_id, faulty=faulty)
 
     def changed(self, result: Result) -> None:
         """Take notice of how a change that was sent has ended."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from imds_enforcer.decision import Change
 from imds_enforcer.events import Trigger
 from imds_enforcer.model import MetadataOptions, Outcome
 
@@ -30,8 +31,8 @@ CONTESTED_FOR = timedelta(days=1)
 class Entry:
     """One change of one instance: written as an intent before it is sent, and completed once its outcome is known.
 
-    `by` is who ordered it, where that was a person. `ends_at` is a moment at which the process
-    that wrote the intent is surely gone: an intent still open then has been left behind.
+    `by` is who ordered it, where that was a person. By `ends_at` the process that wrote the intent
+    has completed it: one still open then has been left behind.
     """
 
     instance_id: str
@@ -51,12 +52,20 @@ class Entry:
 
     @property
     def result(self) -> MetadataOptions | None:
-        """The options that the change brought about; None if it changed nothing, or if nobody knows yet."""
+        """The options that the change brought about; None if it changed nothing, or if nobody knows yet.
+
+        Of one that was not confirmed only what the instance shows as it was wanted. Any other outcome
+        means that the change was not sent: whatever the instance shows then, somebody else has set.
+        """
         if self.outcome in {Outcome.REMEDIATED, Outcome.PENDING}:
             return self.after or self.wanted
-        if self.outcome is None or self.after is None or self.after.agree_with(self.before):
+        if self.outcome not in {Outcome.FAILED, Outcome.DEFERRED} or self.after is None:
             return None
-        return self.after
+        before, wanted, shown = self.before, self.wanted, self.after
+        names = [option.name for option in fields(Change)]
+        made = {name: getattr(wanted, name) for name in names if getattr(shown, name) == getattr(wanted, name)}
+        result = replace(before, **made)
+        return None if result.agree_with(before) else result
 
     def as_json(self) -> dict[str, Any]:
         """The entry as the history shows it."""

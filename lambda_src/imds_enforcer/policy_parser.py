@@ -116,7 +116,8 @@ def _parse_gate(fields: Mapping[str, Any] | None) -> Gate | None:
     if fields is None:
         return None
     numbers = {name: int(fields[name]) for name in ("lookback_days", "tolerate") if name in fields}
-    return Gate(**numbers, enforce_after=_parse_day(fields.get("enforce_after"), "legacy_calls.enforce_after"))
+    last_day = _parse_day(fields.get("enforce_after"), "legacy_calls.enforce_after", or_null=True)
+    return Gate(**numbers, enforce_after=last_day)
 
 
 def _parse_watch(fields: Mapping[str, Any] | None) -> Watch | None:
@@ -126,11 +127,13 @@ def _parse_watch(fields: Mapping[str, Any] | None) -> Watch | None:
     return Watch(**numbers, revert=fields.get("revert", False))
 
 
-def _parse_day(text: str | None, path: str) -> date | None:
+def _parse_day(text: str | None, path: str, *, or_null: bool = False) -> date | None:
     try:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
-        _refuse(path, f"is {shown(text)}", allowed="a day of the calendar as YYYY-MM-DD")
+        _refuse(
+            path, f"is {shown(text)}", allowed=f"a day of the calendar as YYYY-MM-DD{', or null' if or_null else ''}"
+        )
 
 
 def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:

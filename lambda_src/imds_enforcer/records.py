@@ -44,10 +44,8 @@ class Records:
 
     def entries_since(self, since: datetime) -> Iterator[Entry]:
         """The entries of all instances from a moment on, oldest first, as they were a moment ago."""
-        day, today = since.date(), self._clock.now().date()
-        while day <= today:
-            yield from map(_entry_of, self._table.index("by-day", "day", day.isoformat(), since=_moment(since)))
-            day += timedelta(days=1)
+        for month in _months(since, self._clock.now()):
+            yield from map(_entry_of, self._table.index("by-month", "month", month, since=_moment(since)))
 
     def open_intents(self) -> list[Entry]:
         """The entries, of all instances, of which no outcome is known yet."""
@@ -143,12 +141,18 @@ def _moment(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
+def _months(first: datetime, last: datetime) -> list[str]:
+    """The months from that of the first moment to that of the last."""
+    numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+    return [f"{number // 12}-{number % 12 + 1:02}" for number in numbers]
+
+
 def _item_of(entry: Entry) -> Item:
     return {
         "pk": entry.instance_id,
         "sk": f"{_moment(entry.at)}#{entry.run_id}",
         "run_id": entry.run_id,
-        "day": entry.at.date().isoformat(),
+        "month": f"{entry.at:%Y-%m}",
         # Only what is open is in the index of that name.
         "open": entry.region if entry.outcome is None else None,
         "expires_at": int((entry.at + KEPT).timestamp()),

@@ -43,7 +43,9 @@ def settled(entry: Entry, seen: Mapping[str, Instance], since: Iterable[Entry] =
         outcome = Outcome.REMEDIATED if options.state is OptionsState.APPLIED else Outcome.PENDING
         reason = f"{_LEFT_BEHIND}; the instance shows that it was changed; {entry.reason}"
         return replace(entry, outcome=outcome, after=options, reason=reason)
-    if options and options.agree_with(entry.before):
+    if options is None:
+        why = "EC2 describes the instance's options in a way that is not known here"
+    elif options.agree_with(entry.before):
         why = "the instance shows that it was not changed"
     else:
         why = "the instance shows options that somebody else has set since"

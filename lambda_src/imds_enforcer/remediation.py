@@ -107,7 +107,8 @@ class Remediation:
 
     def _ready(self) -> list[Planned]:
         """What may be sent without another look."""
-        return [plan for plan in self._waiting.values() if plan and not plan.doubtful and not self._too_old(plan)]
+        seen = [plan for plan in self._waiting.values() if plan and not plan.doubtful and not self._too_old(plan)]
+        return [plan for plan in seen if plan.unanswered] if self._guard.in_doubt else seen
 
     def _too_old(self, plan: Planned) -> bool:
         return self._clock.monotonic() - plan.instance.observed_at > MAX_OBSERVATION_AGE
@@ -202,13 +203,16 @@ class Remediation:
 
     def _change(self, plan: Planned) -> Accepted | Planned | Result:
         """Send one change. A plan comes back where it has to wait for another round."""
-        if self._throttled.is_set() or self._mandate.ended() or self._too_old(plan):
+        begins_in_doubt = self._guard.in_doubt and not plan.unanswered
+        if begins_in_doubt or self._throttled.is_set() or self._mandate.ended() or self._too_old(plan):
             self._ec2.changes.answered(self._share, sent=False)
             return plan
         try:
             self._ec2.modify(plan.instance_id, plan.change)
         except AwsError as error:
+            self._guard.attempted(plan, error.failure)
             return self._after(error.failure, plan)
+        self._guard.attempted(plan, None)
         self._ec2.changes.answered(self._share)
         return Accepted(plan, self._clock.monotonic())
 
@@ -233,7 +237,7 @@ class Remediation:
             seconds = self._ec2.changes.wait(self._share)
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
-        elif not self._waiting:
+        elif not self._waiting or self._guard.in_doubt:
             seconds, self._poll = self._poll, min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
         if seconds:
             self._clock.sleep(seconds)

@@ -171,6 +171,11 @@ class RunReport:
         lines = [f"{self.trigger} run {self.run_id}, HttpTokens {self.policy.http_tokens}: {counts}."]
         lines += [f"Region {name} failed: {region.failure}" for name, region in self.failed_regions.items()]
         lines += [f"Region {name} was left alone: {why}" for name, why in self.stopped_regions.items()]
+        lines += [
+            f"Not every change in {name} is in the ledger: {region.ledger_failure}"
+            for name, region in self.regions.items()
+            if region.ledger_failure and not region.stopped
+        ]
         lines += [f"{r.instance_id} in {r.region} failed: {r.failure or r.reason}" for r in self.failures]
         unnamed = self.outcomes[Outcome.FAILED] - len(self.failures)
         if unnamed > 0:

@@ -36,8 +36,8 @@ class Run:
     """One invocation under one policy.
 
     No change is begun once the `mandate` has ended, and no page of a region is read once
-    `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect. At
-    `ends_at` the process is gone, whatever it was doing.
+    `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect. By
+    `ends_at` all that was begun has its outcome, if the process is still there.
     `log` is called once for each instance worth a line, with what triggered the look at it.
     `shuffle` brings ids into an order that differs each time.
     """

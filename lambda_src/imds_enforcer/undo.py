@@ -40,7 +40,7 @@ def to_undo(entries: Sequence[Entry], run_id: str | None = None) -> list[Entry]:
     """The changes of one instance that are undone together, from its entries, oldest first.
 
     Of a run: its first change and all that followed. Without a run: the last one. What was
-    undone before is not undone again.
+    undone before is not undone again. Among what is undone may be reverts, that took back a part of it.
 
     Raises:
         NothingToUndoError: if there is none, or if it is not known how one went.
@@ -49,19 +49,28 @@ def to_undo(entries: Sequence[Entry], run_id: str | None = None) -> list[Entry]:
         raise NothingToUndoError("a change is under way or was interrupted: the next sweep settles it")
     made: list[Entry] = []
     for entry in entries:
-        if entry.trigger == Trigger.REVERT:
-            made = []
-        elif entry.result is not None:
-            made.append(entry)
-    if run_id is None:
-        made = made[-1:]
-    else:
-        first = next((number for number, entry in enumerate(made) if entry.run_id == run_id), len(made))
-        made = made[first:]
-    if not made:
+        if entry.result is not None:
+            made = _without_undone(made, entry) if entry.trigger == Trigger.REVERT else [*made, entry]
+    ours = [number for number, entry in enumerate(made) if entry.trigger != Trigger.REVERT]
+    if run_id is not None:
+        ours = [number for number in ours if made[number].run_id == run_id][:1]
+    if not ours:
         what = f"change by the run {run_id}" if run_id else "change"
         raise NothingToUndoError(f"the ledger has no {what} that is not undone")
-    return made
+    return made[ours[-1] :]
+
+
+def _without_undone(made: list[Entry], revert: Entry) -> list[Entry]:
+    """What is left to undo after a revert: the changes before the one that it took back as a whole.
+
+    One that left an option to somebody else took none back as a whole, and is itself among what has
+    set the options since.
+    """
+    assert revert.result is not None, "a revert that changed nothing"
+    for number, entry in enumerate(made):
+        if entry.trigger != Trigger.REVERT and revert.result.agree_with(entry.before):
+            return made[:number]
+    return [*made, revert]
 
 
 def undo(entries: Sequence[Entry], current: MetadataOptions, *, overwrite: bool = False) -> Undo:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _PERIOD = timedelta(hours=1)
 _GOOD_FOR = timedelta(hours=1)
 
+_FIRST_LOOK = timedelta(minutes=10)
+"""After a change. EC2 gives a point every five minutes: an earlier answer would say nothing, and serve for an hour."""
+
 WATCHERS_HOLD = timedelta(days=7)
 """For so long an instance is held that the watch has set back."""
 
@@ -73,8 +76,10 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
     """
     found = Watched()
     by_region: dict[str, dict[str, Entry]] = defaultdict(dict)
-    for entry in _changes_to_watch(clients.records.entries_since(clock.now() - terms.time)):
-        by_region[entry.region][entry.instance_id] = entry
+    now = clock.now()
+    for entry in _changes_to_watch(clients.records.entries_since(now - terms.time)):
+        if now - entry.at >= _FIRST_LOOK:
+            by_region[entry.region][entry.instance_id] = entry
     for region, changes in by_region.items():
         try:
             found.over_limit += _rejections(clients, clock, terms, region, changes)
@@ -91,9 +96,11 @@ def _changes_to_watch(entries: Iterable[Entry]) -> list[Entry]:
     last: dict[str, Entry] = {}
     for entry in entries:
         result = entry.result
+        if result is None:
+            continue
         if entry.trigger == Trigger.REVERT:
             last.pop(entry.instance_id, None)
-        elif result is not None and result.http_tokens is not entry.before.http_tokens:
+        elif result.http_tokens is not entry.before.http_tokens:
             last.pop(entry.instance_id, None)
             if result.http_tokens is HttpTokens.REQUIRED:
                 last[entry.instance_id] = entry

@@ -1,18 +1,30 @@
-"""A policy that reaches the fleet in small steps."""
+"""A policy that reaches the fleet in small steps, and stops where it does harm."""
+
+import itertools
 
 import pytest
 
-from tests.e2e.stage import HOME, Stage
+from infra.local.client import LocalAws
+from tests.e2e.stage import FORWARDED, HOME, MODIFY, REGIONS, Stage
 
 A_DAY = 24 * 3600
+DEFAULTS = "ec2:GetInstanceMetadataDefaults"
+
+
+def existing(aws: LocalAws, count: int, region: str = HOME, tokens: str = "optional") -> list[str]:
+    """Instances that were launched a day ago, and of which no event tells."""
+    aws.knobs(attached_seconds=A_DAY, state_change_events=False, cloudtrail_events=False)
+    ids = aws.launch(region, count, HttpTokens=tokens)
+    aws.knobs(attached_seconds=0, state_change_events=True, cloudtrail_events=True)
+    return ids
 
 
 @pytest.mark.policy({"rollout_percent": 0})
 def test_existing_instances_wait_for_their_share_and_first_launches_do_not(stage: Stage) -> None:
     """Whichever event brings them: a restart looks the same as a launch."""
     stage.aws.knobs(attached_seconds=A_DAY)
-    [existing] = stage.aws.launch(HOME, HttpTokens="optional")
-    line = stage.wait_for_outcome(existing, "SKIPPED")
+    [old] = stage.aws.launch(HOME, HttpTokens="optional")
+    line = stage.wait_for_outcome(old, "SKIPPED")
     assert line["reason"] == "not among the 0 % of the existing instances that have their turn"
     stage.aws.knobs(attached_seconds=0)
     [new] = stage.aws.launch(HOME, HttpTokens="optional")
@@ -20,4 +32,76 @@ def test_existing_instances_wait_for_their_share_and_first_launches_do_not(stage
     assert stage.invoke({})["outcomes"] == {"SKIPPED": 1}
     assert stage.writes() == 1
     stage.set_policy({"rollout_percent": 100})
-    stage.wait_for([existing], HttpTokens="required")
+    stage.wait_for([old], HttpTokens="required")
+
+
+@pytest.mark.policy({"launch_grace_seconds": 3})
+def test_a_launch_is_given_its_grace_and_then_mended(stage: Stage) -> None:
+    """Its message comes back when that is over, and not before."""
+    [instance] = stage.aws.launch(HOME, HttpTokens="optional")
+    line = stage.wait_for_outcome(instance, "DEFERRED")
+    assert line["reason"] == "launched less than 3 s ago, which are left to its boot scripts"
+    stage.wait_for([instance], HttpTokens="required")
+    assert stage.writes() == 1
+
+
+@pytest.mark.policy({"max_changes_per_sweep": 5})
+def test_a_sweep_changes_no_more_than_it_may_over_all_regions(stage: Stage) -> None:
+    """The rest is for the next one."""
+    for region in REGIONS:
+        existing(stage.aws, 4, region)
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": 5, "DEFERRED": 3}
+    assert stage.writes() == 5
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": 3}
+    assert stage.writes() == 8
+
+
+def test_a_region_in_which_changes_fail_is_left_alone(stage: Stage) -> None:
+    """For this sweep, and with its alarm; the other region is not stopped."""
+    there, here = existing(stage.aws, 60, FORWARDED), existing(stage.aws, 5)
+    stage.aws.fail(MODIFY, "InternalError", status=500, region=FORWARDED)
+    report = stage.invoke({})
+    assert {each["HttpTokens"] for each in stage.options(here).values()} == {"required"}
+    outcomes = report["regions"][FORWARDED]["outcomes"]
+    assert outcomes.keys() == {"FAILED", "DEFERRED"}
+    # No more are begun than are under way at once; each of those is tried three times.
+    assert outcomes["FAILED"] < 30 < outcomes["DEFERRED"]
+    assert stage.aws.calls(MODIFY, region=FORWARDED) == 3 * outcomes["FAILED"]
+    assert "changes in this region failed, the last with InternalError" in report["regions"][FORWARDED]["stopped"]
+    assert stage.metric("RegionStopped", FORWARDED) == 1
+    stage.aws.clear_faults()
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": len(there)}
+
+
+def test_where_tokens_are_enforced_optional_is_not_tried(stage: Stage) -> None:
+    """One request a region tells, with the words of the organization, and not one refusal for each instance."""
+    ids = existing(stage.aws, 4, tokens="required")
+    stage.aws.knobs(declarative_policy_message="Ask the platform team.")
+    stage.settle(http_tokens=stage.set_http_tokens("optional"))
+    stage.aws.reset_calls()
+    report = stage.invoke({})
+    assert report["outcomes"] == {"SKIPPED": 4}
+    assert (stage.calls()[DEFAULTS], stage.writes()) == (1, 0)
+    assert {each["HttpTokens"] for each in stage.options(ids).values()} == {"required"}
+
+
+def test_whose_options_somebody_keeps_setting_back_is_left_to_the_sweep(stage: Stage) -> None:
+    """From the fourth time on; the principal is named, then and by the sweep."""
+    stage.aws.knobs(attached_seconds=A_DAY)
+    [instance] = stage.aws.launch(HOME, HttpTokens="required")
+    stage.wait_for_outcome(instance, "COMPLIANT")
+    stage.drain()
+    for fixes in itertools.count(1):
+        stage.drift(instance)
+        if fixes > 3:  # three drift fixes within an hour make it contested
+            break
+        stage.wait_for_lines(fixes, instance_id=instance, outcome="REMEDIATED", trigger="drift")
+    line = stage.wait_for_outcome(instance, "CONTESTED")
+    assert f"set back again and again, last by arn:aws:iam::{stage.aws.account}:root" in line["reason"]
+    stage.drain()
+    assert stage.options([instance])[instance]["HttpTokens"] == "optional"
+    writes = stage.writes()
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": 1}
+    assert stage.writes() == writes + 1
+    [line] = stage.wait_for_lines(instance_id=instance, outcome="REMEDIATED", trigger="manual")
+    assert f"last by arn:aws:iam::{stage.aws.account}:root" in line["reason"]

@@ -29,9 +29,9 @@ def test_the_role_allows_what_the_code_calls_and_nothing_else(home: Stack) -> No
             allow("ModifyOptions", "ec2:ModifyInstanceMetadataOptions", INSTANCES),
         ],
         "remember": [
-            allow("ReadLedger", "dynamodb:Query", [TABLE, f"{TABLE}/index/by-day"]),
+            allow("ReadLedger", "dynamodb:Query", [TABLE, f"{TABLE}/index/by-month"]),
             allow("FindOpenChanges", "dynamodb:Scan", f"{TABLE}/index/open"),
-            allow("WriteLedger", ["dynamodb:BatchWriteItem"], TABLE),
+            allow("WriteLedger", "dynamodb:BatchWriteItem", TABLE),
         ],
         "run": [
             allow(

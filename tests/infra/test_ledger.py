@@ -10,19 +10,19 @@ def test_the_table(home: Stack) -> None:
         "LedgerTable": {
             "KeySchema": keys("pk"),
             "AttributeDefinitions": [
-                {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "run_id", "day", "open")
+                {"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk", "run_id", "month", "open")
             ],
             "BillingMode": "PAY_PER_REQUEST",
             "SSESpecification": {"SSEEnabled": True, "SSEType": "KMS"},
             "TimeToLiveSpecification": {"AttributeName": "expires_at", "Enabled": True},
             "GlobalSecondaryIndexes": [
                 {"IndexName": name, "KeySchema": keys(key), "Projection": {"ProjectionType": "ALL"}}
-                for name, key in (("by-run", "run_id"), ("by-day", "day"), ("open", "open"))
+                for name, key in (("by-run", "run_id"), ("by-month", "month"), ("open", "open"))
             ],
             "Replicas": [
                 {
                     "Region": "eu-central-1",
-                    "GlobalSecondaryIndexes": [{"IndexName": name} for name in ("by-run", "by-day", "open")],
+                    "GlobalSecondaryIndexes": [{"IndexName": name} for name in ("by-run", "by-month", "open")],
                     "DeletionProtectionEnabled": True,
                     "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
                 }

@@ -13,6 +13,7 @@ from botocore.loaders import Loader
 
 from infra import package
 from infra.local.client import LocalAws
+from infra.local.ledger_table import create_ledger_table
 from tests.infra.lambda_runtime import LambdaRuntime
 
 ACCOUNT = "210987654321"
@@ -104,11 +105,13 @@ def account(local_aws: LocalAws) -> LocalAws:
 @pytest.fixture(scope="module")
 def runtime(account: LocalAws, asset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LambdaRuntime]:
     """The package under the real runtime client, with nothing else to import from."""
+    create_ledger_table(account, "ledger")
     environment = account.environment() | {
         "HTTP_TOKENS_PARAMETER": "/imds-enforcer/http-tokens",
         "POLICY_PARAMETER": "/imds-enforcer/policy",
         "EVENT_QUEUE_URL": account.client("sqs").create_queue(QueueName="events")["QueueUrl"],
         "NOTIFICATION_TOPIC_ARN": account.client("sns").create_topic(Name="notifications")["TopicArn"],
+        "LEDGER_TABLE": "ledger",
     }
     arn = f"arn:aws:lambda:{account.region}:{ACCOUNT}:function:enforcer"
     with LambdaRuntime(asset, tmp_path_factory.mktemp("runtime"), environment, arn) as runtime:

@@ -25,6 +25,7 @@ from tests.integration.guarded_fleet import settings
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
+    from datetime import datetime, timedelta
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.pacing import Limit
@@ -49,6 +50,17 @@ class ShortPauses(SystemClock):
     def sleep(self, seconds: float) -> None:
         """Wait for a quarter of that."""
         super().sleep(seconds / 4)
+
+
+class WrongClock(ShortPauses):
+    """The clock of a machine that has the wrong date; it still knows how long something takes."""
+
+    def __init__(self, off: timedelta) -> None:
+        self._off = off
+
+    def now(self) -> datetime:
+        """Some other moment."""
+        return super().now() + self._off
 
 
 class LocalSession:

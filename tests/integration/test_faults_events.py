@@ -1,11 +1,11 @@
 import random
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from infra.local.client import LocalAws
-from tests.integration.enforcer_process import Enforcer, ShortPauses
+from tests.integration.enforcer_process import Enforcer, WrongClock
 from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, REGIONS, Fleet
 from tests.integration.local_resources import UNKNOWN
 from tests.unit import example_events
@@ -15,17 +15,6 @@ FAR_AHEAD = "2041-03-04T05:06:07Z"
 YEARS = timedelta(days=3650)
 SIGNABLE = timedelta(minutes=5)
 """AWS refuses requests signed by a clock that is further off: with those, EC2 says nothing of any instance."""
-
-
-class WrongClock(ShortPauses):
-    """The clock of a machine that has the wrong date; it still knows how long something takes."""
-
-    def __init__(self, off: timedelta) -> None:
-        self._off = off
-
-    def now(self) -> datetime:
-        """Some other moment."""
-        return super().now() + self._off
 
 
 def test_an_instance_that_many_messages_name_is_changed_once(aws: LocalAws) -> None:

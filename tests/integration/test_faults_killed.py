@@ -1,12 +1,21 @@
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from imds_enforcer.clock import SystemClock
+from imds_enforcer.dynamodb import Table
+from imds_enforcer.ledger import Entry
+from imds_enforcer.model import HttpTokens, Outcome
+from imds_enforcer.records import Records
 from infra.local.client import LocalAws
 from infra.local.waiting import until
-from tests.integration.enforcer_process import SCHEDULE, Enforcer
+from tests.integration.enforcer_process import SCHEDULE, Enforcer, WrongClock
 from tests.integration.enforcer_worker import Worker
-from tests.integration.guarded_fleet import DESCRIBE, HOME, MODIFY, REGIONS, Fleet
+from tests.integration.guarded_fleet import DESCRIBE, HOME, MODIFY, REGIONS, TABLE, Fleet
+
+A_SCHEDULE = timedelta(minutes=15)
+"""From one sweep to the next."""
 
 
 @pytest.mark.parametrize("kind", ["sweep", "batch"])
@@ -39,6 +48,54 @@ def test_a_process_killed_before_it_read_back_loses_nothing(aws: LocalAws) -> No
     assert Enforcer(aws).sweep().answer["regions"][HOME] == {"status": "DONE", "outcomes": {"EXEMPT": 1, "SKIPPED": 1}}
     assert fleet.lagging() == set()
     assert fleet.violated() == []
+
+
+def test_the_next_sweep_settles_what_a_killed_process_had_not_sent(aws: LocalAws) -> None:
+    """The ledger says of each that it was not changed then, and that it was changed later."""
+    fleet = Fleet(aws)
+    aws.fail(MODIFY, kind="hang", region=HOME)
+    with Worker(aws, SCHEDULE) as worker:
+        until(lambda: len(_open(aws)) == 3)
+        worker.kill()
+    fleet.mend()
+    assert Enforcer(aws, clock=WrongClock(A_SCHEDULE)).sweep().remediated >= {*fleet.healthy[HOME]}
+    for instance_id in fleet.healthy[HOME]:
+        first, second = _records(aws).entries_of(instance_id)
+        assert (first.outcome, first.result) == (Outcome.DEFERRED, None)
+        assert "it was not changed" in first.reason
+        assert (second.outcome, second.before, second.result) == (Outcome.REMEDIATED, first.before, second.wanted)
+    assert _open(aws) == []
+    assert fleet.violated() == []
+
+
+def test_the_next_sweep_settles_what_a_killed_process_had_sent(aws: LocalAws) -> None:
+    """What it changed is in the ledger once, as changed."""
+    fleet = Fleet(aws)
+    aws.fail(DESCRIBE, kind="hang", region=HOME, first=2)
+    with Worker(aws, SCHEDULE) as worker:
+        until(lambda: aws.calls(MODIFY, region=HOME) == 3)
+        worker.kill()
+    fleet.mend()
+    until(lambda: not fleet.lagging())
+    assert Enforcer(aws).sweep().remediated == set()
+    assert {entry.instance_id for entry in _open(aws)} >= {*fleet.healthy[HOME]}, "it might still be at work"
+    assert Enforcer(aws, clock=WrongClock(A_SCHEDULE)).sweep().remediated == set()
+    for instance_id in fleet.healthy[HOME]:
+        (entry,) = _records(aws).entries_of(instance_id)
+        assert (entry.outcome, entry.result and entry.result.http_tokens) == (Outcome.REMEDIATED, HttpTokens.REQUIRED)
+        assert "it was changed" in entry.reason
+    assert _open(aws) == []
+    assert fleet.violated() == []
+
+
+def _records(aws: LocalAws) -> Records:
+    clock = SystemClock()
+    return Records(Table(lambda: aws.client("dynamodb"), TABLE, clock), clock)
+
+
+def _open(aws: LocalAws) -> list[Entry]:
+    """The intents of this region whose outcome is not known, of whichever process."""
+    return [entry for entry in _records(aws).open_intents() if entry.region == HOME]
 
 
 def test_two_processes_with_the_same_batch_do_no_harm(aws: LocalAws) -> None:

@@ -125,7 +125,7 @@ def test_without_cloudwatch_nothing_changes(aws: LocalAws) -> None:
     aws.reset_calls()
     run = Enforcer(aws).sweep(INVENTORY)
     services = Counter(row["action"].partition(":")[0] for row in aws.call_rows())
-    assert services.keys() == {"ssm", "ec2"}
+    assert services.keys() == {"ssm", "ec2", "dynamodb"}
     assert run.metrics["REMEDIATED"] == 6
     assert fleet.lagging() == set()
     assert fleet.violated() == []

@@ -10,7 +10,7 @@ from infra.local.client import LocalAws
 from tests.integration.local_resources import assumed, outcome, refused, role
 
 TEXT = "S"
-INDEXES = {"by-run": "run_id", "by-day": "day", "open": "open"}
+INDEXES = {"by-run": "run_id", "by-month": "month", "open": "open"}
 
 
 def schema(partition: str) -> list[dict[str, str]]:
@@ -108,18 +108,18 @@ class TestQuery:
         """On an index too, whose last key carries the table's keys beside its own."""
         large = "x" * 300_000
         for number in range(5):
-            write(aws, item(f"i-{number}", str(number), day="2026-11-22", text=large))
+            write(aws, item(f"i-{number}", str(number), month="2026-11", text=large))
         arguments = {
             "TableName": table,
-            "IndexName": "by-day",
-            "KeyConditionExpression": "#day = :day",
-            "ExpressionAttributeNames": {"#day": "day"},
-            "ExpressionAttributeValues": {":day": {TEXT: "2026-11-22"}},
+            "IndexName": "by-month",
+            "KeyConditionExpression": "#month = :month",
+            "ExpressionAttributeNames": {"#month": "month"},
+            "ExpressionAttributeValues": {":month": {TEXT: "2026-11"}},
         }
         query = aws.client("dynamodb").query
         first = query(**arguments)
         assert sort_keys(first) == ["0", "1", "2"]
-        assert first["LastEvaluatedKey"].keys() == {"pk", "sk", "day"}
+        assert first["LastEvaluatedKey"].keys() == {"pk", "sk", "month"}
         second = query(**arguments, ExclusiveStartKey=first["LastEvaluatedKey"])
         assert sort_keys(second) == ["3", "4"]
         assert "LastEvaluatedKey" not in second
@@ -182,7 +182,7 @@ class TestWrites:
         dynamodb = aws.client("dynamodb")
         new = {"TableName": table, "ConditionExpression": "attribute_not_exists(pk)"}
         dynamodb.put_item(Item=item("i-1", "1", reason="first"), **new)
-        again = item("i-1", "1", day="2026-11-22")
+        again = item("i-1", "1", month="2026-11")
         assert refused(dynamodb.put_item, Item=again, **new) == "ConditionalCheckFailedException"
         dynamodb.put_item(TableName=table, Item=again)
         got = dynamodb.batch_get_item(RequestItems={table: {"Keys": [item("i-1", "1")], "ConsistentRead": True}})
@@ -195,7 +195,7 @@ class TestWrites:
         put_item(TableName=table, Item=item("i-1", "1", text="x" * size))
         for wrong in (item("i-1", "1", text="x" * (size + 1)), item("", "1"), item("i-1", "1", open="")):
             assert refused(put_item, TableName=table, Item=wrong) == "ValidationException"
-        number = {**item("i-1", "1"), "day": {"N": "1"}}
+        number = {**item("i-1", "1"), "month": {"N": "1"}}
         assert refused(put_item, TableName=table, Item=number) == "ValidationException"
 
     def test_a_table_that_is_not_there(self, aws: LocalAws) -> None:
@@ -252,7 +252,7 @@ def test_table_and_indexes_are_resources_of_their_own(aws: LocalAws, table: str)
     may = role(
         aws,
         "limited",
-        {"Action": "dynamodb:Query", "Resource": [arn, f"{arn}/index/by-day"]},
+        {"Action": "dynamodb:Query", "Resource": [arn, f"{arn}/index/by-month"]},
         {"Action": "dynamodb:Scan", "Resource": f"{arn}/index/open"},
         {"Action": ["dynamodb:BatchWriteItem"], "Resource": arn},
     )
@@ -264,11 +264,11 @@ def test_table_and_indexes_are_resources_of_their_own(aws: LocalAws, table: str)
         condition = {"KeyConditionExpression": "#name = :value", "ExpressionAttributeNames": {"#name": name}}
         return outcome(dynamodb.query, TableName=table, ExpressionAttributeValues=value, **condition, **index)
 
-    assert [query("pk"), query("day", IndexName="by-day")] == ["", ""]
+    assert [query("pk"), query("month", IndexName="by-month")] == ["", ""]
     assert query("run_id", IndexName="by-run") == "AccessDeniedException"
     assert outcome(dynamodb.scan, TableName=table, IndexName="open") == ""
     assert outcome(dynamodb.scan, TableName=table) == "AccessDeniedException"
-    assert outcome(dynamodb.scan, TableName=table, IndexName="by-day") == "AccessDeniedException"
+    assert outcome(dynamodb.scan, TableName=table, IndexName="by-month") == "AccessDeniedException"
     assert outcome(dynamodb.batch_write_item, RequestItems={table: put(item("1", "1"))}) == ""
     assert outcome(dynamodb.put_item, TableName=table, Item=item("1", "1")) == "AccessDeniedException"
     elsewhere = aws.client("dynamodb", "us-east-1", keys=assumed(aws, may))

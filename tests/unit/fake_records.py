@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from imds_enforcer.failures import Failure
     from tests.unit.fake_clock import FakeClock
 
-_INDEXED = {"by-run": "run_id", "by-day": "day", "open": "open"}
+_INDEXED = {"by-run": "run_id", "by-month": "month", "open": "open"}
 
 
 class FakeTable(Table):
@@ -61,14 +61,14 @@ class FakeTable(Table):
         kept = [{name: value for name, value in item.items() if value is not None} for item in items]
         if self.before_write and kept:
             self.before_write(kept)
-        self._write(len(kept))
+        self._take(len(kept))
         self.written += kept
         self.items |= {(item["pk"], item["sk"]): item for item in kept}
 
     def delete(self, keys: Iterable[tuple[str, str]]) -> None:
         """Forget items."""
         gone = list(keys)
-        self._write(len(gone))
+        self._take(len(gone))
         for key in gone:
             self.items.pop(key, None)
 
@@ -80,7 +80,7 @@ class FakeTable(Table):
         if self.read_failure:
             raise AwsError(self.read_failure)
 
-    def _write(self, items: int) -> None:
+    def _take(self, items: int) -> None:
         with self._lock:
             self.requests += ["BatchWriteItem"] * -(-items // BATCH_SIZE)
         if self.write_failure and items:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.aws import CLIENT_CONFIG, WRITE_CONFIG
+from imds_enforcer.call_metrics import CallMetrics
 from imds_enforcer.clients import Clients
 from imds_enforcer.decision import Change
 from imds_enforcer.ec2 import Ec2Region
@@ -112,3 +113,34 @@ def test_the_other_adapters_are_made_once_from_the_settings(clients: Clients) ->
     assert clients.policies is clients.policies
     assert clients.queue is clients.queue
     assert clients.notifications is clients.notifications
+    assert clients.records is clients.records
+
+
+def test_there_is_one_cloudwatch_a_region(clients: Clients) -> None:
+    """Made when it is first needed, also by many threads at once."""
+    with ThreadPoolExecutor(8) as pool:
+        adapters = list(pool.map(clients.call_metrics, [HOME, AWAY] * 8))
+    assert all(isinstance(adapter, CallMetrics) for adapter in adapters)
+    assert adapters[0] is not adapters[1]
+    assert len(set(adapters)) == 2
+
+
+def test_the_clients_of_cloudwatch_and_dynamodb_have_the_projects_limits_and_are_made_once(
+    clients: Clients, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CloudWatch's in the region of the instances, DynamoDB's where the function runs."""
+    made: list[tuple[str, str | None, Config]] = []
+
+    def make(service: str, *, config: Config, region_name: str | None = None) -> Any:
+        made.append((service, region_name, config))
+        return transport.client(service, config)
+
+    monkeypatch.setattr(SESSION, "client", make)
+    records = clients.records
+    assert made == [], "an invocation that asks for nothing makes no client"
+    for _ in range(2):
+        transport.answer('{"Items": []}')
+        assert records.open_intents() == []
+        clients.call_metrics(AWAY)
+    assert made == [("dynamodb", None, CLIENT_CONFIG), ("cloudwatch", AWAY, CLIENT_CONFIG)]
+    assert {request["TableName"] for request in transport.requests} == {SETTINGS.ledger_table}

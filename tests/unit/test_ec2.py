@@ -121,7 +121,41 @@ def test_the_regions_are_those_enabled_in_the_account(region: Ec2Region, transpo
     assert transport.requests == [{"Action": "DescribeRegions"}]
 
 
-@pytest.mark.parametrize("call", ["find", "read", "modify", "regions"])
+DECLARED = "<managedBy>declarative-policy</managedBy>"
+ENFORCED = "<httpTokensEnforced>enabled</httpTokensEnforced>"
+
+
+@pytest.mark.parametrize(
+    ("defaults", "why"),
+    [
+        ("", None),
+        ("<managedBy>account</managedBy>", None),
+        # That new instances require tokens does not keep anybody from making them optional.
+        ("<httpTokens>required</httpTokens><httpTokensEnforced>disabled</httpTokensEnforced>", None),
+        ("<httpTokensEnforced>no-preference</httpTokensEnforced>", None),
+        (ENFORCED, "the metadata defaults of the region enforce tokens (HttpTokensEnforced)"),
+        (
+            f"<managedBy>account</managedBy>{ENFORCED}",
+            "the metadata defaults of the region enforce tokens (HttpTokensEnforced)",
+        ),
+        (DECLARED, "a declarative policy manages the metadata defaults of the region"),
+        (
+            f"{DECLARED}{ENFORCED}<managedExceptionMessage>ask security@example.com</managedExceptionMessage>",
+            "a declarative policy manages the metadata defaults of the region: ask security@example.com",
+        ),
+    ],
+)
+def test_the_accounts_own_rules_say_whether_tokens_may_be_made_optional(
+    region: Ec2Region, transport: FakeTransport, defaults: str, why: str | None
+) -> None:
+    """With the words that an organization has for whom they keep from something."""
+    account = f"<accountLevel>{defaults}</accountLevel>" if defaults else ""
+    transport.answer(f"<GetInstanceMetadataDefaultsResponse>{account}</GetInstanceMetadataDefaultsResponse>")
+    assert region.tokens_enforced() == why
+    assert transport.requests == [{"Action": "GetInstanceMetadataDefaults"}]
+
+
+@pytest.mark.parametrize("call", ["find", "read", "modify", "regions", "defaults"])
 def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport: FakeTransport, call: str) -> None:
     """Whichever call it was."""
     transport.refuse("UnauthorizedOperation", "not you", 403)
@@ -130,7 +164,7 @@ def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport:
     assert raised.value.failure.kind is Kind.FINAL
 
 
-@pytest.mark.parametrize(("call", "tries"), [("find", 3), ("read", 3), ("modify", 1), ("regions", 3)])
+@pytest.mark.parametrize(("call", "tries"), [("find", 3), ("read", 3), ("modify", 1), ("regions", 3), ("defaults", 3)])
 @pytest.mark.usefixtures("backoffs")
 def test_a_call_that_never_was_answered_may_work_later(
     region: Ec2Region, transport: FakeTransport, call: str, tries: int
@@ -188,5 +222,7 @@ def _call(region: Ec2Region, call: str) -> object:
         case "modify":
             region.modify(an_id(1), Change(http_tokens=HttpTokens.REQUIRED))
             return None
+        case "defaults":
+            return region.tokens_enforced()
         case _:
             return region.enabled_regions()

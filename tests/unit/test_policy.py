@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from imds_enforcer.model import HttpTokens, Instance, Switch
 from imds_enforcer.policy import Exemption, Match, Mode, PolicyVersions, RegionSelection
+from imds_enforcer.safeguards import Gate, LedgerMode, Watch
 from tests.unit.examples import AWAY, HOME, a_policy, an_exemption, an_id, an_instance
 from tests.unit.fake_clock import START
 
@@ -160,8 +162,37 @@ def test_a_policy_as_text_tells_its_values_and_versions() -> None:
         "InstanceMetadataTags: disabled\n"
         "Regions: all but us-east-1\n"
         "Rollout: 100 % of the existing instances\n"
+        "Grace after a launch: 0 s\n"
+        "Changes in one sweep: any number\n"
+        "Held back: none\n"
+        "Ledger: required\n"
+        "Watched after a change: for 24 hours; from 1 rejected IMDSv1 calls on: reported\n"
         "Exempt: (auto_scaling_group web-*) old SDK"
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"launch_grace_seconds": 300}, "Grace after a launch: 300 s"),
+        ({"max_changes_per_sweep": 500}, "Changes in one sweep: 500"),
+        ({"gate": Gate()}, "Held back: more than 0 IMDSv1 calls in 14 days"),
+        (
+            {"gate": Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31))},
+            "Held back: more than 10 IMDSv1 calls in 30 days, until 2027-03-31",
+        ),
+        ({"ledger": LedgerMode.BEST_EFFORT}, "Ledger: best_effort"),
+        ({"watch": None}, "Watched after a change: no"),
+        (
+            {"watch": Watch(hours=48, rejected_calls=5, revert=True)},
+            "Watched after a change: for 48 hours; from 5 rejected IMDSv1 calls on: set back and held",
+        ),
+    ],
+)
+def test_a_policy_as_text_tells_how_carefully_it_goes(fields: dict[str, Any], line: str) -> None:
+    """Each safeguard has a line of its own, and exactly one."""
+    changed = set(a_policy(**fields).as_text().splitlines()) - set(a_policy().as_text().splitlines())
+    assert changed == {line}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
 from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
+from imds_enforcer.safeguards import DEFAULT_WATCH, Gate, LedgerMode, Watch
 from imds_enforcer.wording import shown
 from tests.unit.examples import HUGE_NUMBER
 
@@ -19,10 +21,18 @@ ON_OFF = "enabled, disabled, null"
 REGION_NAMES = "text that matches ^[a-z]{2,}(-[a-z]+)+-[0-9]+$"
 POLICY_FIELDS = (
     "mode, http_put_response_hop_limit, container_hop_limit, container_host_tags, http_protocol_ipv6, "
-    "instance_metadata_tags, regions, exemptions, rollout_percent"
+    "instance_metadata_tags, regions, exemptions, rollout_percent, launch_grace_seconds, max_changes_per_sweep, "
+    "legacy_calls, ledger, watch"
 )
 EXEMPTION_FIELDS = "match, reason, owner, expires"
 MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, region, tag"
+GATE_FIELDS = "lookback_days, tolerate, enforce_after"
+WATCH_FIELDS = "hours, rejected_calls, revert"
+A_DAY = "text that matches ^[0-9]{4}-[0-9]{2}-[0-9]{2}$, or null"
+LOOKBACK = "a whole number from 1 to 455"
+TOLERATE = "a whole number from 0 to 1000000"
+CHANGES = "a whole number from 1 to 1000000, or null"
+GRACE = "a whole number from 0 to 900"
 
 
 def _parsed(document: object) -> Policy:
@@ -78,6 +88,11 @@ def test_every_field_is_read() -> None:
                 {"match": {"tag": {"key": "legacy"}}, "reason": "being replaced"},
             ],
             "rollout_percent": 25,
+            "launch_grace_seconds": 300,
+            "max_changes_per_sweep": 500,
+            "legacy_calls": {"lookback_days": 30, "tolerate": 10, "enforce_after": "2027-03-31"},
+            "ledger": "best_effort",
+            "watch": {"hours": 48, "rejected_calls": 5, "revert": True},
         }
     )
     assert policy == Policy(
@@ -106,6 +121,11 @@ def test_every_field_is_read() -> None:
             Exemption(match=Match(tag_key="legacy", tag_value="*"), reason="being replaced"),
         ),
         rollout_percent=25,
+        launch_grace_seconds=300,
+        max_changes_per_sweep=500,
+        gate=Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31)),
+        ledger=LedgerMode.BEST_EFFORT,
+        watch=Watch(hours=48, rejected_calls=5, revert=True),
         versions=VERSIONS,
     )
 
@@ -125,6 +145,70 @@ def test_container_hosts_keep_two_hops_unless_null_says_otherwise() -> None:
     """Leaving the field out is the safe way."""
     assert _parsed({}).container_hop_limit == 2
     assert _parsed({"container_hop_limit": None}).container_hop_limit is None
+
+
+def test_what_nobody_named_goes_carefully_where_that_costs_nothing() -> None:
+    """Changes are written down and watched; nobody is held back, and nobody waits."""
+    policy = _parsed({})
+    assert (policy.ledger, policy.watch) == (LedgerMode.REQUIRED, DEFAULT_WATCH)
+    assert (policy.gate, policy.launch_grace_seconds, policy.max_changes_per_sweep) == (None, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "value"),
+    [
+        ({"legacy_calls": {}}, "gate", Gate(lookback_days=14, tolerate=0, enforce_after=None)),
+        ({"legacy_calls": None}, "gate", None),
+        ({"legacy_calls": {"enforce_after": None}}, "gate", Gate()),
+        ({"legacy_calls": {"lookback_days": 1}}, "gate", Gate(lookback_days=1)),
+        (
+            {"legacy_calls": {"lookback_days": 455, "tolerate": 1000000}},
+            "gate",
+            Gate(lookback_days=455, tolerate=10**6),
+        ),
+        ({"watch": {}}, "watch", Watch(hours=24, rejected_calls=1, revert=False)),
+        ({"watch": None}, "watch", None),
+        ({"watch": {"hours": 336, "rejected_calls": 1000000}}, "watch", Watch(hours=336, rejected_calls=10**6)),
+        ({"watch": {"hours": 1, "revert": True}}, "watch", Watch(hours=1, revert=True)),
+        ({"ledger": "required"}, "ledger", LedgerMode.REQUIRED),
+        ({"launch_grace_seconds": 0}, "launch_grace_seconds", 0),
+        ({"launch_grace_seconds": 900}, "launch_grace_seconds", 900),
+        ({"max_changes_per_sweep": 1}, "max_changes_per_sweep", 1),
+        ({"max_changes_per_sweep": None}, "max_changes_per_sweep", None),
+    ],
+)
+def test_each_safeguard_may_be_given_in_part_at_its_ends_or_not_at_all(
+    document: object, field: str, value: Any
+) -> None:
+    """What is left out has the value that a reader of the schema expects; null is none."""
+    policy = _parsed(document)
+    assert getattr(policy, field) == value
+    assert policy == replace(_parsed({}), **{field: value})
+
+
+def test_whole_numbers_with_a_point_are_whole_in_every_field() -> None:
+    """2.0 is whole to JSON Schema; what counts with the numbers wants 2."""
+    policy = _parsed(
+        {
+            "launch_grace_seconds": 60.0,
+            "max_changes_per_sweep": 5.0,
+            "legacy_calls": {"lookback_days": 7.0, "tolerate": 3.0},
+            "watch": {"hours": 2.0, "rejected_calls": 4.0},
+        }
+    )
+    gate, watch = policy.gate, policy.watch
+    assert gate is not None
+    assert watch is not None
+    numbers = (
+        policy.launch_grace_seconds,
+        policy.max_changes_per_sweep,
+        gate.lookback_days,
+        gate.tolerate,
+        watch.hours,
+        watch.rejected_calls,
+    )
+    assert numbers == (60, 5, 7, 3, 2, 4)
+    assert set(map(type, numbers)) == {int}
 
 
 @pytest.mark.parametrize("hops", [1, 64, 2.0])
@@ -215,6 +299,38 @@ def test_a_missing_policy_is_refused() -> None:
         (_exempting(tag={"value": "x"}),
          'exemptions[0].match.tag lacks the field key: {"value": "x"}; allowed: key, value'),
         (_exempting(tag={"key": "team", "value": 1}), "exemptions[0].match.tag.value is 1; allowed: text"),
+        ({"launch_grace_seconds": -1}, f"launch_grace_seconds is -1; allowed: {GRACE}"),
+        ({"launch_grace_seconds": 901}, f"launch_grace_seconds is 901; allowed: {GRACE}"),
+        ({"launch_grace_seconds": None}, f"launch_grace_seconds is null; allowed: {GRACE}"),
+        ({"launch_grace_seconds": "5m"}, f'launch_grace_seconds is "5m"; allowed: {GRACE}'),
+        ({"max_changes_per_sweep": 0}, f"max_changes_per_sweep is 0; allowed: {CHANGES}"),
+        ({"max_changes_per_sweep": 1000001}, f"max_changes_per_sweep is 1000001; allowed: {CHANGES}"),
+        ({"max_changes_per_sweep": True}, f"max_changes_per_sweep is true; allowed: {CHANGES}"),
+        ({"legacy_calls": True},
+         f"legacy_calls is true; allowed: an object with the fields {GATE_FIELDS}, or null"),
+        ({"legacy_calls": {"days": 14}}, f'legacy_calls has the unknown field "days"; allowed: {GATE_FIELDS}'),
+        ({"legacy_calls": {"lookback_days": 0}}, f"legacy_calls.lookback_days is 0; allowed: {LOOKBACK}"),
+        ({"legacy_calls": {"lookback_days": 456}}, f"legacy_calls.lookback_days is 456; allowed: {LOOKBACK}"),
+        ({"legacy_calls": {"lookback_days": None}}, f"legacy_calls.lookback_days is null; allowed: {LOOKBACK}"),
+        ({"legacy_calls": {"tolerate": -1}}, f"legacy_calls.tolerate is -1; allowed: {TOLERATE}"),
+        ({"legacy_calls": {"tolerate": 1000001}}, f"legacy_calls.tolerate is 1000001; allowed: {TOLERATE}"),
+        ({"legacy_calls": {"tolerate": "few"}}, f'legacy_calls.tolerate is "few"; allowed: {TOLERATE}'),
+        ({"legacy_calls": {"enforce_after": "31.03.2027"}},
+         f'legacy_calls.enforce_after is "31.03.2027"; allowed: {A_DAY}'),
+        ({"legacy_calls": {"enforce_after": 20270331}}, f"legacy_calls.enforce_after is 20270331; allowed: {A_DAY}"),
+        ({"legacy_calls": {"enforce_after": "2027-02-29"}},
+         'legacy_calls.enforce_after is "2027-02-29"; allowed: a day of the calendar as YYYY-MM-DD, or null'),
+        ({"ledger": "optional"}, 'ledger is "optional"; allowed: required, best_effort'),
+        ({"ledger": None}, "ledger is null; allowed: required, best_effort"),
+        ({"watch": False}, f"watch is false; allowed: an object with the fields {WATCH_FIELDS}, or null"),
+        ({"watch": {"days": 1}}, f'watch has the unknown field "days"; allowed: {WATCH_FIELDS}'),
+        ({"watch": {"hours": 0}}, "watch.hours is 0; allowed: a whole number from 1 to 336"),
+        ({"watch": {"hours": 337}}, "watch.hours is 337; allowed: a whole number from 1 to 336"),
+        ({"watch": {"rejected_calls": 0}}, "watch.rejected_calls is 0; allowed: a whole number from 1 to 1000000"),
+        ({"watch": {"rejected_calls": 1000001}},
+         "watch.rejected_calls is 1000001; allowed: a whole number from 1 to 1000000"),
+        ({"watch": {"revert": "yes"}}, 'watch.revert is "yes"; allowed: true, false'),
+        ({"watch": {"revert": None}}, "watch.revert is null; allowed: true, false"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_field_its_value_and_what_is_allowed(document: object, message: str) -> None:

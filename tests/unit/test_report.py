@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from tests.unit.examples import (
     HOME,
     IMDS_OFF,
     SERVER_FAULT,
+    THROTTLED,
     UNAUTHORIZED,
     V2_ONLY,
+    a_failure,
     a_policy,
     an_exemption,
     an_id,
@@ -140,9 +143,122 @@ def test_the_report_as_json() -> None:
                 "reason": "UnauthorizedOperation: EC2 said so",
             }
         ],
+        "kept_back": [],
         "expired_exemptions": ["(instance_id *) old SDK, until 2026-01-31"],
         "warnings": ["a warning"],
     }
+
+
+KEPT_BACK = [Outcome.HELD, Outcome.CONTESTED]
+
+
+def test_instances_that_are_kept_back_are_named_with_their_reason() -> None:
+    """Somebody has to do something about them, in the order of the regions."""
+    report = _report(
+        {
+            HOME: _region(_result(1, Outcome.HELD), _result(2, Outcome.REMEDIATED)),
+            AWAY: _region(_result(3, Outcome.CONTESTED, region=AWAY)),
+        }
+    )
+    assert report.as_json()["kept_back"] == [
+        {"instance_id": an_id(1), "region": HOME, "outcome": "HELD", "reason": "because"},
+        {"instance_id": an_id(3), "region": AWAY, "outcome": "CONTESTED", "reason": "because"},
+    ]
+    assert report.as_text().splitlines()[1:] == [
+        f"{an_id(1)} in eu-west-1 is HELD: because",
+        f"{an_id(3)} in us-east-1 is CONTESTED: because",
+    ]
+
+
+def test_a_report_names_the_first_hundred_that_are_kept_back_and_counts_them_all() -> None:
+    """As with failures, which have a hundred of their own."""
+    parts = {
+        region: _region(
+            *(_result(n, outcome, region=region) for n in range(60) for outcome in KEPT_BACK),
+            _result(99, Outcome.FAILED, UNAUTHORIZED, region=region),
+        )
+        for region in (HOME, AWAY)
+    }
+    report = _report(parts)
+    assert [len(part.kept_back) for part in parts.values()] == [MAX_FAILURES, MAX_FAILURES]
+    assert [each.region for each in report.kept_back] == [HOME] * 100
+    assert len(report.as_json()["kept_back"]) == 100
+    assert len(report.as_json()["failures"]) == 2
+    assert report.as_text().splitlines()[-1] == (
+        "… and 140 more are kept back, each with a line in the log of the daily inventory."
+    )
+
+
+def test_another_look_at_a_region_adds_to_the_first() -> None:
+    """Counts are summed, and what was found first comes first."""
+    first = _region(_result(1, Outcome.REMEDIATED, after=V2_ONLY), _result(2, Outcome.HELD), _result(3, Outcome.FAILED))
+    second = _region(
+        _result(4, Outcome.REMEDIATED, after=V2_ONLY), _result(5, Outcome.HELD), _result(6, Outcome.FAILED)
+    )
+    second.add(replace(_result(7, Outcome.DEFERRED), left_to_sweep=True))
+    first.include(second)
+    assert first.outcomes == Counter(REMEDIATED=2, HELD=2, FAILED=2, DEFERRED=1)
+    assert (first.compliant, first.left_to_sweep, first.instances) == (2, 1, 7)
+    assert [each.instance_id for each in first.kept_back] == [an_id(2), an_id(5)]
+    assert [each.instance_id for each in first.failures] == [an_id(3), an_id(6)]
+
+
+def test_another_look_names_a_hundred_failures_at_most() -> None:
+    """However many looks there are."""
+    report = _failing(70)
+    report.include(_failing(70))
+    report.include(_region(*(_result(n, Outcome.HELD) for n in range(120))))
+    report.include(_region(*(_result(n, Outcome.HELD) for n in range(120))))
+    assert (len(report.failures), len(report.kept_back)) == (MAX_FAILURES, MAX_FAILURES)
+    assert report.outcomes == Counter(FAILED=140, HELD=240)
+
+
+@pytest.mark.parametrize("name", ["failure", "stopped", "ledger_failure"])
+def test_what_went_wrong_in_either_look_went_wrong(name: str) -> None:
+    """And the first reason is the one that is told."""
+    for first, second, told in ((None, "b", "b"), ("a", None, "a"), ("a", "b", "a"), (None, None, None)):
+        reasons = {"a": a_failure("First"), "b": a_failure("Second"), None: None}
+        one, other = RegionReport(), RegionReport()
+        setattr(one, name, reasons[first])
+        setattr(other, name, reasons[second])
+        one.include(other)
+        assert getattr(one, name) == reasons[told]
+
+
+def test_only_what_is_left_to_the_sweep_is_counted_as_such() -> None:
+    """It is how many no event comes back for."""
+    report = _region(_result(1, Outcome.DEFERRED), replace(_result(2, Outcome.DEFERRED), left_to_sweep=True))
+    assert (report.left_to_sweep, report.outcomes) == (1, Counter(DEFERRED=2))
+
+
+STOPPED = "3 of 10 changes in this region failed"
+
+
+def test_a_region_in_which_changes_were_stopped_is_done_and_says_why() -> None:
+    """It was read to its end: what it counts is whole."""
+    part = RegionReport(stopped=STOPPED)
+    report = _report({HOME: _region(), AWAY: part})
+    assert part.status is RegionStatus.DONE
+    assert part.as_json() == {"status": "DONE", "outcomes": {}, "stopped": STOPPED}
+    assert report.stopped_regions == {AWAY: STOPPED}
+    assert report.as_text().splitlines()[1:] == [f"Region us-east-1 was left alone: {STOPPED}"]
+    assert report.needs_attention
+
+
+def test_a_ledger_that_has_not_every_change_is_told() -> None:
+    """Where changes were made all the same. Where they were not, that is told, and once."""
+    part = RegionReport(ledger_failure=THROTTLED)
+    report = _report({HOME: part})
+    assert part.as_json() == {"status": "DONE", "outcomes": {}, "ledger_error": str(THROTTLED)}
+    assert report.as_text().splitlines()[1:] == [f"Not every change in eu-west-1 is in the ledger: {THROTTLED}"]
+    part.stopped = f"the ledger is out of reach ({THROTTLED})"
+    assert part.as_json() == {
+        "status": "DONE",
+        "outcomes": {},
+        "stopped": part.stopped,
+        "ledger_error": str(THROTTLED),
+    }
+    assert report.as_text().splitlines()[1:] == [f"Region eu-west-1 was left alone: {part.stopped}"]
 
 
 def test_regions_are_in_the_order_of_their_names() -> None:
@@ -210,14 +326,18 @@ def test_a_failure_without_a_code_reads_as_its_reason() -> None:
         _report({HOME: _region(failure=SERVER_FAULT)}),
         _report({HOME: _region()}, expired=(an_exemption(),)),
         _report({HOME: _region()}, warnings=("a warning",)),
+        _report({HOME: _region(), AWAY: RegionReport(stopped="because")}),
+        *(_report({HOME: _region(_result(1, outcome))}) for outcome in KEPT_BACK),
     ],
 )
-def test_failures_expired_exemptions_and_warnings_need_attention(report: RunReport) -> None:
+def test_failures_what_is_kept_back_expired_exemptions_and_warnings_need_attention(report: RunReport) -> None:
     """Each alone is enough for a mail."""
     assert report.needs_attention
 
 
-@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome is not Outcome.FAILED])
+@pytest.mark.parametrize("outcome", [each for each in Outcome if each not in {Outcome.FAILED, *KEPT_BACK}])
 def test_other_outcomes_need_no_attention(outcome: Outcome) -> None:
     """A mail a day about nothing would soon not be read."""
-    assert not _report({HOME: _region(_result(1, outcome))}).needs_attention
+    report = _report({HOME: _region(_result(1, outcome))})
+    assert not report.needs_attention
+    assert report.kept_back == []

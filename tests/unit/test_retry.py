@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,6 +41,42 @@ def test_the_delay_doubles_and_ends_at_five_minutes() -> None:
     """Twelve deliveries span about half an hour."""
     delays = [retry_delay(receives) for receives in range(1, MAX_RECEIVES + 1)]
     assert delays == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300, 300]
+
+
+def _waiting(*turns: float | None) -> list[Result]:
+    return [replace(_result(Outcome.DEFERRED), look_again_in=turn) for turn in turns]
+
+
+@pytest.mark.parametrize(
+    ("turns", "delay"),
+    [
+        ([120.0], 120),
+        ([0.2], 1),
+        ([119.001], 120),
+        ([900.0], 900),
+        ([240.0, 30.0, 899.0], 30),
+        ([], 40),
+        ([None], 40),
+        # Of one of them nobody knows when its turn comes: that may be soon.
+        ([240.0, None], 40),
+        ([None, 5.0], 40),
+    ],
+)
+def test_a_message_comes_back_when_the_first_turn_comes_that_is_known(turns: list[float | None], delay: int) -> None:
+    """Not a second before it, for it would only come back again; else as ever."""
+    assert retry_delay(4, _waiting(*turns)) == delay
+
+
+def test_a_known_turn_does_not_depend_on_how_often_the_message_came() -> None:
+    """Time is what the instance waits for."""
+    assert {retry_delay(receives, _waiting(77)) for receives in range(1, MAX_RECEIVES + 1)} == {77}
+
+
+def test_what_is_left_to_the_sweep_brings_no_message_back() -> None:
+    """The sweep finds it by itself."""
+    deferred = _result(Outcome.DEFERRED)
+    assert wants_retry(deferred)
+    assert not wants_retry(replace(deferred, left_to_sweep=True))
 
 
 @pytest.mark.parametrize("failure", PASSING)

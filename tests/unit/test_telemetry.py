@@ -204,6 +204,40 @@ def test_a_region_that_could_not_be_read_is_counted(metrics: Documents, failure:
     ]
 
 
+def test_a_region_in_which_changes_were_stopped_is_counted(metrics: Documents) -> None:
+    """By the reason: a fleet that fails, or a ledger that is out of reach."""
+    telemetry.run_finished(
+        _report(
+            eu_west_1=RegionReport(stopped="3 of 10 changes failed"),
+            us_east_1=RegionReport(stopped="the ledger is out of reach", ledger_failure=THROTTLED),
+            ap_south_1=RegionReport(ledger_failure=SERVER_FAULT),
+        )
+    )
+    assert _published(metrics()) == [
+        (HOME, {"RegionStopped": 1}),
+        (AWAY, {"LedgerUnavailable": 1}),
+        ("ap-south-1", {"LedgerUnavailable": 1}),
+        (None, {"RegionStopped": 1, "LedgerUnavailable": 2}),
+    ]
+
+
+def test_a_ledger_out_of_reach_is_an_error_and_counted(metrics: Documents, log_lines: Documents) -> None:
+    """It is for the whole account, and an alarm watches for it."""
+    telemetry.ledger_unavailable("the holds could not be read", AwsError(UNAUTHORIZED))
+    assert _published(metrics()) == [(None, {"LedgerUnavailable": 1})]
+    (line,) = log_lines()
+    assert line["level"] == "ERROR"
+    assert line["message"] == "the holds could not be read"
+    assert (line["error"], line["code"]) == (str(UNAUTHORIZED), "UnauthorizedOperation")
+
+
+def test_instances_whose_calls_are_rejected_are_counted(metrics: Documents) -> None:
+    """None is no news, and a metric costs."""
+    telemetry.rejected_calls(3)
+    telemetry.rejected_calls(0)
+    assert _published(metrics()) == [(None, {"RejectedCalls": 3})]
+
+
 def test_a_run_without_any_news_publishes_nothing_but_logs_its_report(metrics: Documents, log_lines: Documents) -> None:
     """A metric costs; a line says that it ran."""
     report = _report(eu_west_1=_region())

@@ -1,0 +1,24 @@
+"""Where the command starts; `python -m imds_enforcer_cli` is the same."""
+
+import io
+import sys
+
+
+def main() -> None:
+    """Run the command with the arguments of this process, and end the process with its exit code."""
+    try:
+        from imds_enforcer_cli.main import app  # noqa: PLC0415  # what it needs may not be installed
+    except ModuleNotFoundError as error:
+        library = (error.name or "").partition(".")[0]
+        if library not in {"typer", "rich"}:
+            raise
+        print(f"imds-enforcer: {library} is missing; install it with: pip install '.[cli]'", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # An arrow or a tag's value that the terminal's encoding lacks must not end the command.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    app(prog_name="imds-enforcer")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The way to the deployed enforcer: the operator's own credentials, and the names in the stack's outputs."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import boto3
+
+from imds_enforcer.aws import CLIENT_CONFIG, aws_errors
+from imds_enforcer.clients import Clients
+from imds_enforcer.clock import Clock, SystemClock
+from imds_enforcer.failures import AwsError
+from imds_enforcer.settings import Settings
+from imds_enforcer_cli.errors import CommandError
+
+STACK = "ImdsEnforcer"
+HTTP_TOKENS_PARAMETER = "/imds-enforcer/http-tokens"
+POLICY_PARAMETER = "/imds-enforcer/policy"
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The enforcer's own adapters with the operator's credentials; `caller` asks AWS for the operator's ARN.
+
+    Calls raise `AwsError`.
+    """
+
+    clients: Clients
+    clock: Clock
+    caller: Callable[[], str]
+
+
+def connect(profile: str | None, region: str | None) -> Connection:
+    """Find the deployed enforcer in its home region.
+
+    Raises:
+        CommandError: if there is no region, no such stack in it, or an older one.
+        AwsError: if CloudFormation could not be asked.
+        BotoCoreError: if the AWS configuration cannot be used, as where it has no such profile.
+    """
+    # boto3 itself knows AWS_DEFAULT_REGION only; the other tools of AWS know both.
+    session = boto3.Session(profile_name=profile, region_name=region or os.environ.get("AWS_REGION"))
+    if not session.region_name:
+        raise CommandError("no region; name the home region with --region, or set AWS_REGION")
+    clock = SystemClock()
+    try:
+        clients = Clients(_settings(session), clock, session)
+    except ValueError as error:  # botocore's, for an AWS_ENDPOINT_URL that is no URL
+        raise CommandError(str(error)) from None
+    return Connection(clients, clock, lambda: _caller(session))
+
+
+def _settings(session: boto3.Session) -> Settings:
+    outputs = _outputs(session)
+    try:
+        return Settings(
+            http_tokens_parameter=HTTP_TOKENS_PARAMETER,
+            policy_parameter=POLICY_PARAMETER,
+            event_queue_url=outputs["EventQueueUrl"],
+            notification_topic_arn=outputs["NotificationTopicArn"],
+            ledger_table=outputs["LedgerTableName"],
+        )
+    except KeyError as error:
+        raise CommandError(
+            f"the stack {STACK} in {session.region_name} has no output {error}; deploy it in this version first"
+        ) from None
+
+
+def _outputs(session: boto3.Session) -> dict[str, str]:
+    client = session.client("cloudformation", config=CLIENT_CONFIG)
+    try:
+        with aws_errors():
+            stacks = client.describe_stacks(StackName=STACK)["Stacks"]
+    except AwsError as error:
+        if error.failure.code == "ValidationError" and "does not exist" in error.failure.message:
+            raise CommandError(
+                f"there is no stack {STACK} in {session.region_name}; name the home region with --region"
+            ) from None
+        raise
+    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", ())}
+
+
+def _caller(session: boto3.Session) -> str:
+    client = session.client("sts", config=CLIENT_CONFIG)
+    with aws_errors():
+        return client.get_caller_identity()["Arn"]
+
+
+def require_instances(clients: Clients, instance_ids: Iterable[str]) -> None:
+    """Make sure that each of these is an instance of the account, in whatever region.
+
+    Raises:
+        CommandError: naming those that are not, or that may be in a region which could not be asked.
+        AwsError: if the home region could not be asked.
+    """
+    unseen = list(instance_ids)
+    unseen = _unseen(clients, clients.home_region, unseen)
+    if not unseen:
+        return
+    clients.learn_regions()
+    refused: list[str] = []
+
+    def missing_in(region: str) -> list[str]:
+        try:
+            return _unseen(clients, region, unseen)
+        except AwsError as error:
+            refused.append(f"{region} could not be asked ({error})")
+            return unseen
+
+    with ThreadPoolExecutor(len(clients.known_regions)) as pool:
+        missing = list(pool.map(missing_in, sorted(clients.known_regions - {clients.home_region})))
+    unseen = [instance_id for instance_id in unseen if all(instance_id in each for each in missing)]
+    if unseen:
+        but = f"; {'; '.join(refused)}" if refused else ""
+        raise CommandError(f"no instance of this account: {', '.join(unseen)}{but}")
+
+
+def _unseen(clients: Clients, region: str, instance_ids: list[str]) -> list[str]:
+    seen = clients.ec2(region).read(instance_ids)
+    return [each for each in instance_ids if each not in seen or seen[each].state.ended]

@@ -1,0 +1,61 @@
+"""`imds-enforcer history`: what the ledger has."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from imds_enforcer.ledger import KEPT, Entry
+from imds_enforcer_cli import arguments, connection
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.output import say, write_json, write_table
+from imds_enforcer_cli.rendering import ENTRY_HEADINGS, entry_row
+
+_DAYS = 7
+
+
+def history(  # noqa: PLR0913  # each is an option of the command
+    instance: Annotated[str | None, typer.Argument(metavar="[INSTANCE]", help="One instance.")] = None,
+    run: arguments.Run = None,
+    since: Annotated[
+        int | None,
+        typer.Option(
+            "--since",
+            metavar="DAYS",
+            min=1,
+            max=KEPT.days,
+            help="How far to go back.",
+            show_default=f"{_DAYS}; all that is kept of one instance or run",
+        ),
+    ] = None,
+    *,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: arguments.Output = arguments.Format.TABLE,
+) -> None:
+    """Every change of the enforcer, oldest first: of one instance, of one run, or the latest of all.
+
+    The ledger keeps an entry for 400 days.
+    """
+    if instance and run:
+        raise CommandError("an instance and --run; allowed: one of them, or neither")
+    ids = arguments.checked_ids([instance] if instance else [])
+    run_id = None if run is None else arguments.checked_run(run)
+    reached = connection.connect(profile, region)
+    entries = _entries(reached, ids, run_id, since)
+    if output is arguments.Format.JSON:
+        write_json([entry.as_json() for entry in entries])
+        return
+    now = reached.clock.now()
+    write_table(ENTRY_HEADINGS, [entry_row(entry, now) for entry in entries])
+    if not entries:
+        say("The ledger has no such entry.")
+
+
+def _entries(reached: connection.Connection, ids: list[str], run_id: str | None, days: int | None) -> list[Entry]:
+    records, now = reached.clients.records, reached.clock.now()
+    if not ids and run_id is None:
+        return list(records.entries_since(now - timedelta(days=days or _DAYS)))
+    since = now - (timedelta(days=days) if days else KEPT)
+    found = records.entries_of(ids[0]) if ids else records.entries_of_run(str(run_id))
+    return [entry for entry in found if entry.at >= since]

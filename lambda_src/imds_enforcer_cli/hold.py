@@ -1,0 +1,79 @@
+"""`imds-enforcer hold` and `release`: instances that nobody but a person may bring in line again."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+
+from imds_enforcer.ledger import Hold
+from imds_enforcer.records import Records
+from imds_enforcer_cli import arguments, connection
+from imds_enforcer_cli.output import say, write_json, write_table
+from imds_enforcer_cli.rendering import HOLD_HEADINGS, hold_json
+
+_Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="The ids of the instances.")]
+
+
+def hold(  # noqa: PLR0913  # each is an option of the command
+    instances: _Instances,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever meets the hold later.")],
+    until: arguments.Until = None,
+    *,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: arguments.Output = arguments.Format.TABLE,
+) -> None:
+    """Keep the enforcer from changing instances, whatever the policy says.
+
+    A hold takes the place of an earlier one of the same instance.
+    """
+    ids, why = arguments.checked_ids(instances), arguments.checked_reason(reason)
+    reached = connection.connect(profile, region)
+    now = reached.clock.now()
+    end = arguments.checked_moment(until, now)
+    # Nobody would notice that a mistyped instance is not held.
+    connection.require_instances(reached.clients, ids)
+    by = reached.caller()
+    holds = [Hold(instance_id=instance_id, reason=why, by=by, at=now, until=end) for instance_id in ids]
+    name_replaced(reached.clients.records, ids)
+    reached.clients.records.hold(holds)
+    if output is arguments.Format.JSON:
+        write_json([hold_json(each) for each in holds])
+    else:
+        write_table(HOLD_HEADINGS, [((each.instance_id,), (str(each),)) for each in holds])
+
+
+def release(
+    instances: _Instances,
+    *,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: arguments.Output = arguments.Format.TABLE,
+) -> None:
+    """End the holds of instances: the next event or sweep brings them in line again."""
+    ids = arguments.checked_ids(instances)
+    records = connection.connect(profile, region).clients.records
+    holds = records.standing().holds
+    # Those without a hold too: theirs may have ended, and is still stored then.
+    records.release(ids)
+    ended = [holds[instance_id] for instance_id in ids if instance_id in holds]
+    if output is arguments.Format.JSON:
+        released = {each.instance_id: hold_json(each) for each in ended}
+        write_json([{"instance_id": instance_id, "released": released.get(instance_id)} for instance_id in ids])
+    else:
+        write_table(HOLD_HEADINGS, [((each.instance_id,), (f"released; it was {each}",)) for each in ended])
+    for instance_id in ids:
+        if instance_id not in holds:
+            say(f"{instance_id} had no hold.")
+
+
+def name_replaced(records: Records, instance_ids: Iterable[str]) -> None:
+    """Tell of the holds, of these instances, which another one is about to take the place of.
+
+    Raises:
+        AwsError: if the holds could not be read.
+    """
+    holds = records.standing().holds
+    for instance_id in instance_ids:
+        if instance_id in holds:
+            say(f"{instance_id} was {holds[instance_id]}; this hold is replaced.")

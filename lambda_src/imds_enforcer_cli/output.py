@@ -1,0 +1,87 @@
+"""Where a command writes: data on standard output, everything else on standard error."""
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Cell = Sequence[str]
+"""What stands in one field of a table: phrases, below each other on a terminal and in one line elsewhere."""
+
+_UNBOUNDED = 100_000
+"""Columns of what is no terminal: there each row is one line, for grep and for files."""
+
+_STYLES = {
+    "REMEDIATED": "green",
+    "COMPLIANT": "green",
+    "PENDING": "yellow",
+    "under way": "yellow",
+    "FAILED": "red",
+    "interrupted": "red",
+}
+
+
+def say(message: str) -> None:
+    """Tell the user something, in one line on standard error."""
+    typer.echo(_plain(message), err=True)
+
+
+def confirmed(question: str) -> bool:
+    """Ask the user; no answer is a no."""
+    typer.echo(f"{_plain(question)} [y/N] ", err=True, nl=False)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def interactive() -> bool:
+    """True if there is somebody to ask."""
+    return sys.stdin.isatty()
+
+
+def write_json(document: Any) -> None:
+    """Write one JSON document as the command's data."""
+    typer.echo(json.dumps(document, indent=2))
+
+
+def write_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, aside: bool = False) -> None:
+    """Write a table as the command's data, or `aside`, on standard error; nothing if it has no rows."""
+    if not rows:
+        return
+    stream = sys.stderr if aside else sys.stdout
+    terminal = stream.isatty()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(cell, terminal=terminal) for cell in row))
+    console = Console(file=stream, force_terminal=terminal, width=None if terminal else _UNBOUNDED)
+    if terminal:
+        console.print(table)
+        return
+    with console.capture() as capture:
+        console.print(table)
+    for line in capture.get().splitlines():
+        typer.echo(line.rstrip(), file=stream)
+
+
+def working(what: str) -> AbstractContextManager[object]:
+    """Show that something is going on, where somebody looks at a terminal."""
+    if sys.stdout.isatty() and sys.stderr.isatty():
+        return Console(stderr=True).status(Text(_plain(what)))
+    return nullcontext()
+
+
+def _text(cell: Cell, *, terminal: bool) -> Text:
+    phrases = [_plain(phrase) for phrase in cell if phrase]
+    style = _STYLES.get(phrases[0], "") if phrases else ""
+    return Text(("\n" if terminal else "; ").join(phrases), style=style)
+
+
+def _plain(text: str) -> str:
+    """The text in one line, and without what a terminal would obey: it may quote what others wrote."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in " ".join(text.split()))

@@ -1,0 +1,81 @@
+"""What was changed is watched: whoever still calls without a token is named, once."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from infra.local.ledger_table import age_entries
+from infra.local.rollout_fleet import (
+    EXEMPTION,
+    GROUP,
+    IMAGE,
+    TEMPLATE,
+    RolloutFleet,
+    launch_rollout_fleet,
+    put_calls,
+)
+from tests.e2e.stage import HOME, Stage
+
+ASK = "cloudwatch:GetMetricData"
+GATED = {"exemptions": [EXEMPTION], "legacy_calls": {}}
+SUBJECT = "Instances still call IMDSv1"
+
+
+def changed_a_while_ago(stage: Stage) -> tuple[RolloutFleet, list[str]]:
+    """A rollout, an hour old, and two of its 30 instances whose calls have been rejected since."""
+    fleet = launch_rollout_fleet(stage.aws, HOME)
+    assert stage.invoke({})["outcomes"]["REMEDIATED"] == 30
+    age_entries(stage.aws, stage.outputs["LedgerTableName"], timedelta(hours=1))
+    victims = [*fleet.plain[:2]]
+    put_calls(stage.aws, HOME, "MetadataNoTokenRejected", dict.fromkeys(victims, 7), datetime.now(UTC))
+    stage.aws.reset_calls()
+    return fleet, victims
+
+
+@pytest.mark.policy(GATED)
+def test_rejected_calls_are_told_once_with_what_launched_the_instance(stage: Stage) -> None:
+    """One message for both, one request for all 30; the next sweep asks nothing and says nothing."""
+    fleet, victims = changed_a_while_ago(stage)
+    before = stage.metric("RejectedCalls")
+    stage.invoke({})
+    text = stage.mailbox.wait_for(SUBJECT)
+    origin = f"(Auto Scaling group {GROUP}, launch template {TEMPLATE} version 7, image {IMAGE})"
+    for victim in victims:
+        [line] = [line for line in text.splitlines() if victim in line]
+        assert "7 calls without a token rejected" in line
+        assert line.endswith(origin)
+    assert not [each for each in fleet.changeable if each in text and each not in victims]
+    assert stage.calls()[ASK] == 1
+    assert stage.metric("RejectedCalls") - before == 2
+    stage.invoke({})
+    assert stage.calls()[ASK] == 1
+    assert [subject for subject, _ in stage.mailbox.mails() if SUBJECT in subject] == [
+        f"imds-enforcer: {SUBJECT} after it was switched off"
+    ]
+    assert {each["HttpTokens"] for each in stage.options(victims).values()} == {"required"}
+
+
+@pytest.mark.policy({**GATED, "watch": {"revert": True}})
+def test_where_the_policy_says_so_they_are_set_back_and_held(stage: Stage) -> None:
+    """These two and nobody else; the next sweep leaves them alone."""
+    fleet, victims = changed_a_while_ago(stage)
+    stage.invoke({})
+    assert "was set back: REMEDIATED" in stage.mailbox.wait_for(SUBJECT)
+    options = stage.options(fleet.changeable)
+    assert {each for each, shown in options.items() if shown["HttpTokens"] == "optional"} == {*victims}
+    report = stage.invoke({})
+    assert report["outcomes"] == {"EXEMPT": 5, "HELD": 22}
+    reasons = [each["reason"] for each in report["kept_back"] if each["instance_id"] in victims]
+    until = (datetime.now(UTC) + timedelta(days=7)).date()
+    assert all(reason.startswith(f"held until {until}") for reason in reasons)
+    assert all("calls without a token were rejected" in reason for reason in reasons)
+    assert {each["HttpTokens"] for each in stage.options(victims).values()} == {"optional"}
+
+
+@pytest.mark.policy({**GATED, "watch": None})
+def test_without_a_watch_nobody_is_asked(stage: Stage) -> None:
+    """Nor told."""
+    changed_a_while_ago(stage)
+    stage.invoke({})
+    assert stage.calls()[ASK] == 0
+    assert [subject for subject, _ in stage.mailbox.mails() if SUBJECT in subject] == []

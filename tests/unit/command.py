@@ -1,0 +1,85 @@
+"""The command `imds-enforcer` in an account in memory."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from typer.testing import CliRunner
+
+from imds_enforcer.application import Application, Invocation
+from imds_enforcer_cli import connection, output
+from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.main import app
+from tests.unit.examples import ACCOUNT, SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pytest
+    from typer.testing import Result
+
+    from imds_enforcer.model import MetadataOptions
+    from tests.unit.fake_clients import FakeClients
+
+ANN = "arn:aws:iam::111122223333:user/ann"
+
+FIRST_REVERT = str(uuid.UUID(int=1))
+"""The run id of the first revert of a test, and so on."""
+
+
+class Command:
+    """Runs the command with the account's clients and in the name of Ann. Nobody is at a terminal unless told so.
+
+    `profiles` are the profile and region of each connection that a command asked for.
+    """
+
+    def __init__(self, clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._clients = clients
+        self._monkeypatch = monkeypatch
+        self.profiles: list[tuple[str | None, str | None]] = []
+        numbers = itertools.count(1)
+        monkeypatch.setattr(connection, "connect", self._connect)
+        monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=next(numbers)))
+
+    def _connect(self, profile: str | None, region: str | None) -> Connection:
+        self.profiles.append((profile, region))
+        return Connection(self._clients, self._clients.clock, lambda: ANN)
+
+    def __call__(self, *arguments: str, typed: str | None = None) -> Result:
+        """Run it to its end; `typed` is what somebody at a terminal types."""
+        self._monkeypatch.setattr(output, "interactive", lambda: typed is not None)
+        return CliRunner().invoke(app, arguments, input=typed, catch_exceptions=False)
+
+    def json(self, *arguments: str, exit_code: int = 0) -> Any:
+        """The document that it writes."""
+        result = self(*arguments, "--output", "json")
+        assert result.exit_code == exit_code, result.stderr
+        return json.loads(result.stdout)
+
+    def refusal(self, *arguments: str) -> str:
+        """What it says where it does nothing, in one line."""
+        result = self(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        lines: Sequence[str] = result.stderr.splitlines()
+        assert len(lines) == 1, result.stderr
+        return str(lines[0])
+
+    def sweep(self, run_id: str = "run-1") -> None:
+        """Let the enforcer sweep, and a minute pass."""
+        application = Application(SETTINGS, self._clients, self._clients.clock)
+        application.invoke({"trigger": "schedule"}, Invocation(run_id, ACCOUNT, lambda: 900.0))
+        self._clients.clock.advance(60)
+
+    def options(self, region: str, instance_id: str) -> MetadataOptions:
+        """The options that an instance has now."""
+        options = self._clients.ec2(region).actual(instance_id).options
+        assert options is not None
+        return options
+
+
+def lines(text: str) -> list[str]:
+    """The lines of a table, with one space where there are several."""
+    return [" ".join(line.split()) for line in text.splitlines()]

@@ -1,0 +1,48 @@
+"""Entries of the ledger that tests start from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer.events import Trigger
+from imds_enforcer.ledger import Entry
+from imds_enforcer.model import Outcome
+from imds_enforcer.policy import PolicyVersions
+from tests.unit.examples import HOME, V1_ALLOWED, V2_ONLY, an_id
+from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from imds_enforcer.model import MetadataOptions
+
+
+def an_intent(number: int = 1, **fields: Any) -> Entry:
+    """An instance that a sweep is about to take IMDSv1 from, unless told otherwise."""
+    known: dict[str, Any] = {
+        "instance_id": an_id(number),
+        "region": HOME,
+        "at": START,
+        "run_id": "run-1",
+        "trigger": Trigger.SCHEDULE,
+        "versions": PolicyVersions(3, 7),
+        "before": V1_ALLOWED,
+        "wanted": V2_ONLY,
+        "ends_at": START + timedelta(minutes=15),
+        "reason": "HttpTokens is optional, not required",
+    }
+    return Entry(**(known | fields))
+
+
+def an_entry(number: int = 1, **fields: Any) -> Entry:
+    """A change that was made: it came to what was wanted, unless told otherwise."""
+    intent = an_intent(number, **fields)
+    made: dict[str, Any] = {"outcome": Outcome.REMEDIATED, "after": intent.wanted}
+    return replace(intent, **{name: value for name, value in made.items() if name not in fields})
+
+
+def a_change(before: MetadataOptions, **fields: Any) -> Entry:
+    """A change of some of an instance's options, by names that are options' own; others are the entry's."""
+    options = {name: value for name, value in fields.items() if hasattr(before, name)}
+    rest = {name: value for name, value in fields.items() if name not in options}
+    return an_entry(before=before, wanted=replace(before, **options), **rest)

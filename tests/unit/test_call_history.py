@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.call_history import CallHistory
+from imds_enforcer.call_metrics import MAX_POINTS
+from imds_enforcer.failures import AwsError
+from imds_enforcer.legacy_calls import SERVED, Calls
+from tests.unit.examples import THROTTLED, an_id
+from tests.unit.fake_clock import START
+from tests.unit.fake_records import FakeCallMetrics, FakeTable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tests.unit.fake_clock import FakeClock
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+SINCE = datetime(2026, 11, 8, tzinfo=UTC)
+
+
+class Asked:
+    """A table and CloudWatch, and who asks them."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock = clock
+        self.table = FakeTable()
+        self.metrics = FakeCallMetrics()
+
+    def history(self, topic: str = "a", period: timedelta = DAY, good_for: timedelta = DAY) -> CallHistory:
+        """As a process makes it that has asked nothing yet."""
+        return CallHistory(
+            self.table.records(self.clock),
+            self.metrics,
+            self.clock,
+            topic=topic,
+            metric=SERVED,
+            period=period,
+            good_for=good_for,
+        )
+
+    def ids(self) -> list[list[str]]:
+        """The instances that CloudWatch was asked about, by request."""
+        return [ids for _, ids, _ in self.metrics.requests]
+
+
+@pytest.fixture
+def asked(clock: FakeClock) -> Asked:
+    """Nothing known yet, and the first instance was called twice."""
+    asked = Asked(clock)
+    asked.metrics.data[SERVED, an_id(1)] = [(SINCE, 2.0), (SINCE + DAY, 5.0), (SINCE - DAY, 9.0)]
+    return asked
+
+
+def _since(numbers: Iterable[int], moment: datetime = SINCE) -> dict[str, datetime]:
+    return {an_id(number): moment for number in numbers}
+
+
+def test_each_instance_has_its_calls(asked: Asked) -> None:
+    """Those of which CloudWatch has no data too: that there is none is known then."""
+    assert asked.history().of(_since([1, 2])) == {an_id(1): Calls(7, date(2026, 11, 9)), an_id(2): Calls()}
+    assert asked.metrics.requests == [(SERVED, [an_id(1), an_id(2)], 86_400)]
+
+
+def test_calls_count_from_a_moment_of_each_instances_own(asked: Asked) -> None:
+    """Though CloudWatch is asked about all from the earliest on."""
+    calls = asked.history().of({an_id(1): SINCE + DAY, an_id(2): SINCE - 2 * DAY})
+    assert calls[an_id(1)] == Calls(5, date(2026, 11, 9))
+
+
+def test_only_those_that_are_not_known_are_asked_about(asked: Asked) -> None:
+    """Each costs; and of nobody, nothing is asked."""
+    history = asked.history()
+    assert history.of({}) == {}
+    history.of(_since([1, 2]))
+    assert set(history.of(_since([2, 3, 1]))) == {an_id(1), an_id(2), an_id(3)}
+    history.of(_since([3]))
+    assert asked.ids() == [[an_id(1), an_id(2)], [an_id(3)]]
+
+
+def test_the_notes_are_read_once(asked: Asked) -> None:
+    """They are of thousands of instances."""
+    history = asked.history()
+    for number in range(3):
+        history.of(_since([number]))
+    assert [request for request in asked.table.requests if request.startswith("Query")] == ["Query calls#a"]
+
+
+@pytest.mark.parametrize("count", [500, 501, 1_001])
+def test_500_instances_are_asked_about_at_a_time_and_noted_together(asked: Asked, count: int) -> None:
+    """As many as CloudWatch takes, and few notes to read."""
+    assert len(asked.history().of(_since(range(count)))) == count
+    assert [len(ids) for ids in asked.ids()] == [min(500, count - done) for done in range(0, count, 500)]
+    assert len(asked.table.written) == len(asked.ids())
+
+
+@pytest.mark.parametrize(
+    ("since", "period", "at_most"),
+    [
+        (START - 14 * DAY, DAY, 500),
+        # A point for each hour or day that is begun, and one more where the two do not begin together.
+        (START - 199 * HOUR, HOUR, 500),
+        (START - 200 * HOUR, HOUR, 499),
+        (START - 336 * HOUR, HOUR, 298),
+        (START - 455 * DAY, DAY, 220),
+    ],
+)
+def test_no_answer_has_more_points_than_cloudwatch_gives(
+    asked: Asked, since: datetime, period: timedelta, at_most: int
+) -> None:
+    """The rest of it would be missing without a word."""
+    asked.history(period=period).of(_since(range(600), since))
+    sizes = [len(ids) for ids in asked.ids()]
+    assert (max(sizes), sum(sizes)) == (at_most, 600)
+    assert at_most * ((START - since) // period + 2) <= MAX_POINTS
+
+
+def test_another_process_goes_by_the_notes(asked: Asked) -> None:
+    """For as long as an answer is good, to its last moment."""
+    first = asked.history().of(_since([1, 2]))
+    asked.clock.advance(DAY.total_seconds())
+    assert asked.history().of(_since([1, 2])) == first
+    assert len(asked.ids()) == 1
+    asked.history().of(_since([1, 2, 3]))
+    assert asked.ids()[1:] == [[an_id(3)]]
+
+
+def test_an_answer_that_is_no_longer_good_is_asked_for_again(asked: Asked) -> None:
+    """Calls may have ended since, or begun."""
+    asked.history().of(_since([1]))
+    asked.clock.advance(DAY.total_seconds() + 0.001)
+    asked.metrics.data[SERVED, an_id(1)].append((START + 0.5 * DAY, 1.0))
+    assert asked.history().of(_since([1])) == {an_id(1): Calls(8, date(2026, 11, 23))}
+    assert len(asked.ids()) == 2
+
+
+def test_what_was_noted_under_another_topic_does_not_count(asked: Asked) -> None:
+    """It is of another region, or of other days."""
+    asked.history("a").of(_since([1]))
+    asked.history("b").of(_since([1]))
+    assert len(asked.ids()) == 2
+
+
+def test_what_cloudwatch_does_not_answer_is_an_error_and_not_noted(asked: Asked) -> None:
+    """The next one asks again."""
+    history = asked.history()
+    asked.metrics.failure = THROTTLED
+    with pytest.raises(AwsError) as raised:
+        history.of(_since([1]))
+    assert raised.value.failure is THROTTLED
+    assert asked.table.written == []
+    asked.metrics.failure = None
+    assert history.of(_since([1]))[an_id(1)].total == 7
+
+
+def test_what_was_answered_before_an_error_is_noted(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was paid for."""
+    points = asked.metrics.points
+    answered = iter([True, False])
+
+    def once(*args: object, **kwargs: object) -> object:
+        asked.metrics.failure = None if next(answered) else THROTTLED
+        return points(*args, **kwargs)  # type: ignore[arg-type]  # as it was called
+
+    monkeypatch.setattr(asked.metrics, "points", once)
+    with pytest.raises(AwsError):
+        asked.history().of(_since(range(501)))
+    monkeypatch.undo()
+    asked.metrics.failure = None
+    asked.history().of(_since(range(501)))
+    assert [len(ids) for ids in asked.ids()] == [500, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["read_failure", "write_failure"])
+def test_a_table_out_of_reach_is_an_error(asked: Asked, name: str) -> None:
+    """Without notes every run would ask and pay for everybody anew."""
+    setattr(asked.table, name, THROTTLED)
+    with pytest.raises(AwsError):
+        asked.history().of(_since([1]))

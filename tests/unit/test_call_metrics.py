@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+from botocore.stub import Stubber
+
+from imds_enforcer.call_metrics import MAX_METRICS, CallMetrics, Points
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.legacy_calls import SERVED
+from tests.unit.examples import an_id
+from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.unit.fake_transport import FakeTransport
+
+BEGIN = START - timedelta(days=14)
+
+
+def _day(day: int) -> datetime:
+    return datetime(2026, 11, day, tzinfo=UTC)
+
+
+@pytest.fixture
+def client(transport: FakeTransport) -> Any:
+    """A client of CloudWatch on a fake network."""
+    return transport.client("cloudwatch")
+
+
+@pytest.fixture
+def answers(client: Any) -> Iterator[Stubber]:
+    """What CloudWatch answers: its protocol is not text, so answers are given after it."""
+    with Stubber(client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def _result(number: int, *points: tuple[datetime, float], status: str = "Complete") -> dict[str, Any]:
+    return {
+        "Id": f"m{number}",
+        "Timestamps": [moment for moment, _ in points],
+        "Values": [value for _, value in points],
+        "StatusCode": status,
+    }
+
+
+def _query(number: int) -> dict[str, Any]:
+    metric = {
+        "Namespace": "AWS/EC2",
+        "MetricName": "MetadataNoToken",
+        "Dimensions": [{"Name": "InstanceId", "Value": an_id(number)}],
+    }
+    return {"Id": f"m{number}", "MetricStat": {"Metric": metric, "Period": 86_400, "Stat": "Sum"}}
+
+
+def _asked(count: int, **more: str) -> dict[str, Any]:
+    """The request about the first so many instances, as boto3 was asked for it."""
+    return {"MetricDataQueries": [_query(n) for n in range(count)], "StartTime": BEGIN, "EndTime": START} | more
+
+
+def _points(client: Any, count: int) -> Points:
+    ids = [an_id(number) for number in range(count)]
+    return CallMetrics(client).points(SERVED, ids, start=BEGIN, end=START, period=86_400)
+
+
+def test_the_sums_of_each_instance_come_from_one_request(client: Any, answers: Stubber) -> None:
+    """Whatever order they are answered in; who has no data is not there or has no points."""
+    answers.add_response(
+        "get_metric_data",
+        {"MetricDataResults": [_result(2), _result(1, (_day(9), 3.0)), _result(0, (_day(10), 2.0), (_day(9), 0.0))]},
+        _asked(3),
+    )
+    assert {each: points for each, points in _points(client, 3).items() if points} == {
+        an_id(0): [(_day(10), 2.0), (_day(9), 0.0)],
+        an_id(1): [(_day(9), 3.0)],
+    }
+
+
+def test_a_request_may_be_about_500_instances(client: Any, answers: Stubber) -> None:
+    """Each has a name of its own in it."""
+    assert MAX_METRICS == 500
+    answers.add_response("get_metric_data", {"MetricDataResults": [_result(n) for n in range(500)]}, _asked(500))
+    assert not any(_points(client, 500).values())
+
+
+def test_the_points_of_one_instance_may_be_spread_over_pages(client: Any, answers: Stubber) -> None:
+    """The last page on which it is says that it is whole."""
+    pages = [
+        [_result(0, (_day(11), 1.0), status="PartialData"), _result(1, (_day(11), 5.0))],
+        [_result(0, (_day(10), 2.0), status="PartialData")],
+        [_result(0, (_day(9), 4.0))],
+    ]
+    for number, results in enumerate(pages):
+        more = {"NextToken": f"t-{number}"} if number else {}
+        following = {"NextToken": f"t-{number + 1}"} if number < 2 else {}
+        answers.add_response("get_metric_data", {"MetricDataResults": results} | following, _asked(2, **more))
+    assert _points(client, 2) == {
+        an_id(0): [(_day(11), 1.0), (_day(10), 2.0), (_day(9), 4.0)],
+        an_id(1): [(_day(11), 5.0)],
+    }
+
+
+@pytest.mark.parametrize(
+    ("results", "missing"),
+    [
+        ([_result(0)], 1),
+        ([], 2),
+        ([_result(0), _result(1, (_day(9), 1.0), status="PartialData")], 1),
+        ([_result(0, status="InternalError"), _result(1, status="Forbidden")], 2),
+    ],
+)
+def test_an_answer_that_is_not_about_all_of_them_is_none(
+    client: Any, answers: Stubber, results: list[dict[str, Any]], missing: int
+) -> None:
+    """Else an instance whose calls are not known would pass for one without calls."""
+    answers.add_response("get_metric_data", {"MetricDataResults": results})
+    with pytest.raises(AwsError) as raised:
+        _points(client, 2)
+    message = f"no complete answer for {missing} of 2 instances"
+    assert raised.value.failure == Failure("IncompleteAnswer", message, Kind.UNAVAILABLE)
+
+
+def test_an_answer_without_results_is_a_failed_call(client: Any, answers: Stubber) -> None:
+    """CloudWatch writes an empty list where there is none."""
+    answers.add_response("get_metric_data", {})
+    with pytest.raises(AwsError) as raised:
+        _points(client, 1)
+    assert raised.value.failure == Failure("IncompleteAnswer", "the answer has no MetricDataResults", Kind.UNAVAILABLE)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("AccessDenied", 403, Kind.FINAL),
+        ("Throttling", 400, Kind.THROTTLED),
+        ("InternalServiceFault", 500, Kind.UNAVAILABLE),
+    ],
+)
+@pytest.mark.parametrize("pages", [0, 1])
+def test_a_refused_call_is_an_error_with_cloudwatchs_code(  # noqa: PLR0913  # each is a part of the question
+    client: Any, answers: Stubber, *, pages: int, code: str, status: int, kind: Kind
+) -> None:
+    """On whichever page; what was read before it is not taken for all."""
+    for _ in range(pages):
+        answers.add_response("get_metric_data", {"MetricDataResults": [_result(0)], "NextToken": "t-1"})
+    answers.add_client_error("get_metric_data", code, "no", status)
+    with pytest.raises(AwsError, match=f"^{code}: no$") as raised:
+        _points(client, 1)
+    assert raised.value.failure.kind is kind
+
+
+@pytest.mark.usefixtures("backoffs")
+def test_a_call_that_never_was_answered_may_work_later(client: Any, transport: FakeTransport) -> None:
+    """After three tries."""
+    transport.fail(ReadTimeoutError(endpoint_url="https://monitoring"), times=3)
+    with pytest.raises(AwsError) as raised:
+        _points(client, 1)
+    assert raised.value.failure.kind is Kind.UNAVAILABLE
+    assert [request["Action"] for request in transport.requests] == ["GetMetricData"] * 3

@@ -1,0 +1,95 @@
+"""Which instances the watch looks at: those that the enforcer took IMDSv1 from, and that it has not given it back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.events import Trigger
+from imds_enforcer.legacy_calls import REJECTED
+from imds_enforcer.model import HttpTokens, Outcome
+from imds_enforcer.safeguards import Watch
+from imds_enforcer.watch import watch
+from tests.unit.entries import a_change, an_entry, an_intent
+from tests.unit.examples import AWAY, HOME, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from imds_enforcer.ledger import Entry
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_clock import FakeClock
+
+TERMS = Watch(hours=24, rejected_calls=1)
+TAKEN = an_entry(at=START - timedelta(hours=5))
+LATER = START - timedelta(hours=4)
+GIVEN_BACK = a_change(V2_ONLY, http_tokens=HttpTokens.OPTIONAL, at=LATER, run_id="run-2")
+REVERTED = replace(GIVEN_BACK, trigger=Trigger.REVERT)
+
+
+def _watched(clients: FakeClients, clock: FakeClock, *entries: Entry) -> list[Entry]:
+    """The changes that are found to be over the limit, where every instance is called without a token."""
+    clients.records.write(entries)
+    for number in (1, 2):
+        for metrics in clients.metrics.values():
+            metrics.data[REJECTED, an_id(number)] = [(START - timedelta(hours=1), 3.0)]
+    return [each.change for each in watch(clients, clock, TERMS).over_limit]
+
+
+def test_an_instance_that_imdsv1_was_taken_from_is_watched(clients: FakeClients, clock: FakeClock) -> None:
+    """In whichever region it is."""
+    away = replace(TAKEN, instance_id=an_id(2), region=AWAY)
+    assert _watched(clients, clock, TAKEN, away) == [TAKEN, away]
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [replace(TAKEN, at=START - timedelta(hours=25))],
+        [GIVEN_BACK],
+        [a_change(V2_ONLY, http_put_response_hop_limit=2)],
+        [replace(TAKEN, outcome=Outcome.FAILED, after=V1_ALLOWED)],
+        [replace(TAKEN, outcome=Outcome.COMPLIANT)],
+        [an_intent()],
+        [TAKEN, GIVEN_BACK],
+        [TAKEN, REVERTED],
+    ],
+)
+def test_who_has_imdsv1_or_lost_it_otherwise_is_not_watched(
+    clients: FakeClients, clock: FakeClock, entries: list[Entry]
+) -> None:
+    """There is nothing that the enforcer would have to answer for; nor is CloudWatch asked, which costs."""
+    assert _watched(clients, clock, *entries) == []
+    assert clients.metrics[HOME].requests == []
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        replace(REVERTED, outcome=Outcome.FAILED, after=None),
+        replace(REVERTED, outcome=Outcome.FAILED, after=V2_ONLY),
+        replace(REVERTED, outcome=None, after=None),
+        replace(GIVEN_BACK, outcome=Outcome.FAILED, after=None),
+        a_change(V2_ONLY, http_put_response_hop_limit=2, at=LATER, run_id="run-2"),
+    ],
+)
+def test_what_did_not_give_imdsv1_back_ends_no_watch(clients: FakeClients, clock: FakeClock, later: Entry) -> None:
+    """Least of all a revert that failed: the calls are rejected as before."""
+    assert _watched(clients, clock, TAKEN, later) == [TAKEN]
+
+
+def test_the_last_time_that_imdsv1_was_taken_counts(clients: FakeClients, clock: FakeClock) -> None:
+    """What was rejected before it was given back is over."""
+    again = an_entry(at=START - timedelta(hours=3), run_id="run-3")
+    assert _watched(clients, clock, TAKEN, REVERTED, again) == [again]
+
+
+def test_a_region_out_of_reach_stops_no_other(clients: FakeClients, clock: FakeClock) -> None:
+    """And is told."""
+    clients.metrics[AWAY].failure = SERVER_FAULT
+    clients.ec2(HOME).launch(an_instance(options=V2_ONLY))
+    assert _watched(clients, clock, replace(TAKEN, instance_id=an_id(2), region=AWAY), TAKEN) == [TAKEN]
+    watched = watch(clients, clock, TERMS)
+    assert {region: error.failure for region, error in watched.failures.items()} == {AWAY: SERVER_FAULT}

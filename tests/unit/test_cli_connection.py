@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.exceptions import NoCredentialsError
+from typer.testing import CliRunner
+
+from imds_enforcer_cli.connection import connect
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.main import app
+from tests.unit.examples import AWAY, HOME
+
+if TYPE_CHECKING:
+    from tests.unit.fake_transport import FakeTransport
+
+OUTPUTS = {
+    "FunctionName": "enforcer",
+    "EventQueueUrl": "https://sqs.eu-west-1.amazonaws.com/111122223333/events",
+    "NotificationTopicArn": "arn:aws:sns:eu-west-1:111122223333:topic",
+    "LedgerTableName": "ledger",
+}
+
+
+def a_stack(outputs: dict[str, str]) -> str:
+    """CloudFormation's answer."""
+    members = "".join(
+        f"<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
+        for key, value in outputs.items()
+    )
+    stack = f"<member><StackName>ImdsEnforcer</StackName><Outputs>{members}</Outputs></member>"
+    result = f"<DescribeStacksResult><Stacks>{stack}</Stacks></DescribeStacksResult>"
+    return f"<DescribeStacksResponse>{result}</DescribeStacksResponse>"
+
+
+def an_error(code: str, message: str) -> str:
+    """A refusal of CloudFormation's."""
+    return f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+
+
+@pytest.fixture
+def cloud(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> FakeTransport:
+    """The network of every session."""
+
+    def make(service: str, **options: Any) -> Any:
+        return transport.client(service, options["config"])
+
+    monkeypatch.setattr(boto3, "Session", lambda **_: SimpleNamespace(region_name=HOME, client=make))
+    return transport
+
+
+def refused(*arguments: str) -> str:
+    """The one line that a command says."""
+    result = CliRunner().invoke(app, ["history", *arguments], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    return str(line)
+
+
+def test_the_names_come_from_the_stack(cloud: FakeTransport) -> None:
+    """Nobody has to know what CloudFormation called the table."""
+    cloud.answer(a_stack(OUTPUTS))
+    connection = connect(None, HOME)
+    assert cloud.requests == [{"Action": "DescribeStacks", "StackName": "ImdsEnforcer"}]
+    cloud.answer('{"Items": []}')
+    assert connection.clients.records.entries_of("i-1") == []
+    assert cloud.requests[-1]["TableName"] == "ledger"
+
+
+def test_who_calls_is_what_sts_says(cloud: FakeTransport) -> None:
+    """The operator's own ARN, which CloudTrail has as well."""
+    cloud.answer(a_stack(OUTPUTS))
+    connection = connect(None, HOME)
+    identity = "<GetCallerIdentityResult><Arn>arn:aws:iam::111122223333:user/ann</Arn></GetCallerIdentityResult>"
+    cloud.answer(f"<GetCallerIdentityResponse>{identity}</GetCallerIdentityResponse>")
+    assert connection.caller() == "arn:aws:iam::111122223333:user/ann"
+
+
+@pytest.mark.parametrize(
+    ("given", "environment", "region"),
+    [(AWAY, HOME, AWAY), (None, AWAY, AWAY), (None, None, HOME)],
+)
+def test_the_home_region_is_given_or_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, environment: str | None, region: str
+) -> None:
+    """AWS_REGION goes before AWS_DEFAULT_REGION, as in the other tools of AWS."""
+    asked: list[str] = []
+
+    def ask(session: boto3.Session, *_: object, **__: object) -> object:
+        asked.append(session.region_name)
+        raise NoCredentialsError
+
+    monkeypatch.setattr(boto3.Session, "client", ask)
+    if environment:
+        monkeypatch.setenv("AWS_REGION", environment)
+    with pytest.raises(NoCredentialsError):
+        connect(None, given)
+    assert asked == [region]
+
+
+def test_without_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says how to name it."""
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert refused() == "imds-enforcer: no region; name the home region with --region, or set AWS_REGION"
+
+
+def test_without_a_profile_of_that_name() -> None:
+    """As boto3 says it."""
+    assert refused("--profile", "nobody") == "imds-enforcer: The config profile (nobody) could not be found"
+
+
+def test_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As boto3 says it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert refused() == "imds-enforcer: NoCredentialsError: Unable to locate credentials"
+
+
+def test_with_a_region_that_cannot_be_one() -> None:
+    """As boto3 says it."""
+    assert refused("--region", "EU West").startswith("imds-enforcer: Provided region_name 'EU West' doesn't match")
+
+
+def test_with_an_endpoint_that_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which boto3 raises as an error of another kind."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost")
+    assert refused() == "imds-enforcer: Invalid endpoint: localhost"
+
+
+def test_without_the_stack(cloud: FakeTransport) -> None:
+    """It is elsewhere, or nowhere."""
+    cloud.answer(an_error("ValidationError", "Stack with id ImdsEnforcer does not exist"), status=400)
+    assert refused() == "imds-enforcer: there is no stack ImdsEnforcer in eu-west-1; name the home region with --region"
+
+
+def test_without_permission(cloud: FakeTransport) -> None:
+    """In the service's own words, in one line."""
+    cloud.answer(an_error("AccessDenied", "User: ann\n is not authorized"), status=403)
+    assert refused() == "imds-enforcer: AccessDenied: User: ann is not authorized"
+
+
+def test_with_an_older_stack(cloud: FakeTransport) -> None:
+    """It has no ledger."""
+    cloud.answer(a_stack({name: value for name, value in OUTPUTS.items() if name != "LedgerTableName"}))
+    with pytest.raises(CommandError, match="has no output 'LedgerTableName'; deploy it in this version first"):
+        connect(None, HOME)

@@ -1,0 +1,215 @@
+"""What holds for every sub-command: help, streams, and what may be installed."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from imds_enforcer_cli import __main__ as start
+from imds_enforcer_cli import connection, output
+from imds_enforcer_cli.main import app
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ["history", "revert", "hold", "release"]
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+def run(*arguments: str) -> str:
+    """What a command writes as data."""
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return str(result.stdout)
+
+
+def test_the_help_names_every_command() -> None:
+    """And has an example."""
+    text = run("--help")
+    assert [name for name in COMMANDS if f" {name} " not in text] == []
+    assert "Example: imds-enforcer " in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command(name: str) -> None:
+    """An example, and what every command takes; plain, as nobody looks at a terminal."""
+    text = run(name, "--help")
+    assert f"Example: imds-enforcer {name} " in text
+    assert all(option in text for option in ("--profile", "--region", "--output"))
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(("arguments", "refusal"), [((), "Missing command."), (("fix",), "No such command 'fix'.")])
+def test_without_a_command(arguments: tuple[str, ...], refusal: str) -> None:
+    """One line says where to read on."""
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == f"imds-enforcer: {refusal} (see imds-enforcer --help)\n"
+
+
+def test_an_interrupt_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code that shells give it, and no traceback."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection, "connect", interrupt)
+    result = CliRunner().invoke(app, ["history"])
+    assert (result.exit_code, result.output) == (130, "")
+
+
+def test_an_end_of_input_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A profile may ask for the code of a second factor."""
+
+    def end(*_: object) -> None:
+        raise EOFError
+
+    monkeypatch.setattr(connection, "connect", end)
+    assert CliRunner().invoke(app, ["history"]).exit_code == 130
+
+
+def test_a_fault_of_its_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody could report it otherwise."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(connection, "connect", fail)
+    with pytest.raises(ZeroDivisionError):
+        CliRunner().invoke(app, ["history"], catch_exceptions=False)
+
+
+ROWS = [(("i-1", "eu-west-1"), ("REMEDIATED",)), (("i-2",), ("FAILED",))]
+
+
+def test_a_table_on_a_terminal_has_colours_and_lines_below_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For people."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    output.write_table(["INSTANCE", "OUTCOME"], ROWS)
+    text = terminal.getvalue()
+    assert "\x1b[32mREMEDIATED" in text
+    assert "\x1b[31mFAILED" in text
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["i-1", "eu-west-1", "i-2"]
+
+
+def test_a_table_elsewhere_is_plain_and_one_line_a_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For grep, however long a line gets, and whatever the environment says of colours."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    long = "x" * 300
+    output.write_table(["INSTANCE", "OUTCOME"], [*ROWS, (("i-3",), (long, ""))])
+    table = [
+        "INSTANCE        OUTCOME",
+        "i-1; eu-west-1  REMEDIATED",
+        "i-2             FAILED",
+        f"i-3             {long}",
+    ]
+    assert capsys.readouterr().out.splitlines() == table
+
+
+def test_a_table_without_rows_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever counts lines counts none."""
+    output.write_table(["INSTANCE"], [])
+    assert capsys.readouterr().out == ""
+
+
+def test_what_others_wrote_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """A reason, say, or markup in it."""
+    output.write_table(["REASON"], [(("\x1b]0;pwned\x07 [red]no[/red]\nnext",),)])
+    output.say("\x1b[2J and\nso on")
+    out, err = capsys.readouterr()
+    assert out == "REASON\n�]0;pwned� [red]no[/red] next\n"
+    assert err == "�[2J and so on\n"
+
+
+def test_progress_is_shown_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And on the stream that carries no data."""
+    with output.working("Setting back"):
+        pass
+    assert capsys.readouterr() == ("", "")
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    with output.working("Setting back"):
+        pass
+    assert "Setting back" in err.getvalue()
+    assert out.getvalue() == ""
+
+
+def test_json_is_plain_ascii(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the encoding of whoever reads it."""
+    output.write_json({"reason": "→"})
+    text = capsys.readouterr().out
+    assert text.isascii()
+    assert json.loads(text) == {"reason": "→"}
+
+
+def test_somebody_is_there_if_the_input_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe is nobody."""
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert output.interactive()
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    assert not output.interactive()
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_without_its_libraries_it_says_how_to_install_them(
+    missing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pip install .` alone leaves them out."""
+    for name in [each for each in sys.modules if each.partition(".")[0] in {"imds_enforcer_cli", missing}]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(SystemExit) as ending:
+        start.main()
+    assert ending.value.code == 2
+    said = f"imds-enforcer: {missing} is missing; install it with: pip install '.[cli]'\n"
+    assert capsys.readouterr() == ("", said)
+
+
+def test_other_missing_modules_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the installation, not of what was installed."""
+    monkeypatch.delitem(sys.modules, "imds_enforcer_cli.main")
+    monkeypatch.setitem(sys.modules, "imds_enforcer_cli.history", None)
+    with pytest.raises(ModuleNotFoundError, match="imds_enforcer_cli"):
+        start.main()
+
+
+def test_it_starts_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on a terminal that lacks an arrow."""
+    written = io.BytesIO()
+    out = io.TextIOWrapper(written, encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "--help"])
+    with pytest.raises(SystemExit) as ending:
+        start.main()
+    assert ending.value.code == 0
+    out.flush()
+    assert b"Usage: imds-enforcer" in written.getvalue()
+    assert out.errors == "backslashreplace"
+
+
+def test_what_is_tested_is_what_is_installed() -> None:
+    """The pins of the extra are those of the tests."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    files = [ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"]
+    pins = {line for file in files for line in file.read_text().splitlines()}
+    assert set(project["optional-dependencies"]["cli"]) <= pins

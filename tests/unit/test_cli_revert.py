@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.ledger import Entry
+from imds_enforcer.model import HttpTokens, InstanceState, Switch
+from imds_enforcer.policy import PolicyVersions
+from tests.unit.command import ANN, FIRST_REVERT, Command, lines
+from tests.unit.examples import (
+    AWAY,
+    HOME,
+    POLICY_PARAMETER,
+    UNAUTHORIZED,
+    V1_ALLOWED,
+    V2_ONLY,
+    an_id,
+    an_instance,
+)
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+POLICY = '{"http_put_response_hop_limit": 2, "http_protocol_ipv6": "disabled", "instance_metadata_tags": "enabled"}'
+AS_WANTED = replace(V2_ONLY, http_put_response_hop_limit=2, instance_metadata_tags=Switch.ENABLED)
+MIXED = {
+    (HOME, an_id(1)): replace(V1_ALLOWED, http_put_response_hop_limit=1),
+    (HOME, an_id(2)): replace(V1_ALLOWED, http_put_response_hop_limit=3, http_protocol_ipv6=Switch.ENABLED),
+    (AWAY, an_id(3)): replace(V1_ALLOWED, http_put_response_hop_limit=64, instance_metadata_tags=Switch.ENABLED),
+    (AWAY, an_id(4)): replace(V2_ONLY, http_put_response_hop_limit=2, http_protocol_ipv6=Switch.ENABLED),
+}
+
+
+@pytest.fixture
+def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command."""
+    return Command(clients, monkeypatch)
+
+
+@pytest.fixture
+def fleet(clients: FakeClients, command: Command) -> None:
+    """Instances of two regions whose options differ, before a run brought them in line."""
+    clients.ssm.put(POLICY_PARAMETER, POLICY)
+    for number, ((region, _), options) in enumerate(MIXED.items(), 1):
+        clients.ec2(region).launch(an_instance(number, options))
+    command.sweep("run-1")
+    assert {command.options(*each) for each in MIXED} == {AS_WANTED}
+
+
+@pytest.fixture
+def changed(home: FakeEc2, command: Command) -> str:
+    """One instance whose tokens a run required."""
+    home.launch(an_instance(1))
+    command.sweep("run-1")
+    return an_id(1)
+
+
+def test_a_run_is_undone_exactly(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Hop limits, tags and IPv6 included; and the next sweep leaves it so."""
+    result = command("revert", "--run", "run-1", "--yes")
+    assert result.exit_code == 0
+    assert {each: command.options(*each) for each in MIXED} == MIXED
+    assert f"This is the run {FIRST_REVERT}: it holds 4 instances until released, and sets back 4." in result.stderr
+    clients.clock.advance(3600)
+    command.sweep("run-2")
+    assert {each: command.options(*each) for each in MIXED} == MIXED
+
+
+def test_the_table_of_a_run(command: Command, fleet: None) -> None:  # noqa: ARG001
+    """The plan, then what became of it; each instance in one line."""
+    result = command("revert", "--run", "run-1", "--yes")
+    undone = "schedule of 2026-11-22 12:00; run run-1"
+    reason = "set back to what it was before the run run-1"
+    tokens, hops = "HttpTokens: required → optional", "HttpPutResponseHopLimit: 2 →"
+    ipv6, tags = "HttpProtocolIpv6: disabled → enabled", "InstanceMetadataTags: enabled → disabled"
+    assert lines(result.stdout) == [
+        "INSTANCE UNDOES SET BACK LEFT AS IT IS",
+        f"{an_id(1)}; {HOME} {undone} {tokens}; {hops} 1; {tags}",
+        f"{an_id(2)}; {HOME} {undone} {tokens}; {hops} 3; {ipv6}; {tags}",
+        f"{an_id(3)}; {AWAY} {undone} {tokens}; {hops} 64",
+        f"{an_id(4)}; {AWAY} {undone} {ipv6}; {tags}",
+        "INSTANCE OUTCOME REASON",
+        f"{an_id(1)}; {HOME} REMEDIATED {reason}",
+        f"{an_id(2)}; {HOME} REMEDIATED {reason}",
+        f"{an_id(3)}; {AWAY} REMEDIATED {reason}",
+        f"{an_id(4)}; {AWAY} REMEDIATED {reason}",
+    ]
+
+
+def test_the_json_of_a_revert(command: Command, changed: str) -> None:
+    """One document, with the plan and what became of it."""
+    assert command.json("revert", changed, "--yes") == {
+        "run_id": FIRST_REVERT,
+        "dry_run": False,
+        "instances": [
+            {
+                "instance_id": changed,
+                "region": HOME,
+                "undoes": [{"run_id": "run-1", "at": "2026-11-22T12:00:00+00:00"}],
+                "set_back": {"HttpTokens": {"now": "required", "before": "optional"}},
+                "left": [],
+                "problem": None,
+                "outcome": "REMEDIATED",
+                "reason": "set back to what it was before the run run-1",
+                "after": V1_ALLOWED.as_log(),
+            }
+        ],
+    }
+
+
+def test_it_is_held_by_whoever_reverts_it(clients: FakeClients, command: Command, changed: str) -> None:
+    """Until the end of a day, in UTC, with the reason; and the ledger says who it was."""
+    command("revert", changed, "--yes", "--until", "2026-11-30", "--reason", "vendor agent")
+    hold = clients.records.standing().holds[changed]
+    assert str(hold) == f"held until 2026-12-01T00:00+00:00 by {ANN}: vendor agent"
+    entry = clients.records.entries_of(changed)[-1]
+    assert (entry.run_id, entry.trigger, entry.by) == (FIRST_REVERT, "revert", ANN)
+
+
+def test_an_earlier_hold_is_named_when_it_is_replaced(command: Command, changed: str) -> None:
+    """It may have been longer."""
+    command("hold", changed, "--reason", "audit")
+    result = command("revert", changed, "--yes", "--until", "2026-11-30")
+    assert f"{changed} was held until it is released by {ANN}: audit; this hold is replaced." in result.stderr
+
+
+def test_what_somebody_else_has_set_since_is_named_and_left(home: FakeEc2, command: Command, changed: str) -> None:
+    """The enforcer's own part comes back all the same."""
+    home.set_options(changed, instance_metadata_tags=Switch.ENABLED)
+    result = command("revert", changed, "--yes")
+    assert result.exit_code == 0
+    assert "InstanceMetadataTags is enabled, not disabled" in lines(result.stdout)[1]
+    assert "left as somebody else has set it: InstanceMetadataTags is enabled" in lines(result.stdout)[-1]
+    assert command.options(HOME, changed) == replace(V1_ALLOWED, instance_metadata_tags=Switch.ENABLED)
+
+
+def test_what_somebody_else_has_set_since_is_overwritten_where_that_is_wanted(
+    home: FakeEc2, command: Command, changed: str
+) -> None:
+    """By the flag, and by nothing less."""
+    home.set_options(changed, instance_metadata_tags=Switch.ENABLED)
+    result = command("revert", changed, "--yes", "--overwrite-later-changes")
+    assert "InstanceMetadataTags: enabled → disabled" in lines(result.stdout)[1]
+    assert command.options(HOME, changed) == V1_ALLOWED
+
+
+@pytest.mark.parametrize("flags", [(), ("--overwrite-later-changes",)])
+def test_a_metadata_service_that_was_switched_off_stays_off(
+    home: FakeEc2, command: Command, changed: str, flags: tuple[str, ...]
+) -> None:
+    """Any change of an option would switch it on."""
+    home.set_options(changed, http_endpoint=Switch.DISABLED)
+    home.forget_calls()
+    (instance,) = command.json("revert", changed, "--yes", *flags)["instances"]
+    assert (instance["left"], instance["outcome"]) == (["HttpEndpoint is disabled"], "COMPLIANT")
+    assert home.sent == []
+
+
+def test_a_dry_run_writes_nothing(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Neither to EC2 nor to the table; and it asks nobody."""
+    changes, writes = clients.ec2_calls.count("ModifyInstanceMetadataOptions"), clients.table.writes
+    result = command("revert", "--run", "run-1", "--dry-run")
+    assert result.exit_code == 0
+    assert [len(lines(result.stdout)), result.stderr] == [5, ""]
+    document = command.json("revert", "--run", "run-1", "--dry-run")
+    assert (document["run_id"], document["dry_run"]) == (None, True)
+    assert [each["outcome"] for each in document["instances"]] == [None] * 4
+    assert clients.ec2_calls.count("ModifyInstanceMetadataOptions") == changes
+    assert clients.table.writes == writes
+
+
+def test_it_asks_before_it_changes_anything(command: Command, changed: str) -> None:
+    """A yes goes on."""
+    result = command("revert", changed, "--until", "2026-11-30", typed="y\n")
+    assert "Hold 1 instance until 2026-12-01 00:00 UTC, and set back 1? [y/N] " in result.stderr
+    assert result.exit_code == 0
+    assert command.options(HOME, changed) == V1_ALLOWED
+
+
+@pytest.mark.parametrize("typed", ["n\n", "\n", "", "why\n"])
+def test_without_a_yes_nothing_happens(clients: FakeClients, command: Command, changed: str, typed: str) -> None:
+    """Neither a hold nor a change."""
+    result = command("revert", changed, typed=typed)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].endswith("Nothing was changed.")
+    assert clients.records.standing().holds == {}
+    assert command.options(HOME, changed) == V2_ONLY
+
+
+def test_whoever_is_asked_sees_the_plan(command: Command, changed: str) -> None:
+    """Also where the data is one JSON document."""
+    result = command("revert", changed, "--output", "json", typed="n\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "HttpTokens: required → optional" in result.stderr
+
+
+def test_without_a_terminal_nobody_can_be_asked(clients: FakeClients, command: Command, changed: str) -> None:
+    """So nothing is even read."""
+    clients.table.requests.clear()
+    refusal = command.refusal("revert", changed)
+    assert refusal == "imds-enforcer: no terminal to ask at, so nothing was done; --yes goes on without asking"
+    assert clients.table.requests == []
+
+
+def test_a_change_that_was_interrupted_is_not_undone(clients: FakeClients, command: Command, changed: str) -> None:
+    """Nobody knows yet what there is to undo."""
+    now = clients.clock.now()
+    intent = Entry(
+        instance_id=changed,
+        region=HOME,
+        at=now + timedelta(seconds=1),
+        run_id="run-2",
+        trigger="drift",
+        versions=PolicyVersions(),
+        before=V1_ALLOWED,
+        wanted=V2_ONLY,
+        ends_at=now + timedelta(minutes=1),
+    )
+    clients.records.write([intent])
+    result = command("revert", changed, "--yes")
+    assert result.exit_code == 1
+    assert lines(result.stdout)[1:] == [
+        f"{changed} nothing nothing a change is under way or was interrupted: the next sweep settles it"
+    ]
+    assert result.stderr == "Nothing to undo.\n"
+    assert clients.records.standing().holds == {}
+
+
+def test_an_instance_that_is_gone_does_not_keep_the_others(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """It is named, and the exit code says that not all was done."""
+    clients.ec2(HOME).set_state(an_id(1), InstanceState.TERMINATED)
+    clients.ec2(AWAY).forget(an_id(3))
+    instances = command.json("revert", "--run", "run-1", "--yes", exit_code=1)["instances"]
+    found = [(each["problem"], each["outcome"]) for each in instances]
+    gone, back = ("the instance is gone", None), (None, "REMEDIATED")
+    assert found == [gone, back, gone, back]
+
+
+def test_one_that_ec2_refuses_is_a_failure(home: FakeEc2, command: Command, changed: str) -> None:
+    """The others go on; the exit code says it."""
+    home.modify_errors[changed] = [UNAUTHORIZED]
+    result = command("revert", changed, "--yes")
+    assert result.exit_code == 1
+    assert lines(result.stdout)[-1] == f"{changed}; {HOME} FAILED UnauthorizedOperation: EC2 said so"
+
+
+def test_a_stopped_instance_has_it_with_its_next_start(home: FakeEc2, command: Command, changed: str) -> None:
+    """Pending is no failure."""
+    home.set_state(changed, InstanceState.STOPPED)
+    (instance,) = command.json("revert", changed, "--yes")["instances"]
+    assert instance["outcome"] == "PENDING"
+
+
+def test_of_a_run_only_some_instances(command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Where both are named."""
+    assert command("revert", an_id(2), "--run", "run-1", "--yes").exit_code == 0
+    reverted = {each: options for each, options in MIXED.items() if command.options(*each) == options}
+    assert list(reverted) == [(HOME, an_id(2))]
+
+
+def test_holds_that_cannot_be_written_stop_it(clients: FakeClients, command: Command, changed: str) -> None:
+    """One line, and nothing is changed."""
+    clients.table.write_failure = UNAUTHORIZED
+    result = command("revert", changed, "--yes")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == "imds-enforcer: UnauthorizedOperation: EC2 said so"
+    assert command.options(HOME, changed) == V2_ONLY
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        ((), "nothing to revert; name instances, or a run with --run"),
+        (("i-1",), "'i-1' is no instance id; allowed: i- and 17 (or 8) hexadecimal digits"),
+        (("--run", "run-9"), "the ledger has no change by the run 'run-9'"),
+        (("--run", " "), "--run is ' '; allowed: the id of a run, as `imds-enforcer history` shows it"),
+        ((an_id(9),), f"no instance of this account: {an_id(9)}"),
+        ((an_id(1), "--reason", " "), "--reason is ' '; allowed: a text that says why"),
+        ((an_id(1), "--until", "2026-11-21"), "--until is '2026-11-21', which has passed; allowed: "),
+    ],
+)
+def test_what_it_cannot_use(
+    clients: FakeClients, command: Command, changed: str, arguments: tuple[str, ...], refusal: str
+) -> None:
+    """One line says what was received and what is allowed; nothing is written."""
+    writes = clients.table.writes
+    assert command.refusal("revert", *arguments, "--yes").startswith(f"imds-enforcer: {refusal}")
+    assert clients.table.writes == writes
+    assert command.options(HOME, changed).http_tokens is HttpTokens.REQUIRED
+
+
+def test_an_instance_that_was_never_changed_is_no_user_error(home: FakeEc2, command: Command, changed: str) -> None:
+    """It exists; there is nothing to undo about it."""
+    home.launch(an_instance(2, V2_ONLY))
+    instances: list[dict[str, Any]] = command.json("revert", changed, an_id(2), "--yes", exit_code=1)["instances"]
+    assert [each["outcome"] for each in instances] == ["REMEDIATED", None]
+    assert instances[1]["problem"] == "the ledger has no change that is not undone"

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ReadTimeoutError
+
+from imds_enforcer.dynamodb import Table
+from imds_enforcer.failures import AwsError, Failure, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_transport import FakeTransport
+
+    Call = Callable[[Table], object]
+
+NAME = "ledger"
+
+READS: dict[str, Call] = {
+    "partition": lambda table: list(table.partition("i-1")),
+    "index": lambda table: list(table.index("by-run", "run_id", "run-1")),
+    "whole index": lambda table: list(table.whole_index("open")),
+}
+WRITES: dict[str, Call] = {
+    "put": lambda table: table.put([{"pk": "a", "sk": "b"}]),
+    "delete": lambda table: table.delete([("a", "b")]),
+}
+CALLS = READS | WRITES
+
+
+@pytest.fixture
+def table(transport: FakeTransport, clock: FakeClock) -> Table:
+    """What is tested."""
+    client = transport.client("dynamodb")
+    return Table(lambda: client, NAME, clock)
+
+
+def _items(*keys: str, following: str = "") -> str:
+    page: dict[str, Any] = {"Items": [{"pk": {"S": "i-1"}, "sk": {"S": key}} for key in keys], "Count": len(keys)}
+    return json.dumps(page | ({"LastEvaluatedKey": {"pk": {"S": following}}} if following else {}))
+
+
+def _taken(*left: dict[str, Any]) -> str:
+    return json.dumps({"UnprocessedItems": {NAME: list(left)} if left else {}})
+
+
+def _sent(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The requests to put or delete within a request as it went over the wire."""
+    assert request["Action"] == "BatchWriteItem"
+    assert list(request["RequestItems"]) == [NAME]
+    return list(request["RequestItems"][NAME])
+
+
+def test_a_partition_is_read_as_it_is_at_this_moment(table: Table, transport: FakeTransport) -> None:
+    """A hold that was set a moment ago must be seen."""
+    transport.answer(_items("a", "b"))
+    assert list(table.partition("i-1")) == [{"pk": "i-1", "sk": "a"}, {"pk": "i-1", "sk": "b"}]
+    assert transport.requests == [
+        {
+            "Action": "Query",
+            "TableName": NAME,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "#pk = :pk",
+            "ExpressionAttributeNames": {"#pk": "pk"},
+            "ExpressionAttributeValues": {":pk": {"S": "i-1"}},
+        }
+    ]
+
+
+def test_an_index_is_read_by_its_own_attribute(table: Table, transport: FakeTransport) -> None:
+    """DynamoDB refuses a consistent read of it."""
+    transport.answer(_items("a"))
+    assert list(table.index("by-run", "run_id", "run-1")) == [{"pk": "i-1", "sk": "a"}]
+    assert transport.requests == [
+        {
+            "Action": "Query",
+            "TableName": NAME,
+            "IndexName": "by-run",
+            "KeyConditionExpression": "#pk = :pk",
+            "ExpressionAttributeNames": {"#pk": "run_id"},
+            "ExpressionAttributeValues": {":pk": {"S": "run-1"}},
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("read", "attribute"),
+    [
+        (lambda table: table.partition("x", since="2026"), "pk"),
+        (lambda table: table.index("by-day", "day", "x", since="2026"), "day"),
+    ],
+)
+def test_what_is_before_a_moment_is_not_read(
+    table: Table, transport: FakeTransport, read: Callable[[Table], Any], attribute: str
+) -> None:
+    """DynamoDB leaves it out itself: what it reads is what is paid."""
+    transport.answer(_items())
+    assert list(read(table)) == []
+    (request,) = transport.requests
+    assert request["KeyConditionExpression"] == "#pk = :pk AND #sk >= :since"
+    assert request["ExpressionAttributeNames"] == {"#pk": attribute, "#sk": "sk"}
+    assert request["ExpressionAttributeValues"] == {":pk": {"S": "x"}, ":since": {"S": "2026"}}
+
+
+def test_a_whole_index_is_scanned_and_not_the_table(table: Table, transport: FakeTransport) -> None:
+    """It has next to nothing, and the table has everything."""
+    transport.answer(_items("a"))
+    assert list(table.whole_index("open")) == [{"pk": "i-1", "sk": "a"}]
+    assert transport.requests == [{"Action": "Scan", "TableName": NAME, "IndexName": "open"}]
+
+
+@pytest.mark.parametrize("call", READS)
+def test_every_page_is_read_an_empty_one_too(table: Table, transport: FakeTransport, call: str) -> None:
+    """A page ends at a megabyte that was read, whatever is found in it."""
+    transport.answer(_items("a", following="p-1"))
+    transport.answer(_items(following="p-2"))
+    transport.answer(_items("b"))
+    assert CALLS[call](table) == [{"pk": "i-1", "sk": "a"}, {"pk": "i-1", "sk": "b"}]
+    starts = [request.get("ExclusiveStartKey") for request in transport.requests]
+    assert starts == [None, {"pk": {"S": "p-1"}}, {"pk": {"S": "p-2"}}]
+
+
+def test_a_page_is_asked_for_when_it_is_needed(table: Table, transport: FakeTransport) -> None:
+    """Who stops reading pays for no more."""
+    transport.answer(_items("a", following="p-1"))
+    assert next(table.whole_index("open"))["sk"] == "a"
+    assert len(transport.requests) == 1
+
+
+def test_values_come_back_as_they_were_written(table: Table, transport: FakeTransport) -> None:
+    """Text, numbers and maps; an attribute that is None is left out, which keeps it out of its index too."""
+    item = {"pk": "a", "sk": "b", "number": 7, "map": {"x": "y", "n": 1}, "open": None, "empty": ""}
+    transport.answer(_taken())
+    table.put([item])
+    (request,) = _sent(transport.requests[0])
+    written = request["PutRequest"]["Item"]
+    assert written == {
+        "pk": {"S": "a"},
+        "sk": {"S": "b"},
+        "number": {"N": "7"},
+        "map": {"M": {"x": {"S": "y"}, "n": {"N": "1"}}},
+        "empty": {"S": ""},
+    }
+    transport.answer(json.dumps({"Items": [written]}))
+    assert list(table.partition("a")) == [{name: value for name, value in item.items() if name != "open"}]
+
+
+def test_items_are_written_25_at_a_time(table: Table, transport: FakeTransport) -> None:
+    """As many as one request takes; an iterator of them does."""
+    for _ in range(6):
+        transport.answer(_taken())
+    table.put({"pk": "i-1", "sk": str(number)} for number in range(51))
+    table.delete(("i-1", str(number)) for number in range(51))
+    puts, deletes = map(_sent, transport.requests[:3]), map(_sent, transport.requests[3:])
+    # At the same time, and so in any order.
+    keys = sorted([each["PutRequest"]["Item"]["sk"]["S"] for each in batch] for batch in puts)
+    assert keys == [[str(number) for number in range(*ends)] for ends in ((25,), (25, 50), (50, 51))]
+    assert sorted([each["DeleteRequest"]["Key"]["sk"]["S"] for each in batch] for batch in deletes) == keys
+
+
+@pytest.mark.parametrize("call", [lambda table: table.put([]), lambda table: table.delete([])])
+def test_nothing_to_write_is_no_request(table: Table, transport: FakeTransport, call: Call) -> None:
+    """DynamoDB refuses an empty one."""
+    call(table)
+    assert transport.requests == []
+
+
+def test_a_key_is_named_once_in_a_request(table: Table, transport: FakeTransport) -> None:
+    """DynamoDB refuses the whole request otherwise; what was to be written last is what is written."""
+    transport.answer(_taken())
+    table.put([{"pk": "a", "sk": "b", "n": 1}, {"pk": "a", "sk": "c"}, {"pk": "a", "sk": "b", "n": 2}])
+    transport.answer(_taken())
+    table.delete([("a", "b"), ("a", "c"), ("a", "b")])
+    puts, deletes = map(_sent, transport.requests)
+    assert [each["PutRequest"]["Item"] for each in puts] == [
+        {"pk": {"S": "a"}, "sk": {"S": "b"}, "n": {"N": "2"}},
+        {"pk": {"S": "a"}, "sk": {"S": "c"}},
+    ]
+    assert [each["DeleteRequest"]["Key"]["sk"]["S"] for each in deletes] == ["b", "c"]
+
+
+def test_what_a_request_did_not_take_is_sent_again_after_a_pause(
+    table: Table, transport: FakeTransport, clock: FakeClock
+) -> None:
+    """Only that, and each time after twice as long."""
+    left = [{"PutRequest": {"Item": {"pk": {"S": "a"}, "sk": {"S": str(number)}}}} for number in range(3)]
+    for answer in (_taken(left[1], left[2]), _taken(left[2]), _taken()):
+        transport.answer(answer)
+    table.put({"pk": "a", "sk": str(number)} for number in range(3))
+    assert [_sent(request) for request in transport.requests] == [left, left[1:], left[2:]]
+    assert clock.pauses == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("kind", ["PutRequest", "DeleteRequest"])
+def test_a_table_that_takes_nothing_for_long_is_throttling(
+    table: Table, transport: FakeTransport, clock: FakeClock, kind: str
+) -> None:
+    """After five attempts, and a second and a half."""
+    item = {"pk": {"S": "a"}, "sk": {"S": "b"}}
+    left = {kind: {"Item" if kind == "PutRequest" else "Key": item}}
+    for _ in range(5):
+        transport.answer(_taken(left, left))
+    with pytest.raises(AwsError) as raised:
+        WRITES["put" if kind == "PutRequest" else "delete"](table)
+    assert raised.value.failure == Failure("UnprocessedItems", "2 items were not taken", Kind.THROTTLED)
+    assert clock.pauses == [0.1, 0.2, 0.4, 0.8]
+
+
+def test_one_of_several_batches_that_was_not_taken_is_an_error(table: Table, transport: FakeTransport) -> None:
+    """The caller hears of it, and cannot tell which of the rest was written."""
+    transport.answer(_taken())
+    transport.answer(json.dumps({"__type": "com.amazonaws.dynamodb.v20120810#ValidationException"}), 400)
+    with pytest.raises(AwsError, match="ValidationException"):
+        table.put({"pk": "i-1", "sk": str(number)} for number in range(26))
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("code", "kind", "tries"),
+    [
+        ("AccessDeniedException", Kind.FINAL, 1),
+        ("ResourceNotFoundException", Kind.FINAL, 1),
+        ("ProvisionedThroughputExceededException", Kind.THROTTLED, 3),
+        ("ThrottlingException", Kind.THROTTLED, 3),
+    ],
+)
+@pytest.mark.usefixtures("backoffs")
+def test_a_refused_call_is_an_error_with_dynamodbs_code(  # noqa: PLR0913  # each is a part of the question
+    table: Table, transport: FakeTransport, *, call: str, code: str, kind: Kind, tries: int
+) -> None:
+    """Whichever call it was."""
+    for _ in range(tries):
+        transport.answer(json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no"}), 400)
+    with pytest.raises(AwsError, match=f"^{code}: no$") as raised:
+        CALLS[call](table)
+    assert raised.value.failure.kind is kind
+    assert len(transport.requests) == tries
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.usefixtures("backoffs")
+def test_a_call_that_never_was_answered_may_work_later(table: Table, transport: FakeTransport, call: str) -> None:
+    """Whichever call it was, and after three tries."""
+    transport.fail(ReadTimeoutError(endpoint_url="https://dynamodb"), times=3)
+    with pytest.raises(AwsError) as raised:
+        CALLS[call](table)
+    assert raised.value.failure.kind is Kind.UNAVAILABLE
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("body", ["{}", '{"Items": [{"pk', "<html>", ""])
+def test_an_answer_that_was_cut_short_is_a_failed_call(
+    table: Table, transport: FakeTransport, call: str, body: str
+) -> None:
+    """Neither an empty table, nor one that took everything."""
+    transport.answer(body)
+    with pytest.raises(AwsError) as raised:
+        CALLS[call](table)
+    missing = "Items" if call in READS else "UnprocessedItems"
+    assert raised.value.failure == Failure("IncompleteAnswer", f"the answer has no {missing}", Kind.UNAVAILABLE)
+
+
+def test_the_items_before_an_error_are_not_lost(table: Table, transport: FakeTransport) -> None:
+    """But nobody takes them for all."""
+    transport.answer(_items("a", following="p-1"))
+    transport.answer(json.dumps({"__type": "x#AccessDeniedException", "message": "no"}), 400)
+    items = table.partition("i-1")
+    assert next(items)["sk"] == "a"
+    with pytest.raises(AwsError):
+        next(items)

@@ -1,0 +1,299 @@
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imds_enforcer.failures import READ_BACK_DIFFERS, Failure, Kind
+from imds_enforcer.limits import Allowance, Breaker, SweepLimits, fair_shares
+from imds_enforcer.model import Outcome, Result
+from tests.unit.examples import (
+    AWAY,
+    HOME,
+    NOT_FOUND,
+    SERVER_FAULT,
+    THROTTLED,
+    UNAUTHORIZED,
+    WRONG_STATE,
+    an_id,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+ENDLESS = float("inf")
+SOUTH = "ap-south-1"
+SHORT, LONG = 0.01, 10.0
+
+
+def _ids(numbers: Iterable[int]) -> list[str]:
+    return [an_id(number) for number in numbers]
+
+
+# Fair shares.
+
+
+@pytest.mark.parametrize(
+    ("limit", "needs", "shares"),
+    [
+        (10, {}, {}),
+        (10, {"a": ENDLESS}, {"a": 10}),
+        (10, {"a": 3}, {"a": 3}),
+        (10, {"a": ENDLESS, "b": ENDLESS}, {"a": 5, "b": 5}),
+        (10, {"a": 0, "b": ENDLESS}, {"a": 0, "b": 10}),
+        (10, {"a": 2, "b": ENDLESS, "c": ENDLESS}, {"a": 2, "b": 4, "c": 4}),
+        (10, {"a": 2, "b": 3, "c": 20}, {"a": 2, "b": 3, "c": 5}),
+        # What does not divide goes to those that come first.
+        (5, {"c": ENDLESS, "a": ENDLESS, "b": ENDLESS}, {"a": 2, "b": 2, "c": 1}),
+        (1, {"b": 9, "a": 9}, {"a": 1, "b": 0}),
+    ],
+)
+def test_a_limit_is_shared_out_fairly(limit: int, needs: dict[str, float], shares: dict[str, int]) -> None:
+    """Who needs less leaves it to the others."""
+    assert fair_shares(limit, needs) == shares
+
+
+@given(st.integers(0, 60), st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 25) | st.just(ENDLESS)))
+def test_shares_are_max_min_fair_for_any_needs(limit: int, needs: dict[str, float]) -> None:
+    """Nobody has more than he needs, nothing is left over that somebody needs, and nobody has less for another."""
+    shares = fair_shares(limit, needs)
+    assert set(shares) == set(needs)
+    assert all(0 <= share <= needs[name] for name, share in shares.items())
+    assert sum(shares.values()) == min(limit, sum(needs.values())) if needs else True
+    short = [share for name, share in shares.items() if share < needs[name]]
+    assert not short or max(shares.values()) - min(short) <= 1
+
+
+# The allowance.
+
+
+def test_without_a_limit_everything_is_admitted() -> None:
+    """And nobody is ever through with it."""
+    allowance = Allowance(None, [HOME, AWAY])
+    assert allowance.admit(HOME, _ids(range(5_000))) == set(_ids(range(5_000)))
+    assert not allowance.used_up(HOME, LONG)
+
+
+def test_a_region_has_its_fair_share_at_once() -> None:
+    """Before anybody else has said what he needs; and no more."""
+    allowance = Allowance(10, [HOME, AWAY])
+    assert allowance.admit(HOME, _ids(range(8))) == set(_ids(range(5)))
+    assert allowance.admit(AWAY, _ids(range(100, 103))) == set(_ids(range(100, 103)))
+
+
+def test_a_region_has_more_once_others_need_less() -> None:
+    """So the sweep gets as far as it may."""
+    allowance = Allowance(10, [HOME, AWAY, SOUTH])
+    assert len(allowance.admit(HOME, _ids(range(20)))) == 3
+    allowance.declare(AWAY, 0)
+    assert len(allowance.admit(HOME, _ids(range(20)))) == 5
+    allowance.declare(SOUTH, 2)
+    assert len(allowance.admit(HOME, _ids(range(20)))) == 8
+
+
+def test_an_instance_counts_once_however_often_it_is_asked_for() -> None:
+    """Its change is sent again, and it is still one instance."""
+    allowance = Allowance(2, [HOME])
+    for _ in range(3):
+        assert allowance.admit(HOME, _ids([1, 2, 3])) == set(_ids([1, 2]))
+    assert allowance.admit(HOME, _ids([2])) == set(_ids([2]))
+
+
+def test_what_was_withdrawn_may_be_admitted_again_or_another_in_its_place() -> None:
+    """The limit is of changes, and this one was not made."""
+    allowance = Allowance(2, [HOME])
+    allowance.admit(HOME, _ids([1, 2]))
+    allowance.withdraw(HOME, an_id(1))
+    assert allowance.admit(HOME, _ids([3, 1])) == set(_ids([3]))
+
+
+def test_to_withdraw_what_was_never_admitted_changes_nothing() -> None:
+    """No room comes of it."""
+    allowance = Allowance(1, [HOME, AWAY])
+    allowance.declare(AWAY, 0)
+    allowance.admit(HOME, _ids([1]))
+    allowance.withdraw(HOME, an_id(2))
+    allowance.withdraw(AWAY, an_id(1))
+    assert allowance.admit(HOME, _ids([2])) == set()
+
+
+def test_what_is_declared_comes_on_top_of_what_was_admitted() -> None:
+    """A second look finds as many again, and the first ones still count."""
+    allowance = Allowance(10, [HOME, AWAY])
+    allowance.declare(HOME, 3)
+    allowance.admit(HOME, _ids(range(3)))
+    allowance.declare(AWAY, 20)
+    assert len(allowance.admit(AWAY, _ids(range(100, 120)))) == 7
+    allowance.withdraw(AWAY, an_id(100))
+    allowance.withdraw(AWAY, an_id(101))
+    allowance.declare(HOME, 1)
+    assert allowance.admit(HOME, _ids([50])) == set(_ids([50]))
+
+
+def test_a_limit_is_used_up_once_all_of_it_is_admitted() -> None:
+    """For every region, at once and without a wait for anybody."""
+    allowance = Allowance(4, [HOME, AWAY])
+    allowance.admit(HOME, _ids([1, 2]))
+    assert not allowance.used_up(AWAY, LONG), "there is room"
+    allowance.admit(AWAY, _ids([3, 4]))
+    assert allowance.used_up(HOME, LONG)
+    assert allowance.used_up(AWAY, LONG)
+
+
+def test_while_others_have_not_said_what_they_need_a_share_is_not_yet_used_up() -> None:
+    """More may come of it: the region asks again."""
+    allowance = Allowance(4, [HOME, AWAY])
+    allowance.admit(HOME, _ids([1, 2]))
+    assert allowance.admit(HOME, _ids([3])) == set()
+    assert not allowance.used_up(HOME, SHORT)
+    allowance.declare(HOME, 9)
+    assert not allowance.used_up(HOME, SHORT)
+    allowance.declare(AWAY, 9)
+    assert allowance.used_up(HOME, LONG)
+
+
+@pytest.mark.parametrize(("need", "used_up"), [(0, False), (9, True)])
+def test_who_waits_hears_of_what_others_need(need: int, *, used_up: bool) -> None:
+    """Long before its patience is at an end."""
+    allowance = Allowance(4, [HOME, AWAY])
+    allowance.declare(HOME, 9)
+    allowance.admit(HOME, _ids([1, 2]))
+    answers: list[bool] = []
+    waiting = threading.Thread(target=lambda: answers.append(allowance.used_up(HOME, LONG)))
+    waiting.start()
+    allowance.declare(AWAY, need)
+    waiting.join(LONG / 2)
+    assert answers == [used_up]
+
+
+REGIONS = (HOME, AWAY, SOUTH)
+STEPS = st.lists(
+    st.tuples(st.just("declare"), st.sampled_from(REGIONS), st.integers(0, 12))
+    | st.tuples(st.sampled_from(["admit", "withdraw"]), st.sampled_from(REGIONS), st.integers(0, 11)),
+    max_size=60,
+)
+
+
+@given(st.integers(1, 20), STEPS)
+def test_never_more_than_the_limit_is_admitted_in_whatever_order_regions_work(
+    limit: int, steps: list[tuple[Any, str, int]]
+) -> None:
+    """Though shares move while others use theirs; and in the end nothing is left that somebody could use."""
+    allowance = Allowance(limit, REGIONS)
+    changed: dict[str, set[str]] = {region: set() for region in REGIONS}
+    for step, region, number in steps:
+        if step == "declare":
+            allowance.declare(region, number)
+        elif step == "withdraw":
+            allowance.withdraw(region, an_id(number))
+            changed[region].discard(an_id(number))
+        else:
+            changed[region] |= allowance.admit(region, _ids(range(number, number + 3)))
+        assert sum(map(len, changed.values())) <= limit
+    for region in REGIONS:
+        allowance.declare(region, 50)
+    for region in REGIONS:
+        changed[region] |= allowance.admit(region, _ids(range(20, 70)))
+        assert allowance.used_up(region, LONG)
+    assert sum(map(len, changed.values())) <= limit
+
+
+@given(st.integers(1, 40), st.tuples(*[st.integers(0, 20)] * 3), st.permutations([*REGIONS, *REGIONS]))
+def test_a_sweep_changes_as_much_as_its_limit_and_its_needs_allow(
+    limit: int, needs: tuple[int, ...], order: list[str]
+) -> None:
+    """Whoever is first to say what he needs, and whoever is first to work."""
+    allowance, admitted, listed = Allowance(limit, REGIONS), 0, set()
+    wanted = {region: [f"{region}-{n}" for n in range(need)] for region, need in zip(REGIONS, needs, strict=True)}
+    for region in order:
+        if region not in listed:
+            allowance.declare(region, len(wanted[region]))
+            listed.add(region)
+        allowance.admit(region, wanted[region])
+    for region in REGIONS:
+        admitted += len(allowance.admit(region, wanted[region]))
+    assert admitted == min(limit, sum(needs))
+
+
+# The breaker.
+
+
+def _ended(failure: Failure | None = None, outcome: Outcome | None = None) -> Result:
+    outcome = outcome or (Outcome.FAILED if failure else Outcome.REMEDIATED)
+    return Result(instance_id=an_id(), region=HOME, outcome=outcome, reason="r", failure=failure)
+
+
+GOOD, BAD = _ended(), _ended(SERVER_FAULT)
+DIFFERS = _ended(Failure(READ_BACK_DIFFERS, "EC2 shows something else", Kind.FINAL))
+
+
+def _counted(*results: Result) -> Breaker:
+    breaker = Breaker()
+    for result in results:
+        breaker.count(result)
+    return breaker
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "trips"),
+    [(0, 9, False), (0, 10, True), (8, 2, False), (7, 3, True), (16, 4, False), (15, 5, True), (80, 20, False)],
+)
+def test_a_breaker_trips_where_more_than_a_fifth_of_ten_changes_or_more_failed(
+    good: int, bad: int, *, trips: bool
+) -> None:
+    """One failure in five may be chance, and of nine changes nobody can tell."""
+    breaker = _counted(*[GOOD] * good, *[BAD] * bad)
+    assert bool(breaker.tripped) is trips
+
+
+@pytest.mark.parametrize(("failing", "last"), [(BAD, SERVER_FAULT), (DIFFERS, DIFFERS.failure)])
+def test_a_breaker_says_how_many_failed_and_how_the_last_did(failing: Result, last: Failure) -> None:
+    """Also where the change that made it ten was a good one, or one that EC2 refused."""
+    why = f"3 of 10 changes in this region failed, the last with {last}"
+    assert _counted(*[GOOD] * 7, *[failing] * 3).tripped == why
+    assert _counted(*[failing] * 3, *[GOOD] * 7).tripped == why
+    assert _counted(*[failing] * 3, *[GOOD] * 6, _ended(UNAUTHORIZED)).tripped == why
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        _ended(UNAUTHORIZED),
+        _ended(THROTTLED),
+        _ended(WRONG_STATE),
+        _ended(NOT_FOUND),
+        _ended(),
+        _ended(None, Outcome.FAILED),
+        # Accepted, and then it could not be read back in time: nothing says that it failed.
+        _ended(SERVER_FAULT, Outcome.PENDING),
+        _ended(None, Outcome.GONE),
+    ],
+)
+def test_that_ec2_refuses_single_instances_or_throttles_trips_no_breaker(harmless: Result) -> None:
+    """The others can be changed all the same."""
+    assert _counted(*[harmless] * 50).tripped is None
+    assert _counted(*[harmless] * 8, BAD, BAD).tripped is None
+    assert _counted(*[harmless] * 7, BAD, BAD, BAD).tripped is not None
+
+
+def test_a_tripped_breaker_stays_so() -> None:
+    """With the reason that it had: what is still under way ends well or badly."""
+    breaker = _counted(*[BAD] * 10)
+    why = breaker.tripped
+    for _ in range(100):
+        breaker.count(GOOD)
+    assert breaker.tripped == why is not None
+
+
+def test_regions_share_a_limit_and_no_breaker() -> None:
+    """A fault of one region's EC2 says nothing of another's."""
+    limits = SweepLimits(4, [HOME, AWAY])
+    assert limits.regions == (HOME, AWAY)
+    assert limits.allowance.limit == 4
+    for _ in range(10):
+        limits.breakers[HOME].count(BAD)
+    assert limits.breakers[HOME].tripped
+    assert limits.breakers[AWAY].tripped is None

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.model import InstanceState, OptionsState, Outcome
+from imds_enforcer.recovery import left_behind, settled
+from tests.unit.entries import an_entry, an_intent
+from tests.unit.examples import V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from imds_enforcer.model import Instance, MetadataOptions
+
+INTENT = an_intent(reason="why it was to be")
+ENDED = "the process that was to change it ended before it said how it went"
+V2_COMING = replace(V2_ONLY, state=OptionsState.PENDING)
+
+
+def test_an_intent_is_left_behind_once_its_process_is_surely_gone() -> None:
+    """Until then it may still be at work on it."""
+    other = an_intent(2, ends_at=INTENT.ends_at + timedelta(seconds=1))
+    moment = timedelta(microseconds=1)
+    assert left_behind([INTENT, other], INTENT.ends_at - moment) == []
+    assert left_behind([INTENT, other], INTENT.ends_at) == [INTENT]
+    assert left_behind([INTENT, other], other.ends_at) == [INTENT, other]
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_what_has_an_outcome_is_not_left_behind(outcome: Outcome) -> None:
+    """However old it is. The index that it is read from may be late."""
+    assert left_behind([an_entry(outcome=outcome)], START + timedelta(days=9)) == []
+
+
+@pytest.mark.parametrize(
+    ("shown", "outcome", "after"),
+    [(V2_ONLY, Outcome.REMEDIATED, V2_ONLY), (V2_COMING, Outcome.PENDING, V2_COMING)],
+)
+def test_an_instance_that_shows_what_was_wanted_was_changed(
+    shown: MetadataOptions, outcome: Outcome, after: MetadataOptions
+) -> None:
+    """So the change can be undone like any other."""
+    entry = settled(INTENT, {an_id(): an_instance(options=shown)})
+    reason = f"{ENDED}; the instance shows that it was changed; why it was to be"
+    assert entry == replace(INTENT, outcome=outcome, after=after, reason=reason)
+    assert entry.result == after
+
+
+@pytest.mark.parametrize(
+    ("shown", "why"),
+    [
+        (V1_ALLOWED, "the instance shows that it was not changed"),
+        (replace(V1_ALLOWED, state=OptionsState.PENDING), "the instance shows that it was not changed"),
+        (
+            replace(V2_ONLY, http_put_response_hop_limit=9),
+            "the instance shows options that somebody else has set since",
+        ),
+        (None, "EC2 describes the instance's options in a way that is not known here"),
+    ],
+)
+def test_an_instance_that_shows_anything_else_is_left_to_the_sweep(shown: MetadataOptions | None, why: str) -> None:
+    """Nothing is claimed that nobody saw: such an entry has nothing to undo."""
+    entry = settled(INTENT, {an_id(): an_instance(options=shown)})
+    assert entry == replace(INTENT, outcome=Outcome.DEFERRED, reason=f"{ENDED}; {why}; why it was to be")
+    assert entry.result is None
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {},
+        {an_id(2): an_instance(2, V2_ONLY)},
+        {an_id(): an_instance(options=V2_ONLY, state=InstanceState.TERMINATED)},
+        {an_id(): an_instance(options=V1_ALLOWED, state=InstanceState.SHUTTING_DOWN)},
+    ],
+)
+def test_an_instance_that_ended_in_the_meantime_is_gone(seen: dict[str, Instance]) -> None:
+    """Whatever EC2 still shows of it."""
+    reason = f"{ENDED}, and the instance is gone; why it was to be"
+    assert settled(INTENT, seen) == replace(INTENT, outcome=Outcome.GONE, reason=reason)
