@@ -21,6 +21,7 @@ LOCAL_PYTHON = $(shell python3.13 -c 'import ensurepip, venv' 2>/dev/null && ech
 TOOLS := $(VENV)/.tools
 TESTS := $(VENV)/.tests
 LOCAL := .venv/local/.ready
+COMMAND := .venv/command/.ready
 PEERS := .venv/peers/.ready
 
 # Some of the scenarios of `make bench`, as in SCENARIOS="burst quiet"; all if empty.
@@ -28,13 +29,16 @@ SCENARIOS ?=
 
 FUZZED := $(addprefix tests/unit/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo local latency bench costs test fuzz fmt format lint types unit integration infra e2e synth deploy destroy clean
+.PHONY: help demo demo-rollout local latency bench costs test fuzz fmt format lint types unit integration infra e2e synth deploy destroy clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(TOOLS) $(LOCAL) ## deploy to a local AWS and watch the enforcer at work, in two regions
 	$(RUN) -m infra.local.demo
+
+demo-rollout: $(TOOLS) $(LOCAL) $(COMMAND) ## require tokens of a fleet that nobody fully knows, on a local AWS: gate, watch, the way back
+	$(RUN) -m infra.local.demo_rollout
 
 local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
 	$(RUN) -m infra.local
@@ -48,7 +52,7 @@ bench: $(TESTS) $(LOCAL) $(PEERS) ## the enforcer and its peers on one fleet, on
 costs: $(TESTS) $(LOCAL) ## dollars a month, from what sweeps and launches take on a local AWS
 	PYTHONPATH=lambda_src:. $(RUN) -m tests.bench.costs
 
-test: format lint types $(LOCAL) ## every check and every test
+test: format lint types $(LOCAL) $(COMMAND) ## every check and every test
 	$(RUN) -m pytest --cov --cov-fail-under=95
 
 fuzz: $(TESTS) ## 20,000 examples and more of what must always hold: 10 minutes at most
@@ -76,7 +80,7 @@ integration: $(TESTS) $(LOCAL) ## against the local AWS
 infra: $(TESTS) $(LOCAL) ## the templates and the package
 	$(RUN) -m pytest tests/infra
 
-e2e: $(TESTS) $(LOCAL) ## the deployed stack on the local AWS
+e2e: $(TESTS) $(LOCAL) $(COMMAND) ## the deployed stack on the local AWS
 	$(RUN) -m pytest tests/e2e
 
 synth: $(TOOLS) ## write the templates to .build/cdk.out
@@ -107,6 +111,12 @@ $(LOCAL): infra/local/requirements.txt
 	@echo "Installing the local AWS ..."
 	@$(LOCAL_PYTHON) -m venv .venv/local
 	@.venv/local/bin/python $(PIP_INSTALL) --no-deps -r infra/local/requirements.txt
+	@touch $@
+
+$(COMMAND): pyproject.toml infra/constraints.txt lambda_src/requirements.txt $(wildcard lambda_src/*/*.py lambda_src/*/*.json)
+	@echo "Installing the command imds-enforcer ..."
+	@$(PYTHON) -m venv .venv/command
+	@.venv/command/bin/python $(PIP_INSTALL) -c infra/constraints.txt '.[cli]'
 	@touch $@
 
 # Compiled, unlike the others: what a peer takes to start is measured.

@@ -141,9 +141,9 @@ class RunReport:
 
     @property
     def needs_attention(self) -> bool:
-        """True if somebody has to look: at failures, at what is kept back, at expired exemptions or warnings."""
+        """True if somebody has to look: at failures, what is kept back, expired exemptions, or warnings."""
         lists = (self.failures, self.kept_back, self.failed_regions, self.stopped_regions, self.expired_exemptions)
-        return any(lists) or bool(self.warnings)
+        return any(lists) or bool(self.warnings) or any(region.ledger_failure for region in self.regions.values())
 
     def as_json(self) -> dict[str, Any]:
         """The report as the function answers and logs it."""

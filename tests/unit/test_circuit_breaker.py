@@ -85,7 +85,7 @@ def test_more_than_a_fifth_of_ten_at_least(
     """One refused change is no fault of a region."""
     home.launch(*map(an_instance, range(of)))
     # Spread over all: of the first changes as many fail as of the last.
-    _fail(home, [(number + 1) * of // failing - 1 for number in range(failing)])
+    _fail(home, range(of // failing - 1, of, of // failing)[:failing])
     assert bool(Sweep(clients).report.stopped_regions) is stops
 
 

@@ -1,0 +1,93 @@
+"""The way back, by the operator's own command: each change can be undone exactly, and stays undone."""
+
+from typing import Any
+
+import pytest
+
+from infra.local import operator
+from infra.local.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet
+from tests.e2e.stage import HOME, Stage
+
+GATED = {"exemptions": [EXEMPTION], "legacy_calls": {}}
+
+
+def options(stage: Stage, ids: list[str]) -> dict[str, dict[str, Any]]:
+    """The options of instances, whether they are applied yet or not."""
+    return {each: {**shown, "State": None} for each, shown in stage.options(ids).items()}
+
+
+def rolled_out(stage: Stage) -> tuple[RolloutFleet, dict[str, dict[str, Any]], str]:
+    """A fleet that one run has changed, its options from before, and the run."""
+    fleet = launch_rollout_fleet(stage.aws, HOME)
+    before = options(stage, fleet.all)
+    report = stage.invoke({})
+    assert report["outcomes"]["REMEDIATED"] == 30
+    return fleet, before, report["run_id"]
+
+
+@pytest.mark.policy(GATED)
+def test_a_run_is_undone_exactly_and_its_instances_stay_as_they_were(stage: Stage) -> None:
+    """All thirty; neither sweep, nor restart, nor drift changes one of them until it is released."""
+    fleet, before, run = rolled_out(stage)
+    history = operator.answer(stage.aws, "history", "--run", run)
+    assert {entry["instance_id"] for entry in history} == {*fleet.changeable}
+    assert {entry["outcome"] for entry in history} == {"REMEDIATED"}
+    reverted = operator.answer(stage.aws, "revert", "--run", run, "--yes", "--reason", "the shop is down")
+    assert {each["outcome"] for each in reverted["results"]} == {"REMEDIATED"}
+    assert options(stage, fleet.all) == before
+    stage.forget_log()
+    assert stage.invoke({})["outcomes"] == {"HELD": 50, "EXEMPT": 5}
+    restarted, drifting = fleet.plain[0], fleet.plain[1]
+    ec2 = stage.aws.client("ec2", HOME)
+    ec2.stop_instances(InstanceIds=[restarted])
+    ec2.start_instances(InstanceIds=[restarted])
+    line = stage.wait_for_outcome(restarted, "HELD")
+    assert "the shop is down" in line["reason"]
+    assert f"by arn:aws:iam::{stage.aws.account}:root" in line["reason"]
+    stage.drift(drifting)
+    stage.wait_for_lines(instance_id=drifting, outcome="HELD", trigger="drift")
+    assert options(stage, fleet.all) == before
+    operator.answer(stage.aws, "release", *fleet.changeable)
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": 30, "HELD": 20, "EXEMPT": 5}
+
+
+@pytest.mark.policy(GATED)
+def test_what_somebody_changed_since_is_named_and_left(stage: Stage) -> None:
+    """Of one instance one option; the others are set back."""
+    fleet, before, run = rolled_out(stage)
+    touched = fleet.plain[0]
+    with stage.unseen():
+        stage.aws.client("ec2", HOME).modify_instance_metadata_options(
+            InstanceId=touched, HttpTokens="required", HttpEndpoint="enabled", HttpPutResponseHopLimit=7
+        )
+    reverted = operator.answer(stage.aws, "revert", "--run", run, "--yes")
+    [left] = [each["left"] for each in reverted["instances"] if each["left"]]
+    assert left == ["HttpPutResponseHopLimit is 7, not 1"]
+    assert options(stage, fleet.all) == before | {touched: {**before[touched], "HttpPutResponseHopLimit": 7}}
+
+
+@pytest.mark.policy(GATED)
+def test_a_rehearsal_of_the_way_back_changes_nothing(stage: Stage) -> None:
+    """Not even a hold is written."""
+    fleet, _, run = rolled_out(stage)
+    changed = options(stage, fleet.all)
+    stage.aws.reset_calls()
+    planned = operator.answer(stage.aws, "revert", "--run", run, "--dry-run")
+    assert len(planned["instances"]) == 30
+    assert stage.aws.calls("ec2:ModifyInstanceMetadataOptions") == 0
+    assert stage.aws.calls("dynamodb:BatchWriteItem") == 0
+    assert options(stage, fleet.all) == changed
+
+
+@pytest.mark.parametrize("ledger", ["required", "best_effort"])
+def test_while_the_table_is_out_of_reach_nothing_is_changed(stage: Stage, ledger: str) -> None:
+    """Whether an instance is held cannot be told; the next sweep goes on."""
+    stage.settle(policy=stage.set_policy({"ledger": ledger}))
+    fleet = launch_rollout_fleet(stage.aws, HOME)
+    operator.answer(stage.aws, "hold", fleet.plain[0], "--reason", "under repair")
+    stage.aws.fail("dynamodb:Query", "InternalServerError")
+    stage.aws.reset_calls()
+    assert stage.invoke({})["outcomes"] == {"DEFERRED": 55}
+    assert stage.writes() == 0
+    stage.aws.clear_faults()
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": 54, "HELD": 1}
