@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +19,10 @@ from imds_enforcer.policy import Mode
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.retry import retry_delay
-from imds_enforcer.revert import Revert
 from imds_enforcer.run import Run
+from imds_enforcer.set_back import SetBack, set_back
 from imds_enforcer.sweep import limits_of, sweep
-from imds_enforcer.watch import WATCHERS_HOLD, Watched, watch
+from imds_enforcer.watch import Watched, watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from imds_enforcer.report import RunReport
     from imds_enforcer.safeguards import Watch
     from imds_enforcer.settings import Settings
-    from imds_enforcer.watch import Rejection
 
 _ANSWER_RESERVE_SECONDS = 30.0
 """Kept free at the end of an invocation for the report, whatever the deadlines are set to."""
@@ -113,7 +112,7 @@ class Application:
             if report.needs_attention:
                 self._notify("Instances that need attention", report.as_text())
         if policy.watch:
-            self._tell(watched.result(), policy.watch, policy.mode, invocation)
+            self._follow_up(watched.result(), policy, policy.watch, invocation)
         return report.as_json()
 
     def _one_sweep(
@@ -148,33 +147,41 @@ class Application:
             telemetry.ledger_unavailable("the changed instances could not be watched", error)
             return Watched()
 
-    def _tell(self, watched: Watched, terms: Watch, mode: Mode, invocation: Invocation) -> None:
+    def _follow_up(self, watched: Watched, policy: Policy, terms: Watch, invocation: Invocation) -> None:
         """Tell the operators, once, which of the instances changed lately still get calls without a token."""
         for region, error in watched.failures.items():
             telemetry.call_failed(f"the changed instances of {region} could not be watched", error)
         telemetry.rejected_calls(len(watched.over_limit))
-        if not watched.news:
-            return
+        news, told = watched.news, list(watched.untold)
+        lines: list[str] = []
+        came = SetBack()
         try:
-            follows = "They were left as they are."
-            if terms.revert and mode is Mode.ENFORCE:
-                follows = self._set_back(watched.news, invocation)
-            lines = [*map(str, watched.news), follows]
-            if self._notify("Instances still call IMDSv1 after it was switched off", "\n".join(lines)):
-                self.clients.records.note_told((each.change for each in watched.news), terms.time)
+            if news and terms.revert and policy.mode is Mode.ENFORCE:
+                mandate = self._run(policy, invocation, invocation.seconds_left()).mandate
+                if mandate.ended():
+                    # The next sweep finds them again.
+                    return
+                came = set_back(
+                    self.clients,
+                    self.clock,
+                    news,
+                    run_id=invocation.run_id,
+                    mandate=mandate,
+                    log=lambda result: telemetry.log_result(result, Trigger.REVERT),
+                )
+                told += [replace(each.change, run_id=invocation.run_id) for each in news]
+            elif news:
+                came.lines.append("They were left as they are.")
+            told += [each.change for each in news if each.change.instance_id not in came.waiting | came.unsettled]
+            lines += [str(each) for each in news if each.change.instance_id not in came.unsettled]
+            lines += came.lines
+            lines += [
+                f"{each.instance_id} in {each.region} was set back already, and is held." for each in watched.untold
+            ]
+            if lines and self._notify("Instances still call IMDSv1 after it was switched off", "\n".join(lines)):
+                self.clients.records.note_told(told, terms.time)
         except AwsError as error:
             telemetry.ledger_unavailable("what the watch found could not be followed up", error)
-
-    def _set_back(self, rejections: Sequence[Rejection], invocation: Invocation) -> str:
-        """Set the instances back and hold them; what came of it, for the operators."""
-        revert = Revert(self.clients, self.clock, run_id=invocation.run_id, by="the watch of imds-enforcer")
-        plans = revert.plan(each.change.instance_id for each in rejections)
-        until = self.clock.now() + WATCHERS_HOLD
-        lines = [f"{plan.instance_id} was not set back: {plan.problem}" for plan in plans if plan.problem]
-        for result in revert.carry_out(plans, reason="calls without a token were rejected", until=until):
-            telemetry.log_result(result, Trigger.REVERT)
-            lines.append(f"{result.instance_id} was set back: {result.outcome}, {result.reason}")
-        return "\n".join([*lines, f"Those that were set back are held until {until:%Y-%m-%d %H:%M} UTC."])
 
     def _second_look(self, policy: Policy, started: float, invocation: Invocation, limits: SweepLimits) -> None:
         """Sweep again once no run is under way any more that goes by an older policy.

@@ -56,14 +56,27 @@ class Reverting:
 
 
 class Revert:
-    """Plans and carries out. The same for a person at the command line and for the watch."""
+    """Plans and carries out. The same for a person at the command line and for the watch.
 
-    def __init__(self, clients: Clients, clock: Clock, *, run_id: str, by: str, overwrite: bool = False) -> None:
+    No change is begun once the `mandate` has ended; without one, after an hour.
+    """
+
+    def __init__(  # noqa: PLR0913  # what is said of a revert, and how far it may go
+        self,
+        clients: Clients,
+        clock: Clock,
+        *,
+        run_id: str,
+        by: str,
+        overwrite: bool = False,
+        mandate: Mandate | None = None,
+    ) -> None:
         self._clients = clients
         self._clock = clock
         self._run_id = run_id
         self._by = by
         self._overwrite = overwrite
+        self._mandate = mandate
 
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
         """What would be done about each of these instances, or about each that the run changed.
@@ -143,7 +156,7 @@ class Revert:
             self._clock,
             examine,
             guard=Guard(records, self._clock, journal, region=region, mode=LedgerMode.REQUIRED, heeds_holds=False),
-            mandate=Mandate(deadline, PolicyVersions(), _NoPolicy()),
+            mandate=self._mandate or Mandate(deadline, PolicyVersions(), _NoPolicy()),
             verify_timeout=_VERIFY_SECONDS,
             share=sweep_share(len(plans)),
         )

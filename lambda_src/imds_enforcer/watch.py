@@ -30,6 +30,9 @@ _GOOD_FOR = timedelta(hours=1)
 _FIRST_LOOK = timedelta(minutes=10)
 """After a change. EC2 gives a point every five minutes: an earlier answer would say nothing, and serve for an hour."""
 
+WATCHER = "the watch of imds-enforcer"
+"""By whom an instance is set back and held that the watch has set back."""
+
 WATCHERS_HOLD = timedelta(days=7)
 """For so long an instance is held that the watch has set back."""
 
@@ -58,10 +61,14 @@ class Rejection:
 
 @dataclass(slots=True)
 class Watched:
-    """What a round of the watch found: every instance over the limit, and those of which nobody was told yet."""
+    """What a round of the watch found: every instance over the limit, and those of which nobody was told yet.
+
+    `untold` are the entries of instances that the watch has set back and of which nobody could be told.
+    """
 
     over_limit: list[Rejection] = field(default_factory=list)
     news: list[Rejection] = field(default_factory=list)
+    untold: list[Entry] = field(default_factory=list)
     failures: dict[str, AwsError] = field(default_factory=dict)
 
 
@@ -77,7 +84,8 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
     found = Watched()
     by_region: dict[str, dict[str, Entry]] = defaultdict(dict)
     now = clock.now()
-    for entry in _changes_to_watch(clients.records.entries_since(now - terms.time)):
+    entries = list(clients.records.entries_since(now - terms.time))
+    for entry in _changes_to_watch(entries):
         if now - entry.at >= _FIRST_LOOK:
             by_region[entry.region][entry.instance_id] = entry
     for region, changes in by_region.items():
@@ -85,9 +93,11 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
             found.over_limit += _rejections(clients, clock, terms, region, changes)
         except AwsError as error:
             found.failures[region] = error
-    if found.over_limit:
+    undone = [entry for entry in entries if entry.by == WATCHER and entry.result is not None]
+    if found.over_limit or undone:
         told = clients.records.told()
         found.news = [each for each in found.over_limit if (each.change.instance_id, each.change.run_id) not in told]
+        found.untold = [entry for entry in undone if (entry.instance_id, entry.run_id) not in told]
     return found
 
 

@@ -46,6 +46,7 @@ SHELL = [
     "remediation",
     "revert",
     "run",
+    "set_back",
     "sweep",
     "watch",
 ]
