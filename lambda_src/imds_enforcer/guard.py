@@ -148,7 +148,7 @@ class Guard:
     def ended(self, result: Result) -> None:
         """Take down an instance's outcome, if it was to be changed."""
         self._reviewed.pop(result.instance_id, None)
-        if self._limits is not None and result.outcome is not Outcome.FAILED:
+        if self._limits is not None:
             self._limits.breakers[self._region].dropped(result.instance_id)
         self._journal.complete(result)
         self._flush(all_of_it=False)
