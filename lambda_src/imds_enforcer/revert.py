@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from imds_enforcer.ledger import Entry
     from imds_enforcer.model import Instance
 
-_LONGEST = timedelta(hours=1)
+A_WHILE = 3600.0
+"""Seconds that a revert may take; EC2 allows some 18,000 changes a region in that time."""
+
 _VERIFY_SECONDS = 20.0
 
 
@@ -56,14 +58,27 @@ class Reverting:
 
 
 class Revert:
-    """Plans and carries out. The same for a person at the command line and for the watch."""
+    """Plans and carries out. The same for a person at the command line and for the watch.
 
-    def __init__(self, clients: Clients, clock: Clock, *, run_id: str, by: str, overwrite: bool = False) -> None:
+    `by` is who orders it; no change is begun after `seconds`.
+    """
+
+    def __init__(  # noqa: PLR0913  # who orders what, and what it may take
+        self,
+        clients: Clients,
+        clock: Clock,
+        *,
+        run_id: str,
+        by: str,
+        overwrite: bool = False,
+        seconds: float = A_WHILE,
+    ) -> None:
         self._clients = clients
         self._clock = clock
         self._run_id = run_id
         self._by = by
         self._overwrite = overwrite
+        self._seconds = seconds
 
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
         """What would be done about each of these instances, or about each that the run changed.
@@ -128,13 +143,13 @@ class Revert:
             for instance in instances:
                 yield self._examined(instance, plans[instance.instance_id].undone)
 
-        records, deadline = self._clients.records, Deadline.after(self._clock, _LONGEST.total_seconds())
+        records, deadline = self._clients.records, Deadline.after(self._clock, self._seconds)
         journal = Journal(
             records,
             self._clock,
             run_id=self._run_id,
             versions=PolicyVersions(),
-            ends_at=self._clock.now() + _LONGEST,
+            ends_at=self._clock.now() + timedelta(seconds=self._seconds + 2 * _VERIFY_SECONDS),
             trigger_of=lambda _: Trigger.REVERT,
             by=self._by,
         )

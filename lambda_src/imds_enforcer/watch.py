@@ -30,9 +30,6 @@ _GOOD_FOR = timedelta(hours=1)
 _FIRST_LOOK = timedelta(minutes=10)
 """After a change. EC2 gives a point every five minutes: an earlier answer would say nothing, and serve for an hour."""
 
-WATCHERS_HOLD = timedelta(days=7)
-"""For so long an instance is held that the watch has set back."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rejection:

@@ -43,11 +43,13 @@ SHELL = [
     "guard",
     "handler",
     "journal",
+    "mails",
     "remediation",
     "revert",
     "run",
     "sweep",
     "watch",
+    "watcher",
 ]
 
 LAMBDA_SRC = Path(__file__).parents[2] / "lambda_src"
