@@ -23,7 +23,7 @@ from infra.local.deployment import Deployment, deploy
 from infra.local.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 PATIENCE_SECONDS = 60
 EXEMPTION = {
@@ -44,9 +44,14 @@ class DemoError(Exception):
 
 def main() -> int:
     """Play every act; 0 only if each ended as it should."""
+    return ended_well(play)
+
+
+def ended_well(story: Callable[[LocalAws], None]) -> int:
+    """Play a story on a local AWS of its own: 0 if all went as it should, 1 with what did not."""
     try:
         with LocalAws(HOME) as aws:
-            play(aws)
+            story(aws)
     except (DemoError, TimeoutError, RuntimeError) as error:
         console.print(f"[bold red]Not as it should be:[/] {escape(str(error))}")
         return 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +13,15 @@ from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.clock import Deadline
 from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
+from imds_enforcer.mails import mail
 from imds_enforcer.mandate import Mandate
 from imds_enforcer.parameters import CACHE_SECONDS
-from imds_enforcer.policy import Mode
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.retry import retry_delay
 from imds_enforcer.run import Run
-from imds_enforcer.set_back import SetBack, set_back
 from imds_enforcer.sweep import limits_of, sweep
-from imds_enforcer.watch import Watched, watch
+from imds_enforcer.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from imds_enforcer.limits import SweepLimits
     from imds_enforcer.policy import Policy
     from imds_enforcer.report import RunReport
-    from imds_enforcer.safeguards import Watch
     from imds_enforcer.settings import Settings
 
 _ANSWER_RESERVE_SECONDS = 30.0
@@ -91,28 +89,31 @@ class Application:
             except PolicyInvalidError as error:
                 telemetry.policy_invalid(error)
                 if changed:
-                    self._notify(
-                        "The policy was changed and is invalid", f"Nothing is written until it is mended: {error}"
+                    mail(
+                        self.clients,
+                        "The policy was changed and is invalid",
+                        f"Nothing is written until it is mended: {error}",
                     )
                 return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
+        watcher = Watcher(self.clients, self.clock, invocation.run_id)
         try:
             limits = limits_of(policy, regions.result())
             with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
                 # What was changed before: so it need not wait for this sweep.
-                watched = pool.submit(self._watch, None if request.inventory else policy.watch)
+                watched = pool.submit(watcher.look, None if request.inventory else policy.watch)
                 report = self._one_sweep(policy, request, invocation, limits, intents.result())
         finally:
             # After the sweep, which must not wait for a mail.
             if changed:
-                self._notify("The policy was changed", policy.as_text())
+                mail(self.clients, "The policy was changed", policy.as_text())
         if changed:
             self._second_look(policy, started, invocation, limits)
         if request.inventory:
             telemetry.inventory_taken(report)
             if report.needs_attention:
-                self._notify("Instances that need attention", report.as_text())
+                mail(self.clients, "Instances that need attention", report.as_text())
         if policy.watch:
-            self._follow_up(watched.result(), policy, policy.watch, invocation)
+            watcher.follow_up(watched.result(), policy, policy.watch, self._seconds_to_write(invocation))
         return report.as_json()
 
     def _one_sweep(
@@ -136,52 +137,6 @@ class Application:
         except AwsError as error:
             telemetry.ledger_unavailable("open entries of the ledger could not be read", error)
             return ()
-
-    def _watch(self, terms: Watch | None) -> Watched:
-        """Look which of the instances changed lately still get calls without a token."""
-        if terms is None:
-            return Watched()
-        try:
-            return watch(self.clients, self.clock, terms)
-        except AwsError as error:
-            telemetry.ledger_unavailable("the changed instances could not be watched", error)
-            return Watched()
-
-    def _follow_up(self, watched: Watched, policy: Policy, terms: Watch, invocation: Invocation) -> None:
-        """Tell the operators, once, which of the instances changed lately still get calls without a token."""
-        for region, error in watched.failures.items():
-            telemetry.call_failed(f"the changed instances of {region} could not be watched", error)
-        telemetry.rejected_calls(len(watched.over_limit))
-        news, told = watched.news, list(watched.untold)
-        lines: list[str] = []
-        came = SetBack()
-        try:
-            if news and terms.revert and policy.mode is Mode.ENFORCE:
-                mandate = self._run(policy, invocation, invocation.seconds_left()).mandate
-                if mandate.ended():
-                    # The next sweep finds them again.
-                    return
-                came = set_back(
-                    self.clients,
-                    self.clock,
-                    news,
-                    run_id=invocation.run_id,
-                    mandate=mandate,
-                    log=lambda result: telemetry.log_result(result, Trigger.REVERT),
-                )
-                told += [replace(each.change, run_id=invocation.run_id) for each in news]
-            elif news:
-                came.lines.append("They were left as they are.")
-            told += [each.change for each in news if each.change.instance_id not in came.waiting | came.unsettled]
-            lines += [str(each) for each in news if each.change.instance_id not in came.unsettled]
-            lines += came.lines
-            lines += [
-                f"{each.instance_id} in {each.region} was set back already, and is held." for each in watched.untold
-            ]
-            if lines and self._notify("Instances still call IMDSv1 after it was switched off", "\n".join(lines)):
-                self.clients.records.note_told(told, terms.time)
-        except AwsError as error:
-            telemetry.ledger_unavailable("what the watch found could not be followed up", error)
 
     def _second_look(self, policy: Policy, started: float, invocation: Invocation, limits: SweepLimits) -> None:
         """Sweep again once no run is under way any more that goes by an older policy.
@@ -238,8 +193,8 @@ class Application:
 
     def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
         verify_timeout = self.settings.verify_timeout_seconds
+        seconds = min(seconds, self._seconds_to_write(invocation))
         ending = verify_timeout + _ANSWER_RESERVE_SECONDS
-        seconds = min(seconds, invocation.seconds_left() - ending)
         return Run(
             run_id=invocation.run_id,
             policy=policy,
@@ -253,6 +208,10 @@ class Application:
             shuffle=random.shuffle,
         )
 
+    def _seconds_to_write(self, invocation: Invocation) -> float:
+        """Until no change may be begun any more, so that each can be read back and reported."""
+        return invocation.seconds_left() - self.settings.verify_timeout_seconds - _ANSWER_RESERVE_SECONDS
+
     def _answer(self, malformed: Iterable[QueuedMessage], again: Mapping[QueuedMessage, int]) -> dict[str, Any]:
         """Report the messages that must come back: at once what will never work, the others after a delay."""
         delays = {**dict.fromkeys(malformed, 0), **again}
@@ -262,15 +221,6 @@ class Application:
             except AwsError as error:
                 telemetry.call_failed("messages come back only after the queue's visibility time-out", error)
         return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in delays]}
-
-    def _notify(self, subject: str, text: str) -> bool:
-        """Send a mail; that it failed is logged, answered with False, and changes nothing else."""
-        try:
-            self.clients.notifications.send(f"imds-enforcer: {subject}", text)
-        except AwsError as error:
-            telemetry.call_failed("a notification could not be sent", error)
-            return False
-        return True
 
 
 def _usual_delays(messages: Iterable[QueuedMessage]) -> dict[QueuedMessage, int]:

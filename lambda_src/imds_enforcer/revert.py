@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from imds_enforcer.ledger import Entry
     from imds_enforcer.model import Instance
 
-_LONGEST = timedelta(hours=1)
+A_WHILE = 3600.0
+"""Seconds that a revert may take; EC2 allows some 18,000 changes a region in that time."""
+
 _VERIFY_SECONDS = 20.0
 
 
@@ -58,10 +60,10 @@ class Reverting:
 class Revert:
     """Plans and carries out. The same for a person at the command line and for the watch.
 
-    No change is begun once the `mandate` has ended; without one, after an hour.
+    `by` is who orders it; no change is begun after `seconds`, or once the `mandate` has ended, if there is one.
     """
 
-    def __init__(  # noqa: PLR0913  # what is said of a revert, and how far it may go
+    def __init__(  # noqa: PLR0913  # who orders what, and what it may take
         self,
         clients: Clients,
         clock: Clock,
@@ -69,6 +71,7 @@ class Revert:
         run_id: str,
         by: str,
         overwrite: bool = False,
+        seconds: float = A_WHILE,
         mandate: Mandate | None = None,
     ) -> None:
         self._clients = clients
@@ -76,6 +79,7 @@ class Revert:
         self._run_id = run_id
         self._by = by
         self._overwrite = overwrite
+        self._seconds = seconds
         self._mandate = mandate
 
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
@@ -141,13 +145,13 @@ class Revert:
             for instance in instances:
                 yield self._examined(instance, plans[instance.instance_id].undone)
 
-        records, deadline = self._clients.records, Deadline.after(self._clock, _LONGEST.total_seconds())
+        records, deadline = self._clients.records, Deadline.after(self._clock, self._seconds)
         journal = Journal(
             records,
             self._clock,
             run_id=self._run_id,
             versions=PolicyVersions(),
-            ends_at=self._clock.now() + _LONGEST,
+            ends_at=self._clock.now() + timedelta(seconds=self._seconds + 2 * _VERIFY_SECONDS),
             trigger_of=lambda _: Trigger.REVERT,
             by=self._by,
         )

@@ -31,10 +31,7 @@ _FIRST_LOOK = timedelta(minutes=10)
 """After a change. EC2 gives a point every five minutes: an earlier answer would say nothing, and serve for an hour."""
 
 WATCHER = "the watch of imds-enforcer"
-"""By whom an instance is set back and held that the watch has set back."""
-
-WATCHERS_HOLD = timedelta(days=7)
-"""For so long an instance is held that the watch has set back."""
+"""By whom an instance is held and set back that the watch has set back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def test_a_run_is_undone_exactly_and_its_instances_stay_as_they_were(stage: Stag
     assert {entry["instance_id"] for entry in history} == {*fleet.changeable}
     assert {entry["outcome"] for entry in history} == {"REMEDIATED"}
     reverted = operator.answer(stage.aws, "revert", "--run", run, "--yes", "--reason", "the shop is down")
-    assert {each["outcome"] for each in reverted["results"]} == {"REMEDIATED"}
+    assert {each["outcome"] for each in reverted["instances"]} == {"REMEDIATED"}
     assert options(stage, fleet.all) == before
     stage.forget_log()
     assert stage.invoke({})["outcomes"] == {"HELD": 50, "EXEMPT": 5}

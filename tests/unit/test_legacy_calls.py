@@ -86,7 +86,7 @@ def test_each_reason_alone_opens_the_gate(fields: dict[str, dict[str, Any]]) -> 
         (
             Calls(1, date(2026, 11, 20)),
             Gate(lookback_days=30, enforce_after=date(2027, 3, 31)),
-            "1 IMDSv1 calls in 30 days, the last on 2026-11-20; held until the end of 2027-03-31",
+            "1 IMDSv1 call in 30 days, the last on 2026-11-20; held until the end of 2027-03-31",
         ),
     ],
 )
