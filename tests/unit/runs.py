@@ -55,12 +55,12 @@ class Sweep:
 
 
 class App:
-    """The application, as Lambda invokes it; its runs are `run-1` and so on."""
+    """The application, as Lambda invokes it; its runs are `run-1` and so on, unless they have another name."""
 
-    def __init__(self, clients: FakeClients) -> None:
+    def __init__(self, clients: FakeClients, name: str = "run") -> None:
         self._clock = clients.clock
         self._application = Application(SETTINGS, clients, clients.clock)
-        self._run_ids = (f"run-{number}" for number in count(1))
+        self._run_ids = (f"{name}-{number}" for number in count(1))
 
     def invoke(self, event: object, seconds_left: float = 900) -> dict[str, Any]:
         """One invocation."""
