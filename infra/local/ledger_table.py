@@ -37,6 +37,14 @@ def create_ledger_table(aws: LocalAws, name: str) -> None:
     )
 
 
+def empty_table(aws: LocalAws, name: str) -> None:
+    """Delete everything in it."""
+    client = aws.client("dynamodb")
+    pages = client.get_paginator("scan").paginate(TableName=name)
+    for item in [item for page in pages for item in page["Items"]]:
+        client.delete_item(TableName=name, Key={"pk": item["pk"], "sk": item["sk"]})
+
+
 def age_entries(aws: LocalAws, name: str, by: timedelta) -> None:
     """Make every entry of the ledger so much older: what is to happen later need not be waited for."""
     client = aws.client("dynamodb")

@@ -44,10 +44,8 @@ class Watcher:
         for region, error in watched.failures.items():
             telemetry.call_failed(f"the changed instances of {region} could not be watched", error)
         telemetry.rejected_calls(len(watched.over_limit))
-        news, mandate = (
-            watched.news,
-            Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies),
-        )
+        news = watched.news
+        mandate = Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies)
         lines = [f"{each.instance_id} in {each.region} was set back already, and is held." for each in watched.untold]
         told = list(watched.untold)
         try:

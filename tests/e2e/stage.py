@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.local.client import LocalAws
 from infra.local.deployment import HTTP_TOKENS, POLICY, Deployment
+from infra.local.ledger_table import empty_table
 from infra.local.waiting import until
 
 HOME = "eu-west-1"
@@ -54,6 +55,7 @@ class Stage(Deployment):
                 self.settle(policy=self.set_policy(wanted[POLICY]))
             self.restart()
         self._sqs.purge_queue(QueueUrl=self.outputs["DeadLetterQueueUrl"])
+        empty_table(self.aws, self.outputs["LedgerTableName"])
         self.mailbox.empty()
         self.forget_log()
         self.aws.reset_calls()

@@ -82,6 +82,6 @@ def test_a_restart_obeys_the_gate_and_a_first_launch_does_not(stage: Stage) -> N
     ec2 = stage.aws.client("ec2", HOME)
     ec2.stop_instances(InstanceIds=[caller])
     ec2.start_instances(InstanceIds=[caller])
-    assert "IMDSv1 calls in 14 days" in stage.wait_for_outcome(caller, "HELD")["reason"]
+    assert "1 IMDSv1 call in 14 days" in stage.wait_for_outcome(caller, "HELD")["reason"]
     [new] = stage.aws.launch(HOME, HttpTokens="optional")
     stage.wait_for([new], HttpTokens="required")
