@@ -13,16 +13,15 @@ from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.clock import Deadline
 from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
+from imds_enforcer.mails import mail
 from imds_enforcer.mandate import Mandate
 from imds_enforcer.parameters import CACHE_SECONDS
-from imds_enforcer.policy import Mode
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.retry import retry_delay
-from imds_enforcer.revert import Revert
 from imds_enforcer.run import Run
 from imds_enforcer.sweep import limits_of, sweep
-from imds_enforcer.watch import WATCHERS_HOLD, Watched, watch
+from imds_enforcer.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,9 +34,7 @@ if TYPE_CHECKING:
     from imds_enforcer.limits import SweepLimits
     from imds_enforcer.policy import Policy
     from imds_enforcer.report import RunReport
-    from imds_enforcer.safeguards import Watch
     from imds_enforcer.settings import Settings
-    from imds_enforcer.watch import Rejection
 
 _ANSWER_RESERVE_SECONDS = 30.0
 """Kept free at the end of an invocation for the report, whatever the deadlines are set to."""
@@ -76,9 +73,12 @@ class Application:
         """
         telemetry.begin(run_id=invocation.run_id, account=invocation.account)
         request = parse_invocation(event)
-        if isinstance(request, SweepRequest):
-            return self._sweep(request, invocation)
-        return self._batch(request, invocation)
+        try:
+            if isinstance(request, SweepRequest):
+                return self._sweep(request, invocation)
+            return self._batch(request, invocation)
+        finally:
+            telemetry.table_unreadable(self.clients.records.unreadable())
 
     def _sweep(self, request: SweepRequest, invocation: Invocation) -> dict[str, Any]:
         changed = request.trigger is Trigger.POLICY_CHANGE
@@ -92,28 +92,31 @@ class Application:
             except PolicyInvalidError as error:
                 telemetry.policy_invalid(error)
                 if changed:
-                    self._notify(
-                        "The policy was changed and is invalid", f"Nothing is written until it is mended: {error}"
+                    mail(
+                        self.clients,
+                        "The policy was changed and is invalid",
+                        f"Nothing is written until it is mended: {error}",
                     )
                 return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
+        watcher = Watcher(self.clients, self.clock, invocation.run_id)
         try:
             limits = limits_of(policy, regions.result())
             with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
                 # What was changed before: so it need not wait for this sweep.
-                watched = pool.submit(self._watch, None if request.inventory else policy.watch)
+                watched = pool.submit(watcher.look, None if request.inventory else policy.watch)
                 report = self._one_sweep(policy, request, invocation, limits, intents.result())
         finally:
             # After the sweep, which must not wait for a mail.
             if changed:
-                self._notify("The policy was changed", policy.as_text())
+                mail(self.clients, "The policy was changed", policy.as_text())
         if changed:
             self._second_look(policy, started, invocation, limits)
         if request.inventory:
             telemetry.inventory_taken(report)
             if report.needs_attention:
-                self._notify("Instances that need attention", report.as_text())
+                mail(self.clients, "Instances that need attention", report.as_text())
         if policy.watch:
-            self._tell(watched.result(), policy.watch, policy.mode, invocation)
+            watcher.follow_up(watched.result(), policy, policy.watch, self._seconds_to_write(invocation))
         return report.as_json()
 
     def _one_sweep(
@@ -137,44 +140,6 @@ class Application:
         except AwsError as error:
             telemetry.ledger_unavailable("open entries of the ledger could not be read", error)
             return ()
-
-    def _watch(self, terms: Watch | None) -> Watched:
-        """Look which of the instances changed lately still get calls without a token."""
-        if terms is None:
-            return Watched()
-        try:
-            return watch(self.clients, self.clock, terms)
-        except AwsError as error:
-            telemetry.ledger_unavailable("the changed instances could not be watched", error)
-            return Watched()
-
-    def _tell(self, watched: Watched, terms: Watch, mode: Mode, invocation: Invocation) -> None:
-        """Tell the operators, once, which of the instances changed lately still get calls without a token."""
-        for region, error in watched.failures.items():
-            telemetry.call_failed(f"the changed instances of {region} could not be watched", error)
-        telemetry.rejected_calls(len(watched.over_limit))
-        if not watched.news:
-            return
-        try:
-            follows = "They were left as they are."
-            if terms.revert and mode is Mode.ENFORCE:
-                follows = self._set_back(watched.news, invocation)
-            lines = [*map(str, watched.news), follows]
-            if self._notify("Instances still call IMDSv1 after it was switched off", "\n".join(lines)):
-                self.clients.records.note_told((each.change for each in watched.news), terms.time)
-        except AwsError as error:
-            telemetry.ledger_unavailable("what the watch found could not be followed up", error)
-
-    def _set_back(self, rejections: Sequence[Rejection], invocation: Invocation) -> str:
-        """Set the instances back and hold them; what came of it, for the operators."""
-        revert = Revert(self.clients, self.clock, run_id=invocation.run_id, by="the watch of imds-enforcer")
-        plans = revert.plan(each.change.instance_id for each in rejections)
-        until = self.clock.now() + WATCHERS_HOLD
-        lines = [f"{plan.instance_id} was not set back: {plan.problem}" for plan in plans if plan.problem]
-        for result in revert.carry_out(plans, reason="calls without a token were rejected", until=until):
-            telemetry.log_result(result, Trigger.REVERT)
-            lines.append(f"{result.instance_id} was set back: {result.outcome}, {result.reason}")
-        return "\n".join([*lines, f"Those that were set back are held until {until:%Y-%m-%d %H:%M} UTC."])
 
     def _second_look(self, policy: Policy, started: float, invocation: Invocation, limits: SweepLimits) -> None:
         """Sweep again once no run is under way any more that goes by an older policy.
@@ -231,8 +196,8 @@ class Application:
 
     def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
         verify_timeout = self.settings.verify_timeout_seconds
+        seconds = min(seconds, self._seconds_to_write(invocation))
         ending = verify_timeout + _ANSWER_RESERVE_SECONDS
-        seconds = min(seconds, invocation.seconds_left() - ending)
         return Run(
             run_id=invocation.run_id,
             policy=policy,
@@ -246,6 +211,10 @@ class Application:
             shuffle=random.shuffle,
         )
 
+    def _seconds_to_write(self, invocation: Invocation) -> float:
+        """Until no change may be begun any more, so that each can be read back and reported."""
+        return invocation.seconds_left() - self.settings.verify_timeout_seconds - _ANSWER_RESERVE_SECONDS
+
     def _answer(self, malformed: Iterable[QueuedMessage], again: Mapping[QueuedMessage, int]) -> dict[str, Any]:
         """Report the messages that must come back: at once what will never work, the others after a delay."""
         delays = {**dict.fromkeys(malformed, 0), **again}
@@ -255,15 +224,6 @@ class Application:
             except AwsError as error:
                 telemetry.call_failed("messages come back only after the queue's visibility time-out", error)
         return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in delays]}
-
-    def _notify(self, subject: str, text: str) -> bool:
-        """Send a mail; that it failed is logged, answered with False, and changes nothing else."""
-        try:
-            self.clients.notifications.send(f"imds-enforcer: {subject}", text)
-        except AwsError as error:
-            telemetry.call_failed("a notification could not be sent", error)
-            return False
-        return True
 
 
 def _usual_delays(messages: Iterable[QueuedMessage]) -> dict[QueuedMessage, int]:

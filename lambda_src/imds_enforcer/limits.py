@@ -127,7 +127,7 @@ class Breaker:
             (self._faulty.add if faulty else self._faulty.discard)(instance_id)
 
     def dropped(self, instance_id: str) -> None:
-        """Forget an instance whose change is not tried again, for another reason than its failure."""
+        """Forget an instance whose change is not tried again: how it ended is counted, and keeps no other waiting."""
         with self._lock:
             self._faulty.discard(instance_id)
 

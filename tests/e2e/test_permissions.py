@@ -66,19 +66,61 @@ def _notify(stage: Stage) -> Steps:
     stage.mailbox.wait_for("imds-enforcer: The policy was changed", f"Policy (version {version})")
 
 
+def _read_defaults(stage: Stage) -> Steps:
+    with stage.unseen():
+        stage.aws.launch(HOME, HttpTokens="required")
+    stage.aws.client("ec2", HOME).modify_instance_metadata_defaults(HttpTokensEnforced="enabled")
+    refused = stage.settle(http_tokens=stage.set_http_tokens("optional"))
+    assert refused["outcomes"] == {"FAILED": 1}
+    assert {each["code"] for each in refused["failures"]} == {"UnsupportedOperation"}
+    yield
+    assert stage.invoke({})["outcomes"] == {"SKIPPED": 1}
+    stage.aws.client("ec2", HOME).modify_instance_metadata_defaults(HttpTokensEnforced="no-preference")
+
+
+def _read_metrics(stage: Stage) -> Steps:
+    stage.settle(policy=stage.set_policy({"legacy_calls": {}}))
+    stage.aws.knobs(attached_seconds=24 * 3600)
+    with stage.unseen():
+        stage.aws.launch(HOME, HttpTokens="optional")
+    report = stage.invoke({})
+    assert report["outcomes"] == {"HELD": 1}
+    assert "AccessDenied" in report["kept_back"][0]["reason"]
+    yield
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": 1}
+
+
+def _use_ledger(stage: Stage) -> Steps:
+    [instance] = stage.aws.launch(HOME, HttpTokens="optional")
+    assert "the ledger is out of reach (AccessDenied" in stage.wait_for_outcome(instance, "DEFERRED")["reason"]
+    yield
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": 1}
+
+
+def _find_open_changes(stage: Stage) -> Steps:
+    stage.invoke({})
+    [line] = stage.wait_for_lines(message="open entries of the ledger could not be read")
+    assert line["code"] == "AccessDeniedException"
+    yield
+    stage.forget_log()
+    stage.invoke({})
+    assert stage.log_lines(message="open entries of the ledger could not be read") == []
+
+
 SEEN_WITHOUT: dict[str, Callable[[Stage], Steps]] = {
     "ReadPolicy": _read_policy,
     "ListRegions": _list_regions,
     "ReadInstances": _read_instances,
     "ModifyOptions": _modify_options,
+    "ReadDefaults": _read_defaults,
+    "ReadMetrics": _read_metrics,
+    "ReadLedger": _use_ledger,
+    "FindOpenChanges": _find_open_changes,
+    "WriteLedger": _use_ledger,
     "ConsumeEvents": _consume_events,
     "Notify": _notify,
 }
 ASSERTED_IN_THE_TEMPLATE = {
-    **dict.fromkeys(
-        ("ReadDefaults", "ReadMetrics", "ReadLedger", "FindOpenChanges", "WriteLedger"),
-        "no code of the function asks for it yet",
-    ),
     "UseMessageKey": "the local AWS keeps messages in the clear and asks KMS nothing",
     "WriteLogs": "Lambda itself writes the log with it, and here without asking",
     "Trace": "Lambda itself sends the segments with it; there is no X-Ray here",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from imds_enforcer.failures import AwsError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,13 +22,16 @@ class InTurn(Executor):
         """Any pool is this one."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Do it now. An exception ends the run here, and not where nobody asks for the result."""
+        """Do it now. An error in the program ends the run here, and not where nobody asks for the result."""
         future: Future[T] = Future()
-        future.set_result(fn(*args, **kwargs))
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except AwsError as error:
+            future.set_exception(error)
         return future
 
 
 def without_threads(patch: pytest.MonkeyPatch) -> None:
     """Let the enforcer use no threads."""
-    for module in ("batch", "sweep", "remediation"):
+    for module in ("application", "batch", "sweep", "remediation", "revert"):
         patch.setattr(f"imds_enforcer.{module}.ThreadPoolExecutor", InTurn)

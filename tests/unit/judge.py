@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imds_enforcer.report import RunReport
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_ec2 import FakeEc2
+    from tests.unit.fake_records import FakeTable
     from tests.unit.rules import Rules
 
 _ROUNDING = 1e-6
@@ -39,8 +40,13 @@ class Evidence:
 class Judge:
     """Knows which policy was in force when; counts changes, and raises AssertionError for what must never be."""
 
-    def __init__(self, clock: FakeClock) -> None:
+    def __init__(self, clock: FakeClock, table: FakeTable) -> None:
         self._clock = clock
+        self._table = table
+        self._unreadable_since = float("inf")
+        self._ever_held: set[str] = set()
+        self._asked_for: set[str] = set()
+        self.held: dict[str, float] = {}
         self._history: list[tuple[float, PolicyVersions, Rules]] = []
         self._off_since: dict[str, float] = {}
         self.changes = 0
@@ -67,6 +73,19 @@ class Judge:
         else:
             self._off_since.pop(instance.instance_id, None)
 
+    def hold(self, instance_id: str) -> None:
+        """Take notice of a hold."""
+        self._ever_held.add(instance_id)
+        self.held.setdefault(instance_id, self._clock.monotonic())
+
+    def release(self, instance_id: str) -> None:
+        """Take notice of the end of a hold."""
+        self.held.pop(instance_id, None)
+
+    def table_is_readable(self, *, readable: bool) -> None:
+        """Take notice of whether holds can be read."""
+        self._unreadable_since = float("inf") if readable else min(self._unreadable_since, self._clock.monotonic())
+
     def change(self, ec2: FakeEc2, instance_id: str, change: Change) -> None:
         """A change has been sent."""
         self.changes += 1
@@ -80,6 +99,20 @@ class Judge:
         assert off_for <= MAX_OBSERVATION_AGE, f"{instance_id} was switched off {off_for} s ago"
         allowed = [rules.change_for(shown, self._clock.now()) for rules in self.lately()]
         assert change in allowed, f"{change} was sent to {shown}; allowed: {allowed}"
+        held_at = self.held.get(instance_id, float("inf"))
+        assert shown.observed_at <= held_at, f"{instance_id} was changed, on an observation from after it was held"
+        assert shown.observed_at <= self._unreadable_since, f"{instance_id} was changed, and nobody can read the holds"
+        if all(rules.needs_ledger for rules in self.lately()):
+            self._is_written_down(shown, change)
+        self._asked_for.add(instance_id)
+
+    def _is_written_down(self, shown: Instance, change: Change) -> None:
+        """The ledger has the change as intended, and what the enforcer knew when it decided on it."""
+        assert shown.options is not None
+        before, wanted = shown.options.as_log(), change.applied_to(shown.options).as_log()
+        items = [item for (pk, _), item in self._table.items.items() if pk == shown.instance_id]
+        intents = [(item["before"], item["wanted"]) for item in items if "open" in item]
+        assert (before, wanted) in intents, f"{change} was sent to {shown}; the ledger has {items}"
 
     def run(self, report: RunReport, evidence: Collection[Evidence], seen: Mapping[str, Collection[str]]) -> None:
         """A run has ended; `seen` are the instances by region that it was shown or was told of."""
@@ -88,6 +121,7 @@ class Judge:
         assert rules.valid, "a run under a policy that is none"
         for one in evidence:
             self._result(one, rules)
+        self._ledger()
         counted = Counter((one.result.region, one.result.instance_id) for one in evidence)
         assert not counted or max(counted.values()) == 1, "one outcome an instance"
         for region, part in report.regions.items():
@@ -98,6 +132,12 @@ class Judge:
             else:
                 assert of_region <= set(seen[region])
         assert set(seen) <= set(report.regions) or not any(seen[name] for name in set(seen) - set(report.regions))
+
+    def _ledger(self) -> None:
+        """It has no change that EC2 was not asked for."""
+        for (instance_id, _), item in self._table.items.items():
+            if item.get("outcome") in {"REMEDIATED", "PENDING"}:
+                assert instance_id in self._asked_for, f"nobody has asked for {item}"
 
     def _result(self, one: Evidence, rules: Rules) -> None:
         result, shown = one.result, one.shown
@@ -112,12 +152,17 @@ class Judge:
             Outcome.COMPLIANT: lambda: rules.agree_with(options) and not is_off and result.after == options,
             Outcome.EXEMPT: lambda: shown and rules.exempts(shown, one.now),
             Outcome.SKIPPED: lambda: (
-                is_off or ended or not rules.covers(result.region) or (shown and shown.managed_by is not None)
+                is_off
+                or ended
+                or not rules.covers(result.region)
+                or (shown and (shown.managed_by is not None or not rules.has_reached(shown, one.now)))
             ),
             Outcome.WOULD_REMEDIATE: lambda: rules.audit and not rules.agree_with(options),
             Outcome.GONE: lambda: ended or (result.failure and result.failure.kind is Kind.UNKNOWN_INSTANCE),
             Outcome.FAILED: lambda: result.failure is not None,
             Outcome.DEFERRED: lambda: result.reason,
+            Outcome.HELD: lambda: result.instance_id in self._ever_held or rules.has_gate,
+            Outcome.CONTESTED: lambda: shown and not rules.agree_with(options),
         }
         assert proofs[result.outcome](), f"{result} of {shown}, sent {one.sent} times"
         assert not result.compliant or shown_applied or is_off, f"{result} counts as compliant and EC2 shows {options}"

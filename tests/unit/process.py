@@ -54,13 +54,13 @@ def _tell(report: RegionReport, listener: Callable[[Result], None], result: Resu
 class Process:
     """The function between two cold starts. It handles one invocation at a time."""
 
-    def __init__(self, clients: FakeClients, judge: Judge) -> None:
+    def __init__(self, name: str, clients: FakeClients, judge: Judge) -> None:
         self.clients = clients
         self.busy = False
         self.results: dict[tuple[str, str], Result] = {}
         self.reports: list[RunReport] = []
         self._judge = judge
-        self._app = App(clients)
+        self._app = App(clients, name)
         self._letters: Sequence[Letter] = ()
         self._evidence: list[Evidence] = []
         for ec2 in clients.fakes.values():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Instance, MetadataOptions
 
 _ENDED = ("shutting-down", "terminated")
+
+
+def calls_imdsv1(instance_id: str) -> bool:
+    """Whether an instance calls IMDSv1, every day: one in four does."""
+    return int(instance_id[-1], 16) % 4 == 3
+
+
+def is_new(instance: Instance, now: datetime) -> bool:
+    """Whether this is its first hour."""
+    return instance.attached_at is not None and now - instance.attached_at < timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,26 @@ class Rules:
     def audit(self) -> bool:
         """Whether it only asks for a report."""
         return self._asked.get("mode") == "audit"
+
+    @property
+    def needs_ledger(self) -> bool:
+        """Whether no change may be made that is not written down."""
+        return bool(self._asked.get("ledger", "required") == "required")
+
+    @property
+    def has_gate(self) -> bool:
+        """Whether instances that call IMDSv1 keep it."""
+        return self._asked.get("legacy_calls") is not None
+
+    def has_reached(self, instance: Instance, now: datetime) -> bool:
+        """Whether it is in the rollout's share, or new."""
+        place = int(hashlib.sha256(instance.instance_id.encode()).hexdigest()[:16], 16)
+        return is_new(instance, now) or place * 100 < int(self._asked.get("rollout_percent", 100)) * 2**64
+
+    def spares(self, instance: Instance, now: datetime) -> bool:
+        """Whether the gate keeps an instance that looks like this from losing IMDSv1."""
+        loses = self.tokens == "required" and instance.options and instance.options.http_tokens == "optional"
+        return bool(self.has_gate and loses and not is_new(instance, now) and calls_imdsv1(instance.instance_id))
 
     def covers(self, region: str) -> bool:
         """Whether it is for a region."""
@@ -62,6 +94,8 @@ class Rules:
             return None
         differences = self._differences(options)
         if not differences or self.exempts(instance, now):
+            return None
+        if not self.has_reached(instance, now) or self.spares(instance, now):
             return None
         return Change(**{"http_tokens": HttpTokens(self.tokens)} | differences)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.application import Application, Invocation
@@ -54,16 +55,18 @@ class Sweep:
 
 
 class App:
-    """The application, as Lambda invokes it."""
+    """The application, as Lambda invokes it; its runs are `run-1` and so on, unless they have another name."""
 
-    def __init__(self, clients: FakeClients) -> None:
+    def __init__(self, clients: FakeClients, name: str = "run") -> None:
         self._clock = clients.clock
         self._application = Application(SETTINGS, clients, clients.clock)
+        self._run_ids = (f"{name}-{number}" for number in count(1))
 
     def invoke(self, event: object, seconds_left: float = 900) -> dict[str, Any]:
         """One invocation."""
         ends_at = self._clock.monotonic() + seconds_left
-        return self._application.invoke(event, Invocation("run-1", ACCOUNT, lambda: ends_at - self._clock.monotonic()))
+        run_id = next(self._run_ids)
+        return self._application.invoke(event, Invocation(run_id, ACCOUNT, lambda: ends_at - self._clock.monotonic()))
 
     def batch(self, *messages: QueuedMessage) -> list[str]:
         """The ids of the messages that must come back."""

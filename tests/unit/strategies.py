@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from tests.unit.examples import (
     WRONG_STATE,
     an_id,
 )
+from tests.unit.fake_clock import START
 from tests.unit.process import Letter
 from tests.unit.rules import Rules
 from tests.unit.world import REGIONS, SWEEPS, Weather, World
@@ -69,6 +71,7 @@ INSTANCES = st.builds(
     image_id=st.sampled_from(["", "ami-a", "ami-b"]),
     tags=TAGS,
     managed_by=st.sampled_from([*[None] * 9, "eks.amazonaws.com"]),
+    attached_at=st.sampled_from([None, None, START - timedelta(minutes=50), START - timedelta(hours=2)]),
 )
 FLEETS = st.lists(INSTANCES, min_size=FLEET // 2, max_size=FLEET)
 
@@ -102,6 +105,9 @@ def _policies(mode: SearchStrategy[str]) -> SearchStrategy[Rules]:
             "instance_metadata_tags": SWITCHES | st.none(),
             "regions": _seldom(_SELECTIONS, st.just({"exclude": ["ap-south-1"]}), 3),
             "exemptions": st.lists(_EXEMPTIONS, min_size=1, max_size=2),
+            "ledger": st.sampled_from(["required", "best_effort"]),
+            "rollout_percent": st.sampled_from([0, 40, 100, 100]),
+            "legacy_calls": st.sampled_from([None, {}]),
         },
     )
     return st.builds(Rules, tokens=TOKENS.map(str), text=fields.map(json.dumps))
@@ -130,6 +136,7 @@ _CHANGE_FAULTS = st.sampled_from(
 )
 _READ_FAULTS = st.sampled_from([THROTTLED, SERVER_FAULT, UNAUTHORIZED, DENIED_BY_SCP])
 _READ_ERRORS = _seldom(st.dictionaries(st.integers(1, 6), _READ_FAULTS, min_size=1, max_size=3), st.just({}), 3)
+TABLES = ("", "reads", "writes", "reads and writes")
 _NUMBERED = st.frozensets(NUMBERS, max_size=2)
 
 WEATHERS = st.builds(
@@ -151,6 +158,8 @@ WEATHERS = st.builds(
     regions_error=st.sampled_from([*[None] * 9, THROTTLED]),
     ignored=_seldom(_NUMBERED, st.just(frozenset()), 4),
     unanswered=_seldom(_NUMBERED, st.just(frozenset()), 3),
+    cloudwatch_error=st.sampled_from([*[None] * 5, THROTTLED]),
+    table=st.sampled_from([*[""] * 9, *TABLES]),
 )
 
 OTHER_OPTIONS = st.fixed_dictionaries(
@@ -243,7 +252,14 @@ HANDS = st.one_of(
 )
 """What other people do to instances."""
 
-OUTAGES = st.one_of(_happening(World.cut_off), _happening(World.mend))
+HOLDS = st.one_of(
+    _happening(World.hold, NUMBERS), _happening(World.set_back, NUMBERS), _happening(World.release, NUMBERS)
+)
+"""What operators say that nobody may touch."""
+
+OUTAGES = st.one_of(
+    _happening(World.cut_off), _happening(World.mend), _happening(World.lose_table, st.sampled_from(TABLES))
+)
 RUNS = st.one_of(_happening(World.sweep, st.sampled_from(SWEEPS)), _happening(World.deliver, BATCHES))
 """What another process of the enforcer does in the middle of a run."""
 
@@ -253,4 +269,4 @@ def happenings(
 ) -> SearchStrategy[list[Happening]]:
     """Whatever may happen, with policies and toggles of these kinds."""
     changes = _happening(World.put, policies) | _happening(World.turn, toggles.map(str))
-    return st.lists(st.one_of(HANDS, HANDS, changes, OUTAGES, RUNS), max_size=5)
+    return st.lists(st.one_of(HANDS, HANDS, HOLDS, changes, OUTAGES, RUNS), max_size=5)

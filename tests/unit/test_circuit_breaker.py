@@ -146,3 +146,13 @@ def test_events_go_on(clients: FakeClients, home: FakeEc2) -> None:
     batch = Batch(clients, a_message(events.launch(*map(an_id, range(30)))))
     assert batch.outcomes[an_id(29)] is Outcome.REMEDIATED
     assert batch.report.stopped_regions == {}
+
+
+def test_a_few_faults_do_not_keep_what_was_throttled_waiting(clients: FakeClients, home: FakeEc2) -> None:
+    """They ended, too few of them to stop the region: nothing is in doubt any more."""
+    home.launch(*map(an_instance, range(11)))
+    _fail(home, range(3))
+    _fail(home, range(3, 11), THROTTLED, 1)
+    report = Sweep(clients).report
+    assert report.outcomes == {Outcome.FAILED: 3, Outcome.REMEDIATED: 8}
+    assert report.seconds < 60

@@ -43,11 +43,14 @@ SHELL = [
     "guard",
     "handler",
     "journal",
+    "mails",
     "remediation",
     "revert",
     "run",
+    "set_back",
     "sweep",
     "watch",
+    "watcher",
 ]
 
 LAMBDA_SRC = Path(__file__).parents[2] / "lambda_src"

@@ -2,7 +2,8 @@
 
 `Judge` holds each change and each outcome of these runs against the policy in force and against what
 EC2 had shown: no change of what is exempt, managed or off, none that the policy does not
-name, none in audit mode, one outcome an instance, no success without proof.
+name, none in audit mode, none of what is held or what the gate or the rollout keep back, none that is not in
+the ledger first, one outcome an instance, no success without proof.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def test_a_run_keeps_to_its_terms_whatever_happens_in_the_middle_of_it(
     _invoke(world, invocation)
 
 
-@given(any_.FLEETS, any_.ENFORCING, any_.WEATHERS, st.lists(any_.HANDS | any_.RUNS, max_size=4), INVOCATIONS)
+@given(
+    any_.FLEETS, any_.ENFORCING, any_.WEATHERS, st.lists(any_.HANDS | any_.HOLDS | any_.RUNS, max_size=4), INVOCATIONS
+)
 def test_after_any_trouble_one_sweep_mends_all_and_the_next_run_writes_nothing(
     fleet: list[Instance],
     rules: Rules,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.unit.process import Letter
     from tests.unit.rules import Rules
     from tests.unit.strategies import Happening
-    from tests.unit.world import Weather
+    from tests.unit.world import Table, Weather
 
 
 class Account(RuleBasedStateMachine):
@@ -54,6 +54,21 @@ class Account(RuleBasedStateMachine):
     def turn_the_toggle(self, tokens: str) -> None:
         """Required or optional."""
         self.world.turn(str(tokens))
+
+    @rule(number=any_.NUMBERS)
+    def hold(self, number: int) -> None:
+        """Nobody may touch it from now on."""
+        self.world.hold(number)
+
+    @rule(number=any_.NUMBERS)
+    def set_back(self, number: int) -> None:
+        """It is held, and gets IMDSv1 back."""
+        self.world.set_back(number)
+
+    @rule(number=any_.NUMBERS)
+    def release(self, number: int) -> None:
+        """Whether it was held or not."""
+        self.world.release(number)
 
     # Other people and programs.
 
@@ -110,6 +125,11 @@ class Account(RuleBasedStateMachine):
     def find_parameter_store(self) -> None:
         """If it was lost."""
         self.world.mend()
+
+    @rule(refuses=st.sampled_from(any_.TABLES))
+    def lose_the_table(self, refuses: Table) -> None:
+        """Or find it again."""
+        self.world.lose_table(refuses)
 
     @rule(seconds=st.sampled_from([1, 9, 11, 60, 900, 43_200]))
     def wait(self, seconds: float) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
 
 from imds_enforcer.failures import AwsError, Failure, Kind
-from imds_enforcer.model import Outcome
+from imds_enforcer.ledger import Hold
+from imds_enforcer.legacy_calls import SERVED
+from imds_enforcer.model import HttpTokens, Outcome
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, TOKENS_PARAMETER, an_id
 from tests.unit.fake_clients import FakeClients
 from tests.unit.fake_clock import FakeClock
 from tests.unit.judge import Judge
 from tests.unit.process import Letter, Process
+from tests.unit.rules import calls_imdsv1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,8 +29,14 @@ if TYPE_CHECKING:
     from tests.unit.rules import Rules
 
 REGIONS = (HOME, AWAY)
+_DAYS = 60
+"""So long an account's story is at most."""
+
 SCHEDULE: Mapping[str, Any] = {"trigger": "schedule"}
 SWEEPS: Sequence[Mapping[str, Any]] = ({}, SCHEDULE, {"inventory": True}, {"source": "aws.ssm"})
+Table = Literal["", "reads", "writes", "reads and writes"]
+"""What the table refuses."""
+
 _UNREACHABLE = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetParameters")
 
 
@@ -50,6 +60,8 @@ class Weather:
     regions_error: Failure | None = None
     ignored: frozenset[int] = frozenset()
     unanswered: frozenset[int] = frozenset()
+    cloudwatch_error: Failure | None = None
+    table: Table = ""
 
 
 CALM = Weather()
@@ -60,10 +72,11 @@ class World:
 
     def __init__(self, rules: Rules, instances: Iterable[Instance] = ()) -> None:
         self.clock = FakeClock()
-        self.judge = Judge(self.clock)
         self._clients = FakeClients(self.clock, *REGIONS)
+        self.judge = Judge(self.clock, self._clients.table)
         self.processes = [
-            Process(clients, self.judge) for clients in (self._clients, self._clients.in_another_process())
+            Process("first", self._clients, self.judge),
+            Process("second", self._clients.in_another_process(), self.judge),
         ]
         self.launched = 0
         self.put(rules)
@@ -102,6 +115,9 @@ class World:
         ec2 = self._clients.ec2(REGIONS[number % 2])
         ec2.launch(replace(instance, instance_id=an_id(number)))
         del ec2.shown[an_id(number)]
+        if calls_imdsv1(an_id(number)):
+            days = [self.clock.now() + timedelta(days=day) for day in range(-1, _DAYS)]
+            self._clients.metrics[ec2.name].data[SERVED, an_id(number)] = [(day, 1) for day in days]
         self.judge.look(ec2.actual(an_id(number)))
 
     def change(self, number: int, options: Mapping[str, Any]) -> None:
@@ -127,6 +143,32 @@ class World:
         for ec2, instance_id in self._there(number):
             ec2.forget(instance_id)
 
+    def hold(self, number: int) -> None:
+        """Hold an instance, by hand. If the table does not take it, it is not held."""
+        hold = Hold(instance_id=an_id(number), reason="legacy SDK", by="ana", at=self.clock.now())
+        with suppress(AwsError):
+            self._clients.records.hold([hold])
+            self.judge.hold(an_id(number))
+
+    def release(self, number: int) -> None:
+        """End a hold."""
+        with suppress(AwsError):
+            self._clients.records.release([an_id(number)])
+            self.judge.release(an_id(number))
+
+    def set_back(self, number: int) -> None:
+        """Hold an instance and let it have IMDSv1, in this order."""
+        self.hold(number)
+        if an_id(number) in self.judge.held:
+            self.change(number, {"http_tokens": HttpTokens.OPTIONAL})
+
+    def lose_table(self, refuses: Table) -> None:
+        """Let the table refuse something from now on, or nothing any more."""
+        table = self._clients.table
+        table.read_failure = THROTTLED if "reads" in refuses else None
+        table.write_failure = THROTTLED if "writes" in refuses else None
+        self.judge.table_is_readable(readable=table.read_failure is None)
+
     def _there(self, number: int) -> Iterator[tuple[FakeEc2, str]]:
         """The instance with this number, if there is one."""
         ec2 = self._clients.ec2(REGIONS[number % 2])
@@ -140,6 +182,9 @@ class World:
     def change_weather(self, weather: Weather) -> None:
         """From now on."""
         self._clients.ssm.delay = lambda: self.clock.advance(weather.policy_seconds)
+        self.lose_table(weather.table)
+        for metrics in self._clients.metrics.values():
+            metrics.failure = weather.cloudwatch_error
         for ec2 in [ec2 for process in self.processes for ec2 in process.clients.fakes.values()]:
             ec2.visible_after, ec2.applied_after = weather.visible_after, weather.applied_after
             ec2.read_seconds, ec2.modify_seconds = weather.read_seconds, weather.modify_seconds
@@ -191,8 +236,9 @@ class World:
 
     @property
     def differing(self) -> list[Instance]:
-        """The instances that the policy in force asks to be changed."""
-        return [instance for instance in self.fleet if self.judge.rules.change_for(instance, self.clock.now())]
+        """The instances that the policy in force asks to be changed, and that nobody holds."""
+        free = [instance for instance in self.fleet if instance.instance_id not in self.judge.held]
+        return [instance for instance in free if self.judge.rules.change_for(instance, self.clock.now())]
 
 
 def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_invalid: bool) -> None:

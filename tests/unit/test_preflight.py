@@ -1,0 +1,92 @@
+"""Where the region's own defaults enforce tokens, EC2 would refuse to loosen each instance: it is asked beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.model import HttpTokens, Outcome, Switch
+from imds_enforcer.policy import Mode
+from tests.unit import example_events as events
+from tests.unit.example_events import a_message
+from tests.unit.examples import SERVER_FAULT, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
+from tests.unit.runs import Batch, Sweep, ledger
+
+if TYPE_CHECKING:
+    from imds_enforcer.failures import Failure
+    from imds_enforcer.model import MetadataOptions
+    from imds_enforcer.policy import Policy
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+DEFAULTS, MODIFY = "GetInstanceMetadataDefaults", "ModifyInstanceMetadataOptions"
+LOOSE = a_policy(HttpTokens.OPTIONAL)
+WHY = "the metadata defaults of the region enforce tokens (HttpTokensEnforced)"
+
+
+@pytest.mark.parametrize(("mode", "read_seconds"), [(Mode.ENFORCE, 0), (Mode.ENFORCE, 11), (Mode.AUDIT, 0)])
+def test_where_tokens_are_enforced_nothing_is_sent(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2, mode: Mode, read_seconds: float
+) -> None:
+    """One request a region tells it, however many instances there are and however often they are looked at."""
+    home.launch(*(an_instance(number, V2_ONLY) for number in range(40)))
+    away.launch(*(an_instance(number, V2_ONLY) for number in range(40, 50)))
+    home.enforced, home.read_seconds, home.page_size = WHY, read_seconds, 7
+    done = Sweep(clients, replace(LOOSE, mode=mode))
+    assert done.report.outcomes[Outcome.SKIPPED] == 40
+    assert (home.calls.count(DEFAULTS), home.calls.count(MODIFY)) == (1, 0)
+    assert away.calls.count(DEFAULTS) == 1
+    assert len(away.sent) == (0 if mode is Mode.AUDIT else 10)
+    assert {entry.region for entry in ledger(clients)} <= {away.name}
+
+
+def test_the_reason_is_told(clients: FakeClients, home: FakeEc2) -> None:
+    """With what would have been changed; the message does not come back."""
+    home.launch(an_instance(1, V2_ONLY))
+    home.enforced = WHY
+    batch = Batch(clients, a_message(events.running(an_id(1))), policy=LOOSE)
+    ((result, _),) = batch.log
+    assert result.outcome is Outcome.SKIPPED
+    assert result.reason == f"{WHY}; HttpTokens is required, not optional"
+    assert (result.before, result.after) == (V2_ONLY, V2_ONLY)
+    assert not result.compliant
+    assert batch.again == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "options"),
+    [
+        (a_policy(), V1_ALLOWED),
+        (a_policy(HttpTokens.OPTIONAL, instance_metadata_tags=Switch.ENABLED), V1_ALLOWED),
+        (a_policy(instance_metadata_tags=Switch.ENABLED), V2_ONLY),
+    ],
+    ids=["tightened", "optional as before", "required as before"],
+)
+def test_another_change_is_made_without_asking(
+    clients: FakeClients, home: FakeEc2, policy: Policy, options: MetadataOptions
+) -> None:
+    """EC2 does not refuse it."""
+    home.launch(an_instance(1, options))
+    home.enforced = WHY
+    assert Sweep(clients, policy).report.outcomes == {Outcome.REMEDIATED: 1}
+    assert home.calls.count(DEFAULTS) == 0
+
+
+@pytest.mark.parametrize("failure", [SERVER_FAULT, UNAUTHORIZED])
+def test_where_the_defaults_cannot_be_read_ec2_says_so_itself(
+    clients: FakeClients, home: FakeEc2, failure: Failure
+) -> None:
+    """It is asked once all the same."""
+    home.launch(*(an_instance(number, V2_ONLY) for number in range(3)))
+    home.defaults_error = failure
+    assert Sweep(clients, LOOSE).report.outcomes == {Outcome.REMEDIATED: 3}
+    assert home.calls.count(DEFAULTS) == 1
+
+
+def test_where_nothing_enforces_tokens_they_are_loosened(clients: FakeClients, home: FakeEc2) -> None:
+    """As ever."""
+    home.launch(*(an_instance(number, V2_ONLY) for number in range(3)))
+    assert Sweep(clients, LOOSE).report.outcomes == {Outcome.REMEDIATED: 3}
+    assert home.calls.count(DEFAULTS) == 1
