@@ -1,58 +1,54 @@
 """What a deployment costs a month: `python -m tests.bench.costs`.
 
-Measures on the local AWS what a sweep of a compliant account, a launch and the daily inventory take (seconds, bytes of
-log), at 50 ms a call, and multiplies that by public prices. Prints the tables of infra/SCALE.md.
+Measures on the local AWS, at 50 ms a call, what the invocations of a month take (seconds, bytes of log, request units
+of the table, metrics asked about), and multiplies that by public prices. Prints the tables of infra/SCALE.md, and
+keeps what it measured in results/costs.json.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
-import time
-import uuid
-from contextlib import contextmanager
-from dataclasses import dataclass
+import json
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from infra.local.client import LocalAws
-from infra.local.deployment import HTTP_TOKENS, POLICY
-from infra.local.ledger_table import create_ledger_table
+from tests.bench.invocations import Held, Measured, Watching, measure, measure_held
+from tests.bench.meter import STORED_BESIDE
+from tests.bench.prices import (
+    ALARM,
+    DASHBOARD,
+    GB_OF_RECOVERY,
+    GB_OF_TABLE,
+    KEY,
+    METRIC,
+    MILLION_FORWARDED_EVENTS,
+    MILLION_QUEUE_REQUESTS,
+    MILLION_SCHEDULED,
+    Took,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Mapping, Sequence
+
+RESULTS = Path(__file__).parent / "results" / "costs.json"
 
 REGIONS = 17
 """That a new account has enabled."""
 
-LATENCY_SECONDS = 0.05
-MEMORY_GB = 1.0
 HOURS = 730
-SWEEPS = HOURS * 4
-INVENTORIES = HOURS / 24
+DAYS = HOURS / 24
+SWEEPS_A_DAY = 24 * 4
+SWEEPS = DAYS * SWEEPS_A_DAY
 LAUNCHES = 10
 """An instance is replaced so often in a month."""
 
 EVENTS_A_LAUNCH = 2
 """RunInstances, and the change to running."""
 
-# Public prices in US dollars, us-east-1, first tier, no free tier, as of 2026-11.
-GB_SECOND = 0.0000133334  # Lambda on arm64
-MILLION_INVOCATIONS = 0.20
-MILLION_QUEUE_REQUESTS = 0.40
-MILLION_FORWARDED_EVENTS = 1.00  # to a bus of another region; events of AWS on the default bus are free
-MILLION_SCHEDULED = 1.00
-MILLION_TRACES = 5.00
-GB_OF_LOG = 0.50
-METRIC = 0.30
-ALARM = 0.10
-DASHBOARD = 3.00
-KEY = 1.00
-
-ALARMS = 8
+ALARMS = 11
 POLLS = 5 * HOURS * 3600 / 20
 """Lambda's five pollers of a queue, each waiting 20 s for a message."""
 
@@ -60,38 +56,22 @@ REQUESTS_A_MESSAGE = 3  # send, receive, delete
 OUTCOME_METRICS = 4 * (4 + 1)
 """Four outcomes in each of four regions and in total, every hour: a metric is paid for the hours that have a value."""
 
-INVENTORY_METRICS = 2 * (REGIONS + 1) * INVENTORIES / HOURS
+INVENTORY_METRICS = 2 * (REGIONS + 1) * DAYS / HOURS
 """Two, in each region and in total, in one hour a day."""
 
+WATCH_HOURS = 24
+DAYS_KEPT = 400
+COPIES = 3
+"""Of an entry: in the table, in the index by run and in that by month."""
 
-@dataclass(frozen=True)
-class Took:
-    """What one invocation took."""
-
-    seconds: float
-    log_bytes: int
-
-    @property
-    def dollars(self) -> float:
-        """Compute, request, trace and log."""
-        return (
-            self.seconds * MEMORY_GB * GB_SECOND
-            + (MILLION_INVOCATIONS + MILLION_TRACES) / 1e6
-            + self.log_bytes / 1e9 * GB_OF_LOG
-        )
-
-
-@dataclass(frozen=True)
-class Measured:
-    """The invocations that a month is made of. The inventory is one of 1,000 instances in a single region."""
-
-    sweep: Took
-    launch: Took
-    inventory: Took
+FLEETS = ((100, 1), (10_000, 10), (1_000_000, 1_000))
 
 
 def monthly(instances: int, accounts: int, measured: Measured) -> dict[str, float]:
-    """Dollars a month by what they are for, over all accounts."""
+    """Dollars a month by what they are for, over all accounts, once the ledger is as large as it gets.
+
+    Every launch allows IMDSv1, is changed, and is watched for a day.
+    """
     launches = instances * LAUNCHES
     events = launches * EVENTS_A_LAUNCH
     return {
@@ -99,93 +79,114 @@ def monthly(instances: int, accounts: int, measured: Measured) -> dict[str, floa
         "metrics": accounts * METRIC * (1 + INVENTORY_METRICS + OUTCOME_METRICS),
         "polling the queue": accounts * POLLS / 1e6 * MILLION_QUEUE_REQUESTS,
         "sweeps": accounts * SWEEPS * (measured.sweep.dollars + MILLION_SCHEDULED / 1e6),
-        "inventories": INVENTORIES * instances / 1_000 * measured.inventory.dollars,
+        "inventories": DAYS * instances / 1_000 * measured.inventory.dollars,
         "launches": launches * measured.launch.dollars
         + events / 1e6 * (MILLION_FORWARDED_EVENTS + REQUESTS_A_MESSAGE * MILLION_QUEUE_REQUESTS),
+        "watch": launches * watched(measured),
+        "ledger, kept for 400 days": launches * (DAYS_KEPT / DAYS) * kept(measured.entry_bytes),
     }
 
 
-def measure() -> Measured:
-    """Measure with the function's code in this process, warm."""
-    with LocalAws() as aws, _application(aws) as invoke:
-        aws.launch(aws.region, HttpTokens="required")
-        invoke({})
-        sweep = invoke({})
-        launch = [_launch(aws, invoke) for _ in range(5)][-1]
-        aws.launch(aws.region, 1_000, HttpTokens="required")
-        inventory = invoke({"inventory": True})
-        return Measured(sweep, launch, inventory)
+def watched(measured: Measured) -> float:
+    """Dollars for the watch of one changed instance: asked about every hour, its notes read by the sweeps between."""
+    watching, sweep = measured.watching, measured.sweep.safeguards
+    between = SWEEPS_A_DAY / 24 - 1
+    an_hour = (watching.asks.safeguards - sweep) + between * (watching.reads.safeguards - sweep)
+    return WATCH_HOURS * an_hour / watching.instances
 
 
-def _launch(aws: LocalAws, invoke: Callable[[Any], Took]) -> Took:
-    """One launch, brought by one message: the dearest way, as a batch shares its requests."""
-    from tests.unit.example_events import a_batch, a_message, running  # noqa: PLC0415  # see _application
-
-    (instance_id,) = aws.launch(aws.region, HttpTokens="optional")
-    event = running(instance_id)
-    return invoke(a_batch(a_message({**event, "account": aws.account, "region": aws.region})))
+def kept(entry_bytes: int) -> float:
+    """Dollars a month for one entry of the ledger."""
+    return (entry_bytes + STORED_BESIDE) / 1e9 * (COPIES * GB_OF_TABLE + GB_OF_RECOVERY)
 
 
-@contextmanager
-def _application(aws: LocalAws) -> Iterator[Callable[[Any], Took]]:
-    """The application against a local AWS with the policy `required`; what it logs goes to a file, to be measured."""
-    ssm = aws.client("ssm")
-    for name, value in ((HTTP_TOKENS, "required"), (POLICY, "{}")):
-        ssm.put_parameter(Name=name, Value=value, Type="String")
-    create_ledger_table(aws, "ledger")
-    aws.knobs(cloudtrail_events=False, state_change_events=False, latency_seconds=LATENCY_SECONDS)
-    os.environ |= aws.environment() | {
-        "HTTP_TOKENS_PARAMETER": HTTP_TOKENS,
-        "POLICY_PARAMETER": POLICY,
-        "EVENT_QUEUE_URL": f"{aws.endpoint_url}/{aws.account}/events",
-        "NOTIFICATION_TOPIC_ARN": f"arn:aws:sns:{aws.region}:{aws.account}:topic",
-        "LEDGER_TABLE": "ledger",
+def held(measured: Held) -> dict[str, float]:
+    """Dollars a month, by what they are for, in an account in which the gate holds so many instances.
+
+    Each day one sweep asks about all of them, and the others have that day's notes. The metric of the outcome HELD
+    is among those that each account has.
+    """
+    sweeps = ((measured.asks, DAYS), (measured.reads, SWEEPS - DAYS))
+    runs = (*sweeps, (measured.inventory, DAYS))
+    return {
+        "GetMetricData": sum(count * run.asking for run, count in runs),
+        "notes, written": sum(count * run.writing for run, count in runs),
+        "notes, read by every sweep": sum(count * run.reading for run, count in runs),
+        "log of the sweeps": sum(count * run.log for run, count in sweeps),
+        "log of the daily inventories": DAYS * measured.inventory.log,
+        "compute": sum(count * run.compute for run, count in runs),
     }
-    # Imported once the environment is the function's.
-    from imds_enforcer.application import Application, Invocation  # noqa: PLC0415
-    from imds_enforcer.clients import Clients  # noqa: PLC0415
-    from imds_enforcer.clock import SystemClock  # noqa: PLC0415
-    from imds_enforcer.settings import Settings  # noqa: PLC0415
 
-    settings, clock = Settings.from_environment(os.environ), SystemClock()
-    application = Application(settings, Clients(settings, clock), clock)
-    console = os.dup(1)
-    with tempfile.TemporaryFile() as log:
 
-        def invoke(event: Any) -> Took:
-            log.seek(0)
-            log.truncate()
-            started = time.monotonic()
-            application.invoke(event, Invocation(str(uuid.uuid4()), aws.account, lambda: 900.0))
-            sys.stdout.flush()
-            return Took(time.monotonic() - started, os.fstat(log.fileno()).st_size)
+def write(measured: Measured, several: Held, file: Path = RESULTS) -> None:
+    """Keep what was measured, so that it can be reckoned with again."""
+    document = {"measured": asdict(measured), "held": asdict(several)}
+    file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
-        os.dup2(log.fileno(), 1)
-        try:
-            yield invoke
-        finally:
-            os.dup2(console, 1)
+
+def read(file: Path = RESULTS) -> tuple[Measured, Held]:
+    """What was measured the last time."""
+    document = json.loads(file.read_text(encoding="utf-8"))
+    month, several = document["measured"], document["held"]
+    watching = Watching(**_runs(month.pop("watching")))
+    return Measured(**_runs(month), watching=watching), Held(**_runs(several))
+
+
+def _runs(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: Took(**value) if isinstance(value, dict) else value for name, value in document.items()}
 
 
 def main() -> None:
     """Measure, multiply, print."""
-    measured = measure()
-    console = Console(width=110)
-    took = Table("invocation", "seconds", "bytes of log", "dollars a million", title="Measured")
+    measured, several = measure(), measure_held()
+    write(measured, several)
+    console = Console(width=120)
+    console.print(_invocations(measured, several))
+    for lines in (month_table(measured), held_table(several)):
+        print(*lines, "", sep="\n")  # noqa: T201  # to be copied: no console must break it
+
+
+def month_table(measured: Measured) -> list[str]:
+    """The lines of the table of a month."""
+    months = [monthly(instances, accounts, measured) for instances, accounts in FLEETS]
+    heads = [f"{i:,} instances, {a:,} account{'s' * (a > 1)}" for i, a in FLEETS]
+    rows = {name: [month[name] for month in months] for name in months[0]}
+    return _markdown(["dollars a month", *heads], rows)
+
+
+def held_table(several: Held) -> list[str]:
+    """The lines of the table of what the gate holds."""
+    rows = {name: [dollars] for name, dollars in held(several).items()}
+    return _markdown([f"{several.instances:,} instances held in one account", "dollars a month"], rows)
+
+
+def _markdown(head: Sequence[str], rows: Mapping[str, Sequence[float]]) -> list[str]:
+    total = [f"**{sum(column):,.2f}**" for column in zip(*rows.values(), strict=True)]
+    cells = [[name, *(f"{dollars:,.2f}" for dollars in row)] for name, row in rows.items()]
+    lines = [" | ".join(line) for line in (head, *cells, ["**total**", *total])]
+    return [f"| {lines[0]} |", f"|---|{'---:|' * len(total)}", *(f"| {line} |" for line in lines[1:])]
+
+
+def _invocations(measured: Measured, several: Held) -> Table:
+    table = Table(
+        "invocation", "seconds", "bytes of log", "written", "read", "metrics", "dollars a million", title="Measured"
+    )
     for name, each in (
         (f"sweep of {REGIONS} compliant regions", measured.sweep),
         ("launch of one instance", measured.launch),
         ("inventory of 1,000 instances", measured.inventory),
+        (f"sweep that asks about {measured.watching.instances} watched", measured.watching.asks),
+        ("the next, which has the answers", measured.watching.reads),
+        (f"sweep that asks about {several.instances:,} to hold", several.asks),
+        ("the next, which has the answers", several.reads),
+        ("inventory of these", several.inventory),
     ):
-        took.add_row(name, f"{each.seconds:.2f}", f"{each.log_bytes:,}", f"{each.dollars * 1e6:,.2f}")
-    console.print(took)
-    fleets = ((100, 1), (10_000, 10), (1_000_000, 1_000))
-    months = [monthly(instances, accounts, measured) for instances, accounts in fleets]
-    table = Table("dollars a month", *(f"{i:,} instances, {a:,} account{'s' * (a > 1)}" for i, a in fleets))
-    for name in months[0]:
-        table.add_row(name, *(f"{month[name]:,.2f}" for month in months))
-    table.add_row("total", *(f"{sum(month.values()):,.2f}" for month in months))
-    console.print(table)
+        units = (f"{each.writes:,.0f}", f"{each.reads:,.1f}", f"{each.metrics:,}")
+        table.add_row(name, f"{each.seconds:.2f}", f"{each.log_bytes:,}", *units, f"{each.dollars * 1e6:,.2f}")
+    table.caption = (
+        f"Written and read: request units of the table. An entry of the ledger: {measured.entry_bytes} bytes."
+    )
+    return table
 
 
 if __name__ == "__main__":

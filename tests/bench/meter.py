@@ -1,0 +1,87 @@
+"""What requests to DynamoDB and CloudWatch are paid by: request units by item size, and metrics asked about."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import TYPE_CHECKING, Any
+
+from infra.local.ledger_table import INDEXES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import boto3
+
+Value = dict[str, Any]
+SerializedItem = dict[str, Value]
+
+WRITE_UNIT, READ_UNIT = 1024, 4096
+"""Bytes that one unit writes, and reads consistently (DynamoDB Developer Guide, "Read and write operations")."""
+
+STORED_BESIDE = 100
+"""Bytes that each item takes beside its own, in the table and in each index ("Table size and item size")."""
+
+
+class Meter:
+    """Counts while the clients of a session work, from what passes through them."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        self._lock = threading.Lock()
+        self._items: dict[tuple[str, str], SerializedItem] = {}
+        self.writes = self.reads = 0.0
+        self.metrics = 0
+        self.largest_entry = 0
+        # The one context of a call is there before and after it.
+        session.events.register("before-parameter-build", self._before)
+        session.events.register("after-call", self._after)
+
+    def reset(self) -> None:
+        """Begin again at nought."""
+        with self._lock:
+            self.writes = self.reads = 0.0
+            self.metrics = 0
+
+    def _before(self, params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:
+        context["asked"] = params
+
+    def _after(self, model: Any, parsed: Mapping[str, Any], context: Mapping[str, Any], **_: object) -> None:
+        asked = context["asked"]
+        with self._lock:
+            match model.name:
+                case "GetMetricData":
+                    self.metrics += 0 if "NextToken" in asked else len(asked["MetricDataQueries"])
+                case "Query" | "Scan":
+                    units = math.ceil(sum(map(size_of, parsed["Items"])) / READ_UNIT) or 1
+                    self.reads += units if asked.get("ConsistentRead") else units / 2
+                case "BatchWriteItem":
+                    for requests in asked["RequestItems"].values():
+                        self.writes += sum(self._written(each["PutRequest"]["Item"]) for each in requests)
+
+    def _written(self, item: SerializedItem) -> int:
+        """Units of one item in place of its older version: in the table, and in each index that either is in."""
+        key = (item["pk"]["S"], item["sk"]["S"])
+        before = self._items.get(key, {})
+        self._items[key] = item
+        if "run_id" in item:
+            self.largest_entry = max(self.largest_entry, size_of(item))
+        units = math.ceil(max(size_of(item), size_of(before)) / WRITE_UNIT)
+        return units * (1 + sum(attribute in item or attribute in before for attribute in INDEXES.values()))
+
+
+def size_of(item: SerializedItem) -> int:
+    """Bytes of an item as DynamoDB counts them: its names and its values."""
+    return sum(len(name.encode()) + _size_of_value(value) for name, value in item.items())
+
+
+def _size_of_value(value: Value) -> int:
+    match value:
+        case {"S": str(text)}:
+            return len(text.encode())
+        case {"N": str(digits)}:
+            return math.ceil(len(digits.lstrip("-")) / 2) + 1
+        case {"M": dict(parts)}:
+            return 3 + size_of(parts) + len(parts)
+        case {"BOOL": _}:
+            return 1
+    raise ValueError(f"nothing that the enforcer writes: {value}")
