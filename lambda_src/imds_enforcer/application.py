@@ -73,9 +73,12 @@ class Application:
         """
         telemetry.begin(run_id=invocation.run_id, account=invocation.account)
         request = parse_invocation(event)
-        if isinstance(request, SweepRequest):
-            return self._sweep(request, invocation)
-        return self._batch(request, invocation)
+        try:
+            if isinstance(request, SweepRequest):
+                return self._sweep(request, invocation)
+            return self._batch(request, invocation)
+        finally:
+            telemetry.table_unreadable(self.clients.records.unreadable())
 
     def _sweep(self, request: SweepRequest, invocation: Invocation) -> dict[str, Any]:
         changed = request.trigger is Trigger.POLICY_CHANGE

@@ -13,10 +13,11 @@ from imds_enforcer.model import Outcome, Result
 from imds_enforcer.plan import Planned, result_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock
+    from imds_enforcer.legacy_calls import Calls
     from imds_enforcer.policy import Policy
 
 _PERIOD = timedelta(days=1)
@@ -32,6 +33,7 @@ class LegacyCallGate:
         self._clock = clock
         self._region = region
         self._history: CallHistory | None = None
+        self._failure: AwsError | None = None
 
     def hold_back(self, plans: Sequence[Planned]) -> Iterator[Planned | Result]:
         """Each plan, with what is known of its instance's calls; or the result, if the instance is held back."""
@@ -41,10 +43,9 @@ class LegacyCallGate:
             yield from plans
             return
         since = datetime.combine(now.astimezone(UTC).date() - timedelta(days=gate.lookback_days), time(), UTC)
-        try:
-            calls = self._calls().of(dict.fromkeys(sorted(gated), since))
-        except AwsError as error:
-            why = f"it cannot be told whether IMDSv1 is still called ({error})"
+        calls = self._asked(dict.fromkeys(sorted(gated), since))
+        if calls is None:
+            why = f"it cannot be told whether IMDSv1 is still called ({self._failure})"
             yield from (_held(plan, why) if plan.instance_id in gated else plan for plan in plans)
             return
         for plan in plans:
@@ -54,6 +55,14 @@ class LegacyCallGate:
                 yield _held(plan, why_held)
             else:
                 yield replace(plan, reason=f"{plan.reason}; {let_through(calls[plan.instance_id], gate)}")
+
+    def _asked(self, since: Mapping[str, datetime]) -> dict[str, Calls] | None:
+        """The calls of the instances; None if they could not be had, which is not tried again in this visit."""
+        try:
+            return None if self._failure else self._calls().of(since)
+        except AwsError as error:
+            self._failure = error
+            return None
 
     def _calls(self) -> CallHistory:
         if self._history is None:

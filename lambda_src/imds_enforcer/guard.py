@@ -74,9 +74,7 @@ class Guard:
 
         If what is asked here cannot be read, all of it is empty, and `stopped` says why.
         """
-        if not self._heeds_holds:
-            return []
-        fresh = [plan for plan in plans if self._reviewed.get(plan.instance_id) != plan.instance.observed_at]
+        fresh = [plan for plan in plans if not self.has_reviewed(plan)]
         try:
             if any(plan.instance.observed_at > self._standing.read_at for plan in fresh):
                 self._standing = self._records.standing()
@@ -86,6 +84,10 @@ class Guard:
             return []
         self._reviewed |= {plan.instance_id: plan.instance.observed_at for plan in fresh}
         return reviewed
+
+    def has_reviewed(self, plan: Planned) -> bool:
+        """True if it was asked about this plan, as it is now, whether anything stands against it."""
+        return not self._heeds_holds or self._reviewed.get(plan.instance_id) == plan.instance.observed_at
 
     def _judge(self, plan: Planned) -> Planned | Result:
         instance_id, now = plan.instance_id, self._clock.now()

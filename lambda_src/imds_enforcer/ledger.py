@@ -54,12 +54,12 @@ class Entry:
     def result(self) -> MetadataOptions | None:
         """The options that the change brought about; None if it changed nothing, or if nobody knows yet.
 
-        Of one that was not confirmed only what the instance shows as it was wanted. Any other outcome
-        means that the change was not sent: whatever the instance shows then, somebody else has set.
+        Of one that was not confirmed only what the instance shows as it was wanted; `after` is there only if the
+        change was sent.
         """
         if self.outcome in {Outcome.REMEDIATED, Outcome.PENDING}:
             return self.after or self.wanted
-        if self.outcome not in {Outcome.FAILED, Outcome.DEFERRED} or self.after is None:
+        if self.outcome not in {Outcome.FAILED, Outcome.DEFERRED, Outcome.SKIPPED} or self.after is None:
             return None
         before, wanted, shown = self.before, self.wanted, self.after
         names = [option.name for option in fields(Change)]

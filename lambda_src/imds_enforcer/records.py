@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imds_enforcer.ledger import KEPT, Contest, Entry, Hold, Standing
 from imds_enforcer.legacy_calls import Calls
@@ -12,13 +12,15 @@ from imds_enforcer.model import MetadataOptions, Outcome
 from imds_enforcer.policy import PolicyVersions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.dynamodb import Item, Table
 
 _STANDING = "standing"
 _TOLD = "told"
+
+_T = TypeVar("_T")
 
 
 class Records:
@@ -27,6 +29,12 @@ class Records:
     def __init__(self, table: Table, clock: Clock) -> None:
         self._table = table
         self._clock = clock
+        self._unreadable: set[tuple[str, str]] = set()
+
+    def unreadable(self) -> set[tuple[str, str]]:
+        """The keys of the items that were left aside since the last call: they are not what is written here."""
+        found, self._unreadable = self._unreadable, set()
+        return found
 
     # The ledger.
 
@@ -36,20 +44,31 @@ class Records:
 
     def entries_of(self, instance_id: str, since: datetime | None = None) -> list[Entry]:
         """The entries of one instance, oldest first, as they are at this moment."""
-        return list(map(_entry_of, self._table.partition(instance_id, since=_moment(since) if since else "")))
+        return self._entries(self._table.partition(instance_id, since=_moment(since) if since else ""))
 
     def entries_of_run(self, run_id: str) -> list[Entry]:
         """The entries of one run, oldest first, as they were a moment ago."""
-        return list(map(_entry_of, self._table.index("by-run", "run_id", run_id)))
+        return self._entries(self._table.index("by-run", "run_id", run_id))
 
     def entries_since(self, since: datetime) -> Iterator[Entry]:
         """The entries of all instances from a moment on, oldest first, as they were a moment ago."""
         for month in _months(since, self._clock.now()):
-            yield from map(_entry_of, self._table.index("by-month", "month", month, since=_moment(since)))
+            yield from self._entries(self._table.index("by-month", "month", month, since=_moment(since)))
 
     def open_intents(self) -> list[Entry]:
         """The entries, of all instances, of which no outcome is known yet."""
-        return list(map(_entry_of, self._table.whole_index("open")))
+        return self._entries(self._table.whole_index("open"))
+
+    def _entries(self, items: Iterable[Item]) -> list[Entry]:
+        return [entry for item in items if (entry := self._read(_entry_of, item))]
+
+    def _read(self, of: Callable[[Item], _T], item: Item) -> _T | None:
+        """What the item says; None if that is nothing known here: one such must not stop what others are for."""
+        try:
+            return of(item)
+        except (KeyError, TypeError, ValueError):
+            self._unreadable.add((str(item.get("pk")), str(item.get("sk"))))
+            return None
 
     # Holds and contests.
 
@@ -59,15 +78,13 @@ class Records:
         holds: dict[str, Hold] = {}
         contests: dict[str, Contest] = {}
         for item in self._table.partition(_STANDING):
-            kind, instance_id = item["sk"].split("#")
-            until = datetime.fromisoformat(item["until"]) if "until" in item else None
+            kind, _, instance_id = item["sk"].partition("#")
             if kind == "hold":
-                at = datetime.fromisoformat(item["at"])
-                hold = Hold(instance_id=instance_id, reason=item["reason"], by=item["by"], at=at, until=until)
+                hold = _hold_of(instance_id, item)
                 if hold.in_force(now):
                     holds[instance_id] = hold
-            elif kind == "contest" and until and now < until:
-                contests[instance_id] = Contest(instance_id=instance_id, principal=item["principal"], until=until)
+            elif kind == "contest" and (contest := self._read(_contest_of, item)) and contest.in_force(now):
+                contests[instance_id] = contest
         return Standing(holds, contests, read_at)
 
     def hold(self, holds: Iterable[Hold]) -> None:
@@ -98,11 +115,10 @@ class Records:
 
     def noted_calls(self, topic: str, since: datetime) -> dict[str, Calls]:
         """The calls of each instance that were noted under the topic from a moment on."""
-        return {
-            instance_id: _calls_of(noted)
-            for item in self._table.partition(f"calls#{topic}", since=_moment(since))
-            for instance_id, noted in json.loads(item["calls"]).items()
-        }
+        known: dict[str, Calls] = {}
+        for item in self._table.partition(f"calls#{topic}", since=_moment(since)):
+            known |= self._read(_noted_of, item) or {}
+        return known
 
     def note_calls(self, topic: str, calls: Mapping[str, Calls], kept: timedelta) -> None:
         """Note the calls of some instances: 500 at most, which fit one item by far."""
@@ -124,9 +140,8 @@ class Records:
 
     def told(self) -> set[tuple[str, str]]:
         """The changes that a message was about, by instance and run."""
-        return {
-            (instance_id, run_id) for instance_id, run_id in (i["sk"].split("#") for i in self._table.partition(_TOLD))
-        }
+        keys = (str(item["sk"]).partition("#") for item in self._table.partition(_TOLD))
+        return {(instance_id, run_id) for instance_id, _, run_id in keys}
 
     def note_told(self, entries: Iterable[Entry], kept: timedelta) -> None:
         """Remember that a message was about these changes."""
@@ -168,6 +183,31 @@ def _item_of(entry: Entry) -> Item:
         "reason": entry.reason,
         "code": entry.code,
     }
+
+
+def _hold_of(instance_id: str, item: Item) -> Hold:
+    """The hold; one that cannot be read is in force until somebody releases it."""
+    try:
+        until = datetime.fromisoformat(item["until"]) if "until" in item else None
+        at = datetime.fromisoformat(item["at"])
+        hold = Hold(instance_id=instance_id, reason=item["reason"], by=item["by"], at=at, until=until)
+        hold.in_force(at)
+    except (KeyError, TypeError, ValueError):
+        moment = datetime.fromtimestamp(0, UTC)
+        return Hold(instance_id=instance_id, reason="the hold cannot be read", by="nobody knows whom", at=moment)
+    return hold
+
+
+def _contest_of(item: Item) -> Contest:
+    _, _, instance_id = item["sk"].partition("#")
+    until = datetime.fromisoformat(item["until"])
+    if until.tzinfo is None:
+        raise ValueError(item["until"])
+    return Contest(instance_id=instance_id, principal=item["principal"], until=until)
+
+
+def _noted_of(item: Item) -> dict[str, Calls]:
+    return {instance_id: _calls_of(noted) for instance_id, noted in json.loads(item["calls"]).items()}
 
 
 def _entry_of(item: Mapping[str, Any]) -> Entry:

@@ -175,7 +175,8 @@ class Remediation:
         """Send as many changes as EC2's limit allows, side by side, once they are written down."""
         if self._guard.stopped:
             return
-        ready = self._guard.admit(self._ready())
+        # While changes are in doubt fewer are ready; what is ready again since the review waits for the next one.
+        ready = self._guard.admit([plan for plan in self._ready() if self._guard.has_reviewed(plan)])
         self._throttled.clear()
         granted = ready[: self._ec2.changes.take(len(ready), self._share)]
         for plan in ready[len(granted) :]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.clock import Deadline
 from imds_enforcer.events import Trigger
+from imds_enforcer.failures import AwsError
 from imds_enforcer.guard import Guard
 from imds_enforcer.journal import Journal
 from imds_enforcer.ledger import Hold
@@ -18,6 +19,7 @@ from imds_enforcer.model import Outcome, Result
 from imds_enforcer.pacing import sweep_share
 from imds_enforcer.plan import Planned, result_of
 from imds_enforcer.policy import PolicyVersions
+from imds_enforcer.recovery import left_behind, settled
 from imds_enforcer.remediation import Remediation
 from imds_enforcer.safeguards import LedgerMode
 from imds_enforcer.undo import NothingToUndoError, Undo, to_undo, undo
@@ -31,10 +33,10 @@ if TYPE_CHECKING:
     from imds_enforcer.ledger import Entry
     from imds_enforcer.model import Instance
 
-A_WHILE = 3600.0
-"""Seconds that a revert may take; EC2 allows some 18,000 changes a region in that time."""
-
 _VERIFY_SECONDS = 20.0
+_LEAST_SECONDS = 60.0
+_CHANGES_A_SECOND = 2.5
+"""Half of what EC2 allows: for so long a revert is waited for before it counts as left behind."""
 
 
 class _NoPolicy:
@@ -60,7 +62,8 @@ class Reverting:
 class Revert:
     """Plans and carries out. The same for a person at the command line and for the watch.
 
-    `by` is who orders it; no change is begun after `seconds`, or once the `mandate` has ended, if there is one.
+    `by` is who orders it; no change is begun after `seconds` (as many as EC2's limit makes it take, and more, if
+    that is not given), or once the `mandate` has ended, if there is one.
     """
 
     def __init__(  # noqa: PLR0913  # who orders what, and what it may take
@@ -71,7 +74,7 @@ class Revert:
         run_id: str,
         by: str,
         overwrite: bool = False,
-        seconds: float = A_WHILE,
+        seconds: float | None = None,
         mandate: Mandate | None = None,
     ) -> None:
         self._clients = clients
@@ -85,28 +88,50 @@ class Revert:
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
         """What would be done about each of these instances, or about each that the run changed.
 
+        A region that cannot be read is the problem of its instances, and of no others.
+
         Raises:
-            AwsError: if the ledger or EC2 could not be read.
+            AwsError: if the ledger could not be read, or not be written where it had to be settled first.
         """
         records = self._clients.records
         ids = list(dict.fromkeys(instance_ids))
         if run_id is not None and not ids:
             ids = list(dict.fromkeys(entry.instance_id for entry in records.entries_of_run(run_id)))
-        undone: dict[str, list[Entry]] = {}
-        plans: dict[str, Reverting] = {}
-        for instance_id in ids:
-            try:
-                undone[instance_id] = to_undo(records.entries_of(instance_id), run_id)
-            except NothingToUndoError as error:
-                plans[instance_id] = Reverting(instance_id, problem=str(error))
+        ledger = {instance_id: records.entries_of(instance_id) for instance_id in ids}
         by_region: dict[str, list[str]] = defaultdict(list)
-        for instance_id, entries in undone.items():
-            by_region[entries[0].region].append(instance_id)
+        for instance_id, entries in ledger.items():
+            if entries:
+                by_region[entries[-1].region].append(instance_id)
+        plans: dict[str, Reverting] = {}
         for region, named in by_region.items():
-            seen = self._clients.ec2(region).read(named)
+            try:
+                seen = self._clients.ec2(region).read(named)
+            except AwsError as error:
+                plans |= {each: Reverting(each, region, problem=f"it cannot be read ({error})") for each in named}
+                continue
             for instance_id in named:
-                plans[instance_id] = self._way_back(region, instance_id, undone[instance_id], seen.get(instance_id))
-        return [plans[instance_id] for instance_id in ids]
+                entries = self._settled(ledger[instance_id], seen)
+                plans[instance_id] = self._planned(region, instance_id, entries, run_id, seen.get(instance_id))
+        nothing = "the ledger has no change that is not undone"
+        return [plans.get(each) or Reverting(each, problem=nothing) for each in ids]
+
+    def _settled(self, entries: Sequence[Entry], seen: Mapping[str, Instance]) -> list[Entry]:
+        """The entries, those that a process left behind settled by what the instance shows: as a sweep would do it."""
+        left = left_behind(entries, self._clock.now())
+        if not left:
+            return [*entries]
+        done = {entry.at: settled(entry, seen, entries) for entry in left}
+        self._clients.records.write(done.values())
+        return [done.get(entry.at, entry) for entry in entries]
+
+    def _planned(
+        self, region: str, instance_id: str, entries: Sequence[Entry], run_id: str | None, instance: Instance | None
+    ) -> Reverting:
+        try:
+            undone = to_undo(entries, run_id)
+        except NothingToUndoError as error:
+            return Reverting(instance_id, region, problem=str(error))
+        return self._way_back(region, instance_id, undone, instance)
 
     def _way_back(
         self, region: str, instance_id: str, entries: Sequence[Entry], instance: Instance | None
@@ -145,13 +170,15 @@ class Revert:
             for instance in instances:
                 yield self._examined(instance, plans[instance.instance_id].undone)
 
-        records, deadline = self._clients.records, Deadline.after(self._clock, self._seconds)
+        records = self._clients.records
+        seconds = _LEAST_SECONDS + len(plans) / _CHANGES_A_SECOND if self._seconds is None else self._seconds
+        deadline = Deadline.after(self._clock, seconds)
         journal = Journal(
             records,
             self._clock,
             run_id=self._run_id,
             versions=PolicyVersions(),
-            ends_at=self._clock.now() + timedelta(seconds=self._seconds + 2 * _VERIFY_SECONDS),
+            ends_at=self._clock.now() + timedelta(seconds=seconds + 2 * _VERIFY_SECONDS),
             trigger_of=lambda _: Trigger.REVERT,
             by=self._by,
         )

@@ -12,7 +12,7 @@ from imds_enforcer.model import Outcome
 from imds_enforcer.report import RegionStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from imds_enforcer.failures import AwsError
     from imds_enforcer.model import Result
@@ -70,6 +70,13 @@ def ledger_unavailable(what: str, error: AwsError) -> None:
     """Log that the ledger could not be read or written, and count it for the alarm."""
     call_failed(what, error)
     _publish({"LedgerUnavailable": 1})
+
+
+def table_unreadable(keys: Collection[tuple[str, str]]) -> None:
+    """Log the items of the table that are not what the enforcer writes, and count them for the alarm."""
+    if keys:
+        logger.error("items of the table cannot be read", extra={"keys": sorted(f"{pk} {sk}" for pk, sk in keys)})
+        _publish({"LedgerUnavailable": 1})
 
 
 def rejected_calls(instances: int) -> None:

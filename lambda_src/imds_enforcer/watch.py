@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Instance
     from imds_enforcer.safeguards import Watch
 
-_PERIOD = timedelta(hours=1)
+_PERIOD = timedelta(minutes=5)
 _GOOD_FOR = timedelta(hours=1)
 
 _FIRST_LOOK = timedelta(minutes=10)
@@ -81,13 +82,19 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
     found = Watched()
     by_region: dict[str, dict[str, Entry]] = defaultdict(dict)
     now = clock.now()
-    entries = list(clients.records.entries_since(now - terms.time))
+    # One more round after the watch's time, for what came in its last hour.
+    entries = list(clients.records.entries_since(now - terms.time - _GOOD_FOR - _FIRST_LOOK))
     for entry in _changes_to_watch(entries):
         if now - entry.at >= _FIRST_LOOK:
             by_region[entry.region][entry.instance_id] = entry
-    for region, changes in by_region.items():
+    with ThreadPoolExecutor(max(1, len(by_region)), thread_name_prefix="watch") as pool:
+        asked = {
+            region: pool.submit(_rejections, clients, clock, terms, region, changes)
+            for region, changes in by_region.items()
+        }
+    for region, rejections in asked.items():
         try:
-            found.over_limit += _rejections(clients, clock, terms, region, changes)
+            found.over_limit += rejections.result()
         except AwsError as error:
             found.failures[region] = error
     undone = [entry for entry in entries if entry.by == WATCHER and entry.result is not None]
@@ -124,9 +131,10 @@ def _rejections(
         topic=f"{REJECTED}/{region}",
         metric=REJECTED,
         period=_PERIOD,
+        noted_by=lambda instance_id, moment: f"{instance_id} {moment:%d %H:%M}",
         good_for=_GOOD_FOR,
     )
-    calls = history.of({instance_id: _hour_of(entry.at) for instance_id, entry in changes.items()})
+    calls = history.of({instance_id: _begin_of(entry.at) for instance_id, entry in changes.items()})
     rejected = {i: each for i, each in calls.items() if (each.total or 0) >= terms.rejected_calls}
     if not rejected:
         return []
@@ -134,6 +142,6 @@ def _rejections(
     return [Rejection(changes[i], each, seen.get(i)) for i, each in rejected.items()]
 
 
-def _hour_of(moment: datetime) -> datetime:
-    """The beginning of the hour: a point of the metric counts from there on, and tokens were optional before."""
-    return moment.replace(minute=0, second=0, microsecond=0)
+def _begin_of(moment: datetime) -> datetime:
+    """The beginning of the metric's period: a point counts from there on, and tokens were optional before."""
+    return moment - (moment - moment.replace(hour=0, minute=0, second=0, microsecond=0)) % _PERIOD

@@ -15,7 +15,16 @@ from infra.local.deployment import Deployment, deploy
 from infra.local.process import PYTHON
 from infra.local.waiting import until
 from tests.bench.enforcer import launch_event
-from tests.bench.local_fleet import LATENCY_SECONDS, REGION, TAGS, counted, described, is_required
+from tests.bench.local_fleet import (
+    AGE_SECONDS,
+    LATENCY_SECONDS,
+    REGION,
+    SAFEGUARDS,
+    TAGS,
+    counted,
+    described,
+    is_required,
+)
 from tests.bench.measurement import CAPACITY, MODIFY, Run
 from tests.bench.processes import folder
 from tests.bench.reads import reads_of
@@ -83,7 +92,7 @@ def storm() -> Run:
 
 def mixed() -> Run:
     """A launch comes when a sweep has emptied the bucket and has most of its work before it."""
-    with _observed(SWEPT) as stage:
+    with _observed(SWEPT, AGE_SECONDS) as stage:
         aws, enforcer = stage.enforcer.aws, stage.enforcer
         started = time.monotonic()
         aws.client("lambda").invoke(
@@ -102,8 +111,8 @@ def mixed() -> Run:
 
 
 @contextmanager
-def _observed(count: int) -> Iterator[Observed]:
-    """The stack, deployed and warm, nothing under way, and a fleet that no event told of."""
+def _observed(count: int, age_seconds: float = 0) -> Iterator[Observed]:
+    """The stack, deployed and warm, nothing under way, and a fleet of some age that no event told of."""
     with folder() as path:
         record, python = Path(path, "calls.jsonl"), Path(path, "python")
         python.write_text(f'#!/bin/sh\nexec "{PYTHON}" -m tests.bench.recording "$3" "{record}"\n', encoding="utf-8")
@@ -111,9 +120,9 @@ def _observed(count: int) -> Iterator[Observed]:
         with LocalAws(REGION, python=python) as aws:
             enforcer = deploy(aws)
             # Deploying the policy starts sweeps; a last one, under the policy that holds, ends them.
-            enforcer.settle(policy=enforcer.set_policy({"regions": {"include": [REGION]}}))
+            enforcer.settle(policy=enforcer.set_policy({"regions": {"include": [REGION]}, **SAFEGUARDS}))
             enforcer.drain()
-            aws.knobs(cloudtrail_events=False, state_change_events=False)
+            aws.knobs(cloudtrail_events=False, state_change_events=False, attached_seconds=age_seconds)
             ids = aws.launch(count=count, tags=TAGS, HttpTokens="optional")
             aws.reset()
             aws.knobs(

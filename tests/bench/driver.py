@@ -31,10 +31,11 @@ def main() -> None:
     wishes = argparse.ArgumentParser()
     wishes.add_argument("--refill-times", type=float, help="speed up the refill of the enforcer's own bucket")
     wishes.add_argument("--candidates", type=int, help="serve so many instances from within the process")
+    wishes.add_argument("--without-safeguards", action="store_true", help="keep nothing between runs, at no cost")
     wish = wishes.parse_args()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    handler = _handler(wish.refill_times, wish.candidates)
+    handler = _unguarded() if wish.without_safeguards else _handler(wish.refill_times, wish.candidates)
     for line in sys.stdin:
         answers.write(json.dumps(_invoke(handler, json.loads(line))) + "\n")
 
@@ -66,6 +67,16 @@ def _context(started: float) -> SimpleNamespace:
         invoked_function_arn=f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:imds-enforcer",
         get_remaining_time_in_millis=lambda: (LAMBDA_SECONDS - (time.monotonic() - started)) * 1000,
     )
+
+
+def _unguarded() -> Handler:
+    """The handler without ledger and holds. Gate and watch are the policy's to leave out."""
+    from imds_enforcer import handler  # noqa: PLC0415  # see _self_served
+    from tests.bench.forgetful import Forgetful  # noqa: PLC0415
+
+    # In place of what is made when it is first needed.
+    vars(handler._application.clients)["records"] = Forgetful()  # noqa: SLF001  # Lambda has no other way in
+    return handler.handler
 
 
 def _paced(times: float) -> Handler:

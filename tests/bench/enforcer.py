@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from infra.local.deployment import HTTP_TOKENS, POLICY
 from infra.local.process import ROOT
 from tests.bench.driver import ACCOUNT
-from tests.bench.local_fleet import LEDGER, REGION
+from tests.bench.local_fleet import LEDGER, NO_SAFEGUARDS, REGION, SAFEGUARDS
 from tests.bench.measurement import MODIFY, REFILL, Run
 from tests.bench.processes import MeasuredProcess, folder
 
@@ -87,10 +87,17 @@ def driver(fleet: LocalFleet, *options: str, **environment: str) -> Iterator[Mea
         yield process
 
 
-def cold(fleet: LocalFleet, event: object) -> Run:
+def _prepared(fleet: LocalFleet, *, safeguards: bool) -> tuple[str, ...]:
+    """The driver's options for a run with or without safeguards, once the policy says the same."""
+    fleet.set_policy(SAFEGUARDS if safeguards else NO_SAFEGUARDS)
+    return () if safeguards else ("--without-safeguards",)
+
+
+def cold(fleet: LocalFleet, event: object, *, safeguards: bool = True) -> Run:
     """An event to a new process: from the process's start until the handler returns."""
+    options = _prepared(fleet, safeguards=safeguards)
     fleet.begin()
-    with driver(fleet) as process:
+    with driver(fleet, *options) as process:
         done = process.ask(event)
         calls = fleet.calls()
         usage = process.usage()
@@ -98,17 +105,19 @@ def cold(fleet: LocalFleet, event: object) -> Run:
     return Run(seconds=seconds, cpu_s=usage["cpu_s"], peak_mb=usage["peak_mb"], **calls, **fleet.state())
 
 
-def warm(fleet: LocalFleet, first: Callable[[], object], then: Callable[[], object]) -> Run:
+def warm(fleet: LocalFleet, first: Callable[[], object], then: Callable[[], object], *, safeguards: bool = True) -> Run:
     """The second event of a process, from when the handler is called until it returns.
 
     Args:
         fleet: what it is about.
         first: launches what the first event leads to, and answers that event.
         then: the same for the second.
+        safeguards: whether gate, ledger and watch are there.
     """
+    options = _prepared(fleet, safeguards=safeguards)
     event = first()
     fleet.begin()
-    with driver(fleet) as process:
+    with driver(fleet, *options) as process:
         process.ask(event)
         changed = fleet.calls()["requests"].get(MODIFY, 0)
         event = then()

@@ -21,6 +21,13 @@ LEDGER = "ledger"
 LATENCY_SECONDS = 0.05
 THROTTLED = ("RequestLimitExceeded", "ThrottlingException")
 LAUNCH_SIZE = 1000
+AGE_SECONDS = 24 * 3600.0
+"""Of an existing instance: what was launched within the hour is enforced without the gate being asked."""
+
+SAFEGUARDS: Mapping[str, Any] = {"legacy_calls": {}}
+"""The policy with every safeguard: the watch and the ledger are there unless it says otherwise."""
+
+NO_SAFEGUARDS: Mapping[str, Any] = {"watch": None}
 TAGS = {"Name": "bench"}
 """As fleets have them; c7n looks for tags once more where there are none."""
 
@@ -33,10 +40,15 @@ class LocalFleet:
     regions: Sequence[str]
     buckets: object
 
-    def launch(self, count: int, tokens: str = "optional") -> list[str]:
-        """Launch so many in each region and answer their ids; no event tells of them."""
+    def set_policy(self, safeguards: Mapping[str, Any]) -> None:
+        """Store the policy for these regions alone, with what it says about going carefully."""
+        document = {"regions": {"include": list(self.regions)}, **safeguards}
+        self.aws.client("ssm").put_parameter(Name=POLICY, Type="String", Value=json.dumps(document), Overwrite=True)
+
+    def launch(self, count: int, tokens: str = "optional", age_seconds: float = 0) -> list[str]:
+        """Launch so many in each region, as if so long ago, and answer their ids; no event tells of them."""
         self.aws.reset()
-        self.aws.knobs(cloudtrail_events=False, state_change_events=False)
+        self.aws.knobs(cloudtrail_events=False, state_change_events=False, attached_seconds=age_seconds)
         return [
             each
             for region in self.regions
@@ -67,13 +79,13 @@ class LocalFleet:
 
 @contextmanager
 def local_fleet(*regions: str, buckets: object = "published") -> Iterator[LocalFleet]:
-    """A new local AWS whose policy covers these regions alone, and requires tokens."""
+    """A new local AWS whose policy covers these regions alone, requires tokens, and has every safeguard."""
     with LocalAws(REGION) as aws:
-        ssm = aws.client("ssm")
-        ssm.put_parameter(Name=HTTP_TOKENS, Type="String", Value="required")
-        ssm.put_parameter(Name=POLICY, Type="String", Value=json.dumps({"regions": {"include": list(regions)}}))
+        aws.client("ssm").put_parameter(Name=HTTP_TOKENS, Type="String", Value="required")
         create_ledger_table(aws, LEDGER)
-        yield LocalFleet(aws, regions, buckets)
+        fleet = LocalFleet(aws, regions, buckets)
+        fleet.set_policy(SAFEGUARDS)
+        yield fleet
 
 
 def counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

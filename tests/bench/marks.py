@@ -10,9 +10,13 @@ from tests.bench.measurement import DESCRIBE, System
 Systems = Mapping[str, System]
 
 COLD, WARM, DEPLOYED = "enforcer, cold", "enforcer, warm", "enforcer, deployed"
+COLD_WITHOUT, WARM_WITHOUT = f"{COLD}, no safeguards", f"{WARM}, no safeguards"
 C7N, C7N_ORG, C7N_ORG_WIDE, METABADGER = "c7n", "c7n-org", "c7n-org, a process a region", "metabadger"
 OURS = (COLD, WARM)
 PEAK_MB = 150
+SAFEGUARDS_COST = 1.15
+"""Times what the enforcer takes without gate, ledger and watch."""
+
 EVENTS_A_REQUEST = 100
 SWEEP_SECONDS = 15
 
@@ -42,25 +46,37 @@ class Mark:
         }
 
 
+def _safeguards(systems: Systems) -> list[Mark]:
+    """What gate, ledger and watch add."""
+    return [
+        Mark(
+            f"seconds ÷ without safeguards, {name}", _times(systems, both, without, "seconds"), at_most=SAFEGUARDS_COST
+        )
+        for name, both, without in (("cold", COLD, COLD_WITHOUT), ("warm", WARM, WARM_WITHOUT))
+    ]
+
+
 def burst(systems: Systems, _bound_s: float) -> list[Mark]:
     """One launch of 100."""
     return [
         Mark("seconds, warm", _get(systems, WARM, "seconds"), at_most=1.5),
         Mark("seconds, cold", _get(systems, COLD, "seconds"), at_most=3),
         Mark("times as fast as c7n, cold", _times(systems, C7N, COLD, "seconds"), at_least=4),
+        *_safeguards(systems),
     ]
 
 
 def sustained(systems: Systems, bound_s: float) -> list[Mark]:
     """400 in one region, at the rate that EC2 allows."""
-    return [
+    of_each = [
         mark
-        for name in (COLD, WARM)
+        for name in OURS
         for mark in (
             Mark(f"times the bound: {name}", _bounds(systems, name, bound_s), at_most=1.15),
             Mark(f"share of requests throttled: {name}", _throttled(systems, name), at_most=0.01),
         )
     ]
+    return [*of_each, *_safeguards(systems)]
 
 
 def regions(systems: Systems, bound_s: float) -> list[Mark]:
@@ -69,6 +85,7 @@ def regions(systems: Systems, bound_s: float) -> list[Mark]:
         Mark("times one region's bound, cold", _bounds(systems, COLD, bound_s), at_most=1.3),
         Mark("times one region's bound, warm", _bounds(systems, WARM, bound_s), at_most=1.3),
         Mark("times as fast as c7n-org, cold", _times(systems, C7N_ORG, COLD, "seconds"), at_least=2.5),
+        *_safeguards(systems),
     ]
 
 
@@ -81,6 +98,10 @@ def quiet(systems: Systems, _bound_s: float) -> list[Mark]:
         Mark("times less CPU than c7n, cold", _times(systems, C7N, COLD, "cpu_s"), at_least=2.5),
         Mark("times less time than c7n, warm", _times(systems, C7N, WARM, "seconds"), at_least=20),
         Mark("times less CPU than c7n, warm", _times(systems, C7N, WARM, "cpu_s"), at_least=20),
+        *_safeguards(systems),
+        # For information: of a hundredth of a second, noise is a large part.
+        Mark("CPU ÷ without safeguards, cold", _times(systems, COLD, COLD_WITHOUT, "cpu_s")),
+        Mark("CPU ÷ without safeguards, warm", _times(systems, WARM, WARM_WITHOUT, "cpu_s")),
     ]
 
 

@@ -9,8 +9,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.bench import deployed, enforcer, peers, sweeps
-from tests.bench.local_fleet import REGION, LocalFleet, local_fleet
-from tests.bench.marks import C7N, C7N_ORG, C7N_ORG_WIDE, COLD, DEPLOYED, METABADGER, WARM
+from tests.bench.local_fleet import AGE_SECONDS, REGION, LocalFleet, local_fleet
+from tests.bench.marks import (
+    C7N,
+    C7N_ORG,
+    C7N_ORG_WIDE,
+    COLD,
+    COLD_WITHOUT,
+    DEPLOYED,
+    METABADGER,
+    WARM,
+    WARM_WITHOUT,
+)
 from tests.bench.measurement import REFILL, bound
 
 if TYPE_CHECKING:
@@ -59,12 +69,12 @@ class Scenario:
         return runs
 
 
-def _new(system: Callable[[LocalFleet], Run], count: int, *regions: str) -> Callable[[], Run]:
+def _new(system: Callable[[LocalFleet], Run], launch: Launch, count: int, *regions: str) -> Callable[[], Run]:
     """A peer on a local AWS and a fleet of its own."""
 
     def measure() -> Run:
         with local_fleet(*regions) as fleet:
-            fleet.launch(count)
+            launch(fleet, count)
             return system(fleet)
 
     return measure
@@ -76,40 +86,55 @@ def _started(fleet: LocalFleet, count: int) -> object:
 
 
 def _unseen(fleet: LocalFleet, count: int) -> object:
-    """Launch, and leave it to the sweep."""
-    fleet.launch(count)
+    """Launch long ago, and leave it to the sweep: so the gate is asked about each."""
+    fleet.launch(count, age_seconds=AGE_SECONDS)
     return enforcer.SWEEP
 
 
-def _cold(launch: Launch, count: int, *regions: str) -> Callable[[], Run]:
+def _cold(launch: Launch, count: int, *regions: str, safeguards: bool = True) -> Callable[[], Run]:
     """The enforcer on a local AWS of its own, in a new process."""
 
     def measure() -> Run:
         with local_fleet(*regions) as fleet:
-            return enforcer.cold(fleet, launch(fleet, count))
+            return enforcer.cold(fleet, launch(fleet, count), safeguards=safeguards)
 
     return measure
 
 
-def _warm(launch: Launch, count: int, *regions: str) -> Callable[[], Run]:
+def _warm(launch: Launch, count: int, *regions: str, safeguards: bool = True) -> Callable[[], Run]:
     """The same, in a process that has handled a small launch before."""
 
     def measure() -> Run:
         with local_fleet(*regions) as fleet:
             few = max(1, WARMING // len(regions))
-            return enforcer.warm(fleet, partial(launch, fleet, few), partial(launch, fleet, count))
+            first, then = partial(launch, fleet, few), partial(launch, fleet, count)
+            return enforcer.warm(fleet, first, then, safeguards=safeguards)
 
     return measure
+
+
+def _ours(launch: Launch, count: int, *regions: str) -> Systems:
+    """The enforcer, each time beside itself without its safeguards."""
+    return {
+        COLD: _cold(launch, count, *regions),
+        COLD_WITHOUT: _cold(launch, count, *regions, safeguards=False),
+        WARM: _warm(launch, count, *regions),
+        WARM_WITHOUT: _warm(launch, count, *regions, safeguards=False),
+    }
 
 
 @contextmanager
 def _quiet() -> Iterator[Systems]:
     """Nothing changes, so one fleet serves all runs."""
     with local_fleet(REGION) as fleet:
-        fleet.launch(QUIET, tokens="required")
+        fleet.launch(QUIET, tokens="required", age_seconds=AGE_SECONDS)
+        cold = partial(enforcer.cold, fleet, enforcer.SWEEP)
+        warm = partial(enforcer.warm, fleet, lambda: enforcer.SWEEP, lambda: enforcer.SWEEP)
         yield {
-            COLD: partial(enforcer.cold, fleet, enforcer.SWEEP),
-            WARM: partial(enforcer.warm, fleet, lambda: enforcer.SWEEP, lambda: enforcer.SWEEP),
+            COLD: cold,
+            COLD_WITHOUT: partial(cold, safeguards=False),
+            WARM: warm,
+            WARM_WITHOUT: partial(warm, safeguards=False),
             C7N: partial(peers.c7n, fleet),
         }
 
@@ -121,10 +146,9 @@ def _own(systems: Systems) -> Callable[[], AbstractContextManager[Systems]]:
 def _in_one_region(launch: Launch, count: int) -> Callable[[], AbstractContextManager[Systems]]:
     return _own(
         {
-            COLD: _cold(launch, count, REGION),
-            WARM: _warm(launch, count, REGION),
-            C7N: _new(peers.c7n, count, REGION),
-            METABADGER: _new(peers.metabadger, count, REGION),
+            **_ours(launch, count, REGION),
+            C7N: _new(peers.c7n, launch, count, REGION),
+            METABADGER: _new(peers.metabadger, launch, count, REGION),
         }
     )
 
@@ -137,10 +161,9 @@ SCENARIOS: Mapping[str, Scenario] = {
         bound(A_REGION),
         _own(
             {
-                COLD: _cold(_unseen, A_REGION, *TEN_REGIONS),
-                WARM: _warm(_unseen, A_REGION, *TEN_REGIONS),
-                C7N_ORG: _new(peers.c7n_org, A_REGION, *TEN_REGIONS),
-                C7N_ORG_WIDE: _new(partial(peers.c7n_org, processes=len(TEN_REGIONS)), A_REGION, *TEN_REGIONS),
+                **_ours(_unseen, A_REGION, *TEN_REGIONS),
+                C7N_ORG: _new(peers.c7n_org, _unseen, A_REGION, *TEN_REGIONS),
+                C7N_ORG_WIDE: _new(partial(peers.c7n_org, processes=len(TEN_REGIONS)), _unseen, A_REGION, *TEN_REGIONS),
             }
         ),
         repetitions=2,

@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from tests.bench.marks import C7N, C7N_ORG, C7N_ORG_WIDE, COLD, DEPLOYED, SPECIFIC, WARM, Mark, marks_of
+from tests.bench.marks import (
+    C7N,
+    C7N_ORG,
+    C7N_ORG_WIDE,
+    COLD,
+    COLD_WITHOUT,
+    DEPLOYED,
+    SPECIFIC,
+    WARM,
+    WARM_WITHOUT,
+    Mark,
+    marks_of,
+)
 from tests.bench.measurement import DESCRIBE, MODIFY
 
 
@@ -26,8 +38,10 @@ def a_system(seconds: float, **fields: Any) -> dict[str, Any]:
 
 
 def missed(scenario: str, systems: dict[str, Any], bound_s: float = 10) -> set[str]:
-    """The names of the marks that do not hold."""
-    return {mark.name for mark in marks_of(scenario, systems, bound_s) if not mark.met}
+    """The names of the marks that do not hold. Without safeguards it took as long, unless the systems say otherwise."""
+    pairs = ((COLD, COLD_WITHOUT), (WARM, WARM_WITHOUT))
+    without = {other: a_system(systems[one]["seconds"]) for one, other in pairs if one in systems}
+    return {mark.name for mark in marks_of(scenario, without | systems, bound_s) if not mark.met}
 
 
 @pytest.mark.parametrize(("figure", "met"), [(None, False), (1.5, True), (1.51, False), (0, True)])
@@ -40,6 +54,13 @@ def test_a_mark_tells_its_figure_and_its_limits_and_no_infinity() -> None:
     """JSON knows no infinity."""
     told = Mark("times", 2.00049, at_least=2.5).as_json()
     assert told == {"mark": "times", "figure": 2.0, "at_least": 2.5, "met": False}
+
+
+def test_a_figure_without_a_limit_is_for_information() -> None:
+    """Unless it was not measured."""
+    assert Mark("CPU", 99).met
+    assert not Mark("CPU", None).met
+    assert Mark("CPU", 99).as_json() == {"mark": "CPU", "figure": 99, "met": True}
 
 
 @pytest.mark.parametrize("scenario", SPECIFIC)
@@ -58,6 +79,20 @@ def test_a_burst_that_meets_everything() -> None:
 def test_a_burst_too_slow_for_the_peer() -> None:
     """Within its seconds, and not four times as fast."""
     assert missed("burst", {COLD: a_system(2), WARM: a_system(1), C7N: a_system(7)}) == {"times as fast as c7n, cold"}
+
+
+@pytest.mark.parametrize("scenario", ["burst", "sustained", "regions", "quiet"])
+def test_safeguards_may_take_15_percent_more(scenario: str) -> None:
+    """Cold and warm each for themselves; more CPU is told, and held against nothing."""
+    systems = {
+        COLD: a_system(1.16, requests={DESCRIBE: 1}),
+        COLD_WITHOUT: a_system(1),
+        WARM: a_system(0.115, cpu_s=9, requests={DESCRIBE: 1}),
+        WARM_WITHOUT: a_system(0.1, cpu_s=0.1),
+        C7N: a_system(200),
+        C7N_ORG: a_system(200),
+    }
+    assert missed(scenario, systems) == {"seconds ÷ without safeguards, cold"}
 
 
 def test_an_instance_left_and_too_much_memory_are_missed_in_every_scenario() -> None:
@@ -82,6 +117,12 @@ def test_a_quiet_fleet_is_read_once() -> None:
     """One request and no more."""
     systems = {COLD: a_system(1, requests={DESCRIBE: 2}), WARM: a_system(0.1), C7N: a_system(3)}
     assert missed("quiet", systems) == {f"DescribeInstances: {COLD}"}
+
+
+def test_a_baseline_that_leaves_instances_is_none() -> None:
+    """It would be quick for the wrong reason."""
+    systems = {COLD: a_system(2), WARM: a_system(1), C7N: a_system(8), WARM_WITHOUT: a_system(1, required=50)}
+    assert missed("burst", systems) == {f"instances left: {WARM_WITHOUT}"}
 
 
 def test_a_storm_may_look_once_for_a_hundred_events() -> None:

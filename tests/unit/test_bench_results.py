@@ -10,7 +10,7 @@ import pytest
 
 from tests.bench import results
 from tests.bench.chart import svg
-from tests.bench.marks import C7N, COLD, WARM
+from tests.bench.marks import C7N, COLD, COLD_WITHOUT, WARM, WARM_WITHOUT
 from tests.bench.measurement import DESCRIBE, MODIFY, Run
 from tests.bench.table import markdown
 
@@ -22,7 +22,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 def runs(seconds: float, required: int = 100) -> list[Run]:
     """One run of 100 instances."""
-    requests = {MODIFY: 100, DESCRIBE: 2, "ssm:GetParameters": 1}
+    table = {"dynamodb:Query": 1, "dynamodb:BatchWriteItem": 8}
+    requests = {MODIFY: 100, DESCRIBE: 2, "ssm:GetParameters": 1, "cloudwatch:GetMetricData": 3, **table}
     return [
         Run(
             seconds=seconds,
@@ -40,7 +41,8 @@ def runs(seconds: float, required: int = 100) -> list[Run]:
 @pytest.fixture
 def scenarios() -> dict[str, Any]:
     """A scenario that is met, and one that broke off."""
-    burst = results.judged("burst", "one <launch>", 4, {COLD: runs(2), WARM: runs(1), C7N: runs(9, required=90)})
+    ours = {COLD: runs(2), COLD_WITHOUT: runs(2), WARM: runs(1), WARM_WITHOUT: runs(1)}
+    burst = results.judged("burst", "one <launch>", 4, {**ours, C7N: runs(9, required=90)})
     failed = results.judged("storm", "500", 80, {})
     return {"burst": burst, "storm": failed}
 
@@ -79,10 +81,18 @@ def test_the_table_has_a_row_a_system(scenarios: dict[str, Any]) -> None:
     figures = "1.25 | 80 | 100 / 100"
     assert lines[2] == (
         f"| **burst**: one <launch>; bound 4 s | {COLD} | 2.00 | 0.50 | "
-        f"2 describe, 100 modify, 1 other (first looks 5) | 3 | {figures} | met |"
+        f"2 describe, 100 modify, 9 table, 3 metrics, 1 other (first looks 5) | 3 | {figures} | met |"
     )
-    assert lines[4].startswith("|  | c7n | 9.00 | 2.25 |")
-    assert "90 / 100" in lines[4]
+    assert lines[6].startswith("|  | c7n | 9.00 | 2.25 |")
+    assert "90 / 100" in lines[6]
+
+
+def test_a_figure_without_a_limit_has_no_verdict() -> None:
+    """Nothing is held against it."""
+    quiet = results.judged("quiet", "", 0, {each: runs(1) for each in (COLD, COLD_WITHOUT, WARM, WARM_WITHOUT, C7N)})
+    lines = markdown({"quiet": quiet}).splitlines()
+    assert "| quiet | CPU ÷ without safeguards, warm | 1 |  |  |" in lines
+    assert "| quiet | seconds ÷ without safeguards, warm | 1 | ≤ 1.15 | met |" in lines
 
 
 def test_a_scenario_that_broke_off_says_so(scenarios: dict[str, Any]) -> None:
@@ -101,9 +111,9 @@ def test_the_chart_is_well_formed_and_has_a_bar_a_system(scenarios: dict[str, An
     """Longer for more seconds, and the bound across them."""
     chart = ET.fromstring(svg(scenarios))  # noqa: S314  # our own
     bars = chart.findall(f"{SVG}rect")
-    assert [bar.get("class") for bar in bars] == ["ours", "ours", "peer"]
+    assert [bar.get("class") for bar in bars] == ["ours"] * 4 + ["peer"]
     widths = [float(bar.get("width", 0)) for bar in bars]
-    assert widths[1] < widths[0] < widths[2]
+    assert widths[2] < widths[0] < widths[4]
     assert len(chart.findall(f"{SVG}line[@class='bound']")) == 2  # of the scenario, and the legend's
 
 

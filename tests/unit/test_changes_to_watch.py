@@ -47,7 +47,7 @@ def test_an_instance_that_imdsv1_was_taken_from_is_watched(clients: FakeClients,
 @pytest.mark.parametrize(
     "entries",
     [
-        [replace(TAKEN, at=START - timedelta(hours=25))],
+        [replace(TAKEN, at=START - timedelta(hours=26))],
         [GIVEN_BACK],
         [a_change(V2_ONLY, http_put_response_hop_limit=2)],
         [replace(TAKEN, outcome=Outcome.FAILED, after=V1_ALLOWED)],

@@ -224,7 +224,7 @@ def test_a_change_that_was_interrupted_is_not_undone(clients: FakeClients, comma
     result = command("revert", changed, "--yes")
     assert result.exit_code == 1
     assert lines(result.stdout)[1:] == [
-        f"{changed} nothing nothing a change is under way or was interrupted: the next sweep settles it"
+        f"{changed}; {HOME} nothing nothing a change is under way or was interrupted: the next sweep settles it"
     ]
     assert result.stderr == "Nothing to undo.\n"
     assert clients.records.standing().holds == {}

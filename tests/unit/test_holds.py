@@ -16,7 +16,7 @@ from imds_enforcer.remediation import MAX_OBSERVATION_AGE
 from imds_enforcer.revert import Revert
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
-from tests.unit.examples import HOME, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
+from tests.unit.examples import HOME, SERVER_FAULT, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
 from tests.unit.fake_clock import START
 from tests.unit.runs import Batch, Sweep, ledger
 
@@ -209,3 +209,26 @@ def test_a_hold_does_not_use_up_what_a_sweep_may_change(clients: FakeClients, ho
     report = Sweep(clients, a_policy(max_changes_per_sweep=5)).report
     assert report.outcomes == {Outcome.HELD: 5, Outcome.REMEDIATED: 5}
     assert report.regions[HOME].left_to_sweep == 0
+
+
+def test_where_faults_made_others_wait_they_are_asked_about_before_their_turn(
+    clients: FakeClients, home: FakeEc2
+) -> None:
+    """All are held while the breaker is in doubt; that its doubt is over is no reason to send one of them."""
+    home.launch(*map(an_instance, range(40)))
+    for number in range(3):
+        home.modify_errors[an_id(number)] = [SERVER_FAULT] * 3
+    held_at: list[float] = []
+    late: list[str] = []
+
+    def hold_all(ec2: FakeEc2, instance_id: str, _change: Change) -> None:
+        if len(home.sent) == 9:
+            held_at.append(clients.clock.monotonic())
+            _hold(clients, *range(40))
+        elif held_at and ec2.shown[instance_id].observed_at > held_at[0]:
+            late.append(instance_id)
+
+    home.judge = hold_all
+    Sweep(clients)
+    assert held_at
+    assert late == []

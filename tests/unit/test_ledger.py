@@ -9,7 +9,7 @@ import pytest
 
 from imds_enforcer.events import Trigger
 from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FIXES, Contest, Entry, Hold, is_contested
-from imds_enforcer.model import MetadataOptions, OptionsState, Outcome
+from imds_enforcer.model import MetadataOptions, OptionsState, Outcome, Switch
 from tests.unit.entries import an_entry, an_intent
 from tests.unit.examples import HOME, V1_ALLOWED, V2_ONLY, an_id
 from tests.unit.fake_clock import START
@@ -38,6 +38,8 @@ OTHER = replace(V2_ONLY, http_put_response_hop_limit=3)
         (Outcome.DEFERRED, V1_ALLOWED, None),
         (Outcome.GONE, None, None),
         (Outcome.SKIPPED, V1_ALLOWED, None),
+        # Changed, and then somebody switched the metadata service off.
+        (Outcome.SKIPPED, replace(V2_ONLY, http_endpoint=Switch.DISABLED), V2_ONLY),
         (Outcome.HELD, V1_ALLOWED, None),
     ],
 )
@@ -54,7 +56,6 @@ def test_the_result_of_a_change_is_what_it_brought_about(
     [
         Outcome.COMPLIANT,
         Outcome.EXEMPT,
-        Outcome.SKIPPED,
         Outcome.WOULD_REMEDIATE,
         Outcome.GONE,
         Outcome.HELD,

@@ -19,6 +19,7 @@ from tests.unit.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
+    SERVER_FAULT,
     THROTTLED,
     V1_ALLOWED,
     V2_ONLY,
@@ -306,3 +307,13 @@ def test_an_instance_that_is_held_by_somebody_and_by_the_gate_is_held(clients: F
     _calls(clients, 1)
     clients.records.hold([Hold(instance_id=an_id(1), reason="legacy SDK", by="ana", at=START)])
     assert Sweep(clients, GATED).report.outcomes == {Outcome.HELD: 1}
+
+
+def test_while_cloudwatch_is_out_of_reach_a_visit_asks_it_once(clients: FakeClients, home: FakeEc2) -> None:
+    """Each request may hang for half a minute, and a large region has many pages."""
+    home.page_size = 10
+    home.launch(*map(an_instance, range(30)))
+    clients.metrics[HOME].failure = SERVER_FAULT
+    report = Sweep(clients, GATED).report
+    assert report.outcomes == {Outcome.HELD: 30}
+    assert len(clients.metrics[HOME].requests) == 1

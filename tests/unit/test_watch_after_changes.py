@@ -52,9 +52,10 @@ def _policy(clients: FakeClients, **watch: Any) -> None:
 
 
 def _reject(clients: FakeClients, number: int, calls: float = 3, region: str = HOME) -> None:
-    """Let CloudWatch have counted that many rejected calls in this hour."""
-    hour = clients.clock.now().replace(minute=0, second=0, microsecond=0)
-    clients.metrics[region].data.setdefault((REJECTED, an_id(number)), []).append((hour, calls))
+    """Let CloudWatch have counted that many rejected calls in these five minutes."""
+    now = clients.clock.now()
+    point = now.replace(minute=now.minute // 5 * 5, second=0, microsecond=0)
+    clients.metrics[region].data.setdefault((REJECTED, an_id(number)), []).append((point, calls))
 
 
 def _mails(clients: FakeClients) -> list[str]:
@@ -152,10 +153,10 @@ def test_who_was_never_changed_is_not_watched(app: App, clients: FakeClients, ho
 
 @pytest.mark.parametrize("watch", ["null", '{"hours": 1}'])
 def test_who_is_not_to_be_watched_is_not_asked_about(changed: App, clients: FakeClients, watch: str) -> None:
-    """null: nobody. An hour: not an hour later."""
+    """null: nobody. An hour: not three hours later; its last minutes are looked at once they are over."""
     clients.ssm.put(POLICY_PARAMETER, f'{{"watch": {watch}}}')
     _reject(clients, 1)
-    _sweep(changed, clients, HOUR + 1)
+    _sweep(changed, clients, 3 * HOUR)
     assert clients.metrics[HOME].requests == []
 
 
@@ -394,3 +395,30 @@ def test_a_change_after_the_set_back_is_watched_anew(changed: App, clients: Fake
     _sweep(changed, clients)
     assert [entry.trigger for entry in clients.records.entries_of(an_id(1))] == ["schedule", "revert"] * 2
     assert home.actual(an_id(1)).options == V1_ALLOWED
+
+
+def test_what_was_counted_after_one_change_is_not_held_against_the_next(
+    changed: App, clients: FakeClients, home: FakeEc2
+) -> None:
+    """It was set back, released and changed again, all within the hour that an answer of CloudWatch serves for."""
+    _policy(clients, revert=True)
+    _reject(clients, 1)
+    _sweep(changed, clients)
+    assert len(_mails(clients)) == 1
+    clients.records.release([an_id(1)])
+    for _ in range(3):
+        _sweep(changed, clients)
+    assert home.actual(an_id(1)).options == V2_ONLY
+    assert len(_mails(clients)) == 1
+
+
+def test_the_last_hour_of_the_watch_is_looked_at_too(changed: App, clients: FakeClients) -> None:
+    """A program that calls once a day is noticed in the last minutes, if at all."""
+    _policy(clients, hours=2)
+    for _ in range(7):
+        _sweep(changed, clients)
+    clients.clock.advance(600)
+    _reject(clients, 1)
+    for _ in range(6):
+        _sweep(changed, clients)
+    assert len(_mails(clients)) == 1

@@ -1,0 +1,75 @@
+"""The table may hold what the enforcer did not write: by hand, by another version, by mistake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.unit.examples import HOME, an_id, an_instance
+from tests.unit.fake_clock import START
+from tests.unit.runs import App, Documents, metric_names
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+SCHEDULE = {"trigger": "schedule"}
+HELD = {"pk": "standing", "sk": f"hold#{an_id(1)}"}
+WHOLE = {**HELD, "reason": "repair", "by": "ana", "at": START.isoformat()}
+
+
+def _store(clients: FakeClients, item: dict[str, Any]) -> None:
+    clients.table.items[item["pk"], item["sk"]] = item
+
+
+@pytest.mark.parametrize(
+    "item",
+    [HELD, {**WHOLE, "until": "2020-01-31"}, {**WHOLE, "until": "soon"}, {**WHOLE, "at": "now"}, {**WHOLE, "until": 7}],
+)
+def test_a_hold_that_cannot_be_read_holds(clients: FakeClients, app: App, home: FakeEc2, item: dict[str, Any]) -> None:
+    """Somebody meant it; until it is released, and no other instance."""
+    home.launch(*map(an_instance, range(3)))
+    _store(clients, item)
+    (kept,) = app.invoke(SCHEDULE)["kept_back"]
+    assert kept["reason"].startswith("held until it is released by nobody knows whom: the hold cannot be read")
+    assert home.modified_ids == [an_id(0), an_id(2)]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"pk": "standing", "sk": "nonsense"},
+        {"pk": "standing", "sk": f"contest#{an_id(1)}"},
+        {"pk": "standing", "sk": f"contest#{an_id(1)}", "principal": "ana", "until": "2027-01-31"},
+        {"pk": "x", "sk": "y", "open": HOME},
+        {"pk": "x", "sk": f"{START.isoformat()}#run", "month": f"{START:%Y-%m}"},
+        {"pk": "told", "sk": "nonsense"},
+    ],
+)
+def test_another_item_that_cannot_be_read_stops_nothing(
+    clients: FakeClients, app: App, home: FakeEc2, item: dict[str, Any]
+) -> None:
+    """The sweep goes on as if it were not there."""
+    home.launch(*map(an_instance, range(3)))
+    _store(clients, item)
+    assert app.invoke(SCHEDULE)["outcomes"] == {"REMEDIATED": 3}
+
+
+def test_an_item_that_cannot_be_read_is_an_alarm(clients: FakeClients, app: App, metrics: Documents) -> None:
+    """It may be the way back of an instance."""
+    app.invoke(SCHEDULE)
+    assert "LedgerUnavailable" not in metric_names(metrics())
+    _store(clients, {"pk": "x", "sk": "y", "open": HOME})
+    app.invoke(SCHEDULE)
+    assert "LedgerUnavailable" in metric_names(metrics())
+
+
+def test_notes_that_cannot_be_read_are_asked_for_again(clients: FakeClients, app: App, home: FakeEc2) -> None:
+    """As if CloudWatch had not been asked yet."""
+    clients.ssm.put("/imds-enforcer/policy", '{"legacy_calls": {}}')
+    home.launch(*map(an_instance, range(3)))
+    topic = f"calls#MetadataNoToken/14/{HOME}"
+    _store(clients, {"pk": topic, "sk": f"{START.isoformat()}#i", "calls": "{"})
+    assert app.invoke(SCHEDULE)["outcomes"] == {"REMEDIATED": 3}
+    assert len(clients.metrics[HOME].requests) == 1

@@ -1,0 +1,72 @@
+"""Instances are set back whatever happened to others, or to an earlier attempt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.model import Outcome
+from imds_enforcer.revert import Revert
+from tests.unit.entries import an_entry
+from tests.unit.examples import AWAY, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from imds_enforcer.decision import Change
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+AN_HOUR_AGO = START - timedelta(hours=1)
+
+
+def _revert(clients: FakeClients, run_id: str) -> Revert:
+    return Revert(clients, clients.clock, run_id=run_id, by="ana")
+
+
+def test_a_region_that_cannot_be_read_keeps_no_other_from_the_way_back(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2
+) -> None:
+    """It is the problem of its own instances."""
+    home.launch(an_instance(1, V2_ONLY))
+    away.launch(an_instance(2, V2_ONLY, region=AWAY))
+    clients.records.write([an_entry(1, at=AN_HOUR_AGO), an_entry(2, at=AN_HOUR_AGO, region=AWAY)])
+    away.read_errors = dict.fromkeys(range(1, 10), SERVER_FAULT)
+    revert = _revert(clients, "revert-1")
+    plans = revert.plan([], "run-1")
+    problems = {plan.instance_id: plan.problem for plan in plans}
+    assert problems == {an_id(1): None, an_id(2): f"it cannot be read ({SERVER_FAULT})"}
+    (result,) = revert.carry_out(plans, reason="too early")
+    assert (result.instance_id, result.outcome) == (an_id(1), Outcome.REMEDIATED)
+    assert home.actual(an_id(1)).options == V1_ALLOWED
+
+
+def test_a_revert_that_was_killed_is_settled_and_done_by_the_next(clients: FakeClients, home: FakeEc2) -> None:
+    """A quarter of an hour later, without a sweep in between; what it had done is not done again."""
+    home.launch(*(an_instance(number, V2_ONLY) for number in range(150)))
+    clients.records.write(an_entry(number, at=AN_HOUR_AGO) for number in range(150))
+
+    def kill(_ec2: FakeEc2, _instance_id: str, _change: Change) -> None:
+        if len(home.sent) == 110:
+            raise KeyboardInterrupt
+
+    home.judge = kill
+    revert = _revert(clients, "revert-1")
+    with pytest.raises(KeyboardInterrupt):
+        list(revert.carry_out(revert.plan([], "run-1"), reason="too early"))
+    home.judge = None
+    clients.clock.advance(15 * 60)
+    home.forget_calls()
+    again = _revert(clients, "revert-2")
+    results = list(again.carry_out(again.plan([], "run-1"), reason="too early"))
+    assert {home.actual(an_id(number)).options for number in range(150)} == {V1_ALLOWED}
+    assert {result.outcome for result in results} == {Outcome.REMEDIATED}
+    assert len(home.modified) == len(results) <= 41
+    assert clients.records.open_intents() == []
+
+
+def test_nothing_is_known_of_an_instance_that_was_never_changed(clients: FakeClients) -> None:
+    """So there is nothing to undo."""
+    (plan,) = _revert(clients, "revert-1").plan([an_id(7)])
+    assert plan.problem == "the ledger has no change that is not undone"
