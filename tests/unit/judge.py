@@ -114,8 +114,17 @@ class Judge:
         intents = [(item["before"], item["wanted"]) for item in items if "open" in item]
         assert (before, wanted) in intents, f"{change} was sent to {shown}; the ledger has {items}"
 
-    def run(self, report: RunReport, evidence: Collection[Evidence], seen: Mapping[str, Collection[str]]) -> None:
-        """A run has ended; `seen` are the instances by region that it was shown or was told of."""
+    def run(
+        self,
+        report: RunReport,
+        evidence: Collection[Evidence],
+        seen: Mapping[str, Collection[str]],
+        left_behind: Collection[str],
+    ) -> None:
+        """A run has ended; `seen` are the instances by region that it was shown or was told of.
+
+        Those in `left_behind` it may have been shown only to settle what an earlier process left of them.
+        """
         versions = report.policy.versions
         rules = next(rules for _, known, rules in reversed(self._history) if known == versions)
         assert rules.valid, "a run under a policy that is none"
@@ -128,7 +137,8 @@ class Judge:
             of_region = {instance_id for name, instance_id in counted if name == region}
             assert part.outcomes.total() == len(of_region), "the report counts what came of the instances"
             if part.failure is None:
-                assert of_region == set(seen[region]), "the outcomes add up to the instances seen"
+                missing = set(seen[region]) ^ of_region
+                assert missing <= {*left_behind} - of_region, "the outcomes add up to the instances seen"
             else:
                 assert of_region <= set(seen[region])
         assert set(seen) <= set(report.regions) or not any(seen[name] for name in set(seen) - set(report.regions))

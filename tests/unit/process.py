@@ -63,6 +63,7 @@ class Process:
         self._app = App(clients, name)
         self._letters: Sequence[Letter] = ()
         self._evidence: list[Evidence] = []
+        self._left_behind: set[str] = set()
         for ec2 in clients.fakes.values():
             ec2.judge = judge.change
 
@@ -78,6 +79,7 @@ class Process:
         self.busy, self._letters = True, letters
         self.results, self.reports = {}, []
         self._begin_run()
+        self._left_behind = {item["pk"] for item in self.clients.table.items.values() if "open" in item}
         handler: Any = telemetry.logger.registered_handler
         stream = handler.setStream(io.StringIO())
         try:
@@ -111,7 +113,7 @@ class Process:
         for letter in self._letters:
             if letter.region in report.regions:
                 seen[letter.region].update(letter.instance_ids)
-        self._judge.run(report, self._evidence, seen)
+        self._judge.run(report, self._evidence, seen, self._left_behind)
         self.reports.append(report)
         _run_finished(report)
         self._begin_run()
