@@ -9,6 +9,10 @@ from imds_enforcer.ledger import Contest, Entry, Standing
 class Forgetful:
     """In place of the table: takes everything, keeps nothing, asks nobody; see `imds_enforcer.records.Records`."""
 
+    def unreadable(self) -> set[tuple[str, str]]:
+        """Nothing was read."""
+        return set()
+
     def write(self, entries: Iterable[Entry]) -> None:
         """Forget them."""
 

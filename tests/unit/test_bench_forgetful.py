@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import inspect
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from imds_enforcer.ledger import Contest
 from imds_enforcer.records import Records
 from tests.bench.forgetful import Forgetful
-from tests.unit.examples import an_id
+from tests.unit.example_events import a_batch, a_message, drift
+from tests.unit.examples import POLICY_PARAMETER, V2_ONLY, an_id, an_instance
+from tests.unit.runs import App
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
 
 
 def test_it_is_asked_as_the_records_are() -> None:
@@ -18,6 +27,17 @@ def test_it_is_asked_as_the_records_are() -> None:
     for name in names:
         here, there = (inspect.signature(getattr(each, name)).parameters for each in (Forgetful, Records))
         assert [*here] == [*there]
+
+
+@pytest.mark.parametrize("event", [{}, {"inventory": True}, a_batch(a_message(drift()))])
+def test_the_enforcer_changes_instances_with_it(clients: FakeClients, home: FakeEc2, event: Any) -> None:
+    """And asks no table."""
+    vars(clients)["records"] = Forgetful()
+    clients.ssm.put(POLICY_PARAMETER, '{"watch": null}')
+    home.launch(an_instance())
+    App(clients).invoke(event)
+    assert home.actual(an_id()).options == V2_ONLY
+    assert not clients.table.requests
 
 
 def test_it_keeps_nothing() -> None:
