@@ -5,6 +5,7 @@ started it), and then removes the folder its environment names in TMPDIR.
 """
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -58,6 +59,8 @@ def main() -> None:
     folder = Path(os.environ["TMPDIR"])
     for part in ADDITIONS:
         part.install()
+    # What is loaded stays: collections must not stop the services to look through it.
+    gc.freeze()
     config = Config()
     config.bind = [f"fd://{sys.argv[1]}"]
     config.graceful_timeout = GRACE_SECONDS

@@ -32,6 +32,10 @@ CLIENT_CONFIG = Config(
 WRITE_CONFIG = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 """For changes of instances: a retry by the client could send one on an observation that has grown old."""
 
+BULK_CONFIG = CLIENT_CONFIG.merge(Config(parameter_validation=False))
+"""For requests about many items at once, which only our own code puts together: botocore takes longer to check them
+than to send them."""
+
 _T = TypeVar("_T")
 
 

@@ -12,17 +12,18 @@ from imds_enforcer.events import MalformedEventError, Trigger, parse_instance_ev
 from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.plan import UNKNOWN_INSTANCE, unread
+from imds_enforcer.policy import Mode
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import retry_delay, settle_event, wants_retry
 from imds_enforcer.sweep import REGION_LEFT_OUT, RegionSweep, limits_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from imds_enforcer.clients import Clients
-    from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import InstanceEvent, QueuedMessage
-    from imds_enforcer.run import Run
+    from imds_enforcer.model import Instance
+    from imds_enforcer.run import Run, Visit
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,24 +156,31 @@ class _RegionBatch:
             )
 
         visit = self.run.visit_for_events(self.region, trigger_of, drifted_by, settle)
-        for result in self._results(visit.enforcer, by_instance):
+        for result in self._results(visit, by_instance):
             final = settle(result)
             report.add(final)
             self.run.log(final, trigger_of(result.instance_id))
             yield final
         report.stopped, report.ledger_failure = visit.guard.stopped, visit.guard.failure
 
-    def _results(self, enforcer: Enforcer, instance_ids: Iterable[str]) -> Iterator[Result]:
+    def _results(self, visit: Visit, instance_ids: Collection[str]) -> Iterator[Result]:
         if not self.run.policy.regions.covers(self.region):
             yield from (unread(i, self.region, Outcome.SKIPPED, REGION_LEFT_OUT) for i in instance_ids)
             return
         try:
-            found = self.run.clients.ec2(self.region).read(instance_ids)
+            found = self._read(visit, instance_ids)
         except AwsError as error:
             yield from (self._failed(i, error.failure) for i in instance_ids)
             return
-        yield from enforcer.enforce(found.values())
+        yield from visit.enforcer.enforce(found.values())
         yield from (self._failed(i, UNKNOWN_INSTANCE) for i in instance_ids if i not in found)
+
+    def _read(self, visit: Visit, instance_ids: Collection[str]) -> dict[str, Instance]:
+        if self.run.policy.mode is Mode.AUDIT or not instance_ids:
+            return self.run.clients.ec2(self.region).read(instance_ids)
+        with ThreadPoolExecutor(1, thread_name_prefix="foresight") as pool:
+            pool.submit(visit.guard.foresee)
+            return self.run.clients.ec2(self.region).read(instance_ids)
 
     def _failed(self, instance_id: str, failure: Failure) -> Result:
         return unread(instance_id, self.region, Outcome.FAILED, str(failure), failure)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from imds_enforcer.aws import CLIENT_CONFIG, WRITE_CONFIG
+from imds_enforcer.aws import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
 from imds_enforcer.call_metrics import CallMetrics
 from imds_enforcer.dynamodb import Table
 from imds_enforcer.ec2 import Ec2Region
@@ -84,7 +84,7 @@ class Clients:
         """CloudWatch of one region."""
         with self._lock:
             if region not in self._call_metrics:
-                client = self._session.client("cloudwatch", region_name=region, config=CLIENT_CONFIG)
+                client = self._session.client("cloudwatch", region_name=region, config=BULK_CONFIG)
                 self._call_metrics[region] = CallMetrics(client)
             return self._call_metrics[region]
 
@@ -96,7 +96,7 @@ class Clients:
     def _dynamodb(self) -> DynamoDBClient:
         with self._lock:
             if self._dynamodb_client is None:
-                self._dynamodb_client = self._session.client("dynamodb", config=CLIENT_CONFIG)
+                self._dynamodb_client = self._session.client("dynamodb", config=BULK_CONFIG)
             return self._dynamodb_client
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -57,6 +58,7 @@ class Guard:
         self._limits = limits
         self._drifted_by = drifted_by
         self._heeds_holds = heeds_holds
+        self._foreseen: Standing | None = None
         self._standing = Standing()
         self._reviewed: dict[str, float] = {}
         self._stopped: str | None = None
@@ -77,13 +79,31 @@ class Guard:
         fresh = [plan for plan in plans if not self.has_reviewed(plan)]
         try:
             if any(plan.instance.observed_at > self._standing.read_at for plan in fresh):
-                self._standing = self._records.standing()
+                self._standing = self._read_standing(fresh)
             reviewed = [self._judge(plan) for plan in fresh]
         except AwsError as error:
             self._out_of_reach(error, "it cannot be told which instances are held")
             return []
         self._reviewed |= {plan.instance_id: plan.instance.observed_at for plan in fresh}
         return reviewed
+
+    def _read_standing(self, plans: Sequence[Planned]) -> Standing:
+        """What stands against instances now; intents are written meanwhile, where nothing was known to stand before."""
+        if self._foreseen is None:
+            return self._records.standing()
+        known = {*self._foreseen.holds, *self._foreseen.contests}
+        with ThreadPoolExecutor(1, thread_name_prefix="holds") as pool:
+            standing = pool.submit(self._records.standing)
+            self.intend([plan for plan in plans if plan.instance_id not in known], ())
+            return standing.result()
+
+    def foresee(self) -> None:
+        """Read what stands against instances ahead of the observation: it decides nothing, and saves a launch time."""
+        try:
+            self._foreseen = self._records.standing()
+        except AwsError:
+            # The review reads it again, and says what follows.
+            self._foreseen = None
 
     def has_reviewed(self, plan: Planned) -> bool:
         """True if it was asked about this plan, as it is now, whether anything stands against it."""
@@ -153,15 +173,12 @@ class Guard:
         if self._limits is not None:
             self._limits.breakers[self._region].dropped(result.instance_id)
         self._journal.complete(result)
-        self._flush(all_of_it=False)
+        self._journal.flush()
 
     def close(self) -> None:
         """Write down all that is left to be."""
-        self._flush(all_of_it=True)
-
-    def _flush(self, *, all_of_it: bool) -> None:
         try:
-            self._journal.flush(all_of_it=all_of_it)
+            self._journal.close()
         except AwsError as error:
             # What was changed is changed. The entries stay open, and the next sweep settles them.
             self.failure = error.failure

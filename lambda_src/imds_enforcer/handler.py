@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.application import Application, Invocation
@@ -25,4 +27,16 @@ def handler(event: object, context: LambdaContext) -> dict[str, Any]:
         account=context.invoked_function_arn.split(":")[4],
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
     )
-    return _application.invoke(event, invocation)
+    try:
+        return _application.invoke(event, invocation)
+    finally:
+        _settle_memory()
+
+
+@cache
+def _settle_memory() -> None:
+    """Once: what the first invocation has loaded, the services' models above all, is never let go.
+
+    A full collection need not look through its two hundred thousand objects again, which takes a tenth of a second.
+    """
+    gc.freeze()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from imds_enforcer.ledger import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
     from datetime import datetime
 
     from imds_enforcer.clock import Clock
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.records import Records
 
+_WORTH_WRITING = 4 * BATCH_SIZE
 _FLUSH_SECONDS = 5.0
 
 
@@ -50,6 +53,8 @@ class Journal:
         self._taken: set[str] = set()
         self._unanswered: set[str] = set()
         self._completed: list[Entry] = []
+        self._writer: ThreadPoolExecutor | None = None
+        self._written: list[Future[None]] = []
         self._flushed_at = clock.monotonic()
 
     def missing(self, plans: Iterable[Planned]) -> list[Planned]:
@@ -75,7 +80,7 @@ class Journal:
         self._unanswered.add(instance_id)
 
     def complete(self, result: Result) -> None:
-        """Take down what became of a change, if it was intended. It is written with others: see `flush`."""
+        """Take down what became of a change, if it was intended. It is written with others: see `flush` and `close`."""
         entry = self._open.pop(result.instance_id, None)
         taken = result.instance_id in self._taken
         if entry and (taken or result.instance_id not in self._unanswered):
@@ -90,18 +95,34 @@ class Journal:
                 )
             )
 
-    def flush(self, *, all_of_it: bool = False) -> None:
-        """Write what was completed, once it is worth a request or has waited for long.
+    def flush(self) -> None:
+        """Have what was completed written, once it is worth some requests or has waited for long.
+
+        Nobody waits for it: the next changes are sent meanwhile.
+        """
+        waited = self._clock.monotonic() - self._flushed_at
+        if len(self._completed) >= _WORTH_WRITING or (self._completed and waited >= _FLUSH_SECONDS):
+            self._write_behind()
+
+    def close(self) -> None:
+        """Write the rest, and wait until all is written.
 
         Raises:
             AwsError: if the table did not take all of it. It is not tried again: the entries stay open,
                 and a later sweep settles them.
         """
-        due = len(self._completed) >= BATCH_SIZE or self._clock.monotonic() - self._flushed_at >= _FLUSH_SECONDS
-        if all_of_it or due:
-            completed, self._completed = self._completed, []
-            self._flushed_at = self._clock.monotonic()
-            self._records.write(completed)
+        if self._completed:
+            self._write_behind()
+        if self._writer:
+            self._writer.shutdown()
+        for each in self._written:
+            each.result()
+
+    def _write_behind(self) -> None:
+        completed, self._completed = self._completed, []
+        self._flushed_at = self._clock.monotonic()
+        self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._written.append(self._writer.submit(self._records.write, completed))
 
     def _has(self, plan: Planned) -> bool:
         entry = self._open.get(plan.instance_id)

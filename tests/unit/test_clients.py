@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.aws import CLIENT_CONFIG, WRITE_CONFIG
+from imds_enforcer.aws import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
 from imds_enforcer.call_metrics import CallMetrics
 from imds_enforcer.clients import Clients
 from imds_enforcer.decision import Change
@@ -142,5 +142,5 @@ def test_the_clients_of_cloudwatch_and_dynamodb_have_the_projects_limits_and_are
         transport.answer('{"Items": []}')
         assert records.open_intents() == []
         clients.call_metrics(AWAY)
-    assert made == [("dynamodb", None, CLIENT_CONFIG), ("cloudwatch", AWAY, CLIENT_CONFIG)]
+    assert made == [("dynamodb", None, BULK_CONFIG), ("cloudwatch", AWAY, BULK_CONFIG)]
     assert {request["TableName"] for request in transport.requests} == {SETTINGS.ledger_table}
