@@ -46,7 +46,7 @@ local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
 latency: $(TOOLS) $(LOCAL) ## how long a launch that allows IMDSv1 stays so, on a local AWS
 	$(RUN) -m tests.bench.latency
 
-bench: $(TESTS) $(LOCAL) $(PEERS) ## the enforcer and its peers on one fleet, on a local AWS: 25 minutes
+bench: $(TESTS) $(LOCAL) $(PEERS) ## the enforcer and its peers on one fleet, on a local AWS: 30 minutes
 	$(RUN) -m tests.bench $(SCENARIOS)
 
 costs: $(TESTS) $(LOCAL) ## dollars a month, from what sweeps and launches take on a local AWS

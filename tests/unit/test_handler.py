@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from types import SimpleNamespace
@@ -49,6 +50,8 @@ def test_an_invocation_is_passed_on_with_what_lambda_says_of_it(monkeypatch: pyt
         return {"the": "answer"}
 
     monkeypatch.setattr(Application, "invoke", invoke)
+    frozen: list[int] = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(len(invoked)))
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     handler = _imported().handler
@@ -59,6 +62,8 @@ def test_an_invocation_is_passed_on_with_what_lambda_says_of_it(monkeypatch: pyt
     assert invocation.seconds_left() == 899.5
     assert application.settings.event_queue_url == "https://queue"
     assert application.clients.home_region == "eu-west-1"
+    handler({}, CONTEXT)
+    assert frozen == [1], "once, and not before everything is loaded"
 
 
 @pytest.mark.usefixtures("cold_start")
