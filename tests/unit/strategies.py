@@ -107,7 +107,7 @@ def _policies(mode: SearchStrategy[str]) -> SearchStrategy[Rules]:
             "exemptions": st.lists(_EXEMPTIONS, min_size=1, max_size=2),
             "ledger": st.sampled_from(["required", "best_effort"]),
             "rollout_percent": st.sampled_from([0, 40, 100, 100]),
-            "legacy_calls": st.sampled_from([None, {}]),
+            "legacy_calls": st.sampled_from([None, {}, {}]),
         },
     )
     return st.builds(Rules, tokens=TOKENS.map(str), text=fields.map(json.dumps))

@@ -9,6 +9,7 @@ the ledger first, one outcome an instance, no success without proof.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hypothesis import given
@@ -16,6 +17,8 @@ from hypothesis import strategies as st
 
 from imds_enforcer.model import Outcome
 from tests.unit import strategies as any_
+from tests.unit.examples import an_instance
+from tests.unit.rules import Rules
 from tests.unit.world import SWEEPS, Weather, World
 
 if TYPE_CHECKING:
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
 
     from imds_enforcer.model import Instance
     from tests.unit.process import Letter
-    from tests.unit.rules import Rules
     from tests.unit.strategies import Happening
 
 INVOCATIONS = st.sampled_from(SWEEPS) | any_.BATCHES
@@ -79,6 +81,19 @@ def test_after_any_trouble_one_sweep_mends_all_and_the_next_run_writes_nothing(
     _invoke(world, invocation)
     world.sweep({"inventory": True})
     assert world.judge.changes == changes
+
+
+@given(any_.WEATHERS, st.lists(any_.HOLDS, min_size=3, max_size=8), INVOCATIONS)
+def test_what_is_held_while_a_run_is_under_way_is_left_alone_from_the_next_look_on(
+    weather: Weather, happenings: list[Happening], invocation: Mapping[str, object] | Sequence[Letter]
+) -> None:
+    """And what is set back after it was held is never taken for drift.
+
+    Every instance is to be changed and EC2 takes its time, so that there is one in which to hold it.
+    """
+    fleet = [an_instance()] * any_.FLEET
+    world = _world(fleet, Rules(), replace(weather, read_seconds=2, blind=False, table=""), happenings)
+    _invoke(world, invocation)
 
 
 @given(any_.FLEETS, any_.ENFORCING, SLOW, st.sampled_from(SWEEPS))
