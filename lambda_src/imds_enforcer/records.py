@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from imds_enforcer.ledger import KEPT, Contest, Entry, Hold, Standing
 from imds_enforcer.legacy_calls import Calls
@@ -163,6 +163,23 @@ def _months(first: datetime, last: datetime) -> list[str]:
 
 
 def _item_of(entry: Entry) -> Item:
+    """What the table and its indexes go by, and the rest as one text.
+
+    Each attribute takes its time to be put together and taken apart, and a burst writes hundreds of entries.
+    """
+    said = {
+        "region": entry.region,
+        "trigger": entry.trigger,
+        "by": entry.by,
+        "versions": entry.versions.as_log(),
+        "before": entry.before.as_log(),
+        "wanted": entry.wanted.as_log(),
+        "after": entry.after.as_log() if entry.after else None,
+        "ends_at": _moment(entry.ends_at),
+        "outcome": entry.outcome,
+        "reason": entry.reason,
+        "code": entry.code,
+    }
     return {
         "pk": entry.instance_id,
         "sk": f"{_moment(entry.at)}#{entry.run_id}",
@@ -171,18 +188,7 @@ def _item_of(entry: Entry) -> Item:
         # Only what is open is in the index of that name.
         "open": entry.region if entry.outcome is None else None,
         "expires_at": int((entry.at + KEPT).timestamp()),
-        "region": entry.region,
-        "trigger": entry.trigger,
-        "by": entry.by,
-        # As text: DynamoDB's own maps take several times as long to put together and to take apart.
-        "versions": _text(entry.versions),
-        "before": _text(entry.before),
-        "wanted": _text(entry.wanted),
-        "after": _text(entry.after) if entry.after else None,
-        "ends_at": _moment(entry.ends_at),
-        "outcome": str(entry.outcome) if entry.outcome else None,
-        "reason": entry.reason,
-        "code": entry.code,
+        "entry": json.dumps(said, separators=(",", ":")),
     }
 
 
@@ -211,31 +217,24 @@ def _noted_of(item: Item) -> dict[str, Calls]:
     return {instance_id: _calls_of(noted) for instance_id, noted in json.loads(item["calls"]).items()}
 
 
-def _entry_of(item: Mapping[str, Any]) -> Entry:
+def _entry_of(item: Item) -> Entry:
+    said = json.loads(item["entry"])
     return Entry(
         instance_id=item["pk"],
-        region=item["region"],
+        region=said["region"],
         at=datetime.fromisoformat(item["sk"].partition("#")[0]),
         run_id=item["run_id"],
-        trigger=item["trigger"],
-        versions=PolicyVersions(**json.loads(item["versions"])),
-        before=_options(item["before"]),
-        wanted=_options(item["wanted"]),
-        after=_options(item["after"]) if "after" in item else None,
-        ends_at=datetime.fromisoformat(item["ends_at"]),
-        by=item.get("by"),
-        outcome=Outcome(item["outcome"]) if "outcome" in item else None,
-        reason=item["reason"],
-        code=item.get("code"),
+        trigger=said["trigger"],
+        versions=PolicyVersions(**said["versions"]),
+        before=MetadataOptions.described(said["before"]),
+        wanted=MetadataOptions.described(said["wanted"]),
+        after=MetadataOptions.described(said["after"]) if said["after"] else None,
+        ends_at=datetime.fromisoformat(said["ends_at"]),
+        by=said["by"],
+        outcome=Outcome(said["outcome"]) if said["outcome"] else None,
+        reason=said["reason"],
+        code=said["code"],
     )
-
-
-def _text(written: MetadataOptions | PolicyVersions) -> str:
-    return json.dumps(written.as_log(), separators=(",", ":"))
-
-
-def _options(text: str) -> MetadataOptions:
-    return MetadataOptions.described(json.loads(text))
 
 
 def _calls_of(noted: tuple[int | None, str | None]) -> Calls:
