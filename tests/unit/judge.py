@@ -10,6 +10,8 @@ from imds_enforcer.failures import Kind
 from imds_enforcer.model import OptionsState, Outcome, Switch
 from imds_enforcer.parameters import CACHE_SECONDS
 from imds_enforcer.remediation import MAX_OBSERVATION_AGE
+from tests.unit.fake_clock import START
+from tests.unit.fake_records import FakeTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from imds_enforcer.report import RunReport
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_ec2 import FakeEc2
-    from tests.unit.fake_records import FakeTable
     from tests.unit.rules import Rules
 
 _ROUNDING = 1e-6
@@ -42,7 +43,10 @@ class Judge:
 
     def __init__(self, clock: FakeClock, table: FakeTable) -> None:
         self._clock = clock
-        self._table = table
+        # What is in it can be seen from here even while the enforcer cannot reach it.
+        within_reach = FakeTable()
+        within_reach.items = table.items
+        self._records = within_reach.records(clock)
         self._unreadable_since = float("inf")
         self._ever_held: set[str] = set()
         self._asked_for: set[str] = set()
@@ -109,10 +113,11 @@ class Judge:
     def _is_written_down(self, shown: Instance, change: Change) -> None:
         """The ledger has the change as intended, and what the enforcer knew when it decided on it."""
         assert shown.options is not None
-        before, wanted = shown.options.as_log(), change.applied_to(shown.options).as_log()
-        items = [item for (pk, _), item in self._table.items.items() if pk == shown.instance_id]
-        intents = [(item["before"], item["wanted"]) for item in items if "open" in item]
-        assert (before, wanted) in intents, f"{change} was sent to {shown}; the ledger has {items}"
+        entries = self._records.entries_of(shown.instance_id)
+        intents = [(entry.before, entry.wanted) for entry in entries if entry.outcome is None]
+        assert (shown.options, change.applied_to(shown.options)) in intents, (
+            f"{change} was sent to {shown}; the ledger has {entries}"
+        )
 
     def run(
         self,
@@ -145,9 +150,9 @@ class Judge:
 
     def _ledger(self) -> None:
         """It has no change that EC2 was not asked for."""
-        for (instance_id, _), item in self._table.items.items():
-            if item.get("outcome") in {"REMEDIATED", "PENDING"}:
-                assert instance_id in self._asked_for, f"nobody has asked for {item}"
+        for entry in self._records.entries_since(START):
+            unasked = entry.result is not None and entry.instance_id not in self._asked_for
+            assert not unasked, f"nobody has asked for {entry}"
 
     def _result(self, one: Evidence, rules: Rules) -> None:
         result, shown = one.result, one.shown
