@@ -13,6 +13,7 @@ from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.clock import Deadline
 from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
+from imds_enforcer.limits import limits_of
 from imds_enforcer.mails import mail
 from imds_enforcer.mandate import Mandate
 from imds_enforcer.parameters import CACHE_SECONDS
@@ -20,7 +21,7 @@ from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.retry import retry_delay
 from imds_enforcer.run import Run
-from imds_enforcer.sweep import limits_of, sweep
+from imds_enforcer.sweep import sweep
 from imds_enforcer.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from imds_enforcer.clock import Clock
     from imds_enforcer.events import QueuedMessage
     from imds_enforcer.ledger import Entry
-    from imds_enforcer.limits import SweepLimits
+    from imds_enforcer.limits import RegionLimits
     from imds_enforcer.policy import Policy
     from imds_enforcer.report import RunReport
     from imds_enforcer.settings import Settings
@@ -124,7 +125,7 @@ class Application:
         policy: Policy,
         request: SweepRequest,
         invocation: Invocation,
-        limits: SweepLimits,
+        limits: Mapping[str, RegionLimits],
         intents: Sequence[Entry] = (),
     ) -> RunReport:
         run = self._run(policy, invocation, self.settings.sweep_deadline_seconds)
@@ -141,7 +142,9 @@ class Application:
             telemetry.ledger_unavailable("open entries of the ledger could not be read", error)
             return ()
 
-    def _second_look(self, policy: Policy, started: float, invocation: Invocation, limits: SweepLimits) -> None:
+    def _second_look(
+        self, policy: Policy, started: float, invocation: Invocation, limits: Mapping[str, RegionLimits]
+    ) -> None:
         """Sweep again once no run is under way any more that goes by an older policy.
 
         Such a run may have changed an instance after the first look at it. Where the policy has

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from imds_enforcer.decision import drift_filters
 from imds_enforcer.events import MalformedEventError, Trigger, parse_instance_event
 from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.limits import limits_of
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.plan import UNKNOWN_INSTANCE, unread
 from imds_enforcer.policy import Mode
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import retry_delay, settle_event, wants_retry
-from imds_enforcer.sweep import REGION_LEFT_OUT, RegionSweep, limits_of
+from imds_enforcer.sweep import REGION_LEFT_OUT, RegionSweep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -194,7 +195,7 @@ class _RegionBatch:
             return False
         if not self.run.policy.regions.covers(self.region):
             return False
-        filters, limits = drift_filters(self.run.policy), limits_of(self.run.policy, [self.region])
+        filters, limits = drift_filters(self.run.policy), limits_of(self.run.policy, [self.region])[self.region]
         rest = RegionSweep(self.run, self.region, filters, Trigger.LAUNCH, limits, settled).visit()
         report.include(rest)
         unfinished = rest.outcomes[Outcome.DEFERRED] > rest.left_to_sweep

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imds_enforcer.ec2 import Ec2Region
     from imds_enforcer.gate import LegacyCallGate
     from imds_enforcer.guard import Guard
+    from imds_enforcer.limits import RegionLimits
     from imds_enforcer.mandate import Mandate
 
 _WITHOUT_CHANGE = {
@@ -47,6 +48,7 @@ class Enforcer:
         *,
         gate: LegacyCallGate,
         guard: Guard,
+        limits: RegionLimits,
         mandate: Mandate,
         verify_timeout: float,
         settle: Callable[[Result], Result] = lambda result: result,
@@ -56,6 +58,7 @@ class Enforcer:
         self._clock = clock
         self._gate = gate
         self._guard = guard
+        self._limits = limits
         self._mandate = mandate
         self._verify_timeout = verify_timeout
         self._settle = settle
@@ -100,6 +103,7 @@ class Enforcer:
             self._clock,
             self.examine,
             guard=self._guard,
+            limits=self._limits,
             mandate=self._mandate,
             verify_timeout=self._verify_timeout,
             share=share,

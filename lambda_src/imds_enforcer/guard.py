@@ -1,4 +1,4 @@
-"""What stands between a plan and its change in one region: holds, contests, the ledger, and how far a sweep may go."""
+"""What stands between a plan and its change in one region: holds, contests and the ledger."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.journal import Journal
-    from imds_enforcer.limits import SweepLimits
     from imds_enforcer.records import Records
-
-_PATIENCE_SECONDS = 0.2
-"""How long a region waits at once for others to say what they need of the sweep's limit."""
 
 _DO_WITHOUT_SECONDS = 60.0
 """For so long changes go on without a ledger that could not be written, where they may."""
@@ -34,8 +30,8 @@ class Guard:
     That order is what makes a hold safe. Whoever sets an instance back holds it first: so an observation
     that shows the instance set back is followed by a reading that shows the hold.
 
-    `drifted_by` gives who set an instance's options back, for an instance that such an event named;
-    `limits` are there for a sweep, and None for what events named. A revert does not heed holds: it sets them.
+    `drifted_by` gives who set an instance's options back, for an instance that such an event named; a contested
+    instance is only for a sweep to set right. A revert does not heed holds: it sets them.
     """
 
     def __init__(  # noqa: PLR0913  # each is one thing to ask
@@ -44,18 +40,16 @@ class Guard:
         clock: Clock,
         journal: Journal,
         *,
-        region: str,
         mode: LedgerMode,
-        limits: SweepLimits | None = None,
+        sweeps: bool = False,
         drifted_by: Callable[[str], str | None] = lambda _: None,
         heeds_holds: bool = True,
     ) -> None:
         self._records = records
         self._clock = clock
         self._journal = journal
-        self._region = region
         self._mode = mode
-        self._limits = limits
+        self._sweeps = sweeps
         self._drifted_by = drifted_by
         self._heeds_holds = heeds_holds
         self._foreseen: Standing | None = None
@@ -68,8 +62,7 @@ class Guard:
     @property
     def stopped(self) -> str | None:
         """Why nothing more may be changed in this region, for now; None as long as something may."""
-        breaker = self._limits.breakers[self._region] if self._limits else None
-        return self._stopped or (breaker.tripped if breaker else None)
+        return self._stopped
 
     def review(self, plans: Iterable[Planned]) -> list[Planned | Result]:
         """The plans among these that are new since the last call, or what becomes of them instead.
@@ -115,7 +108,7 @@ class Guard:
         if hold and hold.in_force(now):
             return result_of(plan.instance, Outcome.HELD, f"{hold}; {plan.reason}", after=plan.instance.options)
         contest = self._standing.contests.get(instance_id)
-        if self._limits is not None:
+        if self._sweeps:
             return replace(plan, reason=f"{plan.reason}; {contest}") if contest else plan
         contest = contest or self._new_contest(instance_id)
         if contest is None:
@@ -157,21 +150,15 @@ class Guard:
         return self._stopped is None
 
     def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:
-        """Take notice of what came of asking EC2 for a change; a plan is one that waits for another attempt."""
+        """Take down what came of asking EC2 for a change; a plan is one that waits for another attempt."""
         if isinstance(answer, Accepted):
             self._journal.taken(plan.instance_id)
         elif answer.failure and answer.failure.kind is Kind.UNAVAILABLE:
             self._journal.unanswered(plan.instance_id)
-        if isinstance(answer, Result):
-            self.changed(answer)
-        elif isinstance(answer, Planned):
-            self.withdraw(answer)
 
     def ended(self, result: Result) -> None:
         """Take down an instance's outcome, if it was to be changed."""
         self._reviewed.pop(result.instance_id, None)
-        if self._limits is not None:
-            self._limits.breakers[self._region].dropped(result.instance_id)
         self._journal.complete(result)
         self._journal.flush()
 
@@ -187,40 +174,3 @@ class Guard:
         self.failure = error.failure
         if required:
             self._stopped = f"the ledger is out of reach ({error}), and {what_follows}"
-
-    # How far a sweep may go.
-
-    def admit(self, plans: Sequence[Planned]) -> list[Planned]:
-        """Those that the sweep's limit leaves room for."""
-        if self._limits is None:
-            return [*plans]
-        admitted = self._limits.allowance.admit(self._region, (plan.instance_id for plan in plans))
-        return [plan for plan in plans if plan.instance_id in admitted]
-
-    def withdraw(self, plan: Planned) -> None:
-        """Take back that a change is made: it was not sent, or EC2 would not take it yet."""
-        if self._limits is not None and not plan.unanswered:
-            self._limits.allowance.withdraw(self._region, plan.instance_id)
-
-    def used_up(self) -> str | None:
-        """Why no further instance may be changed by this sweep; None as long as one may."""
-        if self._limits is None or not self._limits.allowance.used_up(self._region, _PATIENCE_SECONDS):
-            return None
-        limit = self._limits.allowance.limit
-        return f"this region has had its share of the {limit} instances that the sweep may change"
-
-    @property
-    def in_doubt(self) -> bool:
-        """True while no change may be begun that was not tried before."""
-        return self._limits is not None and self._limits.breakers[self._region].in_doubt
-
-    def attempted(self, plan: Planned, failure: Failure | None) -> None:
-        """Take notice of EC2's answer to one attempt; `failure` is None if it took the change."""
-        if self._limits is not None:
-            faulty = failure is not None and failure.kind is Kind.UNAVAILABLE
-            self._limits.breakers[self._region].attempted(plan.instance_id, faulty=faulty)
-
-    def changed(self, result: Result) -> None:
-        """Take notice of how a change that was sent has ended."""
-        if self._limits is not None:
-            self._limits.breakers[self._region].count(result)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imds_enforcer.clock import Clock
     from imds_enforcer.ec2 import Ec2Region
     from imds_enforcer.guard import Guard
+    from imds_enforcer.limits import RegionLimits
     from imds_enforcer.mandate import Mandate
 
 MAX_OBSERVATION_AGE = 10.0
@@ -54,6 +55,7 @@ class Remediation:
         examine: Callable[[Iterable[Instance]], Iterator[Planned | Result]],
         *,
         guard: Guard,
+        limits: RegionLimits,
         mandate: Mandate,
         verify_timeout: float,
         share: float,
@@ -63,6 +65,7 @@ class Remediation:
         self._clock = clock
         self._examine = examine
         self._guard = guard
+        self._limits = limits
         self._mandate = mandate
         self._verify_timeout = verify_timeout
         self._share = share
@@ -81,6 +84,7 @@ class Remediation:
         try:
             for result in map(self._settle, self._rounds(rest)):
                 self._guard.ended(result)
+                self._limits.ended(result)
                 yield result
         finally:
             self._guard.close()
@@ -89,13 +93,13 @@ class Remediation:
         self._ec2.prepare_to_modify()
         with ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix=self._ec2.name) as pool:
             while self._fill(rest):
-                if self._waiting and (why := self._mandate.ended() or self._guard.stopped):
+                if self._waiting and (why := self._mandate.ended() or self._guard.stopped or self._limits.tripped):
                     yield from self._give_up(rest, why)
                     continue
                 if not self._ready():
                     yield from self._look()
                 yield from self._review()
-                if self._waiting and (why := self._guard.used_up()):
+                if self._waiting and (why := self._limits.used_up()):
                     yield from self._leave(rest, why)
                 yield from self._send(pool)
                 self._pause()
@@ -108,7 +112,7 @@ class Remediation:
     def _ready(self) -> list[Planned]:
         """What may be sent without another look."""
         seen = [plan for plan in self._waiting.values() if plan and not plan.doubtful and not self._too_old(plan)]
-        return [plan for plan in seen if plan.unanswered] if self._guard.in_doubt else seen
+        return [plan for plan in seen if plan.unanswered] if self._limits.in_doubt else seen
 
     def _too_old(self, plan: Planned) -> bool:
         return self._clock.monotonic() - plan.instance.observed_at > MAX_OBSERVATION_AGE
@@ -140,7 +144,7 @@ class Remediation:
                     settled = _overtaken(settled) if overtaken else settled
             if settled:
                 del self._accepted[instance_id]
-                self._guard.changed(settled)
+                self._limits.changed(settled)
                 yield settled
 
     def _decide_again(self, seen: Mapping[str, Instance]) -> Iterator[Result]:
@@ -173,23 +177,25 @@ class Remediation:
 
     def _send(self, pool: ThreadPoolExecutor) -> Iterator[Result]:
         """Send as many changes as EC2's limit allows, side by side, once they are written down."""
-        if self._guard.stopped:
+        if self._guard.stopped or self._limits.tripped:
             return
         # While changes are in doubt fewer are ready; what is ready again since the review waits for the next one.
-        ready = self._guard.admit([plan for plan in self._ready() if self._guard.has_reviewed(plan)])
+        ready = self._limits.admit([plan for plan in self._ready() if self._guard.has_reviewed(plan)])
         self._throttled.clear()
         granted = ready[: self._ec2.changes.take(len(ready), self._share)]
         for plan in ready[len(granted) :]:
-            self._guard.withdraw(plan)
+            self._limits.withdraw(plan)
         if not self._guard.intend(granted, ready[len(granted) :]):
             for plan in granted:
-                self._guard.withdraw(plan)
+                self._limits.withdraw(plan)
                 self._ec2.changes.answered(self._share, sent=False)
             return
         # All answers before the first result: whoever takes the results may stop taking them.
         for plan, answer in zip(granted, list(pool.map(self._change, granted)), strict=True):
             instance_id = plan.instance_id
             self._guard.answered(plan, answer)
+            if isinstance(answer, Planned):
+                self._limits.withdraw(answer)
             if answer is plan:
                 continue
             del self._waiting[instance_id]
@@ -200,20 +206,21 @@ class Remediation:
                 self._accepted[instance_id] = answer
                 self._poll = 0.0
             else:
+                self._limits.changed(answer)
                 yield answer
 
     def _change(self, plan: Planned) -> Accepted | Planned | Result:
         """Send one change. A plan comes back where it has to wait for another round."""
-        begins_in_doubt = self._guard.in_doubt and not plan.unanswered
+        begins_in_doubt = self._limits.in_doubt and not plan.unanswered
         if begins_in_doubt or self._throttled.is_set() or self._mandate.ended() or self._too_old(plan):
             self._ec2.changes.answered(self._share, sent=False)
             return plan
         try:
             self._ec2.modify(plan.instance_id, plan.change)
         except AwsError as error:
-            self._guard.attempted(plan, error.failure)
+            self._limits.attempted(plan, error.failure)
             return self._after(error.failure, plan)
-        self._guard.attempted(plan, None)
+        self._limits.attempted(plan, None)
         self._ec2.changes.answered(self._share)
         return Accepted(plan, self._clock.monotonic())
 
@@ -238,7 +245,7 @@ class Remediation:
             seconds = self._ec2.changes.wait(self._share)
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
-        elif not self._waiting or self._guard.in_doubt:
+        elif not self._waiting or self._limits.in_doubt:
             seconds, self._poll = self._poll, min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
         if seconds:
             self._clock.sleep(seconds)

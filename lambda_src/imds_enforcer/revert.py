@@ -14,6 +14,7 @@ from imds_enforcer.failures import AwsError
 from imds_enforcer.guard import Guard
 from imds_enforcer.journal import Journal
 from imds_enforcer.ledger import Hold
+from imds_enforcer.limits import RegionLimits
 from imds_enforcer.mandate import Mandate
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.pacing import sweep_share
@@ -186,7 +187,8 @@ class Revert:
             self._clients.ec2(region),
             self._clock,
             examine,
-            guard=Guard(records, self._clock, journal, region=region, mode=LedgerMode.REQUIRED, heeds_holds=False),
+            guard=Guard(records, self._clock, journal, mode=LedgerMode.REQUIRED, heeds_holds=False),
+            limits=RegionLimits.none(region),
             mandate=self._mandate or Mandate(deadline, PolicyVersions(), _NoPolicy()),
             verify_timeout=_VERIFY_SECONDS,
             share=sweep_share(len(plans)),

@@ -9,6 +9,7 @@ from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.gate import LegacyCallGate
 from imds_enforcer.guard import Guard
 from imds_enforcer.journal import Journal
+from imds_enforcer.limits import RegionLimits
 from imds_enforcer.policy import Mode
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock, Deadline
-    from imds_enforcer.limits import SweepLimits
     from imds_enforcer.mandate import Mandate
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
@@ -54,12 +54,12 @@ class Run:
     shuffle: Callable[[list[str]], None]
 
     def visit_for_sweep(
-        self, region: str, trigger: str, limits: SweepLimits, settle: Callable[[Result], Result]
+        self, region: str, trigger: str, limits: RegionLimits, settle: Callable[[Result], Result]
     ) -> Visit:
         """A sweep's visit to a region."""
         journal = self._journal(lambda _: trigger)
-        guard = Guard(self.clients.records, self.clock, journal, region=region, mode=self.policy.ledger, limits=limits)
-        return Visit(self._enforcer(region, guard, settle), guard)
+        guard = Guard(self.clients.records, self.clock, journal, mode=self.policy.ledger, sweeps=True)
+        return Visit(self._enforcer(region, guard, limits, settle), guard)
 
     def visit_for_events(
         self,
@@ -72,10 +72,8 @@ class Run:
         # In audit mode nothing is set right, so that there is no contest to begin.
         drift = {} if self.policy.mode is Mode.AUDIT else drifted_by
         journal = self._journal(trigger_of)
-        guard = Guard(
-            self.clients.records, self.clock, journal, region=region, mode=self.policy.ledger, drifted_by=drift.get
-        )
-        return Visit(self._enforcer(region, guard, settle), guard)
+        guard = Guard(self.clients.records, self.clock, journal, mode=self.policy.ledger, drifted_by=drift.get)
+        return Visit(self._enforcer(region, guard, RegionLimits.none(region), settle), guard)
 
     def _journal(self, trigger_of: Callable[[str], str]) -> Journal:
         return Journal(
@@ -87,13 +85,16 @@ class Run:
             trigger_of=trigger_of,
         )
 
-    def _enforcer(self, region: str, guard: Guard, settle: Callable[[Result], Result]) -> Enforcer:
+    def _enforcer(
+        self, region: str, guard: Guard, limits: RegionLimits, settle: Callable[[Result], Result]
+    ) -> Enforcer:
         return Enforcer(
             self.clients.ec2(region),
             self.policy,
             self.clock,
             gate=LegacyCallGate(self.clients, self.policy, self.clock, region),
             guard=guard,
+            limits=limits,
             mandate=self.mandate,
             verify_timeout=self.verify_timeout,
             settle=settle,

@@ -11,7 +11,6 @@ from imds_enforcer.decision import drift_filters
 from imds_enforcer.ec2 import PAGE_SIZE
 from imds_enforcer.events import Trigger
 from imds_enforcer.failures import AwsError, Failure, Kind
-from imds_enforcer.limits import SweepLimits
 from imds_enforcer.model import Instance, Outcome, Result
 from imds_enforcer.pacing import sweep_share
 from imds_enforcer.plan import Planned, result_of
@@ -20,13 +19,13 @@ from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import settle_sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from imds_enforcer.decision import Filters
     from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import SweepRequest
     from imds_enforcer.ledger import Entry
-    from imds_enforcer.policy import Policy
+    from imds_enforcer.limits import RegionLimits
     from imds_enforcer.run import Run
 
 _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED, Outcome.HELD})
@@ -47,26 +46,27 @@ _NOT_LISTED_IN_TIME = Failure(
 _EVERY_INSTANCE: Sequence[Filters] = ({},)
 
 
-def limits_of(policy: Policy, regions: Iterable[str]) -> SweepLimits:
-    """How far one sweep of these regions may go, its second look included."""
-    return SweepLimits(policy.max_changes_per_sweep, [*regions])
-
-
-def sweep(run: Run, request: SweepRequest, limits: SweepLimits, left_behind: Sequence[Entry] = ()) -> RunReport:
+def sweep(
+    run: Run, request: SweepRequest, limits: Mapping[str, RegionLimits], left_behind: Sequence[Entry] = ()
+) -> RunReport:
     """Visit every region of the limits that the policy covers; a region that fails stops no other.
 
     An inventory visits the others too, where it counts and changes nothing. `left_behind` are
     intents of processes that are gone: first it is settled what became of them.
     """
     started = run.clock.monotonic()
-    enabled = limits.regions
-    visited = [region for region in enabled if request.inventory or run.policy.regions.covers(region)]
-    for region in set(enabled) - set(visited):
-        limits.allowance.declare(region, 0)
+    visited = [region for region in limits if request.inventory or run.policy.regions.covers(region)]
+    for region in limits.keys() - set(visited):
+        limits[region].declare(0)
     filters = _EVERY_INSTANCE if request.inventory else drift_filters(run.policy)
     visits = [
         RegionSweep(
-            run, region, filters, request.trigger, limits, left_behind=[e for e in left_behind if e.region == region]
+            run,
+            region,
+            filters,
+            request.trigger,
+            limits[region],
+            left_behind=[entry for entry in left_behind if entry.region == region],
         )
         for region in visited
     ]
@@ -80,7 +80,7 @@ def sweep(run: Run, request: SweepRequest, limits: SweepLimits, left_behind: Seq
         expired_exemptions=run.policy.expired_exemptions(run.clock.now()),
         warnings=tuple(
             f"The policy names the region {region}, which is not enabled in this account."
-            for region in run.policy.regions.unknown(enabled)
+            for region in run.policy.regions.unknown(limits)
         ),
         seconds=run.clock.monotonic() - started,
         stopped=run.mandate.why_ended,
@@ -98,7 +98,7 @@ class RegionSweep:
     region: str
     filters: Sequence[Filters]
     trigger: str
-    limits: SweepLimits
+    limits: RegionLimits
     settled: Collection[str] = ()
     left_behind: Sequence[Entry] = ()
 
@@ -118,7 +118,7 @@ class RegionSweep:
                     self.run.log(result, self.trigger)
         except AwsError as error:
             report.failure = error.failure
-        report.stopped, report.tripped = visit.guard.stopped, self.limits.breakers[self.region].tripped is not None
+        report.stopped, report.tripped = visit.guard.stopped or self.limits.tripped, self.limits.tripped is not None
         report.ledger_failure = visit.guard.failure or report.ledger_failure
         return report
 
@@ -149,7 +149,7 @@ class RegionSweep:
         try:
             yield from listing.results(self.filters)
         finally:
-            self.limits.allowance.declare(self.region, len(listing.plans))
+            self.limits.declare(len(listing.plans))
         plans = listing.plans
         order = list(plans)
         self.run.shuffle(order)

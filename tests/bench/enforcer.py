@@ -121,8 +121,8 @@ def warm(fleet: LocalFleet, first: Callable[[], object], then: Callable[[], obje
         process.ask(event)
         changed = fleet.calls()["requests"].get(MODIFY, 0)
         event = then()
-        # Tokens come back by the clock alone: the process's own bucket must be as full as EC2's is made here.
-        time.sleep(changed / REFILL)
+        # The process's own bucket must be as full as EC2's is made here.
+        time.sleep(changed / REFILL)  # tokens come back by the clock alone: there is no condition to wait for
         fleet.begin()
         done = process.ask(event)
         calls = fleet.calls()

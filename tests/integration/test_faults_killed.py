@@ -40,11 +40,7 @@ def test_a_process_killed_in_the_middle_of_its_changes_loses_nothing(aws: LocalA
 def test_a_process_killed_before_it_read_back_loses_nothing(aws: LocalAws) -> None:
     """Changes that were accepted are found applied."""
     fleet = Fleet(aws)
-    aws.fail(DESCRIBE, kind="hang", region=HOME, first=2)
-    with Worker(aws, SCHEDULE) as worker:
-        until(lambda: aws.calls(MODIFY, region=HOME) == 3)
-        worker.kill()
-    fleet.mend()
+    _killed_before_it_read_back(fleet)
     assert Enforcer(aws).sweep().answer["regions"][HOME] == {"status": "DONE", "outcomes": {"EXEMPT": 1, "SKIPPED": 1}}
     assert fleet.lagging() == set()
     assert fleet.violated() == []
@@ -71,12 +67,7 @@ def test_the_next_sweep_settles_what_a_killed_process_had_not_sent(aws: LocalAws
 def test_the_next_sweep_settles_what_a_killed_process_had_sent(aws: LocalAws) -> None:
     """What it changed is in the ledger once, as changed."""
     fleet = Fleet(aws)
-    aws.fail(DESCRIBE, kind="hang", region=HOME, first=2)
-    with Worker(aws, SCHEDULE) as worker:
-        until(lambda: aws.calls(MODIFY, region=HOME) == 3)
-        worker.kill()
-    fleet.mend()
-    until(lambda: not fleet.lagging())
+    _killed_before_it_read_back(fleet)
     assert Enforcer(aws).sweep().remediated == set()
     assert {entry.instance_id for entry in _open(aws)} >= {*fleet.healthy[HOME]}, "it might still be at work"
     assert Enforcer(aws, clock=WrongClock(A_SCHEDULE)).sweep().remediated == set()
@@ -86,6 +77,18 @@ def test_the_next_sweep_settles_what_a_killed_process_had_sent(aws: LocalAws) ->
         assert "it was changed" in entry.reason
     assert _open(aws) == []
     assert fleet.violated() == []
+
+
+def _killed_before_it_read_back(fleet: Fleet) -> None:
+    """A sweep that sent every change, and was killed before it saw one applied."""
+    aws = fleet.aws
+    changing = len(fleet.lagging())
+    aws.fail(DESCRIBE, kind="hang", first=2, region=HOME)
+    with Worker(aws, SCHEDULE) as worker:
+        until(lambda: aws.calls(MODIFY) == changing)
+        worker.kill()
+    fleet.mend()
+    until(lambda: not fleet.lagging())  # once EC2 has applied what it took
 
 
 def _records(aws: LocalAws) -> Records:

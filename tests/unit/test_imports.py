@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 
 PURE = [
+    "allowance",
+    "breaker",
     "clock",
     "decision",
     "events",
     "failures",
+    "items",
     "ledger",
     "legacy_calls",
     "limits",

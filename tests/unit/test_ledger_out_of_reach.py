@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.decision import Change
 from imds_enforcer.failures import AwsError
-from imds_enforcer.model import Outcome
+from imds_enforcer.limits import limits_of
+from imds_enforcer.model import HttpTokens, Outcome
+from imds_enforcer.plan import Planned
 from imds_enforcer.policy import Mode
 from imds_enforcer.safeguards import LedgerMode
-from imds_enforcer.sweep import limits_of, sweep
+from imds_enforcer.sweep import sweep
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (
@@ -33,7 +36,6 @@ from tests.unit.runs import App, Batch, Documents, Sweep, ledger, metric_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imds_enforcer.decision import Change
     from imds_enforcer.dynamodb import Item
     from imds_enforcer.policy import Policy
     from tests.unit.fake_clients import FakeClients
@@ -215,8 +217,8 @@ def test_a_change_that_was_not_written_down_leaves_room_for_others(clients: Fake
     policy = a_policy(max_changes_per_sweep=10)
     limits = limits_of(policy, [HOME])
     assert sweep(a_run(clients, policy), SCHEDULED, limits).outcomes == {Outcome.DEFERRED: 10}
-    others = set(map(an_id, range(10, 20)))
-    assert limits.allowance.admit(HOME, others) == others
+    others = [Planned(an_instance(n), Change(http_tokens=HttpTokens.REQUIRED), V2_ONLY, "why") for n in range(10, 20)]
+    assert limits[HOME].admit(others) == others
 
 
 @pytest.mark.parametrize("policy", [{}, {"ledger": "best_effort"}])

@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imds_enforcer.allowance import Allowance, fair_shares
+from imds_enforcer.breaker import Breaker
+from imds_enforcer.decision import Change
 from imds_enforcer.failures import READ_BACK_DIFFERS, Failure, Kind
-from imds_enforcer.limits import Allowance, Breaker, SweepLimits, fair_shares
-from imds_enforcer.model import Outcome, Result
+from imds_enforcer.limits import RegionLimits, limits_of
+from imds_enforcer.model import HttpTokens, Outcome, Result
+from imds_enforcer.plan import Planned
 from tests.unit.examples import (
     AWAY,
     HOME,
@@ -17,8 +21,11 @@ from tests.unit.examples import (
     SERVER_FAULT,
     THROTTLED,
     UNAUTHORIZED,
+    V2_ONLY,
     WRONG_STATE,
+    a_policy,
     an_id,
+    an_instance,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 ENDLESS = float("inf")
 SOUTH = "ap-south-1"
 SHORT, LONG = 0.01, 10.0
+PLANS = [Planned(an_instance(n), Change(http_tokens=HttpTokens.REQUIRED), V2_ONLY, "why") for n in range(20)]
 
 
 def _ids(numbers: Iterable[int]) -> list[str]:
@@ -290,10 +298,23 @@ def test_a_tripped_breaker_stays_so() -> None:
 
 def test_regions_share_a_limit_and_no_breaker() -> None:
     """A fault of one region's EC2 says nothing of another's."""
-    limits = SweepLimits(4, [HOME, AWAY])
-    assert limits.regions == (HOME, AWAY)
-    assert limits.allowance.limit == 4
+    limits = limits_of(a_policy(max_changes_per_sweep=4), [HOME, AWAY])
+    assert list(limits) == [HOME, AWAY]
+    limits[HOME].declare(10)
+    limits[AWAY].declare(1)
+    assert [len(limits[region].admit(PLANS)) for region in (HOME, AWAY)] == [3, 1]
     for _ in range(10):
-        limits.breakers[HOME].count(BAD)
-    assert limits.breakers[HOME].tripped
-    assert limits.breakers[AWAY].tripped is None
+        limits[HOME].changed(BAD)
+    assert limits[HOME].tripped
+    assert limits[AWAY].tripped is None
+
+
+def test_what_no_sweep_does_has_no_limits() -> None:
+    """Events and reverts name their instances: all of them are changed, however many fail."""
+    limits = RegionLimits.none(HOME)
+    assert limits.admit(PLANS) == PLANS
+    assert limits.used_up() is None
+    for plan in PLANS:
+        limits.attempted(plan, SERVER_FAULT)
+        limits.changed(BAD)
+    assert (limits.in_doubt, limits.tripped) == (False, None)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.clock import Deadline
+from imds_enforcer.limits import limits_of
 from imds_enforcer.model import Outcome
 from imds_enforcer.report import RegionStatus
-from imds_enforcer.sweep import limits_of, sweep
+from imds_enforcer.sweep import sweep
 from tests.unit.example_events import a_message, running
 from tests.unit.examples import AWAY, HOME, TOKENS_PARAMETER, UNAUTHORIZED, V2_ONLY, a_policy, an_id, an_instance
 from tests.unit.fake_clients import a_run

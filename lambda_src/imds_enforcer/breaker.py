@@ -1,0 +1,68 @@
+"""The circuit breaker of one region: no further where too many changes fail."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from imds_enforcer.failures import READ_BACK_DIFFERS, Kind
+from imds_enforcer.model import Outcome
+
+if TYPE_CHECKING:
+    from imds_enforcer.failures import Failure
+    from imds_enforcer.model import Result
+
+_FAILED_SHARE = 0.2
+_MIN_CHANGES = 10
+
+
+class Breaker:
+    """Stops the changes of one region in one sweep once too many of them failed; it stays so.
+
+    What counts as failed is a fault of the service, or a read-back that differs. That EC2 refuses a
+    single instance does not, nor does throttling. A fault may pass: while the same share of the attempts
+    ended in one, the breaker is `in_doubt`, and no other change is to be begun before it is known how
+    those go on.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changes = 0
+        self._failed = 0
+        self._attempted: set[str] = set()
+        self._faulty: set[str] = set()
+        self._last: Failure | None = None
+        self.tripped: str | None = None
+
+    @property
+    def in_doubt(self) -> bool:
+        """True while too many of the instances had a fault of the service for an answer, the last time."""
+        with self._lock:
+            return _too_many(len(self._faulty), len(self._attempted))
+
+    def attempted(self, instance_id: str, *, faulty: bool) -> None:
+        """Count the answer to one attempt."""
+        with self._lock:
+            self._attempted.add(instance_id)
+            (self._faulty.add if faulty else self._faulty.discard)(instance_id)
+
+    def dropped(self, instance_id: str) -> None:
+        """Forget an instance whose change is not tried again: how it ended is counted, and keeps no other waiting."""
+        with self._lock:
+            self._faulty.discard(instance_id)
+
+    def count(self, result: Result) -> None:
+        """Count a change that was sent and has ended."""
+        self._changes += 1
+        failure = result.failure
+        fault = failure and (failure.kind is Kind.UNAVAILABLE or failure.code == READ_BACK_DIFFERS)
+        if result.outcome is Outcome.FAILED and fault:
+            self._failed, self._last = self._failed + 1, failure
+        if self.tripped is None and _too_many(self._failed, self._changes):
+            self.tripped = (
+                f"{self._failed} of {self._changes} changes in this region failed, the last with {self._last}"
+            )
+
+
+def _too_many(failed: int, changes: int) -> bool:
+    return changes >= _MIN_CHANGES and failed > _FAILED_SHARE * changes

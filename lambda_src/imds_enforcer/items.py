@@ -1,0 +1,147 @@
+"""How entries, holds, contests and notes stand in the table.
+
+What is read may have been written by somebody else: each reader but that of holds raises `KeyError`, `TypeError` or
+`ValueError` for an item that is not of its kind.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+from imds_enforcer.ledger import KEPT, Contest, Entry, Hold
+from imds_enforcer.legacy_calls import Calls
+from imds_enforcer.model import MetadataOptions, Outcome
+from imds_enforcer.policy import PolicyVersions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imds_enforcer.dynamodb import Item
+
+STANDING = "standing"
+"""The partition of holds and contests."""
+
+
+def moment_text(moment: datetime) -> str:
+    """Text that sorts as the moments do."""
+    return moment.isoformat(timespec="microseconds")
+
+
+def entry_item(entry: Entry) -> Item:
+    """What the table and its indexes go by, and the rest as one text.
+
+    Each attribute takes its time to be put together and taken apart, and a burst writes hundreds of entries.
+    """
+    said = {
+        "region": entry.region,
+        "trigger": entry.trigger,
+        "by": entry.by,
+        "versions": entry.versions.as_log(),
+        "before": entry.before.as_log(),
+        "wanted": entry.wanted.as_log(),
+        "after": entry.after.as_log() if entry.after else None,
+        "ends_at": moment_text(entry.ends_at),
+        "outcome": entry.outcome,
+        "reason": entry.reason,
+        "code": entry.code,
+    }
+    return {
+        "pk": entry.instance_id,
+        "sk": f"{moment_text(entry.at)}#{entry.run_id}",
+        "run_id": entry.run_id,
+        "month": f"{entry.at:%Y-%m}",
+        # Only what is open is in the index of that name.
+        "open": entry.region if entry.outcome is None else None,
+        "expires_at": int((entry.at + KEPT).timestamp()),
+        "entry": json.dumps(said, separators=(",", ":")),
+    }
+
+
+def entry_of(item: Item) -> Entry:
+    """The entry."""
+    said = json.loads(item["entry"])
+    return Entry(
+        instance_id=item["pk"],
+        region=said["region"],
+        at=datetime.fromisoformat(item["sk"].partition("#")[0]),
+        run_id=item["run_id"],
+        trigger=said["trigger"],
+        versions=PolicyVersions(**said["versions"]),
+        before=MetadataOptions.described(said["before"]),
+        wanted=MetadataOptions.described(said["wanted"]),
+        after=MetadataOptions.described(said["after"]) if said["after"] else None,
+        ends_at=datetime.fromisoformat(said["ends_at"]),
+        by=said["by"],
+        outcome=Outcome(said["outcome"]) if said["outcome"] else None,
+        reason=said["reason"],
+        code=said["code"],
+    )
+
+
+def hold_item(hold: Hold) -> Item:
+    """A hold has no end in the table: it stays until somebody releases it."""
+    return {
+        "pk": STANDING,
+        "sk": f"hold#{hold.instance_id}",
+        "reason": hold.reason,
+        "by": hold.by,
+        "at": moment_text(hold.at),
+        "until": moment_text(hold.until) if hold.until else None,
+    }
+
+
+def hold_of(instance_id: str, item: Item) -> Hold:
+    """The hold; one that cannot be read is in force until somebody releases it."""
+    try:
+        until = datetime.fromisoformat(item["until"]) if "until" in item else None
+        at = datetime.fromisoformat(item["at"])
+        hold = Hold(instance_id=instance_id, reason=item["reason"], by=item["by"], at=at, until=until)
+        hold.in_force(at)
+    except (KeyError, TypeError, ValueError):
+        moment = datetime.fromtimestamp(0, UTC)
+        return Hold(instance_id=instance_id, reason="the hold cannot be read", by="nobody knows whom", at=moment)
+    return hold
+
+
+def contest_item(contest: Contest) -> Item:
+    """A contest is gone some time after its end."""
+    return {
+        "pk": STANDING,
+        "sk": f"contest#{contest.instance_id}",
+        "principal": contest.principal,
+        "until": moment_text(contest.until),
+        "expires_at": int(contest.until.timestamp()),
+    }
+
+
+def contest_of(item: Item) -> Contest:
+    """The contest."""
+    _, _, instance_id = item["sk"].partition("#")
+    until = datetime.fromisoformat(item["until"])
+    if until.tzinfo is None:
+        raise ValueError(item["until"])
+    return Contest(instance_id=instance_id, principal=item["principal"], until=until)
+
+
+def noted_item(topic: str, calls: Mapping[str, Calls], at: datetime, gone_at: datetime) -> Item:
+    """A note of the calls of some instances: 500 at most, which fit one item by far."""
+    noted = {i: [each.total, each.last.isoformat() if each.last else None] for i, each in calls.items()}
+    return {
+        "pk": f"calls#{topic}",
+        # Two requests of one moment differ in the first instance they are about.
+        "sk": f"{moment_text(at)}#{next(iter(calls))}",
+        "calls": json.dumps(noted, separators=(",", ":")),
+        "expires_at": int(gone_at.timestamp()),
+    }
+
+
+def noted_of(item: Item) -> dict[str, Calls]:
+    """The calls of each instance of a note."""
+    return {instance_id: _calls_of(noted) for instance_id, noted in json.loads(item["calls"]).items()}
+
+
+def _calls_of(noted: tuple[int | None, str | None]) -> Calls:
+    total, last = noted
+    return Calls(total, date.fromisoformat(last) if last else None)
