@@ -19,6 +19,7 @@ class Format(StrEnum):
 
     TABLE = "table"
     JSON = "json"
+    CSV = "csv"
 
 
 Profile = Annotated[
@@ -34,7 +35,7 @@ Region = Annotated[
         show_default="that of the environment or profile",
     ),
 ]
-Output = Annotated[Format, typer.Option("--output", help="For people, or for programs.")]
+Output = Annotated[Format, typer.Option("--output", help="For people, for programs, or for a spreadsheet.")]
 Until = Annotated[
     str | None,
     typer.Option(

@@ -1,9 +1,10 @@
 """The way to the deployed enforcer: the operator's own credentials, and the names in the stack's outputs."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import boto3
 
@@ -13,6 +14,7 @@ from imds_enforcer.clock import Clock, SystemClock
 from imds_enforcer.failures import AwsError
 from imds_enforcer.settings import Settings
 from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.no_records import NoRecords
 
 STACK = "ImdsEnforcer"
 HTTP_TOKENS_PARAMETER = "/imds-enforcer/http-tokens"
@@ -23,12 +25,29 @@ POLICY_PARAMETER = "/imds-enforcer/policy"
 class Connection:
     """The enforcer's own adapters with the operator's credentials; `caller` asks AWS for the operator's ARN.
 
-    Calls raise `AwsError`.
+    `outputs` are those of the stack, none where it is not deployed. `client` makes a client of boto3's for a
+    service, in a region, or in the home region if that is None. Calls raise `AwsError`; those of such a client
+    have to be wrapped for it (`imds_enforcer.aws.aws_errors`).
     """
 
     clients: Clients
     clock: Clock
     caller: Callable[[], str]
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    client: Callable[[str, str | None], Any] = field(default=lambda *_: None, repr=False)
+
+    @property
+    def deployed(self) -> bool:
+        """True if the stack is there: without it there is neither ledger nor hold."""
+        return bool(self.outputs)
+
+
+class _Undeployed(Clients):
+    """The clients of an account without the stack."""
+
+    @property
+    def records(self) -> NoRecords:  # type: ignore[override]  # it answers as an empty table does
+        return NoRecords()
 
 
 def connect(profile: str | None, region: str | None) -> Connection:
@@ -39,27 +58,48 @@ def connect(profile: str | None, region: str | None) -> Connection:
         AwsError: if CloudFormation could not be asked.
         BotoCoreError: if the AWS configuration cannot be used, as where it has no such profile.
     """
+    reached = reach(profile, region)
+    if not reached.deployed:
+        where = reached.clients.home_region
+        raise CommandError(f"there is no stack {STACK} in {where}; name the home region with --region")
+    return reached
+
+
+def reach(profile: str | None, region: str | None) -> Connection:
+    """The account, with the enforcer or without: where it is not deployed, nothing is held and nothing written down.
+
+    Raises:
+        CommandError: if there is no region, or an older stack in it.
+        AwsError: if CloudFormation could not be asked.
+        BotoCoreError: if the AWS configuration cannot be used, as where it has no such profile.
+    """
     # boto3 itself knows AWS_DEFAULT_REGION only; the other tools of AWS know both.
     session = boto3.Session(profile_name=profile, region_name=region or os.environ.get("AWS_REGION"))
     if not session.region_name:
         raise CommandError("no region; name the home region with --region, or set AWS_REGION")
     clock = SystemClock()
     try:
-        clients = Clients(_settings(session), clock, session)
+        outputs = _outputs(session)
+        kind = Clients if outputs else _Undeployed
+        clients = kind(_settings(session, outputs), clock, session)
     except ValueError as error:  # botocore's, for an AWS_ENDPOINT_URL that is no URL
         raise CommandError(str(error)) from None
-    return Connection(clients, clock, lambda: _caller(session))
+
+    def client(service: str, where: str | None) -> Any:
+        return session.client(service, region_name=where, config=CLIENT_CONFIG)  # type: ignore[call-overload]  # by name
+
+    return Connection(clients, clock, lambda: _caller(session), outputs, client)
 
 
-def _settings(session: boto3.Session) -> Settings:
-    outputs = _outputs(session)
+def _settings(session: boto3.Session, outputs: Mapping[str, str]) -> Settings:
+    names = outputs or dict.fromkeys(("EventQueueUrl", "NotificationTopicArn", "LedgerTableName"), "")
     try:
         return Settings(
             http_tokens_parameter=HTTP_TOKENS_PARAMETER,
             policy_parameter=POLICY_PARAMETER,
-            event_queue_url=outputs["EventQueueUrl"],
-            notification_topic_arn=outputs["NotificationTopicArn"],
-            ledger_table=outputs["LedgerTableName"],
+            event_queue_url=names["EventQueueUrl"],
+            notification_topic_arn=names["NotificationTopicArn"],
+            ledger_table=names["LedgerTableName"],
         )
     except KeyError as error:
         raise CommandError(
@@ -68,15 +108,14 @@ def _settings(session: boto3.Session) -> Settings:
 
 
 def _outputs(session: boto3.Session) -> dict[str, str]:
+    """The outputs of the stack; none if there is no stack."""
     client = session.client("cloudformation", config=CLIENT_CONFIG)
     try:
         with aws_errors():
             stacks = client.describe_stacks(StackName=STACK)["Stacks"]
     except AwsError as error:
         if error.failure.code == "ValidationError" and "does not exist" in error.failure.message:
-            raise CommandError(
-                f"there is no stack {STACK} in {session.region_name}; name the home region with --region"
-            ) from None
+            return {}
         raise
     return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", ())}
 

@@ -1,8 +1,9 @@
 """Where a command writes: data on standard output, everything else on standard error."""
 
+import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -46,6 +47,37 @@ def interactive() -> bool:
 def write_json(document: Any) -> None:
     """Write one JSON document as the command's data."""
     typer.echo(json.dumps(document, indent=2))
+
+
+def write_csv(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> None:
+    """Write documents, as in JSON, as rows with these columns; what a map has within is a column `outer.inner`.
+
+    A value that a spreadsheet would take for a formula is marked as text: tags are what anybody wrote.
+    """
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(columns)
+    for document in documents:
+        fields = dict(_flat(document))
+        writer.writerow(_field(fields.get(column)) for column in columns)
+
+
+def _flat(document: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{outer}{name}.")
+        else:
+            yield f"{outer}{name}", value
+
+
+def _field(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return "; ".join(map(_field, value))
+    if not isinstance(value, str):
+        return json.dumps(value)
+    text = _plain(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, aside: bool = False) -> None:

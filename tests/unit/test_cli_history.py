@@ -176,7 +176,7 @@ def test_profile_and_region_lead_to_the_account(command: Command) -> None:
         (("--run", ""), "--run is ''; allowed: the id of a run, as `imds-enforcer history` shows it"),
         (("--since", "0"), "Invalid value for '--since': 0 is not in the range 1<=x<=400."),
         (("--since", "x"), "Invalid value for '--since': 'x' is not a valid"),
-        (("--output", "xml"), "Invalid value for '--output': 'xml' is not one of 'table', 'json'."),
+        (("--output", "xml"), "Invalid value for '--output': 'xml' is not one of 'table', 'json', 'csv'."),
         (("--unknown",), "No such option: --unknown"),
         ((an_id(1), an_id(2)), "Got unexpected extra argument"),
     ],
