@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import aws_errors, expected
@@ -11,6 +12,8 @@ from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mypy_boto3_ssm import SSMClient
 
     from imds_enforcer.clock import Clock
@@ -18,11 +21,24 @@ if TYPE_CHECKING:
 CACHE_SECONDS = 2.0
 """How old what is known of the policy may be when a change is begun under it."""
 
+_RENEW_SECONDS = 1.5
+"""From this age on one of several threads asks again, so that the others need not wait for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What Parameter Store had, and when it was asked on the monotonic clock; nothing where it could not be asked."""
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    versions: PolicyVersions = field(default_factory=PolicyVersions)
+    read_at: float = float("-inf")
+
 
 class PolicyStore:
     """Reads the policy; what was read, an error in it included, serves for the next seconds.
 
-    May be used by several threads: one of them reads, the others wait for what it gets.
+    May be used by several threads: one of them reads, the others wait for what it gets, unless
+    what was read before is good for a moment yet.
     """
 
     def __init__(self, client: SSMClient, clock: Clock, http_tokens_parameter: str, policy_parameter: str) -> None:
@@ -30,9 +46,12 @@ class PolicyStore:
         self._clock = clock
         self._names = (http_tokens_parameter, policy_parameter)
         self._lock = threading.Lock()
-        self._read_at = float("-inf")
-        self._values: dict[str, str] = {}
-        self.versions = PolicyVersions()
+        self._reading = _Reading()
+
+    @property
+    def versions(self) -> PolicyVersions:
+        """The versions that were read last, valid or not."""
+        return self._reading.versions
 
     def read(self, *, fresh: bool) -> Policy:
         """The policy in force; `fresh` reads past the cache.
@@ -45,15 +64,16 @@ class PolicyStore:
             AwsError: if Parameter Store could not be read.
         """
         with self._lock:
-            self._renew(fresh=fresh)
-            tokens, document = (self._values.get(name) for name in self._names)
-            versions = self.versions
+            if fresh or self._age > CACHE_SECONDS:
+                self._fetch()
+            reading = self._reading
+        tokens, document = (reading.values.get(name) for name in self._names)
         try:
-            return parse_policy(tokens, document, versions)
+            return parse_policy(tokens, document, reading.versions)
         except PolicyInvalidError as error:
             names = " and ".join(self._names)
             raise PolicyInvalidError(
-                f"{error} (parameters {names}, versions {versions.http_tokens} and {versions.policy})"
+                f"{error} (parameters {names}, versions {reading.versions.http_tokens} and {reading.versions.policy})"
             ) from None
 
     def in_force(self, *, fresh: bool) -> PolicyVersions:
@@ -62,30 +82,45 @@ class PolicyStore:
         Raises:
             AwsError: if Parameter Store could not be read, or not within the time that its answer is good for.
         """
+        if not fresh and _RENEW_SECONDS < self._age <= CACHE_SECONDS:
+            return self._renewed_ahead()
         with self._lock:
-            self._renew(fresh=fresh)
-            if self._age > CACHE_SECONDS:
-                # The answer took its time; what it says may have changed since.
-                self._fetch()
-            if self._age > CACHE_SECONDS:
-                raise AwsError(Failure("SlowAnswer", f"it takes more than {CACHE_SECONDS:g} s", Kind.UNAVAILABLE))
-            return self.versions
+            return self._current(fresh=fresh or self._age > CACHE_SECONDS)
+
+    def _renewed_ahead(self) -> PolicyVersions:
+        """What is known, to all but the one who asks again meanwhile."""
+        known = self._reading.versions
+        if not self._lock.acquire(blocking=False):
+            return known
+        try:
+            # Somebody else may just have done it.
+            return self._current(fresh=self._age > _RENEW_SECONDS)
+        finally:
+            self._lock.release()
+
+    def _current(self, *, fresh: bool) -> PolicyVersions:
+        if fresh:
+            self._fetch()
+        if self._age > CACHE_SECONDS:
+            # The answer took its time; what it says may have changed since.
+            self._fetch()
+        if self._age > CACHE_SECONDS:
+            raise AwsError(Failure("SlowAnswer", f"it takes more than {CACHE_SECONDS:g} s", Kind.UNAVAILABLE))
+        return self._reading.versions
 
     @property
     def _age(self) -> float:
-        return self._clock.monotonic() - self._read_at
-
-    def _renew(self, *, fresh: bool) -> None:
-        if fresh or self._age > CACHE_SECONDS:
-            self._fetch()
+        return self._clock.monotonic() - self._reading.read_at
 
     def _fetch(self) -> None:
         read_at = self._clock.monotonic()
-        self.versions, self._read_at = PolicyVersions(), float("-inf")
-        with aws_errors():
-            answer = self._client.get_parameters(Names=list(self._names))
-        found = {parameter["Name"]: parameter for parameter in expected(answer, "Parameters")}
-        self._values = {name: parameter["Value"] for name, parameter in found.items()}
+        try:
+            with aws_errors():
+                answer = self._client.get_parameters(Names=list(self._names))
+            found = {parameter["Name"]: parameter for parameter in expected(answer, "Parameters")}
+        except AwsError:
+            self._reading = _Reading()
+            raise
+        values = {name: parameter["Value"] for name, parameter in found.items()}
         tokens, document = (found[name]["Version"] if name in found else 0 for name in self._names)
-        self.versions = PolicyVersions(tokens, document)
-        self._read_at = read_at
+        self._reading = _Reading(values, PolicyVersions(tokens, document), read_at)
