@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from imds_enforcer.events import QueuedMessage
     from imds_enforcer.ledger import Entry
     from imds_enforcer.limits import RegionLimits
+    from imds_enforcer.parameters import PolicyStore
     from imds_enforcer.policy import Policy
     from imds_enforcer.report import RunReport
     from imds_enforcer.settings import Settings
@@ -89,7 +90,7 @@ class Application:
             regions = pool.submit(lambda: self.clients.ec2(self.clients.home_region).enabled_regions())
             intents = pool.submit(self._left_behind)
             try:
-                policy = self._policy(fresh=True)
+                policy = _read(self.clients.policies, fresh=True)
             except PolicyInvalidError as error:
                 telemetry.policy_invalid(error)
                 if changed:
@@ -162,8 +163,11 @@ class Application:
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account)
         again: dict[QueuedMessage, int] = {}
+        store = self.clients.policies
         try:
-            policy = self._policy(fresh=False)
+            with ThreadPoolExecutor(1, thread_name_prefix="beside") as pool:
+                pool.submit(self.clients.prepare_for_changes)
+                policy = _read(store, fresh=False)
         except PolicyInvalidError as error:
             # Acknowledged: the sweep that the mended policy starts brings in what is missed now.
             telemetry.policy_invalid(error)
@@ -189,13 +193,6 @@ class Application:
         report, again = enforce_batch(run, batch.deliveries, settings.gone_after_seconds)
         telemetry.run_finished(report)
         return unchecked | again
-
-    def _policy(self, *, fresh: bool) -> Policy:
-        store = self.clients.policies
-        try:
-            return store.read(fresh=fresh)
-        finally:
-            telemetry.under_policy(store.versions)
 
     def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
         verify_timeout = self.settings.verify_timeout_seconds
@@ -227,6 +224,13 @@ class Application:
             except AwsError as error:
                 telemetry.call_failed("messages come back only after the queue's visibility time-out", error)
         return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in delays]}
+
+
+def _read(store: PolicyStore, *, fresh: bool) -> Policy:
+    try:
+        return store.read(fresh=fresh)
+    finally:
+        telemetry.under_policy(store.versions)
 
 
 def _usual_delays(messages: Iterable[QueuedMessage]) -> dict[QueuedMessage, int]:

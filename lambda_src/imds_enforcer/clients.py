@@ -64,6 +64,11 @@ class Clients:
                 self._ec2_writers[region] = self._session.client("ec2", region_name=region, config=WRITE_CONFIG)
             return self._ec2_writers[region]
 
+    def prepare_for_changes(self) -> None:
+        """Make the clients that changes in the home region need. It takes CPU: there is some while others answer."""
+        self._dynamodb()
+        self._ec2_writer(self.home_region)
+
     def learn_regions(self) -> None:
         """Ask EC2 which regions are enabled in the account, and keep the answer in `known_regions`.
 

@@ -162,6 +162,10 @@ class Guard:
         self._journal.complete(result)
         self._journal.flush()
 
+    def write_behind(self) -> None:
+        """Begin to write down what has ended: nothing that could be written with it will end soon."""
+        self._journal.flush(everything=True)
+
     def close(self) -> None:
         """Write down all that is left to be."""
         try:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.records import Records
 
-_WORTH_WRITING = 4 * BATCH_SIZE
+_WRITERS = 4
+"""Requests with what was completed that are under way at once."""
+
 _FLUSH_SECONDS = 5.0
 
 
@@ -95,13 +97,14 @@ class Journal:
                 )
             )
 
-    def flush(self) -> None:
-        """Have what was completed written, once it is worth some requests or has waited for long.
+    def flush(self, *, everything: bool = False) -> None:
+        """Have what was completed written, once it fills a request or has waited for long, or `everything` at once.
 
         Nobody waits for it: the next changes are sent meanwhile.
         """
         waited = self._clock.monotonic() - self._flushed_at
-        if len(self._completed) >= _WORTH_WRITING or (self._completed and waited >= _FLUSH_SECONDS):
+        due = everything or len(self._completed) >= BATCH_SIZE or waited >= _FLUSH_SECONDS
+        if self._completed and due:
             self._write_behind()
 
     def close(self) -> None:
@@ -111,8 +114,7 @@ class Journal:
             AwsError: if the table did not take all of it. It is not tried again: the entries stay open,
                 and a later sweep settles them.
         """
-        if self._completed:
-            self._write_behind()
+        self.flush(everything=True)
         if self._writer:
             self._writer.shutdown()
         for each in self._written:
@@ -121,7 +123,7 @@ class Journal:
     def _write_behind(self) -> None:
         completed, self._completed = self._completed, []
         self._flushed_at = self._clock.monotonic()
-        self._writer = self._writer or ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._writer = self._writer or ThreadPoolExecutor(_WRITERS, thread_name_prefix="ledger")
         self._written.append(self._writer.submit(self._records.write, completed))
 
     def _has(self, plan: Planned) -> bool:

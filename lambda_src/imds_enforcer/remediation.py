@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from imds_enforcer.aws import MAX_CONNECTIONS
+from imds_enforcer.aws import MAX_CONNECTIONS, batched
 from imds_enforcer.ec2 import FILTER_VALUES
 from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.model import Instance, Outcome, Result
@@ -74,6 +74,7 @@ class Remediation:
         self._accepted: dict[str, Accepted] = {}
         self._unseen: Failure | None = None  # why the last look failed
         self._throttled = threading.Event()
+        self._looked_at = float("-inf")
         self._poll = 0.0
 
     def results(self, backlog: Iterable[tuple[str, Planned | None]]) -> Iterator[Result]:
@@ -82,26 +83,34 @@ class Remediation:
         if not self._fill(rest):
             return
         try:
-            for result in map(self._settle, self._rounds(rest)):
-                self._guard.ended(result)
-                self._limits.ended(result)
-                yield result
+            for settled in self._rounds(rest):
+                yield from self._ended(settled)
         finally:
             self._guard.close()
 
-    def _rounds(self, rest: Iterator[tuple[str, Planned | None]]) -> Iterator[Result]:
+    def _ended(self, settled: Iterable[Result]) -> list[Result]:
+        """Everything is taken down before the first is handed on: while its taker is busy with it, it is written."""
+        results = [self._settle(result) for result in settled]
+        for result in results:
+            self._guard.ended(result)
+            self._limits.ended(result)
+        if not (self._waiting or self._accepted):
+            self._guard.write_behind()
+        return results
+
+    def _rounds(self, rest: Iterator[tuple[str, Planned | None]]) -> Iterator[Iterable[Result]]:
         self._ec2.prepare_to_modify()
         with ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix=self._ec2.name) as pool:
             while self._fill(rest):
                 if self._waiting and (why := self._mandate.ended() or self._guard.stopped or self._limits.tripped):
-                    yield from self._give_up(rest, why)
+                    yield from batched(self._give_up(rest, why), FILTER_VALUES)
                     continue
                 if not self._ready():
-                    yield from self._look()
-                yield from self._review()
+                    yield self._look()
+                yield self._review()
                 if self._waiting and (why := self._limits.used_up()):
-                    yield from self._leave(rest, why)
-                yield from self._send(pool)
+                    yield from batched(self._leave(rest, why), FILTER_VALUES)
+                yield self._send(pool)
                 self._pause()
 
     def _fill(self, rest: Iterator[tuple[str, Planned | None]]) -> bool:
@@ -125,6 +134,7 @@ class Remediation:
             seen = self._ec2.read([*self._waiting, *self._accepted])
         except AwsError as error:
             self._unseen = error.failure
+        self._looked_at = self._clock.monotonic()
         yield from self._verify(seen)
         if self._unseen is None:
             yield from self._decide_again(seen)
@@ -246,8 +256,9 @@ class Remediation:
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
         elif not self._waiting or self._limits.in_doubt:
-            seconds, self._poll = self._poll, min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
-        if seconds:
+            seconds = self._looked_at + self._poll - self._clock.monotonic()
+            self._poll = min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
+        if seconds > 0:
             self._clock.sleep(seconds)
 
     def _give_up(self, rest: Iterator[tuple[str, Planned | None]], why: str) -> Iterator[Result]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
@@ -99,6 +100,7 @@ class FakeClients(Clients):
     def __init__(self, clock: FakeClock, *regions: str) -> None:
         names = regions or (HOME, AWAY)
         self.clock = clock
+        self.prepared = threading.Event()
         self.fakes = {name: FakeEc2(clock, name, names) for name in names}
         self.ssm, self.fake_queue, self.topic = FakeSsm(), FakeQueue(), FakeTopic()
         self.ssm.put(TOKENS_PARAMETER, "required")
@@ -126,6 +128,10 @@ class FakeClients(Clients):
     def ec2(self, region: str) -> FakeEc2:
         """EC2 of one of the regions."""
         return self.fakes[region]
+
+    def prepare_for_changes(self) -> None:
+        """There is nothing to make; it is remembered that it was asked for."""
+        self.prepared.set()
 
     def call_metrics(self, region: str) -> FakeCallMetrics:
         """CloudWatch of one of the regions."""

@@ -44,6 +44,15 @@ def test_a_batch_is_enforced_and_acknowledged(app: App, clients: FakeClients, ho
     assert clients.topic.mails == []
 
 
+def test_what_a_batch_needs_is_made_while_its_policy_is_read(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """Making clients takes CPU, and reading the policy takes time."""
+    home.launch(an_instance())
+    clients.ssm.delay = lambda: prepared.append(clients.prepared.wait(timeout=10))
+    prepared: list[bool] = []
+    app.batch(a_message(events.running()))
+    assert prepared[0] is True
+
+
 def test_the_toggle_is_followed_both_ways(app: App, clients: FakeClients, clock: FakeClock, home: FakeEc2) -> None:
     """`optional` is a duty too."""
     home.launch(an_instance(1, V2_ONLY))

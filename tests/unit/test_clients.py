@@ -69,6 +69,22 @@ def test_the_client_for_changes_is_made_at_the_first_of_them(
     assert made == [(HOME, CLIENT_CONFIG), (HOME, WRITE_CONFIG)]
 
 
+def test_what_changes_need_can_be_made_beforehand(
+    clients: Clients, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the home region, while something else is waited for; then nothing is made any more."""
+    made: list[tuple[str, str | None, Config]] = []
+
+    def make(service: str, *, config: Config, region_name: str | None = None) -> Any:
+        made.append((service, region_name, config))
+        return transport.client(service, config)
+
+    monkeypatch.setattr(SESSION, "client", make)
+    for _ in range(2):
+        clients.prepare_for_changes()
+    assert made == [("dynamodb", None, BULK_CONFIG), ("ec2", HOME, WRITE_CONFIG)]
+
+
 def test_the_home_region_is_the_sessions(clients: Clients) -> None:
     """That is where the function runs."""
     assert clients.home_region == HOME

@@ -10,6 +10,7 @@ import pytest
 from imds_enforcer.events import SweepRequest, Trigger
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
 from imds_enforcer.policy import PolicyVersions
+from infra.local.waiting import until
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (
@@ -20,9 +21,11 @@ from tests.unit.examples import (
     V1_ALLOWED,
     V2_ONLY,
     WRONG_STATE,
+    a_policy,
     an_id,
     an_instance,
 )
+from tests.unit.fake_clients import a_run
 from tests.unit.fake_clock import START
 from tests.unit.runs import Batch, Sweep, ledger
 
@@ -132,6 +135,16 @@ def test_a_long_sweep_writes_in_batches_too(clients: FakeClients, home: FakeEc2)
     assert len(home.modified) == 200
     assert clients.table.writes <= 20
     assert {entry.outcome for entry in ledger(clients)} == {Outcome.REMEDIATED}
+
+
+def test_nobody_who_takes_the_results_keeps_them_from_being_written(clients: FakeClients, home: FakeEc2) -> None:
+    """What became of the last changes is on its way to the table before the first of them is logged."""
+    clients.fakes = {home.name: home}
+    visit = a_run(clients, a_policy()).visit_for_events(home.name, lambda _: "launch", {}, lambda result: result)
+    results = visit.enforcer.enforce(home.launch(*map(an_instance, range(3))))
+    assert next(results).outcome is Outcome.REMEDIATED
+    until(lambda: [entry.outcome for entry in ledger(clients)] == [Outcome.REMEDIATED] * 3)
+    assert len(list(results)) == 2
 
 
 def test_where_nothing_is_to_be_changed_the_table_is_hardly_asked(clients: FakeClients, home: FakeEc2) -> None:

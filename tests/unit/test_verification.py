@@ -41,7 +41,18 @@ def test_the_first_looks_are_close_together(ec2: FakeEc2, clock: FakeClock) -> N
     """Most changes are applied within a second; no two looks are more than two seconds apart."""
     ec2.applied_after = 12
     _enforce(ec2, clock, an_instance())
-    assert clock.pauses == [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0, 2.0, 2.0]
+    assert clock.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0, 2.0, 2.0])
+
+
+def test_the_time_that_results_take_is_time_that_has_passed(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Whoever logs what one look has settled does not put off the next."""
+    stopped = an_instance(2, state=InstanceState.STOPPED)
+    observed = ec2.launch(an_instance(1), stopped)
+    ec2.applied_after = 0.05
+    for result in an_enforcer(ec2, clock, a_policy()).enforce(observed):
+        if result.instance_id == stopped.instance_id:
+            clock.advance(0.03)
+    assert clock.pauses == pytest.approx([0.07])
 
 
 def test_what_is_settled_is_not_asked_about_again(ec2: FakeEc2, clock: FakeClock) -> None:
