@@ -113,7 +113,7 @@ $(LOCAL): infra/local/requirements.txt
 	@.venv/local/bin/python $(PIP_INSTALL) --no-deps -r infra/local/requirements.txt
 	@touch $@
 
-$(COMMAND): pyproject.toml infra/constraints.txt lambda_src/requirements.txt $(wildcard lambda_src/*/*.py lambda_src/*/*.json)
+$(COMMAND): pyproject.toml infra/constraints.txt lambda_src/requirements.txt $(wildcard lambda_src/*/*.py lambda_src/*/*.json lambda_src/*/report/*)
 	@echo "Installing the command imds-enforcer ..."
 	@$(PYTHON) -m venv .venv/command
 	@.venv/command/bin/python $(PIP_INSTALL) -c infra/constraints.txt '.[cli]'
