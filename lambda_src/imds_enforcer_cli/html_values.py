@@ -78,7 +78,7 @@ def in_utc(text: str) -> str:
 
 def days_until(text: str, now: str) -> str:
     """How many days away a day or a moment is, as people count them."""
-    days = (date.fromisoformat(f"{text:.10}") - date.fromisoformat(f"{now:.10}")).days
+    days = (_day(text) - _day(now)).days
     match days:
         case 0:
             return "today"
@@ -88,6 +88,11 @@ def days_until(text: str, now: str) -> str:
             return "yesterday"
         case _:
             return f"in {days:,} days" if days > 0 else f"{-days:,} days ago"
+
+
+def _day(text: str) -> date:
+    """The day, in UTC, of a day or a moment."""
+    return date.fromisoformat(f"{in_utc(text):.10}")
 
 
 def lines(*content: str | None) -> Html:

@@ -1,0 +1,260 @@
+"""The audit as one HTML file."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imds_enforcer_cli.html_report import html_report
+from tests.unit.audit_example import audit, everything, instance, source
+
+GOLDEN = Path(__file__).parent / "golden" / "audit.html"
+_DRIFT = "HttpTokens is optional, not required"
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;<!--"
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its elements, the texts in them, and the rows of its tables."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.rows: list[list[str]] = []
+        self._in_cell = False
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note the element."""
+        self.elements.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in {"td", "th"}:
+            self.rows[-1].append("")
+            self._in_cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        """Note the end of a cell."""
+        self._in_cell = self._in_cell and tag not in {"td", "th"}
+
+    def handle_data(self, data: str) -> None:
+        """Note the text, in the cell that it stands in."""
+        text = re.sub(r"[ \n]+", " ", data).strip(" ")
+        self.texts.append(text)
+        if self._in_cell and text:
+            self.rows[-1][-1] = f"{self.rows[-1][-1]} {text}".strip()
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """The attributes of each element of a kind."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def rows_of(self, heading: str) -> list[list[str]]:
+        """The rows of the table whose first heading this is."""
+        first = next(at for at, row in enumerate(self.rows) if row[:1] == [heading])
+        width = len(self.rows[first])
+        following = self.rows[first + 1 :]
+        end = next((at for at, row in enumerate(following) if len(row) != width), len(following))
+        return following[:end]
+
+
+def embedded(page: str) -> Any:
+    """The data in the page, found as a browser finds it: up to the first end tag."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def without_parts(page: str) -> str:
+    """The page without style, script and their hashes, which have files of their own."""
+    page = re.sub(r"<style>.*?</style>", "<style></style>", page, flags=re.DOTALL)
+    page = re.sub(r"<script>.*?</script>", "<script></script>", page, flags=re.DOTALL)
+    return re.sub(r"sha256-[^&]*", "sha256-", page)
+
+
+def test_the_page_is_the_one_that_was_read_and_found_good() -> None:
+    """After a change that is meant: `PYTHONPATH=lambda_src:. python -m tests.unit.test_cli_html_report`."""
+    assert without_parts(html_report(everything())) == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_it_names_no_address_and_loads_nothing() -> None:
+    """Neither in elements nor in style."""
+    page = html_report(everything())
+    assert re.findall(r"https?:|url\(|@import|\b(?:fetch|XMLHttpRequest|WebSocket|import)\(", page) == []
+    elements = Page(page).elements
+    loading = [attributes for _, attributes in elements if {"src", "srcset", "href", "action"} & attributes.keys()]
+    assert loading == [{"rel": "icon", "href": "data:,"}]
+
+
+def test_its_security_policy_allows_only_its_own_style_and_script() -> None:
+    """By their hashes, which are those of what the browser finds between the tags; no inline style needs leave."""
+    page = html_report(everything())
+    parsed = Page(page)
+    [policy] = [meta["content"] for meta in parsed.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    directives = dict(directive.split(" ", 1) for directive in policy.split("; "))
+    for directive, tag in (("style-src", "style"), ("script-src", "script")):
+        [content] = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        assert directives.pop(directive) == f"'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'"
+    assert directives == {
+        "default-src": "'none'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "require-trusted-types-for": "'script'",
+    }
+    named = {name for _, attributes in parsed.elements for name in attributes}
+    assert not {name for name in named if name == "style" or name.startswith("on")}
+
+
+def test_what_others_wrote_is_text() -> None:
+    """In every field that somebody else fills: the page has the elements of a harmless one, and the text as it was."""
+    texts = {"name": "x", "reason": "x", "by": "x", "image_id": "x", "auto_scaling_group": "x", "state": "x"}
+    template = {"id": "x", "version": "x"}
+
+    def page(text: str) -> str:
+        written = dict.fromkeys(texts, text)
+        named = dict.fromkeys(template, text)
+        held = instance(1, "HELD", text, **{key: value for key, value in written.items() if key != "reason"})
+        drift = instance(2, "DRIFT", text, name=text, region=text, launch_template=named)
+        made = source(1, drift["instance_id"], auto_scaling_group=text, launch_template=named, why=text, region=text)
+        document = audit([held, drift], made, account=text, policy={"source": text, "http_tokens": text})
+        document["regions"][0]["error"] = text
+        return html_report(document)
+
+    hostile, harmless = Page(page(HOSTILE)), Page(page("x"))
+    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in harmless.elements]
+    assert [attributes.keys() for _, attributes in hostile.elements] == [each.keys() for _, each in harmless.elements]
+    assert any(HOSTILE in text for text in hostile.texts)
+    data = embedded(page(HOSTILE))
+    assert dict(zip(data["fields"], data["rows"][0], strict=True))["name"] == HOSTILE
+
+
+def test_the_table_gets_every_instance_with_what_the_document_says() -> None:
+    """Moments in UTC, calls and templates taken apart, and the place of the source of a finding."""
+    data = embedded(html_report(everything()))
+    rows = [dict(zip(data["fields"], row, strict=True)) for row in data["rows"]]
+    assert [row["name"] for row in rows] == ["web-1", "web-2", "web-3", "", "web-5", "web-6", "web-7", "web-8"]
+    assert (rows[1]["template"], rows[1]["template_version"]) == ("lt-0123456789abcdef0", "3")
+    assert [row["finding_of"] for row in rows] == [None, 0, None, None, None, None, None, 1]
+    assert rows[2]["until"] == "2026-11-27 18:00 UTC"
+    assert [rows[0][field] for field in ("calls_asked", "calls")] == [False, None]
+    assert [rows[7][field] for field in ("calls_asked", "calls")] == [True, 17]
+
+
+def test_endings_come_soonest_first_and_the_expired_before_all() -> None:
+    """A moment in words of days; what has no end comes last; the same is said once."""
+    alike = [instance(number, "EXEMPT", "tag imds=v1") for number in range(10, 15)]
+    document = everything()
+    rows = Page(html_report(document | {"instances": [*alike, *document["instances"]]})).rows_of("Until")
+    assert rows == [
+        ["Expired 2026-10-31", "Drift", "web-8 i-00000000000000008 eu-west-1", f"{_DRIFT} by ben"],
+        ["2026-11-27 18:00 UTC in 5 days", "Held", "web-3 i-00000000000000003 us-east-1", "migration by ann"],
+        ["2027-06-30 in 220 days", "Exempt", "i-00000000000000004 us-east-1", "tag imds=v1"],
+        ["no end", "Exempt", "5 instances web-10, web-11, web-12, and 2 more", "tag imds=v1"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [
+        ("2026-11-22", "today"),
+        ("2026-11-23T00:00:00+00:00", "tomorrow"),
+        ("2026-11-21", "yesterday"),
+        ("2026-11-24T00:30:00+02:00", "tomorrow"),
+        ("2026-10-22", "31 days ago"),
+    ],
+)
+def test_days_are_counted_as_people_count_them(until: str, said: str) -> None:
+    """By the calendar, in UTC."""
+    rows = Page(html_report(audit([instance(1, "HELD", "migration", until=until)]))).rows_of("Until")
+    assert rows[0][0].endswith(f" {said}")
+
+
+def test_sources_with_most_findings_come_first_and_harmless_ones_are_only_counted() -> None:
+    """One that launched no finding is named if it will launch one."""
+    ids = [f"i-{number:017x}" for number in range(3)]
+    page = Page(
+        html_report(
+            audit(
+                [instance(1, "COMPLIANT", "")],
+                source(9, launches_imdsv1=False),
+                source(2, launches_imdsv1=True, auto_scaling_group="next"),
+                source(5, ids[0], image_id="ami-1"),
+                source(5, *ids, launches_imdsv1=False, image_id=""),
+            )
+        )
+    )
+    assert page.rows_of("Launched by") == [
+        ["Nothing known", "eu-west-1", "3 of 5", "No nothing names HttpTokens", "Show"],
+        ["Image ami-1", "eu-west-1", "1 of 5", "Not known nothing names HttpTokens", "Show"],
+        [
+            "Auto Scaling group next image ami-0123456789abcdef0",
+            "eu-west-1",
+            "0 of 2",
+            "Yes nothing names HttpTokens",
+            "",
+        ],
+    ]
+    assert "Not listed: 1 source without findings, and not known to launch IMDSv1 instances." in page.texts
+
+
+def test_long_tables_are_folded() -> None:
+    """The first 25 rows are seen, and of the others how many there are."""
+    page = Page(html_report(audit([instance(n, "HELD", f"reason {n:02}") for n in range(40)])))
+    assert "15 more" in page.texts
+    assert len(page.all("details")) == 1
+
+
+def test_a_share_is_not_rounded_to_all() -> None:
+    """One of 5,000 is one that does not comply."""
+    document = everything()
+    document["summary"] |= {"instances": 5000, "compliant": 4999, "compliant_percent": 100.0}
+    texts = Page(html_report(document)).texts
+    assert "> 99.9\N{NO-BREAK SPACE}%" in texts
+    assert any(text.startswith("4,999 of 5,000 instances comply.") for text in texts)
+
+
+def test_an_account_without_instances_has_a_report() -> None:
+    """It has no share, since that would be a share of nothing."""
+    document = audit([])
+    document["regions"] = [{"region": "eu-west-1", **document["summary"], "error": None}]
+    texts = Page(html_report(document)).texts
+    assert texts.count("\N{EN DASH}") == 2
+    assert "No instance is held or exempt." in texts
+    assert "No source has launched a finding, and none is known to launch one." in texts
+
+
+def test_a_region_that_could_not_be_read_is_named_twice() -> None:
+    """Beside the share, which is not the whole truth then, and in its row."""
+    document = everything()
+    document["regions"][1]["error"] = "AccessDenied: no"
+    texts = Page(html_report(document)).texts
+    assert "Not read in full: us-east-1." in texts
+    assert "Not read in full: AccessDenied: no" in texts
+
+
+def test_bars_are_told_in_words_too() -> None:
+    """For whoever cannot see them; and they fill their whole width."""
+    document = everything()
+    page = Page(html_report(document))
+    labels = [bar["aria-label"] for bar in page.all("svg")]
+    assert labels[0] == "All instances: 1 Compliant, 1 IMDS off, 1 Managed, 1 Exempt, 1 Held, 1 Unreadable, 2 Drift"
+    assert labels[2] == "us-east-1: 1 Exempt, 1 Held"
+    assert sum(float(stretch["width"] or 0) for stretch in page.all("rect")) == pytest.approx(300, abs=0.01)
+
+
+def test_thousands_of_instances_make_a_file_that_can_be_mailed() -> None:
+    """Field names stand in it once, not in each row."""
+    many = [instance(number, "DRIFT", _DRIFT, launch_template={"id": "lt-1", "version": "1"}) for number in range(5000)]
+    assert len(html_report(audit(many))) < 2_000_000
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(without_parts(html_report(everything())), encoding="utf-8")
