@@ -29,7 +29,7 @@ SCENARIOS ?=
 
 FUZZED := $(addprefix tests/unit/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout local latency bench costs test fuzz fmt format lint types unit integration infra e2e synth deploy destroy clean
+.PHONY: help demo demo-rollout local latency bench costs pictures test fuzz fmt format lint types unit integration infra e2e browser synth deploy destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ bench: $(TESTS) $(LOCAL) $(PEERS) ## the enforcer and its peers on one fleet, on
 
 costs: $(TESTS) $(LOCAL) ## dollars a month, from what sweeps and launches take on a local AWS
 	PYTHONPATH=lambda_src:. $(RUN) -m tests.bench.costs
+
+pictures: $(TESTS) ## the pictures in the README: needs chromium, and looks best with the font Inter
+	PYTHONPATH=lambda_src:. $(RUN) -m infra.pictures
 
 test: format lint types $(LOCAL) $(COMMAND) ## every check and every test
 	$(RUN) -m pytest --cov --cov-fail-under=95
@@ -82,6 +85,9 @@ infra: $(TESTS) $(LOCAL) ## the templates and the package
 
 e2e: $(TESTS) $(LOCAL) $(COMMAND) ## the deployed stack on the local AWS
 	$(RUN) -m pytest tests/e2e
+
+browser: $(TESTS) ## the HTML report in a browser, if one is installed
+	$(RUN) -m pytest tests/browser
 
 synth: $(TOOLS) ## write the templates to .build/cdk.out
 	$(RUN) -m infra.deploy synth $(CDK_ARGS)

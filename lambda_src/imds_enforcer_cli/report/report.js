@@ -179,5 +179,6 @@ window.addEventListener("beforeprint", () => {
 window.addEventListener("afterprint", showPage);
 
 order(columns.status[0], 1);
+document.getElementById("missing").hidden = true;
 document.getElementById("table").hidden = false;
 filter();
