@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The one browser."""
+    """A browser. Not for longer than its tests: while it runs, this thread has an event loop, which others cannot."""
     path = installed()
     if path is None:
         pytest.skip(f"no browser is installed: none of {', '.join(NAMES)} is on the PATH")

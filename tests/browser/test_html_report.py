@@ -210,6 +210,8 @@ def test_on_paper_are_all_rows_and_no_controls(open_report: Open) -> None:
         expect(report.page.locator(control)).to_be_hidden()
     heads = report.page.locator("#table thead")
     assert heads.evaluate("(head) => getComputedStyle(head).display") == "table-header-group"
+    button = heads.get_by_role("button").first
+    assert button.evaluate("(button) => getComputedStyle(button).display") == "contents"  # else on the first sheet only
     report.page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert report.page.locator("#table tbody tr").count() == 100
 
