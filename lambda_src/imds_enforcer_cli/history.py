@@ -8,8 +8,8 @@ import typer
 from imds_enforcer.ledger import KEPT, Entry
 from imds_enforcer_cli import arguments, connection
 from imds_enforcer_cli.errors import CommandError
-from imds_enforcer_cli.output import say, write_json, write_table
-from imds_enforcer_cli.rendering import ENTRY_HEADINGS, entry_row
+from imds_enforcer_cli.output import say, write_documents
+from imds_enforcer_cli.rendering import ENTRY_COLUMNS, ENTRY_HEADINGS, entry_row
 
 _DAYS = 7
 
@@ -43,12 +43,10 @@ def history(  # noqa: PLR0913  # each is an option of the command
     run_id = None if run is None else arguments.checked_run(run)
     reached = connection.connect(profile, region)
     entries = _entries(reached, ids, run_id, since)
-    if output is arguments.Format.JSON:
-        write_json([entry.as_json() for entry in entries])
-        return
     now = reached.clock.now()
-    write_table(ENTRY_HEADINGS, [entry_row(entry, now) for entry in entries])
-    if not entries:
+    rows = [entry_row(entry, now) for entry in entries]
+    write_documents(output, [entry.as_json() for entry in entries], ENTRY_COLUMNS, ENTRY_HEADINGS, rows)
+    if output is arguments.Format.TABLE and not entries:
         say("The ledger has no such entry.")
 
 

@@ -8,8 +8,8 @@ import typer
 from imds_enforcer.ledger import Hold
 from imds_enforcer.records import Records
 from imds_enforcer_cli import arguments, connection
-from imds_enforcer_cli.output import say, write_json, write_table
-from imds_enforcer_cli.rendering import HOLD_HEADINGS, hold_json
+from imds_enforcer_cli.output import say, write_documents
+from imds_enforcer_cli.rendering import HOLD_COLUMNS, HOLD_HEADINGS, RELEASE_COLUMNS, hold_json
 
 _Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="The ids of the instances.")]
 
@@ -37,10 +37,8 @@ def hold(  # noqa: PLR0913  # each is an option of the command
     holds = [Hold(instance_id=instance_id, reason=why, by=by, at=now, until=end) for instance_id in ids]
     name_replaced(reached.clients.records, ids)
     reached.clients.records.hold(holds)
-    if output is arguments.Format.JSON:
-        write_json([hold_json(each) for each in holds])
-    else:
-        write_table(HOLD_HEADINGS, [((each.instance_id,), (str(each),)) for each in holds])
+    rows = [((each.instance_id,), (str(each),)) for each in holds]
+    write_documents(output, [hold_json(each) for each in holds], HOLD_COLUMNS, HOLD_HEADINGS, rows)
 
 
 def release(
@@ -57,11 +55,10 @@ def release(
     # Those without a hold too: theirs may have ended, and is still stored then.
     records.release(ids)
     ended = [holds[instance_id] for instance_id in ids if instance_id in holds]
-    if output is arguments.Format.JSON:
-        released = {each.instance_id: hold_json(each) for each in ended}
-        write_json([{"instance_id": instance_id, "released": released.get(instance_id)} for instance_id in ids])
-    else:
-        write_table(HOLD_HEADINGS, [((each.instance_id,), (f"released; it was {each}",)) for each in ended])
+    released = {each.instance_id: hold_json(each) for each in ended}
+    documents = [{"instance_id": instance_id, "released": released.get(instance_id)} for instance_id in ids]
+    rows = [((each.instance_id,), (f"released; it was {each}",)) for each in ended]
+    write_documents(output, documents, RELEASE_COLUMNS, HOLD_HEADINGS, rows)
     for instance_id in ids:
         if instance_id not in holds:
             say(f"{instance_id} had no hold.")

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from imds_enforcer_cli.arguments import Format
+
 Cell = Sequence[str]
 """What stands in one field of a table: phrases, below each other on a terminal and in one line elsewhere."""
 
@@ -59,6 +61,23 @@ def write_csv(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) ->
     for document in documents:
         fields = dict(_flat(document))
         writer.writerow(_field(fields.get(column)) for column in columns)
+
+
+def write_documents(
+    form: Format,
+    documents: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+) -> None:
+    """Write documents as a JSON list, as CSV with these columns, or as a table with these headings and rows."""
+    match form:
+        case Format.JSON:
+            write_json(documents)
+        case Format.CSV:
+            write_csv(columns, documents)
+        case Format.TABLE:
+            write_table(headings, rows)
 
 
 def _flat(document: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:

@@ -14,10 +14,11 @@ from imds_enforcer_cli import arguments, connection, output
 from imds_enforcer_cli.arguments import Format
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.hold import name_replaced
-from imds_enforcer_cli.output import say, write_json, write_table
+from imds_enforcer_cli.output import say, write_csv, write_json, write_table
 from imds_enforcer_cli.rendering import (
     PLAN_HEADINGS,
     RESULT_HEADINGS,
+    REVERT_COLUMNS,
     count,
     held,
     plan_row,
@@ -87,15 +88,14 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     with output.working("Reading the ledger and the instances"):
         plans = _plans(core, reached, order)
     results = _carried_out(core, reached, order, plans, own_run)
-    if order.format is Format.JSON:
-        document = {
-            "run_id": own_run if results else None,
-            "dry_run": dry_run,
-            "instances": revert_json(plans, results),
-        }
-        write_json(document)
-    else:
-        write_table(RESULT_HEADINGS, [result_row(result) for result in results.values()])
+    instances_json = revert_json(plans, results)
+    match order.format:
+        case Format.JSON:
+            write_json({"run_id": own_run if results else None, "dry_run": dry_run, "instances": instances_json})
+        case Format.CSV:
+            write_csv(REVERT_COLUMNS, instances_json)
+        case Format.TABLE:
+            write_table(RESULT_HEADINGS, [result_row(result) for result in results.values()])
     if any(plan.problem for plan in plans) or any(result.outcome not in _DONE for result in results.values()):
         raise typer.Exit(1)
 
@@ -121,8 +121,8 @@ def _carried_out(
     possible = [plan for plan in plans if plan.way]
     asks = not (order.dry_run or order.sure) and bool(possible)
     if asks or order.format is Format.TABLE:
-        # Whoever is asked has to see it; the JSON document says it too.
-        write_table(PLAN_HEADINGS, [plan_row(plan) for plan in plans], aside=order.format is Format.JSON)
+        # Whoever is asked has to see it; the documents say it too.
+        write_table(PLAN_HEADINGS, [plan_row(plan) for plan in plans], aside=order.format is not Format.TABLE)
     if not possible:
         say("Nothing to undo.")
     if not possible or order.dry_run:

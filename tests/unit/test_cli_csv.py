@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import csv
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer_cli import output
+from tests.unit.command import ANN, FIRST_REVERT, Command
+from tests.unit.examples import HOME, an_id, an_instance
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+
+@pytest.fixture
+def command(clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command, after a run that changed an instance."""
+    home.launch(an_instance(1))
+    command = Command(clients, monkeypatch)
+    command.sweep("run-1")
+    return command
+
+
+def rows(command: Command, *arguments: str, exit_code: int = 0) -> list[dict[str, str]]:
+    """What it writes as CSV, by column."""
+    result = command(*arguments, "--output", "csv")
+    assert result.exit_code == exit_code, result.stderr
+    return list(csv.DictReader(result.stdout.splitlines()))
+
+
+def names(document: dict[str, Any], outer: str = "") -> set[str]:
+    """The fields of a document, those within others under the names of both."""
+    inner = [names(value, f"{outer}{name}.") for name, value in document.items() if isinstance(value, dict)]
+    own = {f"{outer}{name}" for name, value in document.items() if not isinstance(value, dict)}
+    return own.union(*inner)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("history", an_id(1)), ("hold", an_id(1), "--reason", "audit", "--until", "2027-01-01"), ("release", an_id(1))],
+)
+def test_a_column_for_every_field(command: Command, arguments: tuple[str, ...]) -> None:
+    """Of the JSON document, and no other: what programs read does not depend on the format."""
+    command("hold", an_id(1), "--reason", "audit")
+    [document] = command.json(*arguments)
+    command("hold", an_id(1), "--reason", "audit")
+    [row] = rows(command, *arguments)
+    assert set(row) == names(document)
+
+
+def test_history(command: Command) -> None:
+    """The options before and after, each in a column of its own."""
+    [row] = rows(command, "history", an_id(1))
+    assert (row["instance_id"], row["region"], row["outcome"]) == (an_id(1), HOME, "REMEDIATED")
+    assert (row["before.HttpTokens"], row["after.HttpTokens"]) == ("optional", "required")
+    assert (row["policy_versions.policy"], row["by"]) == ("1", "")
+
+
+def test_a_history_of_nothing(command: Command) -> None:
+    """The columns are there all the same."""
+    text = command("history", an_id(9), "--output", "csv").stdout
+    assert text.startswith("instance_id,region,at,run_id,")
+    assert len(text.splitlines()) == 1
+
+
+def test_a_hold_and_its_release(command: Command) -> None:
+    """An instance without a hold has none to show."""
+    [held] = rows(command, "hold", an_id(1), "--reason", "=1+1, urgent")
+    assert (held["reason"], held["by"], held["until"]) == ("'=1+1, urgent", ANN, "")
+    first, second = rows(command, "release", an_id(1), an_id(2))
+    assert (first["released.instance_id"], first["released.by"]) == (an_id(1), ANN)
+    assert (second["instance_id"], second["released.instance_id"]) == (an_id(2), "")
+
+
+def test_a_rehearsed_revert(command: Command) -> None:
+    """The plan alone."""
+    [row] = rows(command, "revert", an_id(1), "--dry-run")
+    assert (row["set_back.HttpTokens.now"], row["set_back.HttpTokens.before"]) == ("required", "optional")
+    assert "run-1" in row["undoes"]
+    assert (row["outcome"], row["after.HttpTokens"]) == ("", "")
+
+
+def test_a_revert(command: Command) -> None:
+    """Whoever is asked sees the plan on the other stream."""
+    result = command("revert", an_id(1), "--output", "csv", typed="y\n")
+    assert "HttpTokens: required → optional" in result.stderr
+    assert FIRST_REVERT in result.stderr
+    [row] = csv.DictReader(result.stdout.splitlines())
+    assert (row["outcome"], row["after.HttpTokens"]) == ("REMEDIATED", "optional")
+
+
+def test_a_revert_that_cannot_be(command: Command, home: FakeEc2) -> None:
+    """The problem has its column."""
+    home.launch(an_instance(2))
+    [_, row] = rows(command, "revert", an_id(1), an_id(2), "--dry-run", exit_code=1)
+    assert row["problem"]
+
+
+def test_lists_and_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one field each."""
+    output.write_csv(["a", "b.c", "d"], [{"a": ["x", None, 1], "b": {"c": True}, "e": 3}])
+    assert capsys.readouterr().out == "a,b.c,d\nx; ; 1,true,\n"
