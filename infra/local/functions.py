@@ -1,6 +1,7 @@
 """Lambda functions: started quickly, their whole log, and their metrics, whatever invoked them."""
 
 import contextlib
+import contextvars
 import hashlib
 import queue
 import tempfile
@@ -24,6 +25,9 @@ _CALL_AND_END = f"""\
             finally:
                 print({END_OF_LOG!r}, flush=True)
 """
+
+asked_for: contextvars.ContextVar[str] = contextvars.ContextVar("asked_for", default="")
+"""The id of the request that invokes a function, which is the invocation's own; empty where nobody asked."""
 
 
 class Package(zipfile.ZipFile):
@@ -59,13 +63,13 @@ def whole_log(worker: Any) -> str:
 
 
 def measured(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """An invocation with Lambda's own metrics."""
+    """An invocation with Lambda's own metrics, and with the id of the request that asked for it."""
     emit = lambda_svc._emit_lambda_metrics
 
     def dispatch(
         function: Any, config: Mapping[str, Any], event: Any, request_id: str, started: float
     ) -> dict[str, Any]:
-        result = original(function, config, event, request_id, started)
+        result = original(function, config, event, asked_for.get() or request_id, started)
         milliseconds = (time.time() - started) * 1000
         emit(config["FunctionName"], milliseconds, error=bool(result.get("error")), throttle=False)
         return result

@@ -11,7 +11,7 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from ministack import app
 from ministack.core import iam_actions
 
-from infra.local import cloudtrail, describe, instances
+from infra.local import cloudtrail, describe, functions, instances
 from infra.local.calls import Call, Ledger, read_answer, read_call
 from infra.local.errors import AwsError
 from infra.local.faults import Fault, RequestBuckets
@@ -46,6 +46,7 @@ def passing(original: Dispatch) -> Dispatch:
             response = error_response(call, error)
         else:
             instances.operator.set(json.loads(call.headers.get(OPERATOR_HEADER, "null")))
+            functions.asked_for.set(call.request_id if call.service == "lambda" else "")
             response = await original(*request)
         answer = read_answer(*response)
         ledger.count(call, answer)

@@ -153,3 +153,19 @@ def test_a_function_is_its_role(aws: LocalAws) -> None:
     issuer = event["detail"]["userIdentity"]["sessionContext"]["sessionIssuer"]
     assert issuer["arn"] == f"arn:aws:iam::{aws.account}:role/changer-role"
     assert aws.calls("ec2:ModifyInstanceMetadataOptions", caller="role/changer-role") == 1
+
+
+@pytest.mark.parametrize("kind", ["Event", "RequestResponse"])
+def test_an_invocation_has_the_id_of_its_request(aws: LocalAws, kind: str) -> None:
+    """So whoever only started it finds it in the log."""
+    function(aws, "plain", "def handler(event, context):\n    print('run', context.aws_request_id)\n")
+    aws.client("lambda").invoke(FunctionName="plain", Payload="{}")  # makes the log group
+    answer = aws.client("lambda").invoke(FunctionName="plain", InvocationType=kind, Payload="{}")
+    run_id = answer["ResponseMetadata"]["RequestId"]
+
+    def lines() -> list[str]:
+        events = aws.client("logs").filter_log_events(logGroupName="/aws/lambda/plain", filterPattern=f'"{run_id}"')
+        return [event["message"].strip() for event in events["events"]]
+
+    seen = until(lines, lambda found: f"END RequestId: {run_id}" in found)
+    assert f"run {run_id}" in seen

@@ -1,0 +1,49 @@
+import json
+
+import pytest
+from botocore.exceptions import ClientError
+
+from infra.local.client import LocalAws
+from tests.integration.local_resources import Queue, refused
+
+
+@pytest.fixture
+def queues(aws: LocalAws) -> tuple[Queue, Queue]:
+    """A queue, and the one where its messages end after one delivery."""
+    lost = Queue(aws, "lost")
+    policy = {"deadLetterTargetArn": lost.arn, "maxReceiveCount": 1}
+    return Queue(aws, "source", RedrivePolicy=json.dumps(policy), VisibilityTimeout="0"), lost
+
+
+def test_what_a_queue_gave_up_goes_back_to_it(queues: tuple[Queue, Queue]) -> None:
+    """Without being told where it came from."""
+    source, lost = queues
+    source.send('"once"')
+    for _ in range(2):
+        source.sqs.receive_message(QueueUrl=source.url)
+    assert lost.sqs.list_message_move_tasks(SourceArn=lost.arn)["Results"] == []
+    lost.sqs.start_message_move_task(SourceArn=lost.arn)
+    [task] = lost.sqs.list_message_move_tasks(SourceArn=lost.arn)["Results"]
+    assert (task["Status"], task["ApproximateNumberOfMessagesMoved"]) == ("COMPLETED", 1)
+    assert source.wait_for(1) == ["once"]
+
+
+def test_what_was_sent_to_the_dead_letters_themselves_needs_a_destination(queues: tuple[Queue, Queue]) -> None:
+    """As EventBridge does with what it cannot deliver."""
+    source, lost = queues
+    lost.send('"stray"')
+    lost.sqs.start_message_move_task(SourceArn=lost.arn)
+    [task] = lost.sqs.list_message_move_tasks(SourceArn=lost.arn)["Results"]
+    assert (task["Status"], task["FailureReason"]) == ("FAILED", "CouldNotDetermineMessageSource")
+    lost.sqs.start_message_move_task(SourceArn=lost.arn, DestinationArn=source.arn)
+    [task] = lost.sqs.list_message_move_tasks(SourceArn=lost.arn, MaxResults=1)["Results"]
+    assert (task["Status"], task["ApproximateNumberOfMessagesMoved"]) == ("COMPLETED", 1)
+    assert source.wait_for(1) == ["stray"]
+
+
+def test_only_dead_letters_are_moved(queues: tuple[Queue, Queue]) -> None:
+    """Of any other queue it is refused."""
+    source, lost = queues
+    assert refused(lost.sqs.start_message_move_task, SourceArn=source.arn) == "InvalidParameterValue"
+    with pytest.raises(ClientError, match="ResourceNotFoundException"):
+        lost.sqs.start_message_move_task(SourceArn=f"{lost.arn}-2")
