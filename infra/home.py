@@ -1,5 +1,8 @@
 """The home stack: everything but the forwarders."""
 
+import tomllib
+from pathlib import Path
+
 from aws_cdk import CfnOutput, Environment, Stack
 from constructs import Construct
 
@@ -12,6 +15,8 @@ from infra.monitoring import Alarms, Dashboard
 from infra.notifications import Notifications
 from infra.parameters import PolicyParameters
 from infra.triggers import Triggers
+
+_VERSION = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
 
 class HomeStack(Stack):
@@ -45,5 +50,6 @@ class HomeStack(Stack):
             "NotificationTopicArn": topic.topic_arn,
             "LogGroupName": enforcer.log_group.log_group_name,
             "LedgerTableName": ledger.table.table_name,
+            "Version": _VERSION,
         }.items():
             CfnOutput(self, name, value=value)

@@ -1,20 +1,33 @@
 """The command with its sub-commands, and its exit codes: 0 done, 1 findings or failures, 2 usage or access."""
 
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from botocore.exceptions import BotoCoreError
 from typer.core import TyperGroup
 
 from imds_enforcer.failures import AwsError
+from imds_enforcer_cli import VERSION, policy, policy_change
 from imds_enforcer_cli.history import history
 from imds_enforcer_cli.hold import hold, release
+from imds_enforcer_cli.manual import manual
 from imds_enforcer_cli.output import say
+from imds_enforcer_cli.redrive import redrive
 from imds_enforcer_cli.revert import revert
+from imds_enforcer_cli.status import status
+from imds_enforcer_cli.sweep import sweep
 
 _USAGE_OR_ACCESS = 2
 _INTERRUPTED = 130
+
+_DEPLOYED = "The deployed enforcer"
+_WAY_BACK = "What was changed, and the way back"
+
+_FIND = "cloudformation:DescribeStacks"
+_READ_PARAMETERS = "ssm:GetParameters"
+_QUERY = "dynamodb:Query on the ledger's table"
+_UNDO = f"{_QUERY} and its indexes, dynamodb:BatchWriteItem, ec2:DescribeInstances, ec2:DescribeRegions"
 
 
 class _Commands(TyperGroup):
@@ -41,14 +54,138 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     name="imds-enforcer",
     cls=_Commands,
-    help="What the enforcer did to the EC2 instances of this account, and the way back.",
-    epilog="Example: imds-enforcer history --since 1 --region eu-west-1",
+    epilog=manual(
+        "policy show --region eu-west-1",
+        "history --since 1 --output csv > changes.csv",
+        ends="0 done, and all as it should be; 1 something was found or failed",
+    ),
     rich_markup_mode="markdown",  # which joins the lines of a paragraph
     pretty_exceptions_enable=False,
 )
+_policy = typer.Typer(
+    help="Show, check and replace the policy that the deployed enforcer goes by.",
+    epilog=manual(
+        "policy check policy.json",
+        "policy set policy.json",
+        ends="those of its sub-commands",
+    ),
+    rich_markup_mode="markdown",
+)
 
 
-app.command(epilog="Example: imds-enforcer history i-0123456789abcdef0")(history)
-app.command(epilog="Example: imds-enforcer revert i-0123456789abcdef0 --dry-run")(revert)
-app.command(epilog="Example: imds-enforcer hold i-0123456789abcdef0 --until 2027-06-30 --reason migration")(hold)
-app.command(epilog="Example: imds-enforcer release i-0123456789abcdef0")(release)
+def _show_version(wanted: bool) -> None:  # noqa: FBT001  # as typer calls it
+    if wanted:
+        typer.echo(f"imds-enforcer {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _describe(
+    *,
+    version: Annotated[  # its callback has done all
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """One policy for the instance metadata service (IMDS) of every EC2 instance.
+
+    For one instance, for the fleet, and for the enforcer that is deployed in an account: what it goes by, how it
+    does, what it has changed, and the way back.
+
+    Data goes to standard output, everything else to standard error. Credentials and region come from where the
+    other tools of AWS look for them.
+    """
+
+
+# The order is that of the help: the panels stand in it as their first commands do.
+app.add_typer(_policy, name="policy", rich_help_panel=_DEPLOYED)
+_policy.command(
+    "show",
+    epilog=manual("policy show", ends="0 valid; 1 invalid", needs=f"{_FIND} and {_READ_PARAMETERS}"),
+)(policy.show)
+_policy.command(
+    "check",
+    epilog=manual("policy check policy.json", "policy check - < policy.json", ends="0 valid; 1 invalid"),
+)(policy.check)
+_policy.command(
+    "set",
+    epilog=manual(
+        "policy set policy.json",
+        "policy set --yes - < policy.json",
+        ends="0 stored, or as it was; 1 not agreed to, or changed by somebody else meanwhile",
+        needs=f"{_FIND}, {_READ_PARAMETERS} and ssm:PutParameter",
+    ),
+)(policy_change.put)
+_policy.command("schema", epilog=manual("policy schema > policy.schema.json", ends="0 printed"))(policy.schema)
+app.command(
+    rich_help_panel=_DEPLOYED,
+    epilog=manual(
+        "toggle required",
+        "toggle optional --yes",
+        ends="0 turned, or so already; 1 not agreed to, or changed by somebody else meanwhile",
+        needs=f"{_FIND}, {_READ_PARAMETERS} and ssm:PutParameter",
+    ),
+)(policy_change.toggle)
+app.command(
+    rich_help_panel=_DEPLOYED,
+    epilog=manual(
+        "status",
+        "status --output json",
+        ends="0 all is well; 1 an alarm is raised, events were given up, the policy is invalid or the stack broken",
+        needs=f"{_FIND}, {_READ_PARAMETERS}, cloudwatch:GetMetricData, cloudwatch:DescribeAlarms, "
+        f"logs:FilterLogEvents, sqs:GetQueueAttributes and {_QUERY}",
+    ),
+)(status)
+app.command(
+    rich_help_panel=_DEPLOYED,
+    epilog=manual(
+        "sweep",
+        "sweep --no-wait",
+        ends="0 swept; 1 something in it failed or was cut short",
+        needs=f"{_FIND}, lambda:InvokeFunction and logs:FilterLogEvents",
+    ),
+)(sweep)
+app.command(
+    rich_help_panel=_DEPLOYED,
+    epilog=manual(
+        "redrive",
+        ends="0 moved; 1 not all could be moved",
+        needs=f"{_FIND}; of both queues sqs:GetQueueAttributes; of the dead-letter queue sqs:StartMessageMoveTask, "
+        "sqs:ListMessageMoveTasks, sqs:ReceiveMessage and sqs:DeleteMessage; of the event queue sqs:SendMessage; "
+        "of the stack's key kms:Decrypt and kms:GenerateDataKey",
+    ),
+)(redrive)
+app.command(
+    rich_help_panel=_WAY_BACK,
+    epilog=manual(
+        "history i-0123456789abcdef0",
+        "history --since 1 --output csv",
+        ends="0 shown, also where there is nothing to show",
+        needs=f"{_FIND}, {_QUERY} and its indexes",
+    ),
+)(history)
+app.command(
+    rich_help_panel=_WAY_BACK,
+    epilog=manual(
+        "revert i-0123456789abcdef0 --dry-run",
+        "revert --run 1c2d3e4f-5a6b-7c8d-9e0f-a1b2c3d4e5f6 --yes",
+        ends="0 set back, or nothing to set back; 1 not all could be set back, or not agreed to",
+        needs=f"{_FIND}, sts:GetCallerIdentity, {_UNDO} and ec2:ModifyInstanceMetadataOptions",
+    ),
+)(revert)
+app.command(
+    rich_help_panel=_WAY_BACK,
+    epilog=manual(
+        "hold i-0123456789abcdef0 --until 2027-06-30 --reason migration",
+        ends="0 held",
+        needs=f"{_FIND}, sts:GetCallerIdentity, {_QUERY}, dynamodb:BatchWriteItem, ec2:DescribeInstances and "
+        "ec2:DescribeRegions",
+    ),
+)(hold)
+app.command(
+    rich_help_panel=_WAY_BACK,
+    epilog=manual(
+        "release i-0123456789abcdef0",
+        ends="0 released",
+        needs=f"{_FIND}, {_QUERY} and dynamodb:BatchWriteItem",
+    ),
+)(release)

@@ -80,6 +80,17 @@ def write_documents(
             write_table(headings, rows)
 
 
+def write_document(form: Format, document: Mapping[str, Any], headings: Sequence[str], row: Sequence[Cell]) -> None:
+    """Write one document, whose fields are plain values, as JSON, as CSV, or as a table of one row."""
+    match form:
+        case Format.JSON:
+            write_json(document)
+        case Format.CSV:
+            write_csv(tuple(document), [document])
+        case Format.TABLE:
+            write_table(headings, [row])
+
+
 def _flat(document: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in document.items():
         if isinstance(value, Mapping):

@@ -1,11 +1,15 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from aws_cdk.cx_api import CloudAssembly
 
+from imds_enforcer_cli import VERSION
 from tests.infra.synthesized import Stack
+
+ROOT = Path(__file__).parents[2]
 
 ACKNOWLEDGED = {
     ("AwsSolutions-IAM5[Resource::*]", "ImdsEnforcer/Enforcer/Role"),
@@ -50,4 +54,10 @@ def test_outputs_have_their_agreed_names(home: Stack) -> None:
         "NotificationTopicArn": "${NotificationsTopic}",
         "LogGroupName": "${EnforcerLogs}",
         "LedgerTableName": "${LedgerTable}",
+        "Version": VERSION,
     }
+
+
+def test_the_command_and_the_stack_are_of_one_version() -> None:
+    """That of the project: the stack says which it was deployed in."""
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION

@@ -1,12 +1,14 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aws_cdk import Tags
 
+from imds_enforcer_cli.parameters import TOKENS_PATTERN
 from infra import app
 from tests.infra.synthesized import HOME, Stack, Synthesize
 
-HTTP_TOKENS = {
+HTTP_TOKENS: dict[str, Any] = {
     "Type": "AWS::SSM::Parameter",
     "Properties": {
         "Name": "/imds-enforcer/http-tokens",
@@ -24,6 +26,11 @@ POLICY = {
         "Tier": "Intelligent-Tiering",
     },
 }
+
+
+def test_the_command_keeps_what_the_toggle_may_hold() -> None:
+    """Its writes send the pattern along."""
+    assert HTTP_TOKENS["Properties"]["AllowedPattern"] == TOKENS_PATTERN
 
 
 @pytest.mark.parametrize("context", [{}, {"http_tokens": "optional", "mode": "audit"}])

@@ -14,6 +14,7 @@ from imds_enforcer_cli import connection, output
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.main import app
 from tests.unit.examples import ACCOUNT, SETTINGS
+from tests.unit.fake_stack import OUTPUTS, FakeStack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,12 +34,14 @@ FIRST_REVERT = str(uuid.UUID(int=1))
 class Command:
     """Runs the command with the account's clients and in the name of Ann. Nobody is at a terminal unless told so.
 
+    `stack` is what the command meets of the deployed enforcer, beside its clients.
     `profiles` are the profile and region of each connection that a command asked for.
     """
 
     def __init__(self, clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
         self._clients = clients
         self._monkeypatch = monkeypatch
+        self.stack = FakeStack(clients)
         self.profiles: list[tuple[str | None, str | None]] = []
         numbers = itertools.count(1)
         monkeypatch.setattr(connection, "connect", self._connect)
@@ -46,7 +49,7 @@ class Command:
 
     def _connect(self, profile: str | None, region: str | None) -> Connection:
         self.profiles.append((profile, region))
-        return Connection(self._clients, self._clients.clock, lambda: ANN)
+        return Connection(self._clients, self._clients.clock, lambda: ANN, OUTPUTS, self.stack.client)
 
     def __call__(self, *arguments: str, typed: str | None = None) -> Result:
         """Run it to its end; `typed` is what somebody at a terminal types."""

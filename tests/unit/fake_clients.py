@@ -18,6 +18,7 @@ from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.run import Run
 from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER, a_policy
+from tests.unit.fake_clock import START
 from tests.unit.fake_ec2 import FakeEc2
 from tests.unit.fake_records import FakeCallMetrics, FakeTable
 
@@ -35,13 +36,18 @@ if TYPE_CHECKING:
 
 
 class FakeSsm:
-    """Parameter Store's one call that the enforcer makes. `delay` is what happens before its answer arrives."""
+    """Parameter Store: the one call that the enforcer makes, and the one that people do.
+
+    `delay` is what happens before an answer to the first arrives, `before_put` before the second is heard.
+    """
 
     def __init__(self) -> None:
         self.values: dict[str, tuple[str, int]] = {}
         self.requests: list[dict[str, Any]] = []
         self.error: ClientError | None = None
         self.delay: Callable[[], None] | None = None
+        self.before_put: Callable[[], None] = lambda: None
+        self.puts: list[dict[str, Any]] = []
 
     def store(self, clock: FakeClock) -> PolicyStore:
         """A reader of it that has read nothing yet."""
@@ -61,9 +67,19 @@ class FakeSsm:
         if self.error:
             raise self.error
         return {
-            "Parameters": [{"Name": name, "Value": value, "Version": v} for name, (value, v) in found.items()],
+            "Parameters": [
+                {"Name": name, "Value": value, "Version": v, "LastModifiedDate": START}
+                for name, (value, v) in found.items()
+            ],
             "InvalidParameters": [name for name in request["Names"] if name not in found],
         }
+
+    def put_parameter(self, **request: Any) -> dict[str, Any]:
+        """Store a value in the place of another."""
+        self.before_put()
+        self.puts.append(request)
+        self.put(request["Name"], request["Value"])
+        return {"Version": self.values[request["Name"]][1]}
 
 
 class FakeQueue(EventQueue):

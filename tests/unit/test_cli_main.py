@@ -1,4 +1,4 @@
-"""What holds for every sub-command: help, streams, and what may be installed."""
+"""What holds for every sub-command: streams, and what may be installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from imds_enforcer_cli import connection, output
 from imds_enforcer_cli.main import app
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ["history", "revert", "hold", "release"]
 
 
 class Terminal(io.StringIO):
@@ -25,29 +24,6 @@ class Terminal(io.StringIO):
     def isatty(self) -> bool:
         """It is one."""
         return True
-
-
-def run(*arguments: str) -> str:
-    """What a command writes as data."""
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert (result.exit_code, result.stderr) == (0, "")
-    return str(result.stdout)
-
-
-def test_the_help_names_every_command() -> None:
-    """And has an example."""
-    text = run("--help")
-    assert [name for name in COMMANDS if f" {name} " not in text] == []
-    assert "Example: imds-enforcer " in text
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_the_help_of_a_command(name: str) -> None:
-    """An example, and what every command takes; plain, as nobody looks at a terminal."""
-    text = run(name, "--help")
-    assert f"Example: imds-enforcer {name} " in text
-    assert all(option in text for option in ("--profile", "--region", "--output"))
-    assert "\x1b" not in text
 
 
 @pytest.mark.parametrize(("arguments", "refusal"), [((), "Missing command."), (("fix",), "No such command 'fix'.")])

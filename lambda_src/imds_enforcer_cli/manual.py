@@ -1,0 +1,18 @@
+"""What stands below the options in every command's help: what it needs, how it ends, and how it is used."""
+
+
+def manual(*examples: str, ends: str, needs: str = "") -> str:
+    """The last paragraphs of a command's help.
+
+    Args:
+        examples: calls of the command, as they are typed after `imds-enforcer`.
+        ends: what the exit codes 0 and 1 mean; 2 always means usage or access.
+        needs: the IAM actions that whoever calls it must be allowed; empty if it asks nothing of AWS.
+    """
+    return "\n\n".join(
+        [
+            *([f"Needs the IAM actions {needs}."] if needs else []),
+            f"Exit codes: {ends}; 2 where it was used wrongly or had no access.",
+            *(f"Example: imds-enforcer {example}" for example in examples),
+        ]
+    )

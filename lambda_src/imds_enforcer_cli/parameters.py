@@ -1,0 +1,120 @@
+"""The two parameters of the policy in Parameter Store: read as one, and changed only if nobody else has meanwhile."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from imds_enforcer.aws import aws_errors
+from imds_enforcer.policy import Policy, PolicyVersions
+from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
+from imds_enforcer_cli import output
+from imds_enforcer_cli.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.output import say
+
+TOKENS_PATTERN = "^(required|optional)$"
+"""What the toggle may hold. It is sent along: whether it would survive a write without it is nowhere written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Both parameters, at one moment; None is one that does not exist. `changed` is when each was written last."""
+
+    http_tokens: str | None
+    document: str | None
+    versions: PolicyVersions
+    changed: tuple[datetime | None, datetime | None]
+
+    def policy(self) -> Policy:
+        """The policy that they hold.
+
+        Raises:
+            PolicyInvalidError: if they hold none.
+        """
+        return parse_policy(self.http_tokens, self.document, self.versions)
+
+    def policy_or_problem(self) -> tuple[Policy | None, str | None]:
+        """The policy that they hold, or what is wrong with it."""
+        try:
+            return self.policy(), None
+        except PolicyInvalidError as error:
+            return None, str(error)
+
+
+def stored(reached: Connection) -> Stored:
+    """Read both parameters, in one request.
+
+    Raises:
+        AwsError: if Parameter Store could not be read.
+    """
+    client = reached.client("ssm", None)
+    with aws_errors():
+        answer = client.get_parameters(Names=[HTTP_TOKENS_PARAMETER, POLICY_PARAMETER])
+    found: dict[str, dict[str, Any]] = {each["Name"]: each for each in answer["Parameters"]}
+    tokens, document = found.get(HTTP_TOKENS_PARAMETER, {}), found.get(POLICY_PARAMETER, {})
+    return Stored(
+        tokens.get("Value"),
+        document.get("Value"),
+        PolicyVersions(tokens.get("Version", 0), document.get("Version", 0)),
+        (tokens.get("LastModifiedDate"), document.get("LastModifiedDate")),
+    )
+
+
+def agree(reasons: list[str], question: str, *, sure: bool) -> None:
+    """Have somebody agree to a change that weakens the policy for these reasons; without any, nobody need.
+
+    Raises:
+        CommandError: if there is nobody to ask.
+        Exit: with 1, if they do not agree.
+    """
+    for reason in reasons:
+        say(f"This weakens the policy: {reason}.")
+    if sure or not reasons:
+        return
+    if not output.interactive():
+        raise CommandError("no terminal to ask at, so nothing was done; --yes goes on without asking")
+    if not output.confirmed(question):
+        say("Nothing was changed.")
+        raise typer.Exit(1)
+
+
+def replace_http_tokens(reached: Connection, value: str, before: Stored) -> int:
+    """Turn the toggle, if both parameters still are as before; answers its new version. See `replace_document`."""
+    _unchanged(reached, before)
+    return _put(
+        reached,
+        before.versions.http_tokens,
+        Name=HTTP_TOKENS_PARAMETER,
+        Value=value,
+        AllowedPattern=TOKENS_PATTERN,
+    )
+
+
+def replace_document(reached: Connection, text: str, before: Stored) -> int:
+    """Store a policy document, if both parameters still are as before; answers its new version.
+
+    Raises:
+        Exit: with 1, if somebody has changed one of them since.
+        AwsError: if Parameter Store could not be read or written.
+    """
+    _unchanged(reached, before)
+    return _put(reached, before.versions.policy, Name=POLICY_PARAMETER, Value=text, Tier="Intelligent-Tiering")
+
+
+def _unchanged(reached: Connection, before: Stored) -> None:
+    now = stored(reached).versions
+    if now != before.versions:
+        say(f"Somebody has changed the policy meanwhile, from {before.versions} to {now}; nothing was changed here.")
+        raise typer.Exit(1)
+
+
+def _put(reached: Connection, version: int, **request: str) -> int:
+    client = reached.client("ssm", None)
+    with aws_errors():
+        written: int = client.put_parameter(Type="String", Overwrite=True, **request)["Version"]
+    if version and written != version + 1:
+        # Parameter Store knows no condition: this is all that can be told of a change within the same moment.
+        say(f"Somebody wrote {request['Name']} at the same moment: version {written - 1} is replaced, look at it.")
+    return written

@@ -1,0 +1,116 @@
+"""`imds-enforcer policy show`, `check` and `schema`: what is in force, and what may be."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imds_enforcer.model import HttpTokens
+from imds_enforcer.policy import Policy, PolicyVersions
+from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
+from imds_enforcer_cli import arguments, connection, parameters
+from imds_enforcer_cli.arguments import Format
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.output import Cell, say, write_csv, write_documents, write_json, write_table
+from imds_enforcer_cli.policy_fields import FIELD_COLUMNS, fields_of, phrases
+
+SHOW_COLUMNS = (
+    *("valid", "problem", "http_tokens", "versions.http_tokens", "versions.policy"),
+    *("changed.http_tokens", "changed.policy", *(f"policy.{column}" for column in FIELD_COLUMNS)),
+)
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="A policy document in JSON; - reads standard input.")]
+
+
+def show(
+    *,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: arguments.Output = Format.TABLE,
+) -> None:
+    """Show what the deployed enforcer goes by: the toggle and the policy, defaults filled in.
+
+    Each exemption says until when it protects, and whether that is over. While the policy is invalid the
+    enforcer writes nothing; then what is stored is shown as it is, with what is wrong about it.
+    """
+    reached = connection.connect(profile, region)
+    found, now = parameters.stored(reached), reached.clock.now()
+    policy, problem = found.policy_or_problem()
+    if output is Format.TABLE:
+        write_table(("FIELD", "VALUE", "FROM"), _rows(found, policy, now))
+    else:
+        tokens_at, policy_at = (moment and moment.isoformat() for moment in found.changed)
+        document = {
+            "valid": policy is not None,
+            "problem": problem,
+            "http_tokens": found.http_tokens,
+            "versions": found.versions.as_log(),
+            "changed": {"http_tokens": tokens_at, "policy": policy_at},
+            "policy": policy and fields_of(policy, now),
+        }
+        if output is Format.JSON:
+            write_json(document)
+        else:
+            write_csv(SHOW_COLUMNS, [document])
+    if problem:
+        say(f"The policy is invalid, so nothing is enforced: {problem}")
+        raise typer.Exit(1)
+
+
+def check(file: File, output: arguments.Output = Format.TABLE) -> None:
+    """Check, without AWS, whether a document would be taken as the policy.
+
+    The enforcer's own parser looks at it. A finding names the field, what it has and what is allowed. Nothing is
+    written where nothing is found.
+    """
+    text = read_document(file)
+    findings = []
+    try:
+        parse_policy(HttpTokens.REQUIRED, text, PolicyVersions())
+    except PolicyInvalidError as error:
+        findings.append({"file": file, "finding": str(error)})
+    rows = [((each["file"],), (each["finding"],)) for each in findings]
+    write_documents(output, findings, ("file", "finding"), ("FILE", "FINDING"), rows)
+    if findings:
+        raise typer.Exit(1)
+
+
+def schema() -> None:
+    """Print the JSON Schema of the policy document, for editors and for reading."""
+    typer.echo(resources.files("imds_enforcer").joinpath("policy.schema.json").read_text("utf-8"), nl=False)
+
+
+def read_document(file: str) -> str:
+    """The text of a file, or of standard input for `-`.
+
+    Raises:
+        CommandError: if it cannot be read as text.
+    """
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+    except OSError as error:
+        raise CommandError(
+            f"{file!r} cannot be read: {error.strerror}; allowed: a file, or - for standard input"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file!r} is no text: {error}; allowed: JSON in UTF-8") from None
+
+
+def _rows(found: parameters.Stored, policy: Policy | None, now: datetime) -> list[Sequence[Cell]]:
+    tokens_from, policy_from = (
+        (f"version {version}", f"since {moment:%Y-%m-%d %H:%M} UTC") if version and moment else ("",)
+        for version, moment in zip(found.versions.as_log().values(), found.changed, strict=True)
+    )
+    rows: list[Sequence[Cell]] = [(("http_tokens",), (found.http_tokens or "missing",), tokens_from)]
+    if policy is None:
+        return [*rows, (("policy",), (found.document or "missing",), policy_from)]
+    given = json.loads(found.document or "{}")
+    return rows + [
+        ((name,), phrases(name, value), policy_from if name in given else ("default",))
+        for name, value in fields_of(policy, now).items()
+    ]

@@ -1,0 +1,101 @@
+"""`imds-enforcer policy set` and `toggle`: something else in the place of what is in force."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from imds_enforcer.model import HttpTokens
+from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer_cli import arguments, connection, parameters
+from imds_enforcer_cli.arguments import Format
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.output import Cell, say, write_csv, write_document, write_json, write_table
+from imds_enforcer_cli.policy import File, read_document
+from imds_enforcer_cli.policy_fields import differences, phrases
+from imds_enforcer_cli.weakening import TOKENS_OPTIONAL, weakened
+
+_HEADINGS = ("FIELD", "NOW", "THEN")
+_COLUMNS = ("field", "now", "then")
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever it weakens.")]
+
+
+def put(
+    file: File,
+    *,
+    yes: Yes = False,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: arguments.Output = Format.TABLE,
+) -> None:
+    """Put a document in the place of the policy in force, once it is found valid.
+
+    What differs is shown first, defaults included. You are asked where the new policy protects less or gives up a
+    safeguard. If somebody else changes the policy meanwhile, nothing is written. The change starts a sweep of
+    every region.
+    """
+    text = read_document(file)
+    reached = connection.connect(profile, region)
+    before = parameters.stored(reached)
+    old, problem = before.policy_or_problem()
+    try:
+        # A toggle that is out of order is no reason to leave the document so as well.
+        new = replace(before, http_tokens=old.http_tokens if old else HttpTokens.REQUIRED, document=text).policy()
+    except PolicyInvalidError as error:
+        raise CommandError(f"{file!r} is no policy: {error}") from None
+    if problem:
+        say(f"What is in force is invalid, and enforces nothing: {problem}")
+    differing, reasons = (differences(old, new), weakened(old, new)) if old else ([], [])
+    rows = [_row(**each) for each in differing]
+    # Whoever is asked has to see it; the documents say it too.
+    write_table(_HEADINGS, rows, aside=output is not Format.TABLE)
+    version = before.versions.policy
+    if old and not differing:
+        say(f"The policy is as it was, version {version}; nothing was written.")
+    else:
+        parameters.agree(reasons, "Store it?", sure=yes)
+        version = parameters.replace_document(reached, text, before)
+        say(f"The policy is stored as version {version}; a sweep of every region follows.")
+    if output is Format.JSON:
+        write_json({"version": version, "differences": differing, "weakens": reasons})
+    elif output is Format.CSV:
+        texts = [["; ".join(cell) for cell in row] for row in rows]
+        write_csv(_COLUMNS, [dict(zip(_COLUMNS, row, strict=True)) for row in texts])
+
+
+def toggle(
+    http_tokens: Annotated[HttpTokens, typer.Argument(metavar="required|optional", help="What HttpTokens is to be.")],
+    *,
+    yes: Yes = False,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: arguments.Output = Format.TABLE,
+) -> None:
+    """Require tokens of every instance that the policy covers, or make them optional again.
+
+    You are asked before they become optional: every instance is set so then, and answers IMDSv1. If somebody else
+    changes the policy meanwhile, nothing is written. The change starts a sweep of every region.
+    """
+    reached = connection.connect(profile, region)
+    before = parameters.stored(reached)
+    changed = before.http_tokens != http_tokens
+    version = before.versions.http_tokens
+    if changed:
+        reasons = [TOKENS_OPTIONAL] if http_tokens is HttpTokens.OPTIONAL else []
+        parameters.agree(reasons, "Make tokens optional?", sure=yes)
+        version = parameters.replace_http_tokens(reached, http_tokens, before)
+        say(f"HttpTokens is {http_tokens} now, version {version}; a sweep of every region follows.")
+    else:
+        say(f"HttpTokens is {http_tokens} already, version {version}; nothing was written.")
+    _, problem = replace(before, http_tokens=http_tokens).policy_or_problem()
+    if problem:
+        say(f"But the policy is invalid, so nothing is enforced: {problem}")
+    document = {"http_tokens": http_tokens, "before": before.http_tokens, "version": version, "changed": changed}
+    row = ((http_tokens,), (before.http_tokens or "missing",), (str(version),))
+    write_document(output, document, ("HTTP TOKENS", "BEFORE", "VERSION"), row)
+
+
+def _row(field: str, now: Any, then: Any) -> Sequence[Cell]:
+    return (field,), phrases(field, now), phrases(field, then)

@@ -1,0 +1,117 @@
+"""`imds-enforcer sweep`: one more sweep of the deployed enforcer, now."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from imds_enforcer.aws import aws_errors
+from imds_enforcer.model import Outcome
+from imds_enforcer.report import RegionStatus
+from imds_enforcer_cli import arguments, connection, function_log
+from imds_enforcer_cli.arguments import Format
+from imds_enforcer_cli.output import Cell, say, working, write_csv, write_document, write_json, write_table
+
+SWEEP_COLUMNS = (
+    *("run_id", "region", "status", *(f"outcomes.{outcome}" for outcome in Outcome)),
+    *("error", "stopped", "ledger_error"),
+)
+_PROBLEMS = ("error", "stopped", "ledger_error")
+
+PATIENCE = timedelta(minutes=20)
+"""An invocation takes 15 minutes at most; it may have to wait for its turn before."""
+
+_PAUSE_SECONDS = 2.0
+
+
+def sweep(
+    *,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only start it, and print its run id.")] = False,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: arguments.Output = Format.TABLE,
+) -> None:
+    """Start a sweep of the deployed enforcer, and follow it to its report.
+
+    It covers every region, as the scheduled ones do, and takes 15 minutes at most. It goes on by itself if you end
+    the command before; `imds-enforcer history --run` then shows what it has changed.
+    """
+    reached = connection.connect(profile, region)
+    since = reached.clock.now() - timedelta(minutes=1)  # the two clocks may differ
+    run_id = _started(reached)
+    say(f"This is the run {run_id}.")
+    if no_wait:
+        write_document(output, {"run_id": run_id}, ("RUN",), ((run_id,),))
+        return
+    with working("Sweeping every region"):
+        report = _report(reached, since, run_id)
+    if report is None:
+        raise typer.Exit(1)
+    _write(output, report)
+    if "stopped" in report:
+        say(f"The run was cut short: {report['stopped']}.")
+    if needs_attention(report):
+        raise typer.Exit(1)
+
+
+def needs_attention(report: Mapping[str, Any]) -> bool:
+    """True if something in the report of a run failed, or was cut short."""
+    parts = report["regions"].values()
+    failed = any(part["status"] == RegionStatus.REGION_FAILED for part in parts)
+    return failed or str(Outcome.FAILED) in report["outcomes"] or any("stopped" in part for part in (report, *parts))
+
+
+def outcomes(counts: Mapping[str, int]) -> Cell:
+    """Counts by outcome, for people."""
+    return [f"{number} {name}" for name, number in counts.items()] or ["nothing to do"]
+
+
+def _started(reached: connection.Connection) -> str:
+    """Invoke the function; its run id is Lambda's id of the request."""
+    client = reached.client("lambda", None)
+    with aws_errors():
+        answer = client.invoke(
+            FunctionName=reached.outputs["FunctionName"], InvocationType="Event", Payload=json.dumps({})
+        )
+    run_id: str = answer["ResponseMetadata"]["RequestId"]
+    return run_id
+
+
+def _report(reached: connection.Connection, since: datetime, run_id: str) -> dict[str, Any] | None:
+    """The report of the run; None, and what is known instead is said, if there is none."""
+    deadline = reached.clock.now() + PATIENCE
+    over = False
+    while reached.clock.now() < deadline:
+        if found := function_log.reports(reached, since, run_id=run_id):
+            return found[-1]
+        if over:
+            for error in function_log.errors(reached, since, run_id) or ["its log does not say why"]:
+                say(f"The run ended without a report: {error}")
+            return None
+        # What was written before the end may arrive with it: there is one more look.
+        over = function_log.ended(reached, since, run_id)
+        reached.clock.sleep(_PAUSE_SECONDS)
+    say(f"The run has not ended within {PATIENCE // timedelta(minutes=1)} minutes; its log will say how it went.")
+    return None
+
+
+def _write(form: Format, report: Mapping[str, Any]) -> None:
+    regions = report["regions"]
+    match form:
+        case Format.JSON:
+            write_json(report)
+        case Format.CSV:
+            write_csv(SWEEP_COLUMNS, [{"run_id": report["run_id"], "region": name} | regions[name] for name in regions])
+        case Format.TABLE:
+            rows = [
+                (
+                    (name,),
+                    (part["status"],),
+                    outcomes(part["outcomes"]),
+                    [part[key] for key in _PROBLEMS if key in part],
+                )
+                for name, part in regions.items()
+            ]
+            write_table(("REGION", "STATUS", "OUTCOMES", "PROBLEM"), rows)

@@ -1,0 +1,66 @@
+"""What a new policy allows that the one in force does not, and which safeguards it gives up."""
+
+from collections.abc import Iterator
+
+from imds_enforcer.model import HttpTokens, Switch
+from imds_enforcer.policy import Mode, Policy, RegionSelection
+from imds_enforcer.safeguards import LedgerMode
+
+TOKENS_OPTIONAL = "instances may be called without a token, and are set so"
+_ANY_NUMBER = float("inf")
+
+
+def weakened(old: Policy, new: Policy) -> list[str]:
+    """Why somebody should be asked before the new policy takes the place of the old one; empty if nobody need be."""
+    return [*_protection(old, new), *_reach(old, new), *_safeguards(old, new)]
+
+
+def _protection(old: Policy, new: Policy) -> Iterator[str]:
+    if old.http_tokens is HttpTokens.REQUIRED and new.http_tokens is HttpTokens.OPTIONAL:
+        yield TOKENS_OPTIONAL
+    if old.mode is Mode.ENFORCE and new.mode is Mode.AUDIT:
+        yield "instances are looked at and no longer changed"
+    hops, more = old.http_put_response_hop_limit, new.http_put_response_hop_limit
+    if hops is not None and (more is None or more > hops):
+        yield f"http_put_response_hop_limit is {more or 'no longer set'}, not {hops}"
+    for name in ("http_protocol_ipv6", "instance_metadata_tags"):
+        if getattr(old, name) is Switch.DISABLED and getattr(new, name) is not Switch.DISABLED:
+            yield f"{name} is no longer disabled"
+
+
+def _reach(old: Policy, new: Policy) -> Iterator[str]:
+    """Instances that are left alone."""
+    if _leaves_out(old.regions, new.regions):
+        yield f"it covers {_regions(new.regions)}, not {_regions(old.regions)}"
+    yield from (f"it exempts {each.named()}" for each in new.exemptions if each not in old.exemptions)
+    if new.rollout_percent < old.rollout_percent:
+        yield f"it reaches {new.rollout_percent} % of the existing instances, not {old.rollout_percent} %"
+    if new.launch_grace_seconds > old.launch_grace_seconds:
+        yield f"new instances are left alone for {new.launch_grace_seconds} s, not {old.launch_grace_seconds} s"
+
+
+def _safeguards(old: Policy, new: Policy) -> Iterator[str]:
+    """What keeps a change from doing harm."""
+    if old.gate != new.gate:
+        yield f"who still calls IMDSv1 is held back: {new.gate or 'nobody'}; it was: {old.gate or 'nobody'}"
+    if old.ledger is LedgerMode.REQUIRED and new.ledger is LedgerMode.BEST_EFFORT:
+        yield "a change that cannot be written down is made all the same"
+    if old.watch and (new.watch is None or (old.watch.revert and not new.watch.revert)):
+        yield f"what is done about changed instances that still call IMDSv1: {new.watch or 'nothing'}"
+    most, now = old.max_changes_per_sweep or _ANY_NUMBER, new.max_changes_per_sweep or _ANY_NUMBER
+    if now > most:
+        yield f"one sweep may change {new.max_changes_per_sweep or 'any number of'} instances, not {most:g}"
+    if old.container_hop_limit != new.container_hop_limit:
+        yield f"container_hop_limit is {new.container_hop_limit or 'null'}, not {old.container_hop_limit or 'null'}"
+
+
+def _leaves_out(old: RegionSelection, new: RegionSelection) -> bool:
+    """True if there may be a region that the old selection covers and the new one does not."""
+    if old.include:
+        return not all(map(new.covers, old.include))
+    return bool(new.include) or not set(new.exclude) <= set(old.exclude)
+
+
+def _regions(selection: RegionSelection) -> str:
+    text = str(selection)
+    return "all regions" if text == "all" else text

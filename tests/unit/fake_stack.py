@@ -1,0 +1,150 @@
+"""The deployed stack as the operator's command meets it: the few calls that it makes to each service."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.unit.fake_clients import FakeClients
+
+OUTPUTS = {
+    "FunctionName": "enforcer",
+    "EventQueueUrl": "https://sqs/events",
+    "DeadLetterQueueUrl": "https://sqs/lost",
+    "NotificationTopicArn": "arn:aws:sns:eu-west-1:111122223333:topic",
+    "LogGroupName": "logs",
+    "LedgerTableName": "ledger",
+    "Version": "0.1.0",
+}
+RUN = "11111111-2222-3333-4444-555555555555"
+
+
+def refusal(code: str, message: str = "no") -> ClientError:
+    """A service's refusal, as boto3 raises it."""
+    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": {}}, "Call")  # type: ignore[typeddict-item]  # what is read of it
+
+
+class FakePaginator:
+    """Every page that a call has, one for each item."""
+
+    def __init__(self, pages: Callable[..., Iterator[dict[str, Any]]]) -> None:
+        self.paginate = pages
+
+
+class FakeLog:
+    """The function's log: `write` takes lines, JSON or not."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[datetime, str]] = []
+        self.on_look: Callable[[], None] = lambda: None
+
+    def write(self, *lines: dict[str, Any] | str, at: datetime = START) -> None:
+        """Log lines, at the test's beginning unless told."""
+        self.lines += [(at, line if isinstance(line, str) else json.dumps(line)) for line in lines]
+
+    def get_paginator(self, name: str) -> FakePaginator:
+        """Of FilterLogEvents, which understands quoted phrases here."""
+        assert name == "filter_log_events"
+        return FakePaginator(self._pages)
+
+    def _pages(self, **request: Any) -> Iterator[dict[str, Any]]:
+        assert request["logGroupName"] == OUTPUTS["LogGroupName"]
+        self.on_look()
+        phrases = [each for each in request["filterPattern"].split('"') if each.strip()]
+        start, end = request["startTime"], request.get("endTime", float("inf"))
+        for at, line in self.lines:
+            if start <= at.timestamp() * 1000 <= end and all(phrase in line for phrase in phrases):
+                yield {"events": [{"message": line}]}
+
+
+class FakeQueues:
+    """SQS with the event queue and its dead-letter queue; a move takes as many looks as `states` has."""
+
+    def __init__(self) -> None:
+        self.depth = {"events": 0, "lost": 0}
+        self.states: list[dict[str, Any]] = []
+        self.moves: list[dict[str, str]] = []
+
+    def get_queue_attributes(self, **request: Any) -> dict[str, Any]:
+        """Its ARN and depth."""
+        name = request["QueueUrl"].rpartition("/")[2]
+        known = {"QueueArn": f"arn:{name}", "ApproximateNumberOfMessages": str(self.depth[name])}
+        return {"Attributes": {each: known.get(each, "0") for each in request["AttributeNames"]}}
+
+    def start_message_move_task(self, **request: str) -> None:
+        """Begin to move."""
+        self.moves.append(request)
+
+    def list_message_move_tasks(self, **request: Any) -> dict[str, Any]:
+        """How far it is."""
+        assert request == {"SourceArn": "arn:lost", "MaxResults": 1}
+        return {"Results": [self.states.pop(0)]}
+
+
+class FakeWatch:
+    """CloudWatch: when sweeps were completed, and the alarms that are raised."""
+
+    def __init__(self) -> None:
+        self.sweeps: list[datetime] = []
+        self.alarms: list[dict[str, Any]] = []
+        self.error: ClientError | None = None
+
+    def raise_alarm(self, meaning: str, reason: str) -> None:
+        """Raise one."""
+        name = f"ImdsEnforcer-Alarms{len(self.alarms)}"
+        fields = {"AlarmName": name, "AlarmDescription": meaning, "StateReason": reason}
+        self.alarms.append({**fields, "StateUpdatedTimestamp": START})
+
+    def get_paginator(self, name: str) -> FakePaginator:
+        """Of both reads."""
+        return FakePaginator({"get_metric_data": self._metric, "describe_alarms": self._raised}[name])
+
+    def _metric(self, **request: Any) -> Iterator[dict[str, Any]]:
+        if self.error:
+            raise self.error
+        [query] = request["MetricDataQueries"]
+        metric = {"Namespace": "ImdsEnforcer", "MetricName": "SweepCompleted"}
+        assert query["MetricStat"] == {"Metric": metric, "Period": 60, "Stat": "Sum"}
+        assert request["EndTime"] - request["StartTime"] < timedelta(days=15), "one-minute points are gone then"
+        yield {"MetricDataResults": [{"Timestamps": []}]}
+        seen = [moment for moment in self.sweeps if request["StartTime"] <= moment <= request["EndTime"]]
+        yield {"MetricDataResults": [{"Timestamps": seen}]}
+
+    def _raised(self, **request: Any) -> Iterator[dict[str, Any]]:
+        assert request == {"AlarmNamePrefix": "ImdsEnforcer-", "StateValue": "ALARM"}
+        for alarm in self.alarms:
+            yield {"MetricAlarms": [alarm]}
+
+
+class FakeStack:
+    """Each service's client, by name, and what a test moves them by."""
+
+    def __init__(self, clients: FakeClients) -> None:
+        self.ssm = clients.ssm
+        self.log, self.queues, self.watch = FakeLog(), FakeQueues(), FakeWatch()
+        self.invocations: list[dict[str, Any]] = []
+        self.stack: dict[str, Any] = {"StackStatus": "UPDATE_COMPLETE", "CreationTime": START, "LastUpdatedTime": START}
+
+    def client(self, service: str, region: str | None) -> Any:
+        """The client of a service in the home region."""
+        assert region is None
+        by_name = {"ssm": self.ssm, "logs": self.log, "sqs": self.queues, "cloudwatch": self.watch}
+        return by_name.get(service, self)
+
+    def describe_stacks(self, **request: str) -> dict[str, Any]:
+        """CloudFormation's word of the stack."""
+        assert request == {"StackName": "ImdsEnforcer"}
+        return {"Stacks": [self.stack]}
+
+    def invoke(self, **request: Any) -> dict[str, Any]:
+        """Lambda's, which takes the invocation and says no more than its id."""
+        self.invocations.append(request)
+        return {"ResponseMetadata": {"RequestId": RUN}}

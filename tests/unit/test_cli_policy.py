@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import csv
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.model import HttpTokens
+from imds_enforcer.policy import PolicyVersions
+from imds_enforcer.policy_parser import parse_policy
+from imds_enforcer_cli.policy import SHOW_COLUMNS
+from imds_enforcer_cli.policy_fields import fields_of
+from tests.unit.command import Command, lines
+from tests.unit.examples import POLICY_PARAMETER, TOKENS_PARAMETER
+from tests.unit.fake_stack import refusal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.fake_clients import FakeClients
+
+EVERYTHING = {
+    "mode": "audit",
+    "http_put_response_hop_limit": 3,
+    "container_hop_limit": 4,
+    "container_host_tags": [{"key": "nomad", "value": "*"}],
+    "http_protocol_ipv6": "disabled",
+    "instance_metadata_tags": "enabled",
+    "regions": {"exclude": ["us-east-1"]},
+    "exemptions": [
+        {
+            "match": {"tag": {"key": "team", "value": "old"}},
+            "reason": "legacy",
+            "owner": "ann",
+            "expires": "2026-11-21",
+        },
+        {"match": {"region": "eu-*", "image_id": "ami-1"}, "reason": "vendor", "expires": "2026-11-22"},
+    ],
+    "rollout_percent": 50,
+    "launch_grace_seconds": 60,
+    "max_changes_per_sweep": 100,
+    "legacy_calls": {"lookback_days": 7, "tolerate": 1, "enforce_after": "2027-01-01"},
+    "ledger": "best_effort",
+    "watch": {"hours": 12, "rejected_calls": 5, "revert": True},
+}
+WRONG = '{"mode": "audits"}'
+PROBLEM = 'mode is "audits"; allowed: enforce, audit'
+
+
+@pytest.fixture
+def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command."""
+    return Command(clients, monkeypatch)
+
+
+def test_what_is_in_force(command: Command) -> None:
+    """Each field once, and that it is a default where nobody set it."""
+    result = command("policy", "show")
+    assert (result.exit_code, result.stderr) == (0, "")
+    table = lines(result.stdout)
+    assert table[:3] == [
+        "FIELD VALUE FROM",
+        "http_tokens required version 1; since 2026-11-22 12:00 UTC",
+        "mode enforce default",
+    ]
+    assert "regions all default" in table
+    assert "watch hours 24, rejected_calls 1, revert false default" in table
+
+
+def test_what_somebody_set(clients: FakeClients, command: Command) -> None:
+    """Says since when; and exemptions that protect no longer say so."""
+    clients.ssm.put(POLICY_PARAMETER, json.dumps(EVERYTHING))
+    table = lines(command("policy", "show").stdout)
+    assert not any("default" in line for line in table)
+    assert "mode audit version 2; since 2026-11-22 12:00 UTC" in table
+    assert any("(tag team=old) legacy, owner ann, until 2026-11-21 (expired);" in line for line in table)
+    assert any("(image_id ami-1, region eu-*) vendor, until 2026-11-22 version" in line for line in table)
+
+
+def test_what_is_in_force_as_json(clients: FakeClients, command: Command) -> None:
+    """The whole policy, in its own words."""
+    clients.ssm.put(POLICY_PARAMETER, json.dumps(EVERYTHING))
+    document = command.json("policy", "show")
+    expired = [each.pop("expired") for each in document["policy"]["exemptions"]]
+    assert expired == [True, False]
+    assert document == {
+        "valid": True,
+        "problem": None,
+        "http_tokens": "required",
+        "versions": {"http_tokens": 1, "policy": 2},
+        "changed": {"http_tokens": "2026-11-22T12:00:00+00:00", "policy": "2026-11-22T12:00:00+00:00"},
+        "policy": EVERYTHING,
+    }
+
+
+def test_what_is_in_force_as_csv(clients: FakeClients, command: Command) -> None:
+    """One row."""
+    clients.ssm.put(POLICY_PARAMETER, json.dumps(EVERYTHING))
+    [row] = csv.DictReader(command("policy", "show", "--output", "csv").stdout.splitlines())
+    assert tuple(row) == SHOW_COLUMNS
+    assert [name for name, value in row.items() if not value] == ["problem", "policy.regions.include"]
+    assert row["policy.regions.exclude"] == "us-east-1"
+
+
+@pytest.mark.parametrize("document", [{}, {"legacy_calls": {}}, {"watch": None}, EVERYTHING])
+def test_the_fields_are_the_policy(document: dict[str, object]) -> None:
+    """Whoever stores what is shown changes nothing."""
+    policy = parse_policy(HttpTokens.REQUIRED, json.dumps(document), PolicyVersions())
+    fields = {name: value for name, value in fields_of(policy).items() if name != "regions" or value}
+    assert parse_policy(HttpTokens.REQUIRED, json.dumps(fields), PolicyVersions()) == policy
+
+
+def test_a_policy_that_is_invalid(clients: FakeClients, command: Command) -> None:
+    """What is stored is shown, and what is wrong with it."""
+    clients.ssm.put(POLICY_PARAMETER, WRONG)
+    result = command("policy", "show")
+    assert result.exit_code == 1
+    assert lines(result.stdout)[2] == f"policy {WRONG} version 2; since 2026-11-22 12:00 UTC"
+    assert result.stderr == f"The policy is invalid, so nothing is enforced: {PROBLEM}\n"
+    document = command.json("policy", "show", exit_code=1)
+    assert (document["valid"], document["problem"], document["policy"]) == (False, PROBLEM, None)
+
+
+def test_a_policy_that_is_missing(clients: FakeClients, command: Command) -> None:
+    """Nothing is enforced then, either."""
+    del clients.ssm.values[TOKENS_PARAMETER], clients.ssm.values[POLICY_PARAMETER]
+    result = command("policy", "show")
+    assert result.exit_code == 1
+    assert lines(result.stdout)[1:] == ["http_tokens missing", "policy missing"]
+    assert "http-tokens is missing; allowed: required or optional" in result.stderr
+
+
+def test_parameters_that_cannot_be_read(clients: FakeClients, command: Command) -> None:
+    """One line with the service's own words."""
+    clients.ssm.error = refusal("AccessDeniedException", "not authorized to perform ssm:GetParameters")
+    refused = "imds-enforcer: AccessDeniedException: not authorized to perform ssm:GetParameters"
+    assert command.refusal("policy", "show") == refused
+
+
+def test_a_valid_document(command: Command, tmp_path: Path) -> None:
+    """Nothing is found, and nobody asks AWS."""
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(EVERYTHING))
+    result = command("policy", "check", str(file))
+    assert (result.exit_code, result.output) == (0, "")
+    assert command.json("policy", "check", str(file)) == []
+    assert command.profiles == []
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (WRONG, PROBLEM),
+        ('{"exemptions": [{"match": {}, "reason": "x"}]}', "exemptions[0].match is {}; allowed: at least one of"),
+        ("{", "policy is not JSON: "),
+        ("[]", "policy is []; allowed: an object with the fields mode, "),
+    ],
+)
+def test_a_document_that_is_none(command: Command, tmp_path: Path, text: str, finding: str) -> None:
+    """The parser's own words, in one line."""
+    file = tmp_path / "policy.json"
+    file.write_text(text)
+    result = command("policy", "check", str(file))
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert lines(result.stdout)[0] == "FILE FINDING"
+    assert lines(result.stdout)[1].startswith(f"{file} {finding}")
+    [found] = command.json("policy", "check", str(file), exit_code=1)
+    assert found["finding"].startswith(finding)
+
+
+def test_a_document_from_standard_input(command: Command) -> None:
+    """For pipes."""
+    result = command("policy", "check", "-", typed=WRONG)
+    assert (result.exit_code, lines(result.stdout)[1]) == (1, f"- {PROBLEM}")
+
+
+@pytest.mark.parametrize("name", ["check", "set"])
+def test_a_file_that_cannot_be_read(command: Command, tmp_path: Path, name: str) -> None:
+    """One line, and no traceback."""
+    absent, binary = tmp_path / "absent.json", tmp_path / "binary.json"
+    binary.write_bytes(b"\xff\xfe")
+    refused = f"imds-enforcer: '{absent}' cannot be read: No such file or directory; allowed: a file, or - for standard"
+    assert command.refusal("policy", name, str(absent)).startswith(refused)
+    assert command.refusal("policy", name, str(tmp_path)).startswith(
+        f"imds-enforcer: '{tmp_path}' cannot be read: Is a"
+    )
+    assert command.refusal("policy", name, str(binary)).endswith("allowed: JSON in UTF-8")
+
+
+def test_the_schema(command: Command) -> None:
+    """That of the parser."""
+    schema = json.loads(command("policy", "schema").stdout)
+    assert schema["title"] == "The policy of imds-enforcer"
+    assert set(EVERYTHING) == set(schema["properties"])

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import csv
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer import telemetry
+from imds_enforcer_cli.status import NAMESPACE, STATUS_COLUMNS
+from tests.unit.command import Command, lines
+from tests.unit.examples import HOME, POLICY_PARAMETER, an_id, an_instance
+from tests.unit.fake_clock import START
+from tests.unit.fake_stack import refusal
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+WELL = {
+    "well": True,
+    "region": HOME,
+    "stack": {"status": "UPDATE_COMPLETE", "changed": "2026-11-22T12:00:00+00:00", "version": "0.1.0"},
+    "policy": {
+        "valid": True,
+        "problem": None,
+        "http_tokens": "required",
+        "mode": "enforce",
+        "versions": {"http_tokens": 1, "policy": 1},
+    },
+    "last_sweep": {
+        "at": "2026-11-22T11:59+00:00",
+        "run_id": "run-2",
+        "trigger": "schedule",
+        "seconds": 2.5,
+        "instances": 40,
+        "outcomes": {"REMEDIATED": 3, "HELD": 1},
+    },
+    "queue": {"waiting": 0, "in_flight": 0, "delayed": 0},
+    "dead_letters": 0,
+    "holds": 0,
+    "alarms": [],
+}
+
+
+def a_report(run_id: str, trigger: str) -> dict[str, Any]:
+    """The log line with the report of a run."""
+    counts = {"seconds": 2.5, "instances": 40, "outcomes": {"REMEDIATED": 3, "HELD": 1}}
+    return {"message": "run finished", "report": {"run_id": run_id, "trigger": trigger, **counts}}
+
+
+@pytest.fixture
+def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command, where a sweep was completed in the minute before."""
+    command = Command(clients, monkeypatch)
+    minute = START - timedelta(minutes=1)
+    command.stack.watch.sweeps = [minute, minute - timedelta(minutes=15)]
+    command.stack.log.write(a_report("run-1", "schedule"), at=START - timedelta(minutes=16))
+    command.stack.log.write(a_report("run-2", "schedule"), a_report("run-3", "events"), at=START - timedelta(seconds=5))
+    return command
+
+
+def test_all_is_well(command: Command) -> None:
+    """Each part in a line."""
+    result = command("status")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert lines(result.stdout) == [
+        "WHAT STATE",
+        "stack UPDATE_COMPLETE; version 0.1.0, since 2026-11-22T12:00:00+00:00",
+        "policy HttpTokens required, mode enforce; versions 1 (HttpTokens) and 1 (policy)",
+        "last sweep 2026-11-22T11:59+00:00; schedule, 2.5 s: 3 REMEDIATED, 1 HELD; run run-2",
+        "event queue 0 waiting, 0 in flight, 0 delayed",
+        "dead-letter queue 0 messages",
+        "holds 0",
+        "alarms none",
+    ]
+
+
+def test_all_is_well_as_json(command: Command) -> None:
+    """For a check that runs by itself."""
+    assert command.json("status") == WELL
+
+
+def test_as_csv(command: Command) -> None:
+    """One row."""
+    command.stack.watch.raise_alarm("No sweep", "1 of 1")
+    result = command("status", "--output", "csv")
+    [row] = csv.DictReader(result.stdout.splitlines())
+    assert tuple(row) == STATUS_COLUMNS
+    assert (row["well"], row["last_sweep.outcomes.REMEDIATED"], row["alarms"]) == ("false", "3", "No sweep")
+
+
+def test_an_alarm(command: Command) -> None:
+    """What it means, and CloudWatch's reason."""
+    command.stack.watch.raise_alarm("A sweep could not cover a region", "1 of 2 periods")
+    result = command("status")
+    assert result.exit_code == 1
+    assert lines(result.stdout)[-1] == (
+        "alarms A sweep could not cover a region (since 2026-11-22T12:00:00+00:00): 1 of 2 periods"
+    )
+    [alarm] = command.json("status", exit_code=1)["alarms"]
+    assert (alarm["name"], alarm["reason"]) == ("ImdsEnforcer-Alarms0", "1 of 2 periods")
+
+
+def test_events_that_were_given_up(command: Command) -> None:
+    """`redrive` is what follows."""
+    command.stack.queues.depth |= {"lost": 2, "events": 5}
+    document = command.json("status", exit_code=1)
+    assert (document["dead_letters"], document["queue"]["waiting"]) == (2, 5)
+
+
+def test_an_invalid_policy(clients: FakeClients, command: Command) -> None:
+    """Nothing is enforced."""
+    clients.ssm.put(POLICY_PARAMETER, "[]")
+    result = command("status")
+    assert result.exit_code == 1
+    assert lines(result.stdout)[2].startswith("policy INVALID; policy is []; allowed: ")
+
+
+@pytest.mark.parametrize(("state", "exit_code"), [("UPDATE_ROLLBACK_FAILED", 1), ("UPDATE_ROLLBACK_COMPLETE", 0)])
+def test_the_stack(command: Command, state: str, exit_code: int) -> None:
+    """One that was rolled back is whole."""
+    command.stack.stack = {"StackStatus": state, "CreationTime": START}
+    assert command("status").exit_code == exit_code
+
+
+def test_busy_is_well(command: Command) -> None:
+    """Events that wait are worked on."""
+    command.stack.queues.depth["events"] = 5
+    assert command("status").exit_code == 0
+
+
+def test_without_any_sweep(command: Command) -> None:
+    """An alarm says whether there should have been one."""
+    command.stack.watch.sweeps = []
+    assert "last sweep none within three days" in lines(command("status").stdout)
+    assert command.json("status")["last_sweep"] is None
+
+
+def test_a_sweep_whose_report_is_gone(command: Command) -> None:
+    """When it was is known all the same."""
+    command.stack.log.lines.clear()
+    assert lines(command("status").stdout)[3] == "last sweep 2026-11-22T11:59+00:00"
+
+
+def test_holds_are_counted(command: Command, home: FakeEc2) -> None:
+    """Those in force."""
+    home.launch(an_instance(1))
+    command("hold", an_id(1), "--reason", "audit")
+    assert command.json("status")["holds"] == 1
+
+
+def test_a_service_that_cannot_be_asked(command: Command) -> None:
+    """One line with its own words."""
+    command.stack.watch.error = refusal("AccessDenied", "not authorized to perform cloudwatch:GetMetricData")
+    refused = "imds-enforcer: AccessDenied: not authorized to perform cloudwatch:GetMetricData"
+    assert command.refusal("status") == refused
+
+
+def test_the_namespace_is_that_of_the_metrics() -> None:
+    """It is written down twice, as what publishes them is not for commands."""
+    assert NAMESPACE == telemetry.NAMESPACE

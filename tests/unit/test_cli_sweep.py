@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import csv
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.report import RegionReport
+from imds_enforcer_cli.sweep import SWEEP_COLUMNS
+from tests.unit.command import Command, lines
+from tests.unit.examples import AWAY, DENIED_BY_SCP, HOME, UNAUTHORIZED
+from tests.unit.fake_clock import START
+from tests.unit.fake_stack import RUN
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+
+DONE = {"status": "DONE", "outcomes": {"REMEDIATED": 2}}
+END = f"END RequestId: {RUN}\n"
+
+
+@pytest.fixture
+def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command."""
+    return Command(clients, monkeypatch)
+
+
+def a_report(run_id: str = RUN, **regions: dict[str, Any]) -> dict[str, Any]:
+    """The log line with the report of a run over the home region, or over these."""
+    parts = {name.replace("_", "-"): part for name, part in regions.items()} or {HOME: DONE}
+    outcomes: dict[str, int] = {}
+    for part in parts.values():
+        for outcome, count in part["outcomes"].items():
+            outcomes[outcome] = outcomes.get(outcome, 0) + count
+    report = {"run_id": run_id, "trigger": "manual", "outcomes": outcomes, "regions": parts}
+    return {"message": "run finished", "run_id": run_id, "report": report}
+
+
+def test_a_sweep_is_followed_to_its_report(command: Command, clients: FakeClients) -> None:
+    """Which arrives in the log when it does."""
+    command.stack.log.write(a_report("somebody-else"), {"message": "run finished soon", "run_id": RUN}, f"run {RUN}")
+    clients.clock.at(60, lambda: command.stack.log.write(a_report(), at=clients.clock.now()))
+    result = command("sweep")
+    assert (result.exit_code, result.stderr) == (0, f"This is the run {RUN}.\n")
+    assert lines(result.stdout) == ["REGION STATUS OUTCOMES PROBLEM", f"{HOME} DONE 2 REMEDIATED"]
+    [invocation] = command.stack.invocations
+    assert invocation == {"FunctionName": "enforcer", "InvocationType": "Event", "Payload": "{}"}
+    assert clients.clock.elapsed < 65
+
+
+def test_the_report_as_json(command: Command) -> None:
+    """As the function wrote it."""
+    command.stack.log.write(a_report())
+    assert command.json("sweep") == a_report()["report"]
+
+
+def test_the_report_as_csv(command: Command) -> None:
+    """A row for each region."""
+    failed = RegionReport(failure=UNAUTHORIZED).as_json()
+    command.stack.log.write(a_report(eu_west_1=DONE, us_east_1=failed))
+    result = command("sweep", "--output", "csv")
+    assert result.exit_code == 1
+    first, second = csv.DictReader(result.stdout.splitlines())
+    assert tuple(first) == SWEEP_COLUMNS
+    assert (first["run_id"], first["region"], first["outcomes.REMEDIATED"]) == (RUN, HOME, "2")
+    assert (second["region"], second["status"], second["error"]) == (AWAY, "REGION_FAILED", str(UNAUTHORIZED))
+
+
+@pytest.mark.parametrize(
+    ("part", "exit_code"),
+    [
+        ({"status": "DONE", "outcomes": {"FAILED": 1}}, 1),
+        (RegionReport(failure=UNAUTHORIZED).as_json(), 1),
+        (RegionReport(stopped="too many failures").as_json(), 1),
+        (RegionReport(failure=DENIED_BY_SCP).as_json(), 0),
+        ({"status": "DONE", "outcomes": {"DEFERRED": 1, "HELD": 1}}, 0),
+        ({"status": "DONE", "outcomes": {}}, 0),
+    ],
+)
+def test_what_a_sweep_ends_with(command: Command, part: dict[str, Any], exit_code: int) -> None:
+    """A failure is one, whatever the other regions did; what somebody wants left alone is none."""
+    command.stack.log.write(a_report(eu_west_1=DONE, us_east_1=part))
+    assert command("sweep").exit_code == exit_code
+
+
+def test_why_a_region_failed(command: Command) -> None:
+    """In the table, in the words of EC2."""
+    command.stack.log.write(a_report(us_east_1=RegionReport(failure=UNAUTHORIZED).as_json()))
+    assert lines(command("sweep").stdout)[1] == f"{AWAY} REGION_FAILED nothing to do {UNAUTHORIZED}"
+
+
+def test_a_sweep_that_was_cut_short(command: Command) -> None:
+    """The report says so as a whole."""
+    line = a_report()
+    line["report"]["stopped"] = "the policy was changed"
+    command.stack.log.write(line)
+    result = command("sweep")
+    assert result.exit_code == 1
+    assert "The run was cut short: the policy was changed.\n" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (
+            {"level": "ERROR", "message": "the policy is invalid, nothing was changed", "error": "mode", "run_id": RUN},
+            "the policy is invalid, nothing was changed: mode",
+        ),
+        (f"[ERROR] AwsError: Throttling: slow\nTraceback … {RUN}", "[ERROR] AwsError: Throttling: slow"),
+        (f"a line about {RUN}", "its log does not say why"),
+    ],
+)
+def test_a_run_that_ends_without_a_report(command: Command, line: dict[str, Any] | str, why: str) -> None:
+    """Its log says why."""
+    command.stack.log.write(line, END)
+    result = command("sweep")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[1:] == [f"The run ended without a report: {why}"]
+
+
+def test_a_report_that_arrives_after_the_end_is_not_missed(command: Command, clients: FakeClients) -> None:
+    """The log brings lines together, and sometimes late."""
+    command.stack.log.write(END)
+    clients.clock.at(1, lambda: command.stack.log.write(a_report(), at=START + timedelta(seconds=1)))
+    assert command("sweep").exit_code == 0
+
+
+def test_a_run_that_does_not_end(command: Command, clients: FakeClients) -> None:
+    """It may still be waiting for its turn."""
+    result = command("sweep")
+    assert result.exit_code == 1
+    assert "has not ended within 20 minutes" in result.stderr
+    assert clients.clock.elapsed == pytest.approx(1200, abs=2)
+
+
+def test_a_run_that_nobody_waits_for(command: Command) -> None:
+    """Only its id is known."""
+    assert lines(command("sweep", "--no-wait").stdout) == ["RUN", RUN]
+    assert command.json("sweep", "--no-wait") == {"run_id": RUN}
+    assert json.loads(command.stack.invocations[1]["Payload"]) == {}

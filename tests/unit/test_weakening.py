@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from imds_enforcer.policy import PolicyVersions
+from imds_enforcer.policy_parser import parse_policy
+from imds_enforcer_cli.weakening import TOKENS_OPTIONAL, weakened
+
+EXEMPTION = {"match": {"instance_id": "i-1"}, "reason": "legacy"}
+LONGER = EXEMPTION | {"expires": "2030-01-01"}
+GATE: dict[str, Any] = {"legacy_calls": {}}
+STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    ({}, {"mode": "audit"}, "instances are looked at and no longer changed"),
+    (
+        {"http_put_response_hop_limit": 1},
+        {"http_put_response_hop_limit": 2},
+        "http_put_response_hop_limit is 2, not 1",
+    ),
+    ({"http_put_response_hop_limit": 1}, {}, "http_put_response_hop_limit is no longer set, not 1"),
+    ({"http_protocol_ipv6": "disabled"}, {}, "http_protocol_ipv6 is no longer disabled"),
+    (
+        {"instance_metadata_tags": "disabled"},
+        {"instance_metadata_tags": "enabled"},
+        "instance_metadata_tags is no longer disabled",
+    ),
+    ({}, {"regions": {"include": ["eu-west-1"]}}, "it covers only eu-west-1, not all regions"),
+    ({}, {"regions": {"exclude": ["eu-west-1"]}}, "it covers all but eu-west-1, not all regions"),
+    (
+        {"regions": {"include": ["eu-west-1", "eu-west-2"]}},
+        {"regions": {"include": ["eu-west-1", "us-east-1"]}},
+        "it covers only eu-west-1, us-east-1, not only eu-west-1, eu-west-2",
+    ),
+    ({}, {"exemptions": [EXEMPTION]}, "it exempts (instance_id i-1) legacy"),
+    ({"exemptions": [EXEMPTION]}, {"exemptions": [LONGER]}, "it exempts (instance_id i-1) legacy, until 2030-01-01"),
+    ({}, {"rollout_percent": 10}, "it reaches 10 % of the existing instances, not 100 %"),
+    ({}, {"launch_grace_seconds": 60}, "new instances are left alone for 60 s, not 0 s"),
+    ({}, GATE, "who still calls IMDSv1 is held back: more than 0 IMDSv1 calls in 14 days; it was: nobody"),
+    (GATE, {}, "who still calls IMDSv1 is held back: nobody; it was: more than 0 IMDSv1 calls in 14 days"),
+    ({}, {"ledger": "best_effort"}, "a change that cannot be written down is made all the same"),
+    ({}, {"watch": None}, "what is done about changed instances that still call IMDSv1: nothing"),
+    ({"max_changes_per_sweep": 5}, {}, "one sweep may change any number of instances, not 5"),
+    ({"max_changes_per_sweep": 5}, {"max_changes_per_sweep": 6}, "one sweep may change 6 instances, not 5"),
+    ({}, {"container_hop_limit": None}, "container_hop_limit is null, not 2"),
+]
+HARMLESS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {}),
+    ({"mode": "audit"}, {"mode": "enforce"}),
+    ({"http_put_response_hop_limit": 2}, {"http_put_response_hop_limit": 1}),
+    ({}, {"http_put_response_hop_limit": 64}),
+    ({}, {"http_protocol_ipv6": "enabled"}),
+    ({"regions": {"include": ["eu-west-1"]}}, {}),
+    ({"regions": {"include": ["eu-west-1"]}}, {"regions": {"exclude": ["us-east-1"]}}),
+    ({"regions": {"exclude": ["eu-west-1", "us-east-1"]}}, {"regions": {"exclude": ["us-east-1"]}}),
+    ({"exemptions": [EXEMPTION]}, {}),
+    ({"rollout_percent": 10}, {"rollout_percent": 20}),
+    ({"ledger": "best_effort"}, {}),
+    ({"watch": None}, {}),
+    ({}, {"watch": {"revert": True}}),
+    ({}, {"max_changes_per_sweep": 5}),
+]
+
+
+def weaker(old: dict[str, Any], new: dict[str, Any], tokens: str = "required") -> list[str]:
+    """What one document weakens in the place of another."""
+    versions = PolicyVersions()
+    before = parse_policy("required", json.dumps(old), versions)
+    return weakened(before, parse_policy(tokens, json.dumps(new), versions))
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), STEPS)
+def test_what_weakens(old: dict[str, Any], new: dict[str, Any], reason: str) -> None:
+    """Less is protected, more is allowed, or a safeguard is given up."""
+    assert weaker(old, new) == [reason]
+
+
+@pytest.mark.parametrize(("old", "new"), HARMLESS)
+def test_what_does_not(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Nobody need be asked."""
+    assert weaker(old, new) == []
+
+
+def test_tokens_made_optional() -> None:
+    """Whatever else it says."""
+    assert weaker({}, {}, "optional") == [TOKENS_OPTIONAL]
+
+
+def test_a_revert_that_is_given_up() -> None:
+    """The watch goes on, and says so."""
+    [reason] = weaker({"watch": {"revert": True}}, {"watch": {"revert": False}})
+    assert reason.endswith("for 24 hours; from 1 rejected IMDSv1 calls on: reported")
