@@ -1,7 +1,8 @@
 """What the deployed function has written to its log about its runs."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,7 +10,15 @@ from imds_enforcer.aws import aws_errors
 from imds_enforcer_cli.connection import Connection
 
 _FINISHED = "run finished"
-_ERROR = "ERROR"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line; `at` is in milliseconds since the epoch. A stream has one invocation after the other."""
+
+    text: str
+    stream: str
+    at: int
 
 
 def reports(
@@ -20,47 +29,58 @@ def reports(
     Raises:
         AwsError: if the log could not be read.
     """
-    lines = _lines(reached, since, until, _FINISHED, *([run_id] if run_id else []))
+    lines = _lines(reached, since, *([run_id] if run_id else []), _FINISHED, endTime=until and _milliseconds(until))
     found = [line["report"] for line in _documents(lines) if line.get("message") == _FINISHED]
     return [report for report in found if run_id in ("", report["run_id"])]
 
 
-def ended(reached: Connection, since: datetime, run_id: str) -> bool:
-    """True once Lambda has written that the invocation is over, however it ended.
+def end_of(reached: Connection, since: datetime, run_id: str) -> Line | None:
+    """The line in which Lambda says that the invocation is over, however it ended; None while it is not.
 
     Raises:
         AwsError: if the log could not be read.
     """
     mark = f"END RequestId: {run_id}"
-    return any(line.startswith(mark) for line in _lines(reached, since, None, mark))
+    return next((line for line in _lines(reached, since, mark) if line.text.startswith(mark)), None)
 
 
-def errors(reached: Connection, since: datetime, run_id: str) -> list[str]:
-    """What an invocation logged as errors, each in a line: the enforcer's own, and the one that ended it.
+def errors(reached: Connection, since: datetime, run_id: str, end: Line) -> list[str]:
+    """Why the invocation that ended there has no report: the enforcer's words, Python's or Lambda's, each in a line.
 
     Raises:
         AwsError: if the log could not be read.
     """
-    lines = [*_lines(reached, since, None, run_id, _ERROR)]
-    own = [f"{each['message']}: {each.get('error', '')}" for each in _documents(lines) if each.get("level") == _ERROR]
-    return own + [line.strip().splitlines()[0] for line in lines if line.startswith(f"[{_ERROR}]")]
+    # Python's last words do not name the invocation: they are between its beginning and its end.
+    lines = [*_lines(reached, since, logStreamNames=[end.stream], endTime=end.at)]
+    beginnings = [number for number, line in enumerate(lines) if line.text.startswith(f"START RequestId: {run_id}")]
+    own = lines[beginnings[-1] :] if beginnings else lines
+    logged = [each for each in _documents(own) if each.get("level") == "ERROR" and "instance_id" not in each]
+    plain = [line.text for line in own if line.text.startswith("[ERROR]") or "Task timed out" in line.text]
+    return [f"{each['message']}: {each.get('error', '')}" for each in logged] + [
+        text.strip().splitlines()[0] for text in plain
+    ]
 
 
-def _lines(reached: Connection, since: datetime, until: datetime | None, *phrases: str) -> Iterator[str]:
+def _lines(reached: Connection, since: datetime, *phrases: str, **narrower: Any) -> Iterator[Line]:
     """The lines with all of these phrases, oldest first."""
     pages = reached.client("logs", None).get_paginator("filter_log_events")
-    times = {"startTime": _milliseconds(since)} | ({"endTime": _milliseconds(until)} if until else {})
-    pattern = " ".join(f'"{phrase}"' for phrase in phrases)
+    request = {
+        "logGroupName": reached.outputs["LogGroupName"],
+        "startTime": _milliseconds(since),
+        "filterPattern": " ".join(f'"{phrase}"' for phrase in phrases),
+        **narrower,
+    }
     with aws_errors():
-        for page in pages.paginate(logGroupName=reached.outputs["LogGroupName"], filterPattern=pattern, **times):
-            yield from (str(event["message"]) for event in page["events"])
+        for page in pages.paginate(**{name: value for name, value in request.items() if value}):
+            for event in page["events"]:
+                yield Line(event["message"], event["logStreamName"], event["timestamp"])
 
 
-def _documents(lines: Any) -> Iterator[dict[str, Any]]:
+def _documents(lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
     """Those of the lines that are JSON objects."""
     for line in lines:
         try:
-            document = json.loads(line)
+            document = json.loads(line.text)
         except ValueError:
             continue
         if isinstance(document, dict):

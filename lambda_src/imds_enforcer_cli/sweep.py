@@ -82,16 +82,16 @@ def _started(reached: connection.Connection) -> str:
 def _report(reached: connection.Connection, since: datetime, run_id: str) -> dict[str, Any] | None:
     """The report of the run; None, and what is known instead is said, if there is none."""
     deadline = reached.clock.now() + PATIENCE
-    over = False
+    end: function_log.Line | None = None
     while reached.clock.now() < deadline:
         if found := function_log.reports(reached, since, run_id=run_id):
             return found[-1]
-        if over:
-            for error in function_log.errors(reached, since, run_id) or ["its log does not say why"]:
+        if end:
+            for error in function_log.errors(reached, since, run_id, end) or ["its log does not say why"]:
                 say(f"The run ended without a report: {error}")
             return None
         # What was written before the end may arrive with it: there is one more look.
-        over = function_log.ended(reached, since, run_id)
+        end = function_log.end_of(reached, since, run_id)
         reached.clock.sleep(_PAUSE_SECONDS)
     say(f"The run has not ended within {PATIENCE // timedelta(minutes=1)} minutes; its log will say how it went.")
     return None

@@ -40,15 +40,14 @@ class FakePaginator:
 
 
 class FakeLog:
-    """The function's log: `write` takes lines, JSON or not."""
+    """The function's log: `write` takes lines, JSON or not, of one stream."""
 
     def __init__(self) -> None:
-        self.lines: list[tuple[datetime, str]] = []
-        self.on_look: Callable[[], None] = lambda: None
+        self.lines: list[tuple[datetime, str, str]] = []
 
-    def write(self, *lines: dict[str, Any] | str, at: datetime = START) -> None:
+    def write(self, *lines: dict[str, Any] | str, at: datetime = START, stream: str = "first") -> None:
         """Log lines, at the test's beginning unless told."""
-        self.lines += [(at, line if isinstance(line, str) else json.dumps(line)) for line in lines]
+        self.lines += [(at, line if isinstance(line, str) else json.dumps(line), stream) for line in lines]
 
     def get_paginator(self, name: str) -> FakePaginator:
         """Of FilterLogEvents, which understands quoted phrases here."""
@@ -57,12 +56,13 @@ class FakeLog:
 
     def _pages(self, **request: Any) -> Iterator[dict[str, Any]]:
         assert request["logGroupName"] == OUTPUTS["LogGroupName"]
-        self.on_look()
-        phrases = [each for each in request["filterPattern"].split('"') if each.strip()]
-        start, end = request["startTime"], request.get("endTime", float("inf"))
-        for at, line in self.lines:
-            if start <= at.timestamp() * 1000 <= end and all(phrase in line for phrase in phrases):
-                yield {"events": [{"message": line}]}
+        phrases = [each for each in request.get("filterPattern", "").split('"') if each.strip()]
+        start, end, streams = request["startTime"], request.get("endTime", float("inf")), request.get("logStreamNames")
+        for at, line, stream in self.lines:
+            milliseconds = int(at.timestamp() * 1000)
+            named = streams is None or stream in streams
+            if named and start <= milliseconds <= end and all(phrase in line for phrase in phrases):
+                yield {"events": [{"message": line, "logStreamName": stream, "timestamp": milliseconds}]}
 
 
 class FakeQueues:

@@ -108,13 +108,19 @@ def test_a_sweep_that_was_cut_short(command: Command) -> None:
             {"level": "ERROR", "message": "the policy is invalid, nothing was changed", "error": "mode", "run_id": RUN},
             "the policy is invalid, nothing was changed: mode",
         ),
-        (f"[ERROR] AwsError: Throttling: slow\nTraceback … {RUN}", "[ERROR] AwsError: Throttling: slow"),
-        (f"a line about {RUN}", "its log does not say why"),
+        ("[ERROR] AwsError: Throttling: slow\nTraceback …", "[ERROR] AwsError: Throttling: slow"),
+        (
+            f"2026-11-22 {RUN} Task timed out after 900.00 seconds\n",
+            f"2026-11-22 {RUN} Task timed out after 900.00 seconds",
+        ),
+        ({"level": "ERROR", "message": "i-1 failed", "instance_id": "i-1", "run_id": RUN}, "its log does not say why"),
     ],
 )
 def test_a_run_that_ends_without_a_report(command: Command, line: dict[str, Any] | str, why: str) -> None:
     """Its log says why."""
-    command.stack.log.write(line, END)
+    command.stack.log.write("[ERROR] of the run before", f"START RequestId: {RUN} Version: 1\n", line, END)
+    command.stack.log.write("[ERROR] of the run after", at=START + timedelta(seconds=1))
+    command.stack.log.write("[ERROR] of another worker's", stream="second")
     result = command("sweep")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[1:] == [f"The run ended without a report: {why}"]
