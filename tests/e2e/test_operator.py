@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -126,15 +127,49 @@ def test_what_was_given_up_is_seen_and_moved_back(stage: Stage) -> None:
     assert operator.answer(stage.aws, "redrive") == {"messages": 0, "moved": 0, "status": "COMPLETED", "failure": None}
 
 
+def permitted(stage: Stage, name: str, *actions: str) -> dict[str, str]:
+    """The environment of somebody who may do this and nothing else."""
+    keys = assumed(stage.aws, role(stage.aws, name, {"Action": [*actions], "Resource": "*"}))
+    return stage.aws.environment() | {name.upper(): value for name, value in keys.items()}
+
+
+def run_as(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as somebody else."""
+    command = [str(operator.COMMAND), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+
+
 def test_without_permission_there_is_one_line(stage: Stage) -> None:
     """In AWS's own words, with exit code 2."""
-    find = {"Action": "cloudformation:DescribeStacks", "Resource": "*"}
-    keys = assumed(stage.aws, role(stage.aws, "onlookers", find))
-    environment = stage.aws.environment() | {name.upper(): value for name, value in keys.items()}
+    onlooker = permitted(stage, "onlookers", "cloudformation:DescribeStacks")
     for command in (["policy", "show"], ["toggle", "required"], ["status"], ["sweep"], ["redrive"]):
-        done = subprocess.run(  # noqa: S603  # our own command
-            [str(operator.COMMAND), *command], env=environment, capture_output=True, text=True, check=False
-        )
+        done = run_as(onlooker, *command)
         assert (done.returncode, done.stdout) == (2, "")
         assert done.stderr.startswith("imds-enforcer: AccessDenied")
         assert done.stderr.count("\n") == 1
+
+
+def test_the_actions_that_the_manual_names_are_enough(stage: Stage) -> None:
+    """For each command by itself."""
+    [instance] = stage.aws.launch(HOME, HttpTokens="required", HttpEndpoint="enabled")
+    lost = stage.outputs["DeadLetterQueueUrl"]
+    stage.aws.client("sqs").send_message(QueueUrl=lost, MessageBody="poison")
+    for number, arguments in enumerate(
+        [
+            ["redrive"],
+            ["policy", "show"],
+            ["toggle", "optional", "--yes"],
+            ["toggle", "required"],
+            ["sweep"],
+            ["status"],
+            ["history"],
+            ["hold", instance, "--reason", "audit"],
+            ["release", instance],
+        ]
+    ):
+        words = arguments[:2] if arguments[0] == "policy" else arguments[:1]
+        manual = run(stage, *words, "--help").stdout
+        actions = re.findall(r"\b[a-z0-9]+:[A-Z][A-Za-z]+", manual)
+        done = run_as(permitted(stage, f"operators-{number}", *actions), *arguments)
+        assert done.returncode in {0, 1}, (arguments, done.stderr)
+    stage.spoil()

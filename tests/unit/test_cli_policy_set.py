@@ -206,7 +206,12 @@ def test_a_toggle_that_somebody_else_turns_meanwhile(
     clients: FakeClients, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Is left as they turned it."""
-    monkeypatch.setattr("imds_enforcer_cli.output.confirmed", lambda _: clients.ssm.put(POLICY_PARAMETER, "{}") is None)
+
+    def change(_question: str) -> bool:
+        clients.ssm.put(POLICY_PARAMETER, "{}")
+        return True
+
+    monkeypatch.setattr("imds_enforcer_cli.output.confirmed", change)
     result = command("toggle", "optional", typed="y\n")
     assert (result.exit_code, clients.ssm.puts) == (1, [])
 
