@@ -37,8 +37,8 @@ class _Reading:
 class PolicyStore:
     """Reads the policy; what was read, an error in it included, serves for the next seconds.
 
-    May be used by several threads: one of them reads, the others wait for what it gets, unless
-    what was read before is good for a moment yet.
+    May be used by several threads: one of them reads, the others wait for what it gets, a failure included,
+    unless what was read before is good for a moment yet.
     """
 
     def __init__(self, client: SSMClient, clock: Clock, http_tokens_parameter: str, policy_parameter: str) -> None:
@@ -47,6 +47,7 @@ class PolicyStore:
         self._names = (http_tokens_parameter, policy_parameter)
         self._lock = threading.Lock()
         self._reading = _Reading()
+        self._failed: tuple[float, Failure | None] = (float("-inf"), None)
 
     @property
     def versions(self) -> PolicyVersions:
@@ -82,23 +83,34 @@ class PolicyStore:
         Raises:
             AwsError: if Parameter Store could not be read, or not within the time that its answer is good for.
         """
-        if not fresh and _RENEW_SECONDS < self._age <= CACHE_SECONDS:
-            return self._renewed_ahead()
+        known, asked_at = self._reading, self._clock.monotonic()
+        if not fresh and _RENEW_SECONDS < asked_at - known.read_at <= CACHE_SECONDS:
+            return self._renewed_ahead(known, asked_at)
         with self._lock:
-            return self._current(fresh=fresh or self._age > CACHE_SECONDS)
+            return self._current(asked_at, fresh=fresh or self._age > CACHE_SECONDS)
 
-    def _renewed_ahead(self) -> PolicyVersions:
+    def _renewed_ahead(self, known: _Reading, asked_at: float) -> PolicyVersions:
         """What is known, to all but the one who asks again meanwhile."""
-        known = self._reading.versions
         if not self._lock.acquire(blocking=False):
-            return known
+            return known.versions
         try:
             # Somebody else may just have done it.
-            return self._current(fresh=self._age > _RENEW_SECONDS)
+            return self._current(asked_at, fresh=self._age > _RENEW_SECONDS)
         finally:
             self._lock.release()
 
-    def _current(self, *, fresh: bool) -> PolicyVersions:
+    def _current(self, asked_at: float, *, fresh: bool) -> PolicyVersions:
+        failed_at, failure = self._failed
+        if failure and failed_at > asked_at:
+            # Whoever waits while Parameter Store hangs must not then give it as long again.
+            raise AwsError(failure)
+        try:
+            return self._asked(fresh=fresh)
+        except AwsError as error:
+            self._failed = (self._clock.monotonic(), error.failure)
+            raise
+
+    def _asked(self, *, fresh: bool) -> PolicyVersions:
         if fresh:
             self._fetch()
         if self._age > CACHE_SECONDS:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,8 @@ from tests.unit.examples import POLICY_PARAMETER, TOKENS_PARAMETER
 from tests.unit.fake_clients import FakeSsm
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from mypy_boto3_ssm import SSMClient
 
     from tests.unit.fake_clock import FakeClock
@@ -94,6 +97,35 @@ def test_what_could_not_be_renewed_serves_nobody(store: PolicyStore, ssm: FakeSs
     for _ in range(2):
         with pytest.raises(AwsError, match="Rate exceeded"):
             store.in_force(fresh=False)
+
+
+def test_who_waited_for_an_answer_that_did_not_come_asks_no_second_time(
+    store: PolicyStore, ssm: FakeSsm, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sixteen changes that each give Parameter Store half a minute, one after another, would outlast the invocation."""
+    waiting, monotonic = threading.Event(), clock.monotonic
+
+    def watched() -> float:
+        moment = monotonic()
+        if threading.current_thread() is not threading.main_thread():
+            waiting.set()
+        return moment
+
+    def hang() -> None:
+        ssm.delay = None
+        others.append(pool.submit(store.in_force, fresh=False))
+        assert waiting.wait(timeout=10)
+        clock.advance(30)
+
+    monkeypatch.setattr(clock, "monotonic", watched)
+    others: list[Future[PolicyVersions]] = []
+    ssm.delay, ssm.error = hang, THROTTLED
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(AwsError, match="Rate exceeded"):
+            store.in_force(fresh=False)
+        with pytest.raises(AwsError, match="Rate exceeded"):
+            others[0].result(timeout=10)
+    assert len(ssm.requests) == 1
 
 
 @pytest.mark.parametrize("slow", [1, 2])
