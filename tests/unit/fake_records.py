@@ -26,7 +26,7 @@ class FakeTable(Table):
 
     `requests` counts what DynamoDB would be asked; `read_failure` and `write_failure` are how every such
     request fails while they are set. `before_read` sees each reading request, and `before_write` the items of each
-    write, before it is made; they may let time pass, or fail.
+    write, before it is made; they may let time pass, or fail. It may be written to by one thread and read by another.
     """
 
     def __init__(self) -> None:
@@ -48,13 +48,13 @@ class FakeTable(Table):
         """The items of an index under one value, in order of `sk`."""
         assert _INDEXED[name] == attribute
         self._read(f"Query {name}")
-        found = [item for item in self.items.values() if item.get(attribute) == value and item["sk"] >= since]
+        found = [item for item in list(self.items.values()) if item.get(attribute) == value and item["sk"] >= since]
         return iter(sorted(found, key=lambda item: str(item["sk"])))
 
     def whole_index(self, name: str) -> Iterator[Item]:
         """What has the attribute that the index is on."""
         self._read(f"Scan {name}")
-        return iter([item for item in self.items.values() if _INDEXED[name] in item])
+        return iter([item for item in list(self.items.values()) if _INDEXED[name] in item])
 
     def put(self, items: Iterable[Item]) -> None:
         """Keep items as DynamoDB would: without the attributes that are None."""
