@@ -132,7 +132,10 @@ class RegionSweep:
             return
         records = self.run.clients.records
         records.write(
-            settled(entry, seen, records.entries_of(entry.instance_id, entry.at)) for entry in self.left_behind
+            settled(entry, seen, since)
+            for entry in self.left_behind
+            # The index that names it may be late: it is no longer there as it was, if its process has written since.
+            if entry in (since := records.entries_of(entry.instance_id, entry.at))
         )
 
     def _results(self, enforcer: Enforcer) -> Iterator[Result]:

@@ -87,6 +87,23 @@ def test_an_interrupted_change_is_settled_by_what_the_instance_shows(
     assert entry.after == (None if outcome is Outcome.DEFERRED else options)
 
 
+def test_what_its_process_has_completed_after_all_is_not_told_otherwise(
+    clients: FakeClients, home: FakeEc2, app: App
+) -> None:
+    """The index of open entries is late at times, and a process that was slow may end just then."""
+    home.launch(an_instance(1, V2_ONLY))
+    left = _leave_behind(clients)
+    done = replace(left, outcome=Outcome.FAILED, after=None, code="UnauthorizedOperation", reason="not allowed")
+
+    def complete(request: str) -> None:
+        if request == f"Query {an_id(1)}":
+            clients.table.before_read = None
+            clients.records.write([done])
+
+    clients.table.before_read = complete
+    assert _settled(clients, app) == done
+
+
 @pytest.mark.parametrize("gone", [None, InstanceState.TERMINATED, InstanceState.SHUTTING_DOWN])
 def test_the_change_of_an_instance_that_is_gone_is_settled(
     clients: FakeClients, home: FakeEc2, app: App, gone: InstanceState | None
