@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,7 @@ class Guard:
         self._foreseen: Standing | None = None
         self._standing = Standing()
         self._reviewed: dict[str, float] = {}
+        self._uncontested: set[str] = set()
         self._stopped: str | None = None
         self._do_without_until = float("-inf")
         self.failure: Failure | None = None
@@ -92,11 +94,9 @@ class Guard:
 
     def foresee(self) -> None:
         """Read what stands against instances ahead of the observation: it decides nothing, and saves a launch time."""
-        try:
+        # If that fails, the review reads it again, and says what follows.
+        with suppress(AwsError):
             self._foreseen = self._records.standing()
-        except AwsError:
-            # The review reads it again, and says what follows.
-            self._foreseen = None
 
     def has_reviewed(self, plan: Planned) -> bool:
         """True if it was asked about this plan, as it is now, whether anything stands against it."""
@@ -118,7 +118,11 @@ class Guard:
 
     def _new_contest(self, instance_id: str) -> Contest | None:
         principal, now = self._drifted_by(instance_id), self._clock.now()
-        if principal is None or not is_contested(self._records.entries_of(instance_id, now - CONTEST_WINDOW), now):
+        # A slow table must not be asked about all of them with each look: what was looked at would always be too old.
+        if principal is None or instance_id in self._uncontested:
+            return None
+        if not is_contested(self._records.entries_of(instance_id, now - CONTEST_WINDOW), now):
+            self._uncontested.add(instance_id)
             return None
         contest = Contest(instance_id=instance_id, principal=principal, until=now + CONTESTED_FOR)
         try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imds_enforcer.failures import AwsError
 from imds_enforcer.ledger import CONTESTED_FOR
 from imds_enforcer.model import HttpTokens, Outcome
 from imds_enforcer.policy import Mode
@@ -17,6 +18,9 @@ from tests.unit.fake_clock import START
 from tests.unit.runs import App, Batch, Documents, Sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imds_enforcer.dynamodb import Item
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 
@@ -174,6 +178,44 @@ def test_a_contest_that_cannot_be_written_down_stops_no_other_instance(clients: 
     assert batch.outcomes == {an_id(1): Outcome.CONTESTED, an_id(2): Outcome.REMEDIATED}
     assert batch.again == []
     assert "ledger_error" in batch.report.as_json()["regions"][HOME]
+
+
+def test_a_contest_that_alone_cannot_be_written_down_is_reported(clients: FakeClients, home: FakeEc2) -> None:
+    """It would have to be counted anew with each event."""
+    _fix(clients, home, times=3)
+
+    def refuse(items: Sequence[Item]) -> None:
+        if any(item["sk"].startswith("contest#") for item in items):
+            raise AwsError(THROTTLED)
+
+    clients.table.before_write = refuse
+    batch = _set_back(clients, home)
+    assert batch.outcomes == {an_id(1): Outcome.CONTESTED}
+    assert batch.report.as_json()["regions"][HOME]["ledger_error"] == str(THROTTLED)
+
+
+def test_a_contest_that_is_on_leaves_no_intents(clients: FakeClients, home: FakeEc2) -> None:
+    """Nor does it ask for the fixes any more."""
+    _fix(clients, home, times=3)
+    _set_back(clients, home)
+    clients.table.requests.clear()
+    assert _set_back(clients, home).outcomes == {an_id(1): Outcome.CONTESTED}
+    assert clients.table.writes == 0
+    assert f"Query {an_id(1)}" not in clients.table.requests
+
+
+def test_a_slow_table_is_asked_once_about_each_instance(clients: FakeClients, home: FakeEc2) -> None:
+    """What is asked takes longer here than a look is good for: asked again after each, nothing were ever changed."""
+    instances = home.launch(*map(an_instance, range(10, 110)))
+
+    def take_time(request: str) -> None:
+        if request.startswith("Query i-"):
+            clients.clock.advance(0.15)
+
+    clients.table.before_read = take_time
+    batch = Batch(clients, *(a_message(_drift(number), f"m-{number}") for number in range(10, 110)))
+    assert batch.outcomes == {instance.instance_id: Outcome.REMEDIATED for instance in instances}
+    assert sum(request.startswith("Query i-") for request in clients.table.requests) == 100
 
 
 def test_a_contest_has_its_line_in_the_log(app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents) -> None:
