@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.failures import READ_BACK_DIFFERS
+from imds_enforcer.limits import limits_of
 from imds_enforcer.model import Outcome
+from imds_enforcer.pacing import Limit, RequestBucket
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (
@@ -19,9 +21,11 @@ from tests.unit.examples import (
     UNAUTHORIZED,
     V2_ONLY,
     WRONG_STATE,
+    a_policy,
     an_id,
     an_instance,
 )
+from tests.unit.fake_clients import a_run
 from tests.unit.runs import App, Batch, Documents, Sweep, ledger, metric_names
 
 if TYPE_CHECKING:
@@ -74,6 +78,19 @@ def test_changes_that_do_not_show_stop_a_region(clients: FakeClients, home: Fake
     assert f"the last with {READ_BACK_DIFFERS}: " in report.stopped_regions[HOME]
     assert len(home.sent) < 300
     assert {entry.code for entry in ledger(clients) if entry.outcome is Outcome.FAILED} == {READ_BACK_DIFFERS}
+
+
+def test_what_stops_a_region_stops_the_round_that_it_is_found_in(clients: FakeClients, home: FakeEc2) -> None:
+    """What was seen by the same look, and could be sent, is not."""
+    home.launch(*map(an_instance, range(150)))
+    home.ignored = set(map(an_id, range(150)))
+    home.changes = RequestBucket(Limit(capacity=20, refill=1), clients.clock)
+    policy = a_policy()
+    limits = limits_of(policy, [HOME])
+    visit = a_run(clients, policy, seconds=700).visit_for_sweep(HOME, "schedule", limits[HOME], lambda result: result)
+    sent = {len(home.sent) for _ in visit.enforcer.remediate((an_id(number), None) for number in range(150))}
+    assert limits[HOME].tripped
+    assert sent == {len(home.sent)}, "none after the first result"
 
 
 @pytest.mark.parametrize(
