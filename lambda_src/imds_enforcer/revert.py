@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clients import Clients
     from imds_enforcer.clock import Clock
+    from imds_enforcer.failures import Failure
     from imds_enforcer.ledger import Entry
     from imds_enforcer.model import Instance
 
@@ -64,7 +65,8 @@ class Revert:
     """Plans and carries out. The same for a person at the command line and for the watch.
 
     `by` is who orders it; no change is begun after `seconds` (as many as EC2's limit makes it take, and more, if
-    that is not given), or once the `mandate` has ended, if there is one.
+    that is not given), or once the `mandate` has ended, if there is one. `ledger_failures` are why the ledger does
+    not have everything about the changes of a region.
     """
 
     def __init__(  # noqa: PLR0913  # who orders what, and what it may take
@@ -85,6 +87,7 @@ class Revert:
         self._overwrite = overwrite
         self._seconds = seconds
         self._mandate = mandate
+        self.ledger_failures: dict[str, Failure] = {}
 
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
         """What would be done about each of these instances, or about each that the run changed.
@@ -183,17 +186,20 @@ class Revert:
             trigger_of=lambda _: Trigger.REVERT,
             by=self._by,
         )
+        guard = Guard(records, self._clock, journal, mode=LedgerMode.REQUIRED, heeds_holds=False)
         remediation = Remediation(
             self._clients.ec2(region),
             self._clock,
             examine,
-            guard=Guard(records, self._clock, journal, mode=LedgerMode.REQUIRED, heeds_holds=False),
+            guard=guard,
             limits=RegionLimits.none(region),
             mandate=self._mandate or Mandate(deadline, PolicyVersions(), _NoPolicy()),
             verify_timeout=_VERIFY_SECONDS,
             share=sweep_share(len(plans)),
         )
-        return remediation.results((instance_id, None) for instance_id in plans)
+        yield from remediation.results((instance_id, None) for instance_id in plans)
+        if guard.failure:
+            self.ledger_failures[region] = guard.failure
 
     def _examined(self, instance: Instance, undone: Sequence[Entry]) -> Planned | Result:
         """Decided anew by every look: between the plan and the change somebody may have done something."""

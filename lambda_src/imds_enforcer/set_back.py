@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer import telemetry
 from imds_enforcer.events import Trigger
+from imds_enforcer.failures import AwsError
 from imds_enforcer.model import Outcome
 from imds_enforcer.retry import wants_retry
 from imds_enforcer.revert import Revert
@@ -91,6 +92,8 @@ def set_back(  # noqa: PLR0913  # what is set back, by whom and on what terms
         came.lines.append(f"{result.instance_id} {what}: {result.reason}")
         if wants_retry(result):
             came.failed.add(result.instance_id)
+    for failure in revert.ledger_failures.values():
+        telemetry.ledger_unavailable("not everything that was set back could be written down", AwsError(failure))
     came.entries = [replace(each.change, run_id=run_id) for each in rejections]
     return came
 

@@ -137,5 +137,7 @@ def _carried_out(
     say(f"This is the run {own_run}: it holds {whom} {how_long}, and sets back {changing}.")
     with output.working(f"Setting back {count(changing, 'instance')}"):
         results = list(core.carry_out(possible, reason=order.reason, until=order.until))
+    for region, failure in core.ledger_failures.items():
+        say(f"The ledger does not have everything about {region} ({failure}); the next sweep settles what is open.")
     by_id = {result.instance_id: result for result in results}
     return {instance_id: by_id[instance_id] for instance_id in ids}

@@ -14,6 +14,7 @@ from tests.unit.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
+    THROTTLED,
     UNAUTHORIZED,
     V1_ALLOWED,
     V2_ONLY,
@@ -269,6 +270,22 @@ def test_holds_that_cannot_be_written_stop_it(clients: FakeClients, command: Com
     assert result.exit_code == 2
     assert result.stderr.splitlines()[-1] == "imds-enforcer: UnauthorizedOperation: EC2 said so"
     assert command.options(HOME, changed) == V2_ONLY
+
+
+def test_outcomes_that_cannot_be_written_down_are_told(
+    clients: FakeClients, home: FakeEc2, command: Command, changed: str
+) -> None:
+    """It is set back; whoever looks at the history must not wonder why it is not there yet."""
+
+    def cut_off(*_: object) -> None:
+        clients.table.write_failure = THROTTLED
+
+    home.judge = cut_off
+    result = command("revert", changed, "--yes")
+    assert (result.exit_code, command.options(HOME, changed)) == (0, V1_ALLOWED)
+    assert result.stderr.splitlines()[-1] == (
+        f"The ledger does not have everything about {HOME} ({THROTTLED}); the next sweep settles what is open."
+    )
 
 
 @pytest.mark.parametrize(

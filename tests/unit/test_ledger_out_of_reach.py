@@ -58,6 +58,7 @@ def test_a_change_that_cannot_be_written_down_waits(clients: FakeClients, home: 
     assert (result.outcome, result.reason) == (Outcome.DEFERRED, f"{NOT_WRITTEN_DOWN}; {WHY}")
     assert batch.again == ["m-1"]
     assert home.sent == []
+    assert clients.table.writes == 1, "it is not tried twice"
     clients.table.write_failure = None
     assert Batch(clients, a_message(events.running())).outcomes == {an_id(): Outcome.REMEDIATED}
 

@@ -382,6 +382,24 @@ def test_if_the_hold_cannot_be_written_nothing_is_set_back(
     assert len(_mails(clients)) == 1
 
 
+def test_what_was_set_back_and_could_not_be_written_down_is_an_alarm(
+    changed: App, clients: FakeClients, home: FakeEc2, metrics: Documents
+) -> None:
+    """It is told of all the same; the next sweep settles the entry."""
+    _policy(clients, revert=True)
+    _reject(clients, 1)
+
+    def refuse(items: Sequence[Item]) -> None:
+        if any("entry" in item and "open" not in item for item in items):
+            raise AwsError(THROTTLED)
+
+    clients.table.before_write = refuse
+    metrics()
+    _sweep(changed, clients)
+    assert home.actual(an_id(1)).options == V1_ALLOWED
+    assert "LedgerUnavailable" in metric_names(metrics())
+
+
 def test_a_change_after_the_set_back_is_watched_anew(changed: App, clients: FakeClients, home: FakeEc2) -> None:
     """Once it was released, it is enforced, and told of again if it still calls IMDSv1."""
     _policy(clients, revert=True)
