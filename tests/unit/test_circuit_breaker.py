@@ -173,3 +173,12 @@ def test_a_few_faults_do_not_keep_what_was_throttled_waiting(clients: FakeClient
     report = Sweep(clients).report
     assert report.outcomes == {Outcome.FAILED: 3, Outcome.REMEDIATED: 8}
     assert report.seconds < 60
+
+
+def test_while_a_region_is_in_doubt_the_looks_have_their_pauses(clients: FakeClients, home: FakeEc2) -> None:
+    """Answers were lost, and the changes taken: until they are applied nothing is sent, and nobody asks all the time."""
+    home.launch(*map(an_instance, range(40)))
+    home.unanswered = set(map(an_id, range(40)))
+    home.visible_after, home.applied_after, home.read_seconds = 0, 6, 0.01
+    assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 40}
+    assert len(home.reads) < 40

@@ -300,6 +300,18 @@ def test_what_cannot_be_set_back_yet_is_tried_again(changed: App, clients: FakeC
     assert f"{an_id(1)} was set back (REMEDIATED), and is held" in second
 
 
+def test_while_it_is_not_known_how_a_set_back_went_there_is_nothing_to_tell(
+    changed: App, clients: FakeClients, home: FakeEc2
+) -> None:
+    """A sweep comes before its process is sure to be gone: no mail of every such sweep."""
+    _policy(clients, revert=True)
+    _reject(clients, 1)
+    home.modify_errors[an_id(1)] = [SERVER_FAULT] * 3
+    for seconds in (QUARTER, 60, 60):
+        _sweep(changed, clients, seconds)
+    assert len(_mails(clients)) == 1
+
+
 def test_what_ec2_refuses_to_set_back_is_told_once(changed: App, clients: FakeClients, home: FakeEc2) -> None:
     """It would be refused every time."""
     _policy(clients, revert=True)
@@ -428,6 +440,35 @@ def test_what_was_counted_after_one_change_is_not_held_against_the_next(
         _sweep(changed, clients)
     assert home.actual(an_id(1)).options == V2_ONLY
     assert len(_mails(clients)) == 1
+
+
+def test_calls_count_from_the_beginning_of_the_five_minutes_that_the_change_fell_into(
+    app: App, clients: FakeClients, home: FakeEc2
+) -> None:
+    """CloudWatch names a point by its beginning; what came in it before the change was served, not rejected."""
+    clients.clock.advance(120)
+    home.launch(an_instance(1))
+    app.invoke(SCHEDULE)
+    _reject(clients, 1)
+    _sweep(app, clients)
+    assert len(_mails(clients)) == 1
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_what_was_not_set_back_is_not_told_of_as_if_it_were(
+    changed: App, clients: FakeClients, home: FakeEc2, *, refused: bool
+) -> None:
+    """EC2 refused it, and the mail that should have said so could not be sent."""
+    _policy(clients, revert=True)
+    _reject(clients, 1)
+    home.modify_errors[an_id(1)] = [UNAUTHORIZED] * (9 if refused else 0)
+    clients.topic.failure = THROTTLED
+    _sweep(changed, clients)
+    clients.topic.failure = None
+    _sweep(changed, clients)
+    (text,) = _mails(clients)
+    assert ("was set back already" in text) is not refused
+    assert ("was not set back (FAILED)" in text) is refused
 
 
 def test_the_last_hour_of_the_watch_is_looked_at_too(changed: App, clients: FakeClients) -> None:
