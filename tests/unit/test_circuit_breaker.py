@@ -176,7 +176,7 @@ def test_a_few_faults_do_not_keep_what_was_throttled_waiting(clients: FakeClient
 
 
 def test_while_a_region_is_in_doubt_the_looks_have_their_pauses(clients: FakeClients, home: FakeEc2) -> None:
-    """Answers were lost, and the changes taken: until they are applied nothing is sent, and nobody asks all the time."""
+    """Answers were lost, and the changes taken: until they are applied nothing is sent, nor asked all the time."""
     home.launch(*map(an_instance, range(40)))
     home.unanswered = set(map(an_id, range(40)))
     home.visible_after, home.applied_after, home.read_seconds = 0, 6, 0.01

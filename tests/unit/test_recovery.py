@@ -81,3 +81,20 @@ def test_an_instance_that_ended_in_the_meantime_is_gone(seen: dict[str, Instance
     """Whatever EC2 still shows of it."""
     reason = f"{ENDED}, and the instance is gone; why it was to be"
     assert settled(INTENT, seen) == replace(INTENT, outcome=Outcome.GONE, reason=reason)
+
+
+def test_of_several_later_runs_the_first_tells_how_it_was_found() -> None:
+    """What the second one found is the work of the first."""
+    found_as_it_was = an_intent(run_id="run-2", at=START + timedelta(minutes=1))
+    found_changed = an_intent(run_id="run-3", at=START + timedelta(minutes=2), before=V2_ONLY)
+    entry = settled(INTENT, {an_id(): an_instance(options=V2_ONLY)}, [found_changed, INTENT, found_as_it_was])
+    assert (entry.outcome, entry.result) == (Outcome.DEFERRED, None)
+    assert "the run run-2 found it not changed" in entry.reason
+
+
+def test_what_a_later_run_found_otherwise_is_not_the_work_of_the_one_before() -> None:
+    """Somebody has required tokens, and set other hops than were wanted: there is nothing of it to undo."""
+    others = replace(V2_ONLY, http_put_response_hop_limit=9)
+    later = an_intent(run_id="run-2", at=START + timedelta(minutes=1), before=others)
+    entry = settled(INTENT, {an_id(): an_instance(options=others)}, [INTENT, later])
+    assert (entry.outcome, entry.after, entry.result) == (Outcome.DEFERRED, None, None)

@@ -14,6 +14,8 @@ from tests.unit.examples import AWAY, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, 
 from tests.unit.fake_clock import START
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from imds_enforcer.decision import Change
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
@@ -64,6 +66,25 @@ def test_a_revert_that_was_killed_is_settled_and_done_by_the_next(clients: FakeC
     assert {result.outcome for result in results} == {Outcome.REMEDIATED}
     assert len(home.modified) == len(results) <= 41
     assert clients.records.open_intents() == []
+
+
+def test_a_revert_counts_as_left_behind_only_after_its_last_look(clients: FakeClients, home: FakeEc2) -> None:
+    """The last change may be sent when its time is up, and is then given as long as any other to show."""
+    home.launch(an_instance(1, V2_ONLY))
+    clients.records.write([an_entry(1, at=AN_HOUR_AGO)])
+    home.applied_after = 1_000
+    ends_at: set[datetime] = set()
+
+    def send(_ec2: FakeEc2, _instance_id: str, _change: Change) -> None:
+        ends_at.update(entry.ends_at for entry in clients.records.open_intents())
+
+    home.judge = send
+    revert = Revert(clients, clients.clock, run_id="revert-1", by="ana", seconds=50)
+    (result,) = revert.carry_out(revert.plan([an_id(1)]), reason="too early")
+    assert result.outcome is Outcome.PENDING
+    waited = clients.clock.now() - START
+    (end,) = ends_at
+    assert end - START >= timedelta(seconds=50) + waited
 
 
 def test_nothing_is_known_of_an_instance_that_was_never_changed(clients: FakeClients) -> None:
