@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.decision import Change
+from imds_enforcer.limits import limits_of
 from imds_enforcer.model import HttpTokens, Outcome
+from imds_enforcer.plan import Planned
+from imds_enforcer.policy import RegionSelection
 from imds_enforcer.report import RegionStatus
+from imds_enforcer.sweep import sweep
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (
@@ -23,6 +28,8 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
+from tests.unit.fake_clients import a_run
+from tests.unit.runs import SCHEDULE as SCHEDULED
 from tests.unit.runs import App, Batch, Sweep, ledger
 
 if TYPE_CHECKING:
@@ -124,6 +131,27 @@ def test_a_change_without_an_answer_is_one_change(clients: FakeClients, home: Fa
     done = Sweep(clients, TEN)
     assert done.report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 2}
     assert len(set(home.sent_ids)) == 10
+
+
+def test_a_change_without_an_answer_keeps_its_place(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 may have taken it: its place is not for another while that is not known."""
+    home.launch(*map(an_instance, range(30)))
+    home.unanswered = set(map(an_id, range(30)))
+    Sweep(clients, a_policy(max_changes_per_sweep=5))
+    assert len(set(home.sent_ids)) == 5
+
+
+def test_a_region_that_the_policy_leaves_out_leaves_its_share_to_the_others(
+    clients: FakeClients, home: FakeEc2
+) -> None:
+    """Nobody visits it, to say that it needs none."""
+    home.launch(*map(an_instance, range(5)))
+    policy = a_policy(max_changes_per_sweep=10, regions=RegionSelection(exclude=(AWAY,)))
+    limits = limits_of(policy, [HOME, AWAY])
+    assert sweep(a_run(clients, policy), SCHEDULED, limits).outcomes == {Outcome.REMEDIATED: 5}
+    others = [Planned(an_instance(n), Change(http_tokens=HttpTokens.REQUIRED), V2_ONLY, "why") for n in range(5, 10)]
+    limits[HOME].declare(5)
+    assert limits[HOME].admit(others) == others
 
 
 def test_the_second_look_shares_the_limit_with_the_first(app: App, clients: FakeClients, home: FakeEc2) -> None:
