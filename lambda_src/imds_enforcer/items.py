@@ -29,6 +29,14 @@ def moment_text(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
+def _moment(text: str) -> datetime:
+    """The moment; one without a time zone is none, and could be compared with no other."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError(text)
+    return moment
+
+
 def entry_item(entry: Entry) -> Item:
     """What the table and its indexes go by, and the rest as one text.
 
@@ -65,14 +73,14 @@ def entry_of(item: Item) -> Entry:
     return Entry(
         instance_id=item["pk"],
         region=said["region"],
-        at=datetime.fromisoformat(item["sk"].partition("#")[0]),
+        at=_moment(item["sk"].partition("#")[0]),
         run_id=item["run_id"],
         trigger=said["trigger"],
         versions=PolicyVersions(**said["versions"]),
         before=MetadataOptions.described(said["before"]),
         wanted=MetadataOptions.described(said["wanted"]),
         after=MetadataOptions.described(said["after"]) if said["after"] else None,
-        ends_at=datetime.fromisoformat(said["ends_at"]),
+        ends_at=_moment(said["ends_at"]),
         by=said["by"],
         outcome=Outcome(said["outcome"]) if said["outcome"] else None,
         reason=said["reason"],
@@ -119,10 +127,7 @@ def contest_item(contest: Contest) -> Item:
 def contest_of(item: Item) -> Contest:
     """The contest."""
     _, _, instance_id = item["sk"].partition("#")
-    until = datetime.fromisoformat(item["until"])
-    if until.tzinfo is None:
-        raise ValueError(item["until"])
-    return Contest(instance_id=instance_id, principal=item["principal"], until=until)
+    return Contest(instance_id=instance_id, principal=item["principal"], until=_moment(item["until"]))
 
 
 def noted_item(topic: str, calls: Mapping[str, Calls], at: datetime, gone_at: datetime) -> Item:
@@ -139,9 +144,9 @@ def noted_item(topic: str, calls: Mapping[str, Calls], at: datetime, gone_at: da
 
 def noted_of(item: Item) -> dict[str, Calls]:
     """The calls of each instance of a note."""
-    return {instance_id: _calls_of(noted) for instance_id, noted in json.loads(item["calls"]).items()}
+    return {instance_id: _calls_of(noted) for instance_id, noted in dict(json.loads(item["calls"])).items()}
 
 
 def _calls_of(noted: tuple[int | None, str | None]) -> Calls:
     total, last = noted
-    return Calls(total, date.fromisoformat(last) if last else None)
+    return Calls(None if total is None else int(total), date.fromisoformat(last) if last else None)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imds_enforcer.items import entry_item
+from tests.unit.entries import an_entry, an_intent
 from tests.unit.examples import HOME, an_id, an_instance
 from tests.unit.fake_clock import START
 from tests.unit.runs import App, Documents, metric_names
@@ -45,6 +47,8 @@ def test_a_hold_that_cannot_be_read_holds(clients: FakeClients, app: App, home: 
         {"pk": "x", "sk": "y", "open": HOME},
         {"pk": "x", "sk": f"{START.isoformat()}#run", "month": f"{START:%Y-%m}"},
         {"pk": "told", "sk": "nonsense"},
+        entry_item(an_intent(7, ends_at=START.replace(tzinfo=None))),
+        entry_item(an_entry(7, at=START.replace(tzinfo=None))),
     ],
 )
 def test_another_item_that_cannot_be_read_stops_nothing(
@@ -65,11 +69,16 @@ def test_an_item_that_cannot_be_read_is_an_alarm(clients: FakeClients, app: App,
     assert "LedgerUnavailable" in metric_names(metrics())
 
 
-def test_notes_that_cannot_be_read_are_asked_for_again(clients: FakeClients, app: App, home: FakeEc2) -> None:
+@pytest.mark.parametrize(
+    "calls", ["{", "[]", "7", f'{{"{an_id(1)}": ["many", null]}}', f'{{"{an_id(1)}": [[], null]}}']
+)
+def test_notes_that_cannot_be_read_are_asked_for_again(
+    clients: FakeClients, app: App, home: FakeEc2, calls: str
+) -> None:
     """As if CloudWatch had not been asked yet."""
     clients.ssm.put("/imds-enforcer/policy", '{"legacy_calls": {}}')
     home.launch(*map(an_instance, range(3)))
     topic = f"calls#MetadataNoToken/14/{HOME}"
-    _store(clients, {"pk": topic, "sk": f"{START.isoformat()}#i", "calls": "{"})
+    _store(clients, {"pk": topic, "sk": f"{START.isoformat()}#i", "calls": calls})
     assert app.invoke(SCHEDULE)["outcomes"] == {"REMEDIATED": 3}
     assert len(clients.metrics[HOME].requests) == 1
