@@ -34,6 +34,7 @@ class Trigger(StrEnum):
     INVENTORY = "inventory"
     MANUAL = "manual"
     REVERT = "revert"
+    COMMAND = "command"
 
 
 @dataclass(frozen=True, slots=True)

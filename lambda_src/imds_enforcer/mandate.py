@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from imds_enforcer.failures import AwsError
+from imds_enforcer.policy import PolicyVersions
 
 if TYPE_CHECKING:
     from imds_enforcer.clock import Deadline
-    from imds_enforcer.policy import PolicyVersions
 
 
 class Versions(Protocol):
@@ -18,11 +18,20 @@ class Versions(Protocol):
         """The versions at this moment, or of a moment ago; raises `AwsError` if they cannot be read."""
 
 
+class Unversioned:
+    """In place of Parameter Store for what nobody changes meanwhile: an order of a person's, or a file that was read."""
+
+    def in_force(self, *, fresh: bool) -> PolicyVersions:  # noqa: ARG002  # as the policy's own store is asked
+        """Always the same."""
+        return PolicyVersions()
+
+
 class Mandate:
     """A run's right to begin changes: until its deadline, and while its policy is the one in force.
 
     Once ended it does not begin again: the sweep that a newer policy has started goes on, or
-    the next one, or the queue's next delivery.
+    the next one, or the queue's next delivery. `sent` are the instances whose change was sent and
+    not turned away: of each that has no outcome nobody knows whether it was changed.
     """
 
     def __init__(self, deadline: Deadline, versions: PolicyVersions, source: Versions) -> None:
@@ -30,6 +39,8 @@ class Mandate:
         self._versions = versions
         self._source = source
         self._why_ended: str | None = None
+        self._read_back_until: Deadline | None = None
+        self.sent: set[str] = set()
 
     @property
     def why_ended(self) -> str | None:
@@ -39,8 +50,19 @@ class Mandate:
     def ended(self) -> str | None:
         """Why no change may be begun any more; None as long as one may."""
         if self._why_ended is None and (why := "out of time" if self._deadline.passed else self._newer_policy()):
-            self._why_ended = why
+            # Meanwhile it may have been ended.
+            self._why_ended = self._why_ended or why
         return self._why_ended
+
+    def end(self, why: str, read_back_until: Deadline) -> None:
+        """End it now; what was sent is read back, but no longer than until that moment. From any thread."""
+        self._read_back_until = read_back_until
+        self._why_ended = self._why_ended or why
+
+    @property
+    def no_more_read_back(self) -> bool:
+        """True once nobody waits any longer for changes to show."""
+        return self._read_back_until is not None and self._read_back_until.passed
 
     def overtaken(self) -> bool:
         """True if another policy is in force at this very moment, as far as that can be read."""

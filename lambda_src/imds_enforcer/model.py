@@ -144,6 +144,20 @@ class Instance:
         template, version = self.tags.get(LAUNCH_TEMPLATE_TAG), self.tags.get(LAUNCH_TEMPLATE_VERSION_TAG)
         return f"{template} version {version}" if template else None
 
+    @property
+    def source(self) -> Source:
+        """What launched the instance."""
+        return Source(self.auto_scaling_group, self.launch_template, self.image_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What launched an instance: it will launch more of its kind until it is mended."""
+
+    auto_scaling_group: str | None = None
+    launch_template: str | None = None
+    image_id: str = ""
+
 
 class Outcome(StrEnum):
     """What became of an instance in one run. The names are a contract: metrics carry them."""
@@ -166,7 +180,7 @@ class Result:
     """The outcome of one instance, with everything a reader needs to understand it.
 
     `look_again_in` is after how many seconds a deferred instance's turn comes, where that is
-    known; `left_to_sweep` says that no event has to come back for it.
+    known; `left_to_sweep` says that no event has to come back for it. `source` is None where the instance was not read.
     """
 
     instance_id: str
@@ -178,6 +192,7 @@ class Result:
     failure: Failure | None = None
     look_again_in: float | None = None
     left_to_sweep: bool = False
+    source: Source | None = None
 
     @property
     def compliant(self) -> bool:

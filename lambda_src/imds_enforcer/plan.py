@@ -61,6 +61,7 @@ def result_of(
         before=instance.options,
         after=after,
         failure=failure,
+        source=instance.source,
     )
 
 

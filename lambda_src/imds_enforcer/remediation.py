@@ -13,7 +13,7 @@ from imds_enforcer.ec2 import FILTER_VALUES
 from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.model import Instance, Outcome, Result
 from imds_enforcer.plan import UNKNOWN_INSTANCE, Accepted, Planned, failed, result_of, unread
-from imds_enforcer.verification import confirmed, unconfirmed
+from imds_enforcer.verification import confirmed, not_awaited, unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -152,6 +152,8 @@ class Remediation:
                 if settled.outcome is Outcome.FAILED:
                     overtaken = self._mandate.overtaken() if overtaken is None else overtaken
                     settled = _overtaken(settled) if overtaken else settled
+            elif settled is None and self._mandate.no_more_read_back:
+                settled = not_awaited(change.plan, instance)
             if settled:
                 del self._accepted[instance_id]
                 self._limits.changed(settled)
@@ -225,6 +227,7 @@ class Remediation:
         if begins_in_doubt or self._throttled.is_set() or self._mandate.ended() or self._too_old(plan):
             self._ec2.changes.answered(self._share, sent=False)
             return plan
+        self._mandate.sent.add(plan.instance_id)
         try:
             self._ec2.modify(plan.instance_id, plan.change)
         except AwsError as error:
@@ -239,6 +242,7 @@ class Remediation:
         if failure.kind is Kind.THROTTLED:
             # EC2's bucket is empty for all: the rest of the round waits with this one.
             self._throttled.set()
+            self._mandate.sent.discard(plan.instance_id)
             self._ec2.changes.refused(self._share)
             return replace(plan, failure=failure)
         self._ec2.changes.answered(self._share)

@@ -15,7 +15,7 @@ from imds_enforcer.guard import Guard
 from imds_enforcer.journal import Journal
 from imds_enforcer.ledger import Hold
 from imds_enforcer.limits import RegionLimits
-from imds_enforcer.mandate import Mandate
+from imds_enforcer.mandate import Mandate, Unversioned
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.pacing import sweep_share
 from imds_enforcer.plan import Planned, result_of
@@ -39,14 +39,6 @@ _VERIFY_SECONDS = 20.0
 _LEAST_SECONDS = 60.0
 _CHANGES_A_SECOND = 2.5
 """Half of what EC2 allows: for so long a revert is waited for before it counts as left behind."""
-
-
-class _NoPolicy:
-    """A revert goes by no policy: it is what a person, or the watch, ordered."""
-
-    def in_force(self, *, fresh: bool) -> PolicyVersions:  # noqa: ARG002  # as the policy's own store is asked
-        """Always the same."""
-        return PolicyVersions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +185,7 @@ class Revert:
             examine,
             guard=guard,
             limits=RegionLimits.none(region),
-            mandate=self._mandate or Mandate(deadline, PolicyVersions(), _NoPolicy()),
+            mandate=self._mandate or Mandate(deadline, PolicyVersions(), Unversioned()),
             verify_timeout=_VERIFY_SECONDS,
             share=sweep_share(len(plans)),
         )

@@ -38,7 +38,7 @@ class Run:
     No change is begun once the `mandate` has ended, and no page of a region is read once
     `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect. By
     `ends_at` all that was begun has its outcome, if the process is still there.
-    `log` is called once for each instance worth a line, with what triggered the look at it.
+    `by` is who ordered it, where that was a person. `log` is called once for each instance worth a line, with what triggered the look at it.
     `shuffle` brings ids into an order that differs each time.
     """
 
@@ -52,6 +52,7 @@ class Run:
     ends_at: datetime
     log: Callable[[Result, str], None]
     shuffle: Callable[[list[str]], None]
+    by: str | None = None
 
     def visit_for_sweep(
         self, region: str, trigger: str, limits: RegionLimits, settle: Callable[[Result], Result]
@@ -83,6 +84,7 @@ class Run:
             versions=self.policy.versions,
             ends_at=self.ends_at,
             trigger_of=trigger_of,
+            by=self.by,
         )
 
     def _enforcer(
