@@ -83,7 +83,7 @@ def _parse_document(text: str | None) -> dict[str, Any]:
     if size > MAX_POLICY_BYTES:
         _refuse("policy", f"is {size:,} bytes long", allowed=f"up to {MAX_POLICY_BYTES:,} bytes")
     try:
-        document = json.loads(text, object_pairs_hook=_without_duplicates)
+        document = json.loads(text, object_pairs_hook=without_duplicates)
     except PolicyInvalidError:
         raise
     except ValueError as error:  # a number of thousands of digits raises no JSONDecodeError
@@ -102,8 +102,12 @@ def _parse_document(text: str | None) -> dict[str, Any]:
     return document
 
 
-def _without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a field given twice: which of the two was meant cannot be known."""
+def without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a JSON object, for `json.loads`; one given twice is refused, since nobody knows which was meant.
+
+    Raises:
+        PolicyInvalidError: naming the fields.
+    """
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]

@@ -1,0 +1,49 @@
+"""A policy in a file, for an account in which the two parameters are not there, or are not to be used.
+
+The file is the document of the parameter `/imds-enforcer/policy` with one field more, `http_tokens`, which is
+what the parameter `/imds-enforcer/http-tokens` holds: `{"http_tokens": "required", "container_hop_limit": 2}`.
+"""
+
+import json
+from pathlib import Path
+
+from imds_enforcer.policy import Policy, PolicyVersions
+from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy, without_duplicates
+from imds_enforcer.wording import shown
+from imds_enforcer_cli.errors import CommandError
+
+_TOKENS = "http_tokens"
+
+
+def read_policy_file(path: Path) -> Policy:
+    """The policy in a file; its versions are 0.
+
+    Raises:
+        CommandError: naming the file and what in it is wrong, or why it cannot be read.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{path} is not text in UTF-8") from None
+    try:
+        return _parsed(text)
+    except PolicyInvalidError as error:
+        raise CommandError(f"{path}: {error}") from None
+
+
+def _parsed(text: str) -> Policy:
+    allowed = f'allowed: a JSON object with "{_TOKENS}" and the fields of a policy'
+    try:
+        fields = json.loads(text, object_pairs_hook=without_duplicates)
+    except PolicyInvalidError:
+        raise
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits raises no JSONDecodeError
+        raise PolicyInvalidError(f"it is not JSON: {error}; {allowed}") from None
+    if not isinstance(fields, dict):
+        raise PolicyInvalidError(f"it is {shown(fields)}; {allowed}")
+    tokens = fields.pop(_TOKENS, None)
+    if not isinstance(tokens, str | None):
+        raise PolicyInvalidError(f"{_TOKENS} is {shown(tokens)}; allowed: required or optional")
+    return parse_policy(tokens, json.dumps(fields, ensure_ascii=False), PolicyVersions())

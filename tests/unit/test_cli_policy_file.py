@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.model import HttpTokens
+from imds_enforcer.policy import Mode, Policy
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.policy_file import read_policy_file
+from tests.unit.examples import HUGE_NUMBER
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def refused(path: Path) -> str:
+    """Why a file is no policy, without its own name, which the message begins with."""
+    with pytest.raises(CommandError) as refusal:
+        read_policy_file(path)
+    message = refusal.value.format_message()
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message.removeprefix(str(path))
+
+
+def test_it_has_what_the_two_parameters_hold(tmp_path: Path) -> None:
+    """The toggle beside the fields of the document."""
+    path = tmp_path / "policy.json"
+    path.write_text('{"http_tokens": "optional", "mode": "audit", "http_put_response_hop_limit": 3}')
+    wanted = Policy(http_tokens=HttpTokens.OPTIONAL, mode=Mode.AUDIT, http_put_response_hop_limit=3)
+    assert read_policy_file(path) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("{}", ": http-tokens is missing; allowed: required or optional"),
+        ('{"http_tokens": "on"}', ': http-tokens is "on"; allowed: required or optional'),
+        ('{"http_tokens": 2}', ": http_tokens is 2; allowed: required or optional"),
+        ('{"http_tokens": "required", "mode": "off"}', ': mode is "off"; allowed: enforce, audit'),
+        ('{"http_tokens": "required", "mod": 1}', ': policy has the unknown field "mod"; allowed: mode, '),
+        ('{"http_tokens": "required", "http_tokens": "optional"}', ': policy has "http_tokens" more than once;'),
+        ('["required"]', ': it is ["required"]; allowed: a JSON object with "http_tokens" and the fields of a policy'),
+        ("http_tokens: required", ": it is not JSON: Expecting value: line 1 column 1 (char 0); allowed: a JSON"),
+        (HUGE_NUMBER, ": it is not JSON: Exceeds the limit"),
+        ("[" * 100_000, ": it is not JSON: "),
+    ],
+)
+def test_what_is_no_policy(tmp_path: Path, text: str, refusal: str) -> None:
+    """The field, what it is and what is allowed."""
+    path = tmp_path / "policy.json"
+    path.write_text(text)
+    assert refused(path).startswith(refusal)
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    """As the system says it."""
+    assert refused(tmp_path / "none.json") == " cannot be read: No such file or directory"
+    assert refused(tmp_path) == " cannot be read: Is a directory"
+    path = tmp_path / "policy.json"
+    path.write_bytes(b'{"http_tokens": "\xff"}')
+    assert refused(path) == " is not text in UTF-8"
