@@ -19,7 +19,7 @@ class Versions(Protocol):
 
 
 class Unversioned:
-    """In place of Parameter Store for what nobody changes meanwhile: an order of a person's, or a file that was read."""
+    """In place of Parameter Store for what nobody changes meanwhile: a person's order, or a file that was read."""
 
     def in_force(self, *, fresh: bool) -> PolicyVersions:  # noqa: ARG002  # as the policy's own store is asked
         """Always the same."""

@@ -38,8 +38,8 @@ class Run:
     No change is begun once the `mandate` has ended, and no page of a region is read once
     `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect. By
     `ends_at` all that was begun has its outcome, if the process is still there.
-    `by` is who ordered it, where that was a person. `log` is called once for each instance worth a line, with what triggered the look at it.
-    `shuffle` brings ids into an order that differs each time.
+    `log` is called once for each instance worth a line, with what triggered the look at it.
+    `shuffle` brings ids into an order that differs each time. `by` is who ordered the run, where that was a person.
     """
 
     run_id: str

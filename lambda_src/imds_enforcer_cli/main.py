@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from imds_enforcer.failures import AwsError
 from imds_enforcer_cli import VERSION, policy, policy_change
+from imds_enforcer_cli.enforce import enforce
 from imds_enforcer_cli.history import history
 from imds_enforcer_cli.hold import hold, release
 from imds_enforcer_cli.manual import manual
@@ -21,6 +22,7 @@ from imds_enforcer_cli.sweep import sweep
 _USAGE_OR_ACCESS = 2
 _INTERRUPTED = 130
 
+_FLEET = "The fleet"
 _DEPLOYED = "The deployed enforcer"
 _WAY_BACK = "What was changed, and the way back"
 
@@ -97,6 +99,17 @@ def _describe(
 
 
 # The order is that of the help: the panels stand in it as their first commands do.
+app.command(
+    rich_help_panel=_FLEET,
+    epilog=manual(
+        "enforce --regions eu-west-1,us-east-1 --dry-run",
+        "enforce --policy policy.json --yes",
+        ends="0 all done; 1 something was deferred or failed, or not agreed to; 130 interrupted",
+        needs=f"{_FIND}, sts:GetCallerIdentity, {_READ_PARAMETERS}, ec2:DescribeRegions, ec2:DescribeInstances, "
+        "ec2:ModifyInstanceMetadataOptions, where the policy has a gate cloudwatch:GetMetricData, and where the stack "
+        f"is deployed {_QUERY} and dynamodb:BatchWriteItem",
+    ),
+)(enforce)
 app.add_typer(_policy, name="policy", rich_help_panel=_DEPLOYED)
 _policy.command(
     "show",

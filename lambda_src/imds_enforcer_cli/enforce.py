@@ -1,0 +1,155 @@
+"""`imds-enforcer enforce`: one sweep from here."""
+
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imds_enforcer.model import Outcome
+from imds_enforcer.policy import Mode
+from imds_enforcer_cli import arguments, connection, interruption, output
+from imds_enforcer_cli.arguments import Format
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.interruption import Interruption, unless_interrupted
+from imds_enforcer_cli.output import say, write_csv, write_json, write_table
+from imds_enforcer_cli.policy_source import Governing, governing
+from imds_enforcer_cli.progress import SweepProgress
+from imds_enforcer_cli.regions import ALL, chosen_regions, refuse_if_elsewhere
+from imds_enforcer_cli.rendering import RESULT_HEADINGS, count, result_row
+from imds_enforcer_cli.sweep_here import SweepHere, Swept
+from imds_enforcer_cli.sweep_report import (
+    REGION_HEADINGS,
+    RESULT_COLUMNS,
+    SOURCE_HEADINGS,
+    in_words,
+    listed,
+    region_rows,
+    result_json,
+    source_rows,
+    sweep_json,
+    unfinished,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """How the sweep is made: `sure` says that nobody need be asked."""
+
+    dry_run: bool
+    sure: bool
+    format: Format
+
+
+def enforce(  # noqa: PLR0913  # each is an option of the command
+    regions: Annotated[
+        str, typer.Option("--regions", metavar="all|NAME,...", help="The regions to sweep, of those in the policy.")
+    ] = ALL,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help='The policy as JSON: the fields of its document, and "http_tokens".',
+            show_default="that of Parameter Store",
+        ),
+    ] = None,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output_format: arguments.Output = Format.TABLE,
+) -> None:
+    """Bring every instance in line with the policy: one sweep, from here.
+
+    First the plan is shown: what would become of the instances that differ, by region, and what launched
+    those that would be changed. Everything is as in the deployed enforcer's own sweeps: exemptions, holds,
+    the gate for instances that still call IMDSv1, the rollout's share, EC2's request limits; every change
+    is read back, and written to the ledger, so that `imds-enforcer revert --run` takes it back. The run ends
+    if the policy in Parameter Store changes. Where the enforcer is not deployed there is neither ledger nor hold.
+
+    Ctrl-C (or SIGTERM) stops it within 5 seconds: no further change is begun, and the report says what was
+    done; the exit code is 130 then. A second Ctrl-C ends it at once.
+    """
+    order = _Order(dry_run, yes, output_format)
+    if not (dry_run or yes or output.interactive()):
+        raise CommandError("no terminal to ask at, so nothing was done; --yes goes on without asking")
+    reached = connection.reach(profile, region)
+    rules = governing(reached, policy)
+    names = chosen_regions(reached.clients, regions)
+    refuse_if_elsewhere(reached)
+    rules = rules if regions.strip() == ALL else rules.within(names)
+    by = reached.caller() if reached.deployed and not dry_run else None
+    core = SweepHere(reached, rules, names, run_id=str(uuid.uuid4()), by=by)
+    with output.working("Looking at the instances"):
+        planned = unless_interrupted(core.plan)
+    _show_plan(planned, rules, order)
+    stop = Interruption()
+    done = _carried_out(core, planned, rules, order, stop, deployed=reached.deployed)
+    _show_report(planned, done, rules, order)
+    if stop.asked:
+        if done and done.cut_off:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            interruption.end_at_once()
+        raise typer.Exit(interruption.EXIT_CODE)
+    left = unfinished((done or planned).report) or (not dry_run and bool(_to_change(done or planned)))
+    raise typer.Exit(int(left))
+
+
+def _to_change(swept: Swept) -> int:
+    return swept.report.outcomes[Outcome.WOULD_REMEDIATE]
+
+
+def _show_plan(planned: Swept, rules: Governing, order: _Order) -> None:
+    """On standard error where standard output is for programs."""
+    aside = order.format is not Format.TABLE
+    if not aside or not (order.sure or order.dry_run):
+        write_table(SOURCE_HEADINGS, source_rows(planned), aside=aside)
+        write_table(REGION_HEADINGS, region_rows(planned.report), aside=aside)
+    for warning in planned.report.warnings:
+        say(warning)
+    limit = rules.policy.max_changes_per_sweep
+    if limit is not None and _to_change(planned) > limit:
+        say(f"The policy lets one sweep change {count(limit, 'instance')}: which of them, chance decides.")
+
+
+def _carried_out(  # noqa: PLR0913  # the plan, and everything that it is carried out with
+    core: SweepHere, planned: Swept, rules: Governing, order: _Order, stop: Interruption, *, deployed: bool
+) -> Swept | None:
+    """What was done; None if nothing was to be done."""
+    if not _to_change(planned):
+        say("Nothing to change.")
+        return None
+    if order.dry_run:
+        return None
+    if rules.policy.mode is Mode.AUDIT:
+        say("The policy's mode is audit: nothing is changed.")
+        return None
+    if not deployed:
+        say("The enforcer is not deployed here: nothing is written down, there is no revert, and no hold to heed.")
+    by_region = planned.counted(Outcome.WOULD_REMEDIATE)
+    limit = rules.policy.max_changes_per_sweep
+    changing = in_words(_to_change(planned) if limit is None else min(limit, _to_change(planned)), by_region)
+    if not order.sure and not output.confirmed(f"Change {changing}, HttpTokens {rules.policy.http_tokens}?"):
+        say("Nothing was changed.")
+        raise typer.Exit(1)
+    say(f"This is the run {core.run_id}: it changes {changing}.")
+    with stop, SweepProgress(by_region, limit) as progress:
+        return core.carry_out(planned, stop, progress.settled)
+
+
+def _show_report(planned: Swept, done: Swept | None, rules: Governing, order: _Order) -> None:
+    swept = done or planned
+    match order.format:
+        case Format.JSON:
+            write_json(sweep_json(rules, planned, done, dry_run=order.dry_run))
+        case Format.CSV:
+            write_csv(RESULT_COLUMNS, [result_json(result) for result in swept.results])
+        case Format.TABLE:
+            write_table(RESULT_HEADINGS, [result_row(result) for result in listed(swept)])
+            if done:
+                write_table(REGION_HEADINGS, region_rows(done.report))

@@ -1,0 +1,76 @@
+"""Where the policy of a sweep from here comes from: Parameter Store, or a file of the operator's."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from imds_enforcer.failures import AwsError
+from imds_enforcer.mandate import Unversioned, Versions
+from imds_enforcer.policy import Policy, PolicyVersions, RegionSelection
+from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer_cli.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.output import say
+from imds_enforcer_cli.policy_file import read_policy_file
+
+
+@dataclass(frozen=True, slots=True)
+class Governing:
+    """A policy, how it is called, and where it can be seen whether it is still in force."""
+
+    policy: Policy
+    named: str
+    versions: Versions
+
+    def within(self, regions: tuple[str, ...]) -> "Governing":
+        """The same for these regions only.
+
+        Raises:
+            CommandError: if the policy leaves all of them out.
+        """
+        covered = tuple(region for region in regions if self.policy.regions.covers(region))
+        left_out = ", ".join(region for region in regions if region not in covered)
+        if not covered:
+            raise CommandError(f"--regions is {left_out}; allowed: regions of the policy, {self.policy.regions}")
+        if left_out:
+            say(f"The policy leaves {left_out} out.")
+        return replace(self, policy=replace(self.policy, regions=RegionSelection(include=covered)))
+
+
+def governing(reached: Connection, path: Path | None) -> Governing:
+    """The policy in the file, or that of Parameter Store if there is none.
+
+    Raises:
+        CommandError: if there is no policy, or none that can be read as one.
+        AwsError: if Parameter Store could not be read.
+    """
+    if path is None:
+        return Governing(_stored(reached), "Parameter Store", reached.clients.policies)
+    policy = read_policy_file(path)
+    if reached.deployed:
+        _compare(policy, reached)
+    return Governing(policy, str(path), Unversioned())
+
+
+def _stored(reached: Connection) -> Policy:
+    store = reached.clients.policies
+    try:
+        return store.read(fresh=True)
+    except PolicyInvalidError as error:
+        if store.versions == PolicyVersions():
+            where = reached.clients.home_region
+            raise CommandError(
+                f"no policy: {HTTP_TOKENS_PARAMETER} and {POLICY_PARAMETER} do not exist in {where}; "
+                "name the home region with --region, or a file with --policy"
+            ) from None
+        raise CommandError(f"the policy is invalid, so nothing is changed: {error}") from None
+
+
+def _compare(policy: Policy, reached: Connection) -> None:
+    """Say it if the deployed enforcer follows another policy: it undoes what differs."""
+    try:
+        deployed = reached.clients.policies.read(fresh=True)
+    except (PolicyInvalidError, AwsError) as error:
+        say(f"Which policy the deployed enforcer follows could not be read: {error}")
+        return
+    if replace(deployed, versions=policy.versions) != policy:
+        say(f"The deployed enforcer follows another policy, {deployed.versions}, and will turn back what differs.")

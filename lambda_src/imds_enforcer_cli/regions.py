@@ -1,0 +1,58 @@
+"""The regions that a command is for."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from imds_enforcer.aws import aws_errors
+from imds_enforcer.clients import Clients
+from imds_enforcer.failures import AwsError
+from imds_enforcer_cli.connection import STACK, Connection
+from imds_enforcer_cli.errors import CommandError
+
+ALL = "all"
+
+
+def chosen_regions(clients: Clients, text: str) -> tuple[str, ...]:
+    """The regions named in `--regions`, or all that are enabled in the account.
+
+    Raises:
+        CommandError: naming those that are not enabled.
+        AwsError: if EC2 could not be asked.
+    """
+    clients.learn_regions()
+    enabled = tuple(sorted(clients.known_regions))
+    if text.strip() == ALL:
+        return enabled
+    named = tuple(dict.fromkeys(filter(None, (each.strip() for each in text.split(",")))))
+    unknown = [each for each in named if each not in enabled]
+    if unknown or not named:
+        wrong = ", ".join(unknown) or text
+        raise CommandError(f"--regions is {wrong!r}; allowed: {ALL}, or some of {', '.join(enabled)}")
+    return named
+
+
+def refuse_if_elsewhere(reached: Connection) -> None:
+    """Make sure that the enforcer, where it is not in the home region, is in no other either: its holds would count.
+
+    A region in which nobody may ask counts as one without it.
+
+    Raises:
+        CommandError: naming the region that it is in.
+    """
+    others = sorted(reached.clients.known_regions - {reached.clients.home_region})
+    if reached.deployed or not others:
+        return
+    # A session is not safe to make clients from in several threads.
+    clients = [reached.client("cloudformation", region) for region in others]
+    with ThreadPoolExecutor(len(clients)) as pool:
+        for region, found in zip(others, pool.map(_has_stack, clients), strict=True):
+            if found:
+                raise CommandError(f"the stack {STACK} is in {region}; name that region with --region")
+
+
+def _has_stack(cloudformation: Any) -> bool:
+    try:
+        with aws_errors():
+            return bool(cloudformation.describe_stacks(StackName=STACK)["Stacks"])
+    except AwsError:
+        return False

@@ -1,0 +1,174 @@
+"""A sweep by this process: the enforcer's own, in the name of whoever runs the command, without Lambda's time limit."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from imds_enforcer.clock import Clock, Deadline
+from imds_enforcer.events import SweepRequest, Trigger
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.ledger import Entry
+from imds_enforcer.limits import limits_of
+from imds_enforcer.mandate import Mandate
+from imds_enforcer.model import Outcome, Result
+from imds_enforcer.plan import unread
+from imds_enforcer.policy import Mode
+from imds_enforcer.recovery import left_behind
+from imds_enforcer.report import RegionReport, RunReport
+from imds_enforcer.run import Run
+from imds_enforcer.sweep import sweep
+from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.interruption import Beside, Interruption, StoppableClock
+from imds_enforcer_cli.output import say
+from imds_enforcer_cli.policy_source import Governing
+
+_A_DAY = 86_400.0
+"""For a plan, which may take as long as it takes."""
+
+_VERIFY_SECONDS = 20.0
+_LEAST_SECONDS = 900.0
+_CHANGES_A_SECOND = 1.25
+"""A quarter of what EC2 allows: a run that gets less than that, because others change instances too, ends unfinished.
+
+So it can be told by when the process is done with each change: what it leaves open then, the next sweep settles.
+"""
+
+_READ_BACK_SECONDS = 2.5
+"""After an interruption, for what was sent to show."""
+
+_STOP_SECONDS = 4.0
+"""After an interruption, until nothing is waited for any more, a call that hangs or a ledger that is slow included."""
+
+_REQUEST = SweepRequest(Trigger.COMMAND)
+
+INTERRUPTED = "interrupted"
+_UNANSWERED = Failure("Interrupted", "the change was sent; nobody waited for EC2's answer", Kind.UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found or did: its counts, and each instance that it changed, failed at, or would have changed.
+
+    `cut_off` says that threads of it are still waiting for answers.
+    """
+
+    report: RunReport
+    results: Sequence[Result]
+    cut_off: bool = False
+
+    def counted(self, outcome: Outcome) -> Counter[str]:
+        """How many instances had this outcome, by region."""
+        return Counter(result.region for result in self.results if result.outcome is outcome)
+
+
+@dataclass(slots=True)
+class _Collected:
+    """The results so far, from the threads of all regions."""
+
+    tell: Callable[[Result], None] = lambda _: None
+    _results: dict[str, Result] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, result: Result, _: str = "") -> None:
+        """Take one result."""
+        with self._lock:
+            self._results[result.instance_id] = result
+        self.tell(result)
+
+    def results(self) -> list[Result]:
+        """By region and id."""
+        with self._lock:
+            return sorted(self._results.values(), key=lambda result: (result.region, result.instance_id))
+
+
+class SweepHere:
+    """One sweep of these regions under a policy: first what it would change, then the changes.
+
+    `run_id` is what the ledger knows it by. `by` is who runs the command; None where there is no ledger to say it in.
+    """
+
+    def __init__(
+        self, reached: Connection, rules: Governing, regions: Sequence[str], *, run_id: str, by: str | None
+    ) -> None:
+        self._reached = reached
+        self._rules = rules
+        self._regions = regions
+        self.run_id = run_id
+        self._by = by
+
+    def plan(self) -> Swept:
+        """What would become of each instance; nothing is written to EC2, and no limit of a sweep applies."""
+        policy, found = replace(self._rules.policy, mode=Mode.AUDIT), _Collected()
+        clock = self._reached.clock
+        mandate = Mandate(Deadline.after(clock, _A_DAY), policy.versions, self._rules.versions)
+        run = self._run(clock, mandate, _A_DAY, found)
+        report = sweep(replace(run, policy=policy), _REQUEST, limits_of(policy, self._regions))
+        return Swept(report, found.results())
+
+    def carry_out(self, planned: Swept, interruption: Interruption, tell: Callable[[Result], None]) -> Swept:
+        """Change what differs. Once interrupted no change is begun, and what was done by then is answered in 5 s.
+
+        `tell` is called with each result, from several threads.
+        """
+        policy, done = self._rules.policy, _Collected(tell)
+        clock = StoppableClock(self._reached.clock, interruption)
+        most = max(planned.counted(Outcome.WOULD_REMEDIATE).values(), default=0)
+        seconds = _LEAST_SECONDS + most / _CHANGES_A_SECOND
+        mandate = Mandate(Deadline.after(clock, seconds), policy.versions, self._rules.versions)
+        run = self._run(clock, mandate, seconds, done)
+        started = clock.monotonic()
+
+        def work() -> Swept:
+            report = sweep(run, _REQUEST, limits_of(policy, self._regions), self._left_behind())
+            return Swept(report, done.results())
+
+        beside, given_up = Beside(work), None
+        while not beside.done():
+            if interruption.asked and given_up is None:
+                given_up = Deadline.after(clock, _STOP_SECONDS)
+                mandate.end(INTERRUPTED, Deadline.after(clock, _READ_BACK_SECONDS))
+                say("Stopping: no further change is begun. Once more, and this ends at once.")
+            elif given_up and given_up.passed:
+                return self._cut_off(planned, done, mandate, clock.monotonic() - started)
+        return beside.result()
+
+    def _run(self, clock: Clock, mandate: Mandate, seconds: float, found: _Collected) -> Run:
+        return Run(
+            run_id=self.run_id,
+            policy=self._rules.policy,
+            clients=self._reached.clients,
+            clock=clock,
+            mandate=mandate,
+            list_deadline=Deadline.after(clock, seconds / 2),
+            verify_timeout=_VERIFY_SECONDS,
+            ends_at=clock.now() + timedelta(seconds=seconds + 2 * _VERIFY_SECONDS),
+            log=found.add,
+            shuffle=random.shuffle,
+            by=self._by,
+        )
+
+    def _left_behind(self) -> Sequence[Entry]:
+        try:
+            return left_behind(self._reached.clients.records.open_intents(), self._reached.clock.now())
+        except AwsError as error:
+            say(f"Open entries of the ledger could not be read, and stay open: {error}")
+            return ()
+
+    def _cut_off(self, planned: Swept, done: _Collected, mandate: Mandate, seconds: float) -> Swept:
+        """What is known while calls still hang: nobody waits for them any longer."""
+        known = {result.instance_id for result in done.results()}
+        for result in planned.results:
+            if result.outcome is Outcome.WOULD_REMEDIATE and result.instance_id not in known:
+                sent = result.instance_id in mandate.sent
+                outcome, failure = (Outcome.FAILED, _UNANSWERED) if sent else (Outcome.DEFERRED, None)
+                why = str(failure or INTERRUPTED)
+                done.add(unread(result.instance_id, result.region, outcome, why, failure))
+        results = done.results()
+        regions = {name: RegionReport() for name in planned.report.regions}
+        for result in results:
+            regions[result.region].add(result)
+        report = replace(planned.report, policy=self._rules.policy, regions=regions, seconds=seconds)
+        return Swept(replace(report, stopped=INTERRUPTED), results, cut_off=True)

@@ -1,0 +1,135 @@
+"""A sweep from here on paper: its plan and its report, as tables, as JSON and as rows of CSV."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from imds_enforcer.model import Outcome, Result, Source
+from imds_enforcer.report import RegionReport, RegionStatus, RunReport
+from imds_enforcer_cli.output import Cell
+from imds_enforcer_cli.policy_source import Governing
+from imds_enforcer_cli.rendering import ENTRY_COLUMNS, count
+from imds_enforcer_cli.sweep_here import Swept
+
+REGION_HEADINGS = ("REGION", "INSTANCES", "OUTCOMES", "WHAT STOOD IN THE WAY")
+SOURCE_HEADINGS = ("WHAT LAUNCHED THEM", "REGION", "TO CHANGE")
+RESULT_COLUMNS = (
+    *("instance_id", "region", "outcome", "reason", "code"),
+    *("auto_scaling_group", "launch_template", "image_id"),
+    *(column for column in ENTRY_COLUMNS if column.startswith(("before.", "after."))),
+)
+
+_TO_DO = frozenset({Outcome.FAILED, Outcome.DEFERRED})
+
+
+def unfinished(report: RunReport) -> bool:
+    """True if anything is left to be done: an instance that failed or waits, or a region that could not be read."""
+    regions = report.regions.values()
+    return (
+        any(report.outcomes[outcome] for outcome in _TO_DO)
+        or bool(report.failed_regions)
+        or any(region.ledger_failure for region in regions)
+    )
+
+
+def region_rows(report: RunReport) -> list[Sequence[Cell]]:
+    """The counts by outcome: of each region in which there is anything to tell, then of all."""
+    rows = [
+        ((name,), (str(region.instances),), _counts(region.outcomes), _in_the_way(region))
+        for name, region in sorted(report.regions.items())
+        if region.outcomes or region.failure
+    ]
+    all_of_them = _counts(report.outcomes) or ("nothing that differs from the policy",)
+    return [*rows, (("all",), (str(report.instances),), all_of_them, (report.stopped or "",))]
+
+
+def _counts(outcomes: Counter[Outcome]) -> Cell:
+    return [f"{outcomes[outcome]} {outcome}" for outcome in Outcome if outcomes[outcome]]
+
+
+def _in_the_way(region: RegionReport) -> Cell:
+    denied = "denied by the organization: " if region.status is RegionStatus.REGION_DENIED else ""
+    ledger = f"not every change is in the ledger: {region.ledger_failure}" if region.ledger_failure else ""
+    return [f"{denied}{region.failure}" if region.failure else "", region.stopped or "", ledger]
+
+
+def sources(swept: Swept) -> list[tuple[Source, str, int]]:
+    """What launched the instances that would be changed, in which region, and how many; the most first."""
+    found = Counter(
+        (result.source or Source(), result.region)
+        for result in swept.results
+        if result.outcome is Outcome.WOULD_REMEDIATE
+    )
+    return [(source, region, number) for (source, region), number in found.most_common()]
+
+
+def source_rows(swept: Swept) -> list[Sequence[Cell]]:
+    """Each source in a row."""
+    return [(_source(source), (region,), (str(number),)) for source, region, number in sources(swept)]
+
+
+def _source(source: Source) -> Cell:
+    group = f"Auto Scaling group {source.auto_scaling_group}" if source.auto_scaling_group else ""
+    template = f"launch template {source.launch_template}" if source.launch_template else ""
+    return [group, template, source.image_id]
+
+
+def listed(swept: Swept) -> Iterator[Result]:
+    """The instances that were changed, or failed, or would be changed; what merely waits is counted."""
+    return (result for result in swept.results if result.outcome is not Outcome.DEFERRED)
+
+
+def result_json(result: Result) -> dict[str, Any]:
+    """One instance."""
+    source = result.source or Source()
+    return {
+        "instance_id": result.instance_id,
+        "region": result.region,
+        "outcome": str(result.outcome),
+        "reason": result.reason,
+        "code": result.failure.code if result.failure else None,
+        "auto_scaling_group": source.auto_scaling_group,
+        "launch_template": source.launch_template,
+        "image_id": source.image_id or None,
+        "before": result.before.as_log() if result.before else None,
+        "after": result.after.as_log() if result.after else None,
+    }
+
+
+def sweep_json(rules: Governing, planned: Swept, done: Swept | None, *, dry_run: bool) -> dict[str, Any]:
+    """The whole: the policy, the plan, the report if anything was done, and each instance."""
+    report = planned.report
+    return {
+        "run_id": done.report.run_id if done else None,
+        "dry_run": dry_run,
+        "policy": {"source": rules.named, **_policy(report)},
+        "plan": {
+            "outcomes": _numbers(report.outcomes),
+            "regions": {name: region.as_json() for name, region in sorted(report.regions.items())},
+            "sources": [
+                {
+                    "auto_scaling_group": source.auto_scaling_group,
+                    "launch_template": source.launch_template,
+                    "image_id": source.image_id or None,
+                    "region": region,
+                    "instances": number,
+                }
+                for source, region, number in sources(planned)
+            ],
+        },
+        "report": done.report.as_json() if done else None,
+        "instances": [result_json(result) for result in (done or planned).results],
+    }
+
+
+def _policy(report: RunReport) -> Mapping[str, Any]:
+    return {"http_tokens": str(report.policy.http_tokens), "versions": report.policy.versions.as_log()}
+
+
+def _numbers(outcomes: Counter[Outcome]) -> dict[str, int]:
+    return {str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]}
+
+
+def in_words(number: int, regions: Iterable[str]) -> str:
+    """So many instances in so many regions."""
+    return f"{count(number, 'instance')} in {count(len(set(regions)), 'region')}"
