@@ -34,8 +34,9 @@ FIRST_REVERT = str(uuid.UUID(int=1))
 class Command:
     """Runs the command with the account's clients and in the name of Ann. Nobody is at a terminal unless told so.
 
-    `stack` is what the command meets of the deployed enforcer, beside its clients.
-    `profiles` are the profile and region of each connection that a command asked for.
+    `stack` is what the command meets of the deployed enforcer, beside its clients. `profiles` are the profile and
+    region of each connection that a command asked for. `outputs` are those of the stack for a command that goes
+    without one, too: there is none unless they are set.
     """
 
     def __init__(self, clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,13 +44,19 @@ class Command:
         self._monkeypatch = monkeypatch
         self.stack = FakeStack(clients)
         self.profiles: list[tuple[str | None, str | None]] = []
+        self.outputs: dict[str, str] = {}
         numbers = itertools.count(1)
         monkeypatch.setattr(connection, "connect", self._connect)
+        monkeypatch.setattr(connection, "reach", self._reach)
         monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=next(numbers)))
 
     def _connect(self, profile: str | None, region: str | None) -> Connection:
         self.profiles.append((profile, region))
         return Connection(self._clients, self._clients.clock, lambda: ANN, OUTPUTS, self.stack.client)
+
+    def _reach(self, profile: str | None, region: str | None) -> Connection:
+        self.profiles.append((profile, region))
+        return Connection(self._clients, self._clients.clock, lambda: ANN, self.outputs, self.stack.client)
 
     def __call__(self, *arguments: str, typed: str | None = None) -> Result:
         """Run it to its end; `typed` is what somebody at a terminal types."""

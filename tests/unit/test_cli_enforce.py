@@ -1,0 +1,427 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.ledger import Entry, Hold
+from imds_enforcer.model import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG, HttpTokens
+from imds_enforcer.policy import PolicyVersions
+from imds_enforcer_cli import enforce as enforce_module
+from imds_enforcer_cli.no_records import NoRecords
+from tests.unit.command import ANN, Command, lines
+from tests.unit.command import FIRST_REVERT as FIRST_RUN
+from tests.unit.examples import (
+    AWAY,
+    DENIED_BY_SCP,
+    HOME,
+    IMDS_OFF,
+    POLICY_PARAMETER,
+    THROTTLED,
+    TOKENS_PARAMETER,
+    UNAUTHORIZED,
+    V1_ALLOWED,
+    V2_ONLY,
+    an_id,
+    an_instance,
+)
+from tests.unit.fake_clock import START
+from tests.unit.runs import ledger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+WEB = {AUTO_SCALING_GROUP_TAG: "web", LAUNCH_TEMPLATE_TAG: "lt-1", LAUNCH_TEMPLATE_VERSION_TAG: "7"}
+WHY = "HttpTokens is optional, not required"
+MODIFY = "ModifyInstanceMetadataOptions"
+
+
+@pytest.fixture
+def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command, where the enforcer is deployed."""
+    command = Command(clients, monkeypatch)
+    command.outputs = {"FunctionName": "enforcer"}
+    return command
+
+
+@pytest.fixture
+def fleet(home: FakeEc2, away: FakeEc2) -> None:
+    """Two of a group, one of an image, one exempt, one compliant, one off; and one in the other region."""
+    home.launch(*(an_instance(number, tags=WEB, image_id="ami-1") for number in (1, 2)))
+    home.launch(an_instance(3, image_id="ami-2"), an_instance(4, tags={"imds": "v1"}))
+    home.launch(an_instance(5, V2_ONLY), an_instance(6, IMDS_OFF))
+    away.launch(an_instance(7, image_id="ami-2"))
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> Path:
+    """A policy of the operator's own."""
+    path = tmp_path / "policy.json"
+    path.write_text('{"http_tokens": "required", "http_put_response_hop_limit": 2}')
+    return path
+
+
+def put(clients: FakeClients, **policy: Any) -> None:
+    """Let this be the policy in Parameter Store."""
+    clients.ssm.put(POLICY_PARAMETER, json.dumps(policy))
+
+
+EXEMPT = {"exemptions": [{"match": {"tag": {"key": "imds", "value": "v1"}}, "reason": "vendor appliance"}]}
+
+
+def test_the_plan_then_the_changes(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """What launched them, the counts by region and outcome; each that was changed; the counts again."""
+    put(clients, **EXEMPT)
+    result = command("enforce", "--yes")
+    assert result.exit_code == 0
+    assert lines(result.stdout) == [
+        "WHAT LAUNCHED THEM REGION TO CHANGE",
+        f"Auto Scaling group web; launch template lt-1 version 7; ami-1 {HOME} 2",
+        f"ami-2 {HOME} 1",
+        f"ami-2 {AWAY} 1",
+        "REGION INSTANCES OUTCOMES WHAT STOOD IN THE WAY",
+        f"{HOME} 4 1 EXEMPT; 3 WOULD_REMEDIATE",
+        f"{AWAY} 1 1 WOULD_REMEDIATE",
+        "all 5 1 EXEMPT; 4 WOULD_REMEDIATE",
+        "INSTANCE OUTCOME REASON",
+        *(f"{an_id(number)}; {HOME} REMEDIATED {WHY}" for number in (1, 2, 3)),
+        f"{an_id(7)}; {AWAY} REMEDIATED {WHY}",
+        "REGION INSTANCES OUTCOMES WHAT STOOD IN THE WAY",
+        f"{HOME} 4 3 REMEDIATED; 1 EXEMPT",
+        f"{AWAY} 1 1 REMEDIATED",
+        "all 5 4 REMEDIATED; 1 EXEMPT",
+    ]
+    assert result.stderr == f"This is the run {FIRST_RUN}: it changes 4 instances in 2 regions.\n"
+    assert [command.options(HOME, an_id(number)) for number in (3, 4, 5, 6)] == [V2_ONLY, V1_ALLOWED, V2_ONLY, IMDS_OFF]
+
+
+def test_the_ledger_says_who_it_was(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """And the whole run can be taken back."""
+    command("enforce", "--yes")
+    entries = ledger(clients)
+    assert {(entry.run_id, entry.trigger, entry.by) for entry in entries} == {(FIRST_RUN, "command", ANN)}
+    assert {str(entry.outcome) for entry in entries} == {"REMEDIATED"}
+    assert len(entries) == 5
+    assert command("revert", "--run", FIRST_RUN, "--yes").exit_code == 0
+    assert command.options(HOME, an_id(1)) == V1_ALLOWED
+
+
+def test_the_ledger_says_by_when_the_process_is_done(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """A quarter of EC2's pace for what is planned: what is open then was left behind."""
+    home.launch(*map(an_instance, range(250)))
+    command("enforce", "--yes")
+    (ends_at,) = {entry.ends_at for entry in ledger(clients)}
+    assert ends_at == START + timedelta(seconds=900 + 250 / 1.25 + 40)
+
+
+def test_a_rehearsal_changes_nothing(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """It lists what would really be changed: nothing that is held, exempt or off."""
+    put(clients, **EXEMPT)
+    clients.records.hold([Hold(instance_id=an_id(1), reason="under repair", by=ANN, at=START)])
+    document = command.json("enforce", "--dry-run")
+    assert MODIFY not in clients.ec2_calls
+    assert ledger(clients) == []
+    assert [(each["instance_id"], each["outcome"]) for each in document["instances"]] == [
+        (an_id(number), "WOULD_REMEDIATE") for number in (2, 3, 7)
+    ]
+    assert (document["run_id"], document["dry_run"], document["report"]) == (None, True, None)
+    assert document["policy"] == {
+        "source": "Parameter Store",
+        "http_tokens": "required",
+        "versions": {"http_tokens": 1, "policy": 2},
+    }
+    plan = document["plan"]
+    assert plan["outcomes"] == {"EXEMPT": 1, "WOULD_REMEDIATE": 3, "HELD": 1}
+    assert plan["regions"][AWAY] == {"status": "DONE", "outcomes": {"WOULD_REMEDIATE": 1}}
+    assert plan["sources"][0] == {
+        "auto_scaling_group": "web",
+        "launch_template": "lt-1 version 7",
+        "image_id": "ami-1",
+        "region": HOME,
+        "instances": 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("policy", "outcome"),
+    [
+        ({"rollout_percent": 0}, "SKIPPED"),
+        ({"legacy_calls": {}}, "HELD"),
+        ({"launch_grace_seconds": 600}, "DEFERRED"),
+    ],
+)
+def test_a_rehearsal_goes_as_carefully(
+    clients: FakeClients, home: FakeEc2, command: Command, policy: dict[str, Any], outcome: str
+) -> None:
+    """The rollout's share, the gate and the grace after a launch are asked as in a sweep."""
+    put(clients, **policy)
+    attached = START - timedelta(minutes=5 if outcome == "DEFERRED" else 500)
+    home.launch(an_instance(1, attached_at=attached))
+    clients.metrics[HOME].data["MetadataNoToken", an_id(1)] = [(START - timedelta(hours=1), 5.0)]
+    document = command.json("enforce", "--dry-run", exit_code=int(outcome == "DEFERRED"))
+    assert document["plan"]["outcomes"] == {outcome: 1}
+
+
+def test_it_asks(command: Command, fleet: None) -> None:  # noqa: ARG001
+    """After the plan; whatever is no yes is a no."""
+    declined = command("enforce", typed="\n")
+    assert declined.exit_code == 1
+    assert declined.stderr == "Change 5 instances in 2 regions, HttpTokens required? [y/N] Nothing was changed.\n"
+    assert lines(declined.stdout)[-1] == "all 5 5 WOULD_REMEDIATE"
+    assert command.options(HOME, an_id(1)) == V1_ALLOWED
+    assert command("enforce", typed="y\n").exit_code == 0
+    assert command.options(HOME, an_id(1)) == V2_ONLY
+
+
+def test_whoever_is_asked_sees_the_plan(command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Aside, where the data is for a program."""
+    result = command("enforce", "--output", "json", typed="y\n")
+    assert "all 5 5 WOULD_REMEDIATE" in lines(result.stderr)
+    assert json.loads(result.stdout)["report"]["outcomes"] == {"REMEDIATED": 5}
+
+
+def test_with_nobody_to_ask(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Nothing is even looked at."""
+    refusal = command.refusal("enforce")
+    assert refusal == "imds-enforcer: no terminal to ask at, so nothing was done; --yes goes on without asking"
+    assert clients.ec2_calls == []
+
+
+def test_where_nothing_differs(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """Nobody is asked, and nothing is run."""
+    home.launch(an_instance(1, V2_ONLY))
+    result = command("enforce", typed="")
+    assert (result.exit_code, result.stderr) == (0, "Nothing to change.\n")
+    assert lines(result.stdout)[-1] == "all 0 nothing that differs from the policy"
+    assert clients.records.open_intents() == []
+
+
+def test_rows_for_a_spreadsheet(command: Command, fleet: None) -> None:  # noqa: ARG001
+    """One for each instance, with its options before and after."""
+    header, first, *rest = command("enforce", "--yes", "--output", "csv").stdout.splitlines()
+    assert header.startswith(
+        "instance_id,region,outcome,reason,code,auto_scaling_group,launch_template,image_id,before."
+    )
+    assert first == (
+        f'{an_id(1)},{HOME},REMEDIATED,"{WHY}",,web,lt-1 version 7,ami-1,'
+        "optional,enabled,1,disabled,disabled,applied,required,enabled,1,disabled,disabled,applied"
+    )
+    assert len(rest) == 4
+
+
+# The policy.
+
+
+def test_a_policy_from_a_file(command: Command, clients: FakeClients, home: FakeEc2, policy_file: Path) -> None:
+    """It is followed instead, and whoever runs it hears that the deployed enforcer goes by another."""
+    home.launch(an_instance(1))
+    result = command("enforce", "--yes", "--policy", str(policy_file))
+    assert command.options(HOME, an_id(1)) == replace(V2_ONLY, http_put_response_hop_limit=2)
+    another = "follows another policy, versions 1 (HttpTokens) and 1 (policy), and will turn back what differs."
+    assert result.stderr.startswith(f"The deployed enforcer {another}\n")
+    assert {entry.versions for entry in ledger(clients)} == {PolicyVersions()}
+
+
+def test_the_same_policy_from_a_file(command: Command, clients: FakeClients, policy_file: Path) -> None:
+    """There is nothing to tell."""
+    put(clients, http_put_response_hop_limit=2)
+    assert command("enforce", "--yes", "--policy", str(policy_file)).stderr == "Nothing to change.\n"
+
+
+def test_while_the_deployed_policy_cannot_be_read(command: Command, clients: FakeClients, policy_file: Path) -> None:
+    """A file is followed all the same."""
+    clients.ssm.put(POLICY_PARAMETER, "no JSON")
+    result = command("enforce", "--yes", "--policy", str(policy_file))
+    assert result.exit_code == 0
+    assert result.stderr.startswith("Which policy the deployed enforcer follows could not be read: policy is not JSON")
+
+
+def test_without_a_policy(command: Command, clients: FakeClients) -> None:
+    """Both ways to one are named."""
+    clients.ssm.values.clear()
+    assert command.refusal("enforce", "--yes") == (
+        f"imds-enforcer: no policy: {TOKENS_PARAMETER} and {POLICY_PARAMETER} do not exist in {HOME}; "
+        "name the home region with --region, or a file with --policy"
+    )
+    assert clients.ec2_calls == []
+
+
+def test_under_a_policy_that_is_none_nothing_is_written(command: Command, clients: FakeClients, home: FakeEc2) -> None:
+    """As everywhere."""
+    home.launch(an_instance(1))
+    clients.ssm.put(TOKENS_PARAMETER, "sometimes")
+    refusal = command.refusal("enforce", "--yes")
+    assert refusal.startswith('imds-enforcer: the policy is invalid, so nothing is changed: http-tokens is "sometimes"')
+    assert clients.ec2_calls == []
+
+
+def test_a_file_that_is_no_policy(command: Command, clients: FakeClients, tmp_path: Path) -> None:
+    """Or that is not there."""
+    path = tmp_path / "policy.json"
+    assert str(path) in command.refusal("enforce", "--yes", "--policy", str(path))
+    path.write_text('{"http_tokens": "required", "colour": "red"}')
+    assert 'unknown field "colour"' in command.refusal("enforce", "--yes", "--policy", str(path))
+    assert clients.ec2_calls == []
+
+
+def test_a_policy_that_changes_ends_the_run(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """As it ends the function's own: what is left is for the sweep that the change starts."""
+    home.launch(*map(an_instance, range(300)))
+    clients.clock.at(10, lambda: put(clients, rollout_percent=50))
+    report = command.json("enforce", "--yes", exit_code=1)["report"]
+    assert report["stopped"] == "the policy has changed, to versions 1 (HttpTokens) and 2 (policy)"
+    assert report["outcomes"] == {
+        "REMEDIATED": len(home.modified),
+        "DEFERRED": 300 - len(home.modified),
+    }
+    assert len(home.modified) < 170
+
+
+def test_a_file_does_not_change(clients: FakeClients, home: FakeEc2, command: Command, policy_file: Path) -> None:
+    """What happens in Parameter Store is another enforcer's business."""
+    home.launch(*map(an_instance, range(200)))
+    clients.clock.at(10, lambda: put(clients, rollout_percent=50))
+    document = command.json("enforce", "--yes", "--policy", str(policy_file))
+    assert document["report"]["outcomes"] == {"REMEDIATED": 200}
+    assert document["policy"]["source"] == str(policy_file)
+
+
+def test_a_policy_that_only_audits(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Is obeyed; what differs is a finding."""
+    put(clients, mode="audit")
+    result = command("enforce", "--yes")
+    assert (result.exit_code, result.stderr) == (1, "The policy's mode is audit: nothing is changed.\n")
+    assert MODIFY not in clients.ec2_calls
+    assert command("enforce", "--dry-run").exit_code == 0
+
+
+def test_the_limit_of_a_sweep(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """Binds here too; the rest waits, and is counted."""
+    put(clients, max_changes_per_sweep=2)
+    home.launch(*map(an_instance, range(5)))
+    result = command("enforce", "--yes")
+    assert result.exit_code == 1
+    assert "The policy lets one sweep change 2 instances: which of them, chance decides." in result.stderr
+    assert "it changes 2 instances in 1 region." in result.stderr
+    assert len(home.modified) == 2
+    assert lines(result.stdout)[-1] == "all 5 2 REMEDIATED; 3 DEFERRED"
+    assert sum("REMEDIATED " in line for line in lines(result.stdout)) == 2
+
+
+# Regions.
+
+
+def test_only_some_regions(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """The others are not even listed."""
+    document = command.json("enforce", "--yes", "--regions", f"{AWAY}, {AWAY}")
+    assert list(document["report"]["regions"]) == [AWAY]
+    assert clients.ec2(HOME).finds == []
+    assert command.options(HOME, an_id(1)) == V1_ALLOWED
+
+
+@pytest.mark.parametrize(("named", "wrong"), [("eu-west-1,mars", "mars"), ("", ""), (",", ",")])
+def test_a_region_that_is_not_there(command: Command, named: str, wrong: str) -> None:
+    """The names that are."""
+    assert command.refusal("enforce", "--yes", "--regions", named) == (
+        f"imds-enforcer: --regions is {wrong!r}; allowed: all, or some of {HOME}, {AWAY}"
+    )
+
+
+def test_regions_that_the_policy_leaves_out(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Are left out, and if nothing is left that is an error."""
+    put(clients, regions={"include": [HOME]})
+    result = command("enforce", "--yes", "--regions", f"{HOME},{AWAY}")
+    assert (result.exit_code, result.stderr.splitlines()[0]) == (0, f"The policy leaves {AWAY} out.")
+    assert command.options(AWAY, an_id(7)) == V1_ALLOWED
+    assert command.refusal("enforce", "--yes", "--regions", AWAY) == (
+        f"imds-enforcer: --regions is {AWAY}; allowed: regions of the policy, only {HOME}"
+    )
+
+
+def test_a_region_of_the_policy_that_is_misspelt(clients: FakeClients, command: Command) -> None:
+    """As a sweep's report says it."""
+    put(clients, regions={"exclude": ["eu-west-11"]})
+    assert "The policy names the region eu-west-11, which is not enabled" in command("enforce", "--yes").stderr
+
+
+# What goes wrong.
+
+
+def test_an_instance_that_fails(home: FakeEc2, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Stops no other; its reason is in the report, and the exit code says that something is left."""
+    home.modify_errors[an_id(2)] = [UNAUTHORIZED]
+    result = command("enforce", "--yes")
+    assert result.exit_code == 1
+    assert f"{an_id(2)}; {HOME} FAILED {UNAUTHORIZED}" in lines(result.stdout)
+    assert lines(result.stdout)[-1] == "all 5 4 REMEDIATED; 1 FAILED"
+
+
+def test_a_region_that_fails(away: FakeEc2, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Is named in the plan, and stops no other."""
+    away.find_errors[1] = away.find_errors[2] = THROTTLED
+    result = command("enforce", "--yes")
+    assert result.exit_code == 1
+    assert lines(result.stdout).count(f"{AWAY} 0 {THROTTLED}") == 2
+    assert command.options(HOME, an_id(1)) == V2_ONLY
+
+
+def test_a_region_that_the_organization_denies(away: FakeEc2, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Is as somebody wants it."""
+    away.find_errors[1] = away.find_errors[2] = DENIED_BY_SCP
+    result = command("enforce", "--yes")
+    assert result.exit_code == 0
+    assert f"{AWAY} 0 denied by the organization: {DENIED_BY_SCP}" in lines(result.stdout)
+
+
+def test_while_the_ledger_is_out_of_reach_nothing_is_changed(
+    clients: FakeClients,
+    command: Command,
+    fleet: None,  # noqa: ARG001
+) -> None:
+    """The plan says it, too."""
+    clients.table.read_failure = THROTTLED
+    result = command("enforce", "--yes")
+    assert result.exit_code == 1
+    assert "the ledger is out of reach" in lines(result.stdout)[1]
+    assert MODIFY not in clients.ec2_calls
+
+
+def test_what_another_process_left_behind_is_settled(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """As by the function's own sweeps."""
+    home.launch(an_instance(1, V2_ONLY), an_instance(2))
+    entry = Entry(
+        instance_id=an_id(1),
+        region=HOME,
+        at=START - timedelta(days=1),
+        run_id="lost",
+        trigger="command",
+        versions=PolicyVersions(),
+        before=V1_ALLOWED,
+        wanted=V2_ONLY,
+        ends_at=START - timedelta(hours=1),
+    )
+    clients.records.write([entry])
+    command("enforce", "--yes")
+    assert [str(each.outcome) for each in clients.records.entries_of(an_id(1))] == ["REMEDIATED"]
+
+
+def test_where_the_enforcer_is_not_deployed(
+    clients: FakeClients, command: Command, policy_file: Path, monkeypatch: pytest.MonkeyPatch, home: FakeEc2
+) -> None:
+    """One line says what that means before anybody is asked."""
+    command.outputs = {}
+    clients.records = NoRecords()  # type: ignore[assignment]  # as the command has it there
+    monkeypatch.setattr(enforce_module, "refuse_if_elsewhere", lambda _: None)
+    home.launch(an_instance(1))
+    result = command("enforce", "--policy", str(policy_file), typed="y\n")
+    assert result.exit_code == 0
+    said = "The enforcer is not deployed here: nothing is written down, there is no revert, and no hold to heed."
+    assert result.stderr.splitlines()[0] == said
+    assert command.options(HOME, an_id(1)).http_tokens is HttpTokens.REQUIRED
+    assert clients.table.requests == []
