@@ -99,8 +99,8 @@ class Beside(Generic[T]):
 
 def unless_interrupted(work: Callable[[], T]) -> T:
     """The result of work that changes nothing: on Ctrl-C the process ends, however long a call hangs."""
-    beside = Beside(work)
     try:
+        beside = Beside(work)
         while not beside.done():
             pass
     except KeyboardInterrupt:
