@@ -18,8 +18,8 @@ class Versions(Protocol):
         """The versions at this moment, or of a moment ago; raises `AwsError` if they cannot be read."""
 
 
-class Unversioned:
-    """In place of Parameter Store for what nobody changes meanwhile: a person's order, or a file that was read."""
+class NoPolicy:
+    """In place of the policy's store, for what goes by no policy, or by one that nobody changes meanwhile."""
 
     def in_force(self, *, fresh: bool) -> PolicyVersions:  # noqa: ARG002  # as the policy's own store is asked
         """Always the same."""

@@ -15,7 +15,7 @@ from imds_enforcer.guard import Guard
 from imds_enforcer.journal import Journal
 from imds_enforcer.ledger import Hold
 from imds_enforcer.limits import RegionLimits
-from imds_enforcer.mandate import Mandate, Unversioned
+from imds_enforcer.mandate import Mandate, NoPolicy
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.pacing import sweep_share
 from imds_enforcer.plan import Planned, result_of
@@ -185,7 +185,8 @@ class Revert:
             examine,
             guard=guard,
             limits=RegionLimits.none(region),
-            mandate=self._mandate or Mandate(deadline, PolicyVersions(), Unversioned()),
+            # What a person, or the watch, ordered goes by no policy.
+            mandate=self._mandate or Mandate(deadline, PolicyVersions(), NoPolicy()),
             verify_timeout=_VERIFY_SECONDS,
             share=sweep_share(len(plans)),
         )

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imds_enforcer.failures import AwsError
-from imds_enforcer.mandate import Unversioned, Versions
+from imds_enforcer.mandate import NoPolicy, Versions
 from imds_enforcer.policy import Policy, PolicyVersions, RegionSelection
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer_cli.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
@@ -48,7 +48,7 @@ def governing(reached: Connection, path: Path | None) -> Governing:
     policy = read_policy_file(path)
     if reached.deployed:
         _compare(policy, reached)
-    return Governing(policy, str(path), Unversioned())
+    return Governing(policy, str(path), NoPolicy())
 
 
 def _stored(reached: Connection) -> Policy:

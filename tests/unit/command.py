@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from typing import TYPE_CHECKING, Any
+from copy import copy
+from typing import TYPE_CHECKING, Any, cast
 
 from typer.testing import CliRunner
 
@@ -13,6 +14,7 @@ from imds_enforcer.application import Application, Invocation
 from imds_enforcer_cli import connection, output
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.main import app
+from imds_enforcer_cli.no_records import NoRecords
 from tests.unit.examples import ACCOUNT, SETTINGS
 from tests.unit.fake_stack import OUTPUTS, FakeStack
 
@@ -35,8 +37,8 @@ class Command:
     """Runs the command with the account's clients and in the name of Ann. Nobody is at a terminal unless told so.
 
     `stack` is what the command meets of the deployed enforcer, beside its clients. `profiles` are the profile and
-    region of each connection that a command asked for. `outputs` are those of the stack for a command that goes
-    without one, too: there is none unless they are set.
+    region of each connection that a command asked for. Where the stack is not `deployed`, a command that needs it
+    finds none.
     """
 
     def __init__(self, clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +46,7 @@ class Command:
         self._monkeypatch = monkeypatch
         self.stack = FakeStack(clients)
         self.profiles: list[tuple[str | None, str | None]] = []
-        self.outputs: dict[str, str] = {}
+        self.deployed = True
         numbers = itertools.count(1)
         monkeypatch.setattr(connection, "connect", self._connect)
         monkeypatch.setattr(connection, "reach", self._reach)
@@ -56,7 +58,11 @@ class Command:
 
     def _reach(self, profile: str | None, region: str | None) -> Connection:
         self.profiles.append((profile, region))
-        return Connection(self._clients, self._clients.clock, lambda: ANN, self.outputs, self.stack.client)
+        clients = copy(self._clients)
+        if self.deployed:
+            return Connection(clients, clients.clock, lambda: ANN, OUTPUTS, self.stack.client)
+        clients.records = cast("Any", NoRecords())
+        return Connection(clients, clients.clock, lambda: ANN, client=self.stack.client)
 
     def __call__(self, *arguments: str, typed: str | None = None) -> Result:
         """Run it to its end; `typed` is what somebody at a terminal types."""

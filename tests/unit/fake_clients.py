@@ -160,16 +160,19 @@ class FakeClients(Clients):
 
 
 class FakeVersions:
-    """The versions of the policy in force, or why they cannot be read."""
+    """The versions of the policy in force, or why they cannot be read; `before` happens before they are."""
 
     def __init__(self) -> None:
         self.now = PolicyVersions(3, 7)
         self.failure: Failure | None = None
         self.asked: list[bool] = []
+        self.before: Callable[[], None] | None = None
 
     def in_force(self, *, fresh: bool) -> PolicyVersions:
         """What is in force now."""
         self.asked.append(fresh)
+        if self.before:
+            self.before()
         if self.failure:
             raise AwsError(self.failure)
         return self.now

@@ -11,7 +11,6 @@ from imds_enforcer.ledger import Entry, Hold
 from imds_enforcer.model import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG, HttpTokens
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer_cli import enforce as enforce_module
-from imds_enforcer_cli.no_records import NoRecords
 from tests.unit.command import ANN, Command, lines
 from tests.unit.command import FIRST_REVERT as FIRST_RUN
 from tests.unit.examples import (
@@ -44,10 +43,8 @@ MODIFY = "ModifyInstanceMetadataOptions"
 
 @pytest.fixture
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, where the enforcer is deployed."""
-    command = Command(clients, monkeypatch)
-    command.outputs = {"FunctionName": "enforcer"}
-    return command
+    """The command."""
+    return Command(clients, monkeypatch)
 
 
 @pytest.fixture
@@ -415,8 +412,7 @@ def test_where_the_enforcer_is_not_deployed(
     clients: FakeClients, command: Command, policy_file: Path, monkeypatch: pytest.MonkeyPatch, home: FakeEc2
 ) -> None:
     """One line says what that means before anybody is asked."""
-    command.outputs = {}
-    clients.records = NoRecords()  # type: ignore[assignment]  # as the command has it there
+    command.deployed = False
     monkeypatch.setattr(enforce_module, "refuse_if_elsewhere", lambda _: None)
     home.launch(an_instance(1))
     result = command("enforce", "--policy", str(policy_file), typed="y\n")

@@ -30,10 +30,8 @@ NUMBER = 300
 
 @pytest.fixture
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, where the enforcer is deployed."""
-    command = Command(clients, monkeypatch)
-    command.outputs = {"FunctionName": "enforcer"}
-    return command
+    """The command."""
+    return Command(clients, monkeypatch)
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from imds_enforcer.clock import Deadline, SystemClock
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.unit.fake_clock import FakeClock
 
 
@@ -46,3 +46,12 @@ def test_the_system_clock_sleeps_as_long_as_it_is_told(monkeypatch: pytest.Monke
     monkeypatch.setattr(time, "sleep", slept.append)
     SystemClock().sleep(0.25)
     assert slept == [0.25]
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="the clock of Linux")
+def test_the_system_clock_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An observation from before the lid was closed is an old one."""
+    monkeypatch.setattr(time, "monotonic", lambda: 5.0)
+    slept = {time.CLOCK_BOOTTIME: 3_605.0}
+    monkeypatch.setattr(time, "clock_gettime", slept.__getitem__)
+    assert SystemClock().monotonic() == 3_605.0

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.clock import Deadline
 from imds_enforcer.model import HttpTokens, Outcome
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.examples import THROTTLED, V1_ALLOWED, a_policy, an_id, an_instance
-from tests.unit.fake_clients import FakeVersions, a_mandate, an_enforcer
+from tests.unit.fake_clients import FakeClients, FakeVersions, a_mandate, a_run, an_enforcer
 
 if TYPE_CHECKING:
     from imds_enforcer.enforcer import Enforcer
@@ -119,3 +122,43 @@ def test_differences_are_explained_with_one_request(ec2: FakeEc2, clock: FakeClo
     results = list(_enforcer(ec2, clock, versions).enforce(observed))
     assert {result.outcome for result in results} == {Outcome.FAILED}
     assert versions.asked.count(True) == 1
+
+
+def test_a_mandate_can_be_ended(clock: FakeClock, versions: FakeVersions) -> None:
+    """From outside, and with a moment up to which what was sent is read back."""
+    mandate = a_mandate(clock, 60, versions)
+    assert not mandate.no_more_read_back
+    mandate.end("interrupted", Deadline.after(clock, 2))
+    assert (mandate.ended(), mandate.no_more_read_back) == ("interrupted", False)
+    clock.advance(2)
+    assert mandate.no_more_read_back
+
+
+def test_a_mandate_that_is_ended_meanwhile_stays_so(clock: FakeClock, versions: FakeVersions) -> None:
+    """While one thread still waits for Parameter Store, another ends it."""
+    mandate = a_mandate(clock, 60, versions)
+    versions.failure = THROTTLED
+    versions.before = lambda: mandate.end("interrupted", Deadline.after(clock, 2))
+    assert mandate.ended() == "interrupted"
+
+
+def test_it_is_known_what_was_sent(clients: FakeClients, home: FakeEc2, clock: FakeClock) -> None:
+    """A change that EC2 turned away was not made; of any other nobody knows before it is answered."""
+    home.launch(*map(an_instance, (1, 2)))
+    mandate = a_mandate(clock)
+    run = replace(a_run(clients, a_policy()), mandate=mandate)
+
+    def end(*_: object) -> None:
+        mandate.end("interrupted", Deadline.after(clock, 2))
+
+    home.judge = end
+    home.modify_errors = defaultdict(list, {an_id(number): [THROTTLED] for number in (1, 2)})
+    visit = run.visit_for_events(home.name, lambda _: "launch", {}, lambda result: result)
+    results = list(visit.enforcer.enforce(home.read([an_id(1), an_id(2)]).values()))
+    assert mandate.sent == set()
+    assert len(results) == 2
+    home.judge, home.modify_errors = None, defaultdict(list)
+    again = replace(run, mandate=a_mandate(clock))
+    visit = again.visit_for_events(home.name, lambda _: "launch", {}, lambda result: result)
+    list(visit.enforcer.enforce(home.read([an_id(1)]).values()))
+    assert again.mandate.sent == {an_id(1)}

@@ -1,0 +1,54 @@
+"""How far a sweep is, while somebody looks."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from imds_enforcer.model import Outcome
+from imds_enforcer.plan import unread
+from imds_enforcer_cli.progress import SweepProgress
+from tests.unit.examples import AWAY, HOME, an_id
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class Terminal(io.StringIO):
+    """A stream that somebody looks at."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, limit: int | None = None) -> str:
+    """What is written of a sweep in which three of four instances are settled."""
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    with SweepProgress({HOME: 3, AWAY: 1}, limit) as progress:
+        for number, region in enumerate([HOME, HOME, AWAY, "eu-central-1"]):
+            progress.settled(unread(an_id(number), region, Outcome.REMEDIATED, ""))
+    return stream.getvalue()
+
+
+def test_on_a_terminal_each_region_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And all of them together have one."""
+    text = Text.from_ansi(shown(monkeypatch, Terminal())).plain
+    last = [line for line in text.splitlines() if "/" in line][-3:]
+    assert [line.split()[0] for line in last] == ["all", HOME, AWAY]
+    assert ["4/4" in last[0], "2/3" in last[1], "1/1" in last[2]] == [True, True, True]
+
+
+def test_no_more_is_planned_than_the_limit_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all regions together."""
+    assert "4/2" in shown(monkeypatch, Terminal(), limit=2)
+
+
+def test_nobody_looks_at_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even a line end is written there."""
+    assert shown(monkeypatch, io.StringIO()) == ""

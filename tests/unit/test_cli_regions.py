@@ -1,0 +1,60 @@
+"""The enforcer in another region than the one that was named: its holds would not be heeded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.regions import chosen_regions, refuse_if_elsewhere
+from tests.unit.command import ANN
+from tests.unit.examples import AWAY, HOME
+
+if TYPE_CHECKING:
+    from tests.unit.fake_clients import FakeClients
+
+
+class FakeCloudFormation:
+    """CloudFormation of one region: it has the stack, or has a refusal."""
+
+    def __init__(self, code: str | None) -> None:
+        self._code = code
+
+    def describe_stacks(self, **_: str) -> dict[str, Any]:
+        """The stack."""
+        if self._code:
+            raise ClientError({"Error": {"Code": self._code, "Message": ""}}, "DescribeStacks")
+        return {"Stacks": [{"StackName": "ImdsEnforcer"}]}
+
+
+def undeployed(clients: FakeClients, code: str | None) -> Connection:
+    """A connection without the stack in its home region; in others CloudFormation answers this."""
+    clients.learn_regions()
+    return Connection(clients, clients.clock, lambda: ANN, client=lambda *_: FakeCloudFormation(code))
+
+
+def test_the_enforcer_is_in_another_region(clients: FakeClients) -> None:
+    """The message says how to name it."""
+    with pytest.raises(CommandError, match=f"the stack ImdsEnforcer is in {AWAY}; name that region with --region"):
+        refuse_if_elsewhere(undeployed(clients, None))
+
+
+@pytest.mark.parametrize("code", ["ValidationError", "AccessDenied"])
+def test_the_enforcer_is_nowhere(clients: FakeClients, code: str) -> None:
+    """Where nobody may ask it is not either."""
+    refuse_if_elsewhere(undeployed(clients, code))
+
+
+def test_where_it_was_found_nobody_looks_further(clients: FakeClients) -> None:
+    """It is there once."""
+    clients.learn_regions()
+    refuse_if_elsewhere(Connection(clients, clients.clock, lambda: ANN, {"FunctionName": "enforcer"}))
+
+
+def test_all_regions_or_some(clients: FakeClients) -> None:
+    """Each once, in the order in which they are named."""
+    assert chosen_regions(clients, " all ") == (HOME, AWAY)
+    assert chosen_regions(clients, f"{AWAY},{HOME}, {AWAY},") == (AWAY, HOME)
