@@ -131,7 +131,7 @@ def _carried_out(  # noqa: PLR0913  # the plan, and everything that it is carrie
         return None
     if not deployed:
         say("The enforcer is not deployed here: nothing is written down, there is no revert, and no hold to heed.")
-    by_region = planned.counted(Outcome.WOULD_REMEDIATE)
+    by_region = planned.to_change_by_region()
     limit = rules.policy.max_changes_per_sweep
     changing = in_words(_to_change(planned) if limit is None else min(limit, _to_change(planned)), by_region)
     if not order.sure and not output.confirmed(f"Change {changing}, HttpTokens {rules.policy.http_tokens}?"):

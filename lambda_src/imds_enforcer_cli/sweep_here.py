@@ -2,10 +2,12 @@
 
 import random
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 from imds_enforcer.clock import Clock, Deadline
 from imds_enforcer.events import SweepRequest, Trigger
@@ -13,8 +15,7 @@ from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.ledger import Entry
 from imds_enforcer.limits import limits_of
 from imds_enforcer.mandate import Mandate
-from imds_enforcer.model import Outcome, Result
-from imds_enforcer.plan import unread
+from imds_enforcer.model import Instance, OptionsState, Outcome, Result
 from imds_enforcer.policy import Mode
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.report import RegionReport, RunReport
@@ -36,11 +37,14 @@ _CHANGES_A_SECOND = 1.25
 So it can be told by when the process is done with each change: what it leaves open then, the next sweep settles.
 """
 
-_READ_BACK_SECONDS = 2.5
+_READ_BACK_SECONDS = 2.0
 """After an interruption, for what was sent to show."""
 
-_STOP_SECONDS = 4.0
-"""After an interruption, until nothing is waited for any more, a call that hangs or a ledger that is slow included."""
+_STOP_SECONDS = 3.0
+"""After an interruption, until nothing is waited for any more: no call that hangs, and no ledger that is slow."""
+
+_LAST_LOOK_SECONDS = 1.0
+"""For a look at what was sent and has no outcome then."""
 
 _REQUEST = SweepRequest(Trigger.COMMAND)
 
@@ -59,9 +63,14 @@ class Swept:
     results: Sequence[Result]
     cut_off: bool = False
 
-    def counted(self, outcome: Outcome) -> Counter[str]:
-        """How many instances had this outcome, by region."""
-        return Counter(result.region for result in self.results if result.outcome is outcome)
+    @property
+    def to_change(self) -> list[Result]:
+        """The instances that would be changed."""
+        return [result for result in self.results if result.outcome is Outcome.WOULD_REMEDIATE]
+
+    def to_change_by_region(self) -> Counter[str]:
+        """How many they are."""
+        return Counter(result.region for result in self.to_change)
 
 
 @dataclass(slots=True)
@@ -115,7 +124,7 @@ class SweepHere:
         """
         policy, done = self._rules.policy, _Collected(tell)
         clock = StoppableClock(self._reached.clock, interruption)
-        most = max(planned.counted(Outcome.WOULD_REMEDIATE).values(), default=0)
+        most = max(planned.to_change_by_region().values(), default=0)
         seconds = _LEAST_SECONDS + most / _CHANGES_A_SECOND
         mandate = Mandate(Deadline.after(clock, seconds), policy.versions, self._rules.versions)
         run = self._run(clock, mandate, seconds, done)
@@ -160,15 +169,42 @@ class SweepHere:
     def _cut_off(self, planned: Swept, done: _Collected, mandate: Mandate, seconds: float) -> Swept:
         """What is known while calls still hang: nobody waits for them any longer."""
         known = {result.instance_id for result in done.results()}
-        for result in planned.results:
-            if result.outcome is Outcome.WOULD_REMEDIATE and result.instance_id not in known:
-                sent = result.instance_id in mandate.sent
-                outcome, failure = (Outcome.FAILED, _UNANSWERED) if sent else (Outcome.DEFERRED, None)
-                why = str(failure or INTERRUPTED)
-                done.add(unread(result.instance_id, result.region, outcome, why, failure))
+        left = [each for each in planned.to_change if each.instance_id not in known]
+        sent = [each for each in left if each.instance_id in mandate.sent]
+        seen = self._last_look(sent)
+        for each in left:
+            if each in sent:
+                done.add(_as_seen(each, seen.get(each.instance_id)))
+            else:
+                done.add(replace(each, outcome=Outcome.DEFERRED, reason=f"{INTERRUPTED}; {each.reason}", after=None))
         results = done.results()
         regions = {name: RegionReport() for name in planned.report.regions}
         for result in results:
             regions[result.region].add(result)
         report = replace(planned.report, policy=self._rules.policy, regions=regions, seconds=seconds)
         return Swept(replace(report, stopped=INTERRUPTED), results, cut_off=True)
+
+    def _last_look(self, sent: Sequence[Result]) -> dict[str, Instance]:
+        """These instances, as far as they can be read at once."""
+        clients, deadline = self._reached.clients, Deadline.after(self._reached.clock, _LAST_LOOK_SECONDS)
+        ids: dict[str, list[str]] = defaultdict(list)
+        for each in sent:
+            ids[each.region].append(each.instance_id)
+        looks = [Beside(partial(clients.ec2(region).read, named)) for region, named in ids.items()]
+        while not all(look.done() for look in looks) and not deadline.passed:
+            pass
+        seen: dict[str, Instance] = {}
+        for look in looks:
+            with suppress(AwsError):
+                seen |= look.result() if look.done() else {}
+        return seen
+
+
+def _as_seen(planned: Result, instance: Instance | None) -> Result:
+    """What a last look says of a change that was sent, and of which no answer was waited for."""
+    options = instance.options if instance else None
+    if options is None or planned.after is None or not options.agree_with(planned.after):
+        reason = f"{_UNANSWERED}; {planned.reason}"
+        return replace(planned, outcome=Outcome.FAILED, reason=reason, after=options, failure=_UNANSWERED)
+    outcome = Outcome.REMEDIATED if options.state is OptionsState.APPLIED else Outcome.PENDING
+    return replace(planned, outcome=outcome, after=options)

@@ -55,11 +55,7 @@ def _in_the_way(region: RegionReport) -> Cell:
 
 def sources(swept: Swept) -> list[tuple[Source, str, int]]:
     """What launched the instances that would be changed, in which region, and how many; the most first."""
-    found = Counter(
-        (result.source or Source(), result.region)
-        for result in swept.results
-        if result.outcome is Outcome.WOULD_REMEDIATE
-    )
+    found = Counter((result.source or Source(), result.region) for result in swept.to_change)
     return [(source, region, number) for (source, region), number in found.most_common()]
 
 

@@ -1,0 +1,124 @@
+"""A sweep by the operator's own command, beside the deployed enforcer."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from infra.local import operator
+from infra.local.rollout_fleet import EXEMPTION, launch_rollout_fleet
+from infra.local.waiting import until
+from tests.e2e.stage import FORWARDED, HOME, MODIFY, PATIENCE_SECONDS, Stage
+from tests.e2e.test_way_back import options
+
+GATED = {"exemptions": [EXEMPTION], "legacy_calls": {}}
+NUMBER = 160
+STOP_SECONDS = 5
+
+
+@pytest.mark.policy(GATED)
+def test_it_does_what_the_deployed_enforcer_would(stage: Stage) -> None:
+    """Gate, exemptions and container hosts included; the ledger says who it was, and the run is undone exactly."""
+    fleet = launch_rollout_fleet(stage.aws, HOME)
+    before = options(stage, fleet.all)
+    rehearsed = operator.answer(stage.aws, "enforce", "--dry-run")
+    assert {each["instance_id"] for each in rehearsed["instances"]} == {*fleet.changeable}
+    assert stage.aws.calls(MODIFY) == 0
+    done = operator.answer(stage.aws, "enforce", "--yes")
+    assert done["report"]["outcomes"] == {"REMEDIATED": 30, "EXEMPT": 5, "HELD": 20}
+    assert stage.invoke({})["outcomes"] == {"EXEMPT": 5, "HELD": 20}
+    history = operator.answer(stage.aws, "history", "--run", done["run_id"])
+    assert {entry["instance_id"] for entry in history} == {*fleet.changeable}
+    assert {entry["by"] for entry in history} == {f"arn:aws:iam::{stage.aws.account}:root"}
+    assert {(entry["trigger"], entry["outcome"]) for entry in history} == {("command", "REMEDIATED")}
+    operator.answer(stage.aws, "revert", "--run", done["run_id"], "--yes")
+    assert options(stage, fleet.all) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_stops_within_5_seconds_and_tells_what_was_done(stage: Stage, number: signal.Signals) -> None:
+    """What it says was changed is changed, and nothing else is; the ledger has just that."""
+    with stage.unseen():
+        stage.aws.knobs(request_buckets="published")
+        ids = stage.aws.launch(HOME, NUMBER, HttpTokens="optional")
+        elsewhere = stage.aws.launch(FORWARDED, 5, HttpTokens="optional")
+        status, document, seconds = interrupted(stage, number, after=NUMBER - 40)
+        stage.aws.knobs(request_buckets="off")
+        assert status == 130
+        assert seconds < STOP_SECONDS
+        told = {each["instance_id"] for each in document["instances"] if each["outcome"] == "REMEDIATED"}
+        shown = {each for each, options in stage.options(ids).items() if options["HttpTokens"] == "required"}
+        assert told == {*shown, *elsewhere}
+        assert 0 < len(shown) < NUMBER
+        left = NUMBER - len(shown)
+        assert document["report"]["outcomes"] == {"REMEDIATED": len(told), "DEFERRED": left}
+        assert document["report"]["stopped"] == "interrupted"
+        history = operator.answer(stage.aws, "history", "--run", document["run_id"])
+        assert {entry["instance_id"] for entry in history if entry["outcome"] == "REMEDIATED"} == told
+        assert [entry for entry in history if entry["outcome"] is None] == []
+        assert operator.answer(stage.aws, "enforce", "--yes")["report"]["outcomes"] == {"REMEDIATED": left}
+
+
+def test_a_call_that_hangs_does_not_keep_it(stage: Stage) -> None:
+    """What became of its instance nobody knows, and the report names it; the others were changed."""
+    with stage.unseen():
+        hanging, *others = stage.aws.launch(HOME, 5, HttpTokens="optional")
+        stage.aws.fail(MODIFY, kind="hang", seconds=30, instance_id=hanging)
+        status, document, seconds = interrupted(stage, signal.SIGINT, after=len(others))
+        assert status == 130
+        assert seconds < STOP_SECONDS
+        outcomes = {each["instance_id"]: each["outcome"] for each in document["instances"]}
+        assert outcomes == {**dict.fromkeys(others, "REMEDIATED"), hanging: "FAILED"}
+        [unknown] = [each for each in document["instances"] if each["code"]]
+        assert unknown["reason"].startswith("Interrupted: the change was sent; nobody waited for EC2's answer")
+
+
+def interrupted(stage: Stage, number: signal.Signals, *, after: int) -> tuple[int, dict[str, Any], float]:
+    """Interrupt a sweep once it has asked for so many changes: its exit code, its document, and how long it took."""
+    stage.aws.reset_calls()
+    sweeping = subprocess.Popen(  # noqa: S603  # our own command
+        [str(operator.COMMAND), "enforce", "--yes", "--output", "json"],
+        env=stage.aws.environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until(lambda: stage.aws.calls(MODIFY), lambda calls: calls >= after, seconds=PATIENCE_SECONDS)
+        asked = time.monotonic()
+        sweeping.send_signal(number)
+        written, said = sweeping.communicate(timeout=PATIENCE_SECONDS)
+        seconds = time.monotonic() - asked
+    finally:
+        sweeping.kill()
+        sweeping.wait()
+    assert "Stopping: no further change is begun." in said
+    return sweeping.returncode, json.loads(written), seconds
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN000000000"}, "imds-enforcer: "),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "imds-enforcer: no region; "),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "imds-enforcer: EndpointConnectionError: "),
+    ],
+)
+def test_no_traceback_for_what_a_user_can_mend(stage: Stage, more: Mapping[str, str], said: str) -> None:
+    """One line, from the command as it is installed."""
+    done = subprocess.run(  # noqa: S603  # our own command
+        [str(operator.COMMAND), "enforce", "--yes"],
+        env={**stage.aws.environment(), **more},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(said)
