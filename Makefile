@@ -23,13 +23,14 @@ TESTS := $(VENV)/.tests
 LOCAL := .venv/local/.ready
 COMMAND := .venv/command/.ready
 PEERS := .venv/peers/.ready
+PROWLER := .venv/prowler/.ready
 
 # Some of the scenarios of `make bench`, as in SCENARIOS="burst quiet"; all if empty.
 SCENARIOS ?=
 
 FUZZED := $(addprefix tests/unit/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout local latency bench costs pictures test fuzz fmt format lint types unit integration infra e2e browser synth deploy destroy clean
+.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures test fuzz fmt format lint types unit integration infra e2e browser synth deploy destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ latency: $(TOOLS) $(LOCAL) ## how long a launch that allows IMDSv1 stays so, on 
 
 bench: $(TESTS) $(LOCAL) $(PEERS) ## the enforcer and its peers on one fleet, on a local AWS: 30 minutes
 	$(RUN) -m tests.bench $(SCENARIOS)
+
+audit-peers: $(TOOLS) $(LOCAL) $(COMMAND) $(PEERS) $(PROWLER) ## do Prowler and Cloud Custodian find what the audit finds, before and after enforce?
+	$(RUN) -m tests.audit_peers
 
 costs: $(TESTS) $(LOCAL) ## dollars a month, from what sweeps and launches take on a local AWS
 	PYTHONPATH=lambda_src:. $(RUN) -m tests.bench.costs
@@ -130,6 +134,12 @@ $(PEERS): tests/bench/peers/requirements.txt
 	@echo "Installing the peers ..."
 	@$(PYTHON) -m venv .venv/peers
 	@.venv/peers/bin/python $(PIP_INSTALL) --compile --no-deps -r tests/bench/peers/requirements.txt
+	@touch $@
+
+$(PROWLER): tests/audit_peers/prowler.txt
+	@echo "Installing Prowler ..."
+	@$(PYTHON) -m venv .venv/prowler
+	@.venv/prowler/bin/python $(PIP_INSTALL) --no-deps -r tests/audit_peers/prowler.txt
 	@touch $@
 
 .venv/local: $(LOCAL)
