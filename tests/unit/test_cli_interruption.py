@@ -13,6 +13,7 @@ import typer
 
 from imds_enforcer_cli import interruption, sweep_here
 from imds_enforcer_cli.interruption import Beside, Interruption, StoppableClock, unless_interrupted
+from imds_enforcer_cli.output import say
 from tests.unit.command import Command
 from tests.unit.examples import HOME, an_id, an_instance
 from tests.unit.runs import ledger
@@ -50,7 +51,7 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Press Ctrl-C, and return once that was noticed."""
-    noticed, say = threading.Event(), sweep_here.say
+    noticed = threading.Event()
 
     def hear(message: str) -> None:
         say(message)
