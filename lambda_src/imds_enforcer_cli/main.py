@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from imds_enforcer.failures import AwsError
 from imds_enforcer_cli import VERSION, policy, policy_change
+from imds_enforcer_cli.audit import audit
 from imds_enforcer_cli.enforce import enforce
 from imds_enforcer_cli.history import history
 from imds_enforcer_cli.hold import hold, release
@@ -99,6 +100,19 @@ def _describe(
 
 
 # The order is that of the help: the panels stand in it as their first commands do.
+app.command(
+    rich_help_panel=_FLEET,
+    epilog=manual(
+        "audit --regions eu-west-1,us-east-1",
+        "audit --group-by source --no-calls",
+        "audit --output html > audit.html",
+        ends="0 nothing found of what `--fail-on` names; 1 found, or something could not be read",
+        needs=f"{_FIND}, {_READ_PARAMETERS}, sts:GetCallerIdentity, {_QUERY}, ec2:DescribeRegions, "
+        "ec2:DescribeInstances and cloudwatch:GetMetricData; for what launched the instances "
+        "autoscaling:DescribeAutoScalingGroups, autoscaling:DescribeLaunchConfigurations, "
+        "ec2:DescribeLaunchTemplateVersions, ec2:DescribeImages and ec2:GetInstanceMetadataDefaults",
+    ),
+)(audit)
 app.command(
     rich_help_panel=_FLEET,
     epilog=manual(

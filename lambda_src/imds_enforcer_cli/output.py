@@ -25,7 +25,10 @@ _STYLES = {
     "COMPLIANT": "green",
     "PENDING": "yellow",
     "under way": "yellow",
+    "HELD": "yellow",
     "FAILED": "red",
+    "DRIFT": "red",
+    "UNREADABLE": "red",
     "interrupted": "red",
 }
 
@@ -49,6 +52,11 @@ def interactive() -> bool:
 def write_json(document: Any) -> None:
     """Write one JSON document as the command's data."""
     typer.echo(json.dumps(document, indent=2))
+
+
+def write_text(text: str) -> None:
+    """Write a text as the command's data, as it is."""
+    typer.echo(text, nl=not text.endswith("\n"))
 
 
 def write_csv(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> None:

@@ -1,0 +1,111 @@
+"""An audit in the AWS Security Finding Format, as Security Hub's BatchImportFindings takes it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from imds_enforcer_cli.judge import Status
+
+TITLE = "EC2 instances should follow the account's policy for the instance metadata service (IMDS)"
+_MAX_DESCRIPTION = 1024
+
+_COMPLIANCE = {
+    Status.COMPLIANT: ("PASSED", "RESOLVED"),
+    Status.IMDS_OFF: ("PASSED", "RESOLVED"),
+    Status.DRIFT: ("FAILED", "NEW"),
+    Status.HELD: ("WARNING", "NOTIFIED"),
+    Status.EXEMPT: ("WARNING", "SUPPRESSED"),
+    Status.MANAGED: ("WARNING", "NOTIFIED"),
+    Status.UNREADABLE: ("NOT_AVAILABLE", "NEW"),
+}
+"""The status of its compliance, and where it stands in Security Hub's workflow when it is first seen."""
+
+
+def asff(document: Mapping[str, Any], partition: str, hub_region: str) -> list[dict[str, Any]]:
+    """A finding of each instance, those that passed included: they resolve what was found before.
+
+    The id of a finding is that of its instance and never changes. Security Hub takes 100 in a call,
+    in the region `hub_region`.
+    """
+    product = f"arn:{partition}:securityhub:{hub_region}:{document['account']}:product/{document['account']}/default"
+    at = _moment(document["at"])
+    return [_finding(each, document["account"], partition, product, at) for each in document["instances"]]
+
+
+def instance_arn(instance: Mapping[str, Any], partition: str, account: str) -> str:
+    """The instance's ARN."""
+    return f"arn:{partition}:ec2:{instance['region']}:{account}:instance/{instance['instance_id']}"
+
+
+def _finding(instance: Mapping[str, Any], account: str, partition: str, product: str, at: str) -> dict[str, Any]:
+    status = Status(instance["status"])
+    compliance, workflow = _COMPLIANCE[status]
+    arn = instance_arn(instance, partition, account)
+    finding = {
+        "SchemaVersion": "2018-10-08",
+        "Id": f"{arn}/imds-policy",
+        "ProductArn": product,
+        "GeneratorId": "imds-enforcer",
+        "AwsAccountId": account,
+        "Region": instance["region"],
+        "Types": ["Software and Configuration Checks/AWS Security Best Practices"],
+        "CreatedAt": _moment(instance["launched_at"]) if instance["launched_at"] else at,
+        "UpdatedAt": at,
+        "Severity": {"Label": _severity(status, instance)},
+        "Title": TITLE,
+        "Description": f"{status}: {instance['reason']}"[:_MAX_DESCRIPTION],
+        "ProductFields": _product_fields(instance),
+        "Resources": [_resource(instance, arn, partition)],
+        "Compliance": {"Status": compliance},
+        "Workflow": {"Status": workflow},
+        "RecordState": "ACTIVE",
+    }
+    if status is Status.DRIFT:
+        text = "Bring it in line with `imds-enforcer enforce`, and mend what it was launched with."
+        finding["Remediation"] = {"Recommendation": {"Text": text}}
+    return finding
+
+
+def _severity(status: Status, instance: Mapping[str, Any]) -> str:
+    """High, as Security Hub's own control EC2.8, while the instance answers IMDSv1."""
+    if status.compliant:
+        return "INFORMATIONAL"
+    answers = instance["http_tokens"] == "optional" and instance["http_endpoint"] == "enabled"
+    return "HIGH" if answers else "MEDIUM"
+
+
+def _product_fields(instance: Mapping[str, Any]) -> dict[str, str]:
+    template, calls = instance["launch_template"], instance["imdsv1_calls"]
+    fields = {
+        "Status": instance["status"],
+        "Until": instance["until"],
+        "By": instance["by"],
+        "LaunchTemplate": template and f"{template['id']} version {template['version']}",
+        "AutoScalingGroup": instance["auto_scaling_group"],
+        "ImdsV1Calls": calls and calls["total"],
+    }
+    return {f"imds-enforcer/{name}": str(value) for name, value in fields.items() if value is not None}
+
+
+def _resource(instance: Mapping[str, Any], arn: str, partition: str) -> dict[str, Any]:
+    options = {
+        "HttpEndpoint": instance["http_endpoint"],
+        "HttpPutResponseHopLimit": instance["hop_limit"],
+        "HttpTokens": instance["http_tokens"],
+    }
+    details = {
+        "ImageId": instance["image_id"] or None,
+        "LaunchedAt": instance["launched_at"] and _moment(instance["launched_at"]),
+        "MetadataOptions": options if instance["http_tokens"] else None,
+    }
+    return {
+        "Type": "AwsEc2Instance",
+        "Id": arn,
+        "Partition": partition,
+        "Region": instance["region"],
+        "Details": {"AwsEc2Instance": {name: value for name, value in details.items() if value}},
+    }
+
+
+def _moment(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,253 @@
+"""`imds-enforcer audit`: every instance of the account and how it stands under the policy."""
+
+import re
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imds_enforcer.failures import AwsError
+from imds_enforcer.model import HttpTokens
+from imds_enforcer.policy import Policy, PolicyVersions
+from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.safeguards import Gate
+from imds_enforcer_cli import arguments, connection
+from imds_enforcer_cli.asff import asff
+from imds_enforcer_cli.audit_document import Document, Subject, audit_document
+from imds_enforcer_cli.audit_tables import (
+    INSTANCE_COLUMNS,
+    INSTANCE_HEADINGS,
+    REGION_HEADINGS,
+    SOURCE_COLUMNS,
+    SOURCE_HEADINGS,
+    instance_row,
+    region_row,
+    source_row,
+    summary_line,
+)
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.fleet import Fleet, Lookback, RegionAudit
+from imds_enforcer_cli.judge import Judge, Status
+from imds_enforcer_cli.launches import LaunchReader
+from imds_enforcer_cli.output import say, write_csv, write_json, write_table, write_text
+from imds_enforcer_cli.policy_file import read_policy_file
+from imds_enforcer_cli.region_progress import region_progress
+from imds_enforcer_cli.sarif import sarif
+
+_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
+_ASSUMED = "none: HttpTokens required is assumed"
+_ONE_MONTH_AND_MORE = 455
+"""Days for which CloudWatch keeps what it counted, by the hour (CloudWatch User Guide, "Metrics retention")."""
+
+
+class _Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    HTML = "html"
+    ASFF = "asff"
+    SARIF = "sarif"
+
+
+class _Grouping(StrEnum):
+    SOURCE = "source"
+
+
+_FAILING: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "drift": lambda instance: instance["status"] == Status.DRIFT,
+    "held": lambda instance: instance["status"] == Status.HELD,
+    "exempt-expired": lambda instance: instance["expired"],
+}
+_WITH_SOURCES = (_Format.JSON, _Format.HTML)
+
+
+def audit(  # noqa: PLR0913  # each is an option of the command
+    regions: Annotated[
+        str,
+        typer.Option("--regions", metavar="all|NAME,...", help="Where to look: every region of the account, or these."),
+    ] = "all",
+    group_by: Annotated[
+        _Grouping | None,
+        typer.Option(
+            "--group-by",
+            help="What launched the instances (Auto Scaling group, launch template, image) instead of each instance, "
+            "and whether it will launch such that allow IMDSv1 again.",
+            show_default="each instance",
+        ),
+    ] = None,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="drift|held|exempt-expired",
+            help="What makes the exit code 1; several with commas, or the option again.",
+            show_default="drift",
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help='A policy as JSON, with "http_tokens" beside the fields of the policy\'s document.',
+            show_default="that of Parameter Store",
+        ),
+    ] = None,
+    lookback_days: Annotated[
+        int | None,
+        typer.Option(
+            "--lookback-days",
+            metavar="N",
+            min=1,
+            max=_ONE_MONTH_AND_MORE,
+            help="How far back IMDSv1 calls are counted.",
+            show_default=f"the policy's, or {Gate.lookback_days}",
+        ),
+    ] = None,
+    *,
+    no_calls: Annotated[
+        bool,
+        typer.Option("--no-calls", help="Do not ask CloudWatch for IMDSv1 calls: 0.01 $ for 1,000 instances."),
+    ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="In the table also what is compliant; the other formats always have it.")
+    ] = False,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: Annotated[
+        _Format,
+        typer.Option(
+            "--output",
+            help="For people, for programs, for a spreadsheet, for readers without an account; "
+            "for Security Hub (a list of findings, of which BatchImportFindings takes 100 a call); for SARIF viewers.",
+        ),
+    ] = _Format.TABLE,
+) -> None:
+    """Show how every instance stands under the policy, and why.
+
+    It reads only. COMPLIANT follows the policy; IMDS_OFF has no metadata service, which satisfies it; DRIFT
+    differs from it; HELD, EXEMPT and MANAGED differ too, and are left alone; UNREADABLE cannot be told.
+    Without a policy in the account, HttpTokens required is assumed.
+    """
+    failing = _checked_failing(fail_on)
+    named = _checked_regions(regions)
+    if group_by and output in {_Format.ASFF, _Format.SARIF}:
+        raise CommandError(f"--group-by with --output {output}; allowed: with table, json, csv, html")
+    from_file = read_policy_file(policy) if policy else None
+    reached = connection.reach(profile, region)
+    rules, origin = (from_file, str(policy)) if from_file else _policy(reached)
+    gate_days = rules.gate.lookback_days if rules.gate else None
+    days = lookback_days or gate_days or Gate.lookback_days
+    arn = reached.caller().split(":")
+    now = reached.clock.now()
+    where = named or _every_region(reached)
+    # Beforehand: several threads may not make clients of one session.
+    readers = {each: _reader(reached, each) for each in where} if group_by or output in _WITH_SOURCES else {}
+    with region_progress(where) as progress:
+        fleet = Fleet(
+            clients=reached.clients,
+            judge=Judge(rules, reached.clients.records.standing(), now),
+            now=now,
+            lookback=None if no_calls else Lookback(days, gate_days),
+            readers=readers,
+            progress=progress,
+        )
+        found = fleet.audit(where)
+    _tell_errors(found)
+    document = audit_document(Subject(arn[4], now, rules, origin, days), found)
+    if output is _Format.ASFF:
+        write_json(asff(document, arn[1], reached.clients.home_region))
+    elif output is _Format.SARIF:
+        write_json(sarif(document, arn[1]))
+    else:
+        _write(document, output, by_source=bool(group_by), every=every)
+    say(summary_line(document))
+    fails = any(_FAILING[each](instance) for instance in document["instances"] for each in failing)
+    if fails or any(each.errors for each in found):
+        raise typer.Exit(1)
+
+
+def _write(document: Document, output: _Format, *, by_source: bool, every: bool) -> None:
+    """Write the document in the formats that have sources too."""
+    match output:
+        case _Format.JSON:
+            write_json(document)
+        case _Format.HTML:
+            from imds_enforcer_cli.html_report import html_report  # noqa: PLC0415  # a page's worth of text
+
+            write_text(html_report(document))
+        case _Format.CSV if by_source:
+            write_csv(SOURCE_COLUMNS, document["sources"])
+        case _Format.CSV:
+            write_csv(INSTANCE_COLUMNS, document["instances"])
+        case _ if by_source:
+            write_table(SOURCE_HEADINGS, [source_row(each) for each in document["sources"]])
+        case _:
+            shown = [each for each in document["instances"] if every or not Status(each["status"]).compliant]
+            write_table(INSTANCE_HEADINGS, [instance_row(each) for each in shown])
+            write_table(
+                REGION_HEADINGS, [region_row(each) for each in document["regions"] if each["instances"]], aside=True
+            )
+
+
+def _policy(reached: connection.Connection) -> tuple[Policy, str]:
+    """The policy of Parameter Store, or what is assumed without one; and where it came from.
+
+    Raises:
+        CommandError: if what is stored is no policy.
+        AwsError: if Parameter Store cannot be read.
+    """
+    policies = reached.clients.policies
+    try:
+        return policies.read(fresh=True), "Parameter Store"
+    except PolicyInvalidError as error:
+        if policies.versions != PolicyVersions():
+            raise CommandError(str(error)) from None
+    say(f"There is no policy in {reached.clients.home_region}: HttpTokens required is assumed.")
+    return Policy(http_tokens=HttpTokens.REQUIRED), _ASSUMED
+
+
+def _every_region(reached: connection.Connection) -> list[str]:
+    try:
+        reached.clients.learn_regions()
+    except AwsError as error:
+        raise CommandError(f"the regions cannot be listed ({error}); name them with --regions") from None
+    return sorted(reached.clients.known_regions)
+
+
+def _reader(reached: connection.Connection, region: str) -> LaunchReader:
+    return LaunchReader(reached.client("ec2", region), reached.client("autoscaling", region))
+
+
+def _tell_errors(regions: Sequence[RegionAudit]) -> None:
+    """Name the regions that were not read, or not all of them.
+
+    Raises:
+        CommandError: if there is nothing else to tell.
+    """
+    failed = [f"{each.region}: {error}" for each in regions for error in each.errors]
+    if not any(each.listed for each in regions):
+        raise CommandError(f"no region could be read; {'; '.join(failed)}")
+    for each in failed:
+        say(each)
+
+
+def _checked_failing(texts: Sequence[str] | None) -> list[str]:
+    names = [name.strip() for text in texts or ["drift"] for name in text.split(",")]
+    for name in names:
+        if name not in _FAILING:
+            raise CommandError(f"--fail-on has {name!r}; allowed: {', '.join(_FAILING)}")
+    return names
+
+
+def _checked_regions(text: str) -> list[str]:
+    """The regions that are named, each once; none for all."""
+    if text == "all":
+        return []
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if not _REGION.fullmatch(name):
+            raise CommandError(f"--regions has {name!r}; allowed: all, or names of regions, as eu-west-1,us-east-1")
+    return sorted(set(names))

@@ -1,0 +1,63 @@
+"""The document of an audit: what every format is made from."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imds_enforcer.policy import Policy
+from imds_enforcer_cli.fleet import RegionAudit
+from imds_enforcer_cli.judge import Status
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whose fleet was audited, when, and by what: `origin` says where the policy came from."""
+
+    account: str
+    at: datetime
+    policy: Policy
+    origin: str
+    lookback_days: int
+
+
+def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document:
+    """The whole of an audit as JSON."""
+    found = [source for region in regions for source in region.sources]
+    found.sort(key=lambda each: (-len(each.findings), each.origin.region, -each.instances))
+    return {
+        "account": subject.account,
+        "at": subject.at.isoformat(timespec="seconds"),
+        "policy": {
+            "source": subject.origin,
+            "http_tokens": str(subject.policy.http_tokens),
+            "versions": subject.policy.versions.as_log(),
+        },
+        "lookback_days": subject.lookback_days,
+        "summary": _counted(each.status for region in regions for each in region.instances),
+        "regions": [
+            {
+                "region": region.region,
+                **_counted(each.status for each in region.instances),
+                "error": "; ".join(region.errors) or None,
+            }
+            for region in regions
+        ],
+        "instances": [each.as_json(subject.at) for region in regions for each in region.instances],
+        "sources": [each.as_json() for each in found],
+    }
+
+
+def _counted(statuses: Iterable[Status]) -> dict[str, Any]:
+    counts = Counter(statuses)
+    compliant = sum(number for status, number in counts.items() if status.compliant)
+    return {
+        "instances": counts.total(),
+        "compliant": compliant,
+        # Of no instances none differs.
+        "compliant_percent": round(100 * compliant / counts.total(), 1) if counts else 100.0,
+        "statuses": {str(status): counts[status] for status in Status},
+    }

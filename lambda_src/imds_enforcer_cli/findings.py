@@ -1,0 +1,97 @@
+"""One instance in an audit: its judgement, and what tells where it came from."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imds_enforcer.legacy_calls import Calls
+from imds_enforcer.model import (
+    LAUNCH_TEMPLATE_TAG,
+    LAUNCH_TEMPLATE_VERSION_TAG,
+    HttpTokens,
+    Instance,
+    MetadataOptions,
+    Switch,
+)
+from imds_enforcer_cli.judge import Judgement, Status
+
+Template = tuple[str, str]
+"""The id of a launch template, and a version of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    """What an audit keeps of an instance. `calls` are those without a token; None if nobody asked."""
+
+    instance_id: str
+    region: str
+    name: str
+    state: str
+    judgement: Judgement
+    options: MetadataOptions | None
+    launch_template: Template | None
+    auto_scaling_group: str | None
+    image_id: str
+    launched_at: datetime | None
+    calls: Calls | None
+
+    @classmethod
+    def of(cls, instance: Instance, judgement: Judgement, calls: Calls | None) -> "Audited":
+        """An instance as it was read and judged."""
+        template = instance.tags.get(LAUNCH_TEMPLATE_TAG)
+        return cls(
+            instance_id=instance.instance_id,
+            region=instance.region,
+            name=instance.tags.get("Name", ""),
+            state=str(instance.state),
+            judgement=judgement,
+            options=instance.options,
+            launch_template=(template, instance.tags.get(LAUNCH_TEMPLATE_VERSION_TAG, "$Default"))
+            if template
+            else None,
+            auto_scaling_group=instance.auto_scaling_group,
+            image_id=instance.image_id,
+            launched_at=instance.attached_at,
+            calls=calls,
+        )
+
+    @property
+    def status(self) -> Status:
+        """How it stands."""
+        return self.judgement.status
+
+    def as_json(self, now: datetime) -> dict[str, Any]:
+        """The instance in the document of an audit."""
+        options, calls, judgement = self.options, self.calls, self.judgement
+        return {
+            "instance_id": self.instance_id,
+            "region": self.region,
+            "name": self.name,
+            "state": self.state,
+            "status": str(judgement.status),
+            "reason": judgement.reason,
+            "until": judgement.until,
+            "by": judgement.by,
+            "expired": judgement.expired,
+            "http_tokens": str(options.http_tokens) if options else None,
+            "http_endpoint": str(options.http_endpoint) if options else None,
+            "hop_limit": options.http_put_response_hop_limit if options else None,
+            "options_state": str(options.state) if options else None,
+            "launch_template": template_json(self.launch_template),
+            "auto_scaling_group": self.auto_scaling_group,
+            "image_id": self.image_id,
+            "launched_at": self.launched_at.isoformat(timespec="seconds") if self.launched_at else None,
+            "age_days": (now - self.launched_at).days if self.launched_at else None,
+            "imdsv1_calls": calls and {"total": calls.total, "last": calls.last.isoformat() if calls.last else None},
+        }
+
+
+def template_json(template: Template | None) -> dict[str, str] | None:
+    """A launch template with its version."""
+    return {"id": template[0], "version": template[1]} if template else None
+
+
+def serves_imdsv1(instance: Instance) -> bool:
+    """True if the instance answers calls without a token, so that CloudWatch counts them."""
+    options = instance.options
+    return bool(options and options.http_endpoint is Switch.ENABLED and options.http_tokens is HttpTokens.OPTIONAL)

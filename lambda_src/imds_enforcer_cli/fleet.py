@@ -1,0 +1,139 @@
+"""The instances of an account, read and judged: every region at once, each for itself."""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, time, timedelta
+from typing import Protocol
+
+from imds_enforcer.aws import batched
+from imds_enforcer.call_metrics import MAX_METRICS, MAX_POINTS, CallMetrics
+from imds_enforcer.clients import Clients
+from imds_enforcer.failures import AwsError
+from imds_enforcer.legacy_calls import SERVED, Calls
+from imds_enforcer.model import Instance
+from imds_enforcer_cli.findings import Audited, serves_imdsv1
+from imds_enforcer_cli.judge import Judge
+from imds_enforcer_cli.launches import LaunchReader
+from imds_enforcer_cli.sources import Source, sources
+
+_AT_ONCE = 8
+"""Regions that are read at the same time: with more, a page of each in memory is worth more than the time saved."""
+
+_PERIOD = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class RegionAudit:
+    """What was found in a region. `errors` say what could not be read, and `listed` that any of it was."""
+
+    region: str
+    instances: list[Audited] = field(default_factory=list)
+    sources: list[Source] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    listed: bool = False
+
+
+class Progress(Protocol):
+    """Is told, by several threads, how far a region is."""
+
+    def __call__(self, region: str, *, pages: int, instances: int, done: bool = False) -> None:
+        """So many pages and instances were read; `done` if there are no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookback:
+    """How many days of calls without a token are shown, and how many the policy's gate looks at, if it has one."""
+
+    days: int
+    gate_days: int | None = None
+
+    def since(self, now: datetime, days: int) -> datetime:
+        """The beginning, in UTC, of the day so many days ago."""
+        return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """The fleet as a judge sees it at the moment `now`.
+
+    `lookback` is None if CloudWatch is not to be asked. `readers` tell by region what instances are launched
+    with; none if nobody wants to know.
+    """
+
+    clients: Clients
+    judge: Judge
+    now: datetime
+    lookback: Lookback | None
+    readers: Mapping[str, LaunchReader]
+    progress: Progress
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def audit(self, regions: Sequence[str]) -> list[RegionAudit]:
+        """Every region, in the order given; one that cannot be read stops no other."""
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="region") as pool:
+            try:
+                return list(pool.map(self._region, regions))
+            finally:
+                # Whoever interrupts need not wait for the regions that are left.
+                self.stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _region(self, region: str) -> RegionAudit:
+        audit = RegionAudit(region)
+        calls = _RegionCalls(self.clients.call_metrics(region), self.now, self.lookback) if self.lookback else None
+        pages = 0
+        try:
+            for page in self.clients.ec2(region).find({}):
+                audit.listed = True
+                audit.instances += self._audited(page, calls)
+                pages += 1
+                self.progress(region, pages=pages, instances=len(audit.instances))
+                if self.stopped.is_set():
+                    return audit
+        except AwsError as error:
+            audit.errors.append(str(error))
+        if calls and calls.failure:
+            audit.errors.append(f"the IMDSv1 calls are not known: {calls.failure}")
+        audit.instances.sort(key=lambda each: each.instance_id)
+        if region in self.readers:
+            audit.sources = sources(audit.instances, self.readers[region])
+        self.progress(region, pages=pages, instances=len(audit.instances), done=True)
+        return audit
+
+    def _audited(self, page: Sequence[Instance], calls: "_RegionCalls | None") -> Iterable[Audited]:
+        shown, gated = calls.of([each.instance_id for each in page if serves_imdsv1(each)]) if calls else ({}, {})
+        for each in page:
+            judgement = self.judge.judge(each, gated.get(each.instance_id))
+            yield Audited.of(each, judgement, shown.get(each.instance_id))
+
+
+class _RegionCalls:
+    """How often a region's instances were called without a token. What failed once is not asked again."""
+
+    def __init__(self, metrics: CallMetrics, now: datetime, lookback: Lookback) -> None:
+        self._metrics = metrics
+        self._now = now
+        self._lookback = lookback
+        self.failure: AwsError | None = None
+
+    def of(self, instance_ids: Sequence[str]) -> tuple[dict[str, Calls], dict[str, Calls]]:
+        """The calls in the days that are shown, and in those that the gate looks at; nothing of those not known."""
+        lookback, now = self._lookback, self._now
+        gate_days = lookback.days if lookback.gate_days is None else lookback.gate_days
+        start = lookback.since(now, max(lookback.days, gate_days))
+        shown: dict[str, Calls] = {}
+        gated: dict[str, Calls] = {}
+        for some in batched(instance_ids, min(MAX_METRICS, MAX_POINTS // ((now - start) // _PERIOD + 2))):
+            if self.failure:
+                break
+            try:
+                points = self._metrics.points(SERVED, some, start=start, end=now, period=int(_PERIOD.total_seconds()))
+            except AwsError as error:
+                self.failure = error
+                break
+            for each in some:
+                shown[each] = Calls.summed(points.get(each, ()), lookback.since(now, lookback.days))
+                gated[each] = Calls.summed(points.get(each, ()), lookback.since(now, gate_days))
+        return shown, gated

@@ -1,0 +1,128 @@
+"""How an instance stands under the policy, whether or not the enforcer would change it today."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from imds_enforcer.decision import Verdict, decide
+from imds_enforcer.ledger import Standing
+from imds_enforcer.legacy_calls import Calls, held_back, is_gated
+from imds_enforcer.model import Instance
+from imds_enforcer.plan import Planned
+from imds_enforcer.policy import Policy
+
+_REGION_LEFT_OUT = "the policy leaves this region out"
+
+
+class Status(StrEnum):
+    """How an instance stands under the policy. The names are a contract: documents and pipelines carry them."""
+
+    COMPLIANT = "COMPLIANT"
+    IMDS_OFF = "IMDS_OFF"
+    DRIFT = "DRIFT"
+    HELD = "HELD"
+    EXEMPT = "EXEMPT"
+    MANAGED = "MANAGED"
+    UNREADABLE = "UNREADABLE"
+
+    @property
+    def compliant(self) -> bool:
+        """True if the instance follows the policy: one whose metadata service is off does."""
+        return self in {Status.COMPLIANT, Status.IMDS_OFF}
+
+
+_STATUSES = {
+    Verdict.COMPLIANT: Status.COMPLIANT,
+    Verdict.IMDS_OFF: Status.IMDS_OFF,
+    Verdict.EXEMPT: Status.EXEMPT,
+    Verdict.MANAGED: Status.MANAGED,
+    Verdict.UNREADABLE: Status.UNREADABLE,
+    Verdict.REMEDIATE: Status.DRIFT,
+}
+"""Of the verdicts that can be met here: ended instances are not listed, and nobody's turn is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A status and why; `until` is the day or moment at which an exemption or a hold ends, `by` whose it is.
+
+    `expired` says that an exemption has ended of an instance which does not follow the policy.
+    """
+
+    status: Status
+    reason: str
+    until: str | None = None
+    by: str | None = None
+    expired: bool = False
+
+
+class Judge:
+    """Judges instances by one policy, with the holds there are, at one moment."""
+
+    def __init__(self, policy: Policy, standing: Standing, now: datetime) -> None:
+        self._policy = policy
+        # An instance whose turn or grace the enforcer waits for differs from the policy all the same.
+        self._in_full = replace(policy, rollout_percent=100, launch_grace_seconds=0)
+        self._expired = policy.expired_exemptions(now)
+        self._standing = standing
+        self._now = now
+
+    def judge(self, instance: Instance, gate_calls: Calls | None = None) -> Judgement:
+        """The judgement of an instance that has not ended.
+
+        `gate_calls` are its calls without a token in the days that the policy's gate looks back on, if known.
+        """
+        decision = decide(instance, self._in_full, self._now)
+        status, reason = _STATUSES[decision.verdict], decision.reason
+        if status.compliant:
+            return Judgement(status, reason)
+        if not self._policy.regions.covers(instance.region):
+            return Judgement(Status.EXEMPT, _REGION_LEFT_OUT)
+        if status is Status.EXEMPT:
+            exemption = self._policy.exemption_for(instance, self._now)
+            assert exemption is not None
+            until = exemption.expires.isoformat() if exemption.expires else None
+            return Judgement(status, reason, until, exemption.owner)
+        judgement = Judgement(status, reason, expired=any(each.match.fits(instance) for each in self._expired))
+        if status is not Status.DRIFT:
+            return judgement
+        return (
+            self._held(instance, judgement)
+            or self._gated(instance, judgement, gate_calls)
+            or self._waiting(instance, judgement)
+        )
+
+    def _held(self, instance: Instance, judgement: Judgement) -> Judgement | None:
+        hold = self._standing.holds.get(instance.instance_id)
+        if hold is None:
+            return None
+        until = hold.until.isoformat(timespec="seconds") if hold.until else None
+        return replace(
+            judgement, status=Status.HELD, reason=f"{hold.reason}; {judgement.reason}", until=until, by=hold.by
+        )
+
+    def _gated(self, instance: Instance, judgement: Judgement, calls: Calls | None) -> Judgement | None:
+        """That the policy's gate holds the instance back."""
+        gate, change = self._policy.gate, decide(instance, self._in_full, self._now).change
+        if gate is None or calls is None or change is None or instance.options is None:
+            return None
+        plan = Planned(instance, change, change.applied_to(instance.options), judgement.reason)
+        why = held_back(calls, gate) if is_gated(plan, self._policy, self._now) else None
+        if why is None:
+            return None
+        until = gate.enforce_after.isoformat() if gate.enforce_after else None
+        return replace(
+            judgement,
+            status=Status.HELD,
+            reason=f"{why}; {judgement.reason}",
+            until=until,
+            by="the policy's legacy_calls",
+        )
+
+    def _waiting(self, instance: Instance, judgement: Judgement) -> Judgement:
+        """The same, with why the enforcer has not set it right yet, where that is known."""
+        today = decide(instance, self._policy, self._now)
+        turn = today.reason if today.verdict is not Verdict.REMEDIATE else ""
+        contest = self._standing.contests.get(instance.instance_id)
+        phrases = (judgement.reason, turn, str(contest) if contest else "")
+        return replace(judgement, reason="; ".join(filter(None, phrases)))

@@ -1,0 +1,71 @@
+"""Which tokens a launch comes to: what it is launched with says so, else the region's default, else the image."""
+
+from dataclasses import dataclass
+
+_OPTIONAL, _REQUIRED, _DISABLED = "optional", "required", "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a launch template's version or a launch configuration says; without a name it is nothing but an image."""
+
+    named: str = ""
+    http_tokens: str | None = None
+    http_endpoint: str | None = None
+    image_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RegionDefaults:
+    """The account's metadata defaults in a region; None is no preference. `enforced` refuses optional tokens."""
+
+    http_tokens: str | None = None
+    http_endpoint: str | None = None
+    enforced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Whether the next launch will allow IMDSv1, None if that is not known; and why."""
+
+    launches_imdsv1: bool | None
+    why: str
+
+
+def outlook(recipe: Recipe, defaults: RegionDefaults | str, image: bool | str) -> Outlook:  # noqa: FBT001  # an answer
+    """What the next launch comes to.
+
+    Each option is what the launch itself says, else the region's default, else the image's, which can only require
+    tokens (EC2 User Guide, "Order of precedence for instance metadata options"). `image` says whether it does.
+    Of the defaults and the image a text says why they are not known.
+    """
+    if recipe.http_endpoint == _DISABLED:
+        return Outlook(launches_imdsv1=False, why=f"{recipe.named} turns the metadata service off")
+    if isinstance(defaults, str):
+        if recipe.http_tokens is None:
+            return Outlook(None, f"{_unset(recipe)}; the region's defaults are not known ({defaults})")
+        defaults = RegionDefaults()
+    if recipe.http_endpoint is None and defaults.http_endpoint == _DISABLED:
+        return Outlook(launches_imdsv1=False, why="the region's default turns the metadata service off")
+    tokens, why = _tokens(recipe, defaults, image)
+    if tokens == _OPTIONAL and defaults.enforced:
+        return Outlook(launches_imdsv1=False, why=f"{why}, which the region refuses (HttpTokensEnforced)")
+    return Outlook(None if tokens is None else tokens == _OPTIONAL, why)
+
+
+def _tokens(recipe: Recipe, defaults: RegionDefaults, image: bool | str) -> tuple[str | None, str]:  # noqa: FBT001
+    """The tokens of an instance that is launched so, and who says so."""
+    if recipe.http_tokens:
+        return recipe.http_tokens, f"{recipe.named} sets HttpTokens {recipe.http_tokens}"
+    if defaults.http_tokens:
+        return defaults.http_tokens, f"{_unset(recipe)}; the region's default is {defaults.http_tokens}"
+    without = f"{_unset(recipe)}, the region has no default"
+    if isinstance(image, str):
+        return None, f"{without}; {image}"
+    if image:
+        return _REQUIRED, f"{without}; image {recipe.image_id} requires tokens"
+    return _OPTIONAL, f"{without}; image {recipe.image_id} does not require tokens"
+
+
+def _unset(recipe: Recipe) -> str:
+    return f"{recipe.named} does not set HttpTokens" if recipe.named else "no launch template"

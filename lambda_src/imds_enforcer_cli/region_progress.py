@@ -1,0 +1,35 @@
+"""How far an audit is, for somebody who looks at a terminal."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from imds_enforcer_cli.fleet import Progress as Told
+from imds_enforcer_cli.rendering import count
+
+
+@contextmanager
+def region_progress(regions: Sequence[str]) -> Iterator[Told]:
+    """Show on standard error how many regions are done, and how far each other is; only at a terminal."""
+    if not sys.stderr.isatty():
+        yield _nothing
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        total = bars.add_task(f"{count(len(regions), 'region')}", total=len(regions))
+        tasks = {region: bars.add_task(region, total=None, visible=False) for region in regions}
+
+        def tell(region: str, *, pages: int, instances: int, done: bool = False) -> None:
+            said = f"{region}: {count(pages, 'page')}, {count(instances, 'instance')}"
+            bars.update(tasks[region], description=said, visible=not done)
+            if done:
+                bars.advance(total)
+
+        yield tell
+
+
+def _nothing(region: str, *, pages: int, instances: int, done: bool = False) -> None:
+    """Nobody is there to be told."""

@@ -1,0 +1,77 @@
+"""An audit in the Static Analysis Results Interchange Format 2.1.0, for dashboards that collect such."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from imds_enforcer_cli.asff import TITLE, instance_arn
+from imds_enforcer_cli.judge import Status
+
+_RULES = {
+    Status.DRIFT: ("error", "The instance differs from the policy."),
+    Status.HELD: ("warning", "The instance differs from the policy, and is held: it is not changed for now."),
+    Status.EXEMPT: ("warning", "The instance differs from the policy, which exempts it."),
+    Status.MANAGED: (
+        "note",
+        "The instance differs from the policy, and only the service that manages it can change it.",
+    ),
+    Status.UNREADABLE: ("warning", "EC2 describes the instance's metadata options in a way that is not known here."),
+}
+_ACCEPTED = {Status.HELD, Status.EXEMPT}
+"""What somebody has decided about: such a result is there, and suppressed."""
+
+
+def sarif(document: Mapping[str, Any], partition: str) -> dict[str, Any]:
+    """A result of each instance that does not follow the policy; a region that was not read is a notification."""
+    failed = [region for region in document["regions"] if region["error"]]
+    invocation = {
+        "executionSuccessful": not failed,
+        "endTimeUtc": datetime.fromisoformat(document["at"]).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "toolExecutionNotifications": [
+            {"level": "error", "message": {"text": f"{region['region']}: {region['error']}"}} for region in failed
+        ],
+    }
+    results = [
+        _result(each, instance_arn(each, partition, document["account"]))
+        for each in document["instances"]
+        if Status(each["status"]) in _RULES
+    ]
+    driver = {"name": "imds-enforcer", "rules": [_rule(status) for status in _RULES]}
+    run = {"tool": {"driver": driver}, "invocations": [invocation], "results": results}
+    return {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
+
+
+def _rule_id(status: Status) -> str:
+    return f"imds-{status.lower()}"
+
+
+def _rule(status: Status) -> dict[str, Any]:
+    level, says = _RULES[status]
+    return {
+        "id": _rule_id(status),
+        "shortDescription": {"text": says},
+        "fullDescription": {"text": f"{TITLE}. {says}"},
+        "defaultConfiguration": {"level": level},
+    }
+
+
+def _result(instance: Mapping[str, Any], arn: str) -> dict[str, Any]:
+    status = Status(instance["status"])
+    level, _ = _RULES[status]
+    named = f"{instance['instance_id']} ({instance['name']})" if instance["name"] else instance["instance_id"]
+    result: dict[str, Any] = {
+        "ruleId": _rule_id(status),
+        "ruleIndex": list(_RULES).index(status),
+        "level": level,
+        "message": {"text": f"{named} in {instance['region']}: {instance['reason']}"},
+        "locations": [
+            {
+                "physicalLocation": {"artifactLocation": {"uri": arn}},
+                "logicalLocations": [{"fullyQualifiedName": arn, "kind": "resource"}],
+            }
+        ],
+        "partialFingerprints": {"instance/v1": arn},
+    }
+    if status in _ACCEPTED:
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": instance["reason"]}]
+    return result
