@@ -38,7 +38,8 @@ from imds_enforcer_cli.sarif import sarif
 
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _ASSUMED = "none: HttpTokens required is assumed"
-_ONE_MONTH_AND_MORE = 455
+_LOOKBACK_DAYS = Gate().lookback_days
+_MAX_LOOKBACK_DAYS = 455
 """Days for which CloudWatch keeps what it counted, by the hour (CloudWatch User Guide, "Metrics retention")."""
 
 
@@ -101,9 +102,9 @@ def audit(  # noqa: PLR0913  # each is an option of the command
             "--lookback-days",
             metavar="N",
             min=1,
-            max=_ONE_MONTH_AND_MORE,
+            max=_MAX_LOOKBACK_DAYS,
             help="How far back IMDSv1 calls are counted.",
-            show_default=f"the policy's, or {Gate.lookback_days}",
+            show_default=f"the policy's, or {_LOOKBACK_DAYS}",
         ),
     ] = None,
     *,
@@ -139,7 +140,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     reached = connection.reach(profile, region)
     rules, origin = (from_file, str(policy)) if from_file else _policy(reached)
     gate_days = rules.gate.lookback_days if rules.gate else None
-    days = lookback_days or gate_days or Gate.lookback_days
+    days = lookback_days or gate_days or _LOOKBACK_DAYS
     arn = reached.caller().split(":")
     now = reached.clock.now()
     where = named or _every_region(reached)

@@ -59,7 +59,7 @@ def instance_row(instance: Mapping[str, Any]) -> Sequence[Cell]:
             f"until {instance['until']}" if instance["until"] else "",
             f"by {instance['by']}" if instance["by"] else "",
         ),
-        (instance["reason"], "an exemption of it has ended" if instance["expired"] else ""),
+        (instance["reason"],),
         _options(instance),
         _origin(instance),
         (count(days, "day") if days is not None else "",),

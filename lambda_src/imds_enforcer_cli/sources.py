@@ -106,6 +106,7 @@ def _of_template(template: Template, origin: Origin, launches: Launches) -> Outl
 
 def _of_recipe(recipe: Recipe, origin: Origin, launches: Launches) -> Outlook:
     recipe = replace(recipe, image_id=recipe.image_id or origin.image_id)
-    gone = f"image {recipe.image_id} is not to be seen any more"
-    image = launches.images.get(recipe.image_id, launches.failures.get("images", gone))
+    failure = launches.failures.get("images")
+    unknown = f"image {recipe.image_id}{f': {failure}' if failure else ' is not to be seen any more'}"
+    image = launches.images.get(recipe.image_id, unknown)
     return outlook(recipe, launches.failures.get("defaults", launches.defaults), image)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
+from collections import defaultdict
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,6 +17,7 @@ from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.main import app
 from imds_enforcer_cli.no_records import NoRecords
 from tests.unit.examples import ACCOUNT, SETTINGS
+from tests.unit.fake_launches import FakeLaunches
 from tests.unit.fake_stack import OUTPUTS, FakeStack
 
 if TYPE_CHECKING:
@@ -36,9 +38,9 @@ FIRST_REVERT = str(uuid.UUID(int=1))
 class Command:
     """Runs the command with the account's clients and in the name of Ann. Nobody is at a terminal unless told so.
 
-    `stack` is what the command meets of the deployed enforcer, beside its clients. `profiles` are the profile and
-    region of each connection that a command asked for. Where the stack is not `deployed`, a command that needs it
-    finds none.
+    `stack` is what the command meets of the deployed enforcer, beside its clients, and `launches` what instances are
+    launched with, by region. `profiles` are the profile and region of each connection that a command asked for.
+    Where the stack is not `deployed`, a command that needs it finds none.
     """
 
     def __init__(self, clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,6 +48,7 @@ class Command:
         self._monkeypatch = monkeypatch
         self.stack = FakeStack(clients)
         self.profiles: list[tuple[str | None, str | None]] = []
+        self.launches: defaultdict[str, FakeLaunches] = defaultdict(FakeLaunches)
         self.deployed = True
         numbers = itertools.count(1)
         monkeypatch.setattr(connection, "connect", self._connect)
@@ -54,15 +57,18 @@ class Command:
 
     def _connect(self, profile: str | None, region: str | None) -> Connection:
         self.profiles.append((profile, region))
-        return Connection(self._clients, self._clients.clock, lambda: ANN, OUTPUTS, self.stack.client)
+        return Connection(self._clients, self._clients.clock, lambda: ANN, OUTPUTS, self._client)
+
+    def _client(self, service: str, region: str | None) -> Any:
+        return self.launches[str(region)] if service in {"ec2", "autoscaling"} else self.stack.client(service, region)
 
     def _reach(self, profile: str | None, region: str | None) -> Connection:
         self.profiles.append((profile, region))
         clients = copy(self._clients)
         if self.deployed:
-            return Connection(clients, clients.clock, lambda: ANN, OUTPUTS, self.stack.client)
+            return Connection(clients, clients.clock, lambda: ANN, OUTPUTS, self._client)
         clients.records = cast("Any", NoRecords())
-        return Connection(clients, clients.clock, lambda: ANN, client=self.stack.client)
+        return Connection(clients, clients.clock, lambda: ANN, client=self._client)
 
     def __call__(self, *arguments: str, typed: str | None = None) -> Result:
         """Run it to its end; `typed` is what somebody at a terminal types."""

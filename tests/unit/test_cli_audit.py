@@ -1,0 +1,368 @@
+from __future__ import annotations
+
+import io
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.exceptions import ClientError
+
+from imds_enforcer.legacy_calls import SERVED
+from imds_enforcer.model import InstanceState
+from imds_enforcer_cli.region_progress import region_progress
+from tests.unit.audited_fleet import CLOSED, audited_fleet
+from tests.unit.command import Command, lines
+from tests.unit.examples import (
+    AWAY,
+    HOME,
+    POLICY_PARAMETER,
+    SERVER_FAULT,
+    TOKENS_PARAMETER,
+    UNAUTHORIZED,
+    V2_ONLY,
+    an_id,
+    an_instance,
+)
+from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_clock import FakeClock
+    from tests.unit.fake_ec2 import FakeEc2
+
+FIRST = f"{an_id(1)}; {HOME} DRIFT HttpTokens is optional, not required tokens optional; hop limit 1"
+MIDNIGHT = START.replace(hour=0)
+
+
+@pytest.fixture
+def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command, an instance that allows IMDSv1 in one region, and one that does not in the other."""
+    home.launch(an_instance(1))
+    away.launch(an_instance(2, V2_ONLY))
+    return Command(clients, monkeypatch)
+
+
+def statuses(command: Command, *arguments: str, exit_code: int = 1) -> dict[str, str]:
+    """The status of each instance."""
+    document = command.json("audit", *arguments, exit_code=exit_code)
+    return {each["instance_id"]: each["status"] for each in document["instances"]}
+
+
+def test_what_does_not_follow_the_policy_is_shown(command: Command) -> None:
+    """On standard output; the counts by region and of all beside it."""
+    result = command("audit")
+    assert result.exit_code == 1
+    assert lines(result.stdout) == [
+        "INSTANCE STATUS REASON OPTIONS FROM AGE IMDSv1 CALLS",
+        f"{FIRST} no data",
+    ]
+    assert lines(result.stderr) == [
+        "REGION INSTANCES COMPLIANT DRIFT HELD EXEMPT MANAGED UNREADABLE",
+        "eu-west-1 1 0 (0.0 %) 1 0 0 0 0",
+        "us-east-1 1 1 (100.0 %) 0 0 0 0 0",
+        "2 instances in 2 regions, 50.0 % compliant with HttpTokens required: 1 COMPLIANT, 1 DRIFT.",
+    ]
+
+
+def test_all_of_it(command: Command) -> None:
+    """If asked for."""
+    assert [line.split(";")[0] for line in lines(command("audit", "--all").stdout)[1:]] == [an_id(1), an_id(2)]
+
+
+def test_ended_instances_are_not_there(command: Command, home: FakeEc2) -> None:
+    """Nothing can be said of them any more."""
+    home.launch(an_instance(3), an_instance(4))
+    home.set_state(an_id(3), InstanceState.TERMINATED)
+    home.set_state(an_id(4), InstanceState.STOPPED)
+    assert sorted(statuses(command)) == [an_id(1), an_id(2), an_id(4)]
+
+
+def test_several_pages(command: Command, home: FakeEc2) -> None:
+    """Of a large region."""
+    home.page_size = 2
+    home.launch(*(an_instance(number) for number in range(10, 17)))
+    assert len(statuses(command)) == 9
+    assert home.pages == 4
+
+
+def test_it_changes_nothing(command: Command, clients: FakeClients) -> None:
+    """Neither instances nor the table."""
+    command("audit")
+    assert set(clients.ec2_calls) == {"DescribeRegions", "DescribeInstances"}
+    assert clients.table.writes == 0
+
+
+@pytest.mark.parametrize(("regions", "read"), [(AWAY, [AWAY]), (f"{AWAY}, {HOME},{AWAY}", [HOME, AWAY])])
+def test_only_some_regions(command: Command, clients: FakeClients, regions: str, read: list[str]) -> None:
+    """Each once."""
+    document = command.json("audit", "--regions", regions, exit_code=int(HOME in read))
+    assert [each["region"] for each in document["regions"]] == read
+    assert [name for name, fake in clients.fakes.items() if fake.finds] == read
+
+
+# Exit codes.
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "exit_code"),
+    [
+        ((), 1),
+        (("--fail-on", "drift"), 1),
+        (("--fail-on", "held"), 0),
+        (("--fail-on", "held,exempt-expired"), 0),
+        (("--fail-on", "held", "--fail-on", "drift"), 1),
+        (("--fail-on", "held, drift"), 1),
+    ],
+)
+def test_what_fails(command: Command, fail_on: tuple[str, ...], exit_code: int) -> None:
+    """Drift, unless told otherwise."""
+    assert command("audit", *fail_on).exit_code == exit_code
+
+
+def test_a_hold_may_fail(command: Command) -> None:
+    """A pipeline may want to have none of them."""
+    command("hold", an_id(1), "--reason", "vendor agent")
+    assert command("audit").exit_code == 0
+    assert command("audit", "--fail-on", "held").exit_code == 1
+
+
+def test_an_expired_exemption_may_fail(command: Command, clients: FakeClients) -> None:
+    """Before it is drift that somebody has to explain."""
+    exemption = {"match": {"instance_id": "*"}, "reason": "legacy SDK", "expires": "2026-11-21"}
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": [exemption]}))
+    assert command("audit", "--fail-on", "exempt-expired").exit_code == 1
+    assert command("audit", "--fail-on", "exempt-expired", "--regions", AWAY).exit_code == 0
+
+
+def test_nothing_to_find(command: Command) -> None:
+    """No table, and the exit code says so."""
+    result = command("audit", "--regions", AWAY)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "1 instance in 1 region, 100.0 % compliant" in result.stderr
+
+
+def test_an_account_without_instances(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of none, none differs."""
+    result = Command(clients, monkeypatch)("audit")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "0 instances in 2 regions, 100.0 % compliant with HttpTokens required.\n"
+
+
+# The policy.
+
+
+def test_without_a_policy_tokens_are_required(command: Command, clients: FakeClients) -> None:
+    """And it is said: nobody has decided that."""
+    clients.ssm.values.clear()
+    result = command("audit", "--output", "json")
+    document = json.loads(result.stdout)
+    assert document["policy"] == {
+        "source": "none: HttpTokens required is assumed",
+        "http_tokens": "required",
+        "versions": {"http_tokens": 0, "policy": 0},
+    }
+    assert result.stderr.startswith("There is no policy in eu-west-1: HttpTokens required is assumed.\n")
+    assert document["summary"]["statuses"]["DRIFT"] == 1
+
+
+@pytest.mark.parametrize("missing", [TOKENS_PARAMETER, POLICY_PARAMETER])
+def test_half_a_policy_is_none(command: Command, clients: FakeClients, missing: str) -> None:
+    """Somebody meant to have one: nothing is assumed."""
+    del clients.ssm.values[missing]
+    assert "is missing; allowed: " in command.refusal("audit")
+
+
+def test_what_is_no_policy(command: Command, clients: FakeClients) -> None:
+    """In the words of whoever wrote it."""
+    clients.ssm.put(POLICY_PARAMETER, '{"mode": "of"}')
+    assert command.refusal("audit").startswith('imds-enforcer: mode is "of"; allowed: enforce, audit (parameters')
+
+
+def test_a_policy_that_may_not_be_read(command: Command, clients: FakeClients) -> None:
+    """It may say anything."""
+    clients.ssm.error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetParameters")
+    assert command.refusal("audit") == "imds-enforcer: AccessDeniedException: no"
+
+
+def test_a_policy_in_a_file(command: Command, clients: FakeClients, tmp_path: Path) -> None:
+    """In place of the account's, which is not read."""
+    path = tmp_path / "policy.json"
+    path.write_text('{"http_tokens": "optional"}')
+    document = command.json("audit", "--policy", str(path), exit_code=1)
+    assert document["policy"]["source"] == str(path)
+    assert [each["status"] for each in document["instances"]] == ["COMPLIANT", "DRIFT"]
+    assert clients.ssm.requests == []
+    path.write_text("{}")
+    refusal = f"imds-enforcer: {path}: http-tokens is missing; allowed: required or optional"
+    assert command.refusal("audit", "--policy", str(path)) == refusal
+
+
+def test_holds_that_cannot_be_read(command: Command, clients: FakeClients) -> None:
+    """What is held would look like drift."""
+    clients.table.read_failure = SERVER_FAULT
+    assert command.refusal("audit") == f"imds-enforcer: {SERVER_FAULT}"
+
+
+# IMDSv1 calls.
+
+
+def test_calls_are_counted_in_the_lookback(command: Command, clients: FakeClients) -> None:
+    """From the beginning of a day, only of what serves them."""
+    clients.metrics[HOME].data = {
+        (SERVED, an_id(1)): [(MIDNIGHT - timedelta(days=20), 5.0), (MIDNIGHT - timedelta(days=3), 2.0)]
+    }
+    document = command.json("audit", exit_code=1)
+    assert document["lookback_days"] == 14
+    assert [each["imdsv1_calls"] for each in document["instances"]] == [{"total": 2, "last": "2026-11-19"}, None]
+    (longer, _) = command.json("audit", "--lookback-days", "20", exit_code=1)["instances"]
+    assert longer["imdsv1_calls"] == {"total": 7, "last": "2026-11-19"}
+    assert clients.metrics[HOME].requests == [(SERVED, [an_id(1)], 86_400)] * 2
+    assert clients.metrics[AWAY].requests == []
+
+
+def test_calls_cost_money(command: Command, clients: FakeClients) -> None:
+    """Nobody has to ask for them."""
+    (first, _) = command.json("audit", "--no-calls", exit_code=1)["instances"]
+    assert first["imdsv1_calls"] is None
+    assert clients.metrics[HOME].requests == []
+
+
+@pytest.mark.parametrize(("days", "requests"), [("14", [500, 100]), ("455", [220, 220, 160])])
+def test_as_many_as_a_request_takes(
+    command: Command, clients: FakeClients, home: FakeEc2, days: str, requests: list[int]
+) -> None:
+    """500 metrics and 100,800 points."""
+    home.launch(*(an_instance(number) for number in range(100, 699)))
+    command("audit", "--lookback-days", days)
+    assert [len(ids) for _, ids, _ in clients.metrics[HOME].requests] == requests
+
+
+def test_the_gate_counts_its_own_days(command: Command, clients: FakeClients) -> None:
+    """However many are shown."""
+    clients.ssm.put(POLICY_PARAMETER, '{"legacy_calls": {"lookback_days": 30}}')
+    clients.metrics[HOME].data = {(SERVED, an_id(1)): [(MIDNIGHT - timedelta(days=20), 5.0)]}
+    document = command.json("audit", "--lookback-days", "7")
+    (held, _) = document["instances"]
+    assert (held["status"], held["by"], held["imdsv1_calls"]["total"]) == ("HELD", "the policy's legacy_calls", None)
+    assert held["reason"].startswith("5 IMDSv1 calls in 30 days, the last on 2026-11-02; held until they end; ")
+    assert command.json("audit")["lookback_days"] == 30
+
+
+def test_calls_that_cannot_be_read(command: Command, clients: FakeClients, home: FakeEc2) -> None:
+    """The instances are told of all the same; it is not tried again, and the exit code says that something failed."""
+    clients.metrics[HOME].failure = UNAUTHORIZED
+    home.page_size = 1
+    home.launch(an_instance(3))
+    result = command("audit", "--output", "json", "--fail-on", "held")
+    document, error = json.loads(result.stdout), f"the IMDSv1 calls are not known: {UNAUTHORIZED}"
+    assert (result.exit_code, document["regions"][0]["error"]) == (1, error)
+    assert f"{HOME}: {error}\n" in result.stderr
+    assert [each["imdsv1_calls"] for each in document["instances"]] == [None, None, None]
+    assert len(clients.metrics[HOME].requests) == 1
+
+
+# Regions that fail.
+
+
+def test_a_region_that_cannot_be_read_stops_no_other(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is named, and the exit code says so whatever the findings are."""
+    result = audited_fleet(clock, monkeypatch)("audit", "--fail-on", "exempt-expired", "--regions", f"{AWAY},{CLOSED}")
+    assert result.exit_code == 1
+    assert f"{CLOSED}: {UNAUTHORIZED}\n" in result.stderr
+    assert an_id(8) in result.stdout
+
+
+def test_what_was_read_of_a_region_counts(command: Command, home: FakeEc2) -> None:
+    """The rest is not made up."""
+    home.page_size, home.find_errors = 1, {2: SERVER_FAULT}
+    home.launch(an_instance(3))
+    document = command.json("audit", exit_code=1)
+    assert [each["instance_id"] for each in document["instances"]] == [an_id(1), an_id(2)]
+    assert document["regions"][0]["error"] == str(SERVER_FAULT)
+
+
+def test_where_no_region_can_be_read(command: Command, home: FakeEc2, away: FakeEc2) -> None:
+    """There is nothing to show."""
+    home.find_errors = away.find_errors = {1: UNAUTHORIZED}
+    refusal = f"no region could be read; {HOME}: {UNAUTHORIZED}; {AWAY}: {UNAUTHORIZED}"
+    assert command.refusal("audit") == f"imds-enforcer: {refusal}"
+
+
+def test_regions_that_cannot_be_listed(command: Command, home: FakeEc2) -> None:
+    """They can still be named."""
+    home.regions_error = UNAUTHORIZED
+    refusal = f"imds-enforcer: the regions cannot be listed ({UNAUTHORIZED}); name them with --regions"
+    assert command.refusal("audit") == refusal
+    assert command("audit", "--regions", HOME).exit_code == 1
+
+
+# Sources.
+
+
+def test_sources_are_asked_about_where_they_are_shown(command: Command) -> None:
+    """The other formats do without the requests."""
+    for output in ("table", "csv", "asff", "sarif"):
+        command("audit", "--output", output)
+    assert not any(launches.requests for launches in command.launches.values())
+    command.launches[HOME].defaults = {"HttpTokens": "optional"}
+    assert [each["launches_imdsv1"] for each in command.json("audit", exit_code=1)["sources"]] == [True, None]
+
+
+def test_the_worst_source_comes_first(command: Command, home: FakeEc2) -> None:
+    """It is to be mended first."""
+    home.launch(*(an_instance(number, image_id="ami-1") for number in (5, 6)))
+    table = lines(command("audit", "--group-by", "source").stdout)
+    assert [line.split(";")[0] for line in table[1:]] == [
+        "ami-1",
+        "eu-west-1 1 1 not known no launch template, the region has no default",
+        "us-east-1 1 0 not known no launch template, the region has no default",
+    ]
+
+
+# What it cannot use.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refusal"),
+    [
+        (("--regions", "EU"), "--regions has 'EU'; allowed: all, or names of regions, as eu-west-1,us-east-1"),
+        (("--regions", "eu-west-1,"), "--regions has ''; allowed: all, or names of regions"),
+        (("--fail-on", "drift,x"), "--fail-on has 'x'; allowed: drift, held, exempt-expired"),
+        (("--lookback-days", "0"), "Invalid value for '--lookback-days': 0 is not in the range 1<=x<=455."),
+        (("--group-by", "tag"), "Invalid value for '--group-by': 'tag' is not one of 'source'."),
+        (("--output", "xml"), "Invalid value for '--output': 'xml' is not one of 'table', 'json', 'csv', 'html', "),
+        (
+            ("--group-by", "source", "--output", "asff"),
+            "--group-by with --output asff; allowed: with table, json, csv, html",
+        ),
+        (("--policy", "/nonexistent"), "/nonexistent cannot be read: No such file or directory"),
+    ],
+)
+def test_what_it_cannot_use(command: Command, arguments: tuple[str, ...], refusal: str) -> None:
+    """One line says what was received and what is allowed, before AWS is asked for anything."""
+    assert command.refusal("audit", *arguments).startswith(f"imds-enforcer: {refusal}")
+    assert command.profiles == []
+
+
+def test_profile_and_region_lead_to_the_account(command: Command) -> None:
+    """As given."""
+    command("audit", "--profile", "ops", "--region", AWAY)
+    assert command.profiles == [("ops", AWAY)]
+
+
+def test_progress_is_for_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How far each region is, and nothing of it elsewhere."""
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    with region_progress([HOME, AWAY]) as tell:
+        tell(AWAY, pages=1, instances=7, done=True)
+        tell(HOME, pages=2, instances=1_500)
+    assert "2 regions" in terminal.getvalue()
+    assert "1/2" in terminal.getvalue()
+    assert f"{HOME}: 2 pages, 1500 instances" in terminal.getvalue()
+    assert AWAY not in terminal.getvalue()
+    assert "page" not in command("audit").stderr

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from imds_enforcer.ledger import Contest, Hold, Standing
+from imds_enforcer.legacy_calls import Calls
+from imds_enforcer.model import HttpTokens, InstanceState
+from imds_enforcer.policy import Mode, RegionSelection
+from imds_enforcer.safeguards import Gate
+from imds_enforcer_cli.judge import Judge, Judgement, Status
+from tests.unit.command import ANN
+from tests.unit.examples import AWAY, HOME, IMDS_OFF, V1_ALLOWED, V2_ONLY, a_policy, an_exemption, an_id, an_instance
+from tests.unit.fake_clock import START
+
+DRIFT = "HttpTokens is optional, not required"
+HELD = Standing(holds={an_id(1): Hold(instance_id=an_id(1), reason="vendor agent", by=ANN, at=START)})
+
+
+def judged(
+    instance: Any = None, standing: Standing | None = None, calls: Calls | None = None, **policy: Any
+) -> Judgement:
+    """The judgement of an instance that allows IMDSv1, unless given another, under a policy that requires tokens."""
+    judge = Judge(a_policy(**policy), standing or Standing(), START)
+    return judge.judge(instance or an_instance(), calls)
+
+
+@pytest.mark.parametrize(
+    ("instance", "judgement"),
+    [
+        (
+            an_instance(options=V2_ONLY),
+            Judgement(Status.COMPLIANT, "HttpTokens is required, all options as in the policy"),
+        ),
+        (
+            an_instance(options=IMDS_OFF),
+            Judgement(Status.IMDS_OFF, "the metadata service is off, which satisfies every policy"),
+        ),
+        (an_instance(), Judgement(Status.DRIFT, DRIFT)),
+        (an_instance(state=InstanceState.STOPPED), Judgement(Status.DRIFT, DRIFT)),
+        (
+            an_instance(managed_by="eks.amazonaws.com"),
+            Judgement(Status.MANAGED, "managed by eks.amazonaws.com: the account cannot change it"),
+        ),
+        (
+            an_instance(options=None),
+            Judgement(Status.UNREADABLE, "EC2 describes its metadata options in a way that is not known here"),
+        ),
+    ],
+)
+def test_as_the_enforcer_decides(instance: Any, judgement: Judgement) -> None:
+    """In its own words."""
+    assert judged(instance) == judgement
+
+
+def test_only_what_follows_the_policy_is_compliant() -> None:
+    """What may not be changed is no less a risk."""
+    assert {status for status in Status if status.compliant} == {Status.COMPLIANT, Status.IMDS_OFF}
+
+
+@pytest.mark.parametrize(
+    ("policy", "instance", "reason"),
+    [
+        ({"rollout_percent": 0}, an_instance(), "not among the 0 % of the existing instances that have their turn"),
+        (
+            {"launch_grace_seconds": 600},
+            an_instance(attached_at=START - timedelta(seconds=5)),
+            "launched less than 600 s ago, which are left to its boot scripts",
+        ),
+    ],
+)
+def test_what_the_enforcer_waits_for_is_drift(policy: dict[str, Any], instance: Any, reason: str) -> None:
+    """An audit tells how things are, and why nobody has changed them yet."""
+    assert judged(instance, **policy) == Judgement(Status.DRIFT, f"{DRIFT}; {reason}")
+
+
+def test_in_audit_mode_too() -> None:
+    """The mode says what to do about drift, not whether it is there."""
+    assert judged(mode=Mode.AUDIT).status is Status.DRIFT
+
+
+def test_a_region_that_the_policy_leaves_out_is_exempt() -> None:
+    """Except for instances that follow it all the same."""
+    regions = RegionSelection(exclude=(HOME,))
+    assert judged(regions=regions) == Judgement(Status.EXEMPT, "the policy leaves this region out")
+    assert judged(an_instance(options=V2_ONLY), regions=regions).status is Status.COMPLIANT
+    assert judged(an_instance(region=AWAY), regions=regions).status is Status.DRIFT
+
+
+def test_exempt_until_when_and_whose() -> None:
+    """As the policy has it."""
+    exemption = replace(an_exemption(expires=date(2027, 6, 30)), owner="payments")
+    reason = "exempt: legacy SDK, owner payments, until 2027-06-30"
+    assert judged(exemptions=(exemption,)) == Judgement(Status.EXEMPT, reason, "2027-06-30", "payments")
+    assert judged(exemptions=(an_exemption(),)) == Judgement(Status.EXEMPT, "exempt: legacy SDK")
+
+
+def test_an_exemption_that_has_ended() -> None:
+    """Drift again, and marked; not where the instance follows the policy, or another exemption protects it."""
+    ended = an_exemption(expires=date(2026, 11, 21))
+    judgement = judged(exemptions=(ended,))
+    assert (judgement.status, judgement.expired) == (Status.DRIFT, True)
+    assert judgement.reason == f"{DRIFT}; its exemption (legacy SDK, until 2026-11-21) has expired"
+    assert not judged(an_instance(options=V2_ONLY), exemptions=(ended,)).expired
+    assert not judged(exemptions=(ended, an_exemption())).expired
+    assert judged(an_instance(managed_by="ecs"), exemptions=(ended,)).expired
+    assert not judged(exemptions=(an_exemption(expires=date(2026, 11, 21), image_id="ami-9*"),)).expired
+
+
+@pytest.mark.parametrize(("until", "shown"), [(None, None), (START + timedelta(days=1), "2026-11-23T12:00:00+00:00")])
+def test_held_until_when_and_by_whom(until: datetime | None, shown: str | None) -> None:
+    """A hold comes before everything else that would leave the instance to be changed."""
+    hold = Hold(instance_id=an_id(1), reason="vendor agent", by=ANN, at=START, until=until)
+    judgement = judged(standing=Standing(holds={an_id(1): hold}), rollout_percent=0)
+    assert judgement == Judgement(Status.HELD, f"vendor agent; {DRIFT}", shown, ANN)
+
+
+@pytest.mark.parametrize(
+    ("instance", "status"),
+    [
+        (an_instance(options=V2_ONLY), Status.COMPLIANT),
+        (an_instance(managed_by="eks.amazonaws.com"), Status.MANAGED),
+        (an_instance(2), Status.DRIFT),
+    ],
+)
+def test_a_hold_says_nothing_of_what_would_not_be_changed(instance: Any, status: Status) -> None:
+    """Nor of other instances."""
+    assert judged(instance, HELD).status is status
+
+
+def test_a_contested_instance_is_drift() -> None:
+    """With who keeps setting it back."""
+    contest = Contest(instance_id=an_id(1), principal="role/deploy", until=START + timedelta(hours=1))
+    reason = f"{DRIFT}; set back again and again, last by role/deploy"
+    assert judged(standing=Standing(contests={an_id(1): contest})) == Judgement(Status.DRIFT, reason)
+
+
+def test_the_gate_holds_back_what_still_calls() -> None:
+    """Like the enforcer, in its words; without an answer of CloudWatch nobody can tell, and it stays drift."""
+    gate, calls = Gate(enforce_after=date(2027, 1, 31)), Calls(17, date(2026, 11, 20))
+    reason = f"17 IMDSv1 calls in 14 days, the last on 2026-11-20; held until the end of 2027-01-31; {DRIFT}"
+    assert judged(calls=calls, gate=gate) == Judgement(Status.HELD, reason, "2027-01-31", "the policy's legacy_calls")
+    assert judged(calls=calls, gate=Gate()).until is None
+    for unheld in (
+        judged(calls=calls, gate=Gate(tolerate=17)),
+        judged(calls=calls, gate=Gate(enforce_after=date(2026, 11, 21))),
+        judged(calls=calls),
+        judged(calls=Calls(), gate=gate),
+        judged(gate=gate),
+    ):
+        assert unheld == Judgement(Status.DRIFT, DRIFT)
+
+
+def test_a_policy_that_makes_tokens_optional() -> None:
+    """Drift goes both ways."""
+    judge = Judge(a_policy(HttpTokens.OPTIONAL), Standing(), START)
+    assert judge.judge(an_instance(options=V2_ONLY)).status is Status.DRIFT
+    assert judge.judge(an_instance(options=V1_ALLOWED)).status is Status.COMPLIANT

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imds_enforcer_cli.findings import Audited
+from imds_enforcer_cli.judge import Judgement, Status
+from imds_enforcer_cli.launches import LaunchReader
+from imds_enforcer_cli.sources import Source, sources
+from tests.unit.examples import an_instance
+from tests.unit.fake_launches import FakeLaunches
+
+OPTIONAL = {"MetadataOptions": {"HttpTokens": "optional"}}
+UNSET = "launch configuration lc does not set HttpTokens"
+REQUIRED = {"MetadataOptions": {"HttpTokens": "required"}}
+
+
+@pytest.fixture
+def launches() -> FakeLaunches:
+    """A region with an image and nothing else."""
+    launches = FakeLaunches()
+    launches.images = {"ami-1": None, "ami-2": "v2.0"}
+    return launches
+
+
+def an_audited(
+    number: int = 1, template: str = "", version: str = "1", group: str = "", status: Status = Status.DRIFT
+) -> Audited:
+    """An instance with the tags that AWS gives it."""
+    tags = {"aws:ec2launchtemplate:id": template, "aws:ec2launchtemplate:version": version} if template else {}
+    tags |= {"aws:autoscaling:groupName": group} if group else {}
+    return Audited.of(an_instance(number, image_id="ami-1", tags=tags), Judgement(status, "why"), None)
+
+
+def told(launches: FakeLaunches, *instances: Audited) -> list[Source]:
+    """The sources of these instances."""
+    return sources(instances, LaunchReader(launches, launches))
+
+
+def only(launches: FakeLaunches, instance: Audited) -> tuple[bool | None, str]:
+    """Whether the one source launches such that allow IMDSv1, and why."""
+    (source,) = told(launches, instance)
+    return source.outlook.launches_imdsv1, source.outlook.why
+
+
+def a_group(name: str = "web", **launched_with: Any) -> dict[str, Any]:
+    """An Auto Scaling group as it is described."""
+    return {"AutoScalingGroupName": name, **launched_with}
+
+
+def test_instances_are_gathered_by_what_launched_them(launches: FakeLaunches) -> None:
+    """Group, template and version, image."""
+    launches.templates = {"lt-1": [OPTIONAL, REQUIRED]}
+    found = told(
+        launches,
+        an_audited(1, "lt-1", "1"),
+        an_audited(2, "lt-1", "2", status=Status.COMPLIANT),
+        an_audited(3, "lt-1", "1", status=Status.HELD),
+        an_audited(4),
+    )
+    assert [each.as_json() for each in found[:2]] == [
+        {
+            "auto_scaling_group": None,
+            "launch_template": {"id": "lt-1", "version": "1"},
+            "image_id": "ami-1",
+            "region": "eu-west-1",
+            "instances": 2,
+            "findings": 1,
+            "instance_ids": ["i-00000000000000001"],
+            "launches_imdsv1": True,
+            "why": "launch template lt-1 version 1 sets HttpTokens optional",
+        },
+        {
+            "auto_scaling_group": None,
+            "launch_template": {"id": "lt-1", "version": "2"},
+            "image_id": "ami-1",
+            "region": "eu-west-1",
+            "instances": 1,
+            "findings": 0,
+            "instance_ids": [],
+            "launches_imdsv1": False,
+            "why": "launch template lt-1 version 2 sets HttpTokens required",
+        },
+    ]
+    assert [each.instances for each in found] == [2, 1, 1]
+
+
+def test_one_request_for_all_versions_of_a_template(launches: FakeLaunches) -> None:
+    """And one for all images and groups."""
+    launches.templates = {"lt-1": [OPTIONAL] * 9}
+    told(launches, *(an_audited(number, "lt-1", str(number), group=f"g-{number}") for number in range(1, 10)))
+    assert sorted(call for call, _ in launches.requests) == [
+        "describe_auto_scaling_groups",
+        "describe_images",
+        "describe_launch_template_versions",
+        "get_instance_metadata_defaults",
+    ]
+
+
+def test_of_nothing_nothing_is_asked(launches: FakeLaunches) -> None:
+    """An empty region costs no request."""
+    assert told(launches) == []
+    assert launches.requests == []
+
+
+def test_more_groups_than_one_request_takes(launches: FakeLaunches) -> None:
+    """The fake refuses more than fifty."""
+    launches.groups = [a_group(f"g-{number}", LaunchConfigurationName=f"lc-{number}") for number in range(120)]
+    launches.configurations = [{"LaunchConfigurationName": f"lc-{number}", **OPTIONAL} for number in range(120)]
+    found = told(launches, *(an_audited(number, group=f"g-{number}") for number in range(120)))
+    assert all(each.outlook.launches_imdsv1 for each in found)
+
+
+@pytest.mark.parametrize(
+    ("version", "launches_imdsv1", "shown"),
+    [("3", True, 3), ("$Latest", True, 3), ("$Default", False, 2), (None, False, 2)],
+)
+def test_a_group_launches_by_its_template_of_today(
+    launches: FakeLaunches, version: str | None, shown: int, *, launches_imdsv1: bool
+) -> None:
+    """Not by the one that its instances once came from."""
+    launches.templates, launches.default_versions = {"lt-1": [OPTIONAL, REQUIRED, OPTIONAL]}, {"lt-1": 2}
+    launches.groups = [
+        a_group(LaunchTemplate={"LaunchTemplateId": "lt-1", **({"Version": version} if version else {})})
+    ]
+    wanted = f"launch template lt-1 version {shown} sets HttpTokens {'optional' if launches_imdsv1 else 'required'}"
+    assert only(launches, an_audited(template="lt-1", version="1", group="web")) == (launches_imdsv1, wanted)
+
+
+def test_a_group_with_several_templates(launches: FakeLaunches) -> None:
+    """One that makes IMDSv1 instances is enough."""
+    launches.templates = {"lt-1": [REQUIRED], "lt-2": [OPTIONAL]}
+    overrides = [{"InstanceType": "m7g.large", "LaunchTemplateSpecification": {"LaunchTemplateId": "lt-2"}}, {}]
+    specification = {"LaunchTemplateId": "lt-1", "Version": "1"}
+    mixed = {"LaunchTemplate": {"LaunchTemplateSpecification": specification, "Overrides": overrides}}
+    launches.groups = [a_group(MixedInstancesPolicy=mixed)]
+    assert only(launches, an_audited(group="web")) == (True, "launch template lt-2 version 1 sets HttpTokens optional")
+
+
+@pytest.mark.parametrize(
+    ("configuration", "launches_imdsv1", "why"),
+    [
+        (OPTIONAL, True, "launch configuration lc sets HttpTokens optional"),
+        (REQUIRED, False, "launch configuration lc sets HttpTokens required"),
+        (
+            {"ImageId": "ami-2"},
+            False,
+            "launch configuration lc does not set HttpTokens, the region has no default; image ami-2 requires tokens",
+        ),
+        (None, None, "launch configuration lc: it is not there any more"),
+    ],
+)
+def test_a_group_with_a_launch_configuration(
+    launches: FakeLaunches, configuration: dict[str, Any] | None, why: str, *, launches_imdsv1: bool | None
+) -> None:
+    """Of the older kind."""
+    launches.groups = [a_group(LaunchConfigurationName="lc")]
+    if configuration is not None:
+        launches.configurations = [{"LaunchConfigurationName": "lc", **configuration}]
+    assert only(launches, an_audited(group="web")) == (launches_imdsv1, why)
+
+
+def test_of_a_group_that_is_gone_the_template_is_left(launches: FakeLaunches) -> None:
+    """Somebody may launch from it again."""
+    launches.templates = {"lt-1": [OPTIONAL]}
+    wanted = (True, "launch template lt-1 version 1 sets HttpTokens optional")
+    assert only(launches, an_audited(template="lt-1", group="gone")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("image", "launches_imdsv1", "says"),
+    [
+        ("ami-2", False, "image ami-2 requires tokens"),
+        ("", True, "image ami-1 does not require tokens"),
+        ("resolve:ssm:/golden", True, "image ami-1 does not require tokens"),
+        ("ami-9", None, "image ami-9 is not to be seen any more"),
+    ],
+)
+def test_the_image_of_the_template_counts(
+    launches: FakeLaunches, image: str, says: str, *, launches_imdsv1: bool | None
+) -> None:
+    """Where it names none by its id, that of its instances."""
+    launches.templates = {"lt-1": [{"ImageId": image} if image else {}]}
+    unset = "launch template lt-1 version 1 does not set HttpTokens, the region has no default"
+    assert only(launches, an_audited(template="lt-1")) == (launches_imdsv1, f"{unset}; {says}")
+
+
+def test_a_version_that_is_gone_spoils_no_other(launches: FakeLaunches) -> None:
+    """EC2 refuses the request for all of them."""
+    launches.templates = {"lt-1": [OPTIONAL]}
+    found = told(launches, an_audited(1, "lt-1", "1"), an_audited(2, "lt-1", "7"), an_audited(3, "lt-0"))
+    assert [(each.outlook.launches_imdsv1, each.outlook.why) for each in found] == [
+        (True, "launch template lt-1 version 1 sets HttpTokens optional"),
+        (False, "launch template lt-1 version 7 is not there any more"),
+        (False, "launch template lt-0 version 1 is not there any more"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        ("describe_auto_scaling_groups", "Auto Scaling group web: AccessDenied: AWS said so"),
+        ("describe_launch_configurations", "launch configuration lc: AccessDenied: AWS said so"),
+        (
+            "get_instance_metadata_defaults",
+            f"{UNSET}; the region's defaults are not known (AccessDenied: AWS said so)",
+        ),
+        (
+            "describe_images",
+            f"{UNSET}, the region has no default; image ami-1: AccessDenied: AWS said so",
+        ),
+    ],
+)
+def test_what_may_not_be_read_is_not_known(launches: FakeLaunches, call: str, why: str) -> None:
+    """With the service's own words, and without a word about anything else."""
+    launches.groups = [a_group(LaunchConfigurationName="lc")]
+    launches.configurations = [{"LaunchConfigurationName": "lc"}]
+    launches.refused = {call: "AccessDenied"}
+    assert only(launches, an_audited(group="web")) == (None, why)
+
+
+def test_templates_that_may_not_be_read(launches: FakeLaunches) -> None:
+    """They are asked about once."""
+    launches.refused = {"describe_launch_template_versions": "UnauthorizedOperation"}
+    found = told(launches, an_audited(1, "lt-1"), an_audited(2, "lt-2"))
+    assert [each.outlook.why for each in found] == [
+        f"launch template lt-{number} version 1: UnauthorizedOperation: AWS said so" for number in (1, 2)
+    ]
+    assert [call for call, _ in launches.requests].count("describe_launch_template_versions") == 1
+
+
+def test_the_defaults_of_the_region_count(launches: FakeLaunches) -> None:
+    """Before the image, and no preference is none."""
+    launches.defaults = {"HttpTokens": "required"}
+    assert only(launches, an_audited()) == (False, "no launch template; the region's default is required")
+    launches.defaults = {"HttpTokens": "no-preference", "HttpTokensEnforced": "enabled"}
+    refused = "image ami-1 does not require tokens, which the region refuses (HttpTokensEnforced)"
+    assert only(launches, an_audited()) == (False, f"no launch template, the region has no default; {refused}")
