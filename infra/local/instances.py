@@ -29,6 +29,7 @@ operator: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.Context
 """The service that manages what is being launched; set from the client's own header."""
 
 _launch_options: contextvars.ContextVar[Options | None] = contextvars.ContextVar("options", default=None)
+_launched: contextvars.ContextVar[list[Instance] | None] = contextvars.ContextVar("launched", default=None)
 _numbers = itertools.count(1)
 
 
@@ -48,12 +49,12 @@ def visible(instance: Instance) -> bool:
 
 
 def run_instances(original: Action) -> Action:
-    """RunInstances that launches MaxCount, honours MetadataOptions and DryRun."""
+    """RunInstances that launches MaxCount, honours MetadataOptions and DryRun, and tags with the launch template."""
 
     def run(parameters: Parameters) -> Response:
         p = flat(parameters)
         template = {name: p.get(f"LaunchTemplate.{name}", "") for name in TEMPLATE_NAMES}
-        data, _template, error = ec2._resolve_launch_template_data(template)
+        data, template_found, error = ec2._resolve_launch_template_data(template)
         if error:
             return error  # type: ignore[no-any-return]  # ministack is untyped
         image = p.get("ImageId") or data.get("ImageId", "")
@@ -65,14 +66,29 @@ def run_instances(original: Action) -> Action:
         )
         if p.get("DryRun") == "true":
             raise dry_run()
-        token = _launch_options.set(options)
+        launched: list[Instance] = []
+        tokens = _launch_options.set(options), _launched.set(launched)
         try:
             # ministack launches MinCount.
-            return original({**parameters, "ImageId": [image], "MinCount": [p.get("MaxCount", "1")]})
+            response = original({**parameters, "ImageId": [image], "MinCount": [p.get("MaxCount", "1")]})
         finally:
-            _launch_options.reset(token)
+            _launch_options.reset(tokens[0])
+            _launched.reset(tokens[1])
+        if template_found:
+            _tag_origin(launched, template_found, template["Version"])
+        return response
 
     return run
+
+
+def _tag_origin(launched: list[Instance], template: Mapping[str, Any], version: str) -> None:
+    """The tags by which EC2 tells what an instance was launched from."""
+    named = {"$Latest": template["LatestVersionNumber"], "": template["DefaultVersionNumber"]}
+    named["$Default"] = named[""]
+    pairs = {"id": template["LaunchTemplateId"], "version": str(named.get(version, version))}
+    tags = [{"Key": f"aws:ec2launchtemplate:{name}", "Value": value} for name, value in pairs.items()]
+    for instance in launched:
+        ec2._tags[instance["InstanceId"]] = [*ec2._tags.get(instance["InstanceId"], []), *tags]
 
 
 def launch(original: Callable[..., list[Instance]]) -> Callable[..., list[Instance]]:
@@ -96,6 +112,9 @@ def launch(original: Callable[..., list[Instance]]) -> Callable[..., list[Instan
                 "AttachTime": _earlier(instance["LaunchTime"], KNOBS.attached_seconds),
             }
             _boot(instance)
+        launched = _launched.get()
+        if launched is not None:
+            launched += created
         return created
 
     return launch_instances
