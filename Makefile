@@ -81,7 +81,7 @@ types: $(TESTS) ## mypy, strict
 unit: $(TESTS) ## the pure modules and their shell
 	$(RUN) -m pytest tests/unit
 
-integration: $(TESTS) $(LOCAL) ## against the local AWS
+integration: $(TESTS) $(LOCAL) $(COMMAND) ## against the local AWS
 	$(RUN) -m pytest tests/integration
 
 infra: $(TESTS) $(LOCAL) ## the templates and the package

@@ -14,42 +14,22 @@ from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.safeguards import Gate
 from imds_enforcer_cli import arguments, connection
-from imds_enforcer_cli.asff import asff
-from imds_enforcer_cli.audit_document import Document, Subject, audit_document
-from imds_enforcer_cli.audit_tables import (
-    INSTANCE_COLUMNS,
-    INSTANCE_HEADINGS,
-    REGION_HEADINGS,
-    SOURCE_COLUMNS,
-    SOURCE_HEADINGS,
-    instance_row,
-    region_row,
-    source_row,
-    summary_line,
-)
+from imds_enforcer_cli.audit_document import Subject, audit_document
+from imds_enforcer_cli.audit_formats import AuditFormat, Written, write_audit
+from imds_enforcer_cli.audit_tables import summary_line
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.fleet import Fleet, Lookback, RegionAudit
 from imds_enforcer_cli.judge import Judge, Status
 from imds_enforcer_cli.launches import LaunchReader
-from imds_enforcer_cli.output import say, write_csv, write_json, write_table, write_text
+from imds_enforcer_cli.output import say
 from imds_enforcer_cli.policy_file import read_policy_file
 from imds_enforcer_cli.region_progress import region_progress
-from imds_enforcer_cli.sarif import sarif
 
 _REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _ASSUMED = "none: HttpTokens required is assumed"
 _LOOKBACK_DAYS = Gate().lookback_days
 _MAX_LOOKBACK_DAYS = 455
 """Days for which CloudWatch keeps what it counted, by the hour (CloudWatch User Guide, "Metrics retention")."""
-
-
-class _Format(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    HTML = "html"
-    ASFF = "asff"
-    SARIF = "sarif"
 
 
 class _Grouping(StrEnum):
@@ -61,7 +41,6 @@ _FAILING: dict[str, Callable[[dict[str, Any]], bool]] = {
     "held": lambda instance: instance["status"] == Status.HELD,
     "exempt-expired": lambda instance: instance["expired"],
 }
-_WITH_SOURCES = (_Format.JSON, _Format.HTML)
 
 
 def audit(  # noqa: PLR0913  # each is an option of the command
@@ -118,13 +97,14 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output: Annotated[
-        _Format,
+        AuditFormat,
         typer.Option(
             "--output",
-            help="For people, for programs, for a spreadsheet, for readers without an account; "
-            "for Security Hub (a list of findings, of which BatchImportFindings takes 100 a call); for SARIF viewers.",
+            help="table for people, json and csv for programs and spreadsheets, html for readers without access, "
+            "asff for Security Hub (a list of findings, of which BatchImportFindings takes 100 a call), "
+            "sarif for viewers of it.",
         ),
-    ] = _Format.TABLE,
+    ] = AuditFormat.TABLE,
 ) -> None:
     """Show how every instance stands under the policy, and why.
 
@@ -134,7 +114,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     """
     failing = _checked_failing(fail_on)
     named = _checked_regions(regions)
-    if group_by and output in {_Format.ASFF, _Format.SARIF}:
+    if group_by and not output.can_group:
         raise CommandError(f"--group-by with --output {output}; allowed: with table, json, csv, html")
     from_file = read_policy_file(policy) if policy else None
     reached = connection.reach(profile, region)
@@ -145,7 +125,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     now = reached.clock.now()
     where = named or _every_region(reached)
     # Beforehand: several threads may not make clients of one session.
-    readers = {each: _reader(reached, each) for each in where} if group_by or output in _WITH_SOURCES else {}
+    readers = {each: _reader(reached, each) for each in where} if group_by or output.has_sources else {}
     with region_progress(where) as progress:
         fleet = Fleet(
             clients=reached.clients,
@@ -158,39 +138,11 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         found = fleet.audit(where)
     _tell_errors(found)
     document = audit_document(Subject(arn[4], now, rules, origin, days), found)
-    if output is _Format.ASFF:
-        write_json(asff(document, arn[1], reached.clients.home_region))
-    elif output is _Format.SARIF:
-        write_json(sarif(document, arn[1]))
-    else:
-        _write(document, output, by_source=bool(group_by), every=every)
+    write_audit(document, output, Written(bool(group_by), every, arn[1], reached.clients.home_region))
     say(summary_line(document))
     fails = any(_FAILING[each](instance) for instance in document["instances"] for each in failing)
     if fails or any(each.errors for each in found):
         raise typer.Exit(1)
-
-
-def _write(document: Document, output: _Format, *, by_source: bool, every: bool) -> None:
-    """Write the document in the formats that have sources too."""
-    match output:
-        case _Format.JSON:
-            write_json(document)
-        case _Format.HTML:
-            from imds_enforcer_cli.html_report import html_report  # noqa: PLC0415  # a page's worth of text
-
-            write_text(html_report(document))
-        case _Format.CSV if by_source:
-            write_csv(SOURCE_COLUMNS, document["sources"])
-        case _Format.CSV:
-            write_csv(INSTANCE_COLUMNS, document["instances"])
-        case _ if by_source:
-            write_table(SOURCE_HEADINGS, [source_row(each) for each in document["sources"]])
-        case _:
-            shown = [each for each in document["instances"] if every or not Status(each["status"]).compliant]
-            write_table(INSTANCE_HEADINGS, [instance_row(each) for each in shown])
-            write_table(
-                REGION_HEADINGS, [region_row(each) for each in document["regions"] if each["instances"]], aside=True
-            )
 
 
 def _policy(reached: connection.Connection) -> tuple[Policy, str]:

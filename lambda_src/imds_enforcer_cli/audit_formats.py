@@ -1,0 +1,80 @@
+"""The formats of an audit, all made from its document."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imds_enforcer_cli.asff import asff
+from imds_enforcer_cli.audit_document import Document
+from imds_enforcer_cli.audit_tables import (
+    INSTANCE_COLUMNS,
+    INSTANCE_HEADINGS,
+    REGION_HEADINGS,
+    SOURCE_COLUMNS,
+    SOURCE_HEADINGS,
+    instance_row,
+    region_row,
+    source_row,
+)
+from imds_enforcer_cli.judge import Status
+from imds_enforcer_cli.output import write_csv, write_json, write_table, write_text
+from imds_enforcer_cli.sarif import sarif
+
+
+class AuditFormat(StrEnum):
+    """How an audit is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    HTML = "html"
+    ASFF = "asff"
+    SARIF = "sarif"
+
+    @property
+    def can_group(self) -> bool:
+        """True if it can have sources in place of instances, or has both."""
+        return self not in {AuditFormat.ASFF, AuditFormat.SARIF}
+
+    @property
+    def has_sources(self) -> bool:
+        """True if it has the sources without being asked for them."""
+        return self in {AuditFormat.JSON, AuditFormat.HTML}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is wanted: sources or instances, of these also the compliant ones or not, and where a hub would be."""
+
+    by_source: bool
+    every: bool
+    partition: str
+    hub_region: str
+
+
+def write_audit(document: Document, output: AuditFormat, wanted: Written) -> None:
+    """Write an audit as the command's data."""
+    match output:
+        case AuditFormat.JSON:
+            write_json(document)
+        case AuditFormat.HTML:
+            from imds_enforcer_cli.html_report import html_report  # noqa: PLC0415  # only who wants a page loads it
+
+            write_text(html_report(document))
+        case AuditFormat.ASFF:
+            write_json(asff(document, wanted.partition, wanted.hub_region))
+        case AuditFormat.SARIF:
+            write_json(sarif(document, wanted.partition))
+        case AuditFormat.CSV if wanted.by_source:
+            write_csv(SOURCE_COLUMNS, document["sources"])
+        case AuditFormat.CSV:
+            write_csv(INSTANCE_COLUMNS, document["instances"])
+        case AuditFormat.TABLE if wanted.by_source:
+            write_table(SOURCE_HEADINGS, [source_row(each) for each in document["sources"]])
+        case AuditFormat.TABLE:
+            _write_tables(document, every=wanted.every)
+
+
+def _write_tables(document: Document, *, every: bool) -> None:
+    shown = [each for each in document["instances"] if every or not Status(each["status"]).compliant]
+    write_table(INSTANCE_HEADINGS, [instance_row(each) for each in shown])
+    write_table(REGION_HEADINGS, [region_row(each) for each in document["regions"] if each["instances"]], aside=True)
