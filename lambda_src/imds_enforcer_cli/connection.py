@@ -4,9 +4,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import boto3
+import botocore.session
+from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
 from imds_enforcer.aws import CLIENT_CONFIG, aws_errors
 from imds_enforcer.clients import Clients
@@ -74,7 +77,9 @@ def reach(profile: str | None, region: str | None) -> Connection:
         BotoCoreError: if the AWS configuration cannot be used, as where it has no such profile.
     """
     # boto3 itself knows AWS_DEFAULT_REGION only; the other tools of AWS know both.
-    session = boto3.Session(profile_name=profile, region_name=region or os.environ.get("AWS_REGION"))
+    session = boto3.Session(
+        profile_name=profile, region_name=region or os.environ.get("AWS_REGION"), botocore_session=_core()
+    )
     if not session.region_name:
         raise CommandError("no region; name the home region with --region, or set AWS_REGION")
     clock = SystemClock()
@@ -89,6 +94,21 @@ def reach(profile: str | None, region: str | None) -> Connection:
         return session.client(service, region_name=where, config=CLIENT_CONFIG)  # type: ignore[call-overload]  # by name
 
     return Connection(clients, clock, lambda: _caller(session), outputs, client)
+
+
+def _core() -> botocore.session.Session:
+    """A session that reads moments quickly: with botocore's own reader they take a quarter of the time of a listing."""
+    core = botocore.session.get_session()
+    core.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_moment)
+    return core
+
+
+def _moment(value: Any) -> datetime:
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):  # not every service writes them so
+        moment: datetime = DEFAULT_TIMESTAMP_PARSER(value)
+        return moment
 
 
 def _settings(session: boto3.Session, outputs: Mapping[str, str]) -> Settings:

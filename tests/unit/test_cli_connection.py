@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -147,3 +148,21 @@ def test_with_an_older_stack(cloud: FakeTransport) -> None:
     cloud.answer(a_stack({name: value for name, value in OUTPUTS.items() if name != "LedgerTableName"}))
     with pytest.raises(CommandError, match="has no output 'LedgerTableName'; deploy it in this version first"):
         connect(None, HOME)
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-22T12:00:00.000Z", "2026-11-22T12:00:00+00:00", "Sun, 22 Nov 2026 12:00:00 GMT", 1_795_348_800]
+)
+def test_moments_are_read_in_every_way_that_aws_writes_them(monkeypatch: pytest.MonkeyPatch, text: object) -> None:
+    """Most of them without botocore's own reader, which takes its time."""
+    sessions: list[Any] = []
+
+    def keep(**options: Any) -> object:
+        sessions.append(options["botocore_session"])
+        raise NoCredentialsError
+
+    monkeypatch.setattr(boto3, "Session", keep)
+    with pytest.raises(NoCredentialsError):
+        connect(None, HOME)
+    parser = sessions[0].get_component("response_parser_factory").create_parser("query")
+    assert parser._timestamp_parser(text) == datetime(2026, 11, 22, 12, tzinfo=UTC)  # noqa: SLF001  # as clients use it
