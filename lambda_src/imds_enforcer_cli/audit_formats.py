@@ -15,6 +15,7 @@ from imds_enforcer_cli.audit_tables import (
     region_row,
     source_row,
 )
+from imds_enforcer_cli.html_report import html_report
 from imds_enforcer_cli.judge import Status
 from imds_enforcer_cli.output import write_csv, write_json, write_table, write_text
 from imds_enforcer_cli.sarif import sarif
@@ -57,8 +58,6 @@ def write_audit(document: Document, output: AuditFormat, wanted: Written) -> Non
         case AuditFormat.JSON:
             write_json(document)
         case AuditFormat.HTML:
-            from imds_enforcer_cli.html_report import html_report  # noqa: PLC0415  # only who wants a page loads it
-
             write_text(html_report(document))
         case AuditFormat.ASFF:
             write_json(asff(document, wanted.partition, wanted.hub_region))
