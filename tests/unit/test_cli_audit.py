@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ClientError
 
+from imds_enforcer.ledger import Standing
 from imds_enforcer.legacy_calls import SERVED
 from imds_enforcer.model import InstanceState
+from imds_enforcer_cli.fleet import Fleet
+from imds_enforcer_cli.judge import Judge
 from imds_enforcer_cli.region_progress import region_progress
 from tests.unit.audited_fleet import CLOSED, audited_fleet
 from tests.unit.command import Command, lines
@@ -21,6 +24,7 @@ from tests.unit.examples import (
     TOKENS_PARAMETER,
     UNAUTHORIZED,
     V2_ONLY,
+    a_policy,
     an_id,
     an_instance,
 )
@@ -297,6 +301,23 @@ def test_regions_that_cannot_be_listed(command: Command, home: FakeEc2) -> None:
     refusal = f"imds-enforcer: the regions cannot be listed ({UNAUTHORIZED}); name them with --regions"
     assert command.refusal("audit") == refusal
     assert command("audit", "--regions", HOME).exit_code == 1
+
+
+def test_who_interrupts_waits_for_a_page_at_most(clients: FakeClients, home: FakeEc2) -> None:
+    """Not for all the pages of the regions that are under way."""
+    home.page_size = 1
+    home.launch(an_instance(1), an_instance(2))
+    fleet = Fleet(
+        clients=clients,
+        judge=Judge(a_policy(), Standing(), START),
+        now=START,
+        lookback=None,
+        readers={},
+        progress=lambda *_, **__: None,
+    )
+    fleet.stopped.set()
+    (region,) = fleet.audit([HOME])
+    assert [each.instance_id for each in region.instances] == [an_id(1)]
 
 
 # Sources.
