@@ -162,6 +162,7 @@ def test_the_actions_that_the_manual_names_are_enough(stage: Stage) -> None:
             ["toggle", "required"],
             ["sweep"],
             ["status"],
+            ["audit", "--group-by", "source"],
             ["history"],
             ["hold", instance, "--reason", "audit"],
             ["release", instance],
