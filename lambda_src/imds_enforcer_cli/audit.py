@@ -1,6 +1,5 @@
 """`imds-enforcer audit`: every instance of the account and how it stands under the policy."""
 
-import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from imds_enforcer.failures import AwsError
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError
@@ -24,8 +22,8 @@ from imds_enforcer_cli.launches import LaunchReader
 from imds_enforcer_cli.output import say
 from imds_enforcer_cli.policy_file import read_policy_file
 from imds_enforcer_cli.region_progress import region_progress
+from imds_enforcer_cli.regions import ALL, chosen_regions
 
-_REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]+")
 _ASSUMED = "none: HttpTokens required is assumed"
 _LOOKBACK_DAYS = Gate().lookback_days
 _MAX_LOOKBACK_DAYS = 455
@@ -47,7 +45,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     regions: Annotated[
         str,
         typer.Option("--regions", metavar="all|NAME,...", help="Where to look: every region of the account, or these."),
-    ] = "all",
+    ] = ALL,
     group_by: Annotated[
         _Grouping | None,
         typer.Option(
@@ -113,7 +111,6 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     Without a policy in the account, HttpTokens required is assumed.
     """
     failing = _checked_failing(fail_on)
-    named = _checked_regions(regions)
     if group_by and not output.can_group:
         raise CommandError(f"--group-by with --output {output}; allowed: with table, json, csv, html")
     from_file = read_policy_file(policy) if policy else None
@@ -123,7 +120,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     days = lookback_days or gate_days or _LOOKBACK_DAYS
     arn = reached.caller().split(":")
     now = reached.clock.now()
-    where = named or _every_region(reached)
+    where = chosen_regions(reached.clients, regions)
     # Beforehand: several threads may not make clients of one session.
     readers = {each: _reader(reached, each) for each in where} if group_by or output.has_sources else {}
     with region_progress(where) as progress:
@@ -158,16 +155,9 @@ def _policy(reached: connection.Connection) -> tuple[Policy, str]:
     except PolicyInvalidError as error:
         if policies.versions != PolicyVersions():
             raise CommandError(str(error)) from None
-    say(f"There is no policy in {reached.clients.home_region}: HttpTokens required is assumed.")
+    where = reached.clients.home_region
+    say(f"There is no policy in {where}, so HttpTokens required is assumed; name the home region with --region.")
     return Policy(http_tokens=HttpTokens.REQUIRED), _ASSUMED
-
-
-def _every_region(reached: connection.Connection) -> list[str]:
-    try:
-        reached.clients.learn_regions()
-    except AwsError as error:
-        raise CommandError(f"the regions cannot be listed ({error}); name them with --regions") from None
-    return sorted(reached.clients.known_regions)
 
 
 def _reader(reached: connection.Connection, region: str) -> LaunchReader:
@@ -193,14 +183,3 @@ def _checked_failing(texts: Sequence[str] | None) -> list[str]:
         if name not in _FAILING:
             raise CommandError(f"--fail-on has {name!r}; allowed: {', '.join(_FAILING)}")
     return names
-
-
-def _checked_regions(text: str) -> list[str]:
-    """The regions that are named, each once; none for all."""
-    if text == "all":
-        return []
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if not _REGION.fullmatch(name):
-            raise CommandError(f"--regions has {name!r}; allowed: all, or names of regions, as eu-west-1,us-east-1")
-    return sorted(set(names))

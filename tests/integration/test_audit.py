@@ -137,12 +137,13 @@ def test_calls_without_a_token_are_counted(aws: LocalAws) -> None:
     assert aws.calls("cloudwatch:GetMetricData") == 0
 
 
-def test_a_region_that_is_not_enabled(aws: LocalAws) -> None:
-    """It is named, and the others are read."""
+def test_a_region_that_cannot_be_read(aws: LocalAws) -> None:
+    """It is named, and the others are read; where there are no others, there is nothing to show."""
     aws.launch(HttpTokens="required")
-    done = operator.run(aws, "audit", "--regions", "eu-west-1,ap-east-1", "--all")
+    aws.fail("ec2:DescribeInstances", "UnauthorizedOperation", region="us-east-1", status=403)
+    done = operator.run(aws, "audit", "--regions", "eu-west-1,us-east-1", "--all")
     assert done.returncode == 1
-    assert "ap-east-1: AuthFailure: " in done.stderr
+    assert "us-east-1: UnauthorizedOperation: " in done.stderr
     assert "COMPLIANT" in done.stdout
-    alone = operator.run(aws, "audit", "--regions", "ap-east-1")
+    alone = operator.run(aws, "audit", "--regions", "us-east-1")
     assert (alone.returncode, alone.stdout, len(alone.stderr.splitlines())) == (2, "", 2)

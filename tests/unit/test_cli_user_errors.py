@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.unit.fake_transport import FakeTransport
 
 ARGUMENTS: dict[str, list[str]] = {
+    "audit": [],
     "enforce": ["--yes"],
     "history": [],
     "revert": [an_id(), "--yes"],
