@@ -7,7 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imds_enforcer_cli.audit_tables import INSTANCE_HEADINGS, instance_row
 from imds_enforcer_cli.html_report import html_report
+from imds_enforcer_cli.judge import Status
 from imds_enforcer_cli.output import write_table
 from infra.pictures.browser import NAMES, installed, opened
 from infra.pictures.fleet import document
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent
 REPORT, TERMINAL = FOLDER / "report.png", FOLDER / "terminal.svg"
 _WIDTH, _HEIGHT = 1280, 960
-_COLUMNS, _ROWS = 118, 12
+_COLUMNS, _OF_EACH = 140, 2
 
 
 def main() -> None:
@@ -45,18 +47,10 @@ def _report(path: str, audit: Mapping[str, Any]) -> None:
 
 
 def _table(audit: Mapping[str, Any]) -> None:
-    """The table of the instances that need somebody, as on a terminal."""
-    asking = [each for each in audit["instances"] if each["status"] not in {"COMPLIANT", "IMDS_OFF", "MANAGED"}]
-    rows = [
-        (
-            (each["name"], each["instance_id"]),
-            (each["region"],),
-            (each["status"], f"until {each['until']}" if each["until"] else ""),
-            (each["reason"], f"by {each['by']}" if each["by"] else ""),
-        )
-        for each in asking[:_ROWS]
-    ]
-    write_table(("INSTANCE", "REGION", "STATUS", "REASON"), rows)
+    """Some instances that are not as the policy wants them, as on a terminal: the first of each status."""
+    by_status = {status: [each for each in audit["instances"] if each["status"] == status] for status in Status}
+    shown = [each for status, found in by_status.items() if not status.compliant for each in found[:_OF_EACH]]
+    write_table(INSTANCE_HEADINGS, [instance_row(each) for each in shown])
 
 
 main()
