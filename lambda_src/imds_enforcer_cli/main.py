@@ -58,7 +58,7 @@ app = typer.Typer(
     name="imds-enforcer",
     cls=_Commands,
     epilog=manual(
-        "policy show --region eu-west-1",
+        "audit --output html > audit.html",
         "history --since 1 --output csv > changes.csv",
         ends="0 done, and all as it should be; 1 something was found or failed",
     ),
