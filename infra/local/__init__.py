@@ -1,7 +1,7 @@
 """A local AWS on one loopback port: ministack, and what the enforcer needs and ministack lacks.
 
 From outside, in the environment of the tools:
-    client (LocalAws), process, waiting; deployment, demo and `python -m infra.local` stand on them.
+    client (LocalAws), imds (LocalImds), process, waiting; deployment, demo and `python -m infra.local` stand on them.
 
 In its own process and environment, requirements.txt (server puts them together):
     gateway            what every call passes through: calls, faults, knobs; control is the path to them

@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any
 from infra.local.process import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from infra.local.client import LocalAws
 
 COMMAND = ROOT / ".venv" / "command" / "bin" / "imds-enforcer"
 """`make` installs it there."""
 
 
-def run(aws: LocalAws, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command; it may fail."""
+def run(
+    aws: LocalAws, *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command, in another environment than that of the account's root if one is given; it may fail."""
     return subprocess.run(  # noqa: S603  # our own command
         [str(COMMAND), *arguments],
-        env=aws.environment(),
+        env=environment or aws.environment(),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.aws import aws_errors, batched, expected
+from imds_enforcer.failures import AwsError
 from imds_enforcer.model import Instance, InstanceState, MetadataOptions
 
 if TYPE_CHECKING:
@@ -69,26 +70,23 @@ class Ec2Region:
         """Make the client for changes, which takes a moment, before the age of an observation is looked at."""
         self._writer()
 
-    def modify(self, instance_id: str, change: Change) -> None:
-        """Ask EC2 for the change; that it answers does not mean that it applied it.
-
-        HttpEndpoint goes along because EC2 requires it to be enabled where tokens, hop
-        limit or IPv6 are set (EC2 User Guide, "Modify instance metadata options"). Options
-        that do not change are left out and keep their value.
-        """
-        request: ModifyInstanceMetadataOptionsRequestTypeDef = {
-            "InstanceId": instance_id,
-            "HttpTokens": change.http_tokens.value,
-            "HttpEndpoint": "enabled",
-        }
-        if change.http_put_response_hop_limit is not None:
-            request["HttpPutResponseHopLimit"] = change.http_put_response_hop_limit
-        if change.http_protocol_ipv6 is not None:
-            request["HttpProtocolIpv6"] = change.http_protocol_ipv6.value
-        if change.instance_metadata_tags is not None:
-            request["InstanceMetadataTags"] = change.instance_metadata_tags.value
+    def modify(self, instance_id: str, change: Change) -> dict[str, Any]:
+        """Ask EC2 for the change, and give what it answers, which does not mean that it applied it."""
         with aws_errors():
-            self._writer().modify_instance_metadata_options(**request)
+            answer = self._writer().modify_instance_metadata_options(**_request(instance_id, change))
+        return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
+
+    def rehearse(self, instance_id: str, change: Change) -> None:
+        """Ask EC2 whether it would let the caller make the change, without making it."""
+        request = _request(instance_id, change)
+        request["DryRun"] = True
+        try:
+            with aws_errors():
+                self._client.modify_instance_metadata_options(**request)
+        except AwsError as error:
+            # EC2 has no other way to say yes.
+            if error.failure.code != "DryRunOperation":
+                raise
 
     def tokens_enforced(self) -> str | None:
         """Why the account's own rules keep tokens from being made optional in this region; None if they do not.
@@ -129,6 +127,27 @@ class Ec2Region:
                 for reservation in expected(page, "Reservations")
                 for item in reservation["Instances"]
             ]
+
+
+def _request(instance_id: str, change: Change) -> ModifyInstanceMetadataOptionsRequestTypeDef:
+    """What is sent for a change.
+
+    HttpEndpoint goes along because EC2 requires it to be enabled where tokens, hop limit or IPv6 are
+    set (EC2 User Guide, "Modify instance metadata options"). Options that do not change are left out
+    and keep their value.
+    """
+    request: ModifyInstanceMetadataOptionsRequestTypeDef = {
+        "InstanceId": instance_id,
+        "HttpTokens": change.http_tokens.value,
+        "HttpEndpoint": "enabled",
+    }
+    if change.http_put_response_hop_limit is not None:
+        request["HttpPutResponseHopLimit"] = change.http_put_response_hop_limit
+    if change.http_protocol_ipv6 is not None:
+        request["HttpProtocolIpv6"] = change.http_protocol_ipv6.value
+    if change.instance_metadata_tags is not None:
+        request["InstanceMetadataTags"] = change.instance_metadata_tags.value
+    return request
 
 
 def _instance(item: InstanceTypeDef, region: str, observed_at: float) -> Instance:

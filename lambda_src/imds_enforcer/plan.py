@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.failures import Failure, Kind
 from imds_enforcer.model import Instance, MetadataOptions, Outcome, Result
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from imds_enforcer.decision import Change
 
 UNKNOWN_INSTANCE = Failure("InvalidInstanceID.NotFound", "EC2 does not list the instance", Kind.UNKNOWN_INSTANCE)
@@ -38,10 +40,14 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A change that EC2 took, and when (monotonic seconds). Nothing is proven by it yet."""
+    """A change that EC2 took, and when (monotonic seconds). Nothing is proven by it yet.
+
+    `answer` is what EC2 said to it; empty if that was lost on its way.
+    """
 
     plan: Planned
     at: float
+    answer: Mapping[str, Any] = field(default_factory=dict)
 
 
 def result_of(

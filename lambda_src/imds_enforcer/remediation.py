@@ -229,13 +229,13 @@ class Remediation:
             return plan
         self._mandate.sent.add(plan.instance_id)
         try:
-            self._ec2.modify(plan.instance_id, plan.change)
+            answer = self._ec2.modify(plan.instance_id, plan.change)
         except AwsError as error:
             self._limits.attempted(plan, error.failure)
             return self._after(error.failure, plan)
         self._limits.attempted(plan, None)
         self._ec2.changes.answered(self._share)
-        return Accepted(plan, self._clock.monotonic())
+        return Accepted(plan, self._clock.monotonic(), answer)
 
     def _after(self, failure: Failure, plan: Planned) -> Planned | Result:
         """What follows from a change that failed."""

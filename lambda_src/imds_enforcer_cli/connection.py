@@ -15,6 +15,9 @@ from imds_enforcer.aws import CLIENT_CONFIG, aws_errors
 from imds_enforcer.clients import Clients
 from imds_enforcer.clock import Clock, SystemClock
 from imds_enforcer.failures import AwsError
+from imds_enforcer.model import Instance
+from imds_enforcer.policy import Policy, PolicyVersions
+from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.settings import Settings
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.no_records import NoRecords
@@ -44,6 +47,21 @@ class Connection:
         """True if the stack is there: without it there is neither ledger nor hold."""
         return bool(self.outputs)
 
+    def policy(self) -> Policy | None:
+        """The policy in force; None where neither of its parameters exists.
+
+        Raises:
+            PolicyInvalidError: if it is none, as where one of the two is missing.
+            AwsError: if Parameter Store could not be read.
+        """
+        policies = self.clients.policies
+        try:
+            return policies.read(fresh=True)
+        except PolicyInvalidError:
+            if policies.versions == PolicyVersions():
+                return None
+            raise
+
 
 class _Undeployed(Clients):
     """The clients of an account without the stack."""
@@ -68,8 +86,13 @@ def connect(profile: str | None, region: str | None) -> Connection:
     return reached
 
 
-def reach(profile: str | None, region: str | None) -> Connection:
+def reach(
+    profile: str | None, region: str | None, *, fallback: str | None = None, asks_for_stack: bool = True
+) -> Connection:
     """The account, with the enforcer or without: where it is not deployed, nothing is held and nothing written down.
+
+    `fallback` is the home region where neither the argument nor the environment or profile names one. Who does not
+    ask for the stack gets the account as it is without.
 
     Raises:
         CommandError: if there is no region, or an older stack in it.
@@ -77,14 +100,15 @@ def reach(profile: str | None, region: str | None) -> Connection:
         BotoCoreError: if the AWS configuration cannot be used, as where it has no such profile.
     """
     # boto3 itself knows AWS_DEFAULT_REGION only; the other tools of AWS know both.
-    session = boto3.Session(
-        profile_name=profile, region_name=region or os.environ.get("AWS_REGION"), botocore_session=_core()
-    )
+    named = region or os.environ.get("AWS_REGION")
+    session = boto3.Session(profile_name=profile, region_name=named, botocore_session=_core())
+    if not session.region_name and fallback:
+        session = boto3.Session(profile_name=profile, region_name=fallback, botocore_session=_core())
     if not session.region_name:
         raise CommandError("no region; name the home region with --region, or set AWS_REGION")
     clock = SystemClock()
     try:
-        outputs = _outputs(session)
+        outputs = _outputs(session) if asks_for_stack else {}
         kind = Clients if outputs else _Undeployed
         clients = kind(_settings(session, outputs), clock, session)
     except ValueError as error:  # botocore's, for an AWS_ENDPOINT_URL that is no URL
@@ -146,35 +170,36 @@ def _caller(session: boto3.Session) -> str:
         return client.get_caller_identity()["Arn"]
 
 
-def require_instances(clients: Clients, instance_ids: Iterable[str]) -> None:
-    """Make sure that each of these is an instance of the account, in whatever region.
+def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str, Instance]:
+    """These instances of the account by id, in whatever region each of them is.
 
     Raises:
         CommandError: naming those that are not, or that may be in a region which could not be asked.
         AwsError: if the home region could not be asked.
     """
-    unseen = list(instance_ids)
-    unseen = _unseen(clients, clients.home_region, unseen)
-    if not unseen:
-        return
+    ids = list(instance_ids)
+    seen = _live(clients, clients.home_region, ids)
+    if len(seen) == len(ids):
+        return seen
     clients.learn_regions()
     refused: list[str] = []
 
-    def missing_in(region: str) -> list[str]:
+    def live_in(region: str) -> dict[str, Instance]:
         try:
-            return _unseen(clients, region, unseen)
+            return _live(clients, region, [each for each in ids if each not in seen])
         except AwsError as error:
             refused.append(f"{region} could not be asked ({error})")
-            return unseen
+            return {}
 
     with ThreadPoolExecutor(len(clients.known_regions)) as pool:
-        missing = list(pool.map(missing_in, sorted(clients.known_regions - {clients.home_region})))
-    unseen = [instance_id for instance_id in unseen if all(instance_id in each for each in missing)]
-    if unseen:
+        elsewhere = list(pool.map(live_in, sorted(clients.known_regions - {clients.home_region})))
+    found = {instance_id: instance for each in (seen, *elsewhere) for instance_id, instance in each.items()}
+    if unseen := [each for each in ids if each not in found]:
         but = f"; {'; '.join(refused)}" if refused else ""
         raise CommandError(f"no instance of this account: {', '.join(unseen)}{but}")
+    return found
 
 
-def _unseen(clients: Clients, region: str, instance_ids: list[str]) -> list[str]:
+def _live(clients: Clients, region: str, instance_ids: list[str]) -> dict[str, Instance]:
     seen = clients.ec2(region).read(instance_ids)
-    return [each for each in instance_ids if each not in seen or seen[each].state.ended]
+    return {instance_id: instance for instance_id, instance in seen.items() if not instance.state.ended}

@@ -17,12 +17,15 @@ from imds_enforcer_cli.manual import manual
 from imds_enforcer_cli.output import say
 from imds_enforcer_cli.redrive import redrive
 from imds_enforcer_cli.revert import revert
+from imds_enforcer_cli.set_options import set_options
 from imds_enforcer_cli.status import status
 from imds_enforcer_cli.sweep import sweep
+from imds_enforcer_cli.verify import verify
 
 _USAGE_OR_ACCESS = 2
 _INTERRUPTED = 130
 
+_ONE_INSTANCE = "One instance"
 _FLEET = "The fleet"
 _DEPLOYED = "The deployed enforcer"
 _WAY_BACK = "What was changed, and the way back"
@@ -100,6 +103,27 @@ def _describe(
 
 
 # The order is that of the help: the panels stand in it as their first commands do.
+app.command(
+    "set",
+    rich_help_panel=_ONE_INSTANCE,
+    epilog=manual(
+        "set --version-2-state required --instance-id i-0123456789abcdef0",
+        "set --version-2-state required",
+        ends="0 set and applied, or so already; 1 not all could be set, or not in time",
+        needs=f"{_FIND}, {_READ_PARAMETERS}, ec2:DescribeInstances and ec2:ModifyInstanceMetadataOptions; for ids of "
+        f"other regions ec2:DescribeRegions; where the stack is deployed {_QUERY}",
+    ),
+)(set_options)
+app.command(
+    rich_help_panel=_ONE_INSTANCE,
+    epilog=manual(
+        "verify i-0123456789abcdef0",
+        "verify --probe",
+        ends="0 as it is to be, and applied; 1 otherwise",
+        needs=f"ec2:DescribeInstances; for ids of other regions ec2:DescribeRegions; {_READ_PARAMETERS}, unless "
+        "--version-2-state is named",
+    ),
+)(verify)
 app.command(
     rich_help_panel=_FLEET,
     epilog=manual(

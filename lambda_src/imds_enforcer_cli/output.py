@@ -23,6 +23,7 @@ _UNBOUNDED = 100_000
 _STYLES = {
     "REMEDIATED": "green",
     "COMPLIANT": "green",
+    "PASSED": "green",
     "PENDING": "yellow",
     "under way": "yellow",
     "HELD": "yellow",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from imds_enforcer.failures import AwsError
 from imds_enforcer.mandate import NoPolicy, Versions
-from imds_enforcer.policy import Policy, PolicyVersions, RegionSelection
+from imds_enforcer.policy import Policy, RegionSelection
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer_cli.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
 from imds_enforcer_cli.errors import CommandError
@@ -52,17 +52,16 @@ def governing(reached: Connection, path: Path | None) -> Governing:
 
 
 def _stored(reached: Connection) -> Policy:
-    store = reached.clients.policies
     try:
-        return store.read(fresh=True)
+        policy = reached.policy()
     except PolicyInvalidError as error:
-        if store.versions == PolicyVersions():
-            where = reached.clients.home_region
-            raise CommandError(
-                f"no policy: {HTTP_TOKENS_PARAMETER} and {POLICY_PARAMETER} do not exist in {where}; "
-                "name the home region with --region, or a file with --policy"
-            ) from None
         raise CommandError(f"the policy is invalid, so nothing is changed: {error}") from None
+    if policy is None:
+        raise CommandError(
+            f"no policy: {HTTP_TOKENS_PARAMETER} and {POLICY_PARAMETER} do not exist in {reached.clients.home_region}; "
+            "name the home region with --region, or a file with --policy"
+        )
+    return policy
 
 
 def _compare(policy: Policy, reached: Connection) -> None:

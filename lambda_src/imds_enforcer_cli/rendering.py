@@ -57,7 +57,8 @@ def changes(now: MetadataOptions, then: MetadataOptions) -> dict[str, tuple[str 
     return {name: (old[name], new[name]) for name in old if name != _STATE and old[name] != new[name]}
 
 
-def _arrows(differing: dict[str, tuple[str | int, str | int]]) -> list[str]:
+def arrows(differing: dict[str, tuple[str | int, str | int]]) -> list[str]:
+    """Options that differ, as a person reads them."""
     return [f"{name}: {old} → {new}" for name, (old, new) in differing.items()]
 
 
@@ -70,7 +71,7 @@ def entry_row(entry: Entry, now: datetime) -> Sequence[Cell]:
         (entry.instance_id, entry.region),
         (outcome, entry.trigger),
         (
-            *(_arrows(changes(entry.before, reached)) or ["no change"]),
+            *(arrows(changes(entry.before, reached)) or ["no change"]),
             entry.reason,
             f"by {entry.by}" if entry.by else "",
             f"run {entry.run_id}",
@@ -85,7 +86,7 @@ def plan_row(plan: Reverting) -> Sequence[Cell]:
         for entry in _undone(plan)
         for phrase in (f"{entry.trigger} of {entry.at:%Y-%m-%d %H:%M}", f"run {entry.run_id}")
     ]
-    set_back = _arrows(_set_back(plan)) or ("nothing",)
+    set_back = arrows(_set_back(plan)) or ("nothing",)
     left = [plan.problem] if plan.problem else [*plan.way.theirs] if plan.way else []
     return (plan.instance_id, plan.region), undone or ("nothing",), set_back, left
 

@@ -1,0 +1,221 @@
+"""`imds-enforcer set`: the metadata options of single instances, or of the instance that it runs on."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from imds_enforcer.failures import READ_BACK_DIFFERS, AwsError
+from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, Outcome, Result
+from imds_enforcer.policy import Policy
+from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer_cli import arguments, connection, instance_metadata, output, targets
+from imds_enforcer_cli.arguments import Format
+from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.instance_metadata import Identity
+from imds_enforcer_cli.output import say, write_documents, write_text
+from imds_enforcer_cli.rendering import arrows, changes
+from imds_enforcer_cli.setting import Setting
+
+_HEADINGS = ("INSTANCE", "OUTCOME", "CHANGE", "REASON")
+_OPTIONS = (
+    "HttpTokens",
+    "HttpEndpoint",
+    "HttpPutResponseHopLimit",
+    "HttpProtocolIpv6",
+    "InstanceMetadataTags",
+    "State",
+)
+_COLUMNS = (
+    "instance_id",
+    "region",
+    "outcome",
+    "reason",
+    *(f"{when}.{name}" for when in ("before", "after") for name in _OPTIONS),
+)
+
+Version2State = Annotated[
+    HttpTokens,
+    typer.Option(
+        "--version-2-state",
+        metavar="STATE",
+        help="IMDSv2, a session token with every request: required, or optional beside IMDSv1.",
+    ),
+]
+
+
+def set_options(  # noqa: PLR0913  # each is an option of the command
+    version_2_state: Version2State,
+    instance_id: targets.Named = None,
+    more: targets.More = None,
+    *,
+    hop_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--http-put-response-hop-limit",
+            metavar="N",
+            min=1,
+            max=64,
+            help="How many network hops the answer to the request for a token may take: containers need 2.",
+            show_default="left as it is",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Change nothing: ask EC2 whether it would, and say what would change."),
+    ] = False,
+    no_policy: Annotated[
+        bool,
+        typer.Option(
+            "--no-policy",
+            help="On the instance itself: goes on where its role may not read policy and holds.",
+        ),
+    ] = False,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output_format: arguments.Output = Format.JSON,
+) -> None:
+    """Require IMDSv2 of instances, or make it optional, wherever they are.
+
+    Shows the options before, changes them, writes EC2's answer as JSON, one line for each instance, waits until
+    the change is applied and shows the options after. Without --instance-id it is about the instance that it runs on:
+    that one's region, and its role's credentials.
+
+    What the policy exempts and what is held stays as it is (see `release`), and so does a metadata
+    service that is off. Where no policy is deployed none is heeded; where it cannot be read nothing is changed.
+    """
+    ids = arguments.checked_ids([*(instance_id or []), *(more or [])])
+    if ids and no_policy:
+        raise CommandError("--no-policy with --instance-id; allowed: only for the instance that this runs on")
+    identity = None if ids else instance_metadata.here(profile).identity()
+    reached, policy = _guarded(profile, region, identity, no_policy=no_policy)
+    instances = targets.find(reached, ids, identity)
+    setting = Setting(reached, version_2_state, hop_limit, policy)
+    for instance in instances.values():
+        where = f"{instance.instance_id} in {instance.region}"
+        if output_format is Format.JSON:
+            say(f"{where} before: {_shown(instance.options)}")
+        if hops := setting.hops_too_few(instance):
+            say(f"{where} runs containers, which get no token with a hop limit of {hops}")
+        if why := setting.against_policy(instance):
+            say(
+                f"{where}: the policy in force wants it otherwise ({why}): the event of this change, or the next "
+                "sweep, turns it back, unless it is held as soon as it is set (imds-enforcer hold)"
+            )
+    with output.working("Rehearsing" if dry_run else "Setting, and waiting until it is applied"):
+        results = setting.carry_out(instances.values(), rehearse=dry_run)
+    ordered = [_explained(results[each.instance_id], setting, each) for each in instances.values()]
+    _write(ordered, setting.answers, output_format)
+    if not all(map(setting.is_done, ordered)):
+        raise typer.Exit(1)
+
+
+def _guarded(
+    profile: str | None, region: str | None, identity: Identity | None, *, no_policy: bool
+) -> tuple[Connection, Policy | None]:
+    """The account, and the policy to heed, if there is one; holds are known to be readable.
+
+    With `no_policy` what cannot be read is done without, and the rest is heeded.
+
+    Raises:
+        CommandError: if it cannot be known what to heed.
+    """
+    fallback = identity.region if identity else None
+    hint = "; where only policy and holds cannot be read, --no-policy goes on without them" if identity else ""
+    try:
+        reached = connection.reach(profile, region, fallback=fallback)
+        reached.clients.records.standing()
+    except AwsError as error:
+        if not no_policy:
+            raise CommandError(f"{error}{hint}") from None
+        say(f"Going on without holds, which cannot be read ({error}).")
+        reached = connection.reach(profile, region, fallback=fallback, asks_for_stack=False)
+    try:
+        return reached, reached.policy()
+    except (AwsError, PolicyInvalidError) as error:
+        if not no_policy:
+            raise CommandError(f"the policy cannot be read, so nothing is changed: {error}{hint}") from None
+        say(f"Going on without the policy, which cannot be read ({error}).")
+        return reached, None
+
+
+def _explained(result: Result, setting: Setting, instance: Instance) -> Result:
+    """The result, and what to do or to think about it."""
+    if result.outcome is Outcome.HELD:
+        return replace(result, reason=f"{result.reason}; `imds-enforcer release {result.instance_id}` ends the hold")
+    if result.failure and result.failure.code == READ_BACK_DIFFERS and setting.against_policy(instance):
+        return replace(result, reason=f"{result.reason}; the enforcer has turned it back, most likely")
+    return result
+
+
+def _write(results: Sequence[Result], answers: Mapping[str, Mapping[str, Any]], output_format: Format) -> None:
+    if output_format is not Format.JSON:
+        rows = [_row(result) for result in results]
+        write_documents(output_format, [_document(result) for result in results], _COLUMNS, _HEADINGS, rows)
+        return
+    for result in results:
+        if document := _answer(result, answers):
+            write_text(json.dumps(document))
+        say(_said(result))
+
+
+def _answer(result: Result, answers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """EC2's answer; None where it was not asked for a change."""
+    if answer := answers.get(result.instance_id):
+        return answer
+    match result.outcome:
+        case Outcome.WOULD_REMEDIATE:
+            differing = {name: {"now": now, "then": then} for name, (now, then) in _changes(result).items()}
+            return {"InstanceId": result.instance_id, "DryRun": True, "WouldChange": differing}
+        case Outcome.REMEDIATED | Outcome.PENDING:
+            # The answer was lost on its way; this is what EC2 shows since.
+            shown = result.after.as_log() if result.after else None
+            return {"InstanceId": result.instance_id, "InstanceMetadataOptions": shown}
+        case _:
+            return None
+
+
+def _said(result: Result) -> str:
+    where = f"{result.instance_id} in {result.region}"
+    match result.outcome:
+        case Outcome.REMEDIATED:
+            return f"{where} after: {_shown(result.after)}"
+        case Outcome.PENDING:
+            return f"{where} after: {_shown(result.after)}: {result.reason}"
+        case Outcome.WOULD_REMEDIATE:
+            return f"{where} would change, and EC2 would let it: {', '.join(arrows(_changes(result)))}"
+        case Outcome.COMPLIANT:
+            return f"{where}: {result.reason}"
+        case Outcome.FAILED:
+            return f"{where} failed: {result.reason}"
+        case _:
+            return f"{where} was left as it is ({result.outcome}): {result.reason}"
+
+
+def _shown(options: MetadataOptions | None) -> str:
+    if options is None:
+        return "described in a way that is not known here"
+    return ", ".join(f"{name} {value}" for name, value in options.as_log().items())
+
+
+def _changes(result: Result) -> dict[str, tuple[str | int, str | int]]:
+    return changes(result.before, result.after) if result.before and result.after else {}
+
+
+def _row(result: Result) -> tuple[tuple[str, ...], ...]:
+    change = tuple(arrows(_changes(result))) or ("none",)
+    return (result.instance_id, result.region), (str(result.outcome),), change, (result.reason,)
+
+
+def _document(result: Result) -> dict[str, Any]:
+    return {
+        "instance_id": result.instance_id,
+        "region": result.region,
+        "outcome": str(result.outcome),
+        "reason": result.reason,
+        "before": result.before.as_log() if result.before else {},
+        "after": result.after.as_log() if result.after else {},
+    }

@@ -1,0 +1,178 @@
+"""What a person wants of single instances, on the enforcer's own way: looked at, decided, asked, sent, read back."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, cast
+
+from imds_enforcer.clock import Clock, Deadline
+from imds_enforcer.decision import Change, Verdict, decide
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.guard import Guard
+from imds_enforcer.journal import Journal
+from imds_enforcer.limits import RegionLimits
+from imds_enforcer.mandate import Mandate, NoPolicy
+from imds_enforcer.model import HttpTokens, Instance, Outcome, Result, Switch
+from imds_enforcer.plan import Accepted, Planned, failed, result_of
+from imds_enforcer.policy import Mode, Policy, PolicyVersions
+from imds_enforcer.records import Records
+from imds_enforcer.remediation import Remediation
+from imds_enforcer.safeguards import LedgerMode
+from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.no_records import NoRecords
+
+_VERIFY_SECONDS = 60.0
+_LEAST_SECONDS = 60.0
+_CHANGES_A_SECOND = 2.5
+"""Half of what EC2 allows: the enforcer may be changing instances of the same region meanwhile."""
+
+_CONTAINER_HOPS = 2
+"""The least with which containers, one network hop further away, get a token (EC2 User Guide, "Use the Instance
+Metadata Service")."""
+
+_LEFT_ALONE: dict[Verdict, tuple[Outcome, str | None]] = {
+    Verdict.COMPLIANT: (Outcome.COMPLIANT, "it is so already, and nothing was sent"),
+    Verdict.EXEMPT: (Outcome.EXEMPT, None),
+    Verdict.IMDS_OFF: (Outcome.SKIPPED, "its metadata service is off, and any change would switch it on"),
+}
+
+
+class _Guard(Guard):
+    """Asked about holds, as the sweep does, and keeps in `answers` what EC2 answers; nothing is written down."""
+
+    def __init__(self, records: Records, clock: Clock, answers: dict[str, Mapping[str, Any]]) -> None:
+        journal = Journal(
+            cast("Records", NoRecords()),
+            clock,
+            run_id="set",
+            versions=PolicyVersions(),
+            ends_at=clock.now(),
+            trigger_of=lambda _: "set",
+        )
+        super().__init__(records, clock, journal, mode=LedgerMode.REQUIRED, sweeps=True)
+        self._answers = answers
+
+    def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:
+        """Take down what came of asking EC2 for a change."""
+        super().answered(plan, answer)
+        if isinstance(answer, Accepted) and answer.answer:
+            self._answers[plan.instance_id] = answer.answer
+
+
+class Setting:
+    """Sets instances to what a person wants, within what policy and holds leave to persons.
+
+    `policy` is None where there is none to heed. `answers` are EC2's to the changes that it took, by instance.
+    The ledger does not get them: it has the enforcer's own changes, for `revert` to undo.
+    """
+
+    def __init__(
+        self, reached: Connection, http_tokens: HttpTokens, hop_limit: int | None, policy: Policy | None
+    ) -> None:
+        self._clients = reached.clients
+        self._clock = reached.clock
+        self._deployed = reached.deployed
+        self._policy = policy
+        # Only what is named is sent: a container host gets no other hop limit by itself.
+        self._wish = Policy(
+            http_tokens=http_tokens,
+            http_put_response_hop_limit=hop_limit,
+            container_hop_limit=None,
+            exemptions=policy.exemptions if policy else (),
+        )
+        self._rules = policy or self._wish
+        self._seen: dict[str, Instance] = {}
+        self.answers: dict[str, Mapping[str, Any]] = {}
+
+    def carry_out(self, instances: Iterable[Instance], *, rehearse: bool = False) -> dict[str, Result]:
+        """One result for each instance, by id; a failure stays with its instance. A rehearsal changes nothing."""
+        by_region: dict[str, list[Instance]] = defaultdict(list)
+        for instance in instances:
+            by_region[instance.region].append(instance)
+        work = self._rehearsed if rehearse else self._carried_out
+        with ThreadPoolExecutor(len(by_region), thread_name_prefix="region") as pool:
+            results = list(pool.map(lambda item: list(work(*item)), by_region.items()))
+        return {result.instance_id: result for each in results for result in each}
+
+    def _carried_out(self, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
+        deadline = Deadline.after(self._clock, _LEAST_SECONDS + len(instances) / _CHANGES_A_SECOND)
+        versions, source = (self._policy.versions, self._clients.policies) if self._policy else (PolicyVersions(), None)
+        remediation = Remediation(
+            self._clients.ec2(region),
+            self._clock,
+            self._examined,
+            guard=self._guard(),
+            limits=RegionLimits.none(region),
+            mandate=Mandate(deadline, versions, source or NoPolicy()),
+            verify_timeout=_VERIFY_SECONDS,
+            share=1.0,
+        )
+        return remediation.results((instance.instance_id, None) for instance in instances)
+
+    def _rehearsed(self, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
+        """From what was seen a moment ago: nothing is written that would have to rest on a fresh look."""
+        ec2, guard = self._clients.ec2(region), self._guard()
+        plans: list[Planned] = []
+        for examined in self._examined(instances):
+            if isinstance(examined, Result):
+                yield examined
+            else:
+                plans.append(examined)
+        for each in guard.review(plans):
+            yield each if isinstance(each, Result) else _rehearsal(ec2.rehearse, each)
+        if why := guard.stopped:
+            yield from (result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}") for plan in plans)
+
+    def _guard(self) -> Guard:
+        return _Guard(self._clients.records, self._clock, self.answers)
+
+    def _examined(self, instances: Iterable[Instance]) -> Iterator[Planned | Result]:
+        for instance in instances:
+            self._seen[instance.instance_id] = instance
+            decision = decide(instance, self._wish, self._clock.now())
+            if decision.change and instance.options:
+                wanted = decision.change.applied_to(instance.options)
+                yield Planned(instance, decision.change, wanted, decision.reason)
+            elif decision.verdict is Verdict.UNREADABLE:
+                yield failed(instance, Failure("UnreadableOptions", decision.reason, Kind.FINAL))
+            else:
+                outcome, why = _LEFT_ALONE.get(decision.verdict, (Outcome.SKIPPED, None))
+                yield result_of(instance, outcome, why or decision.reason, after=instance.options)
+
+    def is_done(self, result: Result) -> bool:
+        """True if the instance is as it is wanted, or will be so at its next start."""
+        waits = result.outcome is Outcome.PENDING and self._seen[result.instance_id].state.at_rest
+        return waits or result.outcome in {Outcome.REMEDIATED, Outcome.COMPLIANT, Outcome.WOULD_REMEDIATE}
+
+    def against_policy(self, instance: Instance) -> str | None:
+        """What the enforcer finds wrong with the instance once it is set, and sets right again; None if nothing."""
+        if not (self._deployed and self._rules.mode is Mode.ENFORCE and self._rules.regions.covers(instance.region)):
+            return None
+        then = self._afterwards(instance)
+        decision = then and decide(then, self._rules, self._clock.now())
+        return decision.reason if decision and decision.change else None
+
+    def hops_too_few(self, instance: Instance) -> int | None:
+        """The hop limit with which the containers of the instance get no token once it is set; None if they do."""
+        then = self._afterwards(instance)
+        if then is None or then.options is None or then.options.http_tokens is HttpTokens.OPTIONAL:
+            return None
+        hops = then.options.http_put_response_hop_limit
+        return hops if hops < _CONTAINER_HOPS and self._rules.is_container_host(instance) else None
+
+    def _afterwards(self, instance: Instance) -> Instance | None:
+        """The instance once it is set; None if it cannot be."""
+        if instance.options is None or instance.options.http_endpoint is Switch.DISABLED:
+            return None
+        wish = self._wish
+        change = Change(http_tokens=wish.http_tokens, http_put_response_hop_limit=wish.http_put_response_hop_limit)
+        return replace(instance, options=change.applied_to(instance.options))
+
+
+def _rehearsal(rehearse: Callable[[str, Change], None], plan: Planned) -> Result:
+    try:
+        rehearse(plan.instance_id, plan.change)
+    except AwsError as error:
+        return failed(plan.instance, error.failure)
+    return result_of(plan.instance, Outcome.WOULD_REMEDIATE, plan.reason, after=plan.wanted)

@@ -1,0 +1,158 @@
+"""`imds-enforcer verify`: whether instances have the options that they are to have, and do what these say."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import typer
+
+from imds_enforcer.failures import AwsError
+from imds_enforcer.model import HttpTokens, Instance, OptionsState, Switch
+from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer_cli import arguments, connection, instance_metadata, targets
+from imds_enforcer_cli.arguments import Format
+from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.instance_metadata import InstanceMetadata
+from imds_enforcer_cli.output import say, write_documents, write_json
+
+_HEADINGS = ("INSTANCE", "CHECK", "EXPECTED", "FOUND", "RESULT")
+_COLUMNS = ("instance_id", "region", "check", "expected", "found", "passed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """One thing that was looked at."""
+
+    check: str
+    expected: str
+    found: str
+    passed: bool
+
+
+def verify(  # noqa: PLR0913  # each is an option of the command
+    instance_id: targets.Named = None,
+    more: targets.More = None,
+    *,
+    version_2_state: Annotated[
+        HttpTokens | None,
+        typer.Option(
+            "--version-2-state",
+            metavar="STATE",
+            help="What the instances are to have: IMDSv2 required, or optional.",
+            show_default="what the policy in force wants; required where there is none",
+        ),
+    ] = None,
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe",
+            help="On the instance itself: prove it by requests, of which the one without a token counts in "
+            "CloudWatch as a rejected IMDSv1 call (MetadataNoTokenRejected), or as one (MetadataNoToken) where "
+            "it is answered. The enforcer's watch over instances that it changed counts it too.",
+        ),
+    ] = False,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: arguments.Output = Format.TABLE,
+) -> None:
+    """Tell whether instances require IMDSv2, or have it optional, and whether EC2 has applied that.
+
+    Without --instance-id it is about the instance that it runs on. There --probe also asks the metadata service:
+    without a token it must answer 401, to the request for a token and with the token 200; where tokens are
+    optional, 200 to all three. A metadata service that is off answers nobody, which is as good as required.
+    """
+    ids = arguments.checked_ids([*(instance_id or []), *(more or [])])
+    if ids and probe:
+        raise CommandError("--probe with --instance-id; allowed: only for the instance that this runs on")
+    metadata = None if ids else instance_metadata.here(profile)
+    identity = metadata.identity() if metadata else None
+    # What is only looked at needs neither ledger nor holds, and so not the stack.
+    reached = connection.reach(profile, region, fallback=identity.region if identity else None, asks_for_stack=False)
+    instances = targets.find(reached, ids, identity)
+    wanted = version_2_state or _wanted(reached)
+    checks = [(instance, [_described(instance, wanted)]) for instance in instances.values()]
+    if metadata and probe:
+        [(_, made)] = checks
+        made += _probed(metadata, wanted)
+    _write(checks, wanted, output)
+    if not all(check.passed for _, made in checks for check in made):
+        raise typer.Exit(1)
+
+
+def _wanted(reached: Connection) -> HttpTokens:
+    try:
+        policy = reached.policy()
+    except (AwsError, PolicyInvalidError) as error:
+        say(f"The policy cannot be read ({error}): required is what is looked for.")
+        return HttpTokens.REQUIRED
+    return policy.http_tokens if policy else HttpTokens.REQUIRED
+
+
+def _described(instance: Instance, wanted: HttpTokens) -> _Check:
+    """What EC2 says of it."""
+    options, expected = instance.options, f"HttpTokens {wanted}, applied"
+    if options is None:
+        return _Check("described", expected, "options that are not known here", passed=False)
+    if options.http_endpoint is Switch.DISABLED:
+        return _Check("described", expected, "the metadata service is off", passed=wanted is HttpTokens.REQUIRED)
+    applied = options.state is OptionsState.APPLIED
+    state = "applied" if applied else "applies at the next start" if instance.state.at_rest else "not yet applied"
+    passed = applied and options.http_tokens is wanted
+    return _Check("described", expected, f"HttpTokens {options.http_tokens}, {state}", passed=passed)
+
+
+def _probed(metadata: InstanceMetadata, wanted: HttpTokens) -> Iterator[_Check]:
+    """What the metadata service itself answers."""
+    without = metadata.read(None).status
+    rejected = without == HTTPStatus.UNAUTHORIZED
+    yield _answered(
+        "GET without a token", HTTPStatus.OK if wanted is HttpTokens.OPTIONAL else HTTPStatus.UNAUTHORIZED, without
+    )
+    counted = "a rejected IMDSv1 call (MetadataNoTokenRejected)" if rejected else "an IMDSv1 call (MetadataNoToken)"
+    if rejected or without == HTTPStatus.OK:
+        say(f"The GET without a token counts in CloudWatch as {counted}.")
+    token = metadata.token()
+    yield _answered("PUT for a token", HTTPStatus.OK, token.status)
+    if token.status == HTTPStatus.OK:
+        yield _answered("GET with the token", HTTPStatus.OK, metadata.read(token.text).status)
+    else:
+        yield _Check("GET with the token", str(HTTPStatus.OK.value), "no token to send", passed=False)
+
+
+def _answered(check: str, expected: HTTPStatus, found: int) -> _Check:
+    return _Check(check, str(expected.value), str(found), passed=expected == found)
+
+
+def _write(checks: Sequence[tuple[Instance, Sequence[_Check]]], wanted: HttpTokens, output: Format) -> None:
+    """JSON has a document for each instance, the others a row for each check."""
+    if output is Format.JSON:
+        write_json([_document(instance, made, wanted) for instance, made in checks])
+        return
+    each_check = [(instance, check) for instance, made in checks for check in made]
+    documents = [
+        {"instance_id": instance.instance_id, "region": instance.region, **asdict(check)}
+        for instance, check in each_check
+    ]
+    rows = [
+        (
+            (instance.instance_id, instance.region),
+            (check.check,),
+            (check.expected,),
+            (check.found,),
+            ("PASSED" if check.passed else "FAILED",),
+        )
+        for instance, check in each_check
+    ]
+    write_documents(output, documents, _COLUMNS, _HEADINGS, rows)
+
+
+def _document(instance: Instance, made: Sequence[_Check], wanted: HttpTokens) -> dict[str, Any]:
+    return {
+        "instance_id": instance.instance_id,
+        "region": instance.region,
+        "version_2_state": wanted.value,
+        "verified": all(check.passed for check in made),
+        "checks": [asdict(check) for check in made],
+    }
