@@ -166,6 +166,8 @@ def test_the_actions_that_the_manual_names_are_enough(stage: Stage) -> None:
             ["history"],
             ["hold", instance, "--reason", "audit"],
             ["release", instance],
+            ["set", "--version-2-state", "required", "--http-put-response-hop-limit", "2", instance],
+            ["verify", instance],
         ]
     ):
         words = arguments[:2] if arguments[0] == "policy" else arguments[:1]

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 from typer.testing import CliRunner
 
 from imds_enforcer.application import Application, Invocation
-from imds_enforcer_cli import connection, output
+from imds_enforcer.failures import AwsError
+from imds_enforcer_cli import connection, instance_metadata, output
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.main import app
 from imds_enforcer_cli.no_records import NoRecords
 from tests.unit.examples import ACCOUNT, SETTINGS
+from tests.unit.fake_imds import FakeImds
 from tests.unit.fake_launches import FakeLaunches
 from tests.unit.fake_stack import OUTPUTS, FakeStack
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import pytest
     from typer.testing import Result
 
+    from imds_enforcer.failures import Failure
     from imds_enforcer.model import MetadataOptions
     from tests.unit.fake_clients import FakeClients
 
@@ -40,7 +43,8 @@ class Command:
 
     `stack` is what the command meets of the deployed enforcer, beside its clients, and `launches` what instances are
     launched with, by region. `profiles` are the profile and region of each connection that a command asked for.
-    Where the stack is not `deployed`, a command that needs it finds none.
+    Where the stack is not `deployed`, a command that needs it finds none; asking for it fails with `reach_failure`,
+    if there is one. `imds` is the metadata service of the instance that the command runs on.
     """
 
     def __init__(self, clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,9 +54,12 @@ class Command:
         self.profiles: list[tuple[str | None, str | None]] = []
         self.launches: defaultdict[str, FakeLaunches] = defaultdict(FakeLaunches)
         self.deployed = True
+        self.reach_failure: Failure | None = None
+        self.imds = FakeImds(clients)
         numbers = itertools.count(1)
         monkeypatch.setattr(connection, "connect", self._connect)
         monkeypatch.setattr(connection, "reach", self._reach)
+        monkeypatch.setattr(instance_metadata, "here", lambda _: self.imds)
         monkeypatch.setattr(uuid, "uuid4", lambda: uuid.UUID(int=next(numbers)))
 
     def _connect(self, profile: str | None, region: str | None) -> Connection:
@@ -62,10 +69,14 @@ class Command:
     def _client(self, service: str, region: str | None) -> Any:
         return self.launches[str(region)] if service in {"ec2", "autoscaling"} else self.stack.client(service, region)
 
-    def _reach(self, profile: str | None, region: str | None) -> Connection:
-        self.profiles.append((profile, region))
+    def _reach(
+        self, profile: str | None, region: str | None, *, fallback: str | None = None, asks_for_stack: bool = True
+    ) -> Connection:
+        self.profiles.append((profile, region or fallback))
+        if asks_for_stack and self.reach_failure:
+            raise AwsError(self.reach_failure)
         clients = copy(self._clients)
-        if self.deployed:
+        if self.deployed and asks_for_stack:
             return Connection(clients, clients.clock, lambda: ANN, OUTPUTS, self._client)
         clients.records = cast("Any", NoRecords())
         return Connection(clients, clients.clock, lambda: ANN, client=self._client)

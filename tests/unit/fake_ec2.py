@@ -77,6 +77,7 @@ class FakeEc2(Ec2Region):
         self.finds: list[Filters] = []
         self.pages = 0
         self.modified: list[tuple[str, Change]] = []
+        self.rehearsed: list[tuple[str, Change]] = []
         self.calls: list[str] = []
 
     def in_another_process(self) -> FakeEc2:
@@ -163,7 +164,7 @@ class FakeEc2(Ec2Region):
         """As slow as a client is to make."""
         self._fake_clock.advance(self.prepare_seconds)
 
-    def modify(self, instance_id: str, change: Change) -> None:
+    def modify(self, instance_id: str, change: Change) -> dict[str, Any]:
         """Take a change, the endpoint switched on with it, as EC2 does."""
         with self._lock:
             self.calls.append("ModifyInstanceMetadataOptions")
@@ -179,15 +180,24 @@ class FakeEc2(Ec2Region):
                 raise AwsError(WRONG_STATE)
             self.modified.append((instance_id, change))
             self.unseen.add(instance_id)
+            before = self._records[instance_id].instance
+            assert before.options is not None, "written to without knowing what is there"
+            options = replace(change.applied_to(before.options), http_endpoint=Switch.ENABLED)
             if instance_id not in self.ignored:
-                before = self._records[instance_id].instance
-                assert before.options is not None, "written to without knowing what is there"
-                options = replace(change.applied_to(before.options), http_endpoint=Switch.ENABLED)
                 now = self._clock.monotonic()
                 self._records[instance_id] = _Record(replace(before, options=options), before, now)
             if instance_id in self.unanswered:
                 self.unanswered.remove(instance_id)
                 raise AwsError(SERVER_FAULT)
+            answered = replace(options, state=OptionsState.PENDING).as_log()
+            return {"InstanceId": instance_id, "InstanceMetadataOptions": answered}
+
+    def rehearse(self, instance_id: str, change: Change) -> None:
+        """Say whether the change would be taken."""
+        self.calls.append("ModifyInstanceMetadataOptions (DryRun)")
+        self.rehearsed.append((instance_id, change))
+        if self.modify_errors[instance_id]:
+            raise AwsError(self.modify_errors[instance_id].pop(0))
 
     def enabled_regions(self) -> tuple[str, ...]:
         """The account's regions."""

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from typer.testing import CliRunner
 
-from imds_enforcer_cli.connection import connect
+from imds_enforcer_cli.connection import connect, reach
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.main import app
 from tests.unit.examples import AWAY, HOME
@@ -99,6 +99,28 @@ def test_the_home_region_is_given_or_that_of_the_environment(
     with pytest.raises(NoCredentialsError):
         connect(None, given)
     assert asked == [region]
+
+
+def test_a_region_for_where_none_is_named(cloud: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of the instance itself; one that is named goes before it."""
+    made: list[str | None] = []
+
+    def session(**options: str | None) -> SimpleNamespace:
+        made.append(options["region_name"])
+        return SimpleNamespace(region_name=options["region_name"], client=lambda *_, **__: None)
+
+    monkeypatch.setattr(boto3, "Session", session)
+    assert reach(None, None, fallback=AWAY, asks_for_stack=False).clients.home_region == AWAY
+    assert reach(None, HOME, fallback=AWAY, asks_for_stack=False).clients.home_region == HOME
+    assert made == [None, AWAY, HOME]
+    assert cloud.requests == []
+
+
+def test_who_does_not_ask_for_the_stack(cloud: FakeTransport) -> None:
+    """Gets the account as it is without: nothing is held."""
+    reached = reach(None, HOME, asks_for_stack=False)
+    assert (reached.deployed, reached.clients.records.standing().holds) == (False, {})
+    assert cloud.requests == []
 
 
 def test_without_a_region(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,6 +113,32 @@ def test_a_change_sends_tokens_and_endpoint_and_else_only_what_changes(
     assert transport.requests == [always | sent]
 
 
+def test_what_ec2_answers_to_a_change(region: Ec2Region, transport: FakeTransport) -> None:
+    """As it is, without what botocore adds to it."""
+    options = "<state>pending</state><httpTokens>required</httpTokens>"
+    inner = f"<instanceId>{an_id(1)}</instanceId><instanceMetadataOptions>{options}</instanceMetadataOptions>"
+    transport.answer(f"<ModifyInstanceMetadataOptionsResponse>{inner}</ModifyInstanceMetadataOptionsResponse>")
+    answer = region.modify(an_id(1), Change(http_tokens=HttpTokens.REQUIRED))
+    described = {"State": "pending", "HttpTokens": "required"}
+    assert answer == {"InstanceId": an_id(1), "InstanceMetadataOptions": described}
+
+
+def test_a_rehearsal_is_a_dry_run(region: Ec2Region, transport: FakeTransport) -> None:
+    """EC2 says yes with an error of its own."""
+    transport.refuse("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
+    region.rehearse(an_id(1), Change(http_tokens=HttpTokens.REQUIRED, http_put_response_hop_limit=2))
+    assert transport.requests == [
+        {
+            "Action": "ModifyInstanceMetadataOptions",
+            "InstanceId": an_id(1),
+            "HttpTokens": "required",
+            "HttpEndpoint": "enabled",
+            "HttpPutResponseHopLimit": "2",
+            "DryRun": "true",
+        }
+    ]
+
+
 def test_the_regions_are_those_enabled_in_the_account(region: Ec2Region, transport: FakeTransport) -> None:
     """EC2 leaves the others out unless it is asked for all."""
     names = "".join(f"<item><regionName>{name}</regionName></item>" for name in ("us-east-1", "eu-west-1"))
@@ -155,7 +181,7 @@ def test_the_accounts_own_rules_say_whether_tokens_may_be_made_optional(
     assert transport.requests == [{"Action": "GetInstanceMetadataDefaults"}]
 
 
-@pytest.mark.parametrize("call", ["find", "read", "modify", "regions", "defaults"])
+@pytest.mark.parametrize("call", ["find", "read", "modify", "rehearse", "regions", "defaults"])
 def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport: FakeTransport, call: str) -> None:
     """Whichever call it was."""
     transport.refuse("UnauthorizedOperation", "not you", 403)
@@ -164,7 +190,10 @@ def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport:
     assert raised.value.failure.kind is Kind.FINAL
 
 
-@pytest.mark.parametrize(("call", "tries"), [("find", 3), ("read", 3), ("modify", 1), ("regions", 3), ("defaults", 3)])
+@pytest.mark.parametrize(
+    ("call", "tries"),
+    [("find", 3), ("read", 3), ("modify", 1), ("rehearse", 3), ("regions", 3), ("defaults", 3)],
+)
 @pytest.mark.usefixtures("backoffs")
 def test_a_call_that_never_was_answered_may_work_later(
     region: Ec2Region, transport: FakeTransport, call: str, tries: int
@@ -221,6 +250,9 @@ def _call(region: Ec2Region, call: str) -> object:
             return region.read([an_id(1)])
         case "modify":
             region.modify(an_id(1), Change(http_tokens=HttpTokens.REQUIRED))
+            return None
+        case "rehearse":
+            region.rehearse(an_id(1), Change(http_tokens=HttpTokens.REQUIRED))
             return None
         case "defaults":
             return region.tokens_enforced()

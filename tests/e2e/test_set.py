@@ -1,0 +1,31 @@
+"""A person's own change, by the command, beside the deployed enforcer."""
+
+import json
+
+from infra.local import operator
+from tests.e2e.stage import HOME, Stage
+
+
+def test_a_hold_binds_whoever_sets_and_the_policy_turns_back_what_is_not_held(stage: Stage) -> None:
+    """The same rules for the enforcer and for the command, which writes nothing down of its own."""
+    stage.warm_up()
+    [instance] = stage.aws.launch(HOME, HttpTokens="optional")
+    stage.wait_for_outcome(instance, "REMEDIATED")
+    optional = ("set", "--version-2-state", "optional", "--instance-id", instance)
+    operator.answer(stage.aws, "hold", instance, "--reason", "vendor agent")
+    held = operator.run(stage.aws, *optional)
+    assert (held.returncode, held.stdout) == (1, "")
+    assert "vendor agent" in held.stderr
+    assert f"`imds-enforcer release {instance}` ends the hold" in held.stderr
+    operator.answer(stage.aws, "release", instance)
+    with stage.unseen():
+        # Its event comes at once here, before the command has read its change back.
+        loosened = operator.run(stage.aws, *optional)
+    assert loosened.returncode == 0
+    assert json.loads(loosened.stdout)["InstanceMetadataOptions"]["HttpTokens"] == "optional"
+    assert "turns it back, unless it is held" in loosened.stderr
+    assert stage.invoke({})["outcomes"] == {"REMEDIATED": 1}
+    verified = operator.run(stage.aws, "verify", instance)
+    assert verified.returncode == 0, verified.stdout
+    changes = operator.answer(stage.aws, "history", instance)
+    assert [each["trigger"] == "manual" for each in changes] == [False, True]

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.model import HttpTokens, InstanceState, OptionsState
+from imds_enforcer_cli.instance_metadata import Answer
+from tests.unit.command import Command, lines
+from tests.unit.examples import (
+    AWAY,
+    HOME,
+    IMDS_OFF,
+    POLICY_PARAMETER,
+    TOKENS_PARAMETER,
+    UNAUTHORIZED,
+    V1_ALLOWED,
+    V2_ONLY,
+    an_id,
+    an_instance,
+)
+
+if TYPE_CHECKING:
+    from imds_enforcer.model import MetadataOptions
+    from tests.unit.fake_clients import FakeClients
+    from tests.unit.fake_ec2 import FakeEc2
+
+ONE = ("verify", "--instance-id", an_id(1))
+PENDING = replace(V2_ONLY, state=OptionsState.PENDING)
+REJECTED = "The GET without a token counts in CloudWatch as a rejected IMDSv1 call (MetadataNoTokenRejected).\n"
+SERVED = "The GET without a token counts in CloudWatch as an IMDSv1 call (MetadataNoToken).\n"
+
+
+@pytest.fixture
+def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command where there is no policy; of two instances in two regions one requires tokens."""
+    home.launch(an_instance(1, V2_ONLY))
+    away.launch(an_instance(2, V1_ALLOWED))
+    clients.ssm.values.clear()
+    return Command(clients, monkeypatch)
+
+
+def test_what_is_required_and_applied(command: Command) -> None:
+    """What one hopes to read."""
+    result = command(*ONE)
+    assert result.exit_code == 0
+    assert lines(result.stdout) == [
+        "INSTANCE CHECK EXPECTED FOUND RESULT",
+        f"{an_id(1)}; {HOME} described HttpTokens required, applied HttpTokens required, applied PASSED",
+    ]
+    assert result.stderr == ""
+
+
+def test_instances_of_several_regions(command: Command) -> None:
+    """One that is not so makes it a finding."""
+    result = command("verify", "--instance-id", an_id(1), an_id(2))
+    assert result.exit_code == 1
+    assert lines(result.stdout)[2] == (
+        f"{an_id(2)}; {AWAY} described HttpTokens required, applied HttpTokens optional, applied FAILED"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "state", "wanted", "found", "passed"),
+    [
+        (V2_ONLY, "running", "required", "HttpTokens required, applied", True),
+        (V2_ONLY, "running", "optional", "HttpTokens required, applied", False),
+        (V1_ALLOWED, "running", "optional", "HttpTokens optional, applied", True),
+        (PENDING, "running", "required", "HttpTokens required, not yet applied", False),
+        (PENDING, "stopped", "required", "HttpTokens required, applies at the next start", False),
+        (IMDS_OFF, "running", "required", "the metadata service is off", True),
+        (IMDS_OFF, "running", "optional", "the metadata service is off", False),
+        (None, "running", "required", "options that are not known here", False),
+    ],
+)
+def test_what_ec2_describes(  # noqa: PLR0913, PLR0917  # what there is, and what is said of it
+    home: FakeEc2,
+    command: Command,
+    options: MetadataOptions | None,
+    state: str,
+    wanted: str,
+    found: str,
+    passed: bool,  # noqa: FBT001  # pytest passes it
+) -> None:
+    """With why."""
+    home.launch(an_instance(1, options, state=InstanceState(state)))
+    [document] = command.json(*ONE, "--version-2-state", wanted, exit_code=0 if passed else 1)
+    check = {"check": "described", "expected": f"HttpTokens {wanted}, applied", "found": found, "passed": passed}
+    assert document == {
+        "instance_id": an_id(1),
+        "region": HOME,
+        "version_2_state": wanted,
+        "verified": passed,
+        "checks": [check],
+    }
+
+
+def test_as_csv(command: Command) -> None:
+    """A row for each check."""
+    assert command(*ONE, "--output", "csv").stdout.splitlines() == [
+        "instance_id,region,check,expected,found,passed",
+        f'{an_id(1)},{HOME},described,"HttpTokens required, applied","HttpTokens required, applied",true',
+    ]
+
+
+def test_the_policy_says_what_to_look_for(clients: FakeClients, command: Command) -> None:
+    """Unless it is said at the command line."""
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    clients.ssm.put(POLICY_PARAMETER, "{}")
+    assert command(*ONE).exit_code == 1
+    assert command("verify", an_id(2)).exit_code == 0
+    clients.ssm.requests.clear()
+    assert command(*ONE, "--version-2-state", "required").exit_code == 0
+    assert clients.ssm.requests == []
+
+
+def test_a_policy_that_cannot_be_read(clients: FakeClients, command: Command) -> None:
+    """Nothing is changed here, so it only says what it looks for."""
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    result = command(*ONE)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("The policy cannot be read (policy is missing; allowed: a JSON object")
+    assert result.stderr.endswith("): required is what is looked for.\n")
+
+
+def test_what_is_only_looked_at_needs_no_stack(command: Command) -> None:
+    """Nor the permission to ask for it."""
+    command.reach_failure = UNAUTHORIZED
+    assert command(*ONE).exit_code == 0
+
+
+def test_an_instance_that_is_not_there(command: Command) -> None:
+    """In one line."""
+    assert command.refusal("verify", an_id(8)) == f"imds-enforcer: no instance of this account: {an_id(8)}"
+
+
+def test_a_caller_who_may_not_look(home: FakeEc2, command: Command) -> None:
+    """In EC2's words."""
+    home.read_errors[1] = UNAUTHORIZED
+    assert command.refusal(*ONE) == f"imds-enforcer: {UNAUTHORIZED}"
+
+
+def test_a_probe_is_for_the_instance_itself(command: Command) -> None:
+    """Another one's metadata service cannot be reached."""
+    refusal = "imds-enforcer: --probe with --instance-id; allowed: only for the instance that this runs on"
+    assert command.refusal(*ONE, "--probe") == refusal
+
+
+def test_the_instance_itself_is_only_described(command: Command) -> None:
+    """Unless the proof is asked for: a request without a token may wake somebody."""
+    result = command("verify")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert lines(result.stdout)[1].startswith(f"{an_id(1)}; {HOME} described")
+    assert all(token for method, _, token in command.imds.requests if method == "GET")
+
+
+def test_the_proof_that_tokens_are_required(command: Command) -> None:
+    """Each step with its status, and how it counts in CloudWatch."""
+    result = command("verify", "--probe")
+    assert result.exit_code == 0
+    assert lines(result.stdout)[2:] == [
+        f"{an_id(1)}; {HOME} GET without a token 401 401 PASSED",
+        f"{an_id(1)}; {HOME} PUT for a token 200 200 PASSED",
+        f"{an_id(1)}; {HOME} GET with the token 200 200 PASSED",
+    ]
+    assert result.stderr == REJECTED
+    assert command.imds.requests[2:] == [
+        ("GET", "/latest/meta-data/", None),
+        ("PUT", "/latest/api/token", None),
+        ("GET", "/latest/meta-data/", "token-1"),
+    ]
+
+
+def test_the_proof_that_tokens_are_optional(command: Command) -> None:
+    """Both versions are served."""
+    command.imds.instance_id, command.imds.region = an_id(2), AWAY
+    result = command("verify", "--probe", "--version-2-state", "optional")
+    assert result.exit_code == 0
+    assert [line.rsplit(" ", 3)[1:] for line in lines(result.stdout)[2:]] == [["200", "200", "PASSED"]] * 3
+    assert result.stderr == SERVED
+
+
+def test_the_help_says_how_a_proof_counts(command: Command) -> None:
+    """Before it wakes somebody."""
+    words = command("verify", "--help").stdout.replace("│", " ").split()
+    assert "(MetadataNoTokenRejected)," in words
+    assert "rejected IMDSv1 call" in " ".join(words)
+
+
+@pytest.mark.parametrize("wanted", ["required", "optional"])
+def test_a_service_that_does_otherwise_than_is_described(command: Command, wanted: str) -> None:
+    """That is what the proof is for."""
+    tokens = HttpTokens(wanted)
+    command.imds.answers["GET", "/latest/meta-data/"] = Answer(200 if tokens is HttpTokens.REQUIRED else 401, "")
+    if tokens is HttpTokens.OPTIONAL:
+        command.imds.instance_id, command.imds.region = an_id(2), AWAY
+    [document] = command.json("verify", "--probe", "--version-2-state", wanted, exit_code=1)
+    passed = {check["check"]: check["passed"] for check in document["checks"]}
+    assert (passed["described"], passed["GET without a token"], passed["PUT for a token"]) == (True, False, True)
+
+
+def test_a_token_that_is_not_to_be_had(command: Command) -> None:
+    """There is nothing to send then."""
+    answers = iter([Answer(200, "token-1"), Answer(403, "Forbidden")])
+    send = command.imds.send
+
+    def refuse_the_second(method: str, path: str, headers: dict[str, str]) -> Answer:
+        return next(answers) if method == "PUT" else send(method, path, headers)
+
+    command.imds.send = refuse_the_second  # type: ignore[method-assign]
+    result = command("verify", "--probe")
+    assert result.exit_code == 1
+    assert lines(result.stdout)[3:] == [
+        f"{an_id(1)}; {HOME} PUT for a token 200 403 FAILED",
+        f"{an_id(1)}; {HOME} GET with the token 200 no token to send FAILED",
+    ]
+
+
+def test_a_service_that_is_off_proves_nothing(home: FakeEc2, command: Command) -> None:
+    """It does not even say which instance this is."""
+    home.launch(an_instance(1, IMDS_OFF))
+    refusal = "imds-enforcer: the instance metadata service at http://169.254.169.254 is off: it answers 403"
+    assert command.refusal("verify", "--probe") == refusal
