@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from imds_enforcer.model import HttpTokens
-from imds_enforcer.policy import Policy, PolicyVersions
+from imds_enforcer.policy import Policy
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.safeguards import Gate
 from imds_enforcer_cli import arguments, connection
@@ -149,12 +149,11 @@ def _policy(reached: connection.Connection) -> tuple[Policy, str]:
         CommandError: if what is stored is no policy.
         AwsError: if Parameter Store cannot be read.
     """
-    policies = reached.clients.policies
     try:
-        return policies.read(fresh=True), "Parameter Store"
+        if policy := reached.policy():
+            return policy, "Parameter Store"
     except PolicyInvalidError as error:
-        if policies.versions != PolicyVersions():
-            raise CommandError(str(error)) from None
+        raise CommandError(str(error)) from None
     where = reached.clients.home_region
     say(f"There is no policy in {where}, so HttpTokens required is assumed; name the home region with --region.")
     return Policy(http_tokens=HttpTokens.REQUIRED), _ASSUMED
