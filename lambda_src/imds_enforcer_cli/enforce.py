@@ -129,6 +129,8 @@ def _carried_out(  # noqa: PLR0913  # the plan, and everything that it is carrie
     if rules.policy.mode is Mode.AUDIT:
         say("The policy's mode is audit: nothing is changed.")
         return None
+    if failure := core.refusal(planned):
+        raise CommandError(f"you may not change these instances: {failure}")
     if not deployed:
         say("The enforcer is not deployed here: nothing is written down, there is no revert, and no hold to heed.")
     by_region = planned.to_change_by_region()

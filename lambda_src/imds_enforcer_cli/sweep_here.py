@@ -8,8 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from itertools import islice
 
 from imds_enforcer.clock import Clock, Deadline
+from imds_enforcer.decision import Change
 from imds_enforcer.events import SweepRequest, Trigger
 from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.ledger import Entry
@@ -36,6 +38,9 @@ _CHANGES_A_SECOND = 1.25
 
 So it can be told by when the process is done with each change: what it leaves open then, the next sweep settles.
 """
+
+_REHEARSED = 5
+"""Changes of a region that EC2 is asked about beforehand: permissions may go by tags, and differ."""
 
 _READ_BACK_SECONDS = 2.0
 """After an interruption, for what was sent to show."""
@@ -116,6 +121,25 @@ class SweepHere:
         run = self._run(clock, mandate, _A_DAY, found)
         report = sweep(replace(run, policy=policy), _REQUEST, limits_of(policy, self._regions))
         return Swept(report, found.results())
+
+    def refusal(self, planned: Swept) -> Failure | None:
+        """Why EC2 takes no change from whoever runs the command, as far as a few show; None if it takes one of these.
+
+        What else may be wrong with them is for the sweep to find out.
+        """
+        change = Change(http_tokens=self._rules.policy.http_tokens)
+        refused: Failure | None = None
+        for region in planned.to_change_by_region():
+            for each in islice((result for result in planned.to_change if result.region == region), _REHEARSED):
+                try:
+                    self._reached.clients.ec2(region).rehearse(each.instance_id, change)
+                except AwsError as error:
+                    if error.failure.code != "UnauthorizedOperation":
+                        return None
+                    refused = error.failure
+                else:
+                    return None
+        return refused
 
     def carry_out(self, planned: Swept, interruption: Interruption, tell: Callable[[Result], None]) -> Swept:
         """Change what differs. Once interrupted no change is begun, and what was done by then is answered in 5 s.

@@ -149,6 +149,19 @@ def test_without_permission_there_is_one_line(stage: Stage) -> None:
         assert done.stderr.count("\n") == 1
 
 
+def test_who_may_look_and_not_change_is_told_so_once(stage: Stage) -> None:
+    """Before anything is tried, however many instances there are."""
+    with stage.unseen():
+        ids = stage.aws.launch(HOME, 8, HttpTokens="optional")
+        looking = ("cloudformation:DescribeStacks", "sts:GetCallerIdentity", "ssm:GetParameters", "ec2:Describe*")
+        looker = permitted(stage, "lookers", *looking, "dynamodb:Query", "dynamodb:Scan", "dynamodb:BatchWriteItem")
+        done = run_as(looker, "enforce", "--yes", "--regions", HOME)
+        assert done.returncode == 2
+        assert done.stderr.startswith("imds-enforcer: you may not change these instances: UnauthorizedOperation: ")
+        assert done.stderr.count("\n") == 1
+        assert {options["HttpTokens"] for options in stage.options(ids).values()} == {"optional"}
+
+
 def test_the_actions_that_the_manual_names_are_enough(stage: Stage) -> None:
     """For each command by itself."""
     [instance] = stage.aws.launch(HOME, HttpTokens="required", HttpEndpoint="enabled")
@@ -166,6 +179,7 @@ def test_the_actions_that_the_manual_names_are_enough(stage: Stage) -> None:
             ["history"],
             ["hold", instance, "--reason", "audit"],
             ["release", instance],
+            ["enforce", "--dry-run"],
             ["set", "--version-2-state", "required", "--http-put-response-hop-limit", "2", instance],
             ["verify", instance],
         ]

@@ -350,6 +350,33 @@ def test_a_region_of_the_policy_that_is_misspelt(clients: FakeClients, command: 
 # What goes wrong.
 
 
+@pytest.mark.usefixtures("fleet")
+def test_who_may_change_nothing_is_told_before_anything_is_tried(
+    command: Command, home: FakeEc2, away: FakeEc2
+) -> None:
+    """One line, and a few questions, however many instances there are."""
+    home.launch(*map(an_instance, range(10, 20)))
+    for ec2 in (home, away):
+        for instance_id in ec2.shown:
+            ec2.modify_errors[instance_id] = [UNAUTHORIZED]
+    result = command("enforce", "--yes")
+    assert result.exit_code == 2
+    assert result.stderr == f"imds-enforcer: you may not change these instances: {UNAUTHORIZED}\n"
+    assert (home.modified, away.modified) == ([], [])
+    assert (len(home.rehearsed), len(away.rehearsed)) == (5, 1)
+
+
+@pytest.mark.usefixtures("fleet")
+def test_who_may_change_some_changes_these(command: Command, home: FakeEc2, away: FakeEc2) -> None:
+    """Permissions may differ by region and by tag; nothing is asked once it is known that they do for one."""
+    for instance_id in home.shown:
+        home.modify_errors[instance_id] = [UNAUTHORIZED] * 2
+    result = command("enforce", "--yes")
+    assert result.exit_code == 1
+    assert (len(home.modified), len(away.modified)) == (0, 1)
+    assert len(away.rehearsed) == 1
+
+
 def test_an_instance_that_fails(home: FakeEc2, command: Command, fleet: None) -> None:  # noqa: ARG001
     """Stops no other; its reason is in the report, and the exit code says that something is left."""
     home.modify_errors[an_id(2)] = [UNAUTHORIZED]
