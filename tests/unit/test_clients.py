@@ -49,37 +49,34 @@ def test_there_is_one_ec2_a_region(clients: Clients) -> None:
     assert len(set(adapters)) == 2
 
 
-def test_the_client_for_changes_is_made_at_the_first_of_them(
-    clients: Clients, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Most invocations change nothing, and a client takes its time to be made."""
-    made: list[tuple[str, Config]] = []
+@pytest.fixture
+def made(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, Config]]:
+    """The clients that are made from here on: service, region and limits."""
+    seen: list[tuple[str, str | None, Config]] = []
 
-    def make(service: str, *, region_name: str, config: Config) -> Any:
-        made.append((region_name, config))
+    def make(service: str, *, config: Config, region_name: str | None = None) -> Any:
+        seen.append((service, region_name, config))
         return transport.client(service, config)
 
     monkeypatch.setattr(SESSION, "client", make)
+    return seen
+
+
+def test_the_client_for_changes_is_made_at_the_first_of_them(
+    clients: Clients, transport: FakeTransport, made: list[tuple[str, str | None, Config]]
+) -> None:
+    """Most invocations change nothing, and a client takes its time to be made."""
     transport.answer(a_page(an_item(1)))
     assert list(clients.ec2(HOME).read([an_id()])) == [an_id()]
-    assert made == [(HOME, CLIENT_CONFIG)]
+    assert made == [("ec2", HOME, CLIENT_CONFIG)]
     for _ in range(2):
         transport.answer("<ModifyInstanceMetadataOptionsResponse/>")
         clients.ec2(HOME).modify(an_id(), Change(http_tokens=HttpTokens.REQUIRED))
-    assert made == [(HOME, CLIENT_CONFIG), (HOME, WRITE_CONFIG)]
+    assert made == [("ec2", HOME, CLIENT_CONFIG), ("ec2", HOME, WRITE_CONFIG)]
 
 
-def test_what_changes_need_can_be_made_beforehand(
-    clients: Clients, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_changes_need_can_be_made_beforehand(clients: Clients, made: list[tuple[str, str | None, Config]]) -> None:
     """In the home region, while something else is waited for; then nothing is made any more."""
-    made: list[tuple[str, str | None, Config]] = []
-
-    def make(service: str, *, config: Config, region_name: str | None = None) -> Any:
-        made.append((service, region_name, config))
-        return transport.client(service, config)
-
-    monkeypatch.setattr(SESSION, "client", make)
     for _ in range(2):
         clients.prepare_for_changes()
     assert made == [("dynamodb", None, BULK_CONFIG), ("ec2", HOME, WRITE_CONFIG)]
@@ -142,16 +139,9 @@ def test_there_is_one_cloudwatch_a_region(clients: Clients) -> None:
 
 
 def test_the_clients_of_cloudwatch_and_dynamodb_have_the_projects_limits_and_are_made_once(
-    clients: Clients, transport: FakeTransport, monkeypatch: pytest.MonkeyPatch
+    clients: Clients, transport: FakeTransport, made: list[tuple[str, str | None, Config]]
 ) -> None:
     """CloudWatch's in the region of the instances, DynamoDB's where the function runs."""
-    made: list[tuple[str, str | None, Config]] = []
-
-    def make(service: str, *, config: Config, region_name: str | None = None) -> Any:
-        made.append((service, region_name, config))
-        return transport.client(service, config)
-
-    monkeypatch.setattr(SESSION, "client", make)
     records = clients.records
     assert made == [], "an invocation that asks for nothing makes no client"
     for _ in range(2):
