@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import boto3
@@ -132,7 +132,7 @@ def _moment(value: Any) -> datetime:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):  # not every service writes them so
         moment: datetime = DEFAULT_TIMESTAMP_PARSER(value)
-        return moment
+        return moment.astimezone(UTC)  # botocore takes seconds since the epoch to the zone of this machine
 
 
 def _settings(session: boto3.Session, outputs: Mapping[str, str]) -> Settings:

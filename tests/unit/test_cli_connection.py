@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from imds_enforcer_cli.main import app
 from tests.unit.examples import AWAY, HOME
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.unit.fake_transport import FakeTransport
 
 OUTPUTS = {
@@ -172,11 +175,22 @@ def test_with_an_older_stack(cloud: FakeTransport) -> None:
         connect(None, HOME)
 
 
+@pytest.fixture
+def _tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An operator far from Greenwich."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize(
     "text", ["2026-11-22T12:00:00.000Z", "2026-11-22T12:00:00+00:00", "Sun, 22 Nov 2026 12:00:00 GMT", 1_795_348_800]
 )
+@pytest.mark.usefixtures("_tokyo")
 def test_moments_are_read_in_every_way_that_aws_writes_them(monkeypatch: pytest.MonkeyPatch, text: object) -> None:
-    """Most of them without botocore's own reader, which takes its time."""
+    """Most of them without botocore's own reader, which takes its time; in UTC, wherever the operator is."""
     sessions: list[Any] = []
 
     def keep(**options: Any) -> object:
@@ -187,4 +201,5 @@ def test_moments_are_read_in_every_way_that_aws_writes_them(monkeypatch: pytest.
     with pytest.raises(NoCredentialsError):
         connect(None, HOME)
     parser = sessions[0].get_component("response_parser_factory").create_parser("query")
-    assert parser._timestamp_parser(text) == datetime(2026, 11, 22, 12, tzinfo=UTC)  # noqa: SLF001  # as clients use it
+    moment = parser._timestamp_parser(text)  # noqa: SLF001  # as clients use it
+    assert (moment, moment.utcoffset()) == (datetime(2026, 11, 22, 12, tzinfo=UTC), timedelta(0))
