@@ -13,6 +13,9 @@ _SHOWN = 25
 _NAMED = 3
 """Instances that a row names; of others it says how many."""
 
+_ENDING = {"HELD", "EXEMPT"}
+"""What protects an instance, perhaps only for a time."""
+
 _PARAMETERS = {"http_tokens": "toggle", "policy": "policy"}
 _AGAIN = {True: "Yes", False: "No", None: "Not known"}
 
@@ -113,7 +116,7 @@ def _source_row(place: int, source: Mapping[str, Any]) -> Html:
 
 def endings(instances: Iterable[Mapping[str, Any]], now: str) -> Html:
     """Holds and exemptions, the soonest end first: what has ended, then what will, then what has no end."""
-    held = [each for each in instances if each["status"] in {"HELD", "EXEMPT"} or each["expired"]]
+    held = [each for each in instances if each["status"] in _ENDING or each["expired"]]
     if not held:
         return element("p", "No instance is held or exempt.")
     held.sort(key=_ending)
@@ -125,14 +128,19 @@ def _ending(instance: Mapping[str, Any]) -> tuple[Any, ...]:
     """What puts instances in order, and those with the same into one row."""
     until = instance["until"]
     texts = (until or "", instance["status"], instance["by"] or "", instance["reason"])
-    return not instance["expired"], until is None, *texts
+    return not _has_ended(instance), until is None, *texts
+
+
+def _has_ended(instance: Mapping[str, Any]) -> bool:
+    """True if nothing protects the instance any more: while it is held, `until` is the end of the hold."""
+    return instance["expired"] and instance["status"] not in _ENDING
 
 
 def _ending_row(alike: list[Mapping[str, Any]], now: str) -> Html:
     one = alike[0]
-    until, ended = one["until"], one["expired"]
+    until = one["until"]
     what: Html = status(one["status"])
-    if ended:
+    if _has_ended(one):
         when = lines(element("b", "Expired", class_="problem"), until and moment(until))
     elif until:
         when = lines(moment(until), days_until(until, now))

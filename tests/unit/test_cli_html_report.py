@@ -161,6 +161,12 @@ def test_endings_come_soonest_first_and_the_expired_before_all() -> None:
     ]
 
 
+def test_a_hold_is_not_over_because_an_exemption_is() -> None:
+    """Whose end it is that the row names; the reason says the other."""
+    held = instance(1, "HELD", "migration; its exemption (legacy SDK) has expired", until="2027-06-30", expired=True)
+    assert Page(html_report(audit([held]))).rows_of("Until")[0][:2] == ["2027-06-30 in 220 days", "Held"]
+
+
 @pytest.mark.parametrize(
     ("until", "said"),
     [
