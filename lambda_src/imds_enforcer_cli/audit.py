@@ -87,7 +87,11 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     *,
     no_calls: Annotated[
         bool,
-        typer.Option("--no-calls", help="Do not ask CloudWatch for IMDSv1 calls: 0.01 $ for 1,000 instances."),
+        typer.Option(
+            "--no-calls",
+            help="Do not ask CloudWatch for IMDSv1 calls: 0.01 $ for 1,000 instances. What the policy's legacy_calls "
+            "holds back shows as DRIFT then.",
+        ),
     ] = False,
     every: Annotated[
         bool, typer.Option("--all", help="In the table also what is compliant; the other formats always have it.")

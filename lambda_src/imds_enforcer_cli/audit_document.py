@@ -54,10 +54,11 @@ def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document
 def _counted(statuses: Iterable[Status]) -> dict[str, Any]:
     counts = Counter(statuses)
     compliant = sum(number for status, number in counts.items() if status.compliant)
+    total = counts.total()
     return {
-        "instances": counts.total(),
+        "instances": total,
         "compliant": compliant,
-        # Of no instances none differs.
-        "compliant_percent": round(100 * compliant / counts.total(), 1) if counts else 100.0,
+        # Of no instances none differs; where one does, the share is not rounded to all of them.
+        "compliant_percent": 100.0 if compliant == total else min(round(100 * compliant / total, 1), 99.9),
         "statuses": {str(status): counts[status] for status in Status},
     }

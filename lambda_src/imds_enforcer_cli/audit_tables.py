@@ -86,12 +86,14 @@ def region_row(region: Mapping[str, Any]) -> Sequence[Cell]:
 
 
 def summary_line(document: Mapping[str, Any]) -> str:
-    """The whole fleet in a line."""
+    """The whole fleet in a line, and what of it was not read."""
     summary = document["summary"]
     statuses = [f"{number} {status}" for status, number in summary["statuses"].items() if number]
     fleet = f"{count(summary['instances'], 'instance')} in {count(len(document['regions']), 'region')}"
     share = f"{summary['compliant_percent']} % compliant with HttpTokens {document['policy']['http_tokens']}"
-    return f"{fleet}, {share}{': ' if statuses else ''}{', '.join(statuses)}."
+    unread = [region["region"] for region in document["regions"] if region["error"]]
+    but = f" Not read in full: {', '.join(unread)}." if unread else ""
+    return f"{fleet}, {share}{': ' if statuses else ''}{', '.join(statuses)}.{but}"
 
 
 def _options(instance: Mapping[str, Any]) -> Cell:

@@ -26,13 +26,10 @@ def counted(number: int, noun: str) -> str:
 
 
 def share(counts: Mapping[str, Any]) -> str:
-    """The share of compliant instances. It is never rounded to all of them where one is missing."""
-    percent = counts["compliant_percent"]
-    if percent is None or not counts["instances"]:
+    """The share of compliant instances."""
+    if not counts["instances"]:
         return "\N{EN DASH}"
-    if percent >= _WHOLE and counts["compliant"] < counts["instances"]:
-        return "> 99.9\N{NO-BREAK SPACE}%"
-    return f"{percent:.1f}".removesuffix(".0") + "\N{NO-BREAK SPACE}%"
+    return f"{counts['compliant_percent']:.1f}".removesuffix(".0") + "\N{NO-BREAK SPACE}%"
 
 
 def bar(statuses: Mapping[str, int], what: str) -> Html:

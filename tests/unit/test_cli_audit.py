@@ -148,6 +148,14 @@ def test_nothing_to_find(command: Command) -> None:
     assert "1 instance in 1 region, 100.0 % compliant" in result.stderr
 
 
+def test_a_share_is_not_rounded_to_all(command: Command, home: FakeEc2) -> None:
+    """One of 2,002 is one that does not comply."""
+    home.launch(*(an_instance(number, V2_ONLY) for number in range(100, 2100)))
+    result = command("audit")
+    assert "eu-west-1 2001 2000 (99.9 %) 1 " in lines(result.stderr)[1]
+    assert "2002 instances in 2 regions, 99.9 % compliant" in result.stderr
+
+
 def test_an_account_without_instances(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of none, none differs."""
     result = Command(clients, monkeypatch)("audit")
@@ -276,6 +284,7 @@ def test_a_region_that_cannot_be_read_stops_no_other(clock: FakeClock, monkeypat
     result = audited_fleet(clock, monkeypatch)("audit", "--fail-on", "exempt-expired", "--regions", f"{AWAY},{CLOSED}")
     assert result.exit_code == 1
     assert f"{CLOSED}: {UNAUTHORIZED}\n" in result.stderr
+    assert result.stderr.endswith(f" Not read in full: {CLOSED}.\n")
     assert an_id(8) in result.stdout
 
 
