@@ -14,7 +14,7 @@ from imds_enforcer_cli.enforce import enforce
 from imds_enforcer_cli.history import history
 from imds_enforcer_cli.hold import hold, release
 from imds_enforcer_cli.manual import manual
-from imds_enforcer_cli.output import say
+from imds_enforcer_cli.output import output_written, say
 from imds_enforcer_cli.redrive import redrive
 from imds_enforcer_cli.revert import revert
 from imds_enforcer_cli.set_options import set_options
@@ -43,7 +43,8 @@ class _Commands(TyperGroup):
         """Run one sub-command; the process ends with its exit code."""
         options["standalone_mode"] = False
         try:
-            status = super().main(*args, **options)
+            with output_written():
+                status = super().main(*args, **options)
         except typer.TyperException as error:
             context = getattr(error, "ctx", None)
             hint = f" (see {context.command_path} --help)" if context else ""

@@ -1,10 +1,12 @@
 """Where a command writes: data on standard output, everything else on standard error."""
 
 import csv
+import errno
+import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import typer
@@ -13,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from imds_enforcer_cli.arguments import Format
+from imds_enforcer_cli.errors import CommandError
 
 Cell = Sequence[str]
 """What stands in one field of a table: phrases, below each other on a terminal and in one line elsewhere."""
@@ -32,6 +35,26 @@ _STYLES = {
     "UNREADABLE": "red",
     "interrupted": "red",
 }
+
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""Errors of the file that the data goes to. A reader who has left, as `head` does, is none, and Typer's business."""
+
+
+@contextmanager
+def output_written() -> Iterator[None]:
+    """Make it a matter of the user's if what is written within cannot be.
+
+    Raises:
+        CommandError: if the disk is full or broken.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        sys.stdout = io.StringIO()  # Python would try once more at its end, and complain
+        raise CommandError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def say(message: str) -> None:
@@ -70,6 +93,7 @@ def write_csv(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) ->
     for document in documents:
         fields = dict(_flat(document))
         writer.writerow(_field(fields.get(column)) for column in columns)
+    sys.stdout.flush()  # at the end of the process it would be too late to say that it cannot be written
 
 
 def write_documents(

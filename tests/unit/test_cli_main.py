@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
@@ -53,6 +54,21 @@ def test_an_end_of_input_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(connection, "connect", end)
     assert CliRunner().invoke(app, ["history"]).exit_code == 130
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+@pytest.mark.parametrize("form", ["table", "json", "csv"])
+def test_a_disk_that_is_full_is_no_fault(tmp_path: Path, form: str) -> None:
+    """One line says so, also where Python would have written at its very end."""
+    (tmp_path / "policy.json").write_text('{"mode": 1}')
+    command = [sys.executable, "-m", "imds_enforcer_cli", "policy", "check", "policy.json", "--output", form]
+    environment = {"PYTHONPATH": str(ROOT / "lambda_src")}
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(  # noqa: S603  # itself
+            command, stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, env=environment, text=True, check=False
+        )
+    refusal = "imds-enforcer: standard output cannot be written: No space left on device\n"
+    assert (ended.returncode, ended.stderr) == (2, refusal)
 
 
 def test_a_fault_of_its_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
