@@ -23,6 +23,9 @@ Cell = Sequence[str]
 _UNBOUNDED = 100_000
 """Columns of what is no terminal: there each row is one line, for grep and for files."""
 
+_IDS, _ID_WIDTH = "INSTANCE", len("i-0123456789abcdef0")
+"""The heading above the ids of instances, and what one takes."""
+
 _STYLES = {
     "REMEDIATED": "green",
     "COMPLIANT": "green",
@@ -156,12 +159,21 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, asid
         table.add_row(*(_text(cell, terminal=terminal) for cell in row))
     console = Console(file=stream, force_terminal=terminal, width=None if terminal else _UNBOUNDED)
     if terminal:
+        if console.measure(table, options=console.options.update(max_width=_UNBOUNDED)).maximum > console.width:
+            _keep_ids_whole(table)
         console.print(table)
         return
     with console.capture() as capture:
         console.print(table)
     for line in capture.get().splitlines():
         typer.echo(line.rstrip(), file=stream)
+
+
+def _keep_ids_whole(table: Table) -> None:
+    """Let the other columns give way in a table that is too wide: an id in two pieces cannot be copied."""
+    for column in table.columns:
+        if column.header == _IDS:
+            column.width = _ID_WIDTH
 
 
 def working(what: str) -> AbstractContextManager[object]:

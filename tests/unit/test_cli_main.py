@@ -98,6 +98,24 @@ def test_a_table_on_a_terminal_has_colours_and_lines_below_each_other(monkeypatc
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["i-1", "eu-west-1", "i-2"]
 
 
+def test_ids_stay_whole_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody wants to copy them; nothing else is lost, and where there is room nothing is folded."""
+    row = (("i-0123456789abcdef0", "the name of an instance"), *[("what takes place",)] * 6)
+    headings = ["INSTANCE", *"ABCDEF"]
+    texts = {}
+    for columns in (80, 150):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")
+        output.write_table(headings, [row])
+        texts[columns] = terminal.getvalue()
+        assert max(map(len, texts[columns].splitlines()[1:])) <= columns
+        assert texts[columns].count("what") == 6
+    assert "i-0123456789abcdef0 " in texts[80]
+    assert "the name of an instance" in texts[150]
+
+
 def test_a_table_elsewhere_is_plain_and_one_line_a_row(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
