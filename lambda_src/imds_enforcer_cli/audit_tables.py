@@ -56,7 +56,7 @@ def instance_row(instance: Mapping[str, Any]) -> Sequence[Cell]:
         (instance["instance_id"], instance["region"], instance["name"]),
         (
             instance["status"],
-            f"until {instance['until']}" if instance["until"] else "",
+            f"{_until(instance)} {instance['until']}" if instance["until"] else "",
             f"by {instance['by']}" if instance["by"] else "",
         ),
         (instance["reason"],),
@@ -65,6 +65,11 @@ def instance_row(instance: Mapping[str, Any]) -> Sequence[Cell]:
         (count(days, "day") if days is not None else "",),
         _calls(calls) if calls else (),
     )
+
+
+def _until(instance: Mapping[str, Any]) -> str:
+    """Whether it is still so."""
+    return "was exempt until" if instance["expired"] and instance["status"] != Status.HELD else "until"
 
 
 def source_row(source: Mapping[str, Any]) -> Sequence[Cell]:

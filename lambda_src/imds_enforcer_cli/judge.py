@@ -46,7 +46,8 @@ _STATUSES = {
 class Judgement:
     """A status and why; `until` is the day or moment at which an exemption or a hold ends, `by` whose it is.
 
-    `expired` says that an exemption has ended of an instance which does not follow the policy.
+    `expired` says that an exemption has ended of an instance which does not follow the policy. While nothing else
+    holds that instance, `until` and `by` are the ended one's.
     """
 
     status: Status
@@ -83,7 +84,7 @@ class Judge:
             assert exemption is not None
             until = exemption.expires.isoformat() if exemption.expires else None
             return Judgement(status, reason, until, exemption.owner)
-        judgement = Judgement(status, reason, expired=any(each.match.fits(instance) for each in self._expired))
+        judgement = self._expired_of(instance, Judgement(status, reason))
         if status is not Status.DRIFT:
             return judgement
         return (
@@ -91,6 +92,13 @@ class Judge:
             or self._gated(instance, judgement, gate_calls)
             or self._waiting(instance, judgement)
         )
+
+    def _expired_of(self, instance: Instance, judgement: Judgement) -> Judgement:
+        """The same, with the exemption that has ended if there is one."""
+        ended = next((each for each in self._expired if each.match.fits(instance)), None)
+        if ended is None or ended.expires is None:
+            return judgement
+        return replace(judgement, until=ended.expires.isoformat(), by=ended.owner, expired=True)
 
     def _held(self, instance: Instance, judgement: Judgement) -> Judgement | None:
         hold = self._standing.holds.get(instance.instance_id)

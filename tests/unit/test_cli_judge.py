@@ -100,10 +100,9 @@ def test_exempt_until_when_and_whose() -> None:
 
 def test_an_exemption_that_has_ended() -> None:
     """Drift again, and marked; not where the instance follows the policy, or another exemption protects it."""
-    ended = an_exemption(expires=date(2026, 11, 21))
-    judgement = judged(exemptions=(ended,))
-    assert (judgement.status, judgement.expired) == (Status.DRIFT, True)
-    assert judgement.reason == f"{DRIFT}; its exemption (legacy SDK, until 2026-11-21) has expired"
+    ended = replace(an_exemption(expires=date(2026, 11, 21)), owner="payments")
+    reason = f"{DRIFT}; its exemption (legacy SDK, owner payments, until 2026-11-21) has expired"
+    assert judged(exemptions=(ended,)) == Judgement(Status.DRIFT, reason, "2026-11-21", "payments", expired=True)
     assert not judged(an_instance(options=V2_ONLY), exemptions=(ended,)).expired
     assert not judged(exemptions=(ended, an_exemption())).expired
     assert judged(an_instance(managed_by="ecs"), exemptions=(ended,)).expired
@@ -116,6 +115,9 @@ def test_held_until_when_and_by_whom(until: datetime | None, shown: str | None) 
     hold = Hold(instance_id=an_id(1), reason="vendor agent", by=ANN, at=START, until=until)
     judgement = judged(standing=Standing(holds={an_id(1): hold}), rollout_percent=0)
     assert judgement == Judgement(Status.HELD, f"vendor agent; {DRIFT}", shown, ANN)
+    ended = replace(an_exemption(expires=date(2026, 11, 21)), owner="payments")
+    judgement = judged(standing=Standing(holds={an_id(1): hold}), exemptions=(ended,))
+    assert (judgement.until, judgement.by, judgement.expired) == (shown, ANN, True)
 
 
 @pytest.mark.parametrize(
