@@ -36,6 +36,9 @@ BULK_CONFIG = CLIENT_CONFIG.merge(Config(parameter_validation=False))
 """For requests about many items at once, which only our own code puts together: botocore takes longer to check them
 than to send them."""
 
+_MAX_MESSAGE = 500
+"""Characters that are kept of what botocore says."""
+
 _T = TypeVar("_T")
 
 
@@ -54,7 +57,8 @@ def aws_errors() -> Iterator[None]:
         # botocore raises (no credentials, a bad parameter) stays wrong.
         lost = isinstance(error, NoConnectionError | HTTPClientError | ResponseParserError)
         kind = Kind.UNAVAILABLE if lost else Kind.FINAL
-        raise AwsError(Failure(type(error).__name__, str(error), kind)) from error
+        # What could not be parsed is quoted whole, and may be a proxy's page.
+        raise AwsError(Failure(type(error).__name__, str(error)[:_MAX_MESSAGE], kind)) from error
 
 
 def expected(answer: Mapping[str, Any], name: str) -> Any:

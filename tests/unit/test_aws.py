@@ -81,6 +81,11 @@ def test_an_answer_that_was_lost_may_come_whole_next_time(error: Exception) -> N
     assert failure == Failure(type(error).__name__, str(error), Kind.UNAVAILABLE)
 
 
+def test_an_answer_that_is_none_is_not_quoted_whole() -> None:
+    """It may be the page of a proxy: a message is one line, not a screen full of it."""
+    assert len(_failure(ResponseParserError("invalid XML received: " + 10_000 * "<p>")).message) == 500
+
+
 @pytest.mark.parametrize(
     "error",
     [
