@@ -15,7 +15,7 @@ from imds_enforcer.plan import Accepted, Planned, result_of
 from imds_enforcer.safeguards import LedgerMode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.journal import Journal
@@ -88,8 +88,9 @@ class Guard:
             return self._records.standing()
         known = {*self._foreseen.holds, *self._foreseen.contests}
         with ThreadPoolExecutor(1, thread_name_prefix="holds") as pool:
+            # Asked first: every change waits for it, and for its own intent only.
             standing = pool.submit(self._records.standing)
-            self.intend([plan for plan in plans if plan.instance_id not in known], ())
+            self._begin([plan for plan in plans if plan.instance_id not in known])
             return standing.result()
 
     def foresee(self) -> None:
@@ -134,24 +135,32 @@ class Guard:
 
     # The ledger.
 
-    def intend(self, plans: Sequence[Planned], ahead: Sequence[Planned]) -> bool:
-        """Write down that these are about to be changed, and some of those `ahead` with them; False if they may not be.
+    def intend(self, plans: Sequence[Planned], ahead: Sequence[Planned]) -> Iterator[list[Planned]]:
+        """Those of the plans that are written down, and may be carried out: some as soon as they are.
 
-        A request takes 25, and at EC2's pace of changes that lasts for seconds.
+        Some of those `ahead` are written down with them: a request takes 25, and at EC2's pace of changes that lasts
+        for seconds.
         """
-        missing = self._journal.missing(plans)
-        if not missing or self._clock.monotonic() < self._do_without_until:
-            return True
-        spare = -len(missing) % BATCH_SIZE
+        self._begin(plans, ahead)
+        left = {plan.instance_id: plan for plan in plans}
         try:
-            self._journal.intend([*missing, *self._journal.missing(ahead)[:spare]])
+            for written in self._journal.intended(plans):
+                for plan in written:
+                    del left[plan.instance_id]
+                yield written
         except AwsError as error:
             required = self._mode is LedgerMode.REQUIRED
             self._out_of_reach(error, "changes are not made without it", required=required)
-            if not required:
-                # A table that hangs would let every observation grow too old, so that nothing were changed.
-                self._do_without_until = self._clock.monotonic() + _DO_WITHOUT_SECONDS
-        return self._stopped is None
+            # A table that hangs would let every observation grow too old, so that nothing were changed.
+            self._do_without_until = self._clock.monotonic() + _DO_WITHOUT_SECONDS
+        if left and self._mode is LedgerMode.BEST_EFFORT:
+            yield [*left.values()]
+
+    def _begin(self, plans: Sequence[Planned], ahead: Sequence[Planned] = ()) -> None:
+        missing = self._journal.missing(plans)
+        if missing and self._clock.monotonic() >= self._do_without_until:
+            spare = -len(missing) % BATCH_SIZE
+            self._journal.intend([*missing, *self._journal.missing(ahead)[:spare]])
 
     def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:
         """Take down what came of asking EC2 for a change; a plan is one that waits for another attempt."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from imds_enforcer.aws import batched
 from imds_enforcer.dynamodb import BATCH_SIZE
+from imds_enforcer.failures import AwsError
 from imds_enforcer.ledger import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import Future
     from datetime import datetime
 
@@ -20,10 +24,18 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.records import Records
 
-_WRITERS = 4
-"""Requests with what was completed that are under way at once."""
+_WRITERS = 8
+"""Requests that are under way at once."""
 
 _FLUSH_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """Some intents that are being written with one request."""
+
+    request: Future[None]
+    entries: dict[str, Entry]
 
 
 class Journal:
@@ -51,6 +63,7 @@ class Journal:
         self._ends_at = ends_at
         self._trigger_of = trigger_of
         self._by = by
+        self._on_their_way: dict[str, _Writing] = {}
         self._open: dict[str, Entry] = {}
         self._taken: set[str] = set()
         self._unanswered: set[str] = set()
@@ -60,18 +73,54 @@ class Journal:
         self._flushed_at = clock.monotonic()
 
     def missing(self, plans: Iterable[Planned]) -> list[Planned]:
-        """The plans whose intent is not written yet."""
+        """The plans whose intent is neither written nor on its way."""
         return [plan for plan in plans if not self._has(plan)]
 
     def intend(self, plans: Iterable[Planned]) -> None:
-        """Write the intents of these plans.
+        """Begin to write the intents of these plans, a request for each 25; `intended` tells what came of it."""
+        for some in batched(plans, BATCH_SIZE):
+            for plan in some:
+                # What is decided anew must not be overtaken by what was intended before.
+                with suppress(AwsError):
+                    self._arrived(plan.instance_id)
+            entries = {plan.instance_id: self._intent(plan) for plan in some}
+            request = self._pool().submit(self._records.write, list(entries.values()))
+            self._on_their_way |= dict.fromkeys(entries, _Writing(request, entries))
+
+    def intended(self, plans: Iterable[Planned]) -> Iterator[list[Planned]]:
+        """Those plans whose intent is written, some as soon as they are.
 
         Raises:
-            AwsError: if the table did not take all of them.
+            AwsError: at the end, if the table did not take all of them.
         """
-        entries = [self._intent(plan) for plan in plans]
-        self._records.write(entries)
-        self._open |= {entry.instance_id: entry for entry in entries}
+        together: dict[int, list[Planned]] = defaultdict(list)
+        for plan in plans:
+            if self._has(plan):
+                together[id(self._on_their_way.get(plan.instance_id))].append(plan)
+        failure: AwsError | None = None
+        for some in together.values():
+            try:
+                self._arrived(some[0].instance_id)
+            except AwsError as error:
+                failure = error
+            else:
+                yield some
+        if failure:
+            raise failure
+
+    def _arrived(self, instance_id: str) -> None:
+        """Wait until an instance's intent, if it is on its way, is written; those that went with it are, too.
+
+        Raises:
+            AwsError: if it was not written.
+        """
+        if writing := self._on_their_way.get(instance_id):
+            try:
+                writing.request.result()
+                self._open |= writing.entries
+            finally:
+                for each in writing.entries:
+                    del self._on_their_way[each]
 
     def taken(self, instance_id: str) -> None:
         """Take down that EC2 took the change."""
@@ -83,6 +132,9 @@ class Journal:
 
     def complete(self, result: Result) -> None:
         """Take down what became of a change, if it was intended. It is written with others: see `flush` and `close`."""
+        # An intent that is not written is none, and one that were written now would stand in place of its outcome.
+        with suppress(AwsError):
+            self._arrived(result.instance_id)
         entry = self._open.pop(result.instance_id, None)
         taken = result.instance_id in self._taken
         if entry and (taken or result.instance_id not in self._unanswered):
@@ -123,11 +175,15 @@ class Journal:
     def _write_behind(self) -> None:
         completed, self._completed = self._completed, []
         self._flushed_at = self._clock.monotonic()
+        self._written.append(self._pool().submit(self._records.write, completed))
+
+    def _pool(self) -> ThreadPoolExecutor:
         self._writer = self._writer or ThreadPoolExecutor(_WRITERS, thread_name_prefix="ledger")
-        self._written.append(self._writer.submit(self._records.write, completed))
+        return self._writer
 
     def _has(self, plan: Planned) -> bool:
-        entry = self._open.get(plan.instance_id)
+        writing = self._on_their_way.get(plan.instance_id)
+        entry = writing.entries[plan.instance_id] if writing else self._open.get(plan.instance_id)
         return entry is not None and entry.before == plan.instance.options and entry.wanted == plan.wanted
 
     def _intent(self, plan: Planned) -> Entry:

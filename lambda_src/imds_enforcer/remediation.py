@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from imds_enforcer.verification import confirmed, not_awaited, unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from concurrent.futures import Future
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.ec2 import Ec2Region
@@ -197,13 +198,17 @@ class Remediation:
         granted = ready[: self._ec2.changes.take(len(ready), self._share)]
         for plan in ready[len(granted) :]:
             self._limits.withdraw(plan)
-        if not self._guard.intend(granted, ready[len(granted) :]):
-            for plan in granted:
+        sent: dict[str, Future[Accepted | Planned | Result]] = {}
+        for written in self._guard.intend(granted, ready[len(granted) :]):
+            sent |= {plan.instance_id: pool.submit(self._change, plan) for plan in written}
+        # All answers before the first result: whoever takes the results may stop taking them.
+        wait(sent.values())
+        for plan in granted:
+            if plan.instance_id not in sent:
                 self._limits.withdraw(plan)
                 self._ec2.changes.answered(self._share, sent=False)
-            return
-        # All answers before the first result: whoever takes the results may stop taking them.
-        for plan, answer in zip(granted, list(pool.map(self._change, granted)), strict=True):
+                continue
+            answer = sent[plan.instance_id].result()
             instance_id = plan.instance_id
             self._guard.answered(plan, answer)
             if isinstance(answer, Planned):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -19,8 +22,14 @@ from tests.unit.examples import V1_ALLOWED, V2_ONLY, an_id, an_instance
 from tests.unit.runs import ledger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imds_enforcer.dynamodb import Item
     from imds_enforcer.model import Instance, MetadataOptions
     from tests.unit.fake_clients import FakeClients
+
+_LONG_ENOUGH_TO_BE_WRONG = 0.2
+"""Seconds for what must not happen yet."""
 
 
 @pytest.fixture
@@ -34,7 +43,9 @@ def journal(clients: FakeClients) -> Journal:
         ends_at=clients.clock.now() + timedelta(seconds=900),
         trigger_of=lambda _: "launch",
     )
-    journal.intend([_plan(an_instance(number)) for number in range(BATCH_SIZE)])
+    plans = [_plan(an_instance(number)) for number in range(BATCH_SIZE)]
+    journal.intend(plans)
+    assert list(journal.intended(plans)) == [plans]
     clients.table.requests.clear()
     return journal
 
@@ -102,3 +113,46 @@ def test_what_an_instance_shows_is_the_changes_doing_only_if_ec2_took_it(
     (entry,) = clients.records.entries_of(an_id(1))
     assert entry.after == (off if taken else None)
     assert (entry.result is not None) is taken
+
+
+@pytest.fixture
+def slow(clients: FakeClients) -> Iterator[threading.Event]:
+    """Once it is set, the first write goes on; the others do not wait for it."""
+    released, numbers = threading.Event(), itertools.count()
+
+    def hold_up(_: Sequence[Item]) -> None:
+        if next(numbers) == 0:
+            released.wait(10)
+
+    clients.table.before_write = hold_up
+    yield released
+    released.set()
+
+
+def test_an_outcome_is_never_written_before_its_intent(
+    clients: FakeClients, journal: Journal, slow: threading.Event
+) -> None:
+    """The intent would stand in its place, as if the change were still under way."""
+    journal.intend([_plan(an_instance(BATCH_SIZE))])
+    with ThreadPoolExecutor(1) as pool:
+        completing = pool.submit(_complete, journal, BATCH_SIZE)
+        wait([completing], timeout=_LONG_ENOUGH_TO_BE_WRONG)
+        slow.set()
+        completing.result()
+    journal.close()
+    assert [entry.outcome for entry in clients.records.entries_of(an_id(BATCH_SIZE))] == [Outcome.REMEDIATED]
+
+
+def test_what_is_intended_anew_is_never_overtaken_by_what_was_intended_before(
+    clients: FakeClients, journal: Journal, slow: threading.Event
+) -> None:
+    """What is set back later is what was there when the change was made."""
+    found = replace(V1_ALLOWED, http_put_response_hop_limit=3)
+    journal.intend([_plan(an_instance(BATCH_SIZE))])
+    with ThreadPoolExecutor(1) as pool:
+        anew = pool.submit(journal.intend, [_plan(an_instance(BATCH_SIZE, found))])
+        wait([anew], timeout=_LONG_ENOUGH_TO_BE_WRONG)
+        slow.set()
+        anew.result()
+    journal.close()
+    assert [entry.before for entry in clients.records.entries_of(an_id(BATCH_SIZE))] == [found]

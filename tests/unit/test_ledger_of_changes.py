@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.dynamodb import BATCH_SIZE
 from imds_enforcer.events import SweepRequest, Trigger
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
 from imds_enforcer.policy import PolicyVersions
@@ -30,10 +32,11 @@ from tests.unit.fake_clock import START
 from tests.unit.runs import Batch, Sweep, ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from imds_enforcer.decision import Change
+    from imds_enforcer.dynamodb import Item
     from imds_enforcer.failures import Failure
     from imds_enforcer.ledger import Entry
     from imds_enforcer.model import MetadataOptions
@@ -63,6 +66,22 @@ def test_a_change_is_written_down_before_ec2_is_asked(clients: FakeClients, home
         assert (entry.outcome, entry.before, entry.wanted, entry.after) == (None, V1_ALLOWED, V2_ONLY, None)
         assert entry.before == known
         assert entry.ends_at == START + timedelta(seconds=900)
+
+
+def test_a_change_waits_for_its_own_intent_only(clients: FakeClients, home: FakeEc2) -> None:
+    """Of a hundred the first are sent while the table is still taking the intents of the last."""
+    home.launch(*map(an_instance, range(50)))
+    begun, waited = threading.Event(), []
+    home.judge = lambda *_: begun.set()
+
+    def hold_up(items: Sequence[Item]) -> None:
+        if items[0]["pk"] == an_id(BATCH_SIZE):
+            waited.append(begun.wait(10))
+
+    clients.table.before_write = hold_up
+    Sweep(clients)
+    assert waited[0] is True
+    assert len(home.modified) == 50
 
 
 def test_afterwards_it_is_written_down_what_became_of_it(clients: FakeClients, home: FakeEc2) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -209,6 +210,24 @@ def test_a_best_effort_tries_the_ledger_again_after_a_while(clients: FakeClients
     assert len(home.modified) == 700
     assert 100 < len(ledger(clients)) < 500
     assert {entry.outcome for entry in ledger(clients)} == {Outcome.REMEDIATED}
+
+
+@EITHER
+def test_what_one_request_did_not_write_keeps_none_of_the_others_from_its_change(
+    clients: FakeClients, home: FakeEc2, policy: Policy
+) -> None:
+    """Each waits, or goes on, for its own sake."""
+    home.launch(*map(an_instance, range(60)))
+
+    def refuse(items: Sequence[Item]) -> None:
+        if items[0]["pk"] == an_id(25):
+            raise AwsError(THROTTLED)
+
+    clients.table.before_write = refuse
+    report = Sweep(clients, policy).report.regions[HOME]
+    late = 25 if policy is REQUIRED else 0
+    assert report.outcomes == Counter({Outcome.REMEDIATED: 60 - late, Outcome.DEFERRED: late})
+    assert report.ledger_failure == THROTTLED
 
 
 def test_a_change_that_was_not_written_down_leaves_room_for_others(clients: FakeClients, home: FakeEc2) -> None:
