@@ -1,11 +1,12 @@
 """The regions that a command is for."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from imds_enforcer.aws import aws_errors
 from imds_enforcer.clients import Clients
-from imds_enforcer.failures import AwsError
+from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer_cli.connection import STACK, Connection
 from imds_enforcer_cli.errors import CommandError
 
@@ -34,10 +35,11 @@ def chosen_regions(clients: Clients, text: str) -> tuple[str, ...]:
 def refuse_if_elsewhere(reached: Connection) -> None:
     """Make sure that the enforcer, where it is not in the home region, is in no other either: its holds would count.
 
-    A region in which nobody may ask counts as one without it.
+    A region in which nobody may ask counts as one without it; one that does not answer does not.
 
     Raises:
         CommandError: naming the region that it is in.
+        AwsError: naming a region that gave no answer.
     """
     others = sorted(reached.clients.known_regions - {reached.clients.home_region})
     if reached.deployed or not others:
@@ -45,14 +47,18 @@ def refuse_if_elsewhere(reached: Connection) -> None:
     # A session is not safe to make clients from in several threads.
     clients = [reached.client("cloudformation", region) for region in others]
     with ThreadPoolExecutor(len(clients)) as pool:
-        for region, found in zip(others, pool.map(_has_stack, clients), strict=True):
-            if found:
-                raise CommandError(f"the stack {STACK} is in {region}; name that region with --region")
+        answers = dict(zip(others, pool.map(_stack_in, clients), strict=True))
+    for region, answer in answers.items():
+        if answer is True:
+            raise CommandError(f"the stack {STACK} is in {region}; name that region with --region")
+    for region, answer in answers.items():
+        if isinstance(answer, Failure) and answer.may_work_later:
+            raise AwsError(replace(answer, message=f"{answer.message} (asked for the stack {STACK} in {region})"))
 
 
-def _has_stack(cloudformation: Any) -> bool:
+def _stack_in(cloudformation: Any) -> bool | Failure:
     try:
         with aws_errors():
             return bool(cloudformation.describe_stacks(StackName=STACK)["Stacks"])
-    except AwsError:
-        return False
+    except AwsError as error:
+        return error.failure

@@ -17,6 +17,7 @@ from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.instance_metadata import Identity
 from imds_enforcer_cli.output import say, write_documents, write_text
+from imds_enforcer_cli.regions import refuse_if_elsewhere
 from imds_enforcer_cli.rendering import arrows, changes
 from imds_enforcer_cli.setting import Setting
 
@@ -127,6 +128,9 @@ def _guarded(
     hint = "; where only policy and holds cannot be read, --no-policy goes on without them" if identity else ""
     try:
         reached = connection.reach(profile, region, fallback=fallback)
+        if not reached.deployed:
+            reached.clients.learn_regions()
+            refuse_if_elsewhere(reached)
         reached.clients.records.standing()
     except AwsError as error:
         if not no_policy:

@@ -124,6 +124,19 @@ class FakeWatch:
             yield {"MetricAlarms": [alarm]}
 
 
+class FakeCloudFormation:
+    """CloudFormation of another region: it has the stack, or a refusal."""
+
+    def __init__(self, code: str | None) -> None:
+        self.code = code
+
+    def describe_stacks(self, **_: str) -> dict[str, Any]:
+        """The stack."""
+        if self.code:
+            raise refusal(self.code)
+        return {"Stacks": [{"StackName": "ImdsEnforcer"}]}
+
+
 class FakeStack:
     """Each service's client, by name, and what a test moves them by."""
 
@@ -131,11 +144,14 @@ class FakeStack:
         self.ssm = clients.ssm
         self.log, self.queues, self.watch = FakeLog(), FakeQueues(), FakeWatch()
         self.invocations: list[dict[str, Any]] = []
+        self.elsewhere = FakeCloudFormation("ValidationError")
         self.stack: dict[str, Any] = {"StackStatus": "UPDATE_COMPLETE", "CreationTime": START, "LastUpdatedTime": START}
 
     def client(self, service: str, region: str | None) -> Any:
-        """The client of a service in the home region."""
-        assert region is None
+        """The client of a service in the home region, and CloudFormation's of any other."""
+        if region:
+            assert service == "cloudformation"
+            return self.elsewhere
         by_name = {"ssm": self.ssm, "logs": self.log, "sqs": self.queues, "cloudwatch": self.watch}
         return by_name.get(service, self)
 

@@ -10,7 +10,6 @@ import pytest
 from imds_enforcer.ledger import Entry, Hold
 from imds_enforcer.model import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG, HttpTokens
 from imds_enforcer.policy import PolicyVersions
-from imds_enforcer_cli import enforce as enforce_module
 from tests.unit.command import ANN, Command, lines
 from tests.unit.command import FIRST_REVERT as FIRST_RUN
 from tests.unit.examples import (
@@ -436,11 +435,10 @@ def test_what_another_process_left_behind_is_settled(clients: FakeClients, home:
 
 
 def test_where_the_enforcer_is_not_deployed(
-    clients: FakeClients, command: Command, policy_file: Path, monkeypatch: pytest.MonkeyPatch, home: FakeEc2
+    clients: FakeClients, command: Command, policy_file: Path, home: FakeEc2
 ) -> None:
     """One line says what that means before anybody is asked."""
     command.deployed = False
-    monkeypatch.setattr(enforce_module, "refuse_if_elsewhere", lambda _: None)
     home.launch(an_instance(1))
     result = command("enforce", "--policy", str(policy_file), typed="y\n")
     assert result.exit_code == 0
@@ -448,3 +446,12 @@ def test_where_the_enforcer_is_not_deployed(
     assert result.stderr.splitlines()[0] == said
     assert command.options(HOME, an_id(1)).http_tokens is HttpTokens.REQUIRED
     assert clients.table.requests == []
+
+
+def test_where_the_enforcer_is_in_another_region(command: Command, policy_file: Path, home: FakeEc2) -> None:
+    """What is held there counts."""
+    command.deployed, command.stack.elsewhere.code = False, None
+    home.launch(an_instance(1))
+    refusal = f"imds-enforcer: the stack ImdsEnforcer is in {AWAY}; name that region with --region"
+    assert command.refusal("enforce", "--policy", str(policy_file), "--yes") == refusal
+    assert home.sent == []

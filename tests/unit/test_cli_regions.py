@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from botocore.exceptions import ClientError
 
+from imds_enforcer.failures import AwsError
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.regions import chosen_regions, refuse_if_elsewhere
 from tests.unit.command import ANN
 from tests.unit.examples import AWAY, HOME
+from tests.unit.fake_stack import FakeCloudFormation
 
 if TYPE_CHECKING:
     from tests.unit.fake_clients import FakeClients
-
-
-class FakeCloudFormation:
-    """CloudFormation of one region: it has the stack, or has a refusal."""
-
-    def __init__(self, code: str | None) -> None:
-        self._code = code
-
-    def describe_stacks(self, **_: str) -> dict[str, Any]:
-        """The stack."""
-        if self._code:
-            raise ClientError({"Error": {"Code": self._code, "Message": ""}}, "DescribeStacks")
-        return {"Stacks": [{"StackName": "ImdsEnforcer"}]}
 
 
 def undeployed(clients: FakeClients, code: str | None) -> Connection:
@@ -46,6 +34,13 @@ def test_the_enforcer_is_in_another_region(clients: FakeClients) -> None:
 def test_the_enforcer_is_nowhere(clients: FakeClients, code: str) -> None:
     """Where nobody may ask it is not either."""
     refuse_if_elsewhere(undeployed(clients, code))
+
+
+@pytest.mark.parametrize("code", ["Throttling", "ServiceUnavailable"])
+def test_a_region_that_gives_no_answer_may_have_it(clients: FakeClients, code: str) -> None:
+    """Its holds would go unheeded."""
+    with pytest.raises(AwsError, match=rf"^{code}: no \(asked for the stack ImdsEnforcer in {AWAY}\)$"):
+        refuse_if_elsewhere(undeployed(clients, code))
 
 
 def test_where_it_was_found_nobody_looks_further(clients: FakeClients) -> None:

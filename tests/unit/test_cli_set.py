@@ -303,6 +303,14 @@ def test_a_hold_that_comes_at_the_last_moment_counts(home: FakeEc2, deployed: Co
     assert home.sent == []
 
 
+def test_the_enforcer_is_in_another_region(home: FakeEc2, command: Command) -> None:
+    """What is held there counts."""
+    command.stack.elsewhere.code = None
+    refusal = f"imds-enforcer: the stack ImdsEnforcer is in {AWAY}; name that region with --region"
+    assert command.refusal(*REQUIRED, *BOTH) == refusal
+    assert home.sent == []
+
+
 def test_a_contest_binds_nobody_but_the_enforcer(deployed: Command, clients: FakeClients) -> None:
     """A person may end it."""
     clients.records.contest(Contest(instance_id=an_id(1), principal="ben", until=START.replace(year=2027)))

@@ -107,6 +107,20 @@ def test_a_role_that_may_not_ask_for_the_stack(home: FakeEc2, deployed: Command)
     assert deployed.options(HOME, an_id(1)) == V2_ONLY
 
 
+def test_the_enforcer_is_in_another_region(home: FakeEc2, command: Command) -> None:
+    """What is held there counts, unless nobody can tell."""
+    command.stack.elsewhere.code = None
+    refusal = f"imds-enforcer: the stack ImdsEnforcer is in {AWAY}; name that region with --region"
+    assert command.refusal(*REQUIRED) == command.refusal(*REQUIRED, "--no-policy") == refusal
+    command.stack.elsewhere.code = "Throttling"
+    no_answer = f"Throttling: no (asked for the stack ImdsEnforcer in {AWAY})"
+    assert command.refusal(*REQUIRED) == f"imds-enforcer: {no_answer}{HINT}"
+    assert home.sent == []
+    result = command(*REQUIRED, "--no-policy")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == f"Going on without holds, which cannot be read ({no_answer})."
+
+
 def test_a_role_that_may_not_read_the_policy(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
     """Holds bind all the same."""
     clients.ssm.error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetParameters")
