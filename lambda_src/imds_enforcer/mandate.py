@@ -9,6 +9,7 @@ from imds_enforcer.policy import PolicyVersions
 
 if TYPE_CHECKING:
     from imds_enforcer.clock import Deadline
+    from imds_enforcer.plan import Planned
 
 
 class Versions(Protocol):
@@ -30,8 +31,8 @@ class Mandate:
     """A run's right to begin changes: until its deadline, and while its policy is the one in force.
 
     Once ended it does not begin again: the sweep that a newer policy has started goes on, or
-    the next one, or the queue's next delivery. `sent` are the instances whose change was sent and
-    not turned away: of each that has no outcome nobody knows whether it was changed.
+    the next one, or the queue's next delivery. `sent` are the plans, by instance, of which a change was
+    sent and not turned away: of each that has no outcome nobody knows whether it was made.
     """
 
     def __init__(self, deadline: Deadline, versions: PolicyVersions, source: Versions) -> None:
@@ -40,7 +41,7 @@ class Mandate:
         self._source = source
         self._why_ended: str | None = None
         self._read_back_until: Deadline | None = None
-        self.sent: set[str] = set()
+        self.sent: dict[str, Planned] = {}
 
     @property
     def why_ended(self) -> str | None:

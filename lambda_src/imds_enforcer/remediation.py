@@ -232,7 +232,7 @@ class Remediation:
         if begins_in_doubt or self._throttled.is_set() or self._mandate.ended() or self._too_old(plan):
             self._ec2.changes.answered(self._share, sent=False)
             return plan
-        self._mandate.sent.add(plan.instance_id)
+        self._mandate.sent[plan.instance_id] = plan
         try:
             answer = self._ec2.modify(plan.instance_id, plan.change)
         except AwsError as error:
@@ -247,7 +247,8 @@ class Remediation:
         if failure.kind is Kind.THROTTLED:
             # EC2's bucket is empty for all: the rest of the round waits with this one.
             self._throttled.set()
-            self._mandate.sent.discard(plan.instance_id)
+            if not plan.unanswered:
+                self._mandate.sent.pop(plan.instance_id, None)
             self._ec2.changes.refused(self._share)
             return replace(plan, failure=failure)
         self._ec2.changes.answered(self._share)

@@ -3,7 +3,7 @@
 import random
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -18,6 +18,7 @@ from imds_enforcer.ledger import Entry
 from imds_enforcer.limits import limits_of
 from imds_enforcer.mandate import Mandate
 from imds_enforcer.model import Instance, OptionsState, Outcome, Result
+from imds_enforcer.plan import Planned, result_of
 from imds_enforcer.policy import Mode
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.report import RegionReport, RunReport
@@ -193,27 +194,27 @@ class SweepHere:
     def _cut_off(self, planned: Swept, done: _Collected, mandate: Mandate, seconds: float) -> Swept:
         """What is known while calls still hang: nobody waits for them any longer."""
         known = {result.instance_id for result in done.results()}
-        left = [each for each in planned.to_change if each.instance_id not in known]
-        sent = [each for each in left if each.instance_id in mandate.sent]
-        seen = self._last_look(sent)
-        for each in left:
-            if each in sent:
-                done.add(_as_seen(each, seen.get(each.instance_id)))
-            else:
+        # What was launched since the plan may be among what was sent.
+        sent = {instance_id: plan for instance_id, plan in dict(mandate.sent).items() if instance_id not in known}
+        seen = self._last_look(sent.values())
+        for instance_id, plan in sent.items():
+            done.add(_as_seen(plan, seen.get(instance_id)))
+        for each in planned.to_change:
+            if each.instance_id not in known and each.instance_id not in sent:
                 done.add(replace(each, outcome=Outcome.DEFERRED, reason=f"{INTERRUPTED}; {each.reason}", after=None))
         results = done.results()
-        regions = {name: RegionReport() for name in planned.report.regions}
+        regions = {name: RegionReport(failure=each.failure) for name, each in planned.report.regions.items()}
         for result in results:
             regions[result.region].add(result)
         report = replace(planned.report, policy=self._rules.policy, regions=regions, seconds=seconds)
         return Swept(replace(report, stopped=INTERRUPTED), results, cut_off=True)
 
-    def _last_look(self, sent: Sequence[Result]) -> dict[str, Instance]:
+    def _last_look(self, sent: Iterable[Planned]) -> dict[str, Instance]:
         """These instances, as far as they can be read at once."""
         clients, deadline = self._reached.clients, Deadline.after(self._reached.clock, _LAST_LOOK_SECONDS)
         ids: dict[str, list[str]] = defaultdict(list)
         for each in sent:
-            ids[each.region].append(each.instance_id)
+            ids[each.instance.region].append(each.instance_id)
         looks = [Beside(partial(clients.ec2(region).read, named)) for region, named in ids.items()]
         while not all(look.done() for look in looks) and not deadline.passed:
             pass
@@ -224,11 +225,11 @@ class SweepHere:
         return seen
 
 
-def _as_seen(planned: Result, instance: Instance | None) -> Result:
+def _as_seen(plan: Planned, instance: Instance | None) -> Result:
     """What a last look says of a change that was sent, and of which no answer was waited for."""
     options = instance.options if instance else None
-    if options is None or planned.after is None or not options.agree_with(planned.after):
-        reason = f"{_UNANSWERED}; {planned.reason}"
-        return replace(planned, outcome=Outcome.FAILED, reason=reason, after=options, failure=_UNANSWERED)
+    if options is None or not options.agree_with(plan.wanted):
+        reason = f"{_UNANSWERED}; {plan.reason}"
+        return result_of(plan.instance, Outcome.FAILED, reason, after=options, failure=_UNANSWERED)
     outcome = Outcome.REMEDIATED if options.state is OptionsState.APPLIED else Outcome.PENDING
-    return replace(planned, outcome=outcome, after=options)
+    return result_of(plan.instance, outcome, plan.reason, after=options)

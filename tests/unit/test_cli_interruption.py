@@ -151,6 +151,39 @@ def test_a_call_that_hangs_is_not_waited_for(
     assert document["report"]["outcomes"] == {"REMEDIATED": 50, "DEFERRED": left, "FAILED": len(unknown)}
 
 
+def test_what_was_launched_since_the_plan_is_told_too(
+    clients: FakeClients,
+    command: Command,
+    interrupt: Callable[[], None],
+    ended: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its change may have been made, and the plan does not name it."""
+    home = clients.ec2(HOME)
+    home.launch(an_instance(1))
+    released = threading.Event()
+
+    def agree(_: str) -> bool:
+        home.forget(an_id(1))
+        home.launch(an_instance(2))
+        return True
+
+    def hang(*_: object) -> None:
+        interrupt()
+        clients.clock.advance(3.1)
+        released.wait(PATIENCE)
+
+    monkeypatch.setattr("imds_enforcer_cli.output.confirmed", agree)
+    home.judge = hang
+    try:
+        result = command("enforce", "--output", "csv", typed="")
+    finally:
+        released.set()
+    assert (result.exit_code, ended) == (130, [130])
+    outcomes = [line.split(",")[:3] for line in result.stdout.splitlines()[1:]]
+    assert outcomes == [[an_id(1), HOME, "DEFERRED"], [an_id(2), HOME, "FAILED"]]
+
+
 def test_while_it_asks_an_interrupt_is_a_no(home: FakeEc2, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """As everywhere at the command line."""
     home.launch(an_instance())

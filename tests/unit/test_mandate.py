@@ -11,7 +11,7 @@ import pytest
 from imds_enforcer.clock import Deadline
 from imds_enforcer.model import HttpTokens, Outcome
 from imds_enforcer.policy import PolicyVersions
-from tests.unit.examples import THROTTLED, V1_ALLOWED, a_policy, an_id, an_instance
+from tests.unit.examples import SERVER_FAULT, THROTTLED, V1_ALLOWED, a_policy, an_id, an_instance
 from tests.unit.fake_clients import FakeClients, FakeVersions, a_mandate, a_run, an_enforcer
 
 if TYPE_CHECKING:
@@ -155,10 +155,29 @@ def test_it_is_known_what_was_sent(clients: FakeClients, home: FakeEc2, clock: F
     home.modify_errors = defaultdict(list, {an_id(number): [THROTTLED] for number in (1, 2)})
     visit = run.visit_for_events(home.name, lambda _: "launch", {}, lambda result: result)
     results = list(visit.enforcer.enforce(home.read([an_id(1), an_id(2)]).values()))
-    assert mandate.sent == set()
+    assert mandate.sent == {}
     assert len(results) == 2
     home.judge, home.modify_errors = None, defaultdict(list)
     again = replace(run, mandate=a_mandate(clock))
     visit = again.visit_for_events(home.name, lambda _: "launch", {}, lambda result: result)
     list(visit.enforcer.enforce(home.read([an_id(1)]).values()))
-    assert again.mandate.sent == {an_id(1)}
+    assert set(again.mandate.sent) == {an_id(1)}
+
+
+def test_a_change_that_was_sent_before_it_was_turned_away(
+    clients: FakeClients, home: FakeEc2, clock: FakeClock
+) -> None:
+    """The first attempt had no answer: it may have been taken, whatever becomes of the second."""
+    home.launch(an_instance(1))
+    mandate = a_mandate(clock)
+
+    def end(*_: object) -> None:
+        if len(home.sent) == 1:
+            mandate.end("interrupted", Deadline.after(clock, 2))
+
+    home.judge = end
+    home.modify_errors = defaultdict(list, {an_id(1): [SERVER_FAULT, THROTTLED]})
+    run = replace(a_run(clients, a_policy()), mandate=mandate)
+    visit = run.visit_for_events(home.name, lambda _: "launch", {}, lambda result: result)
+    list(visit.enforcer.enforce(home.read([an_id(1)]).values()))
+    assert set(mandate.sent) == {an_id(1)}
