@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Generic, NoReturn, Self, TypeVar
 
@@ -15,6 +16,11 @@ EXIT_CODE = 130
 """What shells give a command that Ctrl-C has ended."""
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_HANG_UP = getattr(signal, "SIGHUP", None)
+_STDERR = 2
+_SHOW_CURSOR = b"\x1b[?25h"
+"""What shows that something is going on hides it, and has no time to show it again."""
+
 _LOOK_SECONDS = 0.1
 _NAP_SECONDS = 0.2
 
@@ -24,8 +30,9 @@ T = TypeVar("T")
 class Interruption:
     """Whether somebody wants the command to stop: by Ctrl-C, SIGTERM, or by closing the terminal.
 
-    In a `with` block the first signal is noted, and the second ends the process at once. A signal that is
-    ignored, as SIGHUP is under nohup, stays so.
+    In a `with` block the first signal is noted, and the second ends the process at once, unless it is that the
+    terminal is closed, which may come twice: from the shell, and when that ends. A signal that is ignored, as
+    SIGHUP is under nohup, stays so.
     """
 
     def __init__(self) -> None:
@@ -46,8 +53,8 @@ class Interruption:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]  # it is what `signal` has answered
 
-    def _note(self, *_: int | FrameType | None) -> None:
-        if self.asked:
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self.asked and number != _HANG_UP:
             end_at_once()
         self.asked = True
 
@@ -112,4 +119,7 @@ def unless_interrupted(work: Callable[[], T]) -> T:
 
 def end_at_once() -> NoReturn:
     """End the process, whatever its threads are waiting for; what is not flushed is lost."""
+    with suppress(OSError):
+        if os.isatty(_STDERR):
+            os.write(_STDERR, _SHOW_CURSOR)
     os._exit(EXIT_CODE)

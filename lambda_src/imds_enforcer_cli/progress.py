@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -52,9 +53,10 @@ class SweepProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave its last state on the terminal."""
+        """Leave its last state on the terminal, if that is still there: what was done has to be told without it."""
         if self._shown:
-            self._progress.stop()
+            with suppress(OSError):
+                self._progress.stop()
 
     def settled(self, result: Result) -> None:
         """Count one instance; from any thread."""

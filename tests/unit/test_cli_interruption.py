@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -221,6 +224,30 @@ def test_the_second_signal_ends_it_at_once(ended: list[int], number: signal.Sign
         with pytest.raises(typer.Exit):
             signal.raise_signal(signal.SIGINT)
     assert ended == [130]
+
+
+def test_a_terminal_that_is_closed_says_so_twice(ended: list[int]) -> None:
+    """The shell passes it on, and when that ends the kernel does."""
+    with Interruption() as stop:
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        assert stop.asked
+    assert ended == []
+
+
+def test_at_its_end_the_cursor_is_shown_again() -> None:
+    """What was going on has hidden it."""
+    terminal, ours = pty.openpty()
+    program = "from imds_enforcer_cli.interruption import end_at_once; end_at_once()"
+    try:
+        # The path is that of this process: the package is not installed.
+        done = subprocess.run(  # noqa: S603  # our own module
+            [sys.executable, "-c", program], stderr=ours, check=False, env={"PYTHONPATH": os.pathsep.join(sys.path)}
+        )
+        assert (done.returncode, os.read(terminal, 100)) == (130, b"\x1b[?25h")
+    finally:
+        os.close(terminal)
+        os.close(ours)
 
 
 def test_what_was_ignored_stays_ignored() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from imds_enforcer.model import Outcome
 from imds_enforcer.plan import unread
+from imds_enforcer_cli.output import say
 from imds_enforcer_cli.progress import SweepProgress
 from tests.unit.examples import AWAY, HOME, an_id
 
@@ -52,3 +54,18 @@ def test_no_more_is_planned_than_the_limit_allows(monkeypatch: pytest.MonkeyPatc
 def test_nobody_looks_at_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even a line end is written there."""
     assert shown(monkeypatch, io.StringIO()) == ""
+
+
+def test_a_terminal_that_is_closed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done has to be told all the same, elsewhere."""
+    terminal, data = Terminal(), sys.stdout
+
+    def closed(_: str) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with SweepProgress({HOME: 1}, None):
+        monkeypatch.setattr(terminal, "write", closed)
+        say("Stopping.")
+    assert sys.stdout is data
