@@ -71,6 +71,21 @@ class _Undeployed(Clients):
         return NoRecords()
 
 
+class Session(boto3.Session):
+    """A session whose user may have set an endpoint that is none, for all services or for one of them."""
+
+    def client(self, *service: Any, **options: Any) -> Any:
+        """The client of a service; see boto3.
+
+        Raises:
+            CommandError: naming the endpoint that is none.
+        """
+        try:
+            return super().client(*service, **options)
+        except ValueError as error:  # botocore's, for an AWS_ENDPOINT_URL… that is no URL
+            raise CommandError(str(error)) from None
+
+
 def connect(profile: str | None, region: str | None) -> Connection:
     """Find the deployed enforcer in its home region.
 
@@ -101,21 +116,18 @@ def reach(
     """
     # boto3 itself knows AWS_DEFAULT_REGION only; the other tools of AWS know both.
     named = region or os.environ.get("AWS_REGION")
-    session = boto3.Session(profile_name=profile, region_name=named, botocore_session=_core())
+    session = Session(profile_name=profile, region_name=named, botocore_session=_core())
     if not session.region_name and fallback:
-        session = boto3.Session(profile_name=profile, region_name=fallback, botocore_session=_core())
+        session = Session(profile_name=profile, region_name=fallback, botocore_session=_core())
     if not session.region_name:
         raise CommandError("no region; name the home region with --region, or set AWS_REGION")
     clock = SystemClock()
-    try:
-        outputs = _outputs(session) if asks_for_stack else {}
-        kind = Clients if outputs else _Undeployed
-        clients = kind(_settings(session, outputs), clock, session)
-    except ValueError as error:  # botocore's, for an AWS_ENDPOINT_URL that is no URL
-        raise CommandError(str(error)) from None
+    outputs = _outputs(session) if asks_for_stack else {}
+    kind = Clients if outputs else _Undeployed
+    clients = kind(_settings(session, outputs), clock, session)
 
     def client(service: str, where: str | None) -> Any:
-        return session.client(service, region_name=where, config=CLIENT_CONFIG)  # type: ignore[call-overload]  # by name
+        return session.client(service, region_name=where, config=CLIENT_CONFIG)
 
     return Connection(clients, clock, lambda: _caller(session), outputs, client)
 

@@ -6,7 +6,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import typer
@@ -61,8 +61,9 @@ def output_written() -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    """Tell the user something, in one line on standard error."""
-    typer.echo(_plain(message), err=True)
+    """Tell the user something, in one line on standard error; one who has gone does not hear it."""
+    with suppress(OSError):
+        typer.echo(_plain(message), err=True)
 
 
 def confirmed(question: str) -> bool:

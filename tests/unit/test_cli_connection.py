@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from typer.testing import CliRunner
 
+from imds_enforcer_cli import connection
 from imds_enforcer_cli.connection import connect, reach
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.main import app
@@ -51,7 +52,7 @@ def cloud(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> FakeTran
     def make(service: str, **options: Any) -> Any:
         return transport.client(service, options["config"])
 
-    monkeypatch.setattr(boto3, "Session", lambda **_: SimpleNamespace(region_name=HOME, client=make))
+    monkeypatch.setattr(connection, "Session", lambda **_: SimpleNamespace(region_name=HOME, client=make))
     return transport
 
 
@@ -112,7 +113,7 @@ def test_a_region_for_where_none_is_named(cloud: FakeTransport, monkeypatch: pyt
         made.append(options["region_name"])
         return SimpleNamespace(region_name=options["region_name"], client=lambda *_, **__: None)
 
-    monkeypatch.setattr(boto3, "Session", session)
+    monkeypatch.setattr(connection, "Session", session)
     assert reach(None, None, fallback=AWAY, asks_for_stack=False).clients.home_region == AWAY
     assert reach(None, HOME, fallback=AWAY, asks_for_stack=False).clients.home_region == HOME
     assert made == [None, AWAY, HOME]
@@ -156,6 +157,14 @@ def test_with_an_endpoint_that_is_no_url(monkeypatch: pytest.MonkeyPatch) -> Non
     assert refused() == "imds-enforcer: Invalid endpoint: localhost"
 
 
+def test_with_an_endpoint_of_one_service_that_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client is made later than the first."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", "localhost")
+    reached = reach(None, HOME, asks_for_stack=False)
+    with pytest.raises(CommandError, match=r"^Invalid endpoint: localhost$"):
+        reached.policy()
+
+
 def test_without_the_stack(cloud: FakeTransport) -> None:
     """It is elsewhere, or nowhere."""
     cloud.answer(an_error("ValidationError", "Stack with id ImdsEnforcer does not exist"), status=400)
@@ -197,7 +206,7 @@ def test_moments_are_read_in_every_way_that_aws_writes_them(monkeypatch: pytest.
         sessions.append(options["botocore_session"])
         raise NoCredentialsError
 
-    monkeypatch.setattr(boto3, "Session", keep)
+    monkeypatch.setattr(connection, "Session", keep)
     with pytest.raises(NoCredentialsError):
         connect(None, HOME)
     parser = sessions[0].get_component("response_parser_factory").create_parser("query")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from typer.testing import CliRunner
 
+from imds_enforcer_cli import connection
 from imds_enforcer_cli.main import app
 from tests.unit.examples import HOME, an_id
 
@@ -56,7 +56,7 @@ def cloud(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> FakeTran
     def make(service: str, **options: Any) -> Any:
         return transport.client(service, options["config"])
 
-    monkeypatch.setattr(boto3, "Session", lambda **_: SimpleNamespace(region_name=HOME, client=make))
+    monkeypatch.setattr(connection, "Session", lambda **_: SimpleNamespace(region_name=HOME, client=make))
     return transport
 
 
