@@ -15,7 +15,7 @@ from tests.integration.local_resources import UNKNOWN, role
 AWAY = "us-east-1"
 MODIFY = "ec2:ModifyInstanceMetadataOptions"
 MAY_SET = ("ec2:DescribeInstances", MODIFY)
-MAY_ASK = ("cloudformation:DescribeStacks", "ssm:GetParameters")
+MAY_ASK = ("cloudformation:DescribeStacks", "ec2:DescribeRegions", "ssm:GetParameters")
 
 
 def installed(
