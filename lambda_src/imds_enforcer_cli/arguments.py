@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,6 +37,15 @@ Region = Annotated[
     ),
 ]
 Output = Annotated[Format, typer.Option("--output", help="For people, for programs, or for a spreadsheet.")]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        metavar="FILE",
+        help='A policy as JSON: the fields of its document, and "http_tokens".',
+        show_default="that of Parameter Store",
+    ),
+]
 Until = Annotated[
     str | None,
     typer.Option(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -64,15 +63,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
             show_default="drift",
         ),
     ] = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            "--policy",
-            metavar="FILE",
-            help='A policy as JSON, with "http_tokens" beside the fields of the policy\'s document.',
-            show_default="that of Parameter Store",
-        ),
-    ] = None,
+    policy: arguments.PolicyFile = None,
     lookback_days: Annotated[
         int | None,
         typer.Option(

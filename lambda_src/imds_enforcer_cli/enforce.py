@@ -3,7 +3,6 @@
 import sys
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,15 +46,7 @@ def enforce(  # noqa: PLR0913  # each is an option of the command
     regions: Annotated[
         str, typer.Option("--regions", metavar="all|NAME,...", help="The regions to sweep, of those in the policy.")
     ] = ALL,
-    policy: Annotated[
-        Path | None,
-        typer.Option(
-            "--policy",
-            metavar="FILE",
-            help='The policy as JSON: the fields of its document, and "http_tokens".',
-            show_default="that of Parameter Store",
-        ),
-    ] = None,
+    policy: arguments.PolicyFile = None,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

@@ -21,21 +21,21 @@ _STATE = "State"
 """Whether the options are applied yet, which is none of them."""
 
 
-def _options(of: str) -> list[str]:
-    """The columns of some options."""
+def options_columns(of: str) -> list[str]:
+    """The columns of some options, as those `before`."""
     return [f"{of}.{name}" for name in (*_SETTINGS, _STATE)]
 
 
 ENTRY_COLUMNS = (
     *("instance_id", "region", "at", "run_id", "trigger", "by"),
     *("policy_versions.http_tokens", "policy_versions.policy", "outcome", "reason", "code"),
-    *(column for of in ("before", "wanted", "after") for column in _options(of)),
+    *(column for of in ("before", "wanted", "after") for column in options_columns(of)),
 )
 REVERT_COLUMNS = (
     *("instance_id", "region", "undoes"),
     *(f"set_back.{name}.{when}" for name in _SETTINGS for when in ("now", "before")),
     *("left", "problem", "outcome", "reason"),
-    *_options("after"),
+    *options_columns("after"),
 )
 HOLD_COLUMNS = ("instance_id", "until", "reason", "by", "at")
 RELEASE_COLUMNS = ("instance_id", *(f"released.{column}" for column in HOLD_COLUMNS))

@@ -18,24 +18,17 @@ from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.instance_metadata import Identity
 from imds_enforcer_cli.output import say, write_documents, write_text
 from imds_enforcer_cli.regions import refuse_if_elsewhere
-from imds_enforcer_cli.rendering import arrows, changes
+from imds_enforcer_cli.rendering import arrows, changes, options_columns
 from imds_enforcer_cli.setting import Setting
 
 _HEADINGS = ("INSTANCE", "OUTCOME", "CHANGE", "REASON")
-_OPTIONS = (
-    "HttpTokens",
-    "HttpEndpoint",
-    "HttpPutResponseHopLimit",
-    "HttpProtocolIpv6",
-    "InstanceMetadataTags",
-    "State",
-)
 _COLUMNS = (
     "instance_id",
     "region",
     "outcome",
     "reason",
-    *(f"{when}.{name}" for when in ("before", "after") for name in _OPTIONS),
+    *options_columns("before"),
+    *options_columns("after"),
 )
 
 Version2State = Annotated[

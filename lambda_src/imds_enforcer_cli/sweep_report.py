@@ -8,7 +8,7 @@ from imds_enforcer.model import Outcome, Result, Source
 from imds_enforcer.report import RegionReport, RegionStatus, RunReport
 from imds_enforcer_cli.output import Cell
 from imds_enforcer_cli.policy_source import Governing
-from imds_enforcer_cli.rendering import ENTRY_COLUMNS, count
+from imds_enforcer_cli.rendering import count, options_columns
 from imds_enforcer_cli.sweep_here import Swept
 
 REGION_HEADINGS = ("REGION", "INSTANCES", "OUTCOMES", "WHAT STOOD IN THE WAY")
@@ -16,7 +16,8 @@ SOURCE_HEADINGS = ("WHAT LAUNCHED THEM", "REGION", "TO CHANGE")
 RESULT_COLUMNS = (
     *("instance_id", "region", "outcome", "reason", "code"),
     *("auto_scaling_group", "launch_template", "image_id"),
-    *(column for column in ENTRY_COLUMNS if column.startswith(("before.", "after."))),
+    *options_columns("before"),
+    *options_columns("after"),
 )
 
 _TO_DO = frozenset({Outcome.FAILED, Outcome.DEFERRED})
