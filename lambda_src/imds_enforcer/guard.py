@@ -16,6 +16,7 @@ from imds_enforcer.safeguards import LedgerMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from imds_enforcer.clock import Clock
     from imds_enforcer.journal import Journal
@@ -54,6 +55,7 @@ class Guard:
         self._drifted_by = drifted_by
         self._heeds_holds = heeds_holds
         self._foreseen: Standing | None = None
+        self._asked: Future[Standing] | None = None
         self._standing = Standing()
         self._reviewed: dict[str, float] = {}
         self._uncontested: set[str] = set()
@@ -66,6 +68,22 @@ class Guard:
         """Why nothing more may be changed in this region, for now; None as long as something may."""
         return self._stopped
 
+    def ask(self, plans: Iterable[Planned]) -> None:
+        """Begin to read what stands against these plans, for their review: something else may be waited for meanwhile.
+
+        They are written down meanwhile, too, where nothing was known to stand against them before.
+        """
+        fresh = [plan for plan in plans if not self.has_reviewed(plan)]
+        if self._asked or not any(plan.instance.observed_at > self._standing.read_at for plan in fresh):
+            return
+        pool = ThreadPoolExecutor(1, thread_name_prefix="holds")
+        # Begun first: every change waits for it, and for its own intent only.
+        self._asked = pool.submit(self._records.standing)
+        pool.shutdown(wait=False)
+        if self._foreseen:
+            known = {*self._foreseen.holds, *self._foreseen.contests}
+            self._begin([plan for plan in fresh if plan.instance_id not in known])
+
     def review(self, plans: Iterable[Planned]) -> list[Planned | Result]:
         """The plans among these that are new since the last call, or what becomes of them instead.
 
@@ -73,8 +91,9 @@ class Guard:
         """
         fresh = [plan for plan in plans if not self.has_reviewed(plan)]
         try:
-            if any(plan.instance.observed_at > self._standing.read_at for plan in fresh):
-                self._standing = self._read_standing(fresh)
+            while any(plan.instance.observed_at > self._standing.read_at for plan in fresh):
+                self.ask(fresh)
+                self._standing = self._answer()
             reviewed = [self._judge(plan) for plan in fresh]
         except AwsError as error:
             self._out_of_reach(error, "it cannot be told which instances are held")
@@ -82,16 +101,10 @@ class Guard:
         self._reviewed |= {plan.instance_id: plan.instance.observed_at for plan in fresh}
         return reviewed
 
-    def _read_standing(self, plans: Sequence[Planned]) -> Standing:
-        """What stands against instances now; intents are written meanwhile, where nothing was known to stand before."""
-        if self._foreseen is None:
-            return self._records.standing()
-        known = {*self._foreseen.holds, *self._foreseen.contests}
-        with ThreadPoolExecutor(1, thread_name_prefix="holds") as pool:
-            # Asked first: every change waits for it, and for its own intent only.
-            standing = pool.submit(self._records.standing)
-            self._begin([plan for plan in plans if plan.instance_id not in known])
-            return standing.result()
+    def _answer(self) -> Standing:
+        assert self._asked is not None
+        asked, self._asked = self._asked, None
+        return asked.result()
 
     def foresee(self) -> None:
         """Read what stands against instances ahead of the observation: it decides nothing, and saves a launch time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _WRITERS = 8
 """Requests that are under way at once."""
 
+_INTENT_WRITERS = 2
 _FLUSH_SECONDS = 5.0
 
 
@@ -68,6 +69,7 @@ class Journal:
         self._taken: set[str] = set()
         self._unanswered: set[str] = set()
         self._completed: list[Entry] = []
+        self._intending: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._written: list[Future[None]] = []
         self._flushed_at = clock.monotonic()
@@ -84,7 +86,8 @@ class Journal:
                 with suppress(AwsError):
                     self._arrived(plan.instance_id)
             entries = {plan.instance_id: self._intent(plan) for plan in some}
-            request = self._pool().submit(self._records.write, list(entries.values()))
+            self._intending = self._intending or ThreadPoolExecutor(_INTENT_WRITERS, thread_name_prefix="intents")
+            request = self._intending.submit(self._records.write, list(entries.values()))
             self._on_their_way |= dict.fromkeys(entries, _Writing(request, entries))
 
     def intended(self, plans: Iterable[Planned]) -> Iterator[list[Planned]]:
@@ -93,18 +96,26 @@ class Journal:
         Raises:
             AwsError: at the end, if the table did not take all of them.
         """
-        together: dict[int, list[Planned]] = defaultdict(list)
+        waiting: dict[Future[None], list[Planned]] = defaultdict(list)
+        open_by_now: list[Planned] = []
         for plan in plans:
-            if self._has(plan):
-                together[id(self._on_their_way.get(plan.instance_id))].append(plan)
+            if writing := self._on_their_way.get(plan.instance_id):
+                waiting[writing.request].append(plan)
+            elif self._has(plan):
+                open_by_now.append(plan)
+        if open_by_now:
+            yield open_by_now
         failure: AwsError | None = None
-        for some in together.values():
-            try:
-                self._arrived(some[0].instance_id)
-            except AwsError as error:
-                failure = error
-            else:
-                yield some
+        while waiting:
+            answered, _ = wait(waiting, return_when=FIRST_COMPLETED)
+            for request in [each for each in waiting if each in answered]:
+                some = waiting.pop(request)
+                try:
+                    self._arrived(some[0].instance_id)
+                except AwsError as error:
+                    failure = error
+                else:
+                    yield some
         if failure:
             raise failure
 

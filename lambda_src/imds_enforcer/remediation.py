@@ -103,6 +103,8 @@ class Remediation:
         self._ec2.prepare_to_modify()
         with ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix=self._ec2.name) as pool:
             while self._fill(rest):
+                # Whether the policy is still in force may have to be asked, too.
+                self._guard.ask(self._ready())
                 if self._waiting and (why := self._mandate.ended() or self._guard.stopped or self._limits.tripped):
                     yield from batched(self._give_up(rest, why), FILTER_VALUES)
                     continue

@@ -154,7 +154,7 @@ def _in_one_region(launch: Launch, count: int) -> Callable[[], AbstractContextMa
 
 
 SCENARIOS: Mapping[str, Scenario] = {
-    "burst": Scenario("one launch of 100", bound(BURST), _in_one_region(_started, BURST), repetitions=3),
+    "burst": Scenario("one launch of 100", bound(BURST), _in_one_region(_started, BURST), repetitions=7),
     "sustained": Scenario("400 in one region", bound(SUSTAINED), _in_one_region(_unseen, SUSTAINED)),
     "regions": Scenario(
         "150 in each of 10 regions",
