@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.records import Records
 
-_WRITERS = 8
-"""Requests that are under way at once."""
+_WRITERS = 2
+"""Requests with intents, and as many with outcomes, that are under way at once: 25 changes take longer than one."""
 
-_INTENT_WRITERS = 2
 _FLUSH_SECONDS = 5.0
 
 
@@ -86,7 +85,7 @@ class Journal:
                 with suppress(AwsError):
                     self._arrived(plan.instance_id)
             entries = {plan.instance_id: self._intent(plan) for plan in some}
-            self._intending = self._intending or ThreadPoolExecutor(_INTENT_WRITERS, thread_name_prefix="intents")
+            self._intending = self._intending or ThreadPoolExecutor(_WRITERS, thread_name_prefix="intents")
             request = self._intending.submit(self._records.write, list(entries.values()))
             self._on_their_way |= dict.fromkeys(entries, _Writing(request, entries))
 
@@ -178,19 +177,17 @@ class Journal:
                 and a later sweep settles them.
         """
         self.flush(everything=True)
-        if self._writer:
-            self._writer.shutdown()
+        for pool in (self._intending, self._writer):
+            if pool:
+                pool.shutdown()
         for each in self._written:
             each.result()
 
     def _write_behind(self) -> None:
         completed, self._completed = self._completed, []
         self._flushed_at = self._clock.monotonic()
-        self._written.append(self._pool().submit(self._records.write, completed))
-
-    def _pool(self) -> ThreadPoolExecutor:
-        self._writer = self._writer or ThreadPoolExecutor(_WRITERS, thread_name_prefix="ledger")
-        return self._writer
+        self._writer = self._writer or ThreadPoolExecutor(_WRITERS, thread_name_prefix="outcomes")
+        self._written.append(self._writer.submit(self._records.write, completed))
 
     def _has(self, plan: Planned) -> bool:
         writing = self._on_their_way.get(plan.instance_id)

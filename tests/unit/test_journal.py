@@ -89,6 +89,13 @@ def test_outcomes_that_fill_no_request_are_written_after_some_seconds(clients: F
     assert clients.table.writes == 2
 
 
+def test_no_thread_outlives_the_visit(journal: Journal) -> None:
+    """The process goes on, with other visits."""
+    _complete(journal, 0)
+    journal.close()
+    assert [each.name for each in threading.enumerate() if each.name.startswith(("intents", "outcomes"))] == []
+
+
 def test_an_intent_is_missing_where_a_later_look_found_or_wants_something_else(journal: Journal) -> None:
     """Either alone: what is set back later is what was there before the change, and as it was wanted."""
     same = _plan(an_instance(1))
