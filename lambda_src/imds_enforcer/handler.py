@@ -22,7 +22,7 @@ _application = Application(_settings, _clients, _clock)
 
 # Many threads wait for answers at once, and each is to go on when its answer comes. By default one that is busy, as
 # with taking an answer apart, keeps the others waiting for 5 ms.
-sys.setswitchinterval(0.002)
+sys.setswitchinterval(0.0005)
 
 # What every invocation needs is made while Lambda starts the process, which has more CPU then. It is never let go: a
 # full collection need not look through these 200,000 objects, EC2's model above all, which takes a tenth of a second.

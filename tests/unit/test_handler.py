@@ -58,7 +58,7 @@ def test_an_invocation_is_passed_on_with_what_lambda_says_of_it(monkeypatch: pyt
         monkeypatch.setenv(name, value)
     handler = _imported().handler
     assert handler({"trigger": "schedule"}, CONTEXT) == {"the": "answer"}
-    assert intervals == [0.002]
+    assert intervals == [0.0005]
     ((application, event, invocation),) = invoked
     assert event == {"trigger": "schedule"}
     assert (invocation.run_id, invocation.account) == ("run-1", "111122223333")
