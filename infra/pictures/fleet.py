@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from itertools import cycle, groupby
 from typing import TYPE_CHECKING, Any
 
+from imds_enforcer_cli.audit_document import counted
+from imds_enforcer_cli.judge import Status
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 AT = "2026-11-22T16:40:00+00:00"
 _IMAGE, _OLD_IMAGE = "ami-0c7d8a51f0e94b62d", "ami-03f65b1a9c2e7d480"
@@ -138,7 +141,10 @@ def document(instances: int | None = None) -> dict[str, Any]:
     every = list(_instances(instances))
     services = [each for each, _ in every]
     found = [instance for _, instance in every]
-    regions = [_counted(found, region) for region in dict.fromkeys(each.region for each in services)]
+    regions = [
+        {"region": region, **_counts(each for each in found if each["region"] == region), "error": None}
+        for region in dict.fromkeys(each.region for each in services)
+    ]
     return {
         "account": "111122223333",
         "at": AT,
@@ -207,17 +213,5 @@ def _sources(every: Sequence[tuple[_Service, Mapping[str, Any]]]) -> Iterator[di
         }
 
 
-def _counted(instances: Sequence[Mapping[str, Any]], region: str) -> dict[str, Any]:
-    return {"region": region, **_counts([each for each in instances if each["region"] == region]), "error": None}
-
-
-def _counts(instances: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    statuses = Counter(each["status"] for each in instances)
-    compliant = statuses["COMPLIANT"] + statuses["IMDS_OFF"]
-    names = ("COMPLIANT", "IMDS_OFF", "DRIFT", "HELD", "EXEMPT", "MANAGED", "UNREADABLE")
-    return {
-        "instances": len(instances),
-        "compliant": compliant,
-        "compliant_percent": round(100 * compliant / len(instances), 1),
-        "statuses": {name: statuses[name] for name in names},
-    }
+def _counts(instances: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    return counted(Status(each["status"]) for each in instances)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
+
+from imds_enforcer_cli.audit_document import counted
+from imds_enforcer_cli.judge import Status
 
 AT = "2026-11-22T16:40:00+00:00"
 TEMPLATE = {"id": "lt-0123456789abcdef0", "version": "3"}
@@ -54,14 +56,7 @@ def source(instances: int, *findings: str, **fields: Any) -> dict[str, Any]:
 
 def counts(instances: list[dict[str, Any]]) -> dict[str, Any]:
     """How many there are of each status."""
-    statuses = Counter(each["status"] for each in instances)
-    compliant = statuses["COMPLIANT"] + statuses["IMDS_OFF"]
-    return {
-        "instances": len(instances),
-        "compliant": compliant,
-        "compliant_percent": round(100 * compliant / len(instances), 1) if instances else 100.0,
-        "statuses": dict(statuses),
-    }
+    return counted(Status(each["status"]) for each in instances)
 
 
 def audit(instances: list[dict[str, Any]], *sources: dict[str, Any], **fields: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from imds_enforcer_cli import connection, instance_metadata, output
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.main import app
 from imds_enforcer_cli.no_records import NoRecords
-from tests.unit.examples import ACCOUNT, SETTINGS
+from tests.unit.examples import ACCOUNT, AWAY, HOME, POLICY_PARAMETER, SETTINGS, TOKENS_PARAMETER, an_instance
 from tests.unit.fake_imds import FakeImds
 from tests.unit.fake_launches import FakeLaunches
 from tests.unit.fake_stack import OUTPUTS, FakeStack
@@ -111,6 +111,24 @@ class Command:
         options = self._clients.ec2(region).actual(instance_id).options
         assert options is not None
         return options
+
+
+def undeployed(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command where nothing is deployed, and an instance in each of two regions."""
+    clients.ec2(HOME).launch(an_instance(1))
+    clients.ec2(AWAY).launch(an_instance(2))
+    clients.ssm.values.clear()
+    command = Command(clients, monkeypatch)
+    command.deployed = False
+    return command
+
+
+def now_deployed(clients: FakeClients, command: Command) -> Command:
+    """The same, once the enforcer is deployed, with a policy that requires tokens."""
+    clients.ssm.put(TOKENS_PARAMETER, "required")
+    clients.ssm.put(POLICY_PARAMETER, "{}")
+    command.deployed = True
+    return command
 
 
 def lines(text: str) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from imds_enforcer.ledger import Contest, Hold
 from imds_enforcer.model import HttpTokens, InstanceState
-from tests.unit.command import Command, lines
+from tests.unit.command import Command, lines, now_deployed, undeployed
 from tests.unit.examples import (
     AWAY,
     HOME,
@@ -38,23 +38,15 @@ SHOWN = (
 
 
 @pytest.fixture
-def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
+def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command where nothing is deployed, and an instance in each of two regions."""
-    home.launch(an_instance(1))
-    away.launch(an_instance(2))
-    clients.ssm.values.clear()
-    command = Command(clients, monkeypatch)
-    command.deployed = False
-    return command
+    return undeployed(clients, monkeypatch)
 
 
 @pytest.fixture
 def deployed(clients: FakeClients, command: Command) -> Command:
     """The command where the enforcer is deployed, with a policy that requires tokens."""
-    clients.ssm.put(TOKENS_PARAMETER, "required")
-    clients.ssm.put(POLICY_PARAMETER, "{}")
-    command.deployed = True
-    return command
+    return now_deployed(clients, command)
 
 
 def test_instances_of_several_regions_are_set(clients: FakeClients, command: Command) -> None:

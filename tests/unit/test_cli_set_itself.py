@@ -13,13 +13,12 @@ from botocore.exceptions import ClientError
 from imds_enforcer.ledger import Hold
 from imds_enforcer.model import InstanceState
 from imds_enforcer_cli.instance_metadata import Answer
-from tests.unit.command import Command
+from tests.unit.command import Command, now_deployed, undeployed
 from tests.unit.examples import (
     AWAY,
     HOME,
     IMDS_OFF,
     POLICY_PARAMETER,
-    TOKENS_PARAMETER,
     UNAUTHORIZED,
     V2_ONLY,
     an_id,
@@ -35,23 +34,15 @@ REQUIRED = ("set", "--version-2-state", "required")
 
 
 @pytest.fixture
-def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
+def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command where nothing is deployed, and an instance in each of two regions."""
-    home.launch(an_instance(1))
-    away.launch(an_instance(2))
-    clients.ssm.values.clear()
-    command = Command(clients, monkeypatch)
-    command.deployed = False
-    return command
+    return undeployed(clients, monkeypatch)
 
 
 @pytest.fixture
 def deployed(clients: FakeClients, command: Command) -> Command:
     """The command where the enforcer is deployed, with a policy that requires tokens."""
-    clients.ssm.put(TOKENS_PARAMETER, "required")
-    clients.ssm.put(POLICY_PARAMETER, "{}")
-    command.deployed = True
-    return command
+    return now_deployed(clients, command)
 
 
 def test_the_instance_itself(command: Command) -> None:
