@@ -1,29 +1,22 @@
-"""The command with its sub-commands, and its exit codes: 0 done, 1 findings or failures, 2 usage or access."""
+"""The command with its sub-commands, and what their manuals say beside what they say of themselves."""
 
-import sys
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from botocore.exceptions import BotoCoreError
-from typer.core import TyperGroup
 
-from imds_enforcer.failures import AwsError
 from imds_enforcer_cli import VERSION, policy, policy_change
 from imds_enforcer_cli.audit import audit
+from imds_enforcer_cli.command_group import Commands
 from imds_enforcer_cli.enforce import enforce
 from imds_enforcer_cli.history import history
 from imds_enforcer_cli.hold import hold, release
 from imds_enforcer_cli.manual import manual
-from imds_enforcer_cli.output import output_written, say
 from imds_enforcer_cli.redrive import redrive
 from imds_enforcer_cli.revert import revert
 from imds_enforcer_cli.set_options import set_options
 from imds_enforcer_cli.status import status
 from imds_enforcer_cli.sweep import sweep
 from imds_enforcer_cli.verify import verify
-
-_USAGE_OR_ACCESS = 2
-_INTERRUPTED = 130
 
 _ONE_INSTANCE = "One instance"
 _FLEET = "The fleet"
@@ -36,31 +29,9 @@ _QUERY = "dynamodb:Query on the ledger's table"
 _UNDO = f"{_QUERY} and its indexes, dynamodb:BatchWriteItem, ec2:DescribeInstances, ec2:DescribeRegions"
 
 
-class _Commands(TyperGroup):
-    """Says in one line what the user of a command can mend, and leaves tracebacks to faults of its own."""
-
-    def main(self, *args: Any, **options: Any) -> NoReturn:
-        """Run one sub-command; the process ends with its exit code."""
-        options["standalone_mode"] = False
-        try:
-            with output_written():
-                status = super().main(*args, **options)
-        except typer.TyperException as error:
-            context = getattr(error, "ctx", None)
-            hint = f" (see {context.command_path} --help)" if context else ""
-            say(f"imds-enforcer: {error.format_message()}{hint}")
-            status = _USAGE_OR_ACCESS
-        except (AwsError, BotoCoreError) as error:
-            say(f"imds-enforcer: {error}")
-            status = _USAGE_OR_ACCESS
-        except typer.Abort:
-            status = _INTERRUPTED
-        sys.exit(status or 0)
-
-
 app = typer.Typer(
     name="imds-enforcer",
-    cls=_Commands,
+    cls=Commands,
     epilog=manual(
         "audit --output html > audit.html",
         "history --since 1 --output csv > changes.csv",

@@ -2,23 +2,20 @@
 
 import random
 import threading
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from itertools import islice
 
 from imds_enforcer.clock import Clock, Deadline
 from imds_enforcer.decision import Change
 from imds_enforcer.events import SweepRequest, Trigger
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.ledger import Entry
 from imds_enforcer.limits import limits_of
 from imds_enforcer.mandate import Mandate
-from imds_enforcer.model import Instance, OptionsState, Outcome, Result
-from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.model import Outcome, Result
 from imds_enforcer.policy import Mode
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.report import RegionReport, RunReport
@@ -26,6 +23,7 @@ from imds_enforcer.run import Run
 from imds_enforcer.sweep import sweep
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.interruption import Beside, Interruption, StoppableClock
+from imds_enforcer_cli.last_look import last_look
 from imds_enforcer_cli.output import say
 from imds_enforcer_cli.policy_source import Governing
 
@@ -49,13 +47,9 @@ _READ_BACK_SECONDS = 2.0
 _STOP_SECONDS = 3.0
 """After an interruption, until nothing is waited for any more: no call that hangs, and no ledger that is slow."""
 
-_LAST_LOOK_SECONDS = 1.0
-"""For a look at what was sent and has no outcome then."""
-
 _REQUEST = SweepRequest(Trigger.COMMAND)
 
 INTERRUPTED = "interrupted"
-_UNANSWERED = Failure("Interrupted", "the change was sent; nobody waited for EC2's answer", Kind.UNAVAILABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +190,8 @@ class SweepHere:
         known = {result.instance_id for result in done.results()}
         # What was launched since the plan may be among what was sent.
         sent = {instance_id: plan for instance_id, plan in dict(mandate.sent).items() if instance_id not in known}
-        seen = self._last_look(sent.values())
-        for instance_id, plan in sent.items():
-            done.add(_as_seen(plan, seen.get(instance_id)))
+        for result in last_look(self._reached.clients, self._reached.clock, sent.values()):
+            done.add(result)
         for each in planned.to_change:
             if each.instance_id not in known and each.instance_id not in sent:
                 done.add(replace(each, outcome=Outcome.DEFERRED, reason=f"{INTERRUPTED}; {each.reason}", after=None))
@@ -208,28 +201,3 @@ class SweepHere:
             regions[result.region].add(result)
         report = replace(planned.report, policy=self._rules.policy, regions=regions, seconds=seconds)
         return Swept(replace(report, stopped=INTERRUPTED), results, cut_off=True)
-
-    def _last_look(self, sent: Iterable[Planned]) -> dict[str, Instance]:
-        """These instances, as far as they can be read at once."""
-        clients, deadline = self._reached.clients, Deadline.after(self._reached.clock, _LAST_LOOK_SECONDS)
-        ids: dict[str, list[str]] = defaultdict(list)
-        for each in sent:
-            ids[each.instance.region].append(each.instance_id)
-        looks = [Beside(partial(clients.ec2(region).read, named)) for region, named in ids.items()]
-        while not all(look.done() for look in looks) and not deadline.passed:
-            pass
-        seen: dict[str, Instance] = {}
-        for look in looks:
-            with suppress(AwsError):
-                seen |= look.result() if look.done() else {}
-        return seen
-
-
-def _as_seen(plan: Planned, instance: Instance | None) -> Result:
-    """What a last look says of a change that was sent, and of which no answer was waited for."""
-    options = instance.options if instance else None
-    if options is None or not options.agree_with(plan.wanted):
-        reason = f"{_UNANSWERED}; {plan.reason}"
-        return result_of(plan.instance, Outcome.FAILED, reason, after=options, failure=_UNANSWERED)
-    outcome = Outcome.REMEDIATED if options.state is OptionsState.APPLIED else Outcome.PENDING
-    return result_of(plan.instance, outcome, plan.reason, after=options)

@@ -1,0 +1,36 @@
+"""How every sub-command ends: 0 done, 1 findings or failures, 2 usage or access."""
+
+import sys
+from typing import Any, NoReturn
+
+import typer
+from botocore.exceptions import BotoCoreError
+from typer.core import TyperGroup
+
+from imds_enforcer.failures import AwsError
+from imds_enforcer_cli.interruption import EXIT_CODE
+from imds_enforcer_cli.output import output_written, say
+
+_USAGE_OR_ACCESS = 2
+
+
+class Commands(TyperGroup):
+    """Says in one line what the user of a command can mend, and leaves tracebacks to faults of its own."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run one sub-command; the process ends with its exit code."""
+        options["standalone_mode"] = False
+        try:
+            with output_written():
+                status = super().main(*args, **options)
+        except typer.TyperException as error:
+            context = getattr(error, "ctx", None)
+            hint = f" (see {context.command_path} --help)" if context else ""
+            say(f"imds-enforcer: {error.format_message()}{hint}")
+            status = _USAGE_OR_ACCESS
+        except (AwsError, BotoCoreError) as error:
+            say(f"imds-enforcer: {error}")
+            status = _USAGE_OR_ACCESS
+        except typer.Abort:
+            status = EXIT_CODE
+        sys.exit(status or 0)
