@@ -27,6 +27,8 @@ PROWLER := .venv/prowler/.ready
 
 # Some of the scenarios of `make bench`, as in SCENARIOS="burst quiet"; all if empty.
 SCENARIOS ?=
+# The latency of DynamoDB in `make bench` and `make costs`, in milliseconds; 10 if empty. The others' is 50.
+export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/test_,invariants_over_time.py invariants.py fuzz.py)
 

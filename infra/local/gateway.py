@@ -36,8 +36,8 @@ def passing(original: Dispatch) -> Dispatch:
 
     async def dispatch(*request: Any) -> Response:
         call = read_call(*request)
-        if KNOBS.latency_seconds:
-            await asyncio.sleep(KNOBS.latency_seconds)
+        if latency := _latency(call):
+            await asyncio.sleep(latency)
         striking = [each for each in faults if each.strikes(call)]
         fault = striking[0] if striking else None
         try:
@@ -94,6 +94,12 @@ def install() -> None:
     """Stand between the HTTP server and the services."""
     app._dispatch_service_request = passing(app._dispatch_service_request)
     TCPServer.run = remembering_connection(TCPServer.run)
+
+
+def _latency(call: Call) -> float:
+    if call.service == "dynamodb" and KNOBS.table_latency_seconds is not None:
+        return KNOBS.table_latency_seconds
+    return KNOBS.latency_seconds
 
 
 async def _before(call: Call, fault: Fault | None) -> None:

@@ -71,6 +71,7 @@ class Knobs:
     """Every knob with the value it has until it is turned."""
 
     latency_seconds: float = _knob(0.0, _number)  # added to every call
+    table_latency_seconds: float | None = _knob(None, _optional_number)  # of DynamoDB; None: as every call
     boot_seconds: float = _knob(0.0, _number)  # from `pending` to `running`
     visibility_seconds: float = _knob(0.0, _number)  # a new instance is unknown to EC2 for this long
     attached_seconds: float = _knob(0.0, _number)  # so long ago a new instance's network interface was attached

@@ -20,6 +20,7 @@ from tests.bench.local_fleet import (
     LATENCY_SECONDS,
     REGION,
     SAFEGUARDS,
+    TABLE_LATENCY_SECONDS,
     TAGS,
     counted,
     described,
@@ -129,6 +130,7 @@ def _observed(count: int, age_seconds: float = 0) -> Iterator[Observed]:
                 cloudtrail_events=False,
                 state_change_events=False,
                 latency_seconds=LATENCY_SECONDS,
+                table_latency_seconds=TABLE_LATENCY_SECONDS,
                 request_buckets="published",
             )
             pid = json.loads(record.read_text(encoding="utf-8").partition("\n")[0])["pid"]

@@ -17,7 +17,7 @@ import boto3
 from infra.local.client import LocalAws
 from infra.local.deployment import HTTP_TOKENS, POLICY
 from infra.local.ledger_table import age_entries, create_ledger_table
-from tests.bench.local_fleet import AGE_SECONDS, LATENCY_SECONDS, LAUNCH_SIZE, LEDGER
+from tests.bench.local_fleet import AGE_SECONDS, LATENCY_SECONDS, LAUNCH_SIZE, LEDGER, TABLE_LATENCY_SECONDS
 from tests.bench.meter import Meter
 from tests.bench.prices import Took
 
@@ -143,7 +143,12 @@ def _stage() -> Iterator[Stage]:
         for name, value in ((HTTP_TOKENS, "required"), (POLICY, POLICY_WITH_GATE)):
             ssm.put_parameter(Name=name, Value=value, Type="String")
         create_ledger_table(aws, LEDGER)
-        aws.knobs(cloudtrail_events=False, state_change_events=False, latency_seconds=LATENCY_SECONDS)
+        aws.knobs(
+            cloudtrail_events=False,
+            state_change_events=False,
+            latency_seconds=LATENCY_SECONDS,
+            table_latency_seconds=TABLE_LATENCY_SECONDS,
+        )
         os.environ |= aws.environment() | {
             "HTTP_TOKENS_PARAMETER": HTTP_TOKENS,
             "POLICY_PARAMETER": POLICY,

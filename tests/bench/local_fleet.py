@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 REGION = "eu-west-1"
 LEDGER = "ledger"
 LATENCY_SECONDS = 0.05
+TABLE_LATENCY_SECONDS = float(os.environ.get("TABLE_MS") or 10) / 1000
+"""DynamoDB answers sooner than the others: within single-digit milliseconds, and the way there."""
+
 THROTTLED = ("RequestLimitExceeded", "ThrottlingException")
 LAUNCH_SIZE = 1000
 AGE_SECONDS = 24 * 3600.0
@@ -63,6 +67,7 @@ class LocalFleet:
             cloudtrail_events=False,
             state_change_events=False,
             latency_seconds=LATENCY_SECONDS,
+            table_latency_seconds=TABLE_LATENCY_SECONDS,
             request_buckets=self.buckets,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from tests.bench.local_fleet import LATENCY_SECONDS, TABLE_LATENCY_SECONDS
 from tests.bench.measurement import DESCRIBE, MODIFY
 
 if TYPE_CHECKING:
@@ -15,8 +16,9 @@ SHORT = {DESCRIBE: "describe", MODIFY: "modify", "dynamodb": "table", "cloudwatc
 """Actions, and services all of whose actions count as one."""
 
 OTHER = "other"
-CAPTION = """\
-Every system on the same local AWS, started anew for each run, with 50 ms a call and EC2's published request buckets
+CAPTION = f"""\
+Every system on the same local AWS, started anew for each run, with {LATENCY_SECONDS * 1000:g} ms a call
+(DynamoDB: {TABLE_LATENCY_SECONDS * 1000:g} ms) and EC2's published request buckets
 (`ModifyInstanceMetadataOptions`: 100, and 5 a second). Medians of interleaved repetitions; peak memory and throttled
 requests are the worst. *Bound*: the least time that the bucket allows for N changes in one region,
 `max(0, (N - 100) / 5)` s; in *long* the refill is sped up 10 times. *Cold*: from the start of the process; *warm*: a

@@ -99,6 +99,23 @@ def test_latency_is_added_to_each_call(aws: LocalAws) -> None:
     assert time.monotonic() - began >= 0.2
 
 
+def test_the_table_has_a_latency_of_its_own(aws: LocalAws) -> None:
+    """DynamoDB alone, and only if it is given one."""
+    dynamodb = aws.client("dynamodb")
+
+    def took() -> float:
+        began = time.monotonic()
+        dynamodb.list_tables()
+        return time.monotonic() - began
+
+    aws.knobs(latency_seconds=0.2)
+    assert took() >= 0.2
+    aws.knobs(latency_seconds=0, table_latency_seconds=0.2)
+    assert took() >= 0.2
+    aws.knobs(latency_seconds=5, table_latency_seconds=0)
+    assert took() < 5
+
+
 def test_wrong_knobs_and_faults_say_what_there_is(aws: LocalAws) -> None:
     """A mistyped knob is not silently ignored."""
     with pytest.raises(ValueError, match=r"unknown knob 'apply'; there are: .*apply_seconds"):
