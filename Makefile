@@ -27,6 +27,12 @@ PROWLER := .venv/prowler/.ready
 
 # Some of the scenarios of `make bench`, as in SCENARIOS="burst quiet"; all if empty.
 SCENARIOS ?=
+# Some of its systems, as in SYSTEMS="cold warm"; all if empty.
+export SYSTEMS ?=
+# How often each system is run; as the scenario says if empty.
+export REPETITIONS ?=
+# The folder for the results; tests/bench/results if empty, .build/bench with SYSTEMS, REPETITIONS or TABLE_MS.
+export RESULTS ?=
 # The latency of DynamoDB in `make bench` and `make costs`, in milliseconds; 10 if empty. The others' is 50.
 export TABLE_MS ?=
 
@@ -49,7 +55,7 @@ local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
 latency: $(TOOLS) $(LOCAL) ## how long a launch that allows IMDSv1 stays so, on a local AWS
 	$(RUN) -m tests.bench.latency
 
-bench: $(TESTS) $(LOCAL) $(PEERS) ## the enforcer and its peers on one fleet, on a local AWS: 30 minutes
+bench: $(TESTS) $(LOCAL) $(if $(filter c7n% metabadger,$(or $(SYSTEMS),c7n)),$(PEERS)) ## the enforcer and its peers on one fleet, on a local AWS: 30 minutes
 	$(RUN) -m tests.bench $(SCENARIOS)
 
 audit-peers: $(TOOLS) $(LOCAL) $(COMMAND) $(PEERS) $(PROWLER) ## do Prowler and Cloud Custodian find what the audit finds, before and after enforce?

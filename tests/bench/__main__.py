@@ -1,11 +1,12 @@
 """`make bench`: `python -m tests.bench [SCENARIO …]`, all of them if none is named.
 
-It ends with 1 if a mark is not met, after all is written.
+The environment chooses too: see `tests.bench.choice`. It ends with 1 if a mark is not met, after all is written.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from tests.bench import results
+from tests.bench import results, table
+from tests.bench.choice import Choice, ChoiceError, chosen
 from tests.bench.scenarios import SCENARIOS
 
 if TYPE_CHECKING:
@@ -30,26 +32,36 @@ def main() -> int:
     # argparse of Python 3.11 looks for the empty list, too, among the choices.
     wishes.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="all of them if none is named")
     names = wishes.parse_args().scenarios or list(SCENARIOS)
-    met = True
+    try:
+        choice = chosen(os.environ)
+    except ChoiceError as error:
+        wishes.error(str(error))
+    measured = {}
     for name in names:
         started, scenario = time.monotonic(), SCENARIOS[name]
         console.print(f"[bold]{name}[/]: {scenario.title}")
         # Not met until it is measured: so it stands there, and not as it was before, if the run breaks off.
-        _keep(name, {})
-        judged = _keep(name, scenario.measure(lambda line: console.print(f"  {escape(line)}")))
+        if not choice.systems:
+            _keep(choice, name, {})
+        runs = scenario.measure(lambda line: console.print(f"  {escape(line)}"), choice.systems, choice.repetitions)
+        if not runs:
+            console.print("  has none of these systems")
+            continue
+        judged = measured[name] = _keep(choice, name, runs)
         console.print(f"  took {time.monotonic() - started:.0f} s")
         for mark in judged["marks"]:
             if not mark["met"]:
                 console.print(f"  [red]not met[/]: {escape(str(mark))}")
-        met = met and judged["met"]
-    console.print(f"Written to {results.FOLDER}")
-    return int(not met)
+    console.print(table.figures(measured), markup=False, highlight=False, soft_wrap=True)
+    console.print(f"Written to {choice.folder}")
+    return int(not all(judged["met"] for judged in measured.values()))
 
 
-def _keep(name: str, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
+def _keep(choice: Choice, name: str, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
     """Judge a scenario by its runs, and write it beside the others."""
-    judged = results.judged(name, SCENARIOS[name].title, SCENARIOS[name].bound_s, runs)
-    results.write(results.merged(results.read(), name, judged))
+    scenario, partial = SCENARIOS[name], bool(choice.systems)
+    judged = results.judged(name, scenario.title, scenario.bound_s, runs, partial=partial)
+    results.write(results.merged(results.read(choice.folder), name, judged), choice.folder)
     return judged
 
 

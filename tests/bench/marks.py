@@ -12,6 +12,19 @@ Systems = Mapping[str, System]
 COLD, WARM, DEPLOYED = "enforcer, cold", "enforcer, warm", "enforcer, deployed"
 COLD_WITHOUT, WARM_WITHOUT = f"{COLD}, no safeguards", f"{WARM}, no safeguards"
 C7N, C7N_ORG, C7N_ORG_WIDE, METABADGER = "c7n", "c7n-org", "c7n-org, a process a region", "metabadger"
+SYSTEMS: Mapping[str, str] = {
+    "cold": COLD,
+    "warm": WARM,
+    "deployed": DEPLOYED,
+    "cold-without": COLD_WITHOUT,
+    "warm-without": WARM_WITHOUT,
+    "c7n": C7N,
+    "c7n-org": C7N_ORG,
+    "c7n-org-wide": C7N_ORG_WIDE,
+    "metabadger": METABADGER,
+}
+"""By what the variable SYSTEMS calls them."""
+
 OURS = (COLD, WARM)
 PEAK_MB = 150
 SAFEGUARDS_COST = 1.15

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).with_name("results")
 
 
-def judged(name: str, title: str, bound_s: float, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """A scenario as it stands in bench.json: met if all that it is held to holds."""
+def judged(
+    name: str, title: str, bound_s: float, runs: Mapping[str, Sequence[Run]], *, partial: bool = False
+) -> dict[str, Any]:
+    """A scenario as it stands in bench.json: met if all that it is held to holds.
+
+    Where only some systems were to be measured (`partial`), it is held to what they have figures for.
+    """
     systems = {system: summary(each, bound_s) for system, each in runs.items()}
-    marks = marks_of(name, systems, bound_s)
+    marks = [mark for mark in marks_of(name, systems, bound_s) if not partial or mark.figure is not None]
     return {
         "title": title,
         "systems": systems,
@@ -46,7 +51,7 @@ def read(folder: Path = FOLDER) -> dict[str, Any]:
 
 def write(scenarios: Mapping[str, Any], folder: Path = FOLDER) -> None:
     """All three files."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps({"scenarios": scenarios}, indent=2, ensure_ascii=False)
     (folder / "bench.json").write_text(document + "\n", encoding="utf-8")
     (folder / "table.md").write_text(markdown(scenarios), encoding="utf-8")

@@ -24,7 +24,7 @@ from tests.bench.marks import (
 from tests.bench.measurement import REFILL, bound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from tests.bench.measurement import Run
@@ -57,15 +57,25 @@ class Scenario:
     systems: Callable[[], AbstractContextManager[Systems]]
     repetitions: int = 1
 
-    def measure(self, tell: Callable[[str], None]) -> dict[str, list[Run]]:
-        """Every system in turn, and so again: what the machine does meanwhile hits all alike."""
+    def measure(
+        self, tell: Callable[[str], None], names: Collection[str] = (), repetitions: int | None = None
+    ) -> dict[str, list[Run]]:
+        """Every system in turn, and so again: what the machine does meanwhile hits all alike.
+
+        Args:
+            tell: takes a line for each run.
+            names: of the systems to measure; all if empty.
+            repetitions: in place of the scenario's own.
+        """
+        times = repetitions or self.repetitions
         runs: dict[str, list[Run]] = defaultdict(list)
         with self.systems() as systems:
-            for repetition in range(self.repetitions):
-                for name, measure in systems.items():
+            wanted = {name: measure for name, measure in systems.items() if not names or name in names}
+            for repetition in range(times):
+                for name, measure in wanted.items():
                     run = measure()
                     runs[name].append(run)
-                    tell(f"{name} {repetition + 1}/{self.repetitions}: {run.seconds:.2f} s")
+                    tell(f"{name} {repetition + 1}/{times}: {run.seconds:.2f} s")
         return runs
 
 

@@ -45,9 +45,15 @@ core unless said otherwise.
 
 def markdown(scenarios: Mapping[str, Mapping[str, Any]]) -> str:
     """The table, the marks below it, and what they mean."""
+    return "\n".join([figures(scenarios), "", CAPTION, *_marks(scenarios)]) + "\n"
+
+
+def figures(scenarios: Mapping[str, Mapping[str, Any]]) -> str:
+    """The table alone."""
     rows = [row for name, scenario in scenarios.items() for row in _rows(name, scenario)]
-    lines = [_line(HEAD), _line(("---", "---", *["---:"] * 2, "---", *["---:"] * 4, "---")), *map(_line, rows)]
-    return "\n".join([*lines, "", CAPTION, *_marks(scenarios)]) + "\n"
+    return "\n".join(
+        [_line(HEAD), _line(("---", "---", *["---:"] * 2, "---", *["---:"] * 4, "---")), *map(_line, rows)]
+    )
 
 
 def _rows(name: str, scenario: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -59,6 +59,20 @@ def test_a_scenario_with_one_mark_missed_is_not() -> None:
     assert results.judged("burst", "", 0, {COLD: runs(3.1), WARM: runs(1), C7N: runs(90)})["met"] is False
 
 
+def test_a_partial_run_is_held_to_what_it_measured() -> None:
+    """A mark that is missed is missed; one that needs a system left out is not judged, unless all were to be run."""
+    systems = {WARM: runs(1)}
+    assert results.judged("burst", "", 0, systems)["met"] is False
+    partial = results.judged("burst", "", 0, systems, partial=True)
+    assert [mark["mark"] for mark in partial["marks"]] == [
+        "seconds, warm",
+        f"instances left: {WARM}",
+        f"peak MB: {WARM}",
+    ]
+    assert partial["met"] is True
+    assert results.judged("burst", "", 0, {WARM: runs(1.6)}, partial=True)["met"] is False
+
+
 def test_what_was_not_measured_again_is_kept_and_the_order_is_the_usual_one(scenarios: dict[str, Any]) -> None:
     """As after `make bench SCENARIOS=burst`."""
     merged = results.merged({"storm": scenarios["storm"], "burst": {}}, "burst", scenarios["burst"])
@@ -68,10 +82,11 @@ def test_what_was_not_measured_again_is_kept_and_the_order_is_the_usual_one(scen
 
 def test_what_was_written_is_read_again(scenarios: dict[str, Any], tmp_path: Path) -> None:
     """Three files, and JSON that any reader takes."""
-    assert results.read(tmp_path) == {}
-    results.write(scenarios, tmp_path)
-    assert results.read(tmp_path) == scenarios
-    assert {file.name for file in tmp_path.iterdir()} == {"bench.json", "table.md", "chart.svg"}
+    folder = tmp_path / "new" / "folder"
+    assert results.read(folder) == {}
+    results.write(scenarios, folder)
+    assert results.read(folder) == scenarios
+    assert {file.name for file in folder.iterdir()} == {"bench.json", "table.md", "chart.svg"}
     assert "Infinity" not in json.dumps(scenarios)
 
 
