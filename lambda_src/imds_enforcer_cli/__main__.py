@@ -10,7 +10,7 @@ def main() -> None:
         from imds_enforcer_cli.main import app  # noqa: PLC0415  # what it needs may not be installed
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]
-        if library not in {"typer", "rich"}:
+        if library not in {"typer", "rich", "jinja2"}:
             raise
         print(f"imds-enforcer: {library} is missing; install it with: pip install '.[cli]'", file=sys.stderr)  # noqa: T201
         sys.exit(2)

@@ -180,7 +180,7 @@ def test_somebody_is_there_if_the_input_is_a_terminal(monkeypatch: pytest.Monkey
     assert not output.interactive()
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich"])
+@pytest.mark.parametrize("missing", ["typer", "rich", "jinja2"])
 def test_without_its_libraries_it_says_how_to_install_them(
     missing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
