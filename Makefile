@@ -25,6 +25,9 @@ COMMAND := .venv/command/.ready
 PEERS := .venv/peers/.ready
 PROWLER := .venv/prowler/.ready
 
+# What the installed command is made from.
+SOURCES := $(shell find lambda_src -type f ! -path '*/__pycache__/*' ! -path '*.egg-info/*')
+
 # Some of the scenarios of `make bench`, as in SCENARIOS="burst quiet"; all if empty.
 SCENARIOS ?=
 # Some of its systems, as in SYSTEMS="cold warm"; all if empty.
@@ -131,8 +134,9 @@ $(LOCAL): infra/local/requirements.txt
 	@.venv/local/bin/python $(PIP_INSTALL) --no-deps -r infra/local/requirements.txt
 	@touch $@
 
-$(COMMAND): pyproject.toml infra/constraints.txt lambda_src/requirements.txt $(wildcard lambda_src/*/*.py lambda_src/*/*.json lambda_src/*/report/*)
+$(COMMAND): pyproject.toml infra/constraints.txt $(SOURCES)
 	@echo "Installing the command imds-enforcer ..."
+	@rm -rf build # setuptools would install what is left in it of files that were moved
 	@$(PYTHON) -m venv .venv/command
 	@.venv/command/bin/python $(PIP_INSTALL) -c infra/constraints.txt '.[cli]'
 	@touch $@
