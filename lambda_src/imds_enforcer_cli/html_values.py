@@ -1,10 +1,10 @@
-"""Single values in the report: shares, moments, names, bars."""
+"""The values in the report: texts, counts, and what its bars and tables are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import groupby
 from typing import Any
-
-from imds_enforcer_cli.html_element import Html, element, joined
 
 STATUSES = {
     "DRIFT": "Drift",
@@ -15,9 +15,22 @@ STATUSES = {
     "IMDS_OFF": "IMDS off",
     "COMPLIANT": "Compliant",
 }
-"""How each status is called, that which needs most attention first."""
+"""How each status is called, the one that needs most attention first."""
 
 _WHOLE = 100
+
+_NAMED = 3
+"""Instances that a row names; for the others it gives their number."""
+
+_ENDING = {"HELD", "EXEMPT"}
+"""What protects an instance, perhaps only for a time."""
+
+_PARAMETERS = {"http_tokens": "toggle", "policy": "policy"}
+
+
+def thousands(number: int) -> str:
+    """The number, with its thousands apart."""
+    return f"{number:,}"
 
 
 def counted(number: int, noun: str) -> str:
@@ -32,37 +45,32 @@ def share(counts: Mapping[str, Any]) -> str:
     return f"{counts['compliant_percent']:.1f}".removesuffix(".0") + "\N{NO-BREAK SPACE}%"
 
 
-def bar(statuses: Mapping[str, int], what: str) -> Html:
-    """One bar with a stretch for each status, compliant ones first, and the same in words for who cannot see it."""
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The part of a bar that stands for one status."""
+
+    status: str
+    label: str
+    number: int
+    x: float
+    width: float
+
+    @property
+    def words(self) -> str:
+        """The same for those who cannot see it."""
+        return f"{self.number:,} {self.label}"
+
+
+def stretches(statuses: Mapping[str, int]) -> list[Stretch]:
+    """The bar of a count of instances: one stretch for each status that occurs, compliant ones first."""
     total, x = sum(statuses.values()), 0.0
-    stretches, words = [], []
-    for status in reversed(STATUSES):
+    made = []
+    for status, label in reversed(STATUSES.items()):
         if number := statuses.get(status, 0):
             width = number * _WHOLE / total
-            stretches.append(
-                element("rect", class_=status, x=f"{x:.3f}", width=f"{width:.3f}", height="1"),
-            )
+            made.append(Stretch(status, label, number, x, width))
             x += width
-            words.append(f"{number:,} {STATUSES[status]}")
-    return element(
-        "svg",
-        *stretches,
-        class_="bar",
-        viewBox="0 0 100 1",
-        preserveAspectRatio="none",
-        role="img",
-        aria_label=f"{what}: {', '.join(words) or 'no instances'}",
-    )
-
-
-def status(name: str) -> Html:
-    """A status with its mark."""
-    return element("span", element("span", class_=f"mark {name}"), STATUSES[name], class_="status")
-
-
-def moment(text: str) -> Html:
-    """A day or a moment, for people and for programs."""
-    return element("time", in_utc(text), datetime=text)
+    return made
 
 
 def in_utc(text: str) -> str:
@@ -92,7 +100,76 @@ def _day(text: str) -> date:
     return date.fromisoformat(f"{in_utc(text):.10}")
 
 
-def lines(*content: str | None) -> Html:
-    """Texts and elements below each other: the first as it is, the others small; those that are empty are left out."""
-    first, *others = [each for each in content if each] or ["\N{EN DASH}"]
-    return joined(first, *(element("div", each, class_="soft small") for each in others))
+def policy_origin(policy: Mapping[str, Any]) -> str:
+    """Where the policy came from, and in which versions."""
+    versions = policy.get("versions") or {}
+    said = [f"{_PARAMETERS[name]} version {number}" for name, number in versions.items() if number]
+    return ", ".join([policy["source"], *said])
+
+
+def launchers(sources: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The sources to fix: those that launched findings, or will launch some; most findings first.
+
+    Each with its place among them, and what it consists of.
+    """
+    found = [each for each in sources if each["findings"] or each["launches_imdsv1"]]
+    found.sort(key=lambda each: (-each["findings"], not each["launches_imdsv1"], each["region"]))
+    return [{**each, "place": place, "known_as": _known_as(each)} for place, each in enumerate(found)]
+
+
+def _known_as(source: Mapping[str, Any]) -> list[str]:
+    """What a source consists of, from the outermost on."""
+    group, template = source["auto_scaling_group"], source["launch_template"]
+    parts = [
+        f"Auto Scaling group {group}" if group else "",
+        f"launch template {template['id']}, version {template['version']}" if template else "",
+        f"image {source['image_id']}" if source["image_id"] else "",
+    ]
+    return [part for part in parts if part] or ["nothing known"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Instances that are held or exempt, or were, until the same moment and for the same reason."""
+
+    instances: list[Mapping[str, Any]]
+    until: str | None
+    status: str
+    by: str | None
+    reason: str
+    over: bool
+    """True if nothing protects them any more: while they are held, `until` is the end of the hold."""
+
+    @property
+    def label(self) -> str:
+        """How their status is called."""
+        return STATUSES[self.status]
+
+    @property
+    def names(self) -> str:
+        """The names of the first of them, and how many more there are."""
+        named = [each["name"] or each["instance_id"] for each in self.instances[:_NAMED]]
+        more = len(self.instances) - len(named)
+        return ", ".join([*named, f"and {more:,} more"] if more else named)
+
+
+def endings(instances: Iterable[Mapping[str, Any]]) -> list[Ending]:
+    """Holds and exemptions, the soonest end first: what has ended, then what will, then what has no end."""
+    held = [each for each in instances if each["status"] in _ENDING or each["expired"]]
+    return [_ending(list(alike)) for _, alike in groupby(sorted(held, key=_order), _order)]
+
+
+def _order(instance: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What puts instances in order, and those with the same into one row."""
+    until = instance["until"]
+    texts = (until or "", instance["status"], instance["by"] or "", instance["reason"])
+    return not _is_over(instance), until is None, *texts
+
+
+def _is_over(instance: Mapping[str, Any]) -> bool:
+    return instance["expired"] and instance["status"] not in _ENDING
+
+
+def _ending(alike: list[Mapping[str, Any]]) -> Ending:
+    one = alike[0]
+    return Ending(alike, one["until"], one["status"], one["by"], one["reason"], _is_over(one))

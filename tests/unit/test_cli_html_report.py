@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jinja2 import UndefinedError
 
 from imds_enforcer_cli.html_report import html_report
 from tests.unit.audit_example import audit, everything, instance, source
 
 GOLDEN = Path(__file__).parent / "golden" / "audit.html"
 _DRIFT = "HttpTokens is optional, not required"
-HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;<!--"
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp;<!--{{ 7 * 7 }}{# #}"
 
 
 class Page(HTMLParser):
@@ -134,6 +135,14 @@ def test_what_others_wrote_is_text() -> None:
     assert any(HOSTILE in text for text in hostile.texts)
     data = embedded(page(HOSTILE))
     assert dict(zip(data["fields"], data["rows"][0], strict=True))["name"] == HOSTILE
+
+
+def test_what_the_document_lacks_is_no_gap_in_the_page() -> None:
+    """But an error: a report must not say less than it seems to."""
+    document = everything()
+    del document["lookback_days"]
+    with pytest.raises(UndefinedError, match="'lookback_days' is undefined"):
+        html_report(document)
 
 
 def test_the_table_gets_every_instance_with_what_the_document_says() -> None:
