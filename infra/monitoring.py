@@ -63,7 +63,10 @@ class Alarms(Construct):
             (
                 "RejectedCalls",
                 _total("RejectedCalls", period),
-                "Instances whose tokens were required still get calls without one",
+                (
+                    "Instances whose tokens were required still get calls without one: a mail names them and the "
+                    "command to revert; `imds-enforcer history` lists the instances changed lately, each with its run"
+                ),
             ),
             (
                 "LedgerUnavailable",

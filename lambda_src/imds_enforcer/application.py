@@ -100,7 +100,7 @@ class Application:
                         f"Nothing is written until it is mended: {error}",
                     )
                 return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
-        watcher = Watcher(self.clients, self.clock, invocation.run_id)
+        watcher = Watcher(self.clients, self.clock)
         try:
             limits = limits_of(policy, regions.result())
             with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
@@ -118,7 +118,7 @@ class Application:
             if report.needs_attention:
                 mail(self.clients, "Instances that need attention", report.as_text())
         if policy.watch:
-            watcher.follow_up(watched.result(), policy, policy.watch, self._seconds_to_write(invocation))
+            watcher.follow_up(watched.result(), policy.watch)
         return report.as_json()
 
     def _one_sweep(

@@ -128,7 +128,7 @@ def _parse_watch(fields: Mapping[str, Any] | None) -> Watch | None:
     if fields is None:
         return None
     numbers = {name: int(fields[name]) for name in ("hours", "rejected_calls") if name in fields}
-    return Watch(**numbers, revert=fields.get("revert", False))
+    return Watch(**numbers)
 
 
 def _parse_day(text: str | None, path: str, *, or_null: bool = False) -> date | None:
@@ -174,6 +174,9 @@ def _explain(error: fastjsonschema.JsonSchemaValueException) -> str:
     match error.rule:
         case "additionalProperties":
             unknown = sorted(set(error.value) - set(definition["properties"]))
+            for name, why in definition.get("removed", {}).items():
+                if name in unknown:
+                    return f"{field} has the removed field {name}: {why}; remove it"
             return f"{field} has the unknown field {shown(unknown[0])}; allowed: {names}"
         case "required":
             absent = next(name for name in definition["required"] if name not in error.value)
@@ -200,8 +203,6 @@ def _allowed_type(definition: Mapping[str, Any], kind: str) -> str:
         return f"an object with the fields {', '.join(definition['properties'])}"
     if kind == "array":
         return "a list with at least one entry" if "minItems" in definition else "a list"
-    if kind == "boolean":
-        return "true, false"
     if "pattern" in definition:
         return f"text that matches {definition['pattern']}"
     return "text, not empty" if "minLength" in definition else "text"

@@ -54,31 +54,17 @@ class Reverting:
 
 
 class Revert:
-    """Plans and carries out. The same for a person at the command line and for the watch.
+    """Plans and carries out what a person orders at the command line.
 
-    `by` is who orders it; no change is begun after `seconds` (as many as EC2's limit makes it take, and more, if
-    that is not given), or once the `mandate` has ended, if there is one. `ledger_failures` are why the ledger does
-    not have everything about the changes of a region.
+    `by` is who orders it. `ledger_failures` are why the ledger does not have everything about the changes of a region.
     """
 
-    def __init__(  # noqa: PLR0913  # who orders what, and what it may take
-        self,
-        clients: Clients,
-        clock: Clock,
-        *,
-        run_id: str,
-        by: str,
-        overwrite: bool = False,
-        seconds: float | None = None,
-        mandate: Mandate | None = None,
-    ) -> None:
+    def __init__(self, clients: Clients, clock: Clock, *, run_id: str, by: str, overwrite: bool = False) -> None:
         self._clients = clients
         self._clock = clock
         self._run_id = run_id
         self._by = by
         self._overwrite = overwrite
-        self._seconds = seconds
-        self._mandate = mandate
         self.ledger_failures: dict[str, Failure] = {}
 
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
@@ -167,7 +153,7 @@ class Revert:
                 yield self._examined(instance, plans[instance.instance_id].undone)
 
         records = self._clients.records
-        seconds = _LEAST_SECONDS + len(plans) / _CHANGES_A_SECOND if self._seconds is None else self._seconds
+        seconds = _LEAST_SECONDS + len(plans) / _CHANGES_A_SECOND
         deadline = Deadline.after(self._clock, seconds)
         journal = Journal(
             records,
@@ -185,8 +171,8 @@ class Revert:
             examine,
             guard=guard,
             limits=RegionLimits.none(region),
-            # What a person, or the watch, ordered goes by no policy.
-            mandate=self._mandate or Mandate(deadline, PolicyVersions(), NoPolicy()),
+            # What a person ordered goes by no policy.
+            mandate=Mandate(deadline, PolicyVersions(), NoPolicy()),
             verify_timeout=_VERIFY_SECONDS,
             share=sweep_share(len(plans)),
         )

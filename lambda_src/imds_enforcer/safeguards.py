@@ -36,11 +36,10 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """How long a changed instance is watched, how many rejected calls make a message, and whether it is set back."""
+    """How long a changed instance is watched, and how many rejected calls make a message."""
 
     hours: int = 24
     rejected_calls: int = 1
-    revert: bool = False
 
     @property
     def time(self) -> timedelta:
@@ -48,8 +47,7 @@ class Watch:
         return timedelta(hours=self.hours)
 
     def __str__(self) -> str:
-        what_follows = "set back and held" if self.revert else "reported"
-        return f"for {self.hours} hours; from {self.rejected_calls} rejected IMDSv1 calls on: {what_follows}"
+        return f"for {self.hours} hours; from {self.rejected_calls} rejected IMDSv1 calls on: reported"
 
 
 DEFAULT_WATCH = Watch()

@@ -31,9 +31,6 @@ _GOOD_FOR = timedelta(hours=1)
 _FIRST_LOOK = timedelta(minutes=10)
 """After a change. EC2 gives a point every five minutes: an earlier answer would say nothing, and serve for an hour."""
 
-WATCHER = "the watch of imds-enforcer"
-"""By whom an instance is held and set back that the watch has set back."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
@@ -59,14 +56,10 @@ class Rejection:
 
 @dataclass(slots=True)
 class Watched:
-    """What a round of the watch found: every instance over the limit, and those of which nobody was told yet.
-
-    `untold` are the entries of instances that the watch has set back and of which nobody could be told.
-    """
+    """What a round of the watch found: every instance over the limit, and those that no mail has named yet."""
 
     over_limit: list[Rejection] = field(default_factory=list)
     news: list[Rejection] = field(default_factory=list)
-    untold: list[Entry] = field(default_factory=list)
     failures: dict[str, AwsError] = field(default_factory=dict)
 
 
@@ -83,8 +76,7 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
     by_region: dict[str, dict[str, Entry]] = defaultdict(dict)
     now = clock.now()
     # One more round after the watch's time, for what came in its last hour.
-    entries = list(clients.records.entries_since(now - terms.time - _GOOD_FOR - _FIRST_LOOK))
-    for entry in _changes_to_watch(entries):
+    for entry in _changes_to_watch(clients.records.entries_since(now - terms.time - _GOOD_FOR - _FIRST_LOOK)):
         if now - entry.at >= _FIRST_LOOK:
             by_region[entry.region][entry.instance_id] = entry
     with ThreadPoolExecutor(max(1, len(by_region)), thread_name_prefix="watch") as pool:
@@ -97,11 +89,9 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
             found.over_limit += rejections.result()
         except AwsError as error:
             found.failures[region] = error
-    undone = [entry for entry in entries if entry.by == WATCHER and entry.result is not None]
-    if found.over_limit or undone:
+    if found.over_limit:
         told = clients.records.told()
         found.news = [each for each in found.over_limit if (each.change.instance_id, each.change.run_id) not in told]
-        found.untold = [entry for entry in undone if (entry.instance_id, entry.run_id) not in told]
     return found
 
 

@@ -13,7 +13,7 @@ FIELD_COLUMNS = (
     *("mode", "http_put_response_hop_limit", "container_hop_limit", "container_host_tags", "http_protocol_ipv6"),
     *("instance_metadata_tags", "regions.include", "regions.exclude", "exemptions", "rollout_percent"),
     *("launch_grace_seconds", "max_changes_per_sweep", "legacy_calls.lookback_days", "legacy_calls.tolerate"),
-    *("legacy_calls.enforce_after", "ledger", "watch.hours", "watch.rejected_calls", "watch.revert"),
+    *("legacy_calls.enforce_after", "ledger", "watch.hours", "watch.rejected_calls"),
 )
 
 _NULL = {
@@ -115,4 +115,4 @@ def _gate(gate: Gate) -> dict[str, Any]:
 
 
 def _watch(watch: Watch) -> dict[str, Any]:
-    return {"hours": watch.hours, "rejected_calls": watch.rejected_calls, "revert": watch.revert}
+    return {"hours": watch.hours, "rejected_calls": watch.rejected_calls}

@@ -45,8 +45,8 @@ def _safeguards(old: Policy, new: Policy) -> Iterator[str]:
         yield f"who still calls IMDSv1 is held back: {new.gate or 'nobody'}; it was: {old.gate or 'nobody'}"
     if old.ledger is LedgerMode.REQUIRED and new.ledger is LedgerMode.BEST_EFFORT:
         yield "a change that cannot be written down is made all the same"
-    if old.watch and (new.watch is None or (old.watch.revert and not new.watch.revert)):
-        yield f"what is done about changed instances that still call IMDSv1: {new.watch or 'nothing'}"
+    if old.watch and new.watch is None:
+        yield "what is done about changed instances that still call IMDSv1: nothing"
     most, now = old.max_changes_per_sweep or _ANY_NUMBER, new.max_changes_per_sweep or _ANY_NUMBER
     if now > most:
         yield f"one sweep may change {new.max_changes_per_sweep or 'any number of'} instances, not {most:g}"

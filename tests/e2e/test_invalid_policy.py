@@ -50,6 +50,12 @@ def _toggle(value: str, pattern: str) -> Callable[[Stage], None]:
             id="unknown field",
         ),
         pytest.param(
+            _store({"watch": {"revert": False}}),
+            ("watch has the removed field revert", "the watch only reports", "remove it"),
+            _store({}),
+            id="removed field",
+        ),
+        pytest.param(
             _store({"exemptions": "none"}),
             ('exemptions is "none"', "allowed: a list"),
             _store({}),

@@ -1,9 +1,11 @@
 """What was changed is watched: whoever still calls without a token is named, once."""
 
+import shlex
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from infra.local import operator
 from infra.local.ledger_table import age_entries
 from infra.local.rollout_fleet import (
     EXEMPTION,
@@ -41,7 +43,7 @@ def test_rejected_calls_are_told_once_with_what_launched_the_instance(stage: Sta
     text = stage.mailbox.wait_for(SUBJECT)
     origin = f"(Auto Scaling group {GROUP}, launch template {TEMPLATE} version 7, image {IMAGE})"
     for victim in victims:
-        [line] = [line for line in text.splitlines() if victim in line]
+        [line] = [line for line in text.splitlines() if line.startswith(victim)]
         assert "7 calls without a token rejected" in line
         assert line.endswith(origin)
     assert not [each for each in fleet.changeable if each in text and each not in victims]
@@ -55,20 +57,21 @@ def test_rejected_calls_are_told_once_with_what_launched_the_instance(stage: Sta
     assert {each["HttpTokens"] for each in stage.options(victims).values()} == {"required"}
 
 
-@pytest.mark.policy({**GATED, "watch": {"revert": True}})
-def test_where_the_policy_says_so_they_are_set_back_and_held(stage: Stage) -> None:
-    """These two and nobody else; the next sweep leaves them alone."""
+@pytest.mark.policy(GATED)
+def test_the_command_in_the_mail_reverts_and_holds_them(stage: Stage) -> None:
+    """These two and no others; the next sweep leaves them alone."""
     fleet, victims = changed_a_while_ago(stage)
     stage.invoke({})
-    assert "was set back (REMEDIATED)" in stage.mailbox.wait_for(SUBJECT)
+    name, *arguments = shlex.split(stage.mailbox.wait_for(SUBJECT).splitlines()[-1])
+    assert name == "imds-enforcer"
+    operator.answer(stage.aws, *arguments, "--yes", "--reason", "the shop is down")
     options = stage.options(fleet.changeable)
     assert {each for each, shown in options.items() if shown["HttpTokens"] == "optional"} == {*victims}
     report = stage.invoke({})
     assert report["outcomes"] == {"EXEMPT": 5, "HELD": 22}
     reasons = [each["reason"] for each in report["kept_back"] if each["instance_id"] in victims]
-    until = (datetime.now(UTC) + timedelta(days=7)).date()
-    assert all(reason.startswith(f"held until {until}") for reason in reasons)
-    assert all("calls without a token were rejected" in reason for reason in reasons)
+    assert all(reason.startswith("held until it is released") for reason in reasons)
+    assert all("the shop is down" in reason for reason in reasons)
     assert {each["HttpTokens"] for each in stage.options(victims).values()} == {"optional"}
 
 

@@ -118,6 +118,12 @@ def test_alarms(home: Stack, name: str, metric: dict[str, Any], condition: tuple
     }
 
 
+def test_the_alarm_on_rejected_calls_says_which_command_lists_the_instances(home: Stack) -> None:
+    """The watch only reports: the operator needs instances and run for `imds-enforcer revert`."""
+    meaning = home.properties("AlarmsRejectedCalls")["AlarmDescription"]
+    assert "`imds-enforcer history` lists the instances changed lately, each with its run" in meaning
+
+
 def test_there_are_no_other_alarms(home: Stack) -> None:
     """The list above is all."""
     assert len(home.of_type("AWS::CloudWatch::Alarm")) == 11

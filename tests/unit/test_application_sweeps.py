@@ -156,6 +156,19 @@ def test_under_an_invalid_policy_no_instance_is_looked_at(
         assert clients.topic.mails == []
 
 
+@pytest.mark.parametrize(
+    ("policy", "problem"), [('{"watch": {"revert": false}}', "watch has the removed field revert: ")]
+)
+def test_under_a_policy_with_a_removed_field_nothing_is_written(
+    app: App, clients: FakeClients, home: FakeEc2, policy: str, problem: str
+) -> None:
+    """Whatever value it has: the operator has to know that it means nothing any more."""
+    home.launch(an_instance())
+    clients.ssm.put(POLICY_PARAMETER, policy)
+    assert app.invoke(SCHEDULE)["policy_invalid"].startswith(problem)
+    assert home.sent == []
+
+
 def test_without_parameter_store_a_sweep_is_an_error(app: App, clients: FakeClients, metrics: Documents) -> None:
     """The alarm on the function's errors tells; the next sweep is the retry."""
     clients.ssm.error = UNREACHABLE

@@ -42,7 +42,7 @@ EVERYTHING = {
     "max_changes_per_sweep": 100,
     "legacy_calls": {"lookback_days": 7, "tolerate": 1, "enforce_after": "2027-01-01"},
     "ledger": "best_effort",
-    "watch": {"hours": 12, "rejected_calls": 5, "revert": True},
+    "watch": {"hours": 12, "rejected_calls": 5},
 }
 WRONG = '{"mode": "audits"}'
 PROBLEM = 'mode is "audits"; allowed: enforce, audit'
@@ -65,7 +65,7 @@ def test_what_is_in_force(command: Command) -> None:
         "mode enforce default",
     ]
     assert "regions all default" in table
-    assert "watch hours 24, rejected_calls 1, revert false default" in table
+    assert "watch hours 24, rejected_calls 1 default" in table
 
 
 def test_what_somebody_set(clients: FakeClients, command: Command) -> None:
@@ -155,6 +155,7 @@ def test_a_valid_document(command: Command, tmp_path: Path) -> None:
         ('{"exemptions": [{"match": {}, "reason": "x"}]}', "exemptions[0].match is {}; allowed: at least one of"),
         ("{", "policy is not JSON: "),
         ("[]", "policy is []; allowed: an object with the fields mode, "),
+        ('{"watch": {"revert": true}}', "watch has the removed field revert: the watch only reports, "),
     ],
 )
 def test_a_document_that_is_none(command: Command, tmp_path: Path, text: str, finding: str) -> None:

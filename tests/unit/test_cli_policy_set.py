@@ -93,6 +93,21 @@ def test_an_invalid_policy_is_never_stored(clients: FakeClients, command: Comman
     assert clients.ssm.puts == []
 
 
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [({"watch": {"revert": True}}, "watch has the removed field revert: the watch only reports, ")],
+)
+def test_a_removed_field_is_never_stored(
+    clients: FakeClients, command: Command, file: Path, document: Any, problem: str
+) -> None:
+    """The refusal says that it was removed, and what to do."""
+    file.write_text(json.dumps(document))
+    refused = command.refusal("policy", "set", str(file), "--yes")
+    assert refused.startswith(f"imds-enforcer: '{file}' is no policy: {problem}")
+    assert refused.endswith("; remove it")
+    assert clients.ssm.puts == []
+
+
 def test_an_invalid_policy_is_mended_without_asking(clients: FakeClients, command: Command, file: Path) -> None:
     """Nothing is enforced until then, so nothing becomes weaker."""
     clients.ssm.put(POLICY_PARAMETER, "{")
@@ -141,7 +156,7 @@ def test_a_difference_as_csv(command: Command, file: Path) -> None:
     """Each field in a row."""
     result = put(command, file, {"watch": None}, "--yes", "--output", "csv")
     [row] = csv.DictReader(result.stdout.splitlines())
-    assert row == {"field": "watch", "now": "hours 24, rejected_calls 1, revert false", "then": "off"}
+    assert row == {"field": "watch", "now": "hours 24, rejected_calls 1", "then": "off"}
 
 
 def test_a_policy_that_may_not_be_written(clients: FakeClients, command: Command, file: Path) -> None:

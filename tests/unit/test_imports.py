@@ -50,7 +50,6 @@ SHELL = [
     "remediation",
     "revert",
     "run",
-    "set_back",
     "sweep",
     "watch",
     "watcher",

@@ -184,8 +184,8 @@ def test_a_policy_as_text_tells_its_values_and_versions() -> None:
         ({"ledger": LedgerMode.BEST_EFFORT}, "Ledger: best_effort"),
         ({"watch": None}, "Watched after a change: no"),
         (
-            {"watch": Watch(hours=48, rejected_calls=5, revert=True)},
-            "Watched after a change: for 48 hours; from 5 rejected IMDSv1 calls on: set back and held",
+            {"watch": Watch(hours=48, rejected_calls=5)},
+            "Watched after a change: for 48 hours; from 5 rejected IMDSv1 calls on: reported",
         ),
     ],
 )

@@ -27,7 +27,8 @@ POLICY_FIELDS = (
 EXEMPTION_FIELDS = "match, reason, owner, expires"
 MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, region, tag"
 GATE_FIELDS = "lookback_days, tolerate, enforce_after"
-WATCH_FIELDS = "hours, rejected_calls, revert"
+WATCH_FIELDS = "hours, rejected_calls"
+REVERT_REMOVED = "the watch only reports, and its mail has the command that reverts; remove it"
 A_DAY = "text that matches ^[0-9]{4}-[0-9]{2}-[0-9]{2}$, or null"
 LOOKBACK = "a whole number from 1 to 455"
 TOLERATE = "a whole number from 0 to 1000000"
@@ -92,7 +93,7 @@ def test_every_field_is_read() -> None:
             "max_changes_per_sweep": 500,
             "legacy_calls": {"lookback_days": 30, "tolerate": 10, "enforce_after": "2027-03-31"},
             "ledger": "best_effort",
-            "watch": {"hours": 48, "rejected_calls": 5, "revert": True},
+            "watch": {"hours": 48, "rejected_calls": 5},
         }
     )
     assert policy == Policy(
@@ -125,7 +126,7 @@ def test_every_field_is_read() -> None:
         max_changes_per_sweep=500,
         gate=Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31)),
         ledger=LedgerMode.BEST_EFFORT,
-        watch=Watch(hours=48, rejected_calls=5, revert=True),
+        watch=Watch(hours=48, rejected_calls=5),
         versions=VERSIONS,
     )
 
@@ -166,10 +167,10 @@ def test_what_nobody_named_goes_carefully_where_that_costs_nothing() -> None:
             "gate",
             Gate(lookback_days=455, tolerate=10**6),
         ),
-        ({"watch": {}}, "watch", Watch(hours=24, rejected_calls=1, revert=False)),
+        ({"watch": {}}, "watch", Watch(hours=24, rejected_calls=1)),
         ({"watch": None}, "watch", None),
         ({"watch": {"hours": 336, "rejected_calls": 1000000}}, "watch", Watch(hours=336, rejected_calls=10**6)),
-        ({"watch": {"hours": 1, "revert": True}}, "watch", Watch(hours=1, revert=True)),
+        ({"watch": {"hours": 1}}, "watch", Watch(hours=1)),
         ({"ledger": "required"}, "ledger", LedgerMode.REQUIRED),
         ({"launch_grace_seconds": 0}, "launch_grace_seconds", 0),
         ({"launch_grace_seconds": 900}, "launch_grace_seconds", 900),
@@ -329,8 +330,10 @@ def test_a_missing_policy_is_refused() -> None:
         ({"watch": {"rejected_calls": 0}}, "watch.rejected_calls is 0; allowed: a whole number from 1 to 1000000"),
         ({"watch": {"rejected_calls": 1000001}},
          "watch.rejected_calls is 1000001; allowed: a whole number from 1 to 1000000"),
-        ({"watch": {"revert": "yes"}}, 'watch.revert is "yes"; allowed: true, false'),
-        ({"watch": {"revert": None}}, "watch.revert is null; allowed: true, false"),
+        ({"watch": {"revert": True}}, f"watch has the removed field revert: {REVERT_REMOVED}"),
+        ({"watch": {"hours": 12, "revert": False}}, f"watch has the removed field revert: {REVERT_REMOVED}"),
+        ({"watch": {"revert": None, "a": 1}}, f"watch has the removed field revert: {REVERT_REMOVED}"),
+        ({"revert": True}, f'policy has the unknown field "revert"; allowed: {POLICY_FIELDS}'),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_field_its_value_and_what_is_allowed(document: object, message: str) -> None:

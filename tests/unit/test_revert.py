@@ -79,12 +79,12 @@ def test_a_revert_counts_as_left_behind_only_after_its_last_look(clients: FakeCl
         ends_at.update(entry.ends_at for entry in clients.records.open_intents())
 
     home.judge = send
-    revert = Revert(clients, clients.clock, run_id="revert-1", by="ana", seconds=50)
+    revert = _revert(clients, "revert-1")
     (result,) = revert.carry_out(revert.plan([an_id(1)]), reason="too early")
     assert result.outcome is Outcome.PENDING
     waited = clients.clock.now() - START
     (end,) = ends_at
-    assert end - START >= timedelta(seconds=50) + waited
+    assert end - START >= timedelta(seconds=60) + waited
 
 
 def test_nothing_is_known_of_an_instance_that_was_never_changed(clients: FakeClients) -> None:

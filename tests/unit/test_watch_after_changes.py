@@ -1,32 +1,30 @@
-"""After a change: whose calls are rejected is told, once, and set back where the policy says so."""
+"""After a change: instances whose calls are rejected are named once, with the command that reverts them."""
 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from imds_enforcer.failures import AwsError
-from imds_enforcer.ledger import Hold
 from imds_enforcer.legacy_calls import REJECTED
 from imds_enforcer.model import (
     AUTO_SCALING_GROUP_TAG,
     LAUNCH_TEMPLATE_TAG,
     LAUNCH_TEMPLATE_VERSION_TAG,
+    InstanceState,
     Outcome,
 )
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
+from imds_enforcer.revert import Revert
+from tests.unit.command import Command
 from tests.unit.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
-    SERVER_FAULT,
     THROTTLED,
     TOKENS_PARAMETER,
-    UNAUTHORIZED,
     V1_ALLOWED,
     V2_ONLY,
     an_id,
@@ -89,12 +87,13 @@ def test_rejected_calls_are_one_mail_that_names_where_the_instance_comes_from(
     since = "since 2026-11-22 12:00 UTC"
     origin = "Auto Scaling group web, launch template lt-1 version 7, image ami-1"
     unknown = "Auto Scaling group none, launch template none, image none"
-    *rejected, follows = text.splitlines()
+    *rejected, follows, _, _, command = text.splitlines()
     assert sorted(rejected) == [
         f"{an_id(1)} in {HOME}: 3 calls without a token rejected {since} ({origin})",
         f"{an_id(2)} in {HOME}: 1 calls without a token rejected {since} ({unknown})",
     ]
     assert follows == "They were left as they are."
+    assert command == f"imds-enforcer revert {an_id(1)} {an_id(2)} --run run-1"
     published = metrics()
     assert [document["RejectedCalls"] for document in published if "RejectedCalls" in document] == [[2.0]]
     assert home.actual(an_id(1)).options == V2_ONLY
@@ -177,169 +176,67 @@ def test_what_was_loosened_again_is_not_watched(changed: App, clients: FakeClien
     assert clients.metrics[HOME].requests == []
 
 
-def test_with_revert_the_instance_is_set_back_and_held(
-    changed: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
-) -> None:
-    """For seven days, in which neither sweep nor event changes it; the others stay as they are."""
-    _policy(clients, revert=True)
-    _reject(clients, 1)
-    _sweep(changed, clients)
-    until = clients.clock.now() + timedelta(days=7)
-    assert home.actual(an_id(1)).options == V1_ALLOWED
-    assert home.actual(an_id(2)).options == V2_ONLY
-    hold = clients.records.standing().holds[an_id(1)]
-    assert (hold.by, hold.reason) == ("the watch of imds-enforcer", "calls without a token were rejected")
-    assert hold.until == until
-    _, *lines = _mails(clients)[0].splitlines()
-    what = f"{an_id(1)} was set back (REMEDIATED), and is held until {until:%Y-%m-%d %H:%M} UTC"
-    assert lines == [f"{what}: set back to what it was before the run run-1"]
-    (line,) = (line for line in log_lines() if line.get("trigger") == "revert")
-    assert (line["instance_id"], line["outcome"]) == (an_id(1), "REMEDIATED")
-    sent = len(home.sent)
-    _sweep(changed, clients)
-    changed.batch(a_message(events.drift(an_id(1))))
-    _sweep(changed, clients, 7 * 24 * HOUR - 2 * QUARTER)
-    assert len(home.sent) == sent
-    assert len(_mails(clients)) == 1
-    _sweep(changed, clients)
-    assert home.actual(an_id(1)).options == V2_ONLY
-
-
-def test_the_history_has_who_set_it_back(changed: App, clients: FakeClients) -> None:
-    """As a change like any other."""
-    _policy(clients, revert=True)
-    _reject(clients, 1)
-    _sweep(changed, clients)
-    entry = clients.records.entries_of(an_id(1))[-1]
-    assert (entry.trigger, entry.by, entry.outcome) == ("revert", "the watch of imds-enforcer", Outcome.REMEDIATED)
-    assert (entry.before, entry.after) == (V2_ONLY, V1_ALLOWED)
-
-
-def test_an_audit_sets_nothing_back(changed: App, clients: FakeClients, home: FakeEc2) -> None:
-    """It tells."""
-    clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit", "watch": {"revert": true}}')
-    _reject(clients, 1)
-    _sweep(changed, clients)
-    assert len(home.sent) == 3
-    assert _mails(clients)[0].endswith("\nThey were left as they are.")
-    assert clients.records.standing().holds == {}
-
-
-@pytest.mark.parametrize("policy", ['{"mode": "audit", "watch": {"revert": true}}', '{"watch": {"revert": false}}'])
-def test_a_policy_that_changed_during_the_sweep_sets_nothing_back(
-    changed: App, clients: FakeClients, home: FakeEc2, policy: str
-) -> None:
-    """A sweep may take minutes. The next one goes by the policy in force, and tells."""
-    _policy(clients, revert=True)
-    _reject(clients, 1)
-    clients.clock.advance(QUARTER)
-    home.read_seconds = 5
-    clients.clock.at(clients.clock.elapsed + 4, lambda: clients.ssm.put(POLICY_PARAMETER, policy))
+def test_each_run_has_a_command_of_its_own(changed: App, clients: FakeClients, home: FakeEc2) -> None:
+    """A revert undoes what one run changed, and what followed."""
+    clients.clock.advance(60)
+    home.launch(an_instance(4), an_instance(5))
     changed.invoke(SCHEDULE)
-    assert len(home.sent) == 3
-    assert clients.records.standing().holds == {}
+    for number in (4, 1, 5):
+        _reject(clients, number)
     _sweep(changed, clients)
-    assert _mails(clients)[0].endswith("\nThey were left as they are.")
+    (text,) = _mails(clients)
+    _, commands = text.split("\nTo revert and hold them, run:\n")
+    first, second = (clients.records.entries_of(an_id(number))[0].run_id for number in (1, 4))
+    assert first != second
+    assert sorted(commands.splitlines()) == sorted(
+        [
+            f"imds-enforcer revert {an_id(1)} --run {first}",
+            f"imds-enforcer revert {an_id(4)} {an_id(5)} --run {second}",
+        ]
+    )
 
 
-def test_a_policy_that_changes_in_the_middle_ends_it(changed: App, clients: FakeClients, home: FakeEc2) -> None:
-    """What is held already and not set back yet is told as that."""
-    _policy(clients, revert=True)
-    _reject(clients, 1)
-
-    def change_the_policy(items: Sequence[Item]) -> None:
-        if any("hold#" in item["sk"] for item in items):
-            clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}')
-            clients.clock.advance(3)
-
-    clients.table.before_write = change_the_policy
-    _sweep(changed, clients)
-    assert len(home.sent) == 3
-    assert f"{an_id(1)} was not set back (DEFERRED), and is held" in _mails(clients)[0]
-
-
-def test_without_time_to_do_it_nothing_is_set_back_yet(changed: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Lambda would stop the process in the middle of it."""
-    _policy(clients, revert=True)
-    _reject(clients, 1)
-    clients.clock.advance(QUARTER)
-    changed.invoke(SCHEDULE, seconds_left=49)
-    assert (len(home.sent), _mails(clients)) == (3, [])
-    _sweep(changed, clients)
-    assert home.actual(an_id(1)).options == V1_ALLOWED
-    assert len(_mails(clients)) == 1
-
-
-def test_what_somebody_holds_is_left_to_that_person(changed: App, clients: FakeClients, home: FakeEc2) -> None:
-    """As it is, and for as long as that person said; it is told all the same."""
-    _policy(clients, revert=True)
-    hold = Hold(instance_id=an_id(1), reason="a test", by="ana", at=clients.clock.now())
-    clients.records.hold([hold])
+def test_the_command_is_one_that_the_operator_can_paste(
+    changed: App, clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives IMDSv1 back to these instances and to no other, and holds them."""
     _reject(clients, 1)
     _reject(clients, 2)
     _sweep(changed, clients)
-    assert home.actual(an_id(1)).options == V2_ONLY
-    assert home.actual(an_id(2)).options == V1_ALLOWED
-    assert clients.records.standing().holds[an_id(1)] == hold
-    (text,) = _mails(clients)
-    assert f"{an_id(1)} was left as it is: held until it is released by ana: a test" in text
+    name, *arguments = shlex.split(_mails(clients)[0].splitlines()[-1])
+    assert name == "imds-enforcer"
+    reverted = Command(clients, monkeypatch).json(*arguments, "--yes")
+    assert {each["instance_id"]: each["outcome"] for each in reverted["instances"]} == {
+        an_id(1): "REMEDIATED",
+        an_id(2): "REMEDIATED",
+    }
+    assert [home.actual(an_id(number)).options for number in (1, 2, 3)] == [V1_ALLOWED, V1_ALLOWED, V2_ONLY]
+    assert {*clients.records.standing().holds} == {an_id(1), an_id(2)}
 
 
-def test_what_cannot_be_set_back_yet_is_tried_again(changed: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Once it is known how the first attempt went; it is told what it came to, and nothing in between."""
-    _policy(clients, revert=True)
+@pytest.mark.parametrize("policy", ["{}", '{"mode": "audit"}'])
+def test_the_watch_changes_nothing_and_holds_nothing(
+    changed: App, clients: FakeClients, home: FakeEc2, policy: str
+) -> None:
+    """Whatever can make an instance call IMDSv1 could otherwise switch it back on."""
+    clients.ssm.put(POLICY_PARAMETER, policy)
     _reject(clients, 1)
-    home.modify_errors[an_id(1)] = [SERVER_FAULT] * 3
     _sweep(changed, clients)
-    assert home.actual(an_id(1)).options == V2_ONLY
-    assert f"{an_id(1)} was not set back (FAILED), and is held" in _mails(clients)[0]
-    for _ in range(8):
-        _sweep(changed, clients)
-    assert home.actual(an_id(1)).options == V1_ALLOWED
-    _, second = _mails(clients)
-    assert f"{an_id(1)} was set back (REMEDIATED), and is held" in second
-
-
-def test_while_it_is_not_known_how_a_set_back_went_there_is_nothing_to_tell(
-    changed: App, clients: FakeClients, home: FakeEc2
-) -> None:
-    """A sweep comes before its process is sure to be gone: no mail of every such sweep."""
-    _policy(clients, revert=True)
-    _reject(clients, 1)
-    home.modify_errors[an_id(1)] = [SERVER_FAULT] * 3
-    for seconds in (QUARTER, 60, 60):
-        _sweep(changed, clients, seconds)
     assert len(_mails(clients)) == 1
+    assert len(home.sent) == 3
+    assert clients.records.standing().holds == {}
 
 
-def test_what_ec2_refuses_to_set_back_is_told_once(changed: App, clients: FakeClients, home: FakeEc2) -> None:
-    """It would be refused every time."""
-    _policy(clients, revert=True)
-    _reject(clients, 1)
-    home.modify_errors[an_id(1)] = [UNAUTHORIZED] * 9
-    for _ in range(4):
-        _sweep(changed, clients)
-    (text,) = _mails(clients)
-    assert f"{an_id(1)} was not set back (FAILED), and is held" in text
-    assert text.endswith(str(UNAUTHORIZED))
-
-
-@pytest.mark.parametrize("revert", [True, False])
-def test_if_the_mail_cannot_be_sent_it_is_told_next_time(
-    changed: App, clients: FakeClients, home: FakeEc2, *, revert: bool
-) -> None:
-    """What was set back in between too."""
-    _policy(clients, revert=revert)
+def test_if_the_mail_cannot_be_sent_it_is_told_next_time(changed: App, clients: FakeClients) -> None:
+    """And then once."""
     _reject(clients, 1)
     clients.topic.failure = THROTTLED
     _sweep(changed, clients)
-    assert (home.actual(an_id(1)).options == V1_ALLOWED) is revert
     clients.topic.failure = None
     for _ in range(3):
         _sweep(changed, clients)
     (text,) = _mails(clients)
     assert text.startswith(an_id(1))
-    assert ("was set back already, and is held" in text) is revert
 
 
 def test_a_region_whose_cloudwatch_is_out_of_reach_stops_no_other(
@@ -362,79 +259,78 @@ def test_a_region_whose_cloudwatch_is_out_of_reach_stops_no_other(
 def test_an_instance_that_is_gone_is_told_of_without_its_origin(
     changed: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """What it came from is not known any more; there is nothing to set back."""
-    _policy(clients, revert=True)
+    """What it came from is not known any more; there is nothing to revert."""
     _reject(clients, 1)
     home.forget(an_id(1))
     _sweep(changed, clients)
     (text,) = _mails(clients)
     assert text.startswith(f"{an_id(1)} in {HOME}: 3 calls")
-    assert f"{an_id(1)} was not set back: the instance is gone" in text
+    assert text.endswith("\nThey were left as they are.")
 
 
-def test_if_the_hold_cannot_be_written_nothing_is_set_back(
-    changed: App, clients: FakeClients, home: FakeEc2, metrics: Documents
+def test_a_terminated_instance_is_in_no_command(changed: App, clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 still shows it for a while, and would refuse the change."""
+    _reject(clients, 1)
+    _reject(clients, 2)
+    home.launch(an_instance(1, V2_ONLY, state=InstanceState.TERMINATED))
+    _sweep(changed, clients)
+    (text,) = _mails(clients)
+    assert f"{an_id(1)} in {HOME}: 3 calls" in text
+    assert text.endswith(f"\nimds-enforcer revert {an_id(2)} --run run-1")
+
+
+def test_if_it_cannot_be_noted_that_an_instance_was_named_it_is_named_again(
+    changed: App, clients: FakeClients, metrics: Documents
 ) -> None:
-    """The next sweep tries again; the alarm of the ledger tells."""
-    _policy(clients, revert=True)
+    """Twice rather than never; the alarm of the ledger rises."""
     _reject(clients, 1)
 
     def refuse(items: Sequence[Item]) -> None:
-        if any("hold#" in item["sk"] for item in items):
+        if any(item["pk"] == "told" for item in items):
             raise AwsError(THROTTLED)
 
     clients.table.before_write = refuse
     metrics()
     _sweep(changed, clients)
-    assert (len(home.sent), _mails(clients)) == (3, [])
+    assert len(_mails(clients)) == 1
     assert "LedgerUnavailable" in metric_names(metrics())
     clients.table.before_write = None
-    _sweep(changed, clients)
-    assert home.actual(an_id(1)).options == V1_ALLOWED
-    assert len(_mails(clients)) == 1
+    for _ in range(2):
+        _sweep(changed, clients)
+    assert len(_mails(clients)) == 2
 
 
-def test_what_was_set_back_and_could_not_be_written_down_is_an_alarm(
-    changed: App, clients: FakeClients, home: FakeEc2, metrics: Documents
-) -> None:
-    """It is told of all the same; the next sweep settles the entry."""
-    _policy(clients, revert=True)
-    _reject(clients, 1)
-
-    def refuse(items: Sequence[Item]) -> None:
-        if any("entry" in item and "open" not in item for item in items):
-            raise AwsError(THROTTLED)
-
-    clients.table.before_write = refuse
-    metrics()
-    _sweep(changed, clients)
-    assert home.actual(an_id(1)).options == V1_ALLOWED
-    assert "LedgerUnavailable" in metric_names(metrics())
+def _revert(clients: FakeClients, number: int) -> None:
+    revert = Revert(clients, clients.clock, run_id="revert-1", by="ana")
+    (result,) = revert.carry_out(revert.plan([an_id(number)]), reason="an old SDK")
+    assert result.outcome is Outcome.REMEDIATED
 
 
-def test_a_change_after_the_set_back_is_watched_anew(changed: App, clients: FakeClients, home: FakeEc2) -> None:
+def test_a_change_after_a_revert_is_watched_anew(changed: App, clients: FakeClients, home: FakeEc2) -> None:
     """Once it was released, it is enforced, and told of again if it still calls IMDSv1."""
-    _policy(clients, revert=True)
     _reject(clients, 1)
     _sweep(changed, clients)
+    _revert(clients, 1)
     clients.records.release([an_id(1)])
     clients.clock.advance(HOUR)
     changed.invoke(SCHEDULE)
     assert home.actual(an_id(1)).options == V2_ONLY
     _reject(clients, 1)
     _sweep(changed, clients)
-    assert [entry.trigger for entry in clients.records.entries_of(an_id(1))] == ["schedule", "revert"] * 2
-    assert home.actual(an_id(1)).options == V1_ALLOWED
+    first, _, again = clients.records.entries_of(an_id(1))
+    assert [text.splitlines()[-1] for text in _mails(clients)] == [
+        f"imds-enforcer revert {an_id(1)} --run {entry.run_id}" for entry in (first, again)
+    ]
 
 
 def test_what_was_counted_after_one_change_is_not_held_against_the_next(
     changed: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """It was set back, released and changed again, all within the hour that an answer of CloudWatch serves for."""
-    _policy(clients, revert=True)
+    """It was reverted, released and changed again, all within the hour that an answer of CloudWatch serves for."""
     _reject(clients, 1)
     _sweep(changed, clients)
     assert len(_mails(clients)) == 1
+    _revert(clients, 1)
     clients.records.release([an_id(1)])
     for _ in range(3):
         _sweep(changed, clients)
@@ -452,23 +348,6 @@ def test_calls_count_from_the_beginning_of_the_five_minutes_that_the_change_fell
     _reject(clients, 1)
     _sweep(app, clients)
     assert len(_mails(clients)) == 1
-
-
-@pytest.mark.parametrize("refused", [True, False])
-def test_what_was_not_set_back_is_not_told_of_as_if_it_were(
-    changed: App, clients: FakeClients, home: FakeEc2, *, refused: bool
-) -> None:
-    """EC2 refused it, and the mail that should have said so could not be sent."""
-    _policy(clients, revert=True)
-    _reject(clients, 1)
-    home.modify_errors[an_id(1)] = [UNAUTHORIZED] * (9 if refused else 0)
-    clients.topic.failure = THROTTLED
-    _sweep(changed, clients)
-    clients.topic.failure = None
-    _sweep(changed, clients)
-    (text,) = _mails(clients)
-    assert ("was set back already" in text) is not refused
-    assert ("was not set back (FAILED)" in text) is refused
 
 
 def test_the_last_hour_of_the_watch_is_looked_at_too(changed: App, clients: FakeClients) -> None:

@@ -58,7 +58,7 @@ HARMLESS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"rollout_percent": 10}, {"rollout_percent": 20}),
     ({"ledger": "best_effort"}, {}),
     ({"watch": None}, {}),
-    ({}, {"watch": {"revert": True}}),
+    ({}, {"watch": {"hours": 1, "rejected_calls": 5}}),
     ({}, {"max_changes_per_sweep": 5}),
 ]
 
@@ -85,9 +85,3 @@ def test_what_does_not(old: dict[str, Any], new: dict[str, Any]) -> None:
 def test_tokens_made_optional() -> None:
     """Whatever else it says."""
     assert weaker({}, {}, "optional") == [TOKENS_OPTIONAL]
-
-
-def test_a_revert_that_is_given_up() -> None:
-    """The watch goes on, and says so."""
-    [reason] = weaker({"watch": {"revert": True}}, {"watch": {"revert": False}})
-    assert reason.endswith("for 24 hours; from 1 rejected IMDSv1 calls on: reported")
