@@ -12,7 +12,6 @@ from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.plan import Accepted, Planned, result_of
-from imds_enforcer.safeguards import LedgerMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,9 +20,6 @@ if TYPE_CHECKING:
     from imds_enforcer.clock import Clock
     from imds_enforcer.journal import Journal
     from imds_enforcer.records import Records
-
-_DO_WITHOUT_SECONDS = 60.0
-"""For so long changes go on without a ledger that could not be written, where they may."""
 
 
 class Guard:
@@ -42,7 +38,6 @@ class Guard:
         clock: Clock,
         journal: Journal,
         *,
-        mode: LedgerMode,
         sweeps: bool = False,
         drifted_by: Callable[[str], str | None] = lambda _: None,
         heeds_holds: bool = True,
@@ -50,7 +45,6 @@ class Guard:
         self._records = records
         self._clock = clock
         self._journal = journal
-        self._mode = mode
         self._sweeps = sweeps
         self._drifted_by = drifted_by
         self._heeds_holds = heeds_holds
@@ -60,7 +54,6 @@ class Guard:
         self._reviewed: dict[str, float] = {}
         self._uncontested: set[str] = set()
         self._stopped: str | None = None
-        self._do_without_until = float("-inf")
         self.failure: Failure | None = None
 
     @property
@@ -155,23 +148,14 @@ class Guard:
         for seconds.
         """
         self._begin(plans, ahead)
-        left = {plan.instance_id: plan for plan in plans}
         try:
-            for written in self._journal.intended(plans):
-                for plan in written:
-                    del left[plan.instance_id]
-                yield written
+            yield from self._journal.intended(plans)
         except AwsError as error:
-            required = self._mode is LedgerMode.REQUIRED
-            self._out_of_reach(error, "changes are not made without it", required=required)
-            # A table that hangs would let every observation grow too old, so that nothing were changed.
-            self._do_without_until = self._clock.monotonic() + _DO_WITHOUT_SECONDS
-        if left and self._mode is LedgerMode.BEST_EFFORT:
-            yield [*left.values()]
+            self._out_of_reach(error, "changes are not made without it")
 
     def _begin(self, plans: Sequence[Planned], ahead: Sequence[Planned] = ()) -> None:
         missing = self._journal.missing(plans)
-        if missing and self._clock.monotonic() >= self._do_without_until:
+        if missing:
             spare = -len(missing) % BATCH_SIZE
             self._journal.intend([*missing, *self._journal.missing(ahead)[:spare]])
 
@@ -200,7 +184,6 @@ class Guard:
             # What was changed is changed. The entries stay open, and the next sweep settles them.
             self.failure = error.failure
 
-    def _out_of_reach(self, error: AwsError, what_follows: str, *, required: bool = True) -> None:
+    def _out_of_reach(self, error: AwsError, what_follows: str) -> None:
         self.failure = error.failure
-        if required:
-            self._stopped = f"the ledger is out of reach ({error}), and {what_follows}"
+        self._stopped = f"the ledger is out of reach ({error}), and {what_follows}"

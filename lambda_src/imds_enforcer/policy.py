@@ -9,7 +9,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from imds_enforcer.safeguards import DEFAULT_WATCH, LedgerMode
+from imds_enforcer.safeguards import DEFAULT_WATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -167,7 +167,6 @@ class Policy:
     launch_grace_seconds: int = 0
     max_changes_per_sweep: int | None = None
     gate: Gate | None = None
-    ledger: LedgerMode = LedgerMode.REQUIRED
     watch: Watch | None = DEFAULT_WATCH
     versions: PolicyVersions = PolicyVersions()
 
@@ -188,7 +187,6 @@ class Policy:
                 f"Grace after a launch: {self.launch_grace_seconds} s",
                 f"Changes in one sweep: {self.max_changes_per_sweep or 'any number'}",
                 f"Held back: {self.gate or 'none'}",
-                f"Ledger: {self.ledger}",
                 f"Watched after a change: {self.watch or 'no'}",
                 *(f"Exempt: {exemption.named()}" for exemption in self.exemptions),
             ]

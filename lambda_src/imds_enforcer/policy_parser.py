@@ -12,7 +12,7 @@ import fastjsonschema
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
-from imds_enforcer.safeguards import Gate, LedgerMode, Watch
+from imds_enforcer.safeguards import Gate, Watch
 from imds_enforcer.wording import shown
 
 if TYPE_CHECKING:
@@ -62,7 +62,6 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
         launch_grace_seconds=int(fields.get("launch_grace_seconds", 0)),
         max_changes_per_sweep=None if max_changes is None else int(max_changes),
         gate=_parse_gate(fields.get("legacy_calls")),
-        ledger=LedgerMode(fields.get("ledger", LedgerMode.REQUIRED)),
         watch=_parse_watch(fields.get("watch", {})),
         versions=versions,
     )

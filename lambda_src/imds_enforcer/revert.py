@@ -22,7 +22,6 @@ from imds_enforcer.plan import Planned, result_of
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.recovery import left_behind, settled
 from imds_enforcer.remediation import Remediation
-from imds_enforcer.safeguards import LedgerMode
 from imds_enforcer.undo import NothingToUndoError, Undo, to_undo, undo
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ class Revert:
             trigger_of=lambda _: Trigger.REVERT,
             by=self._by,
         )
-        guard = Guard(records, self._clock, journal, mode=LedgerMode.REQUIRED, heeds_holds=False)
+        guard = Guard(records, self._clock, journal, heeds_holds=False)
         remediation = Remediation(
             self._clients.ec2(region),
             self._clock,

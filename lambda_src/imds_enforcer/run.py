@@ -59,7 +59,7 @@ class Run:
     ) -> Visit:
         """A sweep's visit to a region."""
         journal = self._journal(lambda _: trigger)
-        guard = Guard(self.clients.records, self.clock, journal, mode=self.policy.ledger, sweeps=True)
+        guard = Guard(self.clients.records, self.clock, journal, sweeps=True)
         return Visit(self._enforcer(region, guard, limits, settle), guard)
 
     def visit_for_events(
@@ -73,7 +73,7 @@ class Run:
         # In audit mode nothing is set right, so that there is no contest to begin.
         drift = {} if self.policy.mode is Mode.AUDIT else drifted_by
         journal = self._journal(trigger_of)
-        guard = Guard(self.clients.records, self.clock, journal, mode=self.policy.ledger, drifted_by=drift.get)
+        guard = Guard(self.clients.records, self.clock, journal, drifted_by=drift.get)
         return Visit(self._enforcer(region, guard, RegionLimits.none(region), settle), guard)
 
     def _journal(self, trigger_of: Callable[[str], str]) -> Journal:

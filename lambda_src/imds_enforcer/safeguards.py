@@ -1,17 +1,9 @@
-"""What the policy says about going carefully: who waits, what is written down, what is watched afterwards."""
+"""What the policy says about going carefully: who waits, what is watched afterwards."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from enum import StrEnum
-
-
-class LedgerMode(StrEnum):
-    """What becomes of a change that cannot be written down: it waits, or it is made and reported."""
-
-    REQUIRED = "required"
-    BEST_EFFORT = "best_effort"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

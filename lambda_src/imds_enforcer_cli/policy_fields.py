@@ -13,7 +13,7 @@ FIELD_COLUMNS = (
     *("mode", "http_put_response_hop_limit", "container_hop_limit", "container_host_tags", "http_protocol_ipv6"),
     *("instance_metadata_tags", "regions.include", "regions.exclude", "exemptions", "rollout_percent"),
     *("launch_grace_seconds", "max_changes_per_sweep", "legacy_calls.lookback_days", "legacy_calls.tolerate"),
-    *("legacy_calls.enforce_after", "ledger", "watch.hours", "watch.rejected_calls"),
+    *("legacy_calls.enforce_after", "watch.hours", "watch.rejected_calls"),
 )
 
 _NULL = {
@@ -43,7 +43,6 @@ def fields_of(policy: Policy, now: datetime | None = None) -> dict[str, Any]:
         "launch_grace_seconds": policy.launch_grace_seconds,
         "max_changes_per_sweep": policy.max_changes_per_sweep,
         "legacy_calls": policy.gate and _gate(policy.gate),
-        "ledger": policy.ledger.value,
         "watch": policy.watch and _watch(policy.watch),
     }
 

@@ -18,7 +18,6 @@ from imds_enforcer.plan import Accepted, Planned, failed, result_of
 from imds_enforcer.policy import Mode, Policy, PolicyVersions
 from imds_enforcer.records import Records
 from imds_enforcer.remediation import Remediation
-from imds_enforcer.safeguards import LedgerMode
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.no_records import NoRecords
 
@@ -50,7 +49,7 @@ class _Guard(Guard):
             ends_at=clock.now(),
             trigger_of=lambda _: "set",
         )
-        super().__init__(records, clock, journal, mode=LedgerMode.REQUIRED, sweeps=True)
+        super().__init__(records, clock, journal, sweeps=True)
         self._answers = answers
 
     def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:

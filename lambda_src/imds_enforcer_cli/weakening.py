@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.policy import Mode, Policy, RegionSelection
-from imds_enforcer.safeguards import LedgerMode
 
 TOKENS_OPTIONAL = "instances may be called without a token, and are set so"
 _ANY_NUMBER = float("inf")
@@ -43,8 +42,6 @@ def _safeguards(old: Policy, new: Policy) -> Iterator[str]:
     """What keeps a change from doing harm."""
     if old.gate != new.gate:
         yield f"who still calls IMDSv1 is held back: {new.gate or 'nobody'}; it was: {old.gate or 'nobody'}"
-    if old.ledger is LedgerMode.REQUIRED and new.ledger is LedgerMode.BEST_EFFORT:
-        yield "a change that cannot be written down is made all the same"
     if old.watch and new.watch is None:
         yield "what is done about changed instances that still call IMDSv1: nothing"
     most, now = old.max_changes_per_sweep or _ANY_NUMBER, new.max_changes_per_sweep or _ANY_NUMBER

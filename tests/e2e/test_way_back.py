@@ -81,10 +81,8 @@ def test_a_rehearsal_of_the_way_back_changes_nothing(stage: Stage) -> None:
     assert options(stage, fleet.all) == changed
 
 
-@pytest.mark.parametrize("ledger", ["required", "best_effort"])
-def test_while_the_table_is_out_of_reach_nothing_is_changed(stage: Stage, ledger: str) -> None:
+def test_while_the_table_is_out_of_reach_nothing_is_changed(stage: Stage) -> None:
     """Whether an instance is held cannot be told; the next sweep goes on."""
-    stage.settle(policy=stage.set_policy({"ledger": ledger}))
     fleet = launch_rollout_fleet(stage.aws, HOME)
     operator.answer(stage.aws, "hold", fleet.plain[0], "--reason", "under repair")
     stage.aws.fail("dynamodb:Query", "InternalServerError")

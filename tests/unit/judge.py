@@ -106,8 +106,7 @@ class Judge:
         held_at = self.held.get(instance_id, float("inf"))
         assert shown.observed_at <= held_at, f"{instance_id} was changed, on an observation from after it was held"
         assert shown.observed_at <= self._unreadable_since, f"{instance_id} was changed, and nobody can read the holds"
-        if all(rules.needs_ledger for rules in self.lately()):
-            self._is_written_down(shown, change)
+        self._is_written_down(shown, change)
         self._asked_for.add(instance_id)
 
     def _is_written_down(self, shown: Instance, change: Change) -> None:

@@ -51,11 +51,6 @@ class Rules:
         return self._asked.get("mode") == "audit"
 
     @property
-    def needs_ledger(self) -> bool:
-        """Whether no change may be made that is not written down."""
-        return bool(self._asked.get("ledger", "required") == "required")
-
-    @property
     def has_gate(self) -> bool:
         """Whether instances that call IMDSv1 keep it."""
         return self._asked.get("legacy_calls") is not None

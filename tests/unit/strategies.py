@@ -105,7 +105,6 @@ def _policies(mode: SearchStrategy[str]) -> SearchStrategy[Rules]:
             "instance_metadata_tags": SWITCHES | st.none(),
             "regions": _seldom(_SELECTIONS, st.just({"exclude": ["ap-south-1"]}), 3),
             "exemptions": st.lists(_EXEMPTIONS, min_size=1, max_size=2),
-            "ledger": st.sampled_from(["required", "best_effort"]),
             "rollout_percent": st.sampled_from([0, 40, 100, 100]),
             "legacy_calls": st.sampled_from([None, {}, {}]),
         },
@@ -120,6 +119,8 @@ INVALID = st.sampled_from(
         Rules(text="", is_policy=False),
         Rules(text='{"mode": "off"}', is_policy=False),
         Rules(text='{"http_put_response_hop_limit": 0}', is_policy=False),
+        Rules(text='{"ledger": "required"}', is_policy=False),
+        Rules(text='{"watch": {"revert": false}}', is_policy=False),
         Rules(text='{"exemptions": [{"match": {}, "reason": "all"}]}', is_policy=False),
         Rules(
             text='{"exemptions": [{"match": {"region": "*"}, "reason": "r", "expires": "2026-02-30"}]}', is_policy=False

@@ -157,7 +157,11 @@ def test_under_an_invalid_policy_no_instance_is_looked_at(
 
 
 @pytest.mark.parametrize(
-    ("policy", "problem"), [('{"watch": {"revert": false}}', "watch has the removed field revert: ")]
+    ("policy", "problem"),
+    [
+        ('{"ledger": "required"}', "policy has the removed field ledger: "),
+        ('{"watch": {"revert": false}}', "watch has the removed field revert: "),
+    ],
 )
 def test_under_a_policy_with_a_removed_field_nothing_is_written(
     app: App, clients: FakeClients, home: FakeEc2, policy: str, problem: str

@@ -41,7 +41,6 @@ EVERYTHING = {
     "launch_grace_seconds": 60,
     "max_changes_per_sweep": 100,
     "legacy_calls": {"lookback_days": 7, "tolerate": 1, "enforce_after": "2027-01-01"},
-    "ledger": "best_effort",
     "watch": {"hours": 12, "rejected_calls": 5},
 }
 WRONG = '{"mode": "audits"}'
@@ -155,6 +154,7 @@ def test_a_valid_document(command: Command, tmp_path: Path) -> None:
         ('{"exemptions": [{"match": {}, "reason": "x"}]}', "exemptions[0].match is {}; allowed: at least one of"),
         ("{", "policy is not JSON: "),
         ("[]", "policy is []; allowed: an object with the fields mode, "),
+        ('{"ledger": "required"}', "policy has the removed field ledger: a change that cannot be written down "),
         ('{"watch": {"revert": true}}', "watch has the removed field revert: the watch only reports, "),
     ],
 )

@@ -95,7 +95,10 @@ def test_an_invalid_policy_is_never_stored(clients: FakeClients, command: Comman
 
 @pytest.mark.parametrize(
     ("document", "problem"),
-    [({"watch": {"revert": True}}, "watch has the removed field revert: the watch only reports, ")],
+    [
+        ({"ledger": "best_effort"}, "policy has the removed field ledger: a change that cannot be written down "),
+        ({"watch": {"revert": True}}, "watch has the removed field revert: the watch only reports, "),
+    ],
 )
 def test_a_removed_field_is_never_stored(
     clients: FakeClients, command: Command, file: Path, document: Any, problem: str

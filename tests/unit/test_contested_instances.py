@@ -10,7 +10,6 @@ from imds_enforcer.failures import AwsError
 from imds_enforcer.ledger import CONTESTED_FOR
 from imds_enforcer.model import HttpTokens, Outcome
 from imds_enforcer.policy import Mode
-from imds_enforcer.safeguards import LedgerMode
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import HOME, THROTTLED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
@@ -167,30 +166,34 @@ def test_an_audit_begins_no_contest(clients: FakeClients, home: FakeEc2) -> None
     assert Batch(clients, a_message(_drift()), policy=audit).outcomes == {an_id(1): Outcome.CONTESTED}
 
 
-def test_a_contest_that_cannot_be_written_down_stops_no_other_instance(clients: FakeClients, home: FakeEc2) -> None:
-    """The fixes are there to be counted with the next event; this one changes nothing all the same."""
+def test_a_contest_is_one_while_nothing_can_be_written_down(clients: FakeClients, home: FakeEc2) -> None:
+    """It is read as contested all the same, and its message does not come back; the other's does."""
     _fix(clients, home, times=3)
     home.launch(an_instance(2))
     home.set_options(an_id(1), http_tokens=HttpTokens.OPTIONAL)
     clients.table.write_failure = THROTTLED
-    policy = a_policy(ledger=LedgerMode.BEST_EFFORT)
-    batch = Batch(clients, a_message(_drift(), "m-1"), a_message(_drift(2), "m-2"), policy=policy)
-    assert batch.outcomes == {an_id(1): Outcome.CONTESTED, an_id(2): Outcome.REMEDIATED}
-    assert batch.again == []
+    batch = Batch(clients, a_message(_drift(), "m-1"), a_message(_drift(2), "m-2"))
+    assert batch.outcomes == {an_id(1): Outcome.CONTESTED, an_id(2): Outcome.DEFERRED}
+    assert batch.again == ["m-2"]
     assert "ledger_error" in batch.report.as_json()["regions"][HOME]
 
 
-def test_a_contest_that_alone_cannot_be_written_down_is_reported(clients: FakeClients, home: FakeEc2) -> None:
-    """It would have to be counted anew with each event."""
+def test_a_contest_that_cannot_be_written_down_is_reported_and_stops_no_other_instance(
+    clients: FakeClients, home: FakeEc2
+) -> None:
+    """It has to be counted anew with each event; another instance is changed meanwhile."""
     _fix(clients, home, times=3)
+    home.launch(an_instance(2))
+    home.set_options(an_id(1), http_tokens=HttpTokens.OPTIONAL)
 
     def refuse(items: Sequence[Item]) -> None:
         if any(item["sk"].startswith("contest#") for item in items):
             raise AwsError(THROTTLED)
 
     clients.table.before_write = refuse
-    batch = _set_back(clients, home)
-    assert batch.outcomes == {an_id(1): Outcome.CONTESTED}
+    batch = Batch(clients, a_message(_drift(), "m-1"), a_message(_drift(2), "m-2"))
+    assert batch.outcomes == {an_id(1): Outcome.CONTESTED, an_id(2): Outcome.REMEDIATED}
+    assert batch.again == []
     assert batch.report.as_json()["regions"][HOME]["ledger_error"] == str(THROTTLED)
 
 

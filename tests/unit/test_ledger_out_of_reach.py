@@ -1,12 +1,9 @@
-"""The table out of reach: what cannot be written down waits or is reported, what may be held is not written to."""
+"""The table out of reach: what cannot be written down waits, what may be held is not written to."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING
-
-import pytest
 
 from imds_enforcer.decision import Change
 from imds_enforcer.failures import AwsError
@@ -14,14 +11,12 @@ from imds_enforcer.limits import limits_of
 from imds_enforcer.model import HttpTokens, Outcome
 from imds_enforcer.plan import Planned
 from imds_enforcer.policy import Mode
-from imds_enforcer.safeguards import LedgerMode
 from imds_enforcer.sweep import sweep
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (
     AWAY,
     HOME,
-    POLICY_PARAMETER,
     SERVER_FAULT,
     THROTTLED,
     V1_ALLOWED,
@@ -38,13 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imds_enforcer.dynamodb import Item
-    from imds_enforcer.policy import Policy
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
-REQUIRED, BEST_EFFORT = (a_policy(ledger=mode) for mode in LedgerMode)
-EITHER = pytest.mark.parametrize("policy", [REQUIRED, BEST_EFFORT], ids=["required", "best_effort"])
 NOT_WRITTEN_DOWN = f"the ledger is out of reach ({THROTTLED}), and changes are not made without it"
 NOT_KNOWN = f"the ledger is out of reach ({THROTTLED}), and it cannot be told which instances are held"
 WHY = "HttpTokens is optional, not required"
@@ -79,26 +71,11 @@ def test_a_sweep_whose_changes_cannot_be_written_down_leaves_them_to_the_next(
     assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 300}
 
 
-def test_where_the_ledger_is_best_effort_a_change_is_made_and_the_report_says_so(
-    clients: FakeClients, home: FakeEc2
-) -> None:
-    """The operator chose that."""
-    home.launch(an_instance())
-    clients.table.write_failure = THROTTLED
-    batch = Batch(clients, a_message(events.running()), policy=BEST_EFFORT)
-    assert batch.outcomes == {an_id(): Outcome.REMEDIATED}
-    assert batch.again == []
-    assert batch.report.as_json()["regions"][HOME]["ledger_error"] == str(THROTTLED)
-    assert batch.report.stopped_regions == {}
-
-
-@pytest.mark.parametrize("policy", ["{}", '{"ledger": "best_effort"}'])
 def test_a_ledger_that_cannot_be_written_is_an_alarm(
-    app: App, clients: FakeClients, home: FakeEc2, metrics: Documents, policy: str
+    app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
 ) -> None:
-    """In either mode, for sweep and batch; that a region failed it does not say."""
+    """For sweep and batch; that a region failed it does not say."""
     home.launch(an_instance())
-    clients.ssm.put(POLICY_PARAMETER, policy)
     clients.table.write_failure = THROTTLED
     for invoke in (lambda: app.invoke(SCHEDULE), lambda: app.batch(a_message(events.running()))):
         home.set_options(an_id(), http_tokens=V1_ALLOWED.http_tokens)
@@ -108,24 +85,20 @@ def test_a_ledger_that_cannot_be_written_is_an_alarm(
         assert "RegionStopped" not in names
 
 
-@EITHER
-def test_where_holds_cannot_be_read_nothing_is_changed(clients: FakeClients, home: FakeEc2, policy: Policy) -> None:
-    """In neither mode: any instance might be held."""
+def test_where_holds_cannot_be_read_nothing_is_changed(clients: FakeClients, home: FakeEc2) -> None:
+    """Any instance might be held."""
     home.launch(*map(an_instance, range(3)))
     clients.table.read_failure = THROTTLED
-    done = Sweep(clients, policy)
+    done = Sweep(clients)
     assert {(result.outcome, result.reason) for result, _ in done.log} == {(Outcome.DEFERRED, f"{NOT_KNOWN}; {WHY}")}
-    batch = Batch(clients, a_message(events.running(an_id(1))), policy=policy)
+    batch = Batch(clients, a_message(events.running(an_id(1))))
     assert batch.outcomes == {an_id(1): Outcome.DEFERRED}
     assert batch.again == ["m-1"]
     assert home.sent == []
     assert clients.table.written == []
 
 
-@EITHER
-def test_where_holds_cannot_be_read_any_more_nothing_more_is_changed(
-    clients: FakeClients, home: FakeEc2, policy: Policy
-) -> None:
+def test_where_holds_cannot_be_read_any_more_nothing_more_is_changed(clients: FakeClients, home: FakeEc2) -> None:
     """In the middle of a sweep: what was begun is verified and told, the rest waits."""
     home.launch(*map(an_instance, range(300)))
 
@@ -133,7 +106,7 @@ def test_where_holds_cannot_be_read_any_more_nothing_more_is_changed(
         clients.table.read_failure = THROTTLED
 
     clients.clock.at(5, cut_off)
-    done = Sweep(clients, policy)
+    done = Sweep(clients)
     assert done.report.outcomes[Outcome.REMEDIATED] == len(home.sent) < 200
     assert done.report.outcomes[Outcome.DEFERRED] == 300 - len(home.sent)
     clients.table.read_failure = None
@@ -182,8 +155,8 @@ def test_an_outcome_that_cannot_be_written_down_is_told_all_the_same(
     assert (entry.outcome, entry.after) == (Outcome.REMEDIATED, V2_ONLY)
 
 
-def test_a_table_that_hangs_does_not_keep_a_best_effort_from_being_made(clients: FakeClients, home: FakeEc2) -> None:
-    """Each attempt takes longer than an observation is good for: the ledger is then left alone for the visit."""
+def test_a_table_that_hangs_is_left_alone_for_the_visit(clients: FakeClients, home: FakeEc2) -> None:
+    """Each attempt takes longer than an observation is good for."""
     home.launch(*map(an_instance, range(3)))
 
     def hang(_: Sequence[Item]) -> None:
@@ -191,32 +164,17 @@ def test_a_table_that_hangs_does_not_keep_a_best_effort_from_being_made(clients:
         raise AwsError(SERVER_FAULT)
 
     clients.table.before_write = hang
-    done = Sweep(clients, BEST_EFFORT, seconds=300)
-    assert set(done.logged.values()) == {Outcome.REMEDIATED}
+    done = Sweep(clients, seconds=300)
+    assert set(done.logged.values()) == {Outcome.DEFERRED}
+    assert home.sent == []
     assert done.report.seconds < 90
     assert done.report.as_json()["regions"][HOME]["ledger_error"] == str(SERVER_FAULT)
 
 
-def test_a_best_effort_tries_the_ledger_again_after_a_while(clients: FakeClients, home: FakeEc2) -> None:
-    """One refused request does not leave the rest of a long sweep out of it."""
-    home.launch(*map(an_instance, range(700)))
-    clients.table.write_failure = THROTTLED
-
-    def mend() -> None:
-        clients.table.write_failure = None
-
-    clients.clock.at(30, mend)
-    Sweep(clients, BEST_EFFORT)
-    assert len(home.modified) == 700
-    assert 100 < len(ledger(clients)) < 500
-    assert {entry.outcome for entry in ledger(clients)} == {Outcome.REMEDIATED}
-
-
-@EITHER
 def test_what_one_request_did_not_write_keeps_none_of_the_others_from_its_change(
-    clients: FakeClients, home: FakeEc2, policy: Policy
+    clients: FakeClients, home: FakeEc2
 ) -> None:
-    """Each waits, or goes on, for its own sake."""
+    """Each waits for its own sake."""
     home.launch(*map(an_instance, range(60)))
 
     def refuse(items: Sequence[Item]) -> None:
@@ -224,9 +182,8 @@ def test_what_one_request_did_not_write_keeps_none_of_the_others_from_its_change
             raise AwsError(THROTTLED)
 
     clients.table.before_write = refuse
-    report = Sweep(clients, policy).report.regions[HOME]
-    late = 25 if policy is REQUIRED else 0
-    assert report.outcomes == Counter({Outcome.REMEDIATED: 60 - late, Outcome.DEFERRED: late})
+    report = Sweep(clients).report.regions[HOME]
+    assert report.outcomes == Counter({Outcome.REMEDIATED: 35, Outcome.DEFERRED: 25})
     assert report.ledger_failure == THROTTLED
 
 
@@ -241,13 +198,11 @@ def test_a_change_that_was_not_written_down_leaves_room_for_others(clients: Fake
     assert limits[HOME].admit(others) == others
 
 
-@pytest.mark.parametrize("policy", [{}, {"ledger": "best_effort"}])
 def test_without_the_table_nothing_is_settled_and_nothing_is_watched(
-    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents, policy: dict[str, str]
+    app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
     """A sweep that finds nothing to change is whole all the same, and says what it could not do."""
     home.launch(an_instance(1, V2_ONLY))
-    clients.ssm.put(POLICY_PARAMETER, json.dumps(policy))
     clients.table.read_failure = THROTTLED
     answer = app.invoke(SCHEDULE)
     assert [part["status"] for part in answer["regions"].values()] == ["DONE", "DONE"]

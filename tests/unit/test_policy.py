@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from imds_enforcer.model import HttpTokens, Instance, Switch
 from imds_enforcer.policy import Exemption, Match, Mode, PolicyVersions, RegionSelection
-from imds_enforcer.safeguards import Gate, LedgerMode, Watch
+from imds_enforcer.safeguards import Gate, Watch
 from tests.unit.examples import AWAY, HOME, a_policy, an_exemption, an_id, an_instance
 from tests.unit.fake_clock import START
 
@@ -165,7 +165,6 @@ def test_a_policy_as_text_tells_its_values_and_versions() -> None:
         "Grace after a launch: 0 s\n"
         "Changes in one sweep: any number\n"
         "Held back: none\n"
-        "Ledger: required\n"
         "Watched after a change: for 24 hours; from 1 rejected IMDSv1 calls on: reported\n"
         "Exempt: (auto_scaling_group web-*) old SDK"
     )
@@ -181,7 +180,6 @@ def test_a_policy_as_text_tells_its_values_and_versions() -> None:
             {"gate": Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31))},
             "Held back: more than 10 IMDSv1 calls in 30 days, until 2027-03-31",
         ),
-        ({"ledger": LedgerMode.BEST_EFFORT}, "Ledger: best_effort"),
         ({"watch": None}, "Watched after a change: no"),
         (
             {"watch": Watch(hours=48, rejected_calls=5)},

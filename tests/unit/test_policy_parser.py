@@ -10,7 +10,7 @@ import pytest
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
 from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
-from imds_enforcer.safeguards import DEFAULT_WATCH, Gate, LedgerMode, Watch
+from imds_enforcer.safeguards import DEFAULT_WATCH, Gate, Watch
 from imds_enforcer.wording import shown
 from tests.unit.examples import HUGE_NUMBER
 
@@ -22,12 +22,13 @@ REGION_NAMES = "text that matches ^[a-z]{2,}(-[a-z]+)+-[0-9]+$"
 POLICY_FIELDS = (
     "mode, http_put_response_hop_limit, container_hop_limit, container_host_tags, http_protocol_ipv6, "
     "instance_metadata_tags, regions, exemptions, rollout_percent, launch_grace_seconds, max_changes_per_sweep, "
-    "legacy_calls, ledger, watch"
+    "legacy_calls, watch"
 )
 EXEMPTION_FIELDS = "match, reason, owner, expires"
 MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, region, tag"
 GATE_FIELDS = "lookback_days, tolerate, enforce_after"
 WATCH_FIELDS = "hours, rejected_calls"
+LEDGER_REMOVED = "a change that cannot be written down always waits; remove it"
 REVERT_REMOVED = "the watch only reports, and its mail has the command that reverts; remove it"
 A_DAY = "text that matches ^[0-9]{4}-[0-9]{2}-[0-9]{2}$, or null"
 LOOKBACK = "a whole number from 1 to 455"
@@ -92,7 +93,6 @@ def test_every_field_is_read() -> None:
             "launch_grace_seconds": 300,
             "max_changes_per_sweep": 500,
             "legacy_calls": {"lookback_days": 30, "tolerate": 10, "enforce_after": "2027-03-31"},
-            "ledger": "best_effort",
             "watch": {"hours": 48, "rejected_calls": 5},
         }
     )
@@ -125,7 +125,6 @@ def test_every_field_is_read() -> None:
         launch_grace_seconds=300,
         max_changes_per_sweep=500,
         gate=Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31)),
-        ledger=LedgerMode.BEST_EFFORT,
         watch=Watch(hours=48, rejected_calls=5),
         versions=VERSIONS,
     )
@@ -149,9 +148,9 @@ def test_container_hosts_keep_two_hops_unless_null_says_otherwise() -> None:
 
 
 def test_what_nobody_named_goes_carefully_where_that_costs_nothing() -> None:
-    """Changes are written down and watched; nobody is held back, and nobody waits."""
+    """Changes are watched; nobody is held back, and nobody waits."""
     policy = _parsed({})
-    assert (policy.ledger, policy.watch) == (LedgerMode.REQUIRED, DEFAULT_WATCH)
+    assert policy.watch == DEFAULT_WATCH
     assert (policy.gate, policy.launch_grace_seconds, policy.max_changes_per_sweep) == (None, 0, None)
 
 
@@ -171,7 +170,6 @@ def test_what_nobody_named_goes_carefully_where_that_costs_nothing() -> None:
         ({"watch": None}, "watch", None),
         ({"watch": {"hours": 336, "rejected_calls": 1000000}}, "watch", Watch(hours=336, rejected_calls=10**6)),
         ({"watch": {"hours": 1}}, "watch", Watch(hours=1)),
-        ({"ledger": "required"}, "ledger", LedgerMode.REQUIRED),
         ({"launch_grace_seconds": 0}, "launch_grace_seconds", 0),
         ({"launch_grace_seconds": 900}, "launch_grace_seconds", 900),
         ({"max_changes_per_sweep": 1}, "max_changes_per_sweep", 1),
@@ -321,8 +319,11 @@ def test_a_missing_policy_is_refused() -> None:
         ({"legacy_calls": {"enforce_after": 20270331}}, f"legacy_calls.enforce_after is 20270331; allowed: {A_DAY}"),
         ({"legacy_calls": {"enforce_after": "2027-02-29"}},
          'legacy_calls.enforce_after is "2027-02-29"; allowed: a day of the calendar as YYYY-MM-DD, or null'),
-        ({"ledger": "optional"}, 'ledger is "optional"; allowed: required, best_effort'),
-        ({"ledger": None}, "ledger is null; allowed: required, best_effort"),
+        ({"ledger": "best_effort"}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
+        ({"ledger": "required"}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
+        ({"ledger": None, "a": 1}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
+        ({"ledger": None, "mode": "audit", "watch": {"ledger": "required"}},
+         f'watch has the unknown field "ledger"; allowed: {WATCH_FIELDS}'),
         ({"watch": False}, f"watch is false; allowed: an object with the fields {WATCH_FIELDS}, or null"),
         ({"watch": {"days": 1}}, f'watch has the unknown field "days"; allowed: {WATCH_FIELDS}'),
         ({"watch": {"hours": 0}}, "watch.hours is 0; allowed: a whole number from 1 to 336"),

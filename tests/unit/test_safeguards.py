@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from imds_enforcer.safeguards import DEFAULT_WATCH, Gate, LedgerMode, Watch
+from imds_enforcer.safeguards import DEFAULT_WATCH, Gate, Watch
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,3 @@ def test_a_watch_reads_as_what_it_does(watch: Watch, text: str) -> None:
 def test_a_watch_lasts_for_its_hours() -> None:
     """From the change on."""
     assert Watch(hours=48).time == timedelta(days=2)
-
-
-def test_the_modes_of_the_ledger_have_the_names_that_a_policy_gives_them() -> None:
-    """They are read from it."""
-    assert list(map(str, LedgerMode)) == ["required", "best_effort"]
