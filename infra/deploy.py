@@ -6,13 +6,16 @@ Node.js and the CLI come from wheels. Account and region are those of the standa
 AWS_PROFILE, AWS_REGION and, for an emulator, AWS_ENDPOINT_URL.
 """
 
+import json
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,6 +30,8 @@ MINIMUM_BOOTSTRAP = 6
 """The version that the templates themselves ask for, in their rule CheckBootstrapVersion."""
 
 _BOOTSTRAP_VERSION = "/cdk-bootstrap/hnb659fds/version"
+_POLICY = "/imds-enforcer/policy"
+_POLICY_SCHEMA = ROOT / "lambda_src" / "imds_enforcer" / "policy.schema.json"
 
 
 class DeployError(Exception):
@@ -53,6 +58,7 @@ def _deploy(arguments: list[str]) -> int:
             raise DeployError(f"received {argument!r}: it would reset what was set in Parameter Store")
     environment = _aws_environment()
     account, region = environment["CDK_DEFAULT_ACCOUNT"], environment["AWS_REGION"]
+    _refuse_removed_fields(region)
     if _bootstrap_version(region) < MINIMUM_BOOTSTRAP:
         # It needs no app: called where there is none, it does not synthesize one.
         with tempfile.TemporaryDirectory() as nowhere:
@@ -97,6 +103,53 @@ def _bootstrap_version(region: str) -> int:
         return int(ssm.get_parameter(Name=_BOOTSTRAP_VERSION)["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
         return 0
+
+
+def _refuse_removed_fields(region: str) -> None:
+    """Refuse to deploy while the stored policy has a field for which the new function would refuse all of it."""
+    schema = json.loads(_POLICY_SCHEMA.read_text("utf-8"))
+    removed = [*_removed_fields(_stored_policy(region), schema, "policy")]
+    if removed:
+        get = f"aws ssm get-parameter --region {region} --name {_POLICY} --query Parameter.Value --output text"
+        raise DeployError(
+            "\n  ".join(
+                [
+                    f"nothing was deployed: the new function would refuse the policy that is stored in {region}",
+                    *removed,
+                    "To get it and, without these fields, to store it:",
+                    f"{get} > policy.json",
+                    f"imds-enforcer policy set policy.json --region {region}",
+                ]
+            )
+        )
+
+
+def _stored_policy(region: str) -> Any:
+    """The policy's document; None if it does not exist, or if it cannot be checked, which is then said in a line."""
+    ssm = boto3.client("ssm", region_name=region)
+    try:
+        return json.loads(ssm.get_parameter(Name=_POLICY)["Parameter"]["Value"])
+    except ssm.exceptions.ParameterNotFound:
+        return None
+    except ClientError as error:
+        if not error.response["Error"]["Code"].startswith("AccessDenied"):
+            raise
+        why = str(error)
+    except (ValueError, RecursionError) as error:
+        why = f"it is not JSON: {error}"
+    sys.stderr.write(f"{_POLICY} was not checked for removed fields, with which the function refuses it: {why}\n")
+    return None
+
+
+def _removed_fields(document: Any, schema: dict[str, Any], name: str) -> Iterator[str]:
+    """What the function says of each field of the document that earlier versions had."""
+    if not isinstance(document, dict):
+        return
+    for field, why in schema.get("removed", {}).items():
+        if field in document:
+            yield f"{name} has the removed field {field}: {why}; remove it"
+    for field, definition in schema.get("properties", {}).items():
+        yield from _removed_fields(document.get(field), definition, field)
 
 
 def _cdk_aside(arguments: list[str], environment: dict[str, str]) -> int:

@@ -1,19 +1,23 @@
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
+from imds_enforcer.policy import PolicyVersions
+from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
 from infra import deploy
 from infra.local.client import LocalAws
 from tests.infra.synthesized import FORWARDED, Stack
 
 
-def run(*arguments: str, environment: Mapping[str, str]) -> str:
-    """What the script writes, on a machine without Node.js and without a terminal."""
-    done = subprocess.run(  # noqa: S603
+def script(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run the script on a machine without Node.js and without a terminal."""
+    return subprocess.run(  # noqa: S603
         [sys.executable, "infra/deploy.py", *arguments],
         cwd=deploy.ROOT,
         env={**environment, "PATH": "/nonexistent"},
@@ -23,6 +27,11 @@ def run(*arguments: str, environment: Mapping[str, str]) -> str:
         text=True,
         check=False,
     )
+
+
+def run(*arguments: str, environment: Mapping[str, str]) -> str:
+    """What the script writes, if it ends well."""
+    done = script(*arguments, environment=environment)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -113,6 +122,126 @@ class TestOnTheLocalAws:
         run("destroy", "-c", f"regions={FORWARDED}", environment=account.environment())
         assert stacks(account) == {"CDKToolkit"}
         assert stacks(account, FORWARDED) == set()
+
+
+LEDGER = "policy has the removed field ledger: a change that cannot be written down always waits; remove it"
+REVERT = (
+    "watch has the removed field revert: the watch only reports, and its mail has the command that reverts; remove it"
+)
+DENIED = "AccessDeniedException"
+
+
+class TestRemovedFields:
+    """The stored policy is read before anything is changed."""
+
+    @pytest.fixture
+    def cli(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """The commands that the CDK CLI is given, which it does not run here."""
+        commands: list[str] = []
+
+        def cli(arguments: list[str], _environment: Mapping[str, str], _folder: Path | str) -> int:
+            commands.extend({"bootstrap", "deploy"} & {*arguments})
+            return 0
+
+        monkeypatch.setattr(deploy, "_cli", cli)
+        return commands
+
+    @pytest.fixture
+    def empty(self, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+        """An account in which nothing is deployed, which the environment leads to."""
+        aws = local_aws.in_account("320987654321")
+        for name, value in aws.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
+        yield aws
+        aws.clear_faults()
+        aws.client("ssm").delete_parameters(Names=["/imds-enforcer/policy"])
+
+    @pytest.mark.parametrize(
+        ("policy", "problems"),
+        [
+            ({"ledger": "required"}, [LEDGER]),
+            ({"mode": "audit", "watch": {"hours": 12, "revert": False}}, [REVERT]),
+            ({"ledger": None, "watch": {"revert": True}}, [LEDGER, REVERT]),
+        ],
+    )
+    def test_they_are_named_and_nothing_is_deployed(
+        self, empty: LocalAws, cli: list[str], policy: object, problems: list[str]
+    ) -> None:
+        """In the function's own words, and with the commands that take them out."""
+        store(empty, json.dumps(policy))
+        with pytest.raises(deploy.DeployError) as refused:
+            deploy.main(["deploy"])
+        first, *named, _, get, put = str(refused.value).splitlines()
+        assert (
+            first == f"nothing was deployed: the new function would refuse the policy that is stored in {empty.region}"
+        )
+        assert [each.strip() for each in named] == problems
+        assert get.strip().startswith(f"aws ssm get-parameter --region {empty.region} --name /imds-enforcer/policy ")
+        assert put.strip() == f"imds-enforcer policy set policy.json --region {empty.region}"
+        assert cli == []
+        with pytest.raises(PolicyInvalidError) as invalid:
+            parse_policy("required", json.dumps(policy), PolicyVersions())
+        assert str(invalid.value) in problems
+
+    def test_the_script_ends_with_the_message(self, empty: LocalAws) -> None:
+        """Without a bootstrap: the account is as empty as before."""
+        store(empty, '{"ledger": "best_effort"}')
+        done = script(environment=empty.environment())
+        assert done.returncode == 1
+        assert LEDGER in done.stdout
+        assert "Traceback" not in done.stdout
+        assert stacks(empty) == set()
+
+    @pytest.mark.parametrize("policy", [None, "{}", '{"watch": null, "exemptions": []}', "[]"])
+    def test_without_them_it_is_deployed(
+        self, empty: LocalAws, cli: list[str], policy: str | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Nor need there be a policy yet."""
+        if policy:
+            store(empty, policy)
+        assert deploy.main(["deploy"]) == 0
+        assert cli == ["bootstrap", "deploy"]
+        assert capsys.readouterr().err == ""
+
+    def test_a_policy_that_may_not_be_read_is_not_taken_for_a_good_one(
+        self, empty: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """It says so and goes on: the function refuses such a policy."""
+        store(empty, '{"ledger": "required"}')
+        empty.fail("ssm:GetParameter", DENIED, status=400, calls=1)
+        assert deploy.main(["deploy"]) == 0
+        assert cli == ["bootstrap", "deploy"]
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("/imds-enforcer/policy was not checked for removed fields, ")
+        assert f"refuses it: An error occurred ({DENIED})" in line
+
+    @pytest.mark.parametrize("policy", ['{"ledger": "required"', "[" * 8000])
+    def test_nor_is_one_that_is_not_json(
+        self, empty: LocalAws, cli: list[str], policy: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The function refuses it all the same; what it has is not known."""
+        store(empty, policy)
+        assert deploy.main(["deploy"]) == 0
+        assert cli == ["bootstrap", "deploy"]
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("/imds-enforcer/policy was not checked for removed fields, ")
+        assert "refuses it: it is not JSON: " in line
+
+    def test_a_parameter_store_out_of_reach_deploys_nothing(self, empty: LocalAws, cli: list[str]) -> None:
+        """It is no answer, and trying again gives one."""
+        empty.fail("ssm:GetParameter", "ValidationException", status=400, calls=1)
+        with pytest.raises(deploy.DeployError, match="AWS cannot be reached, or refuses") as refused:
+            deploy.main(["deploy"])
+        assert isinstance(refused.value.__cause__, ClientError)
+        assert cli == []
+
+
+def store(account: LocalAws, policy: str) -> None:
+    """Store a policy, whatever it says."""
+    account.client("ssm").put_parameter(
+        Name="/imds-enforcer/policy", Value=policy, Type="String", Tier="Intelligent-Tiering", Overwrite=True
+    )
 
 
 def stacks(account: LocalAws, region: str = "") -> set[str]:
