@@ -5,22 +5,19 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer import telemetry
 from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
-from imds_enforcer.clock import Deadline
 from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
 from imds_enforcer.failures import AwsError
 from imds_enforcer.limits import limits_of
 from imds_enforcer.mails import mail
-from imds_enforcer.mandate import Mandate
 from imds_enforcer.parameters import CACHE_SECONDS
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.retry import retry_delay
-from imds_enforcer.run import Run
+from imds_enforcer.run import ANSWER_RESERVE_SECONDS, PolicyRun
 from imds_enforcer.sweep import sweep
 from imds_enforcer.watcher import Watcher
 
@@ -37,9 +34,6 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import Policy
     from imds_enforcer.report import RunReport
     from imds_enforcer.settings import Settings
-
-_ANSWER_RESERVE_SECONDS = 30.0
-"""Kept free at the end of an invocation for the report, whatever the deadlines are set to."""
 
 OLDER_RUNS_SECONDS = CACHE_SECONDS + 1.0
 """How long after a change of the policy a change under the older one may still reach EC2.
@@ -194,26 +188,23 @@ class Application:
         telemetry.run_finished(report)
         return unchecked | again
 
-    def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> Run:
-        verify_timeout = self.settings.verify_timeout_seconds
-        seconds = min(seconds, self._seconds_to_write(invocation))
-        ending = verify_timeout + _ANSWER_RESERVE_SECONDS
-        return Run(
+    def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> PolicyRun:
+        return PolicyRun(
             run_id=invocation.run_id,
             policy=policy,
+            source=self.clients.policies,
             clients=self.clients,
             clock=self.clock,
-            mandate=Mandate(Deadline.after(self.clock, seconds), policy.versions, self.clients.policies),
-            list_deadline=Deadline.after(self.clock, seconds / 2),
-            verify_timeout=verify_timeout,
-            ends_at=self.clock.now() + timedelta(seconds=seconds + ending),
+            ledger=self.clients.records,
+            seconds=min(seconds, self._seconds_to_write(invocation)),
+            verify_timeout=self.settings.verify_timeout_seconds,
             log=telemetry.log_result,
             shuffle=random.shuffle,
         )
 
     def _seconds_to_write(self, invocation: Invocation) -> float:
         """Until no change may be begun any more, so that each can be read back and reported."""
-        return invocation.seconds_left() - self.settings.verify_timeout_seconds - _ANSWER_RESERVE_SECONDS
+        return invocation.seconds_left() - self.settings.verify_timeout_seconds - ANSWER_RESERVE_SECONDS
 
     def _answer(self, malformed: Iterable[QueuedMessage], again: Mapping[QueuedMessage, int]) -> dict[str, Any]:
         """Report the messages that must come back: at once what will never work, the others after a delay."""

@@ -13,18 +13,17 @@ from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.limits import limits_of
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.plan import UNKNOWN_INSTANCE, unread
-from imds_enforcer.policy import Mode
 from imds_enforcer.report import RegionReport, RunReport
-from imds_enforcer.retry import retry_delay, settle_event, wants_retry
+from imds_enforcer.retry import finalize_event, retry_delay, wants_retry
 from imds_enforcer.sweep import REGION_LEFT_OUT, RegionSweep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from imds_enforcer.clients import Clients
+    from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import InstanceEvent, QueuedMessage
-    from imds_enforcer.model import Instance
-    from imds_enforcer.run import Run, Visit
+    from imds_enforcer.run import PolicyRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +87,11 @@ def check_regions(batch: ParsedBatch, clients: Clients) -> None:
 
 
 def enforce_batch(
-    run: Run, deliveries: Sequence[Delivery], gone_after: float
+    run: PolicyRun, deliveries: Sequence[Delivery], gone_after: float
 ) -> tuple[RunReport, dict[QueuedMessage, int]]:
     """Enforce every instance that the events name, once; also the messages that must come back, and after how long.
 
-    Regions are worked on at the same time. Times are in seconds; for `gone_after` see `settle_event`.
+    Regions are worked on at the same time. Times are in seconds; for `gone_after` see `finalize_event`.
     """
     started = run.clock.monotonic()
     by_region: dict[str, list[Delivery]] = defaultdict(list)
@@ -107,7 +106,7 @@ def enforce_batch(
         policy=run.policy,
         regions={batch.region: part for batch, (part, _) in zip(batches, parts, strict=True)},
         seconds=run.clock.monotonic() - started,
-        stopped=run.mandate.why_ended,
+        stopped=run.cancellation.cancelled,
     )
     return report, {message: delay for _, again in parts for message, delay in again.items()}
 
@@ -116,7 +115,7 @@ def enforce_batch(
 class _RegionBatch:
     """The deliveries of one region."""
 
-    run: Run
+    run: PolicyRun
     region: str
     deliveries: Sequence[Delivery]
     gone_after: float
@@ -147,41 +146,34 @@ class _RegionBatch:
             # Fixes of drift are counted: an event that came before must not hide one.
             return Trigger.DRIFT if instance_id in drifted_by else by_instance[instance_id][0].event.trigger
 
-        def settle(result: Result) -> Result:
+        def finalize(result: Result) -> Result:
             deliveries = by_instance[result.instance_id]
-            return settle_event(
+            return finalize_event(
                 result,
                 age=min((now - delivery.event.time).total_seconds() for delivery in deliveries),
                 receives=min(delivery.message.receives for delivery in deliveries),
                 gone_after=self.gone_after,
             )
 
-        visit = self.run.visit_for_events(self.region, trigger_of, drifted_by, settle)
-        for result in self._results(visit, by_instance):
-            final = settle(result)
+        enforcer = self.run.for_events(self.region, trigger_of, drifted_by, finalize)
+        for result in self._results(enforcer, by_instance):
+            final = finalize(result)
             report.add(final)
             self.run.log(final, trigger_of(result.instance_id))
             yield final
-        report.stopped, report.ledger_failure = visit.guard.stopped, visit.guard.failure
+        report.stopped, report.ledger_failure = enforcer.context.cancellation.stopped, enforcer.context.ledger_failure
 
-    def _results(self, visit: Visit, instance_ids: Collection[str]) -> Iterator[Result]:
+    def _results(self, enforcer: Enforcer, instance_ids: Collection[str]) -> Iterator[Result]:
         if not self.run.policy.regions.covers(self.region):
             yield from (unread(i, self.region, Outcome.SKIPPED, REGION_LEFT_OUT) for i in instance_ids)
             return
         try:
-            found = self._read(visit, instance_ids)
+            found = self.run.clients.ec2(self.region).read(instance_ids)
         except AwsError as error:
             yield from (self._failed(i, error.failure) for i in instance_ids)
             return
-        yield from visit.enforcer.enforce(found.values())
+        yield from enforcer.enforce(found.values())
         yield from (self._failed(i, UNKNOWN_INSTANCE) for i in instance_ids if i not in found)
-
-    def _read(self, visit: Visit, instance_ids: Collection[str]) -> dict[str, Instance]:
-        if self.run.policy.mode is Mode.AUDIT or not instance_ids:
-            return self.run.clients.ec2(self.region).read(instance_ids)
-        with ThreadPoolExecutor(1, thread_name_prefix="foresight") as pool:
-            pool.submit(visit.guard.foresee)
-            return self.run.clients.ec2(self.region).read(instance_ids)
 
     def _failed(self, instance_id: str, failure: Failure) -> Result:
         return unread(instance_id, self.region, Outcome.FAILED, str(failure), failure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import batched
@@ -17,35 +18,38 @@ if TYPE_CHECKING:
     from imds_enforcer.records import Records
 
 
-class CallHistory:
-    """One metric of one region's instances.
+def _by_instance(instance_id: str, _: datetime) -> str:
+    return instance_id
 
-    CloudWatch is paid by the instance asked about, so an answer serves for the time `good_for`,
-    in other processes too: notes of the last answers are kept under `topic`. A note is about as
-    many instances as a request, which makes it a few requests to read the notes of thousands. `noted_by` is
-    what an answer is about: an instance, or an instance from a moment on.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallQuery:
+    """What is asked of one metric of one region's instances.
+
+    Notes of the answers are kept under `topic`, each for the time `good_for`. `noted_by` is what an answer
+    is about: an instance, or an instance from a moment on.
     """
 
-    def __init__(  # noqa: PLR0913  # what is asked for, by whom, and how long it serves
-        self,
-        records: Records,
-        metrics: CallMetrics,
-        clock: Clock,
-        *,
-        topic: str,
-        metric: str,
-        period: timedelta,
-        good_for: timedelta,
-        noted_by: Callable[[str, datetime], str] = lambda instance_id, _: instance_id,
-    ) -> None:
+    topic: str
+    metric: str
+    period: timedelta
+    good_for: timedelta
+    noted_by: Callable[[str, datetime], str] = _by_instance
+
+
+class CallHistory:
+    """Answers a query, from notes where they are fresh enough, else from CloudWatch.
+
+    CloudWatch is paid by the instance asked about, so an answer serves for a while, in other processes too.
+    A note is about as many instances as a request, which makes it a few requests to read the notes of
+    thousands. `metrics` is asked for with the first query that notes do not answer.
+    """
+
+    def __init__(self, records: Records, metrics: Callable[[], CallMetrics], clock: Clock, query: CallQuery) -> None:
         self._records = records
         self._metrics = metrics
         self._clock = clock
-        self._topic = topic
-        self._metric = metric
-        self._period = period
-        self._good_for = good_for
-        self._noted_by = noted_by
+        self._query = query
         self._known: dict[str, Calls] | None = None
 
     def of(self, since: Mapping[str, datetime]) -> dict[str, Calls]:
@@ -55,8 +59,8 @@ class CallHistory:
             AwsError: if the notes could not be read or kept, or CloudWatch did not answer for all.
         """
         if self._known is None:
-            self._known = self._records.noted_calls(self._topic, self._clock.now() - self._good_for)
-        names = {instance_id: self._noted_by(instance_id, moment) for instance_id, moment in since.items()}
+            self._known = self._records.noted_calls(self._query.topic, self._clock.now() - self._query.good_for)
+        names = {instance_id: self._query.noted_by(instance_id, moment) for instance_id, moment in since.items()}
         unknown = {each: since[each] for each, name in names.items() if name not in self._known}
         if unknown:
             self._known |= self._ask(unknown)
@@ -65,16 +69,16 @@ class CallHistory:
     def _ask(self, since: Mapping[str, datetime]) -> dict[str, Calls]:
         end = self._clock.now()
         start = min(since.values())
-        periods = (end - start) // self._period + 2
+        periods = (end - start) // self._query.period + 2
         answered: dict[str, Calls] = {}
         for instance_ids in batched(since, min(MAX_METRICS, MAX_POINTS // periods)):
-            points = self._metrics.points(
-                self._metric, instance_ids, start=start, end=end, period=int(self._period.total_seconds())
+            points = self._metrics().points(
+                self._query.metric, instance_ids, start=start, end=end, period=int(self._query.period.total_seconds())
             )
             calls = {
-                self._noted_by(each, since[each]): Calls.summed(points.get(each, ()), since[each])
+                self._query.noted_by(each, since[each]): Calls.summed(points.get(each, ()), since[each])
                 for each in instance_ids
             }
-            self._records.note_calls(self._topic, calls, self._good_for)
+            self._records.note_calls(self._query.topic, calls, self._query.good_for)
             answered |= calls
         return answered

@@ -10,7 +10,7 @@ import boto3
 
 from imds_enforcer.aws import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
 from imds_enforcer.call_metrics import CallMetrics
-from imds_enforcer.dynamodb import Table
+from imds_enforcer.dynamodb import NoTable, Table
 from imds_enforcer.ec2 import Ec2Region
 from imds_enforcer.event_queue import EventQueue
 from imds_enforcer.notifications import Notifications
@@ -95,8 +95,9 @@ class Clients:
 
     @cached_property
     def records(self) -> Records:
-        """The table of ledger and holds."""
-        return Records(Table(self._dynamodb, self._settings.ledger_table, self._clock), self._clock)
+        """The table of ledger and holds; empty, and keeping nothing, where the settings name none."""
+        name = self._settings.ledger_table
+        return Records(Table(self._dynamodb, name, self._clock) if name else NoTable(), self._clock)
 
     def _dynamodb(self) -> DynamoDBClient:
         with self._lock:

@@ -101,6 +101,28 @@ class Table:
                 yield {name: _deserializer.deserialize(value) for name, value in item.items()}
 
 
+class NoTable:
+    """In place of the table where the enforcer is not deployed: it is empty, and keeps nothing."""
+
+    def partition(self, pk: str, *, since: str = "") -> Iterator[Item]:  # noqa: ARG002  # as `Table` is asked
+        """No items."""
+        return iter(())
+
+    def index(self, name: str, attribute: str, value: str, *, since: str = "") -> Iterator[Item]:  # noqa: ARG002
+        """No items."""
+        return iter(())
+
+    def whole_index(self, name: str) -> Iterator[Item]:  # noqa: ARG002  # as `Table` is asked
+        """No items."""
+        return iter(())
+
+    def put(self, items: Iterable[Item]) -> None:
+        """Keep nothing."""
+
+    def delete(self, keys: Iterable[tuple[str, str]]) -> None:
+        """Nothing is there."""
+
+
 def _keys(attribute: str, value: str, since: str) -> dict[str, Any]:
     return {
         "KeyConditionExpression": "#pk = :pk AND #sk >= :since" if since else "#pk = :pk",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from imds_enforcer.decision import Decision, Verdict, decide
 from imds_enforcer.failures import AwsError, Failure, Kind
@@ -13,64 +13,32 @@ from imds_enforcer.policy import Mode, Policy
 from imds_enforcer.remediation import Remediation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from imds_enforcer.clock import Clock
-    from imds_enforcer.ec2 import Ec2Region
+    from imds_enforcer.context import RegionContext
     from imds_enforcer.gate import LegacyCallGate
-    from imds_enforcer.guard import Guard
-    from imds_enforcer.limits import RegionLimits
-    from imds_enforcer.mandate import Mandate
-
-_WITHOUT_CHANGE = {
-    Verdict.COMPLIANT: Outcome.COMPLIANT,
-    Verdict.IMDS_OFF: Outcome.SKIPPED,
-    Verdict.ENDED: Outcome.SKIPPED,
-    Verdict.MANAGED: Outcome.SKIPPED,
-    Verdict.EXEMPT: Outcome.EXEMPT,
-    Verdict.NOT_REACHED: Outcome.SKIPPED,
-    Verdict.IN_GRACE: Outcome.DEFERRED,
-}
 
 
 class Enforcer:
-    """Makes instances of one region follow one policy, and says of each what became of it.
+    """Makes instances of one region follow one policy, and gives each its outcome.
 
-    A failure stays with its instance; nothing here raises for one. `settle` is what an outcome comes
-    to for whoever asked for it; it is applied before the outcome is written down.
+    A failure stays with its instance; nothing here raises for one.
     """
 
-    def __init__(  # noqa: PLR0913  # what a visit to a region works with
-        self,
-        ec2: Ec2Region,
-        policy: Policy,
-        clock: Clock,
-        *,
-        gate: LegacyCallGate,
-        guard: Guard,
-        limits: RegionLimits,
-        mandate: Mandate,
-        verify_timeout: float,
-        settle: Callable[[Result], Result] = lambda result: result,
-    ) -> None:
-        self._ec2 = ec2
+    def __init__(self, context: RegionContext, policy: Policy, gate: LegacyCallGate | None) -> None:
+        self.context = context
         self._policy = policy
-        self._clock = clock
         self._gate = gate
-        self._guard = guard
-        self._limits = limits
-        self._mandate = mandate
-        self._verify_timeout = verify_timeout
-        self._settle = settle
+        self._remediation: Remediation | None = None
         self._enforced_defaults: str | None = None
         self._asked_for_defaults = False
 
     def enforce(self, instances: Iterable[Instance]) -> Iterator[Result]:
-        """One result for each instance given, in the order in which they are settled."""
+        """One result for each instance given, in the order in which they are known."""
         plans: dict[str, Planned] = {}
         for examined in self.examine(instances):
             if isinstance(examined, Result):
-                yield self._settle(examined)
+                yield self.context.finalize(examined)
             else:
                 plans[examined.instance_id] = examined
         yield from self.remediate(plans.items())
@@ -85,7 +53,7 @@ class Enforcer:
             else:
                 plans.append(decided)
         passed: list[Planned] = []
-        for gated in self._gate.hold_back(plans):
+        for gated in self._gate.hold_back(plans) if self._gate else plans:
             possible = self._possible(gated) if isinstance(gated, Planned) else gated
             if isinstance(possible, Result):
                 yield possible
@@ -98,33 +66,28 @@ class Enforcer:
 
         Those without a plan are read and examined first.
         """
-        remediation = Remediation(
-            self._ec2,
-            self._clock,
-            self.examine,
-            guard=self._guard,
-            limits=self._limits,
-            mandate=self._mandate,
-            verify_timeout=self._verify_timeout,
-            share=share,
-            settle=self._settle,
-        )
-        return remediation.results(backlog)
+        self._remediation = Remediation(self.context, self.examine, share)
+        return self._remediation.results(backlog)
+
+    def under_way(self) -> list[Planned]:
+        """The changes that were sent and whose outcome is not known yet. May be asked from any thread."""
+        return self._remediation.under_way() if self._remediation else []
 
     def _audited(self, plans: Sequence[Planned]) -> Iterator[Result]:
         """What would become of these: holds count, what a sweep's limits leave of it does not."""
-        reviewed = self._guard.review(plans)
-        if why := self._guard.stopped:
+        assert self.context.hold_check is not None, "a policy is enforced without asking about holds"
+        checked = self.context.hold_check.review(plans)
+        if why := self.context.cancellation.stopped:
             yield from (result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}") for plan in plans)
             return
-        for each in reviewed:
+        for each in checked:
             if isinstance(each, Planned):
                 yield result_of(each.instance, Outcome.WOULD_REMEDIATE, each.reason, after=each.wanted)
             else:
                 yield each
 
     def _decide(self, instance: Instance) -> Planned | Result:
-        decision = decide(instance, self._policy, self._clock.now())
+        decision = decide(instance, self._policy, self.context.clock.now())
         if decision.change is None or instance.options is None:
             return _unchanged(instance, decision)
         return Planned(instance, decision.change, decision.change.applied_to(instance.options), decision.reason)
@@ -142,14 +105,27 @@ class Enforcer:
         if not self._asked_for_defaults:
             self._asked_for_defaults = True
             try:
-                self._enforced_defaults = self._ec2.tokens_enforced()
+                self._enforced_defaults = self.context.ec2.tokens_enforced()
             except AwsError:
                 self._enforced_defaults = None
         return self._enforced_defaults
 
 
 def _unchanged(instance: Instance, decision: Decision) -> Result:
-    if decision.verdict is Verdict.UNREADABLE:
-        return failed(instance, Failure("UnreadableOptions", decision.reason, Kind.FINAL))
-    result = result_of(instance, _WITHOUT_CHANGE[decision.verdict], decision.reason, after=instance.options)
+    match decision.verdict:
+        case Verdict.COMPLIANT:
+            outcome = Outcome.COMPLIANT
+        case Verdict.EXEMPT:
+            outcome = Outcome.EXEMPT
+        case Verdict.IMDS_OFF | Verdict.ENDED | Verdict.MANAGED | Verdict.NOT_REACHED:
+            outcome = Outcome.SKIPPED
+        case Verdict.IN_GRACE:
+            outcome = Outcome.DEFERRED
+        case Verdict.UNREADABLE:
+            return failed(instance, Failure("UnreadableOptions", decision.reason, Kind.FINAL))
+        case Verdict.REMEDIATE:
+            raise AssertionError("a decision to remediate without a change")
+        case _:
+            assert_never(decision.verdict)
+    result = result_of(instance, outcome, decision.reason, after=instance.options)
     return replace(result, look_again_in=decision.look_again_in)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from imds_enforcer.call_history import CallHistory
+from imds_enforcer.call_history import CallQuery
 from imds_enforcer.failures import AwsError
 from imds_enforcer.legacy_calls import SERVED, held_back, is_gated, let_through
 from imds_enforcer.model import Outcome, Result
@@ -15,31 +15,38 @@ from imds_enforcer.plan import Planned, result_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from imds_enforcer.clients import Clients
+    from imds_enforcer.call_history import CallHistory
     from imds_enforcer.clock import Clock
     from imds_enforcer.legacy_calls import Calls
     from imds_enforcer.policy import Policy
+    from imds_enforcer.safeguards import Gate
 
-_PERIOD = timedelta(days=1)
-_GOOD_FOR = timedelta(days=1)
+
+def gate_query(gate: Gate, region: str) -> CallQuery:
+    """What the gate asks of the metadata service's calls: a day's answer serves for a day."""
+    return CallQuery(
+        topic=f"{SERVED}/{gate.lookback_days}/{region}",
+        metric=SERVED,
+        period=timedelta(days=1),
+        good_for=timedelta(days=1),
+    )
 
 
 class LegacyCallGate:
-    """The policy's gate for the instances of one region."""
+    """The policy's gate for the instances of one region; `history` answers its `gate_query`."""
 
-    def __init__(self, clients: Clients, policy: Policy, clock: Clock, region: str) -> None:
-        self._clients = clients
+    def __init__(self, policy: Policy, gate: Gate, history: CallHistory, clock: Clock) -> None:
         self._policy = policy
+        self._gate = gate
+        self._history = history
         self._clock = clock
-        self._region = region
-        self._history: CallHistory | None = None
         self._failure: AwsError | None = None
 
     def hold_back(self, plans: Sequence[Planned]) -> Iterator[Planned | Result]:
         """Each plan, with what is known of its instance's calls; or the result, if the instance is held back."""
-        gate, now = self._policy.gate, self._clock.now()
+        gate, now = self._gate, self._clock.now()
         gated = {plan.instance_id for plan in plans if is_gated(plan, self._policy, now)}
-        if gate is None or not gated:
+        if not gated:
             yield from plans
             return
         since = datetime.combine(now.astimezone(UTC).date() - timedelta(days=gate.lookback_days), time(), UTC)
@@ -57,26 +64,12 @@ class LegacyCallGate:
                 yield replace(plan, reason=f"{plan.reason}; {let_through(calls[plan.instance_id], gate)}")
 
     def _asked(self, since: Mapping[str, datetime]) -> dict[str, Calls] | None:
-        """The calls of the instances; None if they could not be had, which is not tried again in this visit."""
+        """The calls of the instances; None if they could not be had, which is not tried again for this region."""
         try:
-            return None if self._failure else self._calls().of(since)
+            return None if self._failure else self._history.of(since)
         except AwsError as error:
             self._failure = error
             return None
-
-    def _calls(self) -> CallHistory:
-        if self._history is None:
-            assert self._policy.gate is not None
-            self._history = CallHistory(
-                self._clients.records,
-                self._clients.call_metrics(self._region),
-                self._clock,
-                topic=f"{SERVED}/{self._policy.gate.lookback_days}/{self._region}",
-                metric=SERVED,
-                period=_PERIOD,
-                good_for=_GOOD_FOR,
-            )
-        return self._history
 
 
 def _held(plan: Planned, why: str) -> Result:

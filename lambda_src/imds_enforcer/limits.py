@@ -24,7 +24,7 @@ class RegionLimits:
     """The part of one region. Without a breaker too many failures stop nothing: an event's instances are few."""
 
     def __init__(self, region: str, allowance: Allowance, breaker: Breaker | None) -> None:
-        self._region = region
+        self.region = region
         self._allowance = allowance
         self._breaker = breaker
 
@@ -38,28 +38,27 @@ class RegionLimits:
         """Why the region is left alone for now; None as long as it is not."""
         return self._breaker.tripped if self._breaker else None
 
-    @property
-    def in_doubt(self) -> bool:
-        """True while no change may be begun that was not tried before."""
-        return self._breaker is not None and self._breaker.in_doubt
+    def allow(self, plan: Planned) -> bool:
+        """False for a change that was not tried before, while the circuit breaker is in doubt."""
+        return bool(plan.unanswered) or self._breaker is None or not self._breaker.in_doubt
 
     def declare(self, need: int) -> None:
         """Say how many instances of the region have to be changed."""
-        self._allowance.declare(self._region, need)
+        self._allowance.declare(self.region, need)
 
     def admit(self, plans: Sequence[Planned]) -> list[Planned]:
         """Those that the limit leaves room for."""
-        admitted = self._allowance.admit(self._region, (plan.instance_id for plan in plans))
+        admitted = self._allowance.admit(self.region, (plan.instance_id for plan in plans))
         return [plan for plan in plans if plan.instance_id in admitted]
 
     def withdraw(self, plan: Planned) -> None:
         """Take back that a change is made: it was not sent, or EC2 would not take it yet."""
         if not plan.unanswered:
-            self._allowance.withdraw(self._region, plan.instance_id)
+            self._allowance.withdraw(self.region, plan.instance_id)
 
     def used_up(self) -> str | None:
         """Why no further instance may be changed; None as long as one may."""
-        if not self._allowance.used_up(self._region, _PATIENCE_SECONDS):
+        if not self._allowance.used_up(self.region, _PATIENCE_SECONDS):
             return None
         return f"this region has had its share of the {self._allowance.limit} instances that the sweep may change"
 
@@ -74,8 +73,8 @@ class RegionLimits:
         if self._breaker:
             self._breaker.count(result)
 
-    def ended(self, result: Result) -> None:
-        """Take notice that an instance is not tried again, however it ended."""
+    def finished(self, result: Result) -> None:
+        """Note that an instance is not tried again, whatever its outcome."""
         if self._breaker:
             self._breaker.dropped(result.instance_id)
 

@@ -181,6 +181,7 @@ class Result:
 
     `look_again_in` is after how many seconds a deferred instance's turn comes, where that is
     known; `left_to_sweep` says that no event has to come back for it. `source` is None where the instance was not read.
+    `answer` is what EC2 answered to the change; None where it was asked for none, or its answer was lost.
     """
 
     instance_id: str
@@ -193,6 +194,7 @@ class Result:
     look_again_in: float | None = None
     left_to_sweep: bool = False
     source: Source | None = None
+    answer: Mapping[str, Any] | None = None
 
     @property
     def compliant(self) -> bool:

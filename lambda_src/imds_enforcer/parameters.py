@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 CACHE_SECONDS = 2.0
 """How old what is known of the policy may be when a change is begun under it."""
 
-_RENEW_SECONDS = 1.5
-"""From this age on one of several threads asks again, so that the others need not wait for the answer."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
@@ -37,8 +34,7 @@ class _Reading:
 class PolicyStore:
     """Reads the policy; what was read, an error in it included, serves for the next seconds.
 
-    May be used by several threads: one of them reads, the others wait for what it gets, a failure included,
-    unless what was read before is good for a moment yet.
+    May be used by several threads: one of them reads, the others wait for what it gets, a failure included.
     """
 
     def __init__(self, client: SSMClient, clock: Clock, http_tokens_parameter: str, policy_parameter: str) -> None:
@@ -83,21 +79,9 @@ class PolicyStore:
         Raises:
             AwsError: if Parameter Store could not be read, or not within the time that its answer is good for.
         """
-        known, asked_at = self._reading, self._clock.monotonic()
-        if not fresh and _RENEW_SECONDS < asked_at - known.read_at <= CACHE_SECONDS:
-            return self._renewed_ahead(known, asked_at)
+        asked_at = self._clock.monotonic()
         with self._lock:
             return self._current(asked_at, fresh=fresh or self._age > CACHE_SECONDS)
-
-    def _renewed_ahead(self, known: _Reading, asked_at: float) -> PolicyVersions:
-        """What is known, to all but the one who asks again meanwhile."""
-        if not self._lock.acquire(blocking=False):
-            return known.versions
-        try:
-            # Somebody else may just have done it.
-            return self._current(asked_at, fresh=self._age > _RENEW_SECONDS)
-        finally:
-            self._lock.release()
 
     def _current(self, asked_at: float, *, fresh: bool) -> PolicyVersions:
         failed_at, failure = self._failed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.failures import Failure, Kind
@@ -20,7 +20,8 @@ UNKNOWN_INSTANCE = Failure("InvalidInstanceID.NotFound", "EC2 does not list the 
 class Planned:
     """An instance, the change that it needs, what it comes to, and why.
 
-    `unanswered` counts the attempts of which nobody knows whether EC2 took them, and
+    `cleared` says that it was asked, after the observation, whether the instance is held or contested.
+    `unanswered` counts the attempts of which it is unknown whether EC2 took them, and
     `doubtful` says that the last one was such. `failure` is how the last attempt ended.
     """
 
@@ -28,6 +29,7 @@ class Planned:
     change: Change
     wanted: MetadataOptions
     reason: str
+    cleared: bool = False
     unanswered: int = 0
     doubtful: bool = False
     failure: Failure | None = None
@@ -42,12 +44,12 @@ class Planned:
 class Accepted:
     """A change that EC2 took, and when (monotonic seconds). Nothing is proven by it yet.
 
-    `answer` is what EC2 said to it; empty if that was lost on its way.
+    `answer` is what EC2 answered; None if that was lost on its way.
     """
 
     plan: Planned
     at: float
-    answer: Mapping[str, Any] = field(default_factory=dict)
+    answer: Mapping[str, Any] | None = None
 
 
 def result_of(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from imds_enforcer.clock import Clock
-    from imds_enforcer.dynamodb import Item, Table
+    from imds_enforcer.dynamodb import Item, NoTable, Table
     from imds_enforcer.ledger import Contest, Entry, Hold
     from imds_enforcer.legacy_calls import Calls
 
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 class Records:
     """The table of the enforcer. Every method raises `AwsError`, and nothing else, for a failed call."""
 
-    def __init__(self, table: Table, clock: Clock) -> None:
+    def __init__(self, table: Table | NoTable, clock: Clock) -> None:
         self._table = table
         self._clock = clock
         self._unreadable: set[tuple[str, str]] = set()

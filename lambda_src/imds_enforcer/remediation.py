@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from imds_enforcer.attempt import Attempts, too_old
 from imds_enforcer.aws import MAX_CONNECTIONS, batched
 from imds_enforcer.ec2 import FILTER_VALUES
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.model import Instance, Outcome, Result
 from imds_enforcer.plan import UNKNOWN_INSTANCE, Accepted, Planned, failed, result_of, unread
-from imds_enforcer.verification import confirmed, not_awaited, unconfirmed
+from imds_enforcer.verification import confirmed, unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from concurrent.futures import Future
 
-    from imds_enforcer.clock import Clock
-    from imds_enforcer.ec2 import Ec2Region
-    from imds_enforcer.guard import Guard
-    from imds_enforcer.limits import RegionLimits
-    from imds_enforcer.mandate import Mandate
-
-MAX_OBSERVATION_AGE = 10.0
-"""Seconds after which an instance is read again before it is written to.
-
-Every change has to send HttpEndpoint=enabled; on an old observation that could turn a
-metadata service back on which somebody just switched off.
-"""
-
-_ATTEMPTS = 3
-"""How often a change is sent that EC2 leaves unanswered, or answers with a fault of its own."""
+    from imds_enforcer.context import RegionContext
 
 _TROUBLE_PAUSE_SECONDS = 2.0
 _FIRST_POLL_SECONDS = 0.1
@@ -49,68 +34,60 @@ class Remediation:
     time and not with the number of instances, and a retry never rests on an old observation.
     """
 
-    def __init__(  # noqa: PLR0913  # the terms of a run; a class around them would only carry them here
+    def __init__(
         self,
-        ec2: Ec2Region,
-        clock: Clock,
+        context: RegionContext,
         examine: Callable[[Iterable[Instance]], Iterator[Planned | Result]],
-        *,
-        guard: Guard,
-        limits: RegionLimits,
-        mandate: Mandate,
-        verify_timeout: float,
-        share: float,
-        settle: Callable[[Result], Result] = lambda result: result,
+        share: float = 1.0,
     ) -> None:
-        self._ec2 = ec2
-        self._clock = clock
+        self._context = context
+        self._ec2 = context.ec2
+        self._clock = context.clock
+        self._limits = context.limits
+        self._cancellation = context.cancellation
         self._examine = examine
-        self._guard = guard
-        self._limits = limits
-        self._mandate = mandate
-        self._verify_timeout = verify_timeout
         self._share = share
-        self._settle = settle
         self._waiting: dict[str, Planned | None] = {}  # None: not read since its id was listed
         self._accepted: dict[str, Accepted] = {}
+        self._attempts = Attempts(context, share)
         self._unseen: Failure | None = None  # why the last look failed
-        self._throttled = threading.Event()
         self._looked_at = float("-inf")
         self._poll = 0.0
 
     def results(self, backlog: Iterable[tuple[str, Planned | None]]) -> Iterator[Result]:
         """One result for each instance of the backlog, which is read no faster than it is worked off."""
         rest = iter(backlog)
-        if not self._fill(rest):
-            return
-        try:
-            for settled in self._rounds(rest):
-                yield from self._ended(settled)
-        finally:
-            self._guard.close()
+        if self._fill(rest):
+            for step in self._rounds(rest):
+                yield from self._finalized(step)
 
-    def _ended(self, settled: Iterable[Result]) -> list[Result]:
-        """Everything is taken down before the first is handed on: while its taker is busy with it, it is written."""
-        results = [self._settle(result) for result in settled]
-        for result in results:
-            self._guard.ended(result)
-            self._limits.ended(result)
-        if not (self._waiting or self._accepted):
-            self._guard.write_behind()
-        return results
+    def under_way(self) -> list[Planned]:
+        """The changes that were sent and whose outcome is not known yet. May be asked from any thread."""
+        plans = [
+            *(plan for plan in list(self._waiting.values()) if plan and plan.unanswered),
+            *list(self._attempts.in_flight.values()),
+            *(change.plan for change in list(self._accepted.values())),
+        ]
+        return [*{plan.instance_id: plan for plan in plans}.values()]
+
+    def _finalized(self, results: Iterable[Result]) -> list[Result]:
+        """Outcomes are in the ledger before they are reported."""
+        final = [self._context.finalize(result) for result in results]
+        for result in final:
+            self._limits.finished(result)
+        self._context.ledger.complete(final)
+        return final
 
     def _rounds(self, rest: Iterator[tuple[str, Planned | None]]) -> Iterator[Iterable[Result]]:
         self._ec2.prepare_to_modify()
         with ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix=self._ec2.name) as pool:
             while self._fill(rest):
-                # Whether the policy is still in force may have to be asked, too.
-                self._guard.ask(self._ready())
-                if self._waiting and (why := self._mandate.ended() or self._guard.stopped or self._limits.tripped):
+                if self._waiting and (why := self._cancellation.reason()):
                     yield from batched(self._give_up(rest, why), FILTER_VALUES)
                     continue
                 if not self._ready():
                     yield self._look()
-                yield self._review()
+                yield self._check_holds()
                 if self._waiting and (why := self._limits.used_up()):
                     yield from batched(self._leave(rest, why), FILTER_VALUES)
                 yield self._send(pool)
@@ -123,11 +100,11 @@ class Remediation:
 
     def _ready(self) -> list[Planned]:
         """What may be sent without another look."""
-        seen = [plan for plan in self._waiting.values() if plan and not plan.doubtful and not self._too_old(plan)]
-        return [plan for plan in seen if plan.unanswered] if self._limits.in_doubt else seen
-
-    def _too_old(self, plan: Planned) -> bool:
-        return self._clock.monotonic() - plan.instance.observed_at > MAX_OBSERVATION_AGE
+        return [
+            plan
+            for plan in self._waiting.values()
+            if plan and not plan.doubtful and not too_old(plan, self._clock) and self._limits.allow(plan)
+        ]
 
     def _look(self) -> Iterator[Result]:
         """Read everything under way, and settle what can be settled by it."""
@@ -149,18 +126,16 @@ class Remediation:
         overtaken: bool | None = None
         for instance_id, change in list(self._accepted.items()):
             instance = seen.get(instance_id)
-            settled = confirmed(change.plan, instance)
-            if settled is None and self._clock.monotonic() - change.at >= self._verify_timeout:
-                settled = unconfirmed(change.plan, instance, self._unseen)
-                if settled.outcome is Outcome.FAILED:
-                    overtaken = self._mandate.overtaken() if overtaken is None else overtaken
-                    settled = _overtaken(settled) if overtaken else settled
-            elif settled is None and self._mandate.no_more_read_back:
-                settled = not_awaited(change.plan, instance)
-            if settled:
+            result = confirmed(change.plan, instance)
+            if result is None and self._clock.monotonic() - change.at >= self._context.verify_timeout:
+                result = unconfirmed(change.plan, instance, self._unseen)
+                if result.outcome is Outcome.FAILED:
+                    overtaken = self._cancellation.overtaken() if overtaken is None else overtaken
+                    result = _overtaken(result) if overtaken else result
+            if result:
                 del self._accepted[instance_id]
-                self._limits.changed(settled)
-                yield settled
+                self._limits.changed(result)
+                yield replace(result, answer=change.answer)
 
     def _decide_again(self, seen: Mapping[str, Instance]) -> Iterator[Result]:
         for instance_id in [each for each in self._waiting if each not in seen]:
@@ -175,88 +150,66 @@ class Remediation:
                 continue
             del self._waiting[instance_id]
             if plan and plan.unanswered and settled.outcome is Outcome.COMPLIANT:
-                # An attempt that nobody answered was taken after all.
+                # An attempt that was not answered was made after all.
                 self._accepted[instance_id] = Accepted(plan, self._clock.monotonic())
-                self._guard.answered(plan, self._accepted[instance_id])
+                self._context.ledger.answered(plan, self._accepted[instance_id])
             else:
                 yield settled
 
-    def _review(self) -> Iterator[Result]:
-        """Ask about what may be sent whether anything stands against it."""
-        for reviewed in self._guard.review(self._ready()):
-            del self._waiting[reviewed.instance_id]
-            if isinstance(reviewed, Planned):
-                self._waiting[reviewed.instance_id] = reviewed
+    def _check_holds(self) -> Iterator[Result]:
+        """Clear what may be sent, or give the result of what is held."""
+        if self._context.hold_check is None:
+            return
+        for checked in self._context.hold_check.review([plan for plan in self._ready() if not plan.cleared]):
+            del self._waiting[checked.instance_id]
+            if isinstance(checked, Planned):
+                self._waiting[checked.instance_id] = checked
             else:
-                yield reviewed
+                yield checked
 
     def _send(self, pool: ThreadPoolExecutor) -> Iterator[Result]:
-        """Send as many changes as EC2's limit allows, side by side, once they are written down."""
-        if self._guard.stopped or self._limits.tripped:
+        """Send as many changes as EC2's limit allows, side by side, once their intents are written."""
+        if self._cancellation.stopped:
             return
-        # While changes are in doubt fewer are ready; what is ready again since the review waits for the next one.
-        ready = self._limits.admit([plan for plan in self._ready() if self._guard.has_reviewed(plan)])
-        self._throttled.clear()
+        # An observation may have grown too old since the check, and another plan ready: that one waits for its check.
+        cleared = [plan for plan in self._ready() if plan.cleared or self._context.hold_check is None]
+        ready = self._limits.admit(cleared)
         granted = ready[: self._ec2.changes.take(len(ready), self._share)]
-        for plan in ready[len(granted) :]:
-            self._limits.withdraw(plan)
-        sent: dict[str, Future[Accepted | Planned | Result]] = {}
-        for written in self._guard.intend(granted, ready[len(granted) :]):
-            sent |= {plan.instance_id: pool.submit(self._change, plan) for plan in written}
-        # All answers before the first result: whoever takes the results may stop taking them.
+        self._withdraw(ready[len(granted) :])
+        if not self._context.ledger.intend(granted):
+            self._withdraw(granted)
+            for _ in granted:
+                self._ec2.changes.answered(self._share, sent=False)
+            return
+        self._attempts = Attempts(self._context, self._share)
+        sent = {plan.instance_id: pool.submit(self._attempts.send, plan) for plan in granted}
+        # All answers before the first result: the results may not be asked for to the end.
         wait(sent.values())
         for plan in granted:
-            if plan.instance_id not in sent:
-                self._limits.withdraw(plan)
-                self._ec2.changes.answered(self._share, sent=False)
-                continue
-            answer = sent[plan.instance_id].result()
-            instance_id = plan.instance_id
-            self._guard.answered(plan, answer)
-            if isinstance(answer, Planned):
-                self._limits.withdraw(answer)
-            if answer is plan:
-                continue
-            del self._waiting[instance_id]
-            if isinstance(answer, Planned):
-                # To the end of the line: one that is refused again and again must not take every token.
-                self._waiting[instance_id] = answer
-            elif isinstance(answer, Accepted):
-                self._accepted[instance_id] = answer
-                self._poll = 0.0
-            else:
-                self._limits.changed(answer)
-                yield answer
+            yield from self._answered(plan, sent[plan.instance_id].result())
 
-    def _change(self, plan: Planned) -> Accepted | Planned | Result:
-        """Send one change. A plan comes back where it has to wait for another round."""
-        begins_in_doubt = self._limits.in_doubt and not plan.unanswered
-        if begins_in_doubt or self._throttled.is_set() or self._mandate.ended() or self._too_old(plan):
-            self._ec2.changes.answered(self._share, sent=False)
-            return plan
-        self._mandate.sent[plan.instance_id] = plan
-        try:
-            answer = self._ec2.modify(plan.instance_id, plan.change)
-        except AwsError as error:
-            self._limits.attempted(plan, error.failure)
-            return self._after(error.failure, plan)
-        self._limits.attempted(plan, None)
-        self._ec2.changes.answered(self._share)
-        return Accepted(plan, self._clock.monotonic(), answer)
+    def _answered(self, plan: Planned, answer: Accepted | Planned | Result) -> Iterator[Result]:
+        """Sort an instance by EC2's answer; its result, if it has one already."""
+        self._context.ledger.answered(plan, answer)
+        if isinstance(answer, Planned):
+            self._withdraw([answer])
+        if answer is plan:
+            return
+        del self._waiting[plan.instance_id]
+        if isinstance(answer, Planned):
+            # To the end of the line: one that is refused again and again must not take every token.
+            self._waiting[plan.instance_id] = answer
+        elif isinstance(answer, Accepted):
+            self._accepted[plan.instance_id] = answer
+            self._poll = 0.0
+        else:
+            self._limits.changed(answer)
+            yield answer
+        self._attempts.in_flight.pop(plan.instance_id, None)
 
-    def _after(self, failure: Failure, plan: Planned) -> Planned | Result:
-        """What follows from a change that failed."""
-        if failure.kind is Kind.THROTTLED:
-            # EC2's bucket is empty for all: the rest of the round waits with this one.
-            self._throttled.set()
-            if not plan.unanswered:
-                self._mandate.sent.pop(plan.instance_id, None)
-            self._ec2.changes.refused(self._share)
-            return replace(plan, failure=failure)
-        self._ec2.changes.answered(self._share)
-        if failure.kind is Kind.UNAVAILABLE and plan.unanswered + 1 < _ATTEMPTS:
-            return replace(plan, unanswered=plan.unanswered + 1, doubtful=True, failure=failure)
-        return failed(plan.instance, failure)
+    def _withdraw(self, plans: Iterable[Planned]) -> None:
+        for plan in plans:
+            self._limits.withdraw(plan)
 
     def _pause(self) -> None:
         """Until the next change may be sent, or until it makes sense to look again."""
@@ -267,7 +220,8 @@ class Remediation:
             seconds = self._ec2.changes.wait(self._share)
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
-        elif not self._waiting or self._limits.in_doubt:
+        elif all(plan and not too_old(plan, self._clock) for plan in self._waiting.values()):
+            # Only what was accepted is waited for; the circuit breaker may be waiting for it too.
             seconds = self._looked_at + self._poll - self._clock.monotonic()
             self._poll = min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
         if seconds > 0:

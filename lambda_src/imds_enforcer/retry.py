@@ -31,7 +31,7 @@ def retry_delay(receives: int, waiting: Iterable[Result] = ()) -> int:
     return min(_FIRST_DELAY_SECONDS << (receives - 1), _MAX_DELAY_SECONDS)
 
 
-def settle_event(result: Result, *, age: float, receives: int, gone_after: float) -> Result:
+def finalize_event(result: Result, *, age: float, receives: int, gone_after: float) -> Result:
     """The outcome of an instance that an event named, `age` seconds ago.
 
     Right after a launch EC2 may not know an instance yet, or not let it be changed (EC2
@@ -48,7 +48,7 @@ def settle_event(result: Result, *, age: float, receives: int, gone_after: float
     return result
 
 
-def settle_sweep(result: Result) -> Result:
+def finalize_sweep(result: Result) -> Result:
     """The outcome of an instance that a sweep found; the next sweep is its retry."""
     failure = result.failure
     if result.outcome is not Outcome.FAILED or failure is None:

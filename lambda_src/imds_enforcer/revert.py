@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from imds_enforcer.clock import Deadline
 from imds_enforcer.events import Trigger
 from imds_enforcer.failures import AwsError
-from imds_enforcer.guard import Guard
-from imds_enforcer.journal import Journal
 from imds_enforcer.ledger import Hold
-from imds_enforcer.limits import RegionLimits
-from imds_enforcer.mandate import Mandate, NoPolicy
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.pacing import sweep_share
 from imds_enforcer.plan import Planned, result_of
-from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.recovery import left_behind, settled
 from imds_enforcer.remediation import Remediation
+from imds_enforcer.run import Run
 from imds_enforcer.undo import NothingToUndoError, Undo, to_undo, undo
 
 if TYPE_CHECKING:
@@ -53,9 +47,9 @@ class Reverting:
 
 
 class Revert:
-    """Plans and carries out what a person orders at the command line.
+    """Plans and carries out a person's order; `by` is who gave it.
 
-    `by` is who orders it. `ledger_failures` are why the ledger does not have everything about the changes of a region.
+    `ledger_failures` are why the ledger does not have everything about the changes of a region.
     """
 
     def __init__(self, clients: Clients, clock: Clock, *, run_id: str, by: str, overwrite: bool = False) -> None:
@@ -142,42 +136,30 @@ class Revert:
         by_region: dict[str, dict[str, Reverting]] = defaultdict(dict)
         for plan in possible:
             by_region[plan.region][plan.instance_id] = plan
+        # What a person ordered follows no policy.
+        run = Run(
+            run_id=self._run_id,
+            clients=self._clients,
+            clock=self._clock,
+            ledger=self._clients.records,
+            seconds=_LEAST_SECONDS + max(map(len, by_region.values()), default=0) / _CHANGES_A_SECOND,
+            verify_timeout=_VERIFY_SECONDS,
+            by=self._by,
+        )
         with ThreadPoolExecutor(max(1, len(by_region)), thread_name_prefix="region") as pool:
-            for results in pool.map(lambda item: list(self._in_region(*item)), by_region.items()):
+            for results in pool.map(lambda item: list(self._in_region(run, *item)), by_region.items()):
                 yield from results
 
-    def _in_region(self, region: str, plans: Mapping[str, Reverting]) -> Iterator[Result]:
+    def _in_region(self, run: Run, region: str, plans: Mapping[str, Reverting]) -> Iterator[Result]:
         def examine(instances: Iterable[Instance]) -> Iterator[Planned | Result]:
             for instance in instances:
                 yield self._examined(instance, plans[instance.instance_id].undone)
 
-        records = self._clients.records
-        seconds = _LEAST_SECONDS + len(plans) / _CHANGES_A_SECOND
-        deadline = Deadline.after(self._clock, seconds)
-        journal = Journal(
-            records,
-            self._clock,
-            run_id=self._run_id,
-            versions=PolicyVersions(),
-            ends_at=self._clock.now() + timedelta(seconds=seconds + 2 * _VERIFY_SECONDS),
-            trigger_of=lambda _: Trigger.REVERT,
-            by=self._by,
-        )
-        guard = Guard(records, self._clock, journal, heeds_holds=False)
-        remediation = Remediation(
-            self._clients.ec2(region),
-            self._clock,
-            examine,
-            guard=guard,
-            limits=RegionLimits.none(region),
-            # What a person ordered goes by no policy.
-            mandate=Mandate(deadline, PolicyVersions(), NoPolicy()),
-            verify_timeout=_VERIFY_SECONDS,
-            share=sweep_share(len(plans)),
-        )
+        context = run.order(region, Trigger.REVERT, heeds_holds=False)
+        remediation = Remediation(context, examine, sweep_share(len(plans)))
         yield from remediation.results((instance_id, None) for instance_id in plans)
-        if guard.failure:
-            self.ledger_failures[region] = guard.failure
+        if context.ledger_failure:
+            self.ledger_failures[region] = context.ledger_failure
 
     def _examined(self, instance: Instance, undone: Sequence[Entry]) -> Planned | Result:
         """Decided anew by every look: between the plan and the change somebody may have done something."""

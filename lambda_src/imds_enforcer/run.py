@@ -1,103 +1,164 @@
-"""What one run of the enforcer works with."""
+"""One run of the enforcer: the only place that puts the engine together."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from imds_enforcer.call_history import CallHistory
+from imds_enforcer.cancellation import Cancellation, RegionCancellation
+from imds_enforcer.clock import Deadline
+from imds_enforcer.context import RegionContext
 from imds_enforcer.enforcer import Enforcer
-from imds_enforcer.gate import LegacyCallGate
-from imds_enforcer.guard import Guard
-from imds_enforcer.journal import Journal
+from imds_enforcer.gate import LegacyCallGate, gate_query
+from imds_enforcer.hold_check import HoldCheck
+from imds_enforcer.ledger_writer import LedgerWriter, Origin
 from imds_enforcer.limits import RegionLimits
-from imds_enforcer.policy import Mode
+from imds_enforcer.policy import Mode, PolicyVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from imds_enforcer.cancellation import Versions
     from imds_enforcer.clients import Clients
-    from imds_enforcer.clock import Clock, Deadline
-    from imds_enforcer.mandate import Mandate
+    from imds_enforcer.clock import Clock
     from imds_enforcer.model import Result
+    from imds_enforcer.plan import Planned
     from imds_enforcer.policy import Policy
+    from imds_enforcer.records import Records
+
+ANSWER_RESERVE_SECONDS = 30.0
+"""Kept free at the end of a run for its report, after the last change was read back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One region's turn: the enforcer for it, and the guard that knows what stood in its way."""
-
-    enforcer: Enforcer
-    guard: Guard
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(eq=False, kw_only=True)
 class Run:
-    """One invocation under one policy.
+    """A run that changes instances: by a person's order, or as a policy demands (`PolicyRun`).
 
-    No change is begun once the `mandate` has ended, and no page of a region is read once
-    `list_deadline` has passed; each change is given `verify_timeout` seconds to take effect. By
-    `ends_at` all that was begun has its outcome, if the process is still there.
-    `log` is called once for each instance worth a line, with what triggered the look at it.
-    `shuffle` brings ids into an order that differs each time. `by` is who ordered the run, where that was a person.
+    No change begins after `seconds`, or once `cancellation` has another reason; each change is given
+    `verify_timeout` seconds to take effect. By `ends_at` all that was begun has its outcome, if the process
+    is still there. `by` is who ordered the run, where that was a person. `versions` are those of the policy
+    that the run follows, and `source` tells whether they are still in force; None if it follows none.
     """
 
     run_id: str
-    policy: Policy
     clients: Clients
     clock: Clock
-    mandate: Mandate
-    list_deadline: Deadline
+    ledger: Records
+    seconds: float
     verify_timeout: float
-    ends_at: datetime
+    by: str | None = None
+    versions: PolicyVersions = field(default_factory=PolicyVersions)
+    source: Versions | None = None
+    cancellation: Cancellation = field(init=False)
+    ends_at: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The run begins now."""
+        self.cancellation = Cancellation(Deadline.after(self.clock, self.seconds), self.versions, self.source)
+        ending = self.seconds + self.verify_timeout + ANSWER_RESERVE_SECONDS
+        self.ends_at = self.clock.now() + timedelta(seconds=ending)
+
+    def order(self, region: str, trigger: str, *, heeds_holds: bool) -> RegionContext:
+        """What a person's order works with in a region; a revert sets holds, and does not heed them."""
+        limits = RegionLimits.none(region)
+        cancellation = RegionCancellation(self.cancellation, limits)
+        return self._context(
+            limits,
+            cancellation,
+            hold_check=HoldCheck(self.clients.records, self.clock, cancellation) if heeds_holds else None,
+            trigger_of=lambda _: trigger,
+        )
+
+    def _context(
+        self,
+        limits: RegionLimits,
+        cancellation: RegionCancellation,
+        *,
+        hold_check: HoldCheck | None,
+        trigger_of: Callable[[str], str],
+        finalize: Callable[[Result], Result] = lambda result: result,
+    ) -> RegionContext:
+        origin = Origin(
+            run_id=self.run_id, versions=self.versions, ends_at=self.ends_at, trigger_of=trigger_of, by=self.by
+        )
+        return RegionContext(
+            ec2=self.clients.ec2(limits.region),
+            clock=self.clock,
+            limits=limits,
+            cancellation=cancellation,
+            hold_check=hold_check,
+            ledger=LedgerWriter(self.ledger, self.clock, cancellation, origin),
+            verify_timeout=self.verify_timeout,
+            finalize=finalize,
+        )
+
+
+@dataclass(eq=False, kw_only=True)
+class PolicyRun(Run):
+    """One invocation under one policy.
+
+    No page of a region is read once `list_deadline` has passed. `log` is called once for each instance worth
+    a line, with what triggered the look at it. `shuffle` brings ids into random order.
+    """
+
+    policy: Policy
     log: Callable[[Result, str], None]
     shuffle: Callable[[list[str]], None]
-    by: str | None = None
+    list_deadline: Deadline = field(init=False)
+    _enforcers: list[Enforcer] = field(init=False, default_factory=list)
 
-    def visit_for_sweep(
-        self, region: str, trigger: str, limits: RegionLimits, settle: Callable[[Result], Result]
-    ) -> Visit:
-        """A sweep's visit to a region."""
-        journal = self._journal(lambda _: trigger)
-        guard = Guard(self.clients.records, self.clock, journal, sweeps=True)
-        return Visit(self._enforcer(region, guard, limits, settle), guard)
+    def __post_init__(self) -> None:
+        """The run begins now, and follows this policy only."""
+        self.versions = self.policy.versions
+        super().__post_init__()
+        self.list_deadline = Deadline.after(self.clock, self.seconds / 2)
 
-    def visit_for_events(
+    def for_sweep(self, trigger: str, limits: RegionLimits, finalize: Callable[[Result], Result]) -> Enforcer:
+        """The enforcer for a sweep of the region that the limits are about."""
+        return self._enforcer(limits, None, trigger_of=lambda _: trigger, finalize=finalize)
+
+    def for_events(
         self,
         region: str,
         trigger_of: Callable[[str], str],
         drifted_by: Mapping[str, str],
-        settle: Callable[[Result], Result],
-    ) -> Visit:
-        """A visit to the instances that events named; `drifted_by` has those set back by somebody, and by whom."""
-        # In audit mode nothing is set right, so that there is no contest to begin.
+        finalize: Callable[[Result], Result],
+    ) -> Enforcer:
+        """The enforcer for instances that events named; `drifted_by` has who changed the options of some of them."""
+        # In audit mode no drift is corrected, so that no contest begins.
         drift = {} if self.policy.mode is Mode.AUDIT else drifted_by
-        journal = self._journal(trigger_of)
-        guard = Guard(self.clients.records, self.clock, journal, drifted_by=drift.get)
-        return Visit(self._enforcer(region, guard, RegionLimits.none(region), settle), guard)
+        return self._enforcer(RegionLimits.none(region), drift, trigger_of=trigger_of, finalize=finalize)
 
-    def _journal(self, trigger_of: Callable[[str], str]) -> Journal:
-        return Journal(
-            self.clients.records,
-            self.clock,
-            run_id=self.run_id,
-            versions=self.policy.versions,
-            ends_at=self.ends_at,
-            trigger_of=trigger_of,
-            by=self.by,
-        )
+    def under_way(self) -> list[Planned]:
+        """The changes that were sent, in any region, and whose outcome is not known yet. For any thread."""
+        return [plan for enforcer in list(self._enforcers) for plan in enforcer.under_way()]
 
     def _enforcer(
-        self, region: str, guard: Guard, limits: RegionLimits, settle: Callable[[Result], Result]
+        self,
+        limits: RegionLimits,
+        drifted_by: Mapping[str, str] | None,
+        *,
+        trigger_of: Callable[[str], str],
+        finalize: Callable[[Result], Result],
     ) -> Enforcer:
-        return Enforcer(
-            self.clients.ec2(region),
-            self.policy,
-            self.clock,
-            gate=LegacyCallGate(self.clients, self.policy, self.clock, region),
-            guard=guard,
-            limits=limits,
-            mandate=self.mandate,
-            verify_timeout=self.verify_timeout,
-            settle=settle,
+        cancellation = RegionCancellation(self.cancellation, limits)
+        context = self._context(
+            limits,
+            cancellation,
+            hold_check=HoldCheck(self.clients.records, self.clock, cancellation, drifted_by),
+            trigger_of=trigger_of,
+            finalize=finalize,
         )
+        enforcer = Enforcer(context, self.policy, self._gate(limits.region))
+        self._enforcers.append(enforcer)
+        return enforcer
+
+    def _gate(self, region: str) -> LegacyCallGate | None:
+        if self.policy.gate is None:
+            return None
+        query = gate_query(self.policy.gate, region)
+        history = CallHistory(self.clients.records, lambda: self.clients.call_metrics(region), self.clock, query)
+        return LegacyCallGate(self.policy, self.policy.gate, history, self.clock)

@@ -16,7 +16,7 @@ from imds_enforcer.pacing import sweep_share
 from imds_enforcer.plan import Planned, result_of
 from imds_enforcer.recovery import settled
 from imds_enforcer.report import RegionReport, RunReport
-from imds_enforcer.retry import settle_sweep
+from imds_enforcer.retry import finalize_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imds_enforcer.events import SweepRequest
     from imds_enforcer.ledger import Entry
     from imds_enforcer.limits import RegionLimits
-    from imds_enforcer.run import Run
+    from imds_enforcer.run import PolicyRun
 
 _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED, Outcome.HELD})
 """Outcomes that a sweep counts and does not log: the same instances, unchanged, every time.
@@ -47,7 +47,7 @@ _EVERY_INSTANCE: Sequence[Filters] = ({},)
 
 
 def sweep(
-    run: Run, request: SweepRequest, limits: Mapping[str, RegionLimits], left_behind: Sequence[Entry] = ()
+    run: PolicyRun, request: SweepRequest, limits: Mapping[str, RegionLimits], left_behind: Sequence[Entry] = ()
 ) -> RunReport:
     """Visit every region of the limits that the policy covers; a region that fails stops no other.
 
@@ -83,7 +83,7 @@ def sweep(
             for region in run.policy.regions.unknown(limits)
         ),
         seconds=run.clock.monotonic() - started,
-        stopped=run.mandate.why_ended,
+        stopped=run.cancellation.cancelled,
     )
 
 
@@ -94,7 +94,7 @@ class RegionSweep:
     The instances in `settled` have their result already; `left_behind` are entries of the ledger to settle first.
     """
 
-    run: Run
+    run: PolicyRun
     region: str
     filters: Sequence[Filters]
     trigger: str
@@ -110,16 +110,16 @@ class RegionSweep:
         except AwsError as error:
             report.ledger_failure = error.failure
         as_before = _AS_BEFORE - {Outcome.HELD} if self.trigger == Trigger.INVENTORY else _AS_BEFORE
-        visit = self.run.visit_for_sweep(self.region, self.trigger, self.limits, settle_sweep)
+        enforcer = self.run.for_sweep(self.trigger, self.limits, finalize_sweep)
         try:
-            for result in self._results(visit.enforcer):
+            for result in self._results(enforcer):
                 report.add(result)
                 if result.outcome not in as_before:
                     self.run.log(result, self.trigger)
         except AwsError as error:
             report.failure = error.failure
-        report.stopped, report.tripped = visit.guard.stopped or self.limits.tripped, self.limits.tripped is not None
-        report.ledger_failure = visit.guard.failure or report.ledger_failure
+        report.stopped, report.tripped = enforcer.context.cancellation.stopped, self.limits.tripped is not None
+        report.ledger_failure = enforcer.context.ledger_failure or report.ledger_failure
         return report
 
     def _settle_entries(self) -> None:
@@ -165,7 +165,7 @@ class RegionSweep:
 class _Listing:
     """What a region's pages say: what is settled by a look, and what has to be changed."""
 
-    def __init__(self, run: Run, enforcer: Enforcer, region: str, settled: Collection[str]) -> None:
+    def __init__(self, run: PolicyRun, enforcer: Enforcer, region: str, settled: Collection[str]) -> None:
         self._run = run
         self._enforcer = enforcer
         self._region = region
@@ -203,4 +203,4 @@ class _Listing:
             if isinstance(examined, Planned):
                 self.plans[examined.instance_id] = examined if len(self.plans) < _MAX_PLANS else None
             else:
-                yield settle_sweep(examined)
+                yield finalize_sweep(examined)

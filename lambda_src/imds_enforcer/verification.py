@@ -29,14 +29,6 @@ def confirmed(plan: Planned, instance: Instance | None) -> Result | None:
     return None
 
 
-def not_awaited(plan: Planned, instance: Instance | None) -> Result:
-    """What to say of a change that EC2 accepted, where nobody waits any longer for it to show."""
-    options = instance.options if instance else None
-    shown = options if options and options.agree_with(plan.wanted) else None
-    reason = f"accepted, and not read back to the end: interrupted; {plan.reason}"
-    return result_of(plan.instance, Outcome.PENDING, reason, after=shown)
-
-
 def unconfirmed(plan: Planned, instance: Instance | None, failure: Failure | None) -> Result:
     """What to say of a change that EC2 accepted and that the read-back did not show in time.
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from imds_enforcer.call_history import CallHistory
+from imds_enforcer.call_history import CallHistory, CallQuery
 from imds_enforcer.events import Trigger
 from imds_enforcer.failures import AwsError
 from imds_enforcer.legacy_calls import REJECTED
@@ -114,16 +114,14 @@ def _changes_to_watch(entries: Iterable[Entry]) -> list[Entry]:
 def _rejections(
     clients: Clients, clock: Clock, terms: Watch, region: str, changes: Mapping[str, Entry]
 ) -> list[Rejection]:
-    history = CallHistory(
-        clients.records,
-        clients.call_metrics(region),
-        clock,
+    query = CallQuery(
         topic=f"{REJECTED}/{region}",
         metric=REJECTED,
         period=_PERIOD,
-        noted_by=lambda instance_id, moment: f"{instance_id} {moment:%d %H:%M}",
         good_for=_GOOD_FOR,
+        noted_by=lambda instance_id, moment: f"{instance_id} {moment:%d %H:%M}",
     )
+    history = CallHistory(clients.records, lambda: clients.call_metrics(region), clock, query)
     calls = history.of({instance_id: _begin_of(entry.at) for instance_id, entry in changes.items()})
     rejected = {i: each for i, each in calls.items() if (each.total or 0) >= terms.rejected_calls}
     if not rejected:

@@ -20,7 +20,6 @@ from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.settings import Settings
 from imds_enforcer_cli.errors import CommandError
-from imds_enforcer_cli.no_records import NoRecords
 
 STACK = "ImdsEnforcer"
 HTTP_TOKENS_PARAMETER = "/imds-enforcer/http-tokens"
@@ -61,14 +60,6 @@ class Connection:
             if policies.versions == PolicyVersions():
                 return None
             raise
-
-
-class _Undeployed(Clients):
-    """The clients of an account without the stack."""
-
-    @property
-    def records(self) -> NoRecords:  # type: ignore[override]  # it answers as an empty table does
-        return NoRecords()
 
 
 class Session(boto3.Session):
@@ -123,8 +114,7 @@ def reach(
         raise CommandError("no region; name the home region with --region, or set AWS_REGION")
     clock = SystemClock()
     outputs = _outputs(session) if asks_for_stack else {}
-    kind = Clients if outputs else _Undeployed
-    clients = kind(_settings(session, outputs), clock, session)
+    clients = Clients(_settings(session, outputs), clock, session)
 
     def client(service: str, where: str | None) -> Any:
         return session.client(service, region_name=where, config=CLIENT_CONFIG)

@@ -62,8 +62,9 @@ def enforce(  # noqa: PLR0913  # each is an option of the command
     is read back, and written to the ledger, so that `imds-enforcer revert --run` takes it back. The run ends
     if the policy in Parameter Store changes. Where the enforcer is not deployed there is neither ledger nor hold.
 
-    Ctrl-C (or SIGTERM) stops it within 5 seconds: no further change is begun, and the report says what was
-    done; the exit code is 130 then. A second Ctrl-C ends it at once.
+    Ctrl-C (or SIGTERM) stops it: no further change begins, what was sent is read back, for 20 seconds at most, and
+    the report says what was done; the exit code is 130 then. A second Ctrl-C ends it at once, and names what was sent
+    and not read back.
     """
     order = _Order(dry_run, yes, output_format)
     if not (dry_run or yes or output.interactive()):

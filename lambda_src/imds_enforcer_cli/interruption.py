@@ -4,12 +4,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Generic, NoReturn, Self, TypeVar
 
-from imds_enforcer.clock import Clock
 from imds_enforcer_cli.output import say
 
 EXIT_CODE = 130
@@ -22,7 +21,6 @@ _SHOW_CURSOR = b"\x1b[?25h"
 """What shows that something is going on hides it, and has no time to show it again."""
 
 _LOOK_SECONDS = 0.1
-_NAP_SECONDS = 0.2
 
 T = TypeVar("T")
 
@@ -32,11 +30,13 @@ class Interruption:
 
     In a `with` block the first signal is noted, and the second ends the process at once, unless it is that the
     terminal is closed, which may come twice: from the shell, and when that ends. A signal that is ignored, as
-    SIGHUP is under nohup, stays so.
+    SIGHUP is under nohup, stays so. `under_way` gives the instances whose change was sent and is not read back:
+    the second signal writes them to standard error.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self.under_way: Callable[[], Sequence[str]] = list
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
@@ -55,24 +55,8 @@ class Interruption:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.asked and number != _HANG_UP:
-            end_at_once()
+            end_at_once(f"Sent, and not read back: {', '.join(self.under_way()) or 'none'}.")
         self.asked = True
-
-
-class StoppableClock:
-    """A clock whose `sleep` ends early once somebody wants to stop; what has to be waited for then comes in naps."""
-
-    def __init__(self, clock: Clock, interruption: Interruption) -> None:
-        self._interruption = interruption
-        self._clock = clock
-        self.monotonic = clock.monotonic
-        self.now = clock.now
-
-    def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds, or until the interruption."""
-        while seconds > 0:
-            self._clock.sleep(min(seconds, _NAP_SECONDS))
-            seconds = 0.0 if self._interruption.asked else seconds - _NAP_SECONDS
 
 
 class Beside(Generic[T]):
@@ -117,9 +101,12 @@ def unless_interrupted(work: Callable[[], T]) -> T:
     return beside.result()
 
 
-def end_at_once() -> NoReturn:
+def end_at_once(last_words: str = "") -> NoReturn:
     """End the process, whatever its threads are waiting for; what is not flushed is lost."""
     with suppress(OSError):
+        if last_words:
+            # Not through `sys.stderr`, which the thread that was interrupted may hold.
+            os.write(_STDERR, f"\n{last_words}\n".encode())
         if os.isatty(_STDERR):
             os.write(_STDERR, _SHOW_CURSOR)
     os._exit(EXIT_CODE)

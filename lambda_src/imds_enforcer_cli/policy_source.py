@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from imds_enforcer.cancellation import Versions
 from imds_enforcer.failures import AwsError
-from imds_enforcer.mandate import NoPolicy, Versions
 from imds_enforcer.policy import Policy, RegionSelection
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer_cli.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
@@ -15,11 +15,11 @@ from imds_enforcer_cli.policy_file import read_policy_file
 
 @dataclass(frozen=True, slots=True)
 class Governing:
-    """A policy, how it is called, and where it can be seen whether it is still in force."""
+    """A policy, and how it is called. `source` tells whether it is still in force; None for an operator's file."""
 
     policy: Policy
     named: str
-    versions: Versions
+    source: Versions | None
 
     def within(self, regions: tuple[str, ...]) -> "Governing":
         """The same for these regions only.
@@ -48,7 +48,7 @@ def governing(reached: Connection, path: Path | None) -> Governing:
     policy = read_policy_file(path)
     if reached.deployed:
         _compare(policy, reached)
-    return Governing(policy, str(path), NoPolicy())
+    return Governing(policy, str(path), None)
 
 
 def _stored(reached: Connection) -> Policy:

@@ -102,7 +102,7 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
     with output.working("Rehearsing" if dry_run else "Setting, and waiting until it is applied"):
         results = setting.carry_out(instances.values(), rehearse=dry_run)
     ordered = [_explained(results[each.instance_id], setting, each) for each in instances.values()]
-    _write(ordered, setting.answers, output_format)
+    _write(ordered, output_format)
     if not all(map(setting.is_done, ordered)):
         raise typer.Exit(1)
 
@@ -148,21 +148,21 @@ def _explained(result: Result, setting: Setting, instance: Instance) -> Result:
     return result
 
 
-def _write(results: Sequence[Result], answers: Mapping[str, Mapping[str, Any]], output_format: Format) -> None:
+def _write(results: Sequence[Result], output_format: Format) -> None:
     if output_format is not Format.JSON:
         rows = [_row(result) for result in results]
         write_documents(output_format, [_document(result) for result in results], _COLUMNS, _HEADINGS, rows)
         return
     for result in results:
-        if document := _answer(result, answers):
+        if document := _answer(result):
             write_text(json.dumps(document))
         say(_said(result))
 
 
-def _answer(result: Result, answers: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
+def _answer(result: Result) -> Mapping[str, Any] | None:
     """EC2's answer; None where it was not asked for a change."""
-    if answer := answers.get(result.instance_id):
-        return answer
+    if result.answer:
+        return result.answer
     match result.outcome:
         case Outcome.WOULD_REMEDIATE:
             differing = {name: {"now": now, "then": then} for name, (now, then) in _changes(result).items()}

@@ -1,25 +1,20 @@
 """What a person wants of single instances, on the enforcer's own way: looked at, decided, asked, sent, read back."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, cast
 
-from imds_enforcer.clock import Clock, Deadline
 from imds_enforcer.decision import Change, Verdict, decide
+from imds_enforcer.dynamodb import NoTable
 from imds_enforcer.failures import AwsError, Failure, Kind
-from imds_enforcer.guard import Guard
-from imds_enforcer.journal import Journal
-from imds_enforcer.limits import RegionLimits
-from imds_enforcer.mandate import Mandate, NoPolicy
 from imds_enforcer.model import HttpTokens, Instance, Outcome, Result, Switch
-from imds_enforcer.plan import Accepted, Planned, failed, result_of
+from imds_enforcer.plan import Planned, failed, result_of
 from imds_enforcer.policy import Mode, Policy, PolicyVersions
 from imds_enforcer.records import Records
 from imds_enforcer.remediation import Remediation
+from imds_enforcer.run import Run
 from imds_enforcer_cli.connection import Connection
-from imds_enforcer_cli.no_records import NoRecords
 
 _VERIFY_SECONDS = 60.0
 _LEAST_SECONDS = 60.0
@@ -37,33 +32,11 @@ _LEFT_ALONE: dict[Verdict, tuple[Outcome, str | None]] = {
 }
 
 
-class _Guard(Guard):
-    """Asked about holds, as the sweep does, and keeps in `answers` what EC2 answers; nothing is written down."""
-
-    def __init__(self, records: Records, clock: Clock, answers: dict[str, Mapping[str, Any]]) -> None:
-        journal = Journal(
-            cast("Records", NoRecords()),
-            clock,
-            run_id="set",
-            versions=PolicyVersions(),
-            ends_at=clock.now(),
-            trigger_of=lambda _: "set",
-        )
-        super().__init__(records, clock, journal, sweeps=True)
-        self._answers = answers
-
-    def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:
-        """Take down what came of asking EC2 for a change."""
-        super().answered(plan, answer)
-        if isinstance(answer, Accepted) and answer.answer:
-            self._answers[plan.instance_id] = answer.answer
-
-
 class Setting:
     """Sets instances to what a person wants, within what policy and holds leave to persons.
 
-    `policy` is None where there is none to heed. `answers` are EC2's to the changes that it took, by instance.
-    The ledger does not get them: it has the enforcer's own changes, for `revert` to undo.
+    `policy` is None where there is none to heed. The ledger does not get these changes: it has the enforcer's
+    own, for `revert` to undo.
     """
 
     def __init__(
@@ -82,49 +55,49 @@ class Setting:
         )
         self._rules = policy or self._wish
         self._seen: dict[str, Instance] = {}
-        self.answers: dict[str, Mapping[str, Any]] = {}
 
     def carry_out(self, instances: Iterable[Instance], *, rehearse: bool = False) -> dict[str, Result]:
         """One result for each instance, by id; a failure stays with its instance. A rehearsal changes nothing."""
         by_region: dict[str, list[Instance]] = defaultdict(list)
         for instance in instances:
             by_region[instance.region].append(instance)
+        run = self._run(max(map(len, by_region.values())))
         work = self._rehearsed if rehearse else self._carried_out
         with ThreadPoolExecutor(len(by_region), thread_name_prefix="region") as pool:
-            results = list(pool.map(lambda item: list(work(*item)), by_region.items()))
+            results = list(pool.map(lambda item: list(work(run, *item)), by_region.items()))
         return {result.instance_id: result for each in results for result in each}
 
-    def _carried_out(self, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
-        deadline = Deadline.after(self._clock, _LEAST_SECONDS + len(instances) / _CHANGES_A_SECOND)
-        versions, source = (self._policy.versions, self._clients.policies) if self._policy else (PolicyVersions(), None)
-        remediation = Remediation(
-            self._clients.ec2(region),
-            self._clock,
-            self._examined,
-            guard=self._guard(),
-            limits=RegionLimits.none(region),
-            mandate=Mandate(deadline, versions, source or NoPolicy()),
+    def _run(self, changes: int) -> Run:
+        """The run for so many changes in one region."""
+        return Run(
+            run_id="set",
+            clients=self._clients,
+            clock=self._clock,
+            ledger=Records(NoTable(), self._clock),
+            seconds=_LEAST_SECONDS + changes / _CHANGES_A_SECOND,
             verify_timeout=_VERIFY_SECONDS,
-            share=1.0,
+            versions=self._policy.versions if self._policy else PolicyVersions(),
+            source=self._clients.policies if self._policy else None,
         )
+
+    def _carried_out(self, run: Run, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
+        remediation = Remediation(run.order(region, "set", heeds_holds=True), self._examined)
         return remediation.results((instance.instance_id, None) for instance in instances)
 
-    def _rehearsed(self, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
+    def _rehearsed(self, run: Run, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
         """From what was seen a moment ago: nothing is written that would have to rest on a fresh look."""
-        ec2, guard = self._clients.ec2(region), self._guard()
+        context = run.order(region, "set", heeds_holds=True)
         plans: list[Planned] = []
         for examined in self._examined(instances):
             if isinstance(examined, Result):
                 yield examined
             else:
                 plans.append(examined)
-        for each in guard.review(plans):
-            yield each if isinstance(each, Result) else _rehearsal(ec2.rehearse, each)
-        if why := guard.stopped:
+        assert context.hold_check is not None, "holds are heeded"
+        for each in context.hold_check.review(plans):
+            yield each if isinstance(each, Result) else _rehearsal(context.ec2.rehearse, each)
+        if why := context.cancellation.stopped:
             yield from (result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}") for plan in plans)
-
-    def _guard(self) -> Guard:
-        return _Guard(self._clients.records, self._clock, self.answers)
 
     def _examined(self, instances: Iterable[Instance]) -> Iterator[Planned | Result]:
         for instance in instances:

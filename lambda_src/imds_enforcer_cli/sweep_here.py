@@ -3,27 +3,25 @@
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from itertools import islice
 
-from imds_enforcer.clock import Clock, Deadline
+from imds_enforcer.clock import Deadline
 from imds_enforcer.decision import Change
 from imds_enforcer.events import SweepRequest, Trigger
-from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.ledger import Entry
 from imds_enforcer.limits import limits_of
-from imds_enforcer.mandate import Mandate
 from imds_enforcer.model import Outcome, Result
-from imds_enforcer.policy import Mode
+from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.policy import Mode, Policy
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.report import RegionReport, RunReport
-from imds_enforcer.run import Run
+from imds_enforcer.run import PolicyRun
 from imds_enforcer.sweep import sweep
 from imds_enforcer_cli.connection import Connection
-from imds_enforcer_cli.interruption import Beside, Interruption, StoppableClock
-from imds_enforcer_cli.last_look import last_look
+from imds_enforcer_cli.interruption import Beside, Interruption
 from imds_enforcer_cli.output import say
 from imds_enforcer_cli.policy_source import Governing
 
@@ -41,11 +39,10 @@ So it can be told by when the process is done with each change: what it leaves o
 _REHEARSED = 5
 """Changes of a region that EC2 is asked about beforehand: permissions may go by tags, and differ."""
 
-_READ_BACK_SECONDS = 2.0
-"""After an interruption, for what was sent to show."""
+_STOP_SECONDS = _VERIFY_SECONDS + 5.0
+"""After an interruption, until calls that hang are not waited for: what was sent is read back before that."""
 
-_STOP_SECONDS = 3.0
-"""After an interruption, until nothing is waited for any more: no call that hangs, and no ledger that is slow."""
+_NOT_READ_BACK = Failure("Interrupted", "the change was sent, and was not read back", Kind.UNAVAILABLE)
 
 _REQUEST = SweepRequest(Trigger.COMMAND)
 
@@ -111,10 +108,8 @@ class SweepHere:
     def plan(self) -> Swept:
         """What would become of each instance; nothing is written to EC2, and no limit of a sweep applies."""
         policy, found = replace(self._rules.policy, mode=Mode.AUDIT), _Collected()
-        clock = self._reached.clock
-        mandate = Mandate(Deadline.after(clock, _A_DAY), policy.versions, self._rules.versions)
-        run = self._run(clock, mandate, _A_DAY, found)
-        report = sweep(replace(run, policy=policy), _REQUEST, limits_of(policy, self._regions))
+        run = self._run(policy, _A_DAY, found)
+        report = sweep(run, _REQUEST, limits_of(policy, self._regions))
         return Swept(report, found.results())
 
     def refusal(self, planned: Swept) -> Failure | None:
@@ -137,42 +132,41 @@ class SweepHere:
         return refused
 
     def carry_out(self, planned: Swept, interruption: Interruption, tell: Callable[[Result], None]) -> Swept:
-        """Change what differs. Once interrupted no change is begun, and what was done by then is answered in 5 s.
+        """Change what differs. Once interrupted no change begins, and what was sent is read back, for 20 s at most.
 
         `tell` is called with each result, from several threads.
         """
         policy, done = self._rules.policy, _Collected(tell)
-        clock = StoppableClock(self._reached.clock, interruption)
+        clock = self._reached.clock
         most = max(planned.to_change_by_region().values(), default=0)
-        seconds = _LEAST_SECONDS + most / _CHANGES_A_SECOND
-        mandate = Mandate(Deadline.after(clock, seconds), policy.versions, self._rules.versions)
-        run = self._run(clock, mandate, seconds, done)
+        run = self._run(policy, _LEAST_SECONDS + most / _CHANGES_A_SECOND, done)
         started = clock.monotonic()
 
         def work() -> Swept:
             report = sweep(run, _REQUEST, limits_of(policy, self._regions), self._left_behind())
             return Swept(report, done.results())
 
+        interruption.under_way = lambda: [plan.instance_id for plan in run.under_way()]
         beside, given_up = Beside(work), None
         while not beside.done():
             if interruption.asked and given_up is None:
                 given_up = Deadline.after(clock, _STOP_SECONDS)
-                mandate.end(INTERRUPTED, Deadline.after(clock, _READ_BACK_SECONDS))
-                say("Stopping: no further change is begun. Once more, and this ends at once.")
+                run.cancellation.cancel(INTERRUPTED)
+                say("Stopping: no further change begins, and what was sent is read back. Ctrl-C again ends at once.")
             elif given_up and given_up.passed:
-                return self._cut_off(planned, done, mandate, clock.monotonic() - started)
+                return self._cut_off(planned, done, run.under_way(), clock.monotonic() - started)
         return beside.result()
 
-    def _run(self, clock: Clock, mandate: Mandate, seconds: float, found: _Collected) -> Run:
-        return Run(
+    def _run(self, policy: Policy, seconds: float, found: _Collected) -> PolicyRun:
+        return PolicyRun(
             run_id=self.run_id,
-            policy=self._rules.policy,
+            policy=policy,
+            source=self._rules.source,
             clients=self._reached.clients,
-            clock=clock,
-            mandate=mandate,
-            list_deadline=Deadline.after(clock, seconds / 2),
+            clock=self._reached.clock,
+            ledger=self._reached.clients.records,
+            seconds=seconds,
             verify_timeout=_VERIFY_SECONDS,
-            ends_at=clock.now() + timedelta(seconds=seconds + 2 * _VERIFY_SECONDS),
             log=found.add,
             shuffle=random.shuffle,
             by=self._by,
@@ -185,15 +179,16 @@ class SweepHere:
             say(f"Open entries of the ledger could not be read, and stay open: {error}")
             return ()
 
-    def _cut_off(self, planned: Swept, done: _Collected, mandate: Mandate, seconds: float) -> Swept:
-        """What is known while calls still hang: nobody waits for them any longer."""
+    def _cut_off(self, planned: Swept, done: _Collected, under_way: Iterable[Planned], seconds: float) -> Swept:
+        """What is known while calls still hang: they are not waited for any longer."""
         known = {result.instance_id for result in done.results()}
-        # What was launched since the plan may be among what was sent.
-        sent = {instance_id: plan for instance_id, plan in dict(mandate.sent).items() if instance_id not in known}
-        for result in last_look(self._reached.clients, self._reached.clock, sent.values()):
-            done.add(result)
+        for plan in under_way:
+            if plan.instance_id not in known:
+                reason = f"{_NOT_READ_BACK}; {plan.reason}"
+                done.add(result_of(plan.instance, Outcome.FAILED, reason, failure=_NOT_READ_BACK))
+                known.add(plan.instance_id)
         for each in planned.to_change:
-            if each.instance_id not in known and each.instance_id not in sent:
+            if each.instance_id not in known:
                 done.add(replace(each, outcome=Outcome.DEFERRED, reason=f"{INTERRUPTED}; {each.reason}", after=None))
         results = done.results()
         regions = {name: RegionReport(failure=each.failure) for name, each in planned.report.regions.items()}

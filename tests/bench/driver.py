@@ -72,10 +72,13 @@ def _context(started: float) -> SimpleNamespace:
 def _unguarded() -> Handler:
     """The handler without ledger and holds. Gate and watch are the policy's to leave out."""
     from imds_enforcer import handler  # noqa: PLC0415  # see _self_served
-    from imds_enforcer_cli.no_records import NoRecords  # noqa: PLC0415
+    from imds_enforcer.clock import SystemClock  # noqa: PLC0415
+    from imds_enforcer.dynamodb import NoTable  # noqa: PLC0415
+    from imds_enforcer.records import Records  # noqa: PLC0415
 
     # In place of what is made when it is first needed.
-    vars(handler._application.clients)["records"] = NoRecords()  # noqa: SLF001  # Lambda has no other way in
+    records = Records(NoTable(), SystemClock())
+    vars(handler._application.clients)["records"] = records  # noqa: SLF001  # Lambda has no other way in
     return handler.handler
 
 

@@ -7,16 +7,17 @@ import json
 import uuid
 from collections import defaultdict
 from copy import copy
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from typer.testing import CliRunner
 
 from imds_enforcer.application import Application, Invocation
+from imds_enforcer.dynamodb import NoTable
 from imds_enforcer.failures import AwsError
+from imds_enforcer.records import Records
 from imds_enforcer_cli import connection, instance_metadata, output
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.main import app
-from imds_enforcer_cli.no_records import NoRecords
 from tests.unit.examples import ACCOUNT, AWAY, HOME, POLICY_PARAMETER, SETTINGS, TOKENS_PARAMETER, an_instance
 from tests.unit.fake_imds import FakeImds
 from tests.unit.fake_launches import FakeLaunches
@@ -78,7 +79,7 @@ class Command:
         clients = copy(self._clients)
         if self.deployed and asks_for_stack:
             return Connection(clients, clients.clock, lambda: ANN, OUTPUTS, self._client)
-        clients.records = cast("Any", NoRecords())
+        clients.records = Records(NoTable(), clients.clock)
         return Connection(clients, clients.clock, lambda: ANN, client=self._client)
 
     def __call__(self, *arguments: str, typed: str | None = None) -> Result:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import threading
 from copy import copy
-from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
+from imds_enforcer.cancellation import Cancellation
 from imds_enforcer.clients import Clients
 from imds_enforcer.clock import Deadline
 from imds_enforcer.event_queue import EventQueue
 from imds_enforcer.failures import AwsError, Failure
-from imds_enforcer.mandate import Mandate
 from imds_enforcer.notifications import Notifications
 from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.policy import PolicyVersions
-from imds_enforcer.run import Run
+from imds_enforcer.run import PolicyRun
 from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER, a_policy
 from tests.unit.fake_clock import START
 from tests.unit.fake_ec2 import FakeEc2
@@ -178,9 +176,9 @@ class FakeVersions:
         return self.now
 
 
-def a_mandate(clock: FakeClock, seconds: float = 1_000, source: FakeVersions | None = None) -> Mandate:
-    """The right to change instances for so many seconds under the policy with the versions 3 and 7."""
-    return Mandate(Deadline.after(clock, seconds), PolicyVersions(3, 7), source or FakeVersions())
+def a_cancellation(clock: FakeClock, seconds: float = 1_000, source: FakeVersions | None = None) -> Cancellation:
+    """Lets a run change instances for so many seconds under the policy with the versions 3 and 7."""
+    return Cancellation(Deadline.after(clock, seconds), PolicyVersions(3, 7), source or FakeVersions())
 
 
 def an_enforcer(
@@ -194,29 +192,33 @@ def an_enforcer(
     """An enforcer of one region, for instances that events named, with a table of its own."""
     clients = FakeClients(clock, ec2.name)
     clients.fakes = {ec2.name: ec2}
-    run = replace(a_run(clients, policy or a_policy()), mandate=a_mandate(clock, seconds, source))
-    return run.visit_for_events(ec2.name, lambda _: "launch", {}, lambda result: result).enforcer
+    run = a_run(clients, policy or a_policy())
+    run.cancellation = a_cancellation(clock, seconds, source)
+    return run.for_events(ec2.name, lambda _: "launch", {}, lambda result: result)
 
 
 def a_run(
     clients: FakeClients, policy: Policy, log: list[tuple[Result, str]] | None = None, seconds: float = 40
-) -> Run:
+) -> PolicyRun:
     """A run that stops writing after so many seconds, and whose log is a list.
 
     Its policy is in force as long as Parameter Store has the versions which it has now. Ids are
     sorted instead of shuffled.
     """
     lines = [] if log is None else log
-    versions = clients.policies.in_force(fresh=True)
-    return Run(
+    run = PolicyRun(
         run_id="run-1",
         policy=policy,
+        source=clients.policies,
         clients=clients,
         clock=clients.clock,
-        mandate=Mandate(Deadline.after(clients.clock, seconds), versions, clients.policies),
-        list_deadline=Deadline.after(clients.clock, seconds),
+        ledger=clients.records,
+        seconds=seconds,
         verify_timeout=20,
-        ends_at=clients.clock.now() + timedelta(seconds=900),
         log=lambda result, trigger: lines.append((result, trigger)),
         shuffle=lambda ids: ids.sort(),
     )
+    in_force = clients.policies.in_force(fresh=True)
+    run.cancellation = Cancellation(Deadline.after(clients.clock, seconds), in_force, clients.policies)
+    run.list_deadline = Deadline.after(clients.clock, seconds)
+    return run

@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imds_enforcer.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.failures import Kind
 from imds_enforcer.model import OptionsState, Outcome, Switch
 from imds_enforcer.parameters import CACHE_SECONDS
-from imds_enforcer.remediation import MAX_OBSERVATION_AGE
 from tests.unit.fake_clock import START
 from tests.unit.fake_records import FakeTable
 

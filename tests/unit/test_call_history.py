@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.call_history import CallHistory
+from imds_enforcer.call_history import CallHistory, CallQuery
 from imds_enforcer.call_metrics import MAX_POINTS
 from imds_enforcer.failures import AwsError
 from imds_enforcer.legacy_calls import SERVED, Calls
@@ -32,15 +32,8 @@ class Asked:
 
     def history(self, topic: str = "a", period: timedelta = DAY, good_for: timedelta = DAY) -> CallHistory:
         """As a process makes it that has asked nothing yet."""
-        return CallHistory(
-            self.table.records(self.clock),
-            self.metrics,
-            self.clock,
-            topic=topic,
-            metric=SERVED,
-            period=period,
-            good_for=good_for,
-        )
+        query = CallQuery(topic=topic, metric=SERVED, period=period, good_for=good_for)
+        return CallHistory(self.table.records(self.clock), lambda: self.metrics, self.clock, query)
 
     def ids(self) -> list[list[str]]:
         """The instances that CloudWatch was asked about, by request."""

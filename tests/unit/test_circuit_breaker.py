@@ -87,8 +87,8 @@ def test_what_stops_a_region_stops_the_round_that_it_is_found_in(clients: FakeCl
     home.changes = RequestBucket(Limit(capacity=20, refill=1), clients.clock)
     policy = a_policy()
     limits = limits_of(policy, [HOME])
-    visit = a_run(clients, policy, seconds=700).visit_for_sweep(HOME, "schedule", limits[HOME], lambda result: result)
-    sent = {len(home.sent) for _ in visit.enforcer.remediate((an_id(number), None) for number in range(150))}
+    enforcer = a_run(clients, policy, seconds=700).for_sweep("schedule", limits[HOME], lambda result: result)
+    sent = {len(home.sent) for _ in enforcer.remediate((an_id(number), None) for number in range(150))}
     assert limits[HOME].tripped
     assert sent == {len(home.sent)}, "none after the first result"
 

@@ -113,7 +113,7 @@ def test_the_ledger_says_by_when_the_process_is_done(clients: FakeClients, home:
     home.launch(*map(an_instance, range(250)))
     command("enforce", "--yes")
     (ends_at,) = {entry.ends_at for entry in ledger(clients)}
-    assert ends_at == START + timedelta(seconds=900 + 250 / 1.25 + 40)
+    assert ends_at == START + timedelta(seconds=900 + 250 / 1.25 + 20 + 30)
 
 
 def test_a_rehearsal_changes_nothing(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001

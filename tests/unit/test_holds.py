@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.batch import Delivery, enforce_batch
-from imds_enforcer.events import SweepRequest, Trigger, parse_instance_event
+from imds_enforcer.attempt import MAX_OBSERVATION_AGE
+from imds_enforcer.events import SweepRequest, Trigger
 from imds_enforcer.failures import AwsError
 from imds_enforcer.ledger import Hold
 from imds_enforcer.model import HttpTokens, Outcome
 from imds_enforcer.policy import Mode
-from imds_enforcer.remediation import MAX_OBSERVATION_AGE
 from imds_enforcer.revert import Revert
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import HOME, SERVER_FAULT, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
-from tests.unit.fake_clients import a_run
 from tests.unit.fake_clock import START
 from tests.unit.runs import Batch, Sweep, ledger
 
@@ -235,24 +232,3 @@ def test_where_faults_made_others_wait_they_are_asked_about_before_their_turn(
     Sweep(clients)
     assert held_at
     assert late == []
-
-
-def test_holds_are_read_while_it_is_asked_whether_the_policy_is_in_force(clients: FakeClients, home: FakeEc2) -> None:
-    """Both are asked once the instances were looked at, and a launch need not wait for one after the other."""
-    home.launch(an_instance())
-    home.read_seconds = 2
-    asked: list[str] = []
-    second, met = threading.Event(), []
-
-    def listen(request: str) -> None:
-        asked.append(request)
-        if len(asked) > 1:
-            second.set()
-
-    clients.table.before_read = listen
-    run = a_run(clients, a_policy())
-    clients.ssm.delay = lambda: met.append(second.wait(10))
-    message = a_message(events.running())
-    _, again = enforce_batch(run, [Delivery(message, parse_instance_event(message.body))], gone_after=600)
-    assert (again, met) == ({}, [True])
-    assert asked == ["Query standing"] * 2, "the first decides nothing"

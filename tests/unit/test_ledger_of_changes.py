@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.dynamodb import BATCH_SIZE
 from imds_enforcer.events import SweepRequest, Trigger
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
 from imds_enforcer.policy import PolicyVersions
-from infra.local.waiting import until
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (
@@ -32,11 +29,10 @@ from tests.unit.fake_clock import START
 from tests.unit.runs import Batch, Sweep, ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
     from imds_enforcer.decision import Change
-    from imds_enforcer.dynamodb import Item
     from imds_enforcer.failures import Failure
     from imds_enforcer.ledger import Entry
     from imds_enforcer.model import MetadataOptions
@@ -65,23 +61,7 @@ def test_a_change_is_written_down_before_ec2_is_asked(clients: FakeClients, home
     for entry, known in heard:
         assert (entry.outcome, entry.before, entry.wanted, entry.after) == (None, V1_ALLOWED, V2_ONLY, None)
         assert entry.before == known
-        assert entry.ends_at == START + timedelta(seconds=900)
-
-
-def test_a_change_waits_for_its_own_intent_only(clients: FakeClients, home: FakeEc2) -> None:
-    """Of a hundred the first are sent while the table is still taking the intents of the last."""
-    home.launch(*map(an_instance, range(50)))
-    begun, waited = threading.Event(), []
-    home.judge = lambda *_: begun.set()
-
-    def hold_up(items: Sequence[Item]) -> None:
-        if items[0]["pk"] == an_id(BATCH_SIZE):
-            waited.append(begun.wait(10))
-
-    clients.table.before_write = hold_up
-    Sweep(clients)
-    assert waited[0] is True
-    assert len(home.modified) == 50
+        assert entry.ends_at == START + timedelta(seconds=700 + 20 + 30)
 
 
 def test_afterwards_it_is_written_down_what_became_of_it(clients: FakeClients, home: FakeEc2) -> None:
@@ -147,32 +127,31 @@ def test_a_hundred_changes_are_eight_requests(clients: FakeClients, home: FakeEc
     assert clients.table.writes == 8
 
 
-def test_a_long_sweep_writes_in_batches_too(clients: FakeClients, home: FakeEc2) -> None:
-    """At five changes a second: intents are written some seconds ahead, outcomes some seconds later."""
+def test_a_long_sweep_has_every_change_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
+    """Once EC2's bucket is empty each intent is a request of its own; outcomes share theirs."""
     home.launch(*map(an_instance, range(200)))
     Sweep(clients)
     assert len(home.modified) == 200
-    assert clients.table.writes <= 20
+    assert clients.table.writes <= 4 + 100 + 20
     assert {entry.outcome for entry in ledger(clients)} == {Outcome.REMEDIATED}
 
 
-def test_nobody_who_takes_the_results_keeps_them_from_being_written(clients: FakeClients, home: FakeEc2) -> None:
-    """What became of the last changes is on its way to the table before the first of them is logged."""
+def test_outcomes_are_in_the_ledger_before_they_are_reported(clients: FakeClients, home: FakeEc2) -> None:
+    """All that is known by then, before the first of them."""
     clients.fakes = {home.name: home}
-    visit = a_run(clients, a_policy()).visit_for_events(home.name, lambda _: "launch", {}, lambda result: result)
-    results = visit.enforcer.enforce(home.launch(*map(an_instance, range(3))))
+    enforcer = a_run(clients, a_policy()).for_events(home.name, lambda _: "launch", {}, lambda result: result)
+    results = enforcer.enforce(home.launch(*map(an_instance, range(3))))
     assert next(results).outcome is Outcome.REMEDIATED
-    until(lambda: [entry.outcome for entry in ledger(clients)] == [Outcome.REMEDIATED] * 3)
+    assert [entry.outcome for entry in ledger(clients)] == [Outcome.REMEDIATED] * 3
     assert len(list(results)) == 2
 
 
-def test_where_nothing_is_to_be_changed_the_table_is_hardly_asked(clients: FakeClients, home: FakeEc2) -> None:
-    """By a sweep not at all; by a batch once, beside the look at its instances, to lose no time if there is."""
+def test_where_nothing_is_to_be_changed_the_table_is_not_asked(clients: FakeClients, home: FakeEc2) -> None:
+    """Neither by a sweep nor by a batch."""
     home.launch(an_instance(1, V2_ONLY))
     Sweep(clients)
-    assert clients.table.requests == []
     Batch(clients, a_message(events.running()))
-    assert clients.table.requests == ["Query standing"]
+    assert clients.table.requests == []
 
 
 @pytest.mark.parametrize(
@@ -199,12 +178,14 @@ def test_what_ec2_refused_is_in_the_ledger_as_refused(
 
 
 def test_what_the_deadline_cut_off_is_in_the_ledger_as_deferred(clients: FakeClients, home: FakeEc2) -> None:
-    """Its intent was written ahead of it."""
+    """Its intent was written with those that were sent in time."""
     home.launch(*map(an_instance, range(150)))
+    home.modify_seconds = 0.05
     Sweep(clients, seconds=2)
     changed = {entry.instance_id for entry in ledger(clients) if entry.result}
     assert changed == set(home.modified_ids)
     left = [entry for entry in ledger(clients) if entry.instance_id not in changed]
+    assert left
     assert {entry.outcome for entry in left} == {Outcome.DEFERRED}
     assert clients.records.open_intents() == []
 
@@ -229,20 +210,13 @@ def _set_right(home: FakeEc2, instance_id: str) -> None:
 def test_what_others_did_is_not_in_the_ledger_as_the_enforcers_change(
     clients: FakeClients, home: FakeEc2, happening: Callable[[FakeEc2, str], None]
 ) -> None:
-    """An intent is written ahead, and then its instance needs no change any more: there is nothing to undo."""
-    home.launch(*map(an_instance, range(200)))
-    home.read_seconds = 1
-    intended: list[str] = []
-
-    def happen() -> None:
-        intended.append(max(entry.instance_id for entry in clients.records.open_intents()))
-        happening(home, intended[0])
-
-    # Shortly before the observation of all that wait is too old to act on.
-    clients.clock.at(9.5, happen)
+    """EC2 throttles the change, and then its instance needs none any more: there is nothing to undo."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [THROTTLED] * 1_000
+    clients.clock.at(1, lambda: happening(home, an_id()))
     Sweep(clients)
-    assert intended[0] not in home.sent_ids
-    (entry,) = clients.records.entries_of(intended[0])
+    assert home.modified == []
+    (entry,) = clients.records.entries_of(an_id())
     assert entry.outcome not in {None, Outcome.REMEDIATED}
     assert entry.result is None
 

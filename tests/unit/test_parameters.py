@@ -69,36 +69,6 @@ def test_batches_within_two_seconds_share_one_read(store: PolicyStore, ssm: Fake
     assert len(ssm.requests) == 1
 
 
-def test_what_will_soon_be_too_old_is_renewed_while_others_go_on(
-    store: PolicyStore, ssm: FakeSsm, clock: FakeClock
-) -> None:
-    """Sixteen changes under way at once must not all wait for Parameter Store every two seconds."""
-    store.read(fresh=False)
-    ssm.put(TOKENS_PARAMETER, "optional")
-    clock.advance(1.6)
-    others: list[PolicyVersions] = []
-
-    def ask_beside() -> None:
-        with ThreadPoolExecutor(1) as pool:
-            others.append(pool.submit(store.in_force, fresh=False).result(timeout=10))
-
-    ssm.delay = ask_beside
-    assert store.in_force(fresh=False) == PolicyVersions(2, 1)
-    assert others == [PolicyVersions(1, 1)]
-    assert store.in_force(fresh=False) == PolicyVersions(2, 1)
-    assert len(ssm.requests) == 2
-
-
-def test_what_could_not_be_renewed_serves_nobody(store: PolicyStore, ssm: FakeSsm, clock: FakeClock) -> None:
-    """Under a policy that is not known to be in force nothing is written."""
-    store.read(fresh=False)
-    clock.advance(1.6)
-    ssm.error = THROTTLED
-    for _ in range(2):
-        with pytest.raises(AwsError, match="Rate exceeded"):
-            store.in_force(fresh=False)
-
-
 def test_who_waited_for_an_answer_that_did_not_come_asks_no_second_time(
     store: PolicyStore, ssm: FakeSsm, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import Outcome, Result
-from imds_enforcer.retry import MAX_RECEIVES, retry_delay, settle_event, settle_sweep, wants_retry
+from imds_enforcer.retry import MAX_RECEIVES, finalize_event, finalize_sweep, retry_delay, wants_retry
 from tests.unit.examples import (
     DENIED_BY_SCP,
     HOME,
@@ -34,7 +34,7 @@ def _result(outcome: Outcome, failure: Failure | None = None) -> Result:
 
 
 def _settled(failure: Failure | None, *, age: float = 1, receives: int = 1) -> Result:
-    return settle_event(_result(Outcome.FAILED, failure), age=age, receives=receives, gone_after=600)
+    return finalize_event(_result(Outcome.FAILED, failure), age=age, receives=receives, gone_after=600)
 
 
 def test_the_delay_doubles_and_ends_at_five_minutes() -> None:
@@ -135,8 +135,8 @@ def test_only_an_unknown_instance_can_be_gone(failure: Failure) -> None:
 def test_other_outcomes_stand(outcome: Outcome) -> None:
     """A change that was accepted is not sent again because its read-back was throttled."""
     result = _result(outcome, THROTTLED)
-    assert settle_event(result, age=1e6, receives=12, gone_after=600) is result
-    assert settle_sweep(result) is result
+    assert finalize_event(result, age=1e6, receives=12, gone_after=600) is result
+    assert finalize_sweep(result) is result
     assert wants_retry(result) == (outcome is Outcome.DEFERRED)
 
 
@@ -144,20 +144,20 @@ def test_a_failure_without_an_error_of_aws_stands() -> None:
     """Nothing is known that would make another try worth it."""
     result = _settled(None)
     assert result == _result(Outcome.FAILED)
-    assert settle_sweep(result) is result
+    assert finalize_sweep(result) is result
     assert not wants_retry(result)
 
 
 @pytest.mark.parametrize("failure", [THROTTLED, WRONG_STATE])
 def test_the_next_sweep_is_a_sweeps_retry(failure: Failure) -> None:
     """No alarm for what the next one picks up."""
-    result = settle_sweep(_result(Outcome.FAILED, failure))
+    result = finalize_sweep(_result(Outcome.FAILED, failure))
     assert (result.outcome, result.reason) == (Outcome.DEFERRED, f"{failure}; the next sweep tries again")
 
 
 def test_an_instance_that_vanished_during_a_sweep_is_gone() -> None:
     """It was listed a moment ago, so EC2 has not yet to learn of it."""
-    result = settle_sweep(_result(Outcome.FAILED, NOT_FOUND))
+    result = finalize_sweep(_result(Outcome.FAILED, NOT_FOUND))
     assert (result.outcome, result.reason) == (Outcome.GONE, "vanished after it was listed")
 
 
@@ -165,4 +165,4 @@ def test_an_instance_that_vanished_during_a_sweep_is_gone() -> None:
 def test_other_failures_of_a_sweep_are_failures(failure: Failure) -> None:
     """Somebody should hear of them."""
     result = _result(Outcome.FAILED, failure)
-    assert settle_sweep(result) is result
+    assert finalize_sweep(result) is result

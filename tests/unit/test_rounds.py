@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.model import InstanceState, Outcome, Switch
-from imds_enforcer.remediation import MAX_OBSERVATION_AGE
 from tests.unit.examples import (
     IMDS_OFF,
     SERVER_FAULT,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -85,7 +84,9 @@ def test_the_order_is_one_of_chance(clients: FakeClients, home: FakeEc2) -> None
     """Not EC2's own, in which the same ones would always be first."""
     home.launch(*map(an_instance, range(50)))
     shuffle = random.Random(1).shuffle  # noqa: S311  # an order, not a secret
-    sweep(replace(a_run(clients, a_policy()), shuffle=shuffle), SCHEDULE, limits_of(a_policy(), clients.fakes))
+    run = a_run(clients, a_policy())
+    run.shuffle = shuffle
+    sweep(run, SCHEDULE, limits_of(a_policy(), clients.fakes))
     assert sorted(home.sent_ids) == list(map(an_id, range(50)))
     assert home.sent_ids != sorted(home.sent_ids)
 
@@ -102,11 +103,9 @@ def test_what_always_fails_does_not_keep_others_from_their_turn(clients: FakeCli
         assert sweeps <= 12
         seconds = (fleet / 3 - 100) / 5
         before = len(home.sent)
-        sweep(
-            replace(a_run(clients, a_policy(), seconds=seconds), shuffle=shuffle),
-            SCHEDULE,
-            limits_of(a_policy(), clients.fakes),
-        )
+        run = a_run(clients, a_policy(), seconds=seconds)
+        run.shuffle = shuffle
+        sweep(run, SCHEDULE, limits_of(a_policy(), clients.fakes))
         assert len(home.sent) - before <= fleet / 3 + 2
         clients.clock.advance(900)
     assert set(home.modified_ids).isdisjoint(refused)
@@ -132,8 +131,9 @@ def test_what_is_left_is_deferred_and_taken_up_by_the_next(clients: FakeClients,
 def test_of_a_large_fleet_only_ids_are_kept(clients: FakeClients, home: FakeEc2) -> None:
     """The others are read, two hundred at a time, when their turn comes; what is known goes first."""
     home.launch(*map(an_instance, range(1_100)))
-    last_first = replace(a_run(clients, a_policy(), seconds=60), shuffle=lambda ids: ids.sort(reverse=True))
-    sweep(last_first, SCHEDULE, limits_of(a_policy(), clients.fakes))
+    run = a_run(clients, a_policy(), seconds=60)
+    run.shuffle = lambda ids: ids.sort(reverse=True)
+    sweep(run, SCHEDULE, limits_of(a_policy(), clients.fakes))
     assert home.sent_ids[0] == an_id(999)
     reads = [len(ids) for ids in home.reads]
     assert max(reads) == 200
@@ -146,9 +146,8 @@ def test_a_region_too_large_to_be_listed_has_failed(clients: FakeClients, home: 
     home.page_size, home.read_seconds = 2, 10
     away.launch(an_instance(99))
     run = a_run(clients, a_policy())
-    report = sweep(
-        replace(run, list_deadline=Deadline.after(clients.clock, 25)), SCHEDULE, limits_of(a_policy(), clients.fakes)
-    )
+    run.list_deadline = Deadline.after(clients.clock, 25)
+    report = sweep(run, SCHEDULE, limits_of(a_policy(), clients.fakes))
     assert report.outcomes[Outcome.REMEDIATED] + report.outcomes[Outcome.DEFERRED] < 11
     assert home.pages < 5
     assert report.regions[HOME].status is RegionStatus.REGION_FAILED

@@ -1,0 +1,76 @@
+"""One change sent to EC2, and what its answer means."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.plan import Accepted, Planned, failed
+
+if TYPE_CHECKING:
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.context import RegionContext
+    from imds_enforcer.model import Result
+
+MAX_OBSERVATION_AGE = 10.0
+"""Seconds after which an instance is read again before it is written to.
+
+Every change has to send HttpEndpoint=enabled: on an old observation that could turn a metadata service
+back on that was switched off in between.
+"""
+
+_ATTEMPTS = 3
+"""How often a change is sent that EC2 leaves unanswered, or answers with a fault of its own."""
+
+
+def too_old(plan: Planned, clock: Clock) -> bool:
+    """True if the observation behind the plan is too old to act on."""
+    return clock.monotonic() - plan.instance.observed_at > MAX_OBSERVATION_AGE
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """The changes of one round. Once EC2 throttles one of them, the others wait for the next round.
+
+    `share` is how much of EC2's limit they may use. `in_flight` are those that were sent and may have been made.
+    """
+
+    context: RegionContext
+    share: float
+    in_flight: dict[str, Planned] = field(default_factory=dict)
+    _throttled: threading.Event = field(default_factory=threading.Event)
+
+    def send(self, plan: Planned) -> Accepted | Planned | Result:
+        """Send one change, from any thread. A plan comes back where it has to wait for another round."""
+        context, pace = self.context, self.context.ec2.changes
+        if (
+            self._throttled.is_set()
+            or not context.limits.allow(plan)
+            or context.cancellation.reason()
+            or too_old(plan, context.clock)
+        ):
+            pace.answered(self.share, sent=False)
+            return plan
+        self.in_flight[plan.instance_id] = plan
+        try:
+            answer = context.ec2.modify(plan.instance_id, plan.change)
+        except AwsError as error:
+            context.limits.attempted(plan, error.failure)
+            return self._after(error.failure, plan)
+        context.limits.attempted(plan, None)
+        pace.answered(self.share)
+        return Accepted(plan, context.clock.monotonic(), answer)
+
+    def _after(self, failure: Failure, plan: Planned) -> Planned | Result:
+        """What follows from a change that failed."""
+        if failure.kind is Kind.THROTTLED:
+            # EC2's bucket is empty for all: the rest of the round waits with this one.
+            self._throttled.set()
+            self.context.ec2.changes.refused(self.share)
+            return replace(plan, failure=failure)
+        self.context.ec2.changes.answered(self.share)
+        if failure.kind is Kind.UNAVAILABLE and plan.unanswered + 1 < _ATTEMPTS:
+            return replace(plan, unanswered=plan.unanswered + 1, doubtful=True, failure=failure)
+        return failed(plan.instance, failure)

@@ -1,0 +1,42 @@
+"""What the enforcement of one region works with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imds_enforcer.cancellation import RegionCancellation
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.ec2 import Ec2Region
+    from imds_enforcer.failures import Failure
+    from imds_enforcer.hold_check import HoldCheck
+    from imds_enforcer.ledger_writer import LedgerWriter
+    from imds_enforcer.limits import RegionLimits
+    from imds_enforcer.model import Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionContext:
+    """The parts of one region's loop, put together by a run and by nothing else.
+
+    `hold_check` is None for a revert, which sets holds and does not heed them. `verify_timeout` is how many
+    seconds an accepted change is given to take effect. `finalize` turns a result into the outcome that whoever
+    asked for it reports; it is applied before the outcome is written to the ledger.
+    """
+
+    ec2: Ec2Region
+    clock: Clock
+    limits: RegionLimits
+    cancellation: RegionCancellation
+    hold_check: HoldCheck | None
+    ledger: LedgerWriter
+    verify_timeout: float
+    finalize: Callable[[Result], Result]
+
+    @property
+    def ledger_failure(self) -> Failure | None:
+        """Why the ledger could not be read or written; None if it could."""
+        return self.ledger.failure or (self.hold_check.failure if self.hold_check else None)

@@ -1,0 +1,91 @@
+"""Holds and contests: may the enforcer change this instance now?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
+from imds_enforcer.model import Outcome, Result
+from imds_enforcer.plan import Planned, result_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from imds_enforcer.cancellation import RegionCancellation
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.records import Records
+
+
+class HoldCheck:
+    """Clears plans for sending. Holds are always read after the observation that a plan rests on.
+
+    This order makes a hold safe: a revert writes its hold before it changes the instance, so an observation
+    that shows the reverted options is followed by a reading that shows the hold.
+
+    `drifted_by` names, for instances that a drift event is about, who changed their options; None for a sweep,
+    which corrects contested instances too. `failure` is why a contest could not be written.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        cancellation: RegionCancellation,
+        drifted_by: Mapping[str, str] | None = None,
+    ) -> None:
+        self._records = records
+        self._clock = clock
+        self._cancellation = cancellation
+        self._drifted_by = drifted_by
+        self._standing = Standing()
+        self._uncontested: set[str] = set()
+        self.failure: Failure | None = None
+
+    def review(self, plans: Iterable[Planned]) -> list[Planned | Result]:
+        """Each plan, cleared, or the result of an instance that is held or contested.
+
+        If holds cannot be read, the region is stopped and nothing is cleared.
+        """
+        waiting = list(plans)
+        try:
+            if any(plan.instance.observed_at > self._standing.read_at for plan in waiting):
+                self._standing = self._records.standing()
+            return [self._judge(plan) for plan in waiting]
+        except AwsError as error:
+            self.failure = error.failure
+            self._cancellation.stop(
+                f"the ledger is out of reach ({error}), and it cannot be told which instances are held"
+            )
+            return []
+
+    def _judge(self, plan: Planned) -> Planned | Result:
+        instance_id, now = plan.instance_id, self._clock.now()
+        hold = self._standing.holds.get(instance_id)
+        if hold and hold.in_force(now):
+            return result_of(plan.instance, Outcome.HELD, f"{hold}; {plan.reason}", after=plan.instance.options)
+        contest = self._standing.contests.get(instance_id)
+        if self._drifted_by is None:
+            return replace(plan, cleared=True, reason=f"{plan.reason}; {contest}" if contest else plan.reason)
+        contest = contest or self._new_contest(instance_id, self._drifted_by)
+        if contest is None:
+            return replace(plan, cleared=True)
+        reason = f"{contest}: only the sweep sets it right until {contest.until:%Y-%m-%d %H:%M}; {plan.reason}"
+        return result_of(plan.instance, Outcome.CONTESTED, reason, after=plan.instance.options)
+
+    def _new_contest(self, instance_id: str, drifted_by: Mapping[str, str]) -> Contest | None:
+        principal, now = drifted_by.get(instance_id), self._clock.now()
+        # Asked once for each instance: with a slow table, asking at each look would let every observation grow too old.
+        if principal is None or instance_id in self._uncontested:
+            return None
+        if not is_contested(self._records.entries_of(instance_id, now - CONTEST_WINDOW), now):
+            self._uncontested.add(instance_id)
+            return None
+        contest = Contest(instance_id=instance_id, principal=principal, until=now + CONTESTED_FOR)
+        try:
+            self._records.contest(contest)
+        except AwsError as error:
+            # The next drift event counts the corrections again.
+            self.failure = error.failure
+        return contest

@@ -1,0 +1,117 @@
+"""The ledger of one region's changes: the intent before a change, its outcome after."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.ledger import Entry
+from imds_enforcer.plan import Accepted, Planned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+
+    from imds_enforcer.cancellation import RegionCancellation
+    from imds_enforcer.clock import Clock
+    from imds_enforcer.model import Result
+    from imds_enforcer.policy import PolicyVersions
+    from imds_enforcer.records import Records
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where the changes of a run come from, as each entry says it; see `Entry`."""
+
+    run_id: str
+    versions: PolicyVersions
+    ends_at: datetime
+    trigger_of: Callable[[str], str]
+    by: str | None = None
+
+
+class LedgerWriter:
+    """Writes an intent before each change, and what became of it afterwards.
+
+    An intent is written again only if a later look found other options. An entry whose outcome is unknown
+    stays open: a later sweep reads it off the instance. `failure` is why something could not be written.
+    """
+
+    def __init__(self, records: Records, clock: Clock, cancellation: RegionCancellation, origin: Origin) -> None:
+        self._records = records
+        self._clock = clock
+        self._cancellation = cancellation
+        self._origin = origin
+        self._open: dict[str, Entry] = {}
+        self._accepted: set[str] = set()
+        self._unanswered: set[str] = set()
+        self._outcomes_stay_open = False
+        self.failure: Failure | None = None
+
+    def intend(self, plans: Sequence[Planned]) -> bool:
+        """True once the intents of all these plans are written; if that fails, the region is stopped."""
+        intents = {plan.instance_id: self._intent(plan) for plan in plans if not self._is_open(plan)}
+        try:
+            self._records.write(intents.values())
+        except AwsError as error:
+            self.failure = error.failure
+            self._cancellation.stop(f"the ledger is out of reach ({error}), and changes are not made without it")
+            return False
+        self._open |= intents
+        return True
+
+    def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:
+        """Note what came of asking EC2 for a change; a plan is one that waits for another attempt."""
+        if isinstance(answer, Accepted):
+            self._accepted.add(plan.instance_id)
+        elif answer.failure and answer.failure.kind is Kind.UNAVAILABLE:
+            self._unanswered.add(plan.instance_id)
+
+    def complete(self, results: Iterable[Result]) -> None:
+        """Write the outcomes of those among these instances whose change was intended."""
+        completed = [entry for result in results if (entry := self._completed(result))]
+        if not completed or self._outcomes_stay_open:
+            return
+        try:
+            self._records.write(completed)
+        except AwsError as error:
+            # The table is not waited for again: the entries stay open, and a later sweep completes them.
+            self._outcomes_stay_open = True
+            self.failure = error.failure
+
+    def _completed(self, result: Result) -> Entry | None:
+        entry = self._open.pop(result.instance_id, None)
+        accepted = result.instance_id in self._accepted
+        if entry is None or (not accepted and result.instance_id in self._unanswered):
+            return None
+        return replace(
+            entry,
+            outcome=result.outcome,
+            reason=result.reason,
+            # Of a change that was not made, what the instance shows is someone else's.
+            after=result.after if accepted else None,
+            code=result.failure.code if result.failure else None,
+        )
+
+    def _is_open(self, plan: Planned) -> bool:
+        entry = self._open.get(plan.instance_id)
+        return entry is not None and entry.before == plan.instance.options and entry.wanted == plan.wanted
+
+    def _intent(self, plan: Planned) -> Entry:
+        instance, origin = plan.instance, self._origin
+        assert instance.options is not None, "planned without knowing what is there"
+        earlier = self._open.get(instance.instance_id)
+        return Entry(
+            instance_id=instance.instance_id,
+            region=instance.region,
+            at=earlier.at if earlier else self._clock.now(),
+            run_id=origin.run_id,
+            trigger=origin.trigger_of(instance.instance_id),
+            versions=origin.versions,
+            before=instance.options,
+            wanted=plan.wanted,
+            ends_at=origin.ends_at,
+            by=origin.by,
+            reason=plan.reason,
+        )

@@ -1,0 +1,144 @@
+"""The ledger gets an intent before a change, and its outcome after."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.cancellation import RegionCancellation
+from imds_enforcer.decision import Change
+from imds_enforcer.ledger_writer import LedgerWriter, Origin
+from imds_enforcer.limits import RegionLimits
+from imds_enforcer.model import HttpTokens, Outcome, Switch
+from imds_enforcer.plan import Accepted, Planned, failed, result_of
+from imds_enforcer.policy import PolicyVersions
+from tests.unit.examples import HOME, SERVER_FAULT, THROTTLED, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.unit.fake_clients import a_cancellation
+
+if TYPE_CHECKING:
+    from imds_enforcer.model import Instance, MetadataOptions, Result
+    from tests.unit.fake_clients import FakeClients
+
+
+@pytest.fixture
+def cancellation(clients: FakeClients) -> RegionCancellation:
+    """The region's."""
+    return RegionCancellation(a_cancellation(clients.clock), RegionLimits.none(HOME))
+
+
+@pytest.fixture
+def writer(clients: FakeClients, cancellation: RegionCancellation) -> LedgerWriter:
+    """What is tested, with the intents of instances 0 and 1."""
+    origin = Origin(
+        run_id="run-1",
+        versions=PolicyVersions(3, 7),
+        ends_at=clients.clock.now() + timedelta(seconds=900),
+        trigger_of=lambda _: "launch",
+    )
+    writer = LedgerWriter(clients.records, clients.clock, cancellation, origin)
+    assert writer.intend([_plan(an_instance(number)) for number in range(2)])
+    clients.table.requests.clear()
+    return writer
+
+
+def _plan(instance: Instance, wanted: MetadataOptions = V2_ONLY) -> Planned:
+    return Planned(instance, Change(http_tokens=HttpTokens.REQUIRED), wanted, "why")
+
+
+def _remediated(number: int) -> Result:
+    return result_of(an_instance(number), Outcome.REMEDIATED, "why", after=V2_ONLY)
+
+
+def _outcomes(clients: FakeClients, *numbers: int) -> list[Outcome | None]:
+    """Of the one entry of each instance."""
+    entries = [clients.records.entries_of(an_id(number)) for number in numbers]
+    return [entry.outcome for (entry,) in entries]
+
+
+def test_an_outcome_takes_the_place_of_its_intent(clients: FakeClients, writer: LedgerWriter) -> None:
+    """At once: what is reported is in the ledger."""
+    assert _outcomes(clients, 0, 1) == [None, None]
+    writer.complete(map(_remediated, range(2)))
+    assert _outcomes(clients, 0, 1) == [Outcome.REMEDIATED] * 2
+    assert clients.table.writes == 1
+
+
+def test_an_intent_is_written_once(clients: FakeClients, writer: LedgerWriter) -> None:
+    """However often the change is sent."""
+    assert writer.intend([_plan(an_instance(1))])
+    assert clients.table.writes == 0
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        _plan(an_instance(1, replace(V1_ALLOWED, http_put_response_hop_limit=3))),
+        _plan(an_instance(1), replace(V2_ONLY, http_put_response_hop_limit=5)),
+    ],
+)
+def test_an_intent_is_written_again_where_a_later_look_found_or_wants_something_else(
+    clients: FakeClients, writer: LedgerWriter, plan: Planned
+) -> None:
+    """Either alone: what a revert restores is what was there before the change, and as it was wanted."""
+    assert writer.intend([plan])
+    (entry,) = clients.records.entries_of(an_id(1))
+    assert (entry.before, entry.wanted) == (plan.instance.options, plan.wanted)
+
+
+def test_without_its_intent_no_change_may_be_sent(
+    clients: FakeClients, cancellation: RegionCancellation, writer: LedgerWriter
+) -> None:
+    """The region is stopped, and says why."""
+    clients.table.write_failure = THROTTLED
+    assert not writer.intend([_plan(an_instance(2))])
+    assert writer.failure == THROTTLED
+    assert cancellation.stopped == f"the ledger is out of reach ({THROTTLED}), and changes are not made without it"
+
+
+def test_outcomes_of_earlier_changes_are_written_even_if_an_intent_was_not(
+    clients: FakeClients, writer: LedgerWriter
+) -> None:
+    """The table may take them again."""
+    clients.table.write_failure = THROTTLED
+    writer.intend([_plan(an_instance(2))])
+    clients.table.write_failure = None
+    writer.complete([_remediated(1)])
+    assert _outcomes(clients, 1) == [Outcome.REMEDIATED]
+
+
+def test_a_table_that_takes_no_outcome_is_not_waited_for_again(clients: FakeClients, writer: LedgerWriter) -> None:
+    """A hanging call for each round would outlast the run; the entries stay open for the next sweep."""
+    clients.table.write_failure = THROTTLED
+    writer.complete([_remediated(0)])
+    clients.table.write_failure = None
+    clients.table.requests.clear()
+    writer.complete([_remediated(1)])
+    assert (writer.failure, clients.table.writes) == (THROTTLED, 0)
+    assert _outcomes(clients, 0, 1) == [None, None]
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_what_an_instance_shows_is_the_changes_doing_only_if_ec2_accepted_it(
+    clients: FakeClients, writer: LedgerWriter, *, accepted: bool
+) -> None:
+    """A service that its owner switched off must not be undone as if that were the enforcer's change."""
+    off = replace(V2_ONLY, http_endpoint=Switch.DISABLED)
+    plan = _plan(an_instance(1))
+    if accepted:
+        writer.answered(plan, Accepted(plan, clients.clock.monotonic()))
+    writer.complete([result_of(an_instance(1), Outcome.SKIPPED, "the metadata service is off", after=off)])
+    (entry,) = clients.records.entries_of(an_id(1))
+    assert entry.after == (off if accepted else None)
+    assert (entry.result is not None) is accepted
+
+
+def test_a_change_of_unknown_outcome_stays_open(clients: FakeClients, writer: LedgerWriter) -> None:
+    """A later sweep reads it off the instance."""
+    plan = _plan(an_instance(1))
+    answer = failed(plan.instance, SERVER_FAULT)
+    writer.answered(plan, answer)
+    writer.complete([answer])
+    assert _outcomes(clients, 1) == [None]
