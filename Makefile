@@ -47,10 +47,10 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(TOOLS) $(LOCAL) ## deploy to a local AWS and watch the enforcer at work, in two regions
-	$(RUN) -m infra.local.demo
+	$(RUN) -m infra.demo
 
 demo-rollout: $(TOOLS) $(LOCAL) $(COMMAND) ## require tokens of a fleet that nobody fully knows, on a local AWS: gate, watch, the way back
-	$(RUN) -m infra.local.demo_rollout
+	$(RUN) -m infra.demo.rollout
 
 local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
 	$(RUN) -m infra.local

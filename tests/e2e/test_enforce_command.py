@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from infra.demo.rollout_fleet import EXEMPTION, launch_rollout_fleet
 from infra.local import operator
-from infra.local.rollout_fleet import EXEMPTION, launch_rollout_fleet
 from infra.local.waiting import until
 from tests.e2e.stage import FORWARDED, HOME, MODIFY, PATIENCE_SECONDS, Stage
 from tests.e2e.test_way_back import options

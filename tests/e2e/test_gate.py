@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.local.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet
+from infra.demo.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet
 from tests.e2e.stage import HOME, Stage
 
 ASK = "cloudwatch:GetMetricData"

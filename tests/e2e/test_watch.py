@@ -5,9 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from infra.local import operator
-from infra.local.ledger_table import age_entries
-from infra.local.rollout_fleet import (
+from infra.demo.rollout_fleet import (
     EXEMPTION,
     GROUP,
     IMAGE,
@@ -16,6 +14,9 @@ from infra.local.rollout_fleet import (
     launch_rollout_fleet,
     put_calls,
 )
+from infra.local import operator
+from infra.local.ledger_table import age_entries
+from infra.local.ledger_table import age_entries
 from tests.e2e.stage import HOME, Stage
 
 ASK = "cloudwatch:GetMetricData"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from infra.demo.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet
 from infra.local import operator
-from infra.local.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet
 from tests.e2e.stage import HOME, Stage
 
 GATED = {"exemptions": [EXEMPTION], "legacy_calls": {}}

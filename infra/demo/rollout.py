@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from infra.demo.__main__ import DemoError, act, console, ended_well, put_in_force
+from infra.demo.fleet import HOME
+from infra.demo.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet, put_calls
 from infra.local import operator
-from infra.local.demo import DemoError, act, console, ended_well, put_in_force
-from infra.local.demo_fleet import HOME
 from infra.local.deployment import Deployment, deploy
 from infra.local.ledger_table import age_entries
-from infra.local.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet, put_calls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 
+from infra.demo.fleet import HOME, OTHER, Member, launch, look, set_back, table
 from infra.local.client import LocalAws
-from infra.local.demo_fleet import HOME, OTHER, Member, launch, look, set_back, table
 from infra.local.deployment import Deployment, deploy
 from infra.local.waiting import until
 

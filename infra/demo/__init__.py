@@ -1,0 +1,1 @@
+"""The demos: the deployed enforcer at work on a local AWS, act by act."""
