@@ -1,13 +1,10 @@
-"""A local AWS on one loopback port: ministack, and what the enforcer needs and ministack lacks.
+"""A local AWS on one loopback port, from outside: what runs in the environment of the tools.
 
-From outside, in the environment of the tools:
-    client (LocalAws), imds (LocalImds), process, waiting; deployment, demo and `python -m infra.local` stand on them.
+    client (LocalAws)       start it, use it, turn its knobs, stop it; process: its process
+    imds (LocalImds)        the metadata service of one instance
+    deployment              the stacks, deployed to it; operator: the command, run against it
+    ledger_table            the enforcer's table without its stack
 
-In its own process and environment, requirements.txt (server puts them together):
-    gateway            what every call passes through: calls, faults, knobs; control is the path to them
-    identity           who calls; permissions: what IAM lets them do
-    instances          EC2's launches and changes; describe: its listings; metadata_options: their values;
-                       account_defaults; ec2_protocol: what they are all asked and answer in
-    events, cloudtrail what EC2 and Parameter Store tell, and how it travels
-    parameters, queues, functions, metrics: the other services, each mended where it falls short
+`infra.local.server` is what runs in its own process and environment. The two know each other by HTTP alone:
+no module of one imports a module of the other.
 """

@@ -21,7 +21,7 @@ from botocore.config import Config
 
 from infra.local.process import PYTHON, ServerProcess
 
-# Where `managed_by` is told to the server; infra.local.gateway reads it.
+# Where `managed_by` is told to the server; infra.local.server.gateway reads it.
 OPERATOR_HEADER = "x-local-operator"
 HOME_REGION = "eu-west-1"
 SECRET = "test"  # noqa: S105  # the secret of every account's root here
@@ -118,7 +118,7 @@ class LocalAws:
         }
 
     def knobs(self, **values: object) -> dict[str, Any]:
-        """Turn some knobs (see `knobs.Knobs`); answers all of them."""
+        """Turn some knobs (see `server.knobs.Knobs`); answers all of them."""
         return dict(self._control("POST", "knobs", values))
 
     def enforce_iam(self, *, enforced: bool = True) -> None:
@@ -126,7 +126,7 @@ class LocalAws:
         self.knobs(enforce_iam=enforced)
 
     def fail(self, action: str, code: str = "InternalError", **fault: object) -> None:
-        """Let calls to an action go wrong, as `faults.Fault` describes."""
+        """Let calls to an action go wrong, as `server.faults.Fault` describes."""
         self._control("POST", "faults", {"action": action, "code": code, **fault})
 
     def clear_faults(self) -> None:

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-from infra.local import gateway, server
-from infra.local.calls import Answer, Call, Ledger
+from infra.local.server import gateway
+from infra.local.server.__main__ import main as serve
+from infra.local.server.calls import Answer, Call, Ledger
 
 RECORDED = ("ec2:DescribeInstances", "ec2:ModifyInstanceMetadataOptions")
 
@@ -37,7 +38,7 @@ def main() -> None:
     with Path(sys.argv[2]).open("w", encoding="utf-8", buffering=1) as file:
         file.write(json.dumps({"pid": os.getpid()}) + "\n")
         gateway.ledger = Record(file)
-        server.main()
+        serve()
 
 
 if __name__ == "__main__":

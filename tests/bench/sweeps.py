@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from infra.local.knobs import PUBLISHED_BUCKETS
+from infra.local.server.knobs import PUBLISHED_BUCKETS
 from tests.bench.enforcer import SWEEP, driver
 from tests.bench.local_fleet import AGE_SECONDS, REGION, LocalFleet, local_fleet
 from tests.bench.marks import SWEEP_SECONDS

@@ -7,9 +7,9 @@ from http import HTTPStatus
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from infra.local import events
-from infra.local.calls import Answer, Call
-from infra.local.knobs import KNOBS
+from infra.local.server import events
+from infra.local.server.calls import Answer, Call
+from infra.local.server.knobs import KNOBS
 
 RECORDED = frozenset(
     {

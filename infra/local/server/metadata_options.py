@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from infra.local.errors import AwsError
+from infra.local.server.errors import AwsError
 
 Options = dict[str, str | int]
 

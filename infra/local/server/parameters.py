@@ -8,7 +8,7 @@ from typing import Any
 
 from ministack.services import ssm
 
-from infra.local import events
+from infra.local.server import events
 
 Request = dict[str, Any]
 Response = tuple[int, dict[str, str], bytes]

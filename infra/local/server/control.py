@@ -8,9 +8,9 @@ from typing import Any
 from ministack import app
 from ministack.services import scheduler
 
-from infra.local import gateway
-from infra.local.faults import Fault
-from infra.local.knobs import KNOBS, ControlError
+from infra.local.server import gateway
+from infra.local.server.faults import Fault
+from infra.local.server.knobs import KNOBS, ControlError
 
 PREFIX = "/_local/"
 Send = Callable[[dict[str, Any]], Any]

@@ -17,7 +17,7 @@ from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from ministack.core import lambda_runtime
 
-from infra.local import (
+from infra.local.server import (
     account_defaults,
     control,
     describe,

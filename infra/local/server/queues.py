@@ -7,7 +7,7 @@ from typing import Any
 from ministack.core.concurrency import esm_wake
 from ministack.services import lambda_svc, sqs
 
-from infra.local.knobs import KNOBS
+from infra.local.server.knobs import KNOBS
 
 Message = dict[str, Any]
 

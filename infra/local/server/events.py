@@ -9,8 +9,8 @@ from ministack import app
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import eventbridge, lambda_svc
 
-from infra.local.knobs import KNOBS
-from infra.local.permissions import role_may
+from infra.local.server.knobs import KNOBS
+from infra.local.server.permissions import role_may
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from ministack.services import ec2
 
-from infra.local.errors import AwsError
+from infra.local.server.errors import AwsError
 
 Parameters = Mapping[str, list[str]]
 Response = tuple[int, dict[str, str], bytes]

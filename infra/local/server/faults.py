@@ -5,9 +5,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, Self
 
-from infra.local.calls import Call
-from infra.local.errors import AwsError
-from infra.local.knobs import KNOBS, ControlError
+from infra.local.server.calls import Call
+from infra.local.server.errors import AwsError
+from infra.local.server.knobs import KNOBS, ControlError
 
 KINDS = ("error", "reset", "hang", "truncate")
 

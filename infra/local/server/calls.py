@@ -13,7 +13,7 @@ from ministack import app
 from ministack.core import iam_actions
 from ministack.core.responses import get_account_id, get_region
 
-from infra.local.identity import Caller, caller_of
+from infra.local.server.identity import Caller, caller_of
 
 _XML_ERROR = re.compile(rb"<Code>(.*?)</Code>\s*<Message>(.*?)</Message>", re.DOTALL)
 

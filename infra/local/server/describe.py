@@ -9,11 +9,11 @@ from typing import Any
 from ministack.core.responses import get_account_id
 from ministack.services import ec2
 
-from infra.local import instance_options, instances
-from infra.local.ec2_protocol import Parameters, Response, add_actions, flat, listed, reply
-from infra.local.errors import AwsError
-from infra.local.instances import Instance
-from infra.local.knobs import KNOBS
+from infra.local.server import instance_options, instances
+from infra.local.server.ec2_protocol import Parameters, Response, add_actions, flat, listed, reply
+from infra.local.server.errors import AwsError
+from infra.local.server.instances import Instance
+from infra.local.server.knobs import KNOBS
 
 FILTER_VALUES = 200
 PAGE_SIZES = range(5, 1001)

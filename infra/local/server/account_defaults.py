@@ -4,10 +4,10 @@ from xml.sax.saxutils import escape
 
 from ministack.core.responses import AccountRegionScopedDict
 
-from infra.local import metadata_options
-from infra.local.ec2_protocol import Parameters, Response, add_actions, elements, flat, reply
-from infra.local.errors import dry_run
-from infra.local.knobs import KNOBS
+from infra.local.server import metadata_options
+from infra.local.server.ec2_protocol import Parameters, Response, add_actions, elements, flat, reply
+from infra.local.server.errors import dry_run
+from infra.local.server.knobs import KNOBS
 
 _defaults = AccountRegionScopedDict()
 

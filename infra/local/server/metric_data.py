@@ -8,7 +8,7 @@ from typing import Any
 
 from ministack.services import cloudwatch
 
-from infra.local.errors import AwsError
+from infra.local.server.errors import AwsError
 
 Query = dict[str, Any]
 Response = tuple[int, dict[str, str], Any]

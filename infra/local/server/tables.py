@@ -9,7 +9,7 @@ from ministack.core.responses import error_response_json
 from ministack.services import dynamodb
 from ministack.services.cloudformation import provisioners
 
-from infra.local.knobs import KNOBS
+from infra.local.server.knobs import KNOBS
 
 Properties = dict[str, Any]
 Created = tuple[str, dict[str, Any]]

@@ -11,11 +11,11 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from ministack import app
 from ministack.core import iam_actions
 
-from infra.local import cloudtrail, describe, functions, instances
-from infra.local.calls import Call, Ledger, read_answer, read_call
-from infra.local.errors import AwsError
-from infra.local.faults import Fault, RequestBuckets
-from infra.local.knobs import KNOBS
+from infra.local.server import cloudtrail, describe, functions, instances
+from infra.local.server.calls import Call, Ledger, read_answer, read_call
+from infra.local.server.errors import AwsError
+from infra.local.server.faults import Fault, RequestBuckets
+from infra.local.server.knobs import KNOBS
 
 Response = tuple[int, dict[str, str], Any]
 Dispatch = Callable[..., Awaitable[Response]]

@@ -5,10 +5,10 @@ from typing import Any
 
 from ministack.services import autoscaling, ec2
 
-from infra.local import metadata_options
-from infra.local.ec2_protocol import Action, Parameters, Response, add_actions
-from infra.local.errors import AwsError
-from infra.local.knobs import KNOBS
+from infra.local.server import metadata_options
+from infra.local.server.ec2_protocol import Action, Parameters, Response, add_actions
+from infra.local.server.errors import AwsError
+from infra.local.server.knobs import KNOBS
 
 _STUBS = list(ec2._STUB_AMIS)
 Handler = Callable[[Mapping[str, Any]], Response]
