@@ -3,8 +3,7 @@
 It runs in an environment of its own, with what ../requirements.txt names. `__main__` puts these together:
     gateway            what every call passes through: calls, faults, knobs; control is the path to them
     identity           who calls; permissions: what IAM lets them do
-    instances          EC2's launches and changes; describe: its listings; metadata_options: their values;
-                       account_defaults; ec2_protocol: what they are all asked and answer in
+    ec2                EC2's instances and their metadata options
     events, cloudtrail what EC2 and Parameter Store tell, and how it travels
     parameters, queues, functions, metrics: the other services, each mended where it falls short
 """

@@ -18,16 +18,11 @@ from hypercorn.config import Config
 from ministack.core import lambda_runtime
 
 from infra.local.server import (
-    account_defaults,
     control,
-    describe,
     events,
     functions,
     gateway,
     identity,
-    instance_options,
-    instances,
-    launch_sources,
     message_moves,
     metric_data,
     metrics,
@@ -36,6 +31,7 @@ from infra.local.server import (
     queues,
     tables,
 )
+from infra.local.server.ec2 import account_defaults, describe, instance_options, instances, launch_sources
 
 GRACE_SECONDS = 1.0
 ADDITIONS = (

@@ -11,8 +11,9 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from ministack import app
 from ministack.core import iam_actions
 
-from infra.local.server import cloudtrail, describe, functions, instances
+from infra.local.server import cloudtrail, functions
 from infra.local.server.calls import Call, Ledger, read_answer, read_call
+from infra.local.server.ec2 import describe, instances
 from infra.local.server.errors import AwsError
 from infra.local.server.faults import Fault, RequestBuckets
 from infra.local.server.knobs import KNOBS

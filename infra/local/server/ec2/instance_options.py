@@ -2,12 +2,12 @@
 
 import time
 
-from infra.local.server import account_defaults, metadata_options
-from infra.local.server.ec2_protocol import Parameters, Response, add_actions, elements, flat, reply
+from infra.local.server.ec2 import account_defaults, metadata_options
+from infra.local.server.ec2.instances import AT_NEXT_START, Instance, known_instance
+from infra.local.server.ec2.metadata_options import Options
+from infra.local.server.ec2.protocol import Parameters, Response, add_actions, elements, flat, reply
 from infra.local.server.errors import AwsError, dry_run
-from infra.local.server.instances import AT_NEXT_START, Instance, known_instance
 from infra.local.server.knobs import KNOBS
-from infra.local.server.metadata_options import Options
 
 
 def options_state(instance: Instance) -> str:

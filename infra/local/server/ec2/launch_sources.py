@@ -5,8 +5,8 @@ from typing import Any
 
 from ministack.services import autoscaling, ec2
 
-from infra.local.server import metadata_options
-from infra.local.server.ec2_protocol import Action, Parameters, Response, add_actions
+from infra.local.server.ec2 import metadata_options
+from infra.local.server.ec2.protocol import Action, Parameters, Response, add_actions
 from infra.local.server.errors import AwsError
 from infra.local.server.knobs import KNOBS
 

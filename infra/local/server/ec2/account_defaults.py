@@ -4,8 +4,8 @@ from xml.sax.saxutils import escape
 
 from ministack.core.responses import AccountRegionScopedDict
 
-from infra.local.server import metadata_options
-from infra.local.server.ec2_protocol import Parameters, Response, add_actions, elements, flat, reply
+from infra.local.server.ec2 import metadata_options
+from infra.local.server.ec2.protocol import Parameters, Response, add_actions, elements, flat, reply
 from infra.local.server.errors import dry_run
 from infra.local.server.knobs import KNOBS
 

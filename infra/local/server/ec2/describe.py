@@ -9,10 +9,10 @@ from typing import Any
 from ministack.core.responses import get_account_id
 from ministack.services import ec2
 
-from infra.local.server import instance_options, instances
-from infra.local.server.ec2_protocol import Parameters, Response, add_actions, flat, listed, reply
+from infra.local.server.ec2 import instance_options, instances
+from infra.local.server.ec2.instances import Instance
+from infra.local.server.ec2.protocol import Parameters, Response, add_actions, flat, listed, reply
 from infra.local.server.errors import AwsError
-from infra.local.server.instances import Instance
 from infra.local.server.knobs import KNOBS
 
 FILTER_VALUES = 200

@@ -10,12 +10,12 @@ from typing import Any
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import ec2
 
-from infra.local.server import account_defaults, metadata_options
-from infra.local.server.ec2_protocol import Action, Parameters, Response, add_actions, flat, listed
+from infra.local.server.ec2 import account_defaults, metadata_options
+from infra.local.server.ec2.metadata_options import Options
+from infra.local.server.ec2.protocol import Action, Parameters, Response, add_actions, flat, listed
 from infra.local.server.errors import AwsError, dry_run
 from infra.local.server.events import soon, state_changed
 from infra.local.server.knobs import KNOBS
-from infra.local.server.metadata_options import Options
 
 Instance = dict[str, Any]
 """ministack's record of an instance. Added to it here: MetadataOptions, ChangedAt, LaunchedAt, and more."""
