@@ -42,7 +42,7 @@ class LocalFleet:
 
     aws: LocalAws
     regions: Sequence[str]
-    buckets: object
+    buckets: Mapping[str, object]
 
     def set_policy(self, safeguards: Mapping[str, Any]) -> None:
         """Store the policy for these regions alone, with what it says about going carefully."""
@@ -83,12 +83,19 @@ class LocalFleet:
 
 
 @contextmanager
-def local_fleet(*regions: str, buckets: object = "published") -> Iterator[LocalFleet]:
-    """A new local AWS whose policy covers these regions alone, requires tokens, and has every safeguard."""
+def local_fleet(*regions: str, buckets: Mapping[str, object] | None = None) -> Iterator[LocalFleet]:
+    """A new local AWS whose policy covers these regions alone, requires tokens, and has every safeguard.
+
+    Args:
+        regions: where the fleet is.
+        buckets: request buckets that differ from those that AWS publishes.
+    """
     with LocalAws(REGION) as aws:
+        published = aws.knobs(request_buckets="published")["request_buckets"]
+        aws.reset()
         aws.client("ssm").put_parameter(Name=HTTP_TOKENS, Type="String", Value="required")
         create_ledger_table(aws, LEDGER)
-        fleet = LocalFleet(aws, regions, buckets)
+        fleet = LocalFleet(aws, regions, {**published, **(buckets or {})})
         fleet.set_policy(SAFEGUARDS)
         yield fleet
 

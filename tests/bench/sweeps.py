@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from infra.local.server.knobs import PUBLISHED_BUCKETS
 from tests.bench.enforcer import SWEEP, driver
 from tests.bench.local_fleet import AGE_SECONDS, REGION, LocalFleet, local_fleet
 from tests.bench.marks import SWEEP_SECONDS
@@ -21,9 +20,8 @@ CANDIDATES = (5_000, 50_000)
 
 def long() -> Run:
     """Sweeps of one process, one after another, each with its time limit, until one finds nothing left to do."""
-    buckets = {**PUBLISHED_BUCKETS, MODIFY: (CAPACITY, REFILL * REFILL_TIMES)}
     limits = {"SWEEP_DEADLINE_SECONDS": str(SWEEP_SECONDS)}
-    with local_fleet(REGION, buckets=buckets) as fleet:
+    with local_fleet(REGION, buckets={MODIFY: (CAPACITY, REFILL * REFILL_TIMES)}) as fleet:
         fleet.launch(LONG, age_seconds=AGE_SECONDS)
         fleet.begin()
         with driver(fleet, "--refill-times", str(REFILL_TIMES), **limits) as process:
