@@ -6,24 +6,21 @@ does not get there in time ends the demo with exit code 1.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 
+from infra.demo.acts import DemoError, act, console, ended_well, put_in_force
 from infra.demo.fleet import HOME, OTHER, Member, launch, look, set_back, table
-from infra.local.client import LocalAws
-from infra.local.deployment import Deployment, deploy
+from infra.local.deployment import deploy
 from infra.local.waiting import until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from infra.local.client import LocalAws
+    from infra.local.deployment import Deployment
 
 PATIENCE_SECONDS = 60
 EXEMPTION = {
@@ -33,29 +30,10 @@ EXEMPTION = {
 }
 WRITE = "ec2:ModifyInstanceMetadataOptions"
 
-console = Console()
-if not console.is_terminal:
-    console = Console(width=100)
-
-
-class DemoError(Exception):
-    """Something is not as it should be."""
-
 
 def main() -> int:
     """Play every act; 0 only if each ended as it should."""
     return ended_well(play)
-
-
-def ended_well(story: Callable[[LocalAws], None]) -> int:
-    """Play a story on a local AWS of its own: 0 if all went as it should, 1 with what did not."""
-    try:
-        with LocalAws(HOME) as aws:
-            story(aws)
-    except (DemoError, TimeoutError, RuntimeError) as error:
-        console.print(f"[bold red]Not as it should be:[/] {escape(str(error))}")
-        return 1
-    return 0
 
 
 def play(aws: LocalAws) -> None:
@@ -95,21 +73,6 @@ def play(aws: LocalAws) -> None:
         watch(enforcer, fleet, "required", started)
 
     summarize(enforcer)
-
-
-def put_in_force(enforcer: Deployment, policy: Mapping[str, Any]) -> None:
-    """Store a policy, and wait until nothing is decided any more by the one before: that is what settling means."""
-    enforcer.settle(policy=enforcer.set_policy(policy))
-    console.print(f"  policy {json.dumps(policy)}")
-
-
-@contextmanager
-def act(title: str) -> Iterator[float]:
-    """A headline, and how long what it announces took; gives the moment it began."""
-    console.print(f"\n[bold]{title}[/]")
-    started = time.monotonic()
-    yield started
-    console.print(f"  [dim]done after {time.monotonic() - started:.1f} s[/]")
 
 
 def watch(enforcer: Deployment, fleet: list[Member], tokens: str, started: float) -> None:

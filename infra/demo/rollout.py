@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from infra.demo.__main__ import DemoError, act, console, ended_well, put_in_force
+from infra.demo.acts import DemoError, act, console, ended_well, put_in_force
 from infra.demo.fleet import HOME
 from infra.demo.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet, put_calls
 from infra.local import operator
