@@ -1,0 +1,86 @@
+"""infra/README.md lists permissions, context, outputs, outcomes and alarms as they are."""
+
+import re
+from collections.abc import Iterable
+
+import pytest
+
+from imds_enforcer.model import Outcome
+from infra.app import KEYS
+from infra.deploy import ROOT
+from tests.infra.synthesized import HOME, Stack
+
+README = (ROOT / "infra" / "README.md").read_text(encoding="utf-8")
+CODE = re.compile(r"`([^`]+)`")
+NAMES = {
+    "partition": "${AWS::Partition}",
+    "region": "${AWS::Region}",
+    "account": "${AWS::AccountId}",
+    "home region": HOME,
+    "table": "${LedgerTable.Arn}",
+    "event queue": "${EventsQueue.Arn}",
+    "undelivered invocations": "${TriggersDeadLetters.Arn}",
+    "topic": "${NotificationsTopic}",
+    "key": "${Key.Arn}",
+    "log group": "${EnforcerLogs.Arn}",
+    "function": "${EnforcerFunction.Arn}",
+}
+"""What stands for a resource in the README, as the templates refer to it."""
+
+
+def rows(before: str) -> list[list[list[str]]]:
+    """The first table after this text: of each row, what each cell has as code."""
+    table = re.search(r"\|---[-|]*\n((?:\|.*\n)+)", README[README.index(before) :])
+    assert table
+    return [[CODE.findall(cell) for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
+
+
+def first_column(before: str) -> set[str]:
+    """All that the table after this text is about."""
+    return {name for row in rows(before) for name in row[0]}
+
+
+@pytest.mark.parametrize(
+    ("heading", "stack", "role"),
+    [
+        ("### Role of the function", "home", "EnforcerRole"),
+        ("### Role of the schedules", "home", "TriggersSchedulerRole"),
+        ("### Role of a forwarder", "forwarder", "Role"),
+    ],
+)
+def test_permissions(request: pytest.FixtureRequest, heading: str, stack: str, role: str) -> None:
+    """Every statement of the role with its actions and resources, in the template's order, and no conditions."""
+    template: Stack = request.getfixturevalue(stack)
+    statements = [
+        statement
+        for policy in template.properties(role)["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+    assert [
+        {"Sid": sid, "Effect": "Allow", "Action": one_or_all(actions), "Resource": one_or_all(map(named, resources))}
+        for [sid], actions, resources, _why in rows(heading)
+    ] == statements
+
+
+def one_or_all(values: Iterable[str]) -> str | list[str]:
+    """A list as CDK writes it."""
+    listed = [*values]
+    return listed[0] if len(listed) == 1 else listed
+
+
+def named(resource: str) -> str:
+    """A resource as the template refers to it."""
+    return re.sub(r"<([^>]+)>", lambda name: NAMES[name[1]], resource)
+
+
+def test_context_and_outcomes() -> None:
+    """Every context key, and every outcome."""
+    assert first_column("Context, in `cdk.json`") == {*KEYS}
+    assert first_column("### Outcomes") == {*Outcome}
+
+
+def test_outputs_and_alarms(home: Stack) -> None:
+    """Every output, and every alarm by its name in the stack."""
+    assert first_column("Outputs of `ImdsEnforcer`") == {*home.outputs()}
+    alarms = {name.removeprefix("Alarms") for name in home.of_type("AWS::CloudWatch::Alarm")}
+    assert first_column("### Alarms") == alarms
