@@ -16,7 +16,6 @@ from infra.demo.rollout_fleet import (
 )
 from infra.local import operator
 from infra.local.ledger_table import age_entries
-from infra.local.ledger_table import age_entries
 from tests.e2e.stage import HOME, Stage
 
 ASK = "cloudwatch:GetMetricData"
