@@ -18,7 +18,6 @@ from tests.e2e.test_way_back import options
 GATED = {"exemptions": [EXEMPTION], "legacy_calls": {}}
 NUMBER = 160
 STOP_SECONDS = 20
-HANG_SECONDS = 26
 
 
 @pytest.mark.policy(GATED)
@@ -65,17 +64,17 @@ def test_it_stops_and_reports_what_was_done(stage: Stage, number: signal.Signals
 
 
 def test_a_call_that_hangs_does_not_keep_it(stage: Stage) -> None:
-    """What became of its instance nobody knows, and the report names it; the others were changed."""
+    """It is unknown what became of its instance, and the report names it; the others were changed."""
     with stage.unseen():
         hanging, *others = stage.aws.launch(HOME, 5, HttpTokens="optional")
         stage.aws.fail(MODIFY, kind="hang", seconds=30, instance_id=hanging)
         status, document, seconds = interrupted(stage, signal.SIGINT, after=len(others))
         assert status == 130
-        assert seconds < HANG_SECONDS
+        assert seconds < STOP_SECONDS
         outcomes = {each["instance_id"]: each["outcome"] for each in document["instances"]}
         assert outcomes == {**dict.fromkeys(others, "REMEDIATED"), hanging: "FAILED"}
         [unknown] = [each for each in document["instances"] if each["code"]]
-        assert unknown["reason"].startswith("Interrupted: the change was sent, and was not read back")
+        assert unknown["reason"].startswith("ReadTimeoutError: ")
 
 
 def interrupted(stage: Stage, number: signal.Signals, *, after: int) -> tuple[int, dict[str, Any], float]:
