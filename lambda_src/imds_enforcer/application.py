@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from imds_enforcer import telemetry
 from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
-from imds_enforcer.events import SweepRequest, Trigger, parse_invocation
-from imds_enforcer.failures import AwsError
+from imds_enforcer.events import SweepRequest, parse_invocation
 from imds_enforcer.limits import limits_of
 from imds_enforcer.mails import mail
+from imds_enforcer.model import AwsError, Trigger
 from imds_enforcer.parameters import CACHE_SECONDS
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.recovery import left_behind
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     from imds_enforcer.batch import ParsedBatch
     from imds_enforcer.clients import Clients
-    from imds_enforcer.clock import Clock
     from imds_enforcer.events import QueuedMessage
     from imds_enforcer.ledger import Entry
     from imds_enforcer.limits import RegionLimits
+    from imds_enforcer.model import Clock
     from imds_enforcer.parameters import PolicyStore
     from imds_enforcer.policy import Policy
     from imds_enforcer.report import RunReport

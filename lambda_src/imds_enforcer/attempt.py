@@ -6,13 +6,12 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from imds_enforcer.failures import AwsError, Failure, Kind
-from imds_enforcer.plan import Accepted, Planned, failed
+from imds_enforcer.model import Accepted, AwsError, Failure, Kind, Planned
+from imds_enforcer.model.result import failed
 
 if TYPE_CHECKING:
-    from imds_enforcer.clock import Clock
     from imds_enforcer.context import RegionContext
-    from imds_enforcer.model import Result
+    from imds_enforcer.model import Clock, Result
 
 MAX_OBSERVATION_AGE = 10.0
 """Seconds after which an instance is read again before it is written to.

@@ -11,7 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
 
-from imds_enforcer.failures import AwsError, Failure, Kind, classify
+from imds_enforcer.model import AwsError, Failure, Kind
+from imds_enforcer.model.failures import classify
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imds_enforcer.decision import drift_filters
-from imds_enforcer.events import MalformedEventError, Trigger, parse_instance_event
-from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.events import MalformedEventError, parse_instance_event
 from imds_enforcer.limits import limits_of
-from imds_enforcer.model import Outcome, Result
-from imds_enforcer.plan import UNKNOWN_INSTANCE, unread
+from imds_enforcer.model import AwsError, Failure, Outcome, Result, Trigger
+from imds_enforcer.model.result import UNKNOWN_INSTANCE, unread
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import finalize_event, retry_delay, wants_retry
 from imds_enforcer.sweep import REGION_LEFT_OUT, RegionSweep

@@ -5,12 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from imds_enforcer.failures import READ_BACK_DIFFERS, Kind
-from imds_enforcer.model import Outcome
+from imds_enforcer.model import Kind, Outcome
+from imds_enforcer.model.failures import READ_BACK_DIFFERS
 
 if TYPE_CHECKING:
-    from imds_enforcer.failures import Failure
-    from imds_enforcer.model import Result
+    from imds_enforcer.model import Failure, Result
 
 _FAILED_SHARE = 0.2
 _MIN_CHANGES = 10

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from imds_enforcer.call_metrics import CallMetrics
-    from imds_enforcer.clock import Clock
+    from imds_enforcer.model import Clock
     from imds_enforcer.records import Records
 
 

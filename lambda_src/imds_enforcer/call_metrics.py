@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import aws_errors, expected
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

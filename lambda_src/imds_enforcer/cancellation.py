@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 
 if TYPE_CHECKING:
-    from imds_enforcer.clock import Deadline
     from imds_enforcer.limits import RegionLimits
+    from imds_enforcer.model import Deadline
     from imds_enforcer.policy import PolicyVersions
 
 

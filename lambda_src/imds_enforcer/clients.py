@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
 
-    from imds_enforcer.clock import Clock
+    from imds_enforcer.model import Clock
     from imds_enforcer.settings import Settings
 
 

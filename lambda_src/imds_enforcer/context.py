@@ -9,13 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imds_enforcer.cancellation import RegionCancellation
-    from imds_enforcer.clock import Clock
     from imds_enforcer.ec2 import Ec2Region
-    from imds_enforcer.failures import Failure
     from imds_enforcer.hold_check import HoldCheck
     from imds_enforcer.ledger_writer import LedgerWriter
     from imds_enforcer.limits import RegionLimits
-    from imds_enforcer.model import Result
+    from imds_enforcer.model import Clock, Failure, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

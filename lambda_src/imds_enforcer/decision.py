@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, OptionsState, Switch
+from imds_enforcer.model import Change, HttpTokens, Instance, MetadataOptions, OptionsState, Switch
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,30 +32,6 @@ class Verdict(Enum):
     NOT_REACHED = auto()
     IN_GRACE = auto()
     REMEDIATE = auto()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """The smallest change that makes an instance follow the policy; None leaves an option alone.
-
-    HttpTokens is always named: EC2 documents a default for it when it is left out of
-    ModifyInstanceMetadataOptions.
-    """
-
-    http_tokens: HttpTokens
-    http_put_response_hop_limit: int | None = None
-    http_protocol_ipv6: Switch | None = None
-    instance_metadata_tags: Switch | None = None
-
-    def applied_to(self, options: MetadataOptions) -> MetadataOptions:
-        """The options as they are once the change took effect."""
-        return replace(
-            options,
-            http_tokens=self.http_tokens,
-            http_put_response_hop_limit=self.http_put_response_hop_limit or options.http_put_response_hop_limit,
-            http_protocol_ipv6=self.http_protocol_ipv6 or options.http_protocol_ipv6,
-            instance_metadata_tags=self.instance_metadata_tags or options.instance_metadata_tags,
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from imds_enforcer.aws import aws_errors, batched, expected
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import WriteRequestTypeDef
 
-    from imds_enforcer.clock import Clock
+    from imds_enforcer.model import Clock
 
 Item = dict[str, Any]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.aws import aws_errors, batched, expected
-from imds_enforcer.failures import AwsError
-from imds_enforcer.model import Instance, InstanceState, MetadataOptions
+from imds_enforcer.model import AwsError, Instance, InstanceState, MetadataOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
         ModifyInstanceMetadataOptionsRequestTypeDef,
     )
 
-    from imds_enforcer.clock import Clock
-    from imds_enforcer.decision import Change, Filters
+    from imds_enforcer.decision import Filters
+    from imds_enforcer.model import Change, Clock
     from imds_enforcer.pacing import RequestBucket
 
 PAGE_SIZE = 1000

@@ -6,9 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from imds_enforcer.decision import Decision, Verdict, decide
-from imds_enforcer.failures import AwsError, Failure, Kind
-from imds_enforcer.model import HttpTokens, Instance, Outcome, Result
-from imds_enforcer.plan import Planned, failed, result_of
+from imds_enforcer.model import AwsError, Failure, HttpTokens, Instance, Kind, Outcome, Planned, Result
+from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy
 from imds_enforcer.remediation import Remediation
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import aws_errors, batched
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
-from imds_enforcer.wording import shown
+from imds_enforcer.model import Trigger
+from imds_enforcer.model.wording import shown
 
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _ACCOUNT = re.compile(r"[0-9]{12}")
@@ -20,21 +20,6 @@ _REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+")
 
 class MalformedEventError(ValueError):
     """An event that is none of those the function handles. The message says what is wrong with it."""
-
-
-class Trigger(StrEnum):
-    """What made the enforcer look at an instance."""
-
-    LAUNCH = "launch"
-    RUNNING = "running"
-    DRIFT = "drift"
-    SCHEDULE = "schedule"
-    POLICY_CHANGE = "policy-change"
-    SECOND_LOOK = "second-look"
-    INVENTORY = "inventory"
-    MANUAL = "manual"
-    REVERT = "revert"
-    COMMAND = "command"
 
 
 @dataclass(frozen=True, slots=True)

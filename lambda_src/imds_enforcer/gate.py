@@ -7,17 +7,16 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.call_history import CallQuery
-from imds_enforcer.failures import AwsError
 from imds_enforcer.legacy_calls import SERVED, held_back, is_gated, let_through
-from imds_enforcer.model import Outcome, Result
-from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.model import AwsError, Outcome, Planned, Result
+from imds_enforcer.model.result import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from imds_enforcer.call_history import CallHistory
-    from imds_enforcer.clock import Clock
     from imds_enforcer.legacy_calls import Calls
+    from imds_enforcer.model import Clock
     from imds_enforcer.policy import Policy
     from imds_enforcer.safeguards import Gate
 

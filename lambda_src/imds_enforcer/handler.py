@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.clients import Clients
-from imds_enforcer.clock import SystemClock
+from imds_enforcer.model import SystemClock
 from imds_enforcer.settings import Settings
 
 if TYPE_CHECKING:

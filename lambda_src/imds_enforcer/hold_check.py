@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from imds_enforcer.failures import AwsError, Failure
 from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
-from imds_enforcer.model import Outcome, Result
-from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.model import AwsError, Failure, Outcome, Planned, Result
+from imds_enforcer.model.result import result_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from imds_enforcer.cancellation import RegionCancellation
-    from imds_enforcer.clock import Clock
+    from imds_enforcer.model import Clock
     from imds_enforcer.records import Records
 
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer.decision import Change
-from imds_enforcer.events import Trigger
-from imds_enforcer.model import MetadataOptions, Outcome
+from imds_enforcer.model import Change, MetadataOptions, Outcome, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from imds_enforcer.failures import AwsError, Failure, Kind
 from imds_enforcer.ledger import Entry
-from imds_enforcer.plan import Accepted, Planned
+from imds_enforcer.model import Accepted, AwsError, Failure, Kind, Planned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from imds_enforcer.cancellation import RegionCancellation
-    from imds_enforcer.clock import Clock
-    from imds_enforcer.model import Result
+    from imds_enforcer.model import Clock, Result
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.records import Records
 

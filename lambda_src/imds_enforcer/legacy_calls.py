@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date, datetime
 
-    from imds_enforcer.plan import Planned
+    from imds_enforcer.model import Planned
     from imds_enforcer.policy import Policy
     from imds_enforcer.safeguards import Gate
 

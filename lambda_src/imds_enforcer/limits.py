@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.allowance import Allowance
 from imds_enforcer.breaker import Breaker
-from imds_enforcer.failures import Kind
+from imds_enforcer.model import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from imds_enforcer.failures import Failure
-    from imds_enforcer.model import Result
-    from imds_enforcer.plan import Planned
+    from imds_enforcer.model import Failure, Planned, Result
     from imds_enforcer.policy import Policy
 
 _PATIENCE_SECONDS = 0.2

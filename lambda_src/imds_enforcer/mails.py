@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imds_enforcer import telemetry
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 
 if TYPE_CHECKING:
     from imds_enforcer.clients import Clients

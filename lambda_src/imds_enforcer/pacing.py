@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imds_enforcer.clock import Clock
+    from imds_enforcer.model import Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import aws_errors, expected
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import AwsError, Failure, Kind
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mypy_boto3_ssm import SSMClient
 
-    from imds_enforcer.clock import Clock
+    from imds_enforcer.model import Clock
 
 CACHE_SECONDS = 2.0
 """How old what is known of the policy may be when a change is begun under it."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import fastjsonschema
 
 from imds_enforcer.model import HttpTokens, Switch
+from imds_enforcer.model.wording import shown
 from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
 from imds_enforcer.safeguards import Gate, Watch
-from imds_enforcer.wording import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from imds_enforcer.attempt import Attempts, too_old
 from imds_enforcer.aws import MAX_CONNECTIONS, batched
 from imds_enforcer.ec2 import FILTER_VALUES
-from imds_enforcer.failures import AwsError, Failure
-from imds_enforcer.model import Instance, Outcome, Result
-from imds_enforcer.plan import UNKNOWN_INSTANCE, Accepted, Planned, failed, result_of, unread
+from imds_enforcer.model import Accepted, AwsError, Failure, Instance, Outcome, Planned, Result
+from imds_enforcer.model.result import UNKNOWN_INSTANCE, failed, result_of, unread
 from imds_enforcer.verification import confirmed, unconfirmed
 
 if TYPE_CHECKING:

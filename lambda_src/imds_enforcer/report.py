@@ -12,7 +12,7 @@ from imds_enforcer.model import Outcome, Result
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from imds_enforcer.failures import Failure
+    from imds_enforcer.model import Failure
     from imds_enforcer.policy import Exemption, Policy
 
 MAX_FAILURES = 100

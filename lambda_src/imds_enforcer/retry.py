@@ -6,8 +6,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from imds_enforcer.failures import Failure, Kind
-from imds_enforcer.model import Outcome, Result
+from imds_enforcer.model import Failure, Kind, Outcome, Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,12 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imds_enforcer.events import Trigger
-from imds_enforcer.failures import AwsError
 from imds_enforcer.ledger import Hold
-from imds_enforcer.model import Outcome, Result
+from imds_enforcer.model import AwsError, Outcome, Planned, Result, Trigger
+from imds_enforcer.model.result import result_of
 from imds_enforcer.pacing import sweep_share
-from imds_enforcer.plan import Planned, result_of
 from imds_enforcer.recovery import left_behind, settled
 from imds_enforcer.remediation import Remediation
 from imds_enforcer.run import Run
@@ -23,10 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imds_enforcer.clients import Clients
-    from imds_enforcer.clock import Clock
-    from imds_enforcer.failures import Failure
     from imds_enforcer.ledger import Entry
-    from imds_enforcer.model import Instance
+    from imds_enforcer.model import Clock, Failure, Instance
 
 _VERIFY_SECONDS = 20.0
 _LEAST_SECONDS = 60.0

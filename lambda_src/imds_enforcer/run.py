@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.call_history import CallHistory
 from imds_enforcer.cancellation import Cancellation, RegionCancellation
-from imds_enforcer.clock import Deadline
 from imds_enforcer.context import RegionContext
 from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.gate import LegacyCallGate, gate_query
 from imds_enforcer.hold_check import HoldCheck
 from imds_enforcer.ledger_writer import LedgerWriter, Origin
 from imds_enforcer.limits import RegionLimits
+from imds_enforcer.model import Deadline
 from imds_enforcer.policy import Mode, PolicyVersions
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.cancellation import Versions
     from imds_enforcer.clients import Clients
-    from imds_enforcer.clock import Clock
-    from imds_enforcer.model import Result
-    from imds_enforcer.plan import Planned
+    from imds_enforcer.model import Clock, Planned, Result
     from imds_enforcer.policy import Policy
     from imds_enforcer.records import Records
 

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.decision import drift_filters
 from imds_enforcer.ec2 import PAGE_SIZE
-from imds_enforcer.events import Trigger
-from imds_enforcer.failures import AwsError, Failure, Kind
-from imds_enforcer.model import Instance, Outcome, Result
+from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Planned, Result, Trigger
+from imds_enforcer.model.result import result_of
 from imds_enforcer.pacing import sweep_share
-from imds_enforcer.plan import Planned, result_of
 from imds_enforcer.recovery import settled
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import finalize_sweep

@@ -14,8 +14,7 @@ from imds_enforcer.report import RegionStatus
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from imds_enforcer.failures import AwsError
-    from imds_enforcer.model import Result
+    from imds_enforcer.model import AwsError, Result
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.policy_parser import PolicyInvalidError
     from imds_enforcer.report import RegionReport, RunReport

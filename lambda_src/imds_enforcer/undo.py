@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from imds_enforcer.decision import Change
-from imds_enforcer.events import Trigger
-from imds_enforcer.model import Switch
+from imds_enforcer.model import Change, Switch, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imds_enforcer.failures import READ_BACK_DIFFERS, Failure, Kind
-from imds_enforcer.model import Instance, OptionsState, Outcome, Result, Switch
-from imds_enforcer.plan import failed, result_of
+from imds_enforcer.model import Failure, Instance, Kind, OptionsState, Outcome, Result, Switch
+from imds_enforcer.model.failures import READ_BACK_DIFFERS
+from imds_enforcer.model.result import failed, result_of
 
 if TYPE_CHECKING:
-    from imds_enforcer.plan import Planned
+    from imds_enforcer.model import Planned
 
 
 def confirmed(plan: Planned, instance: Instance | None) -> Result | None:

@@ -9,20 +9,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.call_history import CallHistory, CallQuery
-from imds_enforcer.events import Trigger
-from imds_enforcer.failures import AwsError
 from imds_enforcer.legacy_calls import REJECTED
-from imds_enforcer.model import HttpTokens
+from imds_enforcer.model import AwsError, HttpTokens, Trigger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from imds_enforcer.clients import Clients
-    from imds_enforcer.clock import Clock
     from imds_enforcer.ledger import Entry
     from imds_enforcer.legacy_calls import Calls
-    from imds_enforcer.model import Instance
+    from imds_enforcer.model import Clock, Instance
     from imds_enforcer.safeguards import Watch
 
 _PERIOD = timedelta(minutes=5)

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imds_enforcer import telemetry
-from imds_enforcer.failures import AwsError
 from imds_enforcer.mails import mail
+from imds_enforcer.model import AwsError
 from imds_enforcer.watch import Rejection, Watched, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from imds_enforcer.clients import Clients
-    from imds_enforcer.clock import Clock
+    from imds_enforcer.model import Clock
     from imds_enforcer.safeguards import Watch
 
 

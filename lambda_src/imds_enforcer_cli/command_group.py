@@ -7,7 +7,7 @@ import typer
 from botocore.exceptions import BotoCoreError
 from typer.core import TyperGroup
 
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 from imds_enforcer_cli.interruption import EXIT_CODE
 from imds_enforcer_cli.output import output_written, say
 

@@ -13,9 +13,7 @@ from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
 from imds_enforcer.aws import CLIENT_CONFIG, aws_errors
 from imds_enforcer.clients import Clients
-from imds_enforcer.clock import Clock, SystemClock
-from imds_enforcer.failures import AwsError
-from imds_enforcer.model import Instance
+from imds_enforcer.model import AwsError, Clock, Instance, SystemClock
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.settings import Settings

@@ -7,8 +7,7 @@ from enum import StrEnum
 from imds_enforcer.decision import Verdict, decide
 from imds_enforcer.ledger import Standing
 from imds_enforcer.legacy_calls import Calls, held_back, is_gated
-from imds_enforcer.model import Instance
-from imds_enforcer.plan import Planned
+from imds_enforcer.model import Instance, Planned
 from imds_enforcer.policy import Policy
 
 _REGION_LEFT_OUT = "the policy leaves this region out"

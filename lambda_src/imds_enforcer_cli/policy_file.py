@@ -7,9 +7,9 @@ what the parameter `/imds-enforcer/http-tokens` holds: `{"http_tokens": "require
 import json
 from pathlib import Path
 
+from imds_enforcer.model.wording import shown
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy, without_duplicates
-from imds_enforcer.wording import shown
 from imds_enforcer_cli.errors import CommandError
 
 _TOKENS = "http_tokens"

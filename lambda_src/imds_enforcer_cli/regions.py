@@ -6,7 +6,7 @@ from typing import Any
 
 from imds_enforcer.aws import aws_errors
 from imds_enforcer.clients import Clients
-from imds_enforcer.failures import AwsError, Failure
+from imds_enforcer.model import AwsError, Failure
 from imds_enforcer_cli.connection import STACK, Connection
 from imds_enforcer_cli.errors import CommandError
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from imds_enforcer.failures import READ_BACK_DIFFERS, AwsError
-from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, Outcome, Result
+from imds_enforcer.model import AwsError, HttpTokens, Instance, MetadataOptions, Outcome, Result
+from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from imds_enforcer.policy import Policy
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer_cli import arguments, connection, instance_metadata, output, targets

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from imds_enforcer.decision import Change, Verdict, decide
+from imds_enforcer.decision import Verdict, decide
 from imds_enforcer.dynamodb import NoTable
-from imds_enforcer.failures import AwsError, Failure, Kind
-from imds_enforcer.model import HttpTokens, Instance, Outcome, Result, Switch
-from imds_enforcer.plan import Planned, failed, result_of
+from imds_enforcer.model import AwsError, Change, Failure, HttpTokens, Instance, Kind, Outcome, Planned, Result, Switch
+from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy, PolicyVersions
 from imds_enforcer.records import Records
 from imds_enforcer.remediation import Remediation

@@ -7,14 +7,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from imds_enforcer.clock import Deadline
-from imds_enforcer.decision import Change
-from imds_enforcer.events import SweepRequest, Trigger
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.events import SweepRequest
 from imds_enforcer.ledger import Entry
 from imds_enforcer.limits import limits_of
-from imds_enforcer.model import Outcome, Result
-from imds_enforcer.plan import Planned, result_of
+from imds_enforcer.model import AwsError, Change, Deadline, Failure, Kind, Outcome, Planned, Result, Trigger
+from imds_enforcer.model.result import result_of
 from imds_enforcer.policy import Mode, Policy
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.report import RegionReport, RunReport

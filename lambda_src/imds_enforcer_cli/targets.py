@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imds_enforcer.clock import Deadline
-from imds_enforcer.model import Instance, InstanceState
+from imds_enforcer.model import Deadline, Instance, InstanceState
 from imds_enforcer_cli import connection
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.errors import CommandError

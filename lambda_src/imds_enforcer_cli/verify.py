@@ -7,8 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imds_enforcer.failures import AwsError
-from imds_enforcer.model import HttpTokens, Instance, OptionsState, Switch
+from imds_enforcer.model import AwsError, HttpTokens, Instance, OptionsState, Switch
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer_cli import arguments, connection, instance_metadata, targets
 from imds_enforcer_cli.arguments import Format

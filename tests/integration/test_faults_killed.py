@@ -3,10 +3,9 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.clock import SystemClock
 from imds_enforcer.dynamodb import Table
 from imds_enforcer.ledger import Entry
-from imds_enforcer.model import HttpTokens, Outcome
+from imds_enforcer.model import HttpTokens, Outcome, SystemClock
 from imds_enforcer.records import Records
 from infra.local.client import LocalAws
 from infra.local.waiting import until

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 from imds_enforcer.pacing import Limit
 from infra.local.client import LocalAws
 from tests.integration.enforcer_process import INVENTORY, POLICY_CHANGE, Enforcer, LocalSession

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.dynamodb import NoTable
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 from imds_enforcer.records import Records
 from imds_enforcer_cli import connection, instance_metadata, output
 from imds_enforcer_cli.connection import Connection
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     import pytest
     from typer.testing import Result
 
-    from imds_enforcer.failures import Failure
-    from imds_enforcer.model import MetadataOptions
+    from imds_enforcer.model import Failure, MetadataOptions
     from tests.unit.fake_clients import FakeClients
 
 ANN = "arn:aws:iam::111122223333:user/ann"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer.failures import Failure, classify
-from imds_enforcer.model import HttpTokens, Instance, InstanceState, MetadataOptions, Switch
+from imds_enforcer.model import Failure, HttpTokens, Instance, InstanceState, MetadataOptions, Switch
+from imds_enforcer.model.failures import classify
 from imds_enforcer.policy import Exemption, Match, Policy, PolicyVersions
 from imds_enforcer.settings import Settings
 

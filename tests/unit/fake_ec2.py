@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.aws import batched
 from imds_enforcer.ec2 import PAGE_SIZE, Ec2Region
-from imds_enforcer.failures import AwsError, Failure
-from imds_enforcer.model import Instance, InstanceState, OptionsState, Switch
+from imds_enforcer.model import AwsError, Failure, Instance, InstanceState, OptionsState, Switch
 from imds_enforcer.pacing import CHANGES, RequestBucket
 from tests.unit.examples import HOME, NOT_FOUND, SERVER_FAULT, WRONG_STATE
 from tests.unit.filter_evaluator import fits
@@ -19,8 +18,8 @@ from tests.unit.filter_evaluator import fits
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from imds_enforcer.clock import Clock
-    from imds_enforcer.decision import Change, Filters
+    from imds_enforcer.decision import Filters
+    from imds_enforcer.model import Change, Clock
     from tests.unit.fake_clock import FakeClock
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.call_metrics import MAX_METRICS, CallMetrics, Points
 from imds_enforcer.dynamodb import BATCH_SIZE, Table
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 from imds_enforcer.records import Records
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imds_enforcer.dynamodb import Item
-    from imds_enforcer.failures import Failure
+    from imds_enforcer.model import Failure
     from tests.unit.fake_clock import FakeClock
 
 _INDEXED = {"by-run": "run_id", "by-month": "month", "open": "open"}

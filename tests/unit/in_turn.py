@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

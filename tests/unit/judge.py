@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imds_enforcer.attempt import MAX_OBSERVATION_AGE
-from imds_enforcer.failures import Kind
-from imds_enforcer.model import OptionsState, Outcome, Switch
+from imds_enforcer.model import Kind, OptionsState, Outcome, Switch
 from imds_enforcer.parameters import CACHE_SECONDS
 from tests.unit.fake_clock import START
 from tests.unit.fake_records import FakeTable
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
     from datetime import datetime
 
-    from imds_enforcer.decision import Change
-    from imds_enforcer.model import Instance, Result
+    from imds_enforcer.model import Change, Instance, Result
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.report import RunReport
     from tests.unit.fake_clock import FakeClock

@@ -10,8 +10,7 @@ from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer.decision import Change
-from imds_enforcer.model import HttpTokens, Switch
+from imds_enforcer.model import Change, HttpTokens, Switch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from hypothesis import strategies as st
 
-from imds_enforcer.model import AUTO_SCALING_GROUP_TAG, HttpTokens, Instance, InstanceState, OptionsState, Switch
+from imds_enforcer.model import HttpTokens, Instance, InstanceState, OptionsState, Switch
 from imds_enforcer.model import MetadataOptions as Options
+from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG
 from tests.unit import example_events as events
 from tests.unit.examples import (
     AWAY,

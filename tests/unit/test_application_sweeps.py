@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 from imds_enforcer.parameters import CACHE_SECONDS
 from tests.unit.examples import (
     POLICY_PARAMETER,

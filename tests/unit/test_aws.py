@@ -20,7 +20,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from imds_enforcer.aws import CLIENT_CONFIG, MAX_CONNECTIONS, WRITE_CONFIG, aws_errors, batched, expected
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import AwsError, Failure, Kind
 from tests.unit.examples import an_id
 
 if TYPE_CHECKING:

@@ -29,8 +29,7 @@ from tests.unit.runs import Batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from imds_enforcer.failures import Failure
-    from imds_enforcer.model import Instance
+    from imds_enforcer.model import Failure, Instance
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_ec2 import FakeEc2

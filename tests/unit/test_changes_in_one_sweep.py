@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.decision import Change
 from imds_enforcer.limits import limits_of
-from imds_enforcer.model import HttpTokens, Outcome
-from imds_enforcer.plan import Planned
+from imds_enforcer.model import Change, HttpTokens, Outcome, Planned
 from imds_enforcer.policy import RegionSelection
 from imds_enforcer.report import RegionStatus
 from imds_enforcer.sweep import sweep

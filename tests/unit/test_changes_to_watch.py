@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.events import Trigger
 from imds_enforcer.legacy_calls import REJECTED
-from imds_enforcer.model import HttpTokens, Outcome
+from imds_enforcer.model import HttpTokens, Outcome, Trigger
 from imds_enforcer.safeguards import Watch
 from imds_enforcer.watch import watch
 from tests.unit.entries import a_change, an_entry, an_intent

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.failures import READ_BACK_DIFFERS
 from imds_enforcer.limits import limits_of
 from imds_enforcer.model import Outcome
+from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from imds_enforcer.pacing import Limit, RequestBucket
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
@@ -29,8 +29,7 @@ from tests.unit.fake_clients import a_run
 from tests.unit.runs import App, Batch, Documents, Sweep, ledger, metric_names
 
 if TYPE_CHECKING:
-    from imds_enforcer.decision import Change
-    from imds_enforcer.failures import Failure
+    from imds_enforcer.model import Change, Failure
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 

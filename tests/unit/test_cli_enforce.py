@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer.ledger import Entry, Hold
-from imds_enforcer.model import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG, HttpTokens
+from imds_enforcer.model import HttpTokens
+from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.command import ANN, Command, lines
 from tests.unit.command import FIRST_REVERT as FIRST_RUN

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from imds_enforcer.model import Outcome
-from imds_enforcer.plan import unread
+from imds_enforcer.model.result import unread
 from imds_enforcer_cli.output import say
 from imds_enforcer_cli.progress import SweepProgress
 from tests.unit.examples import AWAY, HOME, an_id

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.regions import chosen_regions, refuse_if_elsewhere

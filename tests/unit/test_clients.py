@@ -8,10 +8,8 @@ import pytest
 from imds_enforcer.aws import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
 from imds_enforcer.call_metrics import CallMetrics
 from imds_enforcer.clients import Clients
-from imds_enforcer.decision import Change
 from imds_enforcer.ec2 import Ec2Region
-from imds_enforcer.failures import AwsError
-from imds_enforcer.model import HttpTokens
+from imds_enforcer.model import AwsError, Change, HttpTokens
 from tests.unit.ec2_answers import a_page, an_item
 from tests.unit.examples import AWAY, HOME, SETTINGS, THROTTLED, an_id
 from tests.unit.fake_ec2 import FakeEc2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.clock import Deadline, SystemClock
+from imds_enforcer.model import Deadline, SystemClock
 
 if TYPE_CHECKING:
     from tests.unit.fake_clock import FakeClock

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.failures import AwsError
 from imds_enforcer.ledger import CONTESTED_FOR
-from imds_enforcer.model import HttpTokens, Outcome
+from imds_enforcer.model import AwsError, HttpTokens, Outcome
 from imds_enforcer.policy import Mode
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message

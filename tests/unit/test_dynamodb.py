@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from imds_enforcer.dynamodb import Table
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable

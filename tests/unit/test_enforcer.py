@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.aws import MAX_CONNECTIONS
-from imds_enforcer.decision import Change
-from imds_enforcer.model import HttpTokens, InstanceState, Outcome, Switch
+from imds_enforcer.model import Change, HttpTokens, InstanceState, Outcome, Switch
 from imds_enforcer.policy import Mode
 from tests.unit.examples import (
     IMDS_OFF,
@@ -28,8 +27,7 @@ from tests.unit.fake_clients import an_enforcer
 
 if TYPE_CHECKING:
     from imds_enforcer.enforcer import Enforcer
-    from imds_enforcer.failures import Failure
-    from imds_enforcer.model import Instance, Result
+    from imds_enforcer.model import Failure, Instance, Result
     from imds_enforcer.policy import Policy
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_ec2 import FakeEc2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.event_queue import EventQueue
-from imds_enforcer.failures import AwsError, Failure, Kind
+from imds_enforcer.model import AwsError, Failure, Kind
 from tests.unit.example_events import a_message
 
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.events import InstanceEvent, MalformedEventError, Trigger, parse_instance_event
+from imds_enforcer.events import InstanceEvent, MalformedEventError, parse_instance_event
+from imds_enforcer.model import Trigger
 from tests.unit import example_events as events
 from tests.unit.examples import ACCOUNT, HOME, HUGE_NUMBER, an_id
 from tests.unit.fake_clock import START

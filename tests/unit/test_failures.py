@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from imds_enforcer.failures import AwsError, Failure, Kind, classify
+from imds_enforcer.model import AwsError, Failure, Kind
+from imds_enforcer.model.failures import classify
 from tests.unit.examples import DENIED_BY_SCP, a_failure
 
 EXPECTED = {

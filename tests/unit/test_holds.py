@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.attempt import MAX_OBSERVATION_AGE
-from imds_enforcer.events import SweepRequest, Trigger
-from imds_enforcer.failures import AwsError
+from imds_enforcer.events import SweepRequest
 from imds_enforcer.ledger import Hold
-from imds_enforcer.model import HttpTokens, Outcome
+from imds_enforcer.model import AwsError, HttpTokens, Outcome, Trigger
 from imds_enforcer.policy import Mode
 from imds_enforcer.revert import Revert
 from tests.unit import example_events as events
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-    from imds_enforcer.decision import Change
+    from imds_enforcer.model import Change
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 

@@ -17,8 +17,7 @@ from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, V1_ALLO
 from tests.unit.runs import App, Documents, ledger, metric_names
 
 if TYPE_CHECKING:
-    from imds_enforcer.decision import Change
-    from imds_enforcer.model import MetadataOptions
+    from imds_enforcer.model import Change, MetadataOptions
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 

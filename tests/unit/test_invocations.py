@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.events import MalformedEventError, SweepRequest, Trigger, parse_invocation
-from imds_enforcer.wording import shown
+from imds_enforcer.events import MalformedEventError, SweepRequest, parse_invocation
+from imds_enforcer.model import Trigger
+from imds_enforcer.model.wording import shown
 from tests.unit import example_events as events
 from tests.unit.examples import HUGE_NUMBER
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.events import Trigger
 from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FIXES, Contest, Entry, Hold, is_contested
-from imds_enforcer.model import MetadataOptions, OptionsState, Outcome, Switch
+from imds_enforcer.model import MetadataOptions, OptionsState, Outcome, Switch, Trigger
 from tests.unit.entries import an_entry, an_intent
 from tests.unit.examples import HOME, V1_ALLOWED, V2_ONLY, an_id
 from tests.unit.fake_clock import START

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.events import SweepRequest, Trigger
-from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
+from imds_enforcer.events import SweepRequest
+from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch, Trigger
 from imds_enforcer.policy import PolicyVersions
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from imds_enforcer.decision import Change
-    from imds_enforcer.failures import Failure
     from imds_enforcer.ledger import Entry
-    from imds_enforcer.model import MetadataOptions
+    from imds_enforcer.model import Change, Failure, MetadataOptions
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from imds_enforcer.decision import Change
-from imds_enforcer.failures import AwsError
 from imds_enforcer.limits import limits_of
-from imds_enforcer.model import HttpTokens, Outcome
-from imds_enforcer.plan import Planned
+from imds_enforcer.model import AwsError, Change, HttpTokens, Outcome, Planned
 from imds_enforcer.policy import Mode
 from imds_enforcer.sweep import sweep
 from tests.unit import example_events as events

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.cancellation import RegionCancellation
-from imds_enforcer.decision import Change
 from imds_enforcer.ledger_writer import LedgerWriter, Origin
 from imds_enforcer.limits import RegionLimits
-from imds_enforcer.model import HttpTokens, Outcome, Switch
-from imds_enforcer.plan import Accepted, Planned, failed, result_of
+from imds_enforcer.model import Accepted, Change, HttpTokens, Outcome, Planned, Switch
+from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.examples import HOME, SERVER_FAULT, THROTTLED, V1_ALLOWED, V2_ONLY, an_id, an_instance
 from tests.unit.fake_clients import a_cancellation

@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 
 from imds_enforcer.allowance import Allowance, fair_shares
 from imds_enforcer.breaker import Breaker
-from imds_enforcer.decision import Change
-from imds_enforcer.failures import READ_BACK_DIFFERS, Failure, Kind
 from imds_enforcer.limits import RegionLimits, limits_of
-from imds_enforcer.model import HttpTokens, Outcome, Result
-from imds_enforcer.plan import Planned
+from imds_enforcer.model import Change, Failure, HttpTokens, Kind, Outcome, Planned, Result
+from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from tests.unit.examples import (
     AWAY,
     HOME,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.failures import AwsError
+from imds_enforcer.model import AwsError
 from imds_enforcer.notifications import Notifications
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
-from imds_enforcer.failures import AwsError, Failure, Kind
-from imds_enforcer.model import HttpTokens
+from imds_enforcer.model import AwsError, Failure, HttpTokens, Kind
 from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError

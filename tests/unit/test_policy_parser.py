@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from imds_enforcer.model import HttpTokens, Switch
+from imds_enforcer.model.wording import shown
 from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
 from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
 from imds_enforcer.safeguards import DEFAULT_WATCH, Gate, Watch
-from imds_enforcer.wording import shown
 from tests.unit.examples import HUGE_NUMBER
 
 VERSIONS = PolicyVersions(3, 7)

@@ -15,8 +15,7 @@ from tests.unit.examples import SERVER_FAULT, UNAUTHORIZED, V1_ALLOWED, V2_ONLY,
 from tests.unit.runs import Batch, Sweep, ledger
 
 if TYPE_CHECKING:
-    from imds_enforcer.failures import Failure
-    from imds_enforcer.model import MetadataOptions
+    from imds_enforcer.model import Failure, MetadataOptions
     from imds_enforcer.policy import Policy
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2

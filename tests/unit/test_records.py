@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.events import Trigger
-from imds_enforcer.failures import AwsError
 from imds_enforcer.ledger import KEPT, Contest, Entry, Hold
 from imds_enforcer.legacy_calls import Calls
-from imds_enforcer.model import MetadataOptions, OptionsState, Outcome, Switch
+from imds_enforcer.model import AwsError, MetadataOptions, OptionsState, Outcome, Switch, Trigger
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.entries import an_entry, an_intent
 from tests.unit.examples import AWAY, THROTTLED, V1_ALLOWED, V2_ONLY, an_id

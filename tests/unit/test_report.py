@@ -26,7 +26,7 @@ from tests.unit.examples import (
 )
 
 if TYPE_CHECKING:
-    from imds_enforcer.failures import Failure
+    from imds_enforcer.model import Failure
     from imds_enforcer.policy import Exemption
 
 

@@ -20,7 +20,7 @@ from tests.unit.examples import (
 )
 
 if TYPE_CHECKING:
-    from imds_enforcer.failures import Failure
+    from imds_enforcer.model import Failure
 
 WRONG_STATE = a_failure("IncorrectInstanceState")
 PASSING = [THROTTLED, SERVER_FAULT, NOT_FOUND, WRONG_STATE]

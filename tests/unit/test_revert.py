@@ -16,7 +16,7 @@ from tests.unit.fake_clock import START
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from imds_enforcer.decision import Change
+    from imds_enforcer.model import Change
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 

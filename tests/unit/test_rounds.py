@@ -23,8 +23,7 @@ from tests.unit.examples import (
 from tests.unit.fake_clients import an_enforcer
 
 if TYPE_CHECKING:
-    from imds_enforcer.failures import Failure
-    from imds_enforcer.model import Instance, Result
+    from imds_enforcer.model import Failure, Instance, Result
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_ec2 import FakeEc2
 

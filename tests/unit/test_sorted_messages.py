@@ -13,7 +13,7 @@ from tests.unit.examples import ACCOUNT, AWAY, HUGE_NUMBER, THROTTLED
 
 if TYPE_CHECKING:
     from imds_enforcer.events import QueuedMessage
-    from imds_enforcer.failures import Failure
+    from imds_enforcer.model import Failure
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 

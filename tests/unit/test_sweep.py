@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.decision import drift_filters
-from imds_enforcer.events import SweepRequest, Trigger
-from imds_enforcer.model import InstanceState, Outcome, Switch
+from imds_enforcer.events import SweepRequest
+from imds_enforcer.model import InstanceState, Outcome, Switch, Trigger
 from imds_enforcer.policy import Mode, RegionSelection
 from imds_enforcer.report import RegionStatus
 from tests.unit.examples import (
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imds_enforcer.decision import Filters
-    from imds_enforcer.failures import Failure
-    from imds_enforcer.model import Instance
+    from imds_enforcer.model import Failure, Instance
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.clock import Deadline
 from imds_enforcer.limits import limits_of
-from imds_enforcer.model import Outcome
+from imds_enforcer.model import Deadline, Outcome
 from imds_enforcer.report import RegionStatus
 from imds_enforcer.sweep import sweep
 from tests.unit.example_events import a_message, running

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer import telemetry
-from imds_enforcer.failures import AwsError, Failure
-from imds_enforcer.model import Outcome, Result
+from imds_enforcer.model import AwsError, Failure, Outcome, Result
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy_parser import PolicyInvalidError
 from imds_enforcer.report import RegionReport, RunReport

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imds_enforcer.decision import Change
-from imds_enforcer.events import Trigger
-from imds_enforcer.model import HttpTokens, MetadataOptions, OptionsState, Outcome, Switch
+from imds_enforcer.model import Change, HttpTokens, MetadataOptions, OptionsState, Outcome, Switch, Trigger
 from imds_enforcer.undo import NothingToUndoError, Undo, to_undo, undo
 from tests.unit.entries import a_change, an_entry, an_intent
 from tests.unit.examples import IMDS_OFF, V1_ALLOWED, V2_ONLY

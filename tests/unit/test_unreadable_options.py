@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.events import SweepRequest, Trigger
-from imds_enforcer.failures import Failure, Kind
-from imds_enforcer.model import InstanceState, Outcome
+from imds_enforcer.events import SweepRequest
+from imds_enforcer.model import Failure, InstanceState, Kind, Outcome, Trigger
 from imds_enforcer.policy import Mode
 from imds_enforcer.report import RegionStatus
 from tests.unit import example_events as events

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.failures import Kind
-from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch
+from imds_enforcer.model import HttpTokens, InstanceState, Kind, OptionsState, Outcome, Switch
 from tests.unit.examples import IMDS_OFF, SERVER_FAULT, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
 from tests.unit.fake_clients import an_enforcer
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from imds_enforcer.wording import shown
+from imds_enforcer.model.wording import shown
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the enforcer knows of an instance, and what became of it."""
+"""What the enforcer knows of an instance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from imds_enforcer.failures import Failure
 
 AUTO_SCALING_GROUP_TAG = "aws:autoscaling:groupName"
 LAUNCH_TEMPLATE_TAG = "aws:ec2launchtemplate:id"
@@ -157,53 +156,3 @@ class Source:
     auto_scaling_group: str | None = None
     launch_template: str | None = None
     image_id: str = ""
-
-
-class Outcome(StrEnum):
-    """What became of an instance in one run. The names are a contract: metrics carry them."""
-
-    REMEDIATED = "REMEDIATED"
-    PENDING = "PENDING"
-    COMPLIANT = "COMPLIANT"
-    EXEMPT = "EXEMPT"
-    SKIPPED = "SKIPPED"
-    WOULD_REMEDIATE = "WOULD_REMEDIATE"
-    DEFERRED = "DEFERRED"
-    GONE = "GONE"
-    FAILED = "FAILED"
-    HELD = "HELD"
-    CONTESTED = "CONTESTED"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """The outcome of one instance, with everything a reader needs to understand it.
-
-    `look_again_in` is after how many seconds a deferred instance's turn comes, where that is
-    known; `left_to_sweep` says that no event has to come back for it. `source` is None where the instance was not read.
-    `answer` is what EC2 answered to the change; None where it was asked for none, or its answer was lost.
-    """
-
-    instance_id: str
-    region: str
-    outcome: Outcome
-    reason: str
-    before: MetadataOptions | None = None
-    after: MetadataOptions | None = None
-    failure: Failure | None = None
-    look_again_in: float | None = None
-    left_to_sweep: bool = False
-    source: Source | None = None
-    answer: Mapping[str, Any] | None = None
-
-    @property
-    def compliant(self) -> bool:
-        """True if the instance is known to follow the policy now.
-
-        One whose metadata service is off counts, one whose options are not yet applied does not.
-        """
-        if self.after is None:
-            return False
-        applied = self.after.state is OptionsState.APPLIED
-        as_wanted = self.outcome in {Outcome.COMPLIANT, Outcome.REMEDIATED} and applied
-        return as_wanted or self.after.http_endpoint is Switch.DISABLED

@@ -1,0 +1,37 @@
+"""The nouns: an instance and its options, a change, a result, a failure, a clock."""
+
+from imds_enforcer.model.change import Accepted, Change, Planned
+from imds_enforcer.model.clock import Clock, Deadline, SystemClock
+from imds_enforcer.model.failures import AwsError, Failure, Kind
+from imds_enforcer.model.instance import (
+    HttpTokens,
+    Instance,
+    InstanceState,
+    MetadataOptions,
+    OptionsState,
+    Source,
+    Switch,
+)
+from imds_enforcer.model.result import Outcome, Result, Trigger
+
+__all__ = [
+    "Accepted",
+    "AwsError",
+    "Change",
+    "Clock",
+    "Deadline",
+    "Failure",
+    "HttpTokens",
+    "Instance",
+    "InstanceState",
+    "Kind",
+    "MetadataOptions",
+    "OptionsState",
+    "Outcome",
+    "Planned",
+    "Result",
+    "Source",
+    "Switch",
+    "SystemClock",
+    "Trigger",
+]

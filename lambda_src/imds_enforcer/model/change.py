@@ -1,0 +1,72 @@
+"""A change of an instance's options, on its way from the decision to EC2's answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imds_enforcer.model.failures import Failure
+    from imds_enforcer.model.instance import HttpTokens, Instance, MetadataOptions, Switch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The smallest change that makes an instance follow the policy; None leaves an option alone.
+
+    HttpTokens is always named: EC2 documents a default for it when it is left out of
+    ModifyInstanceMetadataOptions.
+    """
+
+    http_tokens: HttpTokens
+    http_put_response_hop_limit: int | None = None
+    http_protocol_ipv6: Switch | None = None
+    instance_metadata_tags: Switch | None = None
+
+    def applied_to(self, options: MetadataOptions) -> MetadataOptions:
+        """The options as they are once the change took effect."""
+        return replace(
+            options,
+            http_tokens=self.http_tokens,
+            http_put_response_hop_limit=self.http_put_response_hop_limit or options.http_put_response_hop_limit,
+            http_protocol_ipv6=self.http_protocol_ipv6 or options.http_protocol_ipv6,
+            instance_metadata_tags=self.instance_metadata_tags or options.instance_metadata_tags,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An instance, the change that it needs, what it comes to, and why.
+
+    `cleared` says that it was asked, after the observation, whether the instance is held or contested.
+    `unanswered` counts the attempts of which it is unknown whether EC2 took them, and
+    `doubtful` says that the last one was such. `failure` is how the last attempt ended.
+    """
+
+    instance: Instance
+    change: Change
+    wanted: MetadataOptions
+    reason: str
+    cleared: bool = False
+    unanswered: int = 0
+    doubtful: bool = False
+    failure: Failure | None = None
+
+    @property
+    def instance_id(self) -> str:
+        """The instance's id."""
+        return self.instance.instance_id
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A change that EC2 took, and when (monotonic seconds). Nothing is proven by it yet.
+
+    `answer` is what EC2 answered; None if that was lost on its way.
+    """
+
+    plan: Planned
+    at: float
+    answer: Mapping[str, Any] | None = None

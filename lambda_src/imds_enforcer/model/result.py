@@ -1,0 +1,112 @@
+"""What became of an instance in one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer.model.failures import Failure, Kind
+from imds_enforcer.model.instance import Instance, MetadataOptions, OptionsState, Source, Switch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+UNKNOWN_INSTANCE = Failure("InvalidInstanceID.NotFound", "EC2 does not list the instance", Kind.UNKNOWN_INSTANCE)
+
+
+class Outcome(StrEnum):
+    """What became of an instance in one run. The names are a contract: metrics carry them."""
+
+    REMEDIATED = "REMEDIATED"
+    PENDING = "PENDING"
+    COMPLIANT = "COMPLIANT"
+    EXEMPT = "EXEMPT"
+    SKIPPED = "SKIPPED"
+    WOULD_REMEDIATE = "WOULD_REMEDIATE"
+    DEFERRED = "DEFERRED"
+    GONE = "GONE"
+    FAILED = "FAILED"
+    HELD = "HELD"
+    CONTESTED = "CONTESTED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """The outcome of one instance, with everything a reader needs to understand it.
+
+    `look_again_in` is after how many seconds a deferred instance's turn comes, where that is
+    known; `left_to_sweep` says that no event has to come back for it. `source` is None where the instance was not read.
+    `answer` is what EC2 answered to the change; None where it was asked for none, or its answer was lost.
+    """
+
+    instance_id: str
+    region: str
+    outcome: Outcome
+    reason: str
+    before: MetadataOptions | None = None
+    after: MetadataOptions | None = None
+    failure: Failure | None = None
+    look_again_in: float | None = None
+    left_to_sweep: bool = False
+    source: Source | None = None
+    answer: Mapping[str, Any] | None = None
+
+    @property
+    def compliant(self) -> bool:
+        """True if the instance is known to follow the policy now.
+
+        One whose metadata service is off counts, one whose options are not yet applied does not.
+        """
+        if self.after is None:
+            return False
+        applied = self.after.state is OptionsState.APPLIED
+        as_wanted = self.outcome in {Outcome.COMPLIANT, Outcome.REMEDIATED} and applied
+        return as_wanted or self.after.http_endpoint is Switch.DISABLED
+
+
+class Trigger(StrEnum):
+    """What made the enforcer look at an instance."""
+
+    LAUNCH = "launch"
+    RUNNING = "running"
+    DRIFT = "drift"
+    SCHEDULE = "schedule"
+    POLICY_CHANGE = "policy-change"
+    SECOND_LOOK = "second-look"
+    INVENTORY = "inventory"
+    MANUAL = "manual"
+    REVERT = "revert"
+    COMMAND = "command"
+
+
+def result_of(
+    instance: Instance,
+    outcome: Outcome,
+    reason: str,
+    *,
+    after: MetadataOptions | None = None,
+    failure: Failure | None = None,
+) -> Result:
+    """The outcome of an instance that was read."""
+    return Result(
+        instance_id=instance.instance_id,
+        region=instance.region,
+        outcome=outcome,
+        reason=reason,
+        before=instance.options,
+        after=after,
+        failure=failure,
+        source=instance.source,
+    )
+
+
+def unread(instance_id: str, region: str, outcome: Outcome, reason: str, failure: Failure | None = None) -> Result:
+    """The outcome of an instance of which no more than the id is known."""
+    return Result(instance_id=instance_id, region=region, outcome=outcome, reason=reason, failure=failure)
+
+
+def failed(instance: Instance, failure: Failure, after: MetadataOptions | None = None) -> Result:
+    """The outcome of an instance whose change, or whose reading, failed."""
+    return result_of(instance, Outcome.FAILED, str(failure), after=after, failure=failure)
