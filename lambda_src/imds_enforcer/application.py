@@ -14,7 +14,7 @@ from imds_enforcer.limits import limits_of
 from imds_enforcer.mails import mail
 from imds_enforcer.model import AwsError, Trigger
 from imds_enforcer.parameters import CACHE_SECONDS
-from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.recovery import left_behind
 from imds_enforcer.retry import retry_delay
 from imds_enforcer.run import ANSWER_RESERVE_SECONDS, PolicyRun

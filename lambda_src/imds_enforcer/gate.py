@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from imds_enforcer.call_history import CallHistory
     from imds_enforcer.legacy_calls import Calls
     from imds_enforcer.model import Clock
-    from imds_enforcer.policy import Policy
-    from imds_enforcer.safeguards import Gate
+    from imds_enforcer.policy import Gate, Policy
 
 
 def gate_query(gate: Gate, region: str) -> CallQuery:

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from imds_enforcer.model import Planned
-    from imds_enforcer.policy import Policy
-    from imds_enforcer.safeguards import Gate
+    from imds_enforcer.policy import Gate, Policy
 
 SERVED = "MetadataNoToken"
 """EC2's metric of IMDSv1 calls that were answered: there only while tokens are optional."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from imds_enforcer.aws import aws_errors, expected
 from imds_enforcer.model import AwsError, Failure, Kind
 from imds_enforcer.policy import Policy, PolicyVersions
-from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
+from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

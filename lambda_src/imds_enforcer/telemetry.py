@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.model import AwsError, Result
     from imds_enforcer.policy import PolicyVersions
-    from imds_enforcer.policy_parser import PolicyInvalidError
+    from imds_enforcer.policy.parser import PolicyInvalidError
     from imds_enforcer.report import RegionReport, RunReport
 
 NAMESPACE = "ImdsEnforcer"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imds_enforcer.ledger import Entry
     from imds_enforcer.legacy_calls import Calls
     from imds_enforcer.model import Clock, Instance
-    from imds_enforcer.safeguards import Watch
+    from imds_enforcer.policy import Watch
 
 _PERIOD = timedelta(minutes=5)
 _GOOD_FOR = timedelta(hours=1)

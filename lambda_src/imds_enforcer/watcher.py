@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clients import Clients
     from imds_enforcer.model import Clock
-    from imds_enforcer.safeguards import Watch
+    from imds_enforcer.policy import Watch
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from imds_enforcer.model import HttpTokens
-from imds_enforcer.policy import Policy
-from imds_enforcer.policy_parser import PolicyInvalidError
-from imds_enforcer.safeguards import Gate
+from imds_enforcer.policy import Gate, Policy
+from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli import arguments, connection
 from imds_enforcer_cli.audit_document import Subject, audit_document
 from imds_enforcer_cli.audit_formats import AuditFormat, Written, write_audit

@@ -15,7 +15,7 @@ from imds_enforcer.aws import CLIENT_CONFIG, aws_errors
 from imds_enforcer.clients import Clients
 from imds_enforcer.model import AwsError, Clock, Instance, SystemClock
 from imds_enforcer.policy import Policy, PolicyVersions
-from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.settings import Settings
 from imds_enforcer_cli.errors import CommandError
 

@@ -8,7 +8,7 @@ import typer
 
 from imds_enforcer.aws import aws_errors
 from imds_enforcer.policy import Policy, PolicyVersions
-from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
+from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer_cli import output
 from imds_enforcer_cli.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
 from imds_enforcer_cli.errors import CommandError

@@ -12,12 +12,12 @@ import typer
 
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Policy, PolicyVersions
-from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
+from imds_enforcer.policy.document import FIELD_COLUMNS, fields_of, phrases
+from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer_cli import arguments, connection, parameters
 from imds_enforcer_cli.arguments import Format
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.output import Cell, say, write_csv, write_documents, write_json, write_table
-from imds_enforcer_cli.policy_fields import FIELD_COLUMNS, fields_of, phrases
 
 SHOW_COLUMNS = (
     *("valid", "problem", "http_tokens", "versions.http_tokens", "versions.policy"),
@@ -82,7 +82,7 @@ def check(file: File, output: arguments.Output = Format.TABLE) -> None:
 
 def schema() -> None:
     """Print the JSON Schema of the policy document, for editors and for reading."""
-    typer.echo(resources.files("imds_enforcer").joinpath("policy.schema.json").read_text("utf-8"), nl=False)
+    typer.echo(resources.files("imds_enforcer.policy").joinpath("schema.json").read_text("utf-8"), nl=False)
 
 
 def read_document(file: str) -> str:

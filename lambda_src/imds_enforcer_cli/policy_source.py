@@ -6,7 +6,7 @@ from pathlib import Path
 from imds_enforcer.cancellation import Versions
 from imds_enforcer.model import AwsError
 from imds_enforcer.policy import Policy, RegionSelection
-from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.output import say

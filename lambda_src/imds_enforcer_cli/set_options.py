@@ -10,7 +10,7 @@ import typer
 from imds_enforcer.model import AwsError, HttpTokens, Instance, MetadataOptions, Outcome, Result
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from imds_enforcer.policy import Policy
-from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli import arguments, connection, instance_metadata, output, targets
 from imds_enforcer_cli.arguments import Format
 from imds_enforcer_cli.connection import Connection

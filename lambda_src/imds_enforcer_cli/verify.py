@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from imds_enforcer.model import AwsError, HttpTokens, Instance, OptionsState, Switch
-from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli import arguments, connection, instance_metadata, targets
 from imds_enforcer_cli.arguments import Format
 from imds_enforcer_cli.connection import Connection

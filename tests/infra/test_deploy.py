@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from imds_enforcer.policy import PolicyVersions
-from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
+from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from infra import deploy
 from infra.local.client import LocalAws
 from tests.infra.synthesized import FORWARDED, Stack

@@ -76,7 +76,7 @@ class TestContents:
         packed = contents(asset / "imds_enforcer")
         sources = {name: digest for name, digest in contents(package.SOURCES).items() if "__pycache__" not in name}
         assert packed == sources
-        assert "policy.schema.json" in packed
+        assert "policy/schema.json" in packed
 
     def test_the_same_inputs_make_the_same_package(
         self, asset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -10,7 +10,7 @@ import pytest
 
 from imds_enforcer.legacy_calls import REJECTED
 from imds_enforcer.model import HttpTokens, Outcome, Trigger
-from imds_enforcer.safeguards import Watch
+from imds_enforcer.policy import Watch
 from imds_enforcer.watch import watch
 from tests.unit.entries import a_change, an_entry, an_intent
 from tests.unit.examples import AWAY, HOME, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, an_instance

@@ -11,8 +11,7 @@ from imds_enforcer.events import SweepRequest
 from imds_enforcer.ledger import Hold
 from imds_enforcer.legacy_calls import SERVED
 from imds_enforcer.model import Outcome, Switch, Trigger
-from imds_enforcer.policy import Mode
-from imds_enforcer.safeguards import Gate
+from imds_enforcer.policy import Gate, Mode
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (

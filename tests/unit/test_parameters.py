@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from imds_enforcer.model import AwsError, Failure, HttpTokens, Kind
 from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.policy import PolicyVersions
-from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.policy.parser import PolicyInvalidError
 from tests.unit.examples import POLICY_PARAMETER, TOKENS_PARAMETER
 from tests.unit.fake_clients import FakeSsm
 

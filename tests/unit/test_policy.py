@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imds_enforcer.model import HttpTokens, Instance, Switch
-from imds_enforcer.policy import Exemption, Match, Mode, PolicyVersions, RegionSelection
-from imds_enforcer.safeguards import Gate, Watch
+from imds_enforcer.policy import Exemption, Gate, Match, Mode, PolicyVersions, RegionSelection, Watch
 from tests.unit.examples import AWAY, HOME, a_policy, an_exemption, an_id, an_instance
 from tests.unit.fake_clock import START
 

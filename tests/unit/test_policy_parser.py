@@ -9,9 +9,9 @@ import pytest
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.model.wording import shown
-from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
-from imds_enforcer.policy_parser import PolicyInvalidError, parse_policy
-from imds_enforcer.safeguards import DEFAULT_WATCH, Gate, Watch
+from imds_enforcer.policy import Exemption, Gate, Match, Mode, Policy, PolicyVersions, RegionSelection, Watch
+from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
+from imds_enforcer.policy.safeguards import DEFAULT_WATCH
 from tests.unit.examples import HUGE_NUMBER
 
 VERSIONS = PolicyVersions(3, 7)

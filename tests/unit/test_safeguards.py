@@ -4,7 +4,8 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from imds_enforcer.safeguards import DEFAULT_WATCH, Gate, Watch
+from imds_enforcer.policy import Gate, Watch
+from imds_enforcer.policy.safeguards import DEFAULT_WATCH
 
 
 @pytest.mark.parametrize(

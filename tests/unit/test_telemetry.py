@@ -9,7 +9,7 @@ import pytest
 from imds_enforcer import telemetry
 from imds_enforcer.model import AwsError, Failure, Outcome, Result
 from imds_enforcer.policy import PolicyVersions
-from imds_enforcer.policy_parser import PolicyInvalidError
+from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.report import RegionReport, RunReport
 from tests.unit.examples import (
     ACCOUNT,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from imds_enforcer.policy import PolicyVersions
-from imds_enforcer.policy_parser import parse_policy
+from imds_enforcer.policy.parser import parse_policy
 from imds_enforcer_cli.weakening import TOKENS_OPTIONAL, weakened
 
 EXEMPTION = {"match": {"instance_id": "i-1"}, "reason": "legacy"}

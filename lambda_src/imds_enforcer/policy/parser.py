@@ -12,8 +12,8 @@ import fastjsonschema
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.model.wording import shown
-from imds_enforcer.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
-from imds_enforcer.safeguards import Gate, Watch
+from imds_enforcer.policy.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
+from imds_enforcer.policy.safeguards import Gate, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -160,7 +160,7 @@ def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:
 @cache
 def _schema_validator() -> Callable[[Any], Any]:
     """Compiled on first use only: most invocations of a warm function find the policy unchanged."""
-    schema = json.loads(resources.files("imds_enforcer").joinpath("policy.schema.json").read_text("utf-8"))
+    schema = json.loads(resources.files("imds_enforcer.policy").joinpath("schema.json").read_text("utf-8"))
     validator: Callable[[Any], Any] = fastjsonschema.compile(schema)
     return validator
 

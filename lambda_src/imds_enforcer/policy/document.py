@@ -1,13 +1,15 @@
 """A policy by its fields: under the names of the policy document, with the defaults filled in."""
 
-import json
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from __future__ import annotations
 
-from imds_enforcer.policy import Exemption, Match, Policy, RegionSelection
-from imds_enforcer.safeguards import Gate, Watch
-from imds_enforcer_cli.output import Cell
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from imds_enforcer.policy import Exemption, Gate, Match, Policy, RegionSelection, Watch
 
 FIELD_COLUMNS = (
     *("mode", "http_put_response_hop_limit", "container_hop_limit", "container_host_tags", "http_protocol_ipv6"),
@@ -47,7 +49,7 @@ def fields_of(policy: Policy, now: datetime | None = None) -> dict[str, Any]:
     }
 
 
-def phrases(name: str, value: Any) -> Cell:
+def phrases(name: str, value: Any) -> Sequence[str]:
     """The value of a field for people."""
     if value is None:
         return [_NULL.get(name, "as each instance has it")]

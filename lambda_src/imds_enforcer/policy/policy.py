@@ -9,13 +9,13 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from imds_enforcer.safeguards import DEFAULT_WATCH
+from imds_enforcer.policy.safeguards import DEFAULT_WATCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from imds_enforcer.model import HttpTokens, Instance, Switch
-    from imds_enforcer.safeguards import Gate, Watch
+    from imds_enforcer.policy.safeguards import Gate, Watch
 
 
 class Mode(StrEnum):
