@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imds_enforcer.decision import drift_filters
+from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.events import MalformedEventError, parse_instance_event
 from imds_enforcer.limits import limits_of
 from imds_enforcer.model import AwsError, Failure, Outcome, Result, Trigger

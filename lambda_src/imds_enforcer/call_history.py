@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.aws import batched
 from imds_enforcer.call_metrics import MAX_METRICS, MAX_POINTS
-from imds_enforcer.legacy_calls import Calls
+from imds_enforcer.decision.legacy_calls import Calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

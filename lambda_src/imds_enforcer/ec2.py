@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         ModifyInstanceMetadataOptionsRequestTypeDef,
     )
 
-    from imds_enforcer.decision import Filters
+    from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.model import Change, Clock
     from imds_enforcer.pacing import RequestBucket
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from imds_enforcer.decision import Decision, Verdict, decide
+from imds_enforcer.decision.decision import Decision, Verdict, decide
 from imds_enforcer.model import AwsError, Failure, HttpTokens, Instance, Kind, Outcome, Planned, Result
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy

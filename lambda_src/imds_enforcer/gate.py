@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.call_history import CallQuery
-from imds_enforcer.legacy_calls import SERVED, held_back, is_gated, let_through
+from imds_enforcer.decision.legacy_calls import SERVED, held_back, is_gated, let_through
 from imds_enforcer.model import AwsError, Outcome, Planned, Result
 from imds_enforcer.model.result import result_of
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from imds_enforcer.call_history import CallHistory
-    from imds_enforcer.legacy_calls import Calls
+    from imds_enforcer.decision.legacy_calls import Calls
     from imds_enforcer.model import Clock
     from imds_enforcer.policy import Gate, Policy
 

@@ -10,8 +10,8 @@ import json
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
+from imds_enforcer.decision.legacy_calls import Calls
 from imds_enforcer.ledger import KEPT, Contest, Entry, Hold
-from imds_enforcer.legacy_calls import Calls
 from imds_enforcer.model import MetadataOptions, Outcome
 from imds_enforcer.policy import PolicyVersions
 

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime, timedelta
 
+    from imds_enforcer.decision.legacy_calls import Calls
     from imds_enforcer.dynamodb import Item, NoTable, Table
     from imds_enforcer.ledger import Contest, Entry, Hold
-    from imds_enforcer.legacy_calls import Calls
     from imds_enforcer.model import Clock
 
 _TOLD = "told"

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.attempt import Attempts, too_old
 from imds_enforcer.aws import MAX_CONNECTIONS, batched
+from imds_enforcer.decision.verification import confirmed, unconfirmed
 from imds_enforcer.ec2 import FILTER_VALUES
 from imds_enforcer.model import Accepted, AwsError, Failure, Instance, Outcome, Planned, Result
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, failed, result_of, unread
-from imds_enforcer.verification import confirmed, unconfirmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

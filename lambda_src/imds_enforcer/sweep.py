@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from imds_enforcer.decision import drift_filters
+from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.ec2 import PAGE_SIZE
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
@@ -19,7 +19,7 @@ from imds_enforcer.retry import finalize_sweep
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from imds_enforcer.decision import Filters
+    from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import SweepRequest
     from imds_enforcer.ledger import Entry

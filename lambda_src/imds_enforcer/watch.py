@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.call_history import CallHistory, CallQuery
-from imds_enforcer.legacy_calls import REJECTED
+from imds_enforcer.decision.legacy_calls import REJECTED
 from imds_enforcer.model import AwsError, HttpTokens, Trigger
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imds_enforcer.clients import Clients
+    from imds_enforcer.decision.legacy_calls import Calls
     from imds_enforcer.ledger import Entry
-    from imds_enforcer.legacy_calls import Calls
     from imds_enforcer.model import Clock, Instance
     from imds_enforcer.policy import Watch
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from imds_enforcer.legacy_calls import Calls
+from imds_enforcer.decision.legacy_calls import Calls
 from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, Switch
 from imds_enforcer.model.instance import LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
 from imds_enforcer_cli.judge import Judgement, Status

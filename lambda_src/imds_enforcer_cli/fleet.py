@@ -10,7 +10,7 @@ from typing import Protocol
 from imds_enforcer.aws import batched
 from imds_enforcer.call_metrics import MAX_METRICS, MAX_POINTS, CallMetrics
 from imds_enforcer.clients import Clients
-from imds_enforcer.legacy_calls import SERVED, Calls
+from imds_enforcer.decision.legacy_calls import SERVED, Calls
 from imds_enforcer.model import AwsError, Instance
 from imds_enforcer_cli.findings import Audited, serves_imdsv1
 from imds_enforcer_cli.judge import Judge

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from imds_enforcer.decision import Verdict, decide
+from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.dynamodb import NoTable
 from imds_enforcer.model import AwsError, Change, Failure, HttpTokens, Instance, Kind, Outcome, Planned, Result, Switch
 from imds_enforcer.model.result import failed, result_of

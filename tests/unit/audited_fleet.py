@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from imds_enforcer.decision.legacy_calls import SERVED
 from imds_enforcer.ledger import Hold
-from imds_enforcer.legacy_calls import SERVED
 from imds_enforcer.model import InstanceState, OptionsState
 from tests.unit.command import ANN, Command
 from tests.unit.examples import (

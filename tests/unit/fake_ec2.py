@@ -18,7 +18,7 @@ from tests.unit.filter_evaluator import fits
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
-    from imds_enforcer.decision import Filters
+    from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.model import Change, Clock
     from tests.unit.fake_clock import FakeClock
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imds_enforcer.decision import Filters
+    from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.model import Instance, MetadataOptions
 
 

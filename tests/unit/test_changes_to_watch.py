@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.legacy_calls import REJECTED
+from imds_enforcer.decision.legacy_calls import REJECTED
 from imds_enforcer.model import HttpTokens, Outcome, Trigger
 from imds_enforcer.policy import Watch
 from imds_enforcer.watch import watch

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ClientError
 
+from imds_enforcer.decision.legacy_calls import SERVED
 from imds_enforcer.ledger import Standing
-from imds_enforcer.legacy_calls import SERVED
 from imds_enforcer.model import InstanceState
 from imds_enforcer_cli.fleet import Fleet
 from imds_enforcer_cli.judge import Judge

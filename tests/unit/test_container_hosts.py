@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.decision import Verdict, decide, drift_filters
+from imds_enforcer.decision.decision import Verdict, decide
+from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Match
 from tests.unit.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
@@ -16,7 +17,7 @@ from tests.unit.fake_clock import START
 from tests.unit.filter_evaluator import fits
 
 if TYPE_CHECKING:
-    from imds_enforcer.decision import Decision
+    from imds_enforcer.decision.decision import Decision
     from imds_enforcer.model import MetadataOptions
     from imds_enforcer.policy import Policy
 

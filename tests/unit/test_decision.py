@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.decision import Decision, Verdict, decide
+from imds_enforcer.decision.decision import Decision, Verdict, decide
 from imds_enforcer.model import Change, HttpTokens, InstanceState, MetadataOptions, OptionsState, Switch
 from tests.unit.examples import IMDS_OFF, V1_ALLOWED, V2_ONLY, a_policy, an_exemption, an_instance
 from tests.unit.fake_clock import START

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.decision import Verdict, decide, drift_filters
+from imds_enforcer.decision.decision import Verdict, decide
+from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.ec2 import FILTER_VALUES
 from imds_enforcer.model import HttpTokens, Switch
 from tests.unit.examples import a_policy, an_instance

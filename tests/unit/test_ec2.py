@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from imds_enforcer.decision import drift_filters
+from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.model import AwsError, Change, Failure, HttpTokens, Kind, Switch
 from tests.unit.ec2_answers import a_page, an_item
 from tests.unit.examples import a_policy, an_id

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.decision import Decision, Verdict, decide
+from imds_enforcer.decision.decision import Decision, Verdict, decide
 from imds_enforcer.model import HttpTokens, Instance, InstanceState
 from tests.unit.examples import IMDS_OFF, V2_ONLY, a_policy, an_exemption, an_instance
 from tests.unit.fake_clock import START

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.legacy_calls import Calls, held_back, is_gated, let_through
+from imds_enforcer.decision.legacy_calls import Calls, held_back, is_gated, let_through
 from imds_enforcer.model import Change, HttpTokens, Planned
 from imds_enforcer.policy import Gate
 from tests.unit.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imds_enforcer.decision.legacy_calls import Calls
 from imds_enforcer.ledger import KEPT, Contest, Entry, Hold
-from imds_enforcer.legacy_calls import Calls
 from imds_enforcer.model import AwsError, MetadataOptions, OptionsState, Outcome, Switch, Trigger
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.entries import an_entry, an_intent

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.decision import Verdict, decide
+from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.model import Outcome
 from tests.unit.example_events import a_message, running
 from tests.unit.examples import (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.decision import drift_filters
+from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.events import SweepRequest
 from imds_enforcer.model import InstanceState, Outcome, Switch, Trigger
 from imds_enforcer.policy import Mode, RegionSelection
@@ -34,7 +34,7 @@ from tests.unit.runs import Sweep
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from imds_enforcer.decision import Filters
+    from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.model import Failure, Instance
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2

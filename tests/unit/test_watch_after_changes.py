@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.legacy_calls import REJECTED
+from imds_enforcer.decision.legacy_calls import REJECTED
 from imds_enforcer.model import AwsError, InstanceState, Outcome
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
 from imds_enforcer.revert import Revert

@@ -1,0 +1,1 @@
+"""What must happen to an instance, and why. Start here."""
