@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.events import MalformedEventError, parse_instance_event
-from imds_enforcer.limits import limits_of
+from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Failure, Outcome, Result, Trigger
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, unread
 from imds_enforcer.report import RegionReport, RunReport

@@ -13,8 +13,8 @@ from imds_enforcer.call_metrics import CallMetrics
 from imds_enforcer.dynamodb import NoTable, Table
 from imds_enforcer.ec2 import Ec2Region
 from imds_enforcer.event_queue import EventQueue
+from imds_enforcer.limits.pacing import CHANGES, Limit, RequestBucket
 from imds_enforcer.notifications import Notifications
-from imds_enforcer.pacing import CHANGES, Limit, RequestBucket
 from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.records import Records
 

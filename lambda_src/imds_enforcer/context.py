@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imds_enforcer.cancellation import RegionCancellation
     from imds_enforcer.ec2 import Ec2Region
     from imds_enforcer.hold_check import HoldCheck
     from imds_enforcer.ledger_writer import LedgerWriter
-    from imds_enforcer.limits import RegionLimits
+    from imds_enforcer.limits.cancellation import RegionCancellation
+    from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.model import Clock, Failure, Result
 
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     )
 
     from imds_enforcer.decision.drift_filters import Filters
+    from imds_enforcer.limits.pacing import RequestBucket
     from imds_enforcer.model import Change, Clock
-    from imds_enforcer.pacing import RequestBucket
 
 PAGE_SIZE = 1000
 """Instances a page, the most that DescribeInstances gives (EC2 API Reference)."""

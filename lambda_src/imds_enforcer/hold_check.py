@@ -12,7 +12,7 @@ from imds_enforcer.model.result import result_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from imds_enforcer.cancellation import RegionCancellation
+    from imds_enforcer.limits.cancellation import RegionCancellation
     from imds_enforcer.model import Clock
     from imds_enforcer.records import Records
 

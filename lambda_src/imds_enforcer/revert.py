@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imds_enforcer.ledger import Hold
+from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
-from imds_enforcer.pacing import sweep_share
 from imds_enforcer.recovery import left_behind, settled
 from imds_enforcer.remediation import Remediation
 from imds_enforcer.run import Run

@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.call_history import CallHistory
-from imds_enforcer.cancellation import Cancellation, RegionCancellation
 from imds_enforcer.context import RegionContext
 from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.gate import LegacyCallGate, gate_query
 from imds_enforcer.hold_check import HoldCheck
 from imds_enforcer.ledger_writer import LedgerWriter, Origin
-from imds_enforcer.limits import RegionLimits
+from imds_enforcer.limits.cancellation import Cancellation, RegionCancellation
+from imds_enforcer.limits.region_limits import RegionLimits
 from imds_enforcer.model import Deadline
 from imds_enforcer.policy import Mode, PolicyVersions
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from imds_enforcer.cancellation import Versions
     from imds_enforcer.clients import Clients
+    from imds_enforcer.limits.cancellation import Versions
     from imds_enforcer.model import Clock, Planned, Result
     from imds_enforcer.policy import Policy
     from imds_enforcer.records import Records

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.ec2 import PAGE_SIZE
+from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
-from imds_enforcer.pacing import sweep_share
 from imds_enforcer.recovery import settled
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import finalize_sweep
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import SweepRequest
     from imds_enforcer.ledger import Entry
-    from imds_enforcer.limits import RegionLimits
+    from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.run import PolicyRun
 
 _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED, Outcome.HELD})

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imds_enforcer.cancellation import Versions
+from imds_enforcer.limits.cancellation import Versions
 from imds_enforcer.model import AwsError
 from imds_enforcer.policy import Policy, RegionSelection
 from imds_enforcer.policy.parser import PolicyInvalidError

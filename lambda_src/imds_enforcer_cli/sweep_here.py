@@ -9,7 +9,7 @@ from itertools import islice
 
 from imds_enforcer.events import SweepRequest
 from imds_enforcer.ledger import Entry
-from imds_enforcer.limits import limits_of
+from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Change, Deadline, Failure, Kind, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.policy import Mode, Policy

@@ -84,7 +84,7 @@ def _unguarded() -> Handler:
 
 def _paced(times: float) -> Handler:
     """The application with a bucket that refills more quickly, as the local EC2's then does."""
-    from imds_enforcer.pacing import CHANGES, Limit  # noqa: PLC0415  # see _self_served
+    from imds_enforcer.limits.pacing import CHANGES, Limit  # noqa: PLC0415  # see _self_served
 
     limit = Limit(CHANGES.capacity, CHANGES.refill * times)
     return _application(lambda clients, settings, clock: clients(settings, clock, change_limit=limit))

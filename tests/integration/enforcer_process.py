@@ -18,8 +18,8 @@ from botocore.config import Config
 from imds_enforcer import telemetry
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.clients import Clients
+from imds_enforcer.limits.pacing import CHANGES
 from imds_enforcer.model import SystemClock
-from imds_enforcer.pacing import CHANGES
 from infra.local.client import SECRET
 from tests.integration.guarded_fleet import settings
 
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime, timedelta
 
+    from imds_enforcer.limits.pacing import Limit
     from imds_enforcer.model import Clock
-    from imds_enforcer.pacing import Limit
     from infra.local.client import LocalAws
 
 SCHEDULE = {"trigger": "schedule"}

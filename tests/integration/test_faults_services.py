@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from imds_enforcer.limits.pacing import Limit
 from imds_enforcer.model import AwsError
-from imds_enforcer.pacing import Limit
 from infra.local.client import LocalAws
 from tests.integration.enforcer_process import INVENTORY, POLICY_CHANGE, Enforcer, LocalSession
 from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, Fleet

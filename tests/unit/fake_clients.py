@@ -6,9 +6,9 @@ import threading
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
-from imds_enforcer.cancellation import Cancellation
 from imds_enforcer.clients import Clients
 from imds_enforcer.event_queue import EventQueue
+from imds_enforcer.limits.cancellation import Cancellation
 from imds_enforcer.model import AwsError, Deadline, Failure
 from imds_enforcer.notifications import Notifications
 from imds_enforcer.parameters import PolicyStore

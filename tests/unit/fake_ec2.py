@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.aws import batched
 from imds_enforcer.ec2 import PAGE_SIZE, Ec2Region
+from imds_enforcer.limits.pacing import CHANGES, RequestBucket
 from imds_enforcer.model import AwsError, Failure, Instance, InstanceState, OptionsState, Switch
-from imds_enforcer.pacing import CHANGES, RequestBucket
 from tests.unit.examples import HOME, NOT_FOUND, SERVER_FAULT, WRONG_STATE
 from tests.unit.filter_evaluator import fits
 

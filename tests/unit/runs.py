@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.batch import Delivery, enforce_batch
 from imds_enforcer.events import SweepRequest, parse_instance_event
-from imds_enforcer.limits import limits_of
+from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Trigger
 from imds_enforcer.sweep import sweep
 from tests.unit.example_events import a_batch

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.cancellation import Cancellation, RegionCancellation
-from imds_enforcer.limits import RegionLimits
+from imds_enforcer.limits.cancellation import Cancellation, RegionCancellation
+from imds_enforcer.limits.region_limits import RegionLimits
 from imds_enforcer.model import Deadline, HttpTokens, Outcome
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.examples import SERVER_FAULT, THROTTLED, V1_ALLOWED, a_policy, an_id, an_instance

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.limits import limits_of
+from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Change, HttpTokens, Outcome, Planned
 from imds_enforcer.policy import RegionSelection
 from imds_enforcer.report import RegionStatus

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.limits import limits_of
+from imds_enforcer.limits.pacing import Limit, RequestBucket
+from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Outcome
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
-from imds_enforcer.pacing import Limit, RequestBucket
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (

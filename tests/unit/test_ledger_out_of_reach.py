@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from imds_enforcer.limits import limits_of
+from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Change, HttpTokens, Outcome, Planned
 from imds_enforcer.policy import Mode
 from imds_enforcer.sweep import sweep

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.cancellation import RegionCancellation
 from imds_enforcer.ledger_writer import LedgerWriter, Origin
-from imds_enforcer.limits import RegionLimits
+from imds_enforcer.limits.cancellation import RegionCancellation
+from imds_enforcer.limits.region_limits import RegionLimits
 from imds_enforcer.model import Accepted, Change, HttpTokens, Outcome, Planned, Switch
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import PolicyVersions

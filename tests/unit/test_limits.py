@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imds_enforcer.allowance import Allowance, fair_shares
-from imds_enforcer.breaker import Breaker
-from imds_enforcer.limits import RegionLimits, limits_of
+from imds_enforcer.limits.circuit_breaker import Breaker
+from imds_enforcer.limits.region_limits import RegionLimits, limits_of
+from imds_enforcer.limits.sweep_limit import Allowance, fair_shares
 from imds_enforcer.model import Change, Failure, HttpTokens, Kind, Outcome, Planned, Result
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from tests.unit.examples import (

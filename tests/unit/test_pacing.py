@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.pacing import CHANGES, Limit, RequestBucket, sweep_share
+from imds_enforcer.limits.pacing import CHANGES, Limit, RequestBucket, sweep_share
 
 if TYPE_CHECKING:
     from tests.unit.fake_clock import FakeClock

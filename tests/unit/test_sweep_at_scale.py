@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.limits import limits_of
+from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Deadline, Outcome
 from imds_enforcer.report import RegionStatus
 from imds_enforcer.sweep import sweep

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from imds_enforcer.model import AwsError
 
 if TYPE_CHECKING:
-    from imds_enforcer.limits import RegionLimits
+    from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.model import Deadline
     from imds_enforcer.policy import PolicyVersions
 

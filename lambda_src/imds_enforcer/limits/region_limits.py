@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imds_enforcer.allowance import Allowance
-from imds_enforcer.breaker import Breaker
+from imds_enforcer.limits.circuit_breaker import Breaker
+from imds_enforcer.limits.sweep_limit import Allowance
 from imds_enforcer.model import Kind
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""How fast and how far a run may go, and why it begins no further change."""
