@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
+from imds_enforcer.ledger.holds import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
 from imds_enforcer.model import AwsError, Failure, Outcome, Planned, Result
 from imds_enforcer.model.result import result_of
 

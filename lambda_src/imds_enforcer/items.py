@@ -11,7 +11,8 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
 from imds_enforcer.decision.legacy_calls import Calls
-from imds_enforcer.ledger import KEPT, Contest, Entry, Hold
+from imds_enforcer.ledger.entry import KEPT, Entry
+from imds_enforcer.ledger.holds import Contest, Hold
 from imds_enforcer.model import MetadataOptions, Outcome
 from imds_enforcer.policy import PolicyVersions
 

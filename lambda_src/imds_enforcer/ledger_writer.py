@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from imds_enforcer.ledger import Entry
+from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import Accepted, AwsError, Failure, Kind, Planned
 
 if TYPE_CHECKING:

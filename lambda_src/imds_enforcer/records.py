@@ -16,7 +16,7 @@ from imds_enforcer.items import (
     noted_item,
     noted_of,
 )
-from imds_enforcer.ledger import Standing
+from imds_enforcer.ledger.holds import Standing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from imds_enforcer.decision.legacy_calls import Calls
     from imds_enforcer.dynamodb import Item, NoTable, Table
-    from imds_enforcer.ledger import Contest, Entry, Hold
+    from imds_enforcer.ledger.entry import Entry
+    from imds_enforcer.ledger.holds import Contest, Hold
     from imds_enforcer.model import Clock
 
 _TOLD = "told"

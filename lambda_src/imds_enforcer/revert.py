@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imds_enforcer.ledger import Hold
+from imds_enforcer.ledger.holds import Hold
+from imds_enforcer.ledger.recovery import left_behind, settled
+from imds_enforcer.ledger.undo import NothingToUndoError, Undo, to_undo, undo
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
-from imds_enforcer.recovery import left_behind, settled
 from imds_enforcer.remediation import Remediation
 from imds_enforcer.run import Run
-from imds_enforcer.undo import NothingToUndoError, Undo, to_undo, undo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from imds_enforcer.clients import Clients
-    from imds_enforcer.ledger import Entry
+    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Clock, Failure, Instance
 
 _VERIFY_SECONDS = 20.0

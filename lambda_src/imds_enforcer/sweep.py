@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.ec2 import PAGE_SIZE
+from imds_enforcer.ledger.recovery import settled
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
-from imds_enforcer.recovery import settled
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.retry import finalize_sweep
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import SweepRequest
-    from imds_enforcer.ledger import Entry
+    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.run import PolicyRun
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.clients import Clients
     from imds_enforcer.decision.legacy_calls import Calls
-    from imds_enforcer.ledger import Entry
+    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Clock, Instance
     from imds_enforcer.policy import Watch
 

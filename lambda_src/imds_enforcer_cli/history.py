@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imds_enforcer.ledger import KEPT, Entry
+from imds_enforcer.ledger.entry import KEPT, Entry
 from imds_enforcer_cli import arguments, connection
 from imds_enforcer_cli.errors import CommandError
 from imds_enforcer_cli.output import say, write_documents

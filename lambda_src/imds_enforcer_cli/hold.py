@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imds_enforcer.ledger import Hold
+from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.records import Records
 from imds_enforcer_cli import arguments, connection
 from imds_enforcer_cli.output import say, write_documents

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.decision.legacy_calls import Calls, held_back, is_gated
-from imds_enforcer.ledger import Standing
+from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.model import Instance, Planned
 from imds_enforcer.policy import Policy
 

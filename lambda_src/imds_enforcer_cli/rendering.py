@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from imds_enforcer.ledger import Entry, Hold
+from imds_enforcer.ledger.entry import Entry
+from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import MetadataOptions, Result, Trigger
 from imds_enforcer.revert import Reverting
 from imds_enforcer_cli.output import Cell

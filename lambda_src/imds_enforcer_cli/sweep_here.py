@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from imds_enforcer.events import SweepRequest
-from imds_enforcer.ledger import Entry
+from imds_enforcer.ledger.entry import Entry
+from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Change, Deadline, Failure, Kind, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.policy import Mode, Policy
-from imds_enforcer.recovery import left_behind
 from imds_enforcer.report import RegionReport, RunReport
 from imds_enforcer.run import PolicyRun
 from imds_enforcer.sweep import sweep

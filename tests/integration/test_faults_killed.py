@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from imds_enforcer.dynamodb import Table
-from imds_enforcer.ledger import Entry
+from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import HttpTokens, Outcome, SystemClock
 from imds_enforcer.records import Records
 from infra.local.client import LocalAws

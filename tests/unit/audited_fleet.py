@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.decision.legacy_calls import SERVED
-from imds_enforcer.ledger import Hold
+from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState, OptionsState
 from tests.unit.command import ANN, Command
 from tests.unit.examples import (

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer.ledger import Entry
+from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import Outcome, Trigger
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.examples import HOME, V1_ALLOWED, V2_ONLY, an_id

@@ -19,7 +19,7 @@ from tests.unit.fake_clock import START
 
 if TYPE_CHECKING:
     from imds_enforcer.events import QueuedMessage
-    from imds_enforcer.ledger import Entry
+    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
     from tests.unit.fake_clients import FakeClients

@@ -17,7 +17,7 @@ from tests.unit.examples import AWAY, HOME, SERVER_FAULT, V1_ALLOWED, V2_ONLY, a
 from tests.unit.fake_clock import START
 
 if TYPE_CHECKING:
-    from imds_enforcer.ledger import Entry
+    from imds_enforcer.ledger.entry import Entry
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_clock import FakeClock
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from imds_enforcer.decision.legacy_calls import SERVED
-from imds_enforcer.ledger import Standing
+from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.model import InstanceState
 from imds_enforcer_cli.fleet import Fleet
 from imds_enforcer_cli.judge import Judge

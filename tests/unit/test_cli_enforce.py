@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.ledger import Entry, Hold
+from imds_enforcer.ledger.entry import Entry
+from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
 from imds_enforcer.policy import PolicyVersions

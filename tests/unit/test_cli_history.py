@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.ledger import Entry
+from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.command import ANN, FIRST_REVERT, Command, lines
 from tests.unit.examples import (

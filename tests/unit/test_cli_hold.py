@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.ledger import Hold
+from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState
 from tests.unit.command import ANN, Command, lines
 from tests.unit.examples import AWAY, HOME, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, an_id, an_instance

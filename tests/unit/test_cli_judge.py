@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from imds_enforcer.decision.legacy_calls import Calls
-from imds_enforcer.ledger import Contest, Hold, Standing
+from imds_enforcer.ledger.holds import Contest, Hold, Standing
 from imds_enforcer.model import HttpTokens, InstanceState
 from imds_enforcer.policy import Gate, Mode, RegionSelection
 from imds_enforcer_cli.judge import Judge, Judgement, Status

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.ledger import Entry
+from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import HttpTokens, InstanceState, Switch
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.command import ANN, FIRST_REVERT, Command, lines

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.ledger import Contest, Hold
+from imds_enforcer.ledger.holds import Contest, Hold
 from imds_enforcer.model import HttpTokens, InstanceState
 from tests.unit.command import Command, lines, now_deployed, undeployed
 from tests.unit.examples import (

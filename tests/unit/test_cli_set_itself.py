@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ClientError
 
-from imds_enforcer.ledger import Hold
+from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState
 from imds_enforcer_cli.instance_metadata import Answer
 from tests.unit.command import Command, now_deployed, undeployed

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.ledger import CONTESTED_FOR
+from imds_enforcer.ledger.holds import CONTESTED_FOR
 from imds_enforcer.model import AwsError, HttpTokens, Outcome
 from imds_enforcer.policy import Mode
 from tests.unit import example_events as events

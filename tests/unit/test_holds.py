@@ -9,7 +9,7 @@ import pytest
 
 from imds_enforcer.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.events import SweepRequest
-from imds_enforcer.ledger import Hold
+from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import AwsError, HttpTokens, Outcome, Trigger
 from imds_enforcer.policy import Mode
 from imds_enforcer.revert import Revert

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.ledger import Entry
+from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import InstanceState, OptionsState, Outcome, Switch
 from imds_enforcer.policy import PolicyVersions
 from tests.unit import example_events as events

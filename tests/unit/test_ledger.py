@@ -3,15 +3,18 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.ledger import CONTEST_WINDOW, CONTESTED_FIXES, Contest, Entry, Hold, is_contested
+from imds_enforcer.ledger.holds import CONTEST_WINDOW, CONTESTED_FIXES, Contest, Hold, is_contested
 from imds_enforcer.model import MetadataOptions, OptionsState, Outcome, Switch, Trigger
 from tests.unit.entries import an_entry, an_intent
 from tests.unit.examples import HOME, V1_ALLOWED, V2_ONLY, an_id
 from tests.unit.fake_clock import START
+
+if TYPE_CHECKING:
+    from imds_enforcer.ledger.entry import Entry
 
 V2_COMING = replace(V2_ONLY, state=OptionsState.PENDING)
 OTHER = replace(V2_ONLY, http_put_response_hop_limit=3)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from imds_enforcer.ledger import Entry
+    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Change, Failure, MetadataOptions
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2

@@ -9,7 +9,7 @@ import pytest
 
 from imds_enforcer.decision.legacy_calls import SERVED
 from imds_enforcer.events import SweepRequest
-from imds_enforcer.ledger import Hold
+from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import Outcome, Switch, Trigger
 from imds_enforcer.policy import Gate, Mode
 from tests.unit import example_events as events

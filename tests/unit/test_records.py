@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer.decision.legacy_calls import Calls
-from imds_enforcer.ledger import KEPT, Contest, Entry, Hold
+from imds_enforcer.ledger.entry import KEPT, Entry
+from imds_enforcer.ledger.holds import Contest, Hold
 from imds_enforcer.model import AwsError, MetadataOptions, OptionsState, Outcome, Switch, Trigger
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.entries import an_entry, an_intent

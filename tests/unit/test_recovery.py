@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.ledger.recovery import left_behind, settled
 from imds_enforcer.model import InstanceState, OptionsState, Outcome
-from imds_enforcer.recovery import left_behind, settled
 from tests.unit.entries import an_entry, an_intent
 from tests.unit.examples import V1_ALLOWED, V2_ONLY, an_id, an_instance
 from tests.unit.fake_clock import START

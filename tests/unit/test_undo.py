@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imds_enforcer.ledger.undo import NothingToUndoError, Undo, to_undo, undo
 from imds_enforcer.model import Change, HttpTokens, MetadataOptions, OptionsState, Outcome, Switch, Trigger
-from imds_enforcer.undo import NothingToUndoError, Undo, to_undo, undo
 from tests.unit.entries import a_change, an_entry, an_intent
 from tests.unit.examples import IMDS_OFF, V1_ALLOWED, V2_ONLY
 
 if TYPE_CHECKING:
-    from imds_enforcer.ledger import Entry
+    from imds_enforcer.ledger.entry import Entry
 
 REQUIRED, OPTIONAL = HttpTokens.REQUIRED, HttpTokens.OPTIONAL
 FIELDS = ("http_tokens", "http_put_response_hop_limit", "http_protocol_ipv6", "instance_metadata_tags")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from botocore.exceptions import ClientError
 
 from imds_enforcer.decision.legacy_calls import SERVED
-from imds_enforcer.ledger import Hold
+from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import AwsError, Failure, HttpTokens, Kind, Outcome
 from imds_enforcer.policy import PolicyVersions
 from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, TOKENS_PARAMETER, an_id

@@ -1,28 +1,18 @@
-"""What was changed and what must be left alone: the entries, holds and contests that are kept between runs."""
+"""What was changed: the entries, which are kept between runs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer.model import Change, MetadataOptions, Outcome, Trigger
+from imds_enforcer.model import Change, MetadataOptions, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from imds_enforcer.policy import PolicyVersions
 
 KEPT = timedelta(days=400)
 """How long an entry is kept: a year, and time to look back on it."""
-
-CONTESTED_FIXES = 3
-"""Drift fixes of one instance within `CONTEST_WINDOW` that make it contested."""
-
-CONTEST_WINDOW = timedelta(hours=1)
-
-CONTESTED_FOR = timedelta(days=1)
-"""How long events leave a contested instance to the sweep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,57 +72,3 @@ class Entry:
             "wanted": self.wanted.as_log(),
             "after": self.after.as_log() if self.after else None,
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """An instance that nobody but a person may bring in line again; `until` None: until it is released."""
-
-    instance_id: str
-    reason: str
-    by: str
-    at: datetime
-    until: datetime | None = None
-
-    def in_force(self, now: datetime) -> bool:
-        """True until its end."""
-        return self.until is None or now < self.until
-
-    def __str__(self) -> str:
-        until = f"until {self.until.isoformat(timespec='minutes')}" if self.until else "until it is released"
-        return f"held {until} by {self.by}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contest:
-    """An instance whose options somebody keeps setting back; `principal` is who did it last."""
-
-    instance_id: str
-    principal: str
-    until: datetime
-
-    def in_force(self, now: datetime) -> bool:
-        """True until its end."""
-        return now < self.until
-
-    def __str__(self) -> str:
-        return f"set back again and again, last by {self.principal}"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What stands between the enforcer and some instances, as it was `read_at` (monotonic seconds)."""
-
-    holds: Mapping[str, Hold] = field(default_factory=dict)
-    contests: Mapping[str, Contest] = field(default_factory=dict)
-    read_at: float = float("-inf")
-
-
-def is_contested(entries: Iterable[Entry], now: datetime) -> bool:
-    """True if the instance with these entries was set right because of drift too often lately."""
-    fixes = [
-        entry
-        for entry in entries
-        if entry.trigger == Trigger.DRIFT and entry.result is not None and now - entry.at < CONTEST_WINDOW
-    ]
-    return len(fixes) >= CONTESTED_FIXES

@@ -10,7 +10,7 @@ from imds_enforcer.model import Change, Switch, Trigger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imds_enforcer.ledger import Entry
+    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import MetadataOptions
 
 _OPTIONS = {

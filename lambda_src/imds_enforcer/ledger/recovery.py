@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from imds_enforcer.ledger import Entry
+    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Instance
 
 _LEFT_BEHIND = "the process that was to change it ended before it said how it went"

@@ -1,0 +1,76 @@
+"""What keeps the enforcer off an instance: an operator's hold, and a contest over its options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from imds_enforcer.model import Trigger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from imds_enforcer.ledger.entry import Entry
+
+CONTESTED_FIXES = 3
+"""Drift fixes of one instance within `CONTEST_WINDOW` that make it contested."""
+
+CONTEST_WINDOW = timedelta(hours=1)
+
+CONTESTED_FOR = timedelta(days=1)
+"""How long events leave a contested instance to the sweep."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """An instance that nobody but a person may bring in line again; `until` None: until it is released."""
+
+    instance_id: str
+    reason: str
+    by: str
+    at: datetime
+    until: datetime | None = None
+
+    def in_force(self, now: datetime) -> bool:
+        """True until its end."""
+        return self.until is None or now < self.until
+
+    def __str__(self) -> str:
+        until = f"until {self.until.isoformat(timespec='minutes')}" if self.until else "until it is released"
+        return f"held {until} by {self.by}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """An instance whose options somebody keeps setting back; `principal` is who did it last."""
+
+    instance_id: str
+    principal: str
+    until: datetime
+
+    def in_force(self, now: datetime) -> bool:
+        """True until its end."""
+        return now < self.until
+
+    def __str__(self) -> str:
+        return f"set back again and again, last by {self.principal}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands between the enforcer and some instances, as it was `read_at` (monotonic seconds)."""
+
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    contests: Mapping[str, Contest] = field(default_factory=dict)
+    read_at: float = float("-inf")
+
+
+def is_contested(entries: Iterable[Entry], now: datetime) -> bool:
+    """True if the instance with these entries was set right because of drift too often lately."""
+    fixes = [
+        entry
+        for entry in entries
+        if entry.trigger == Trigger.DRIFT and entry.result is not None and now - entry.at < CONTEST_WINDOW
+    ]
+    return len(fixes) >= CONTESTED_FIXES
