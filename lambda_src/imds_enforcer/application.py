@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer import telemetry
+from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.events import SweepRequest, parse_invocation
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.mails import mail
 from imds_enforcer.model import AwsError, Trigger
-from imds_enforcer.parameters import CACHE_SECONDS
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.retry import retry_delay
 from imds_enforcer.run import ANSWER_RESERVE_SECONDS, PolicyRun
@@ -24,13 +24,13 @@ from imds_enforcer.watcher import Watcher
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from imds_enforcer.aws.parameter_store import PolicyStore
+    from imds_enforcer.aws.services import Clients
     from imds_enforcer.batch import ParsedBatch
-    from imds_enforcer.clients import Clients
     from imds_enforcer.events import QueuedMessage
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.model import Clock
-    from imds_enforcer.parameters import PolicyStore
     from imds_enforcer.policy import Policy
     from imds_enforcer.report import RunReport
     from imds_enforcer.settings import Settings

@@ -19,7 +19,7 @@ from imds_enforcer.sweep import REGION_LEFT_OUT, RegionSweep
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from imds_enforcer.clients import Clients
+    from imds_enforcer.aws.services import Clients
     from imds_enforcer.enforcer import Enforcer
     from imds_enforcer.events import InstanceEvent, QueuedMessage
     from imds_enforcer.run import PolicyRun

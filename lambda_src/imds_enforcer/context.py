@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imds_enforcer.ec2 import Ec2Region
+    from imds_enforcer.aws.ec2 import Ec2Region
     from imds_enforcer.hold_check import HoldCheck
     from imds_enforcer.ledger_writer import LedgerWriter
     from imds_enforcer.limits.cancellation import RegionCancellation

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
-from imds_enforcer.call_history import CallQuery
+from imds_enforcer.aws.call_history import CallQuery
 from imds_enforcer.decision.legacy_calls import SERVED, held_back, is_gated, let_through
 from imds_enforcer.model import AwsError, Outcome, Planned, Result
 from imds_enforcer.model.result import result_of
@@ -14,7 +14,7 @@ from imds_enforcer.model.result import result_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from imds_enforcer.call_history import CallHistory
+    from imds_enforcer.aws.call_history import CallHistory
     from imds_enforcer.decision.legacy_calls import Calls
     from imds_enforcer.model import Clock
     from imds_enforcer.policy import Gate, Policy

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.application import Application, Invocation
-from imds_enforcer.clients import Clients
+from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import SystemClock
 from imds_enforcer.settings import Settings
 

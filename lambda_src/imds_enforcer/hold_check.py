@@ -12,9 +12,9 @@ from imds_enforcer.model.result import result_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from imds_enforcer.aws.ledger_table import Records
     from imds_enforcer.limits.cancellation import RegionCancellation
     from imds_enforcer.model import Clock
-    from imds_enforcer.records import Records
 
 
 class HoldCheck:

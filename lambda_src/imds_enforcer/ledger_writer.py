@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
+    from imds_enforcer.aws.ledger_table import Records
     from imds_enforcer.limits.cancellation import RegionCancellation
     from imds_enforcer.model import Clock, Result
     from imds_enforcer.policy import PolicyVersions
-    from imds_enforcer.records import Records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

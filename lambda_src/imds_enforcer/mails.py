@@ -8,7 +8,7 @@ from imds_enforcer import telemetry
 from imds_enforcer.model import AwsError
 
 if TYPE_CHECKING:
-    from imds_enforcer.clients import Clients
+    from imds_enforcer.aws.services import Clients
 
 
 def mail(clients: Clients, subject: str, text: str) -> bool:

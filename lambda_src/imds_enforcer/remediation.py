@@ -8,9 +8,9 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from imds_enforcer.attempt import Attempts, too_old
-from imds_enforcer.aws import MAX_CONNECTIONS, batched
+from imds_enforcer.aws.boto import MAX_CONNECTIONS, batched
+from imds_enforcer.aws.ec2 import FILTER_VALUES
 from imds_enforcer.decision.verification import confirmed, unconfirmed
-from imds_enforcer.ec2 import FILTER_VALUES
 from imds_enforcer.model import Accepted, AwsError, Failure, Instance, Outcome, Planned, Result
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, failed, result_of, unread
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from imds_enforcer.clients import Clients
+    from imds_enforcer.aws.services import Clients
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Clock, Failure, Instance
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from imds_enforcer.call_history import CallHistory
+from imds_enforcer.aws.call_history import CallHistory
 from imds_enforcer.context import RegionContext
 from imds_enforcer.enforcer import Enforcer
 from imds_enforcer.gate import LegacyCallGate, gate_query
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from imds_enforcer.clients import Clients
+    from imds_enforcer.aws.ledger_table import Records
+    from imds_enforcer.aws.services import Clients
     from imds_enforcer.limits.cancellation import Versions
     from imds_enforcer.model import Clock, Planned, Result
     from imds_enforcer.policy import Policy
-    from imds_enforcer.records import Records
 
 ANSWER_RESERVE_SECONDS = 30.0
 """Kept free at the end of a run for its report, after the last change was read back."""

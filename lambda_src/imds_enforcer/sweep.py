@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from imds_enforcer.aws.ec2 import PAGE_SIZE
 from imds_enforcer.decision.drift_filters import drift_filters
-from imds_enforcer.ec2 import PAGE_SIZE
 from imds_enforcer.ledger.recovery import settled
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Planned, Result, Trigger

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from imds_enforcer.call_history import CallHistory, CallQuery
+from imds_enforcer.aws.call_history import CallHistory, CallQuery
 from imds_enforcer.decision.legacy_calls import REJECTED
 from imds_enforcer.model import AwsError, HttpTokens, Trigger
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from imds_enforcer.clients import Clients
+    from imds_enforcer.aws.services import Clients
     from imds_enforcer.decision.legacy_calls import Calls
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Clock, Instance

@@ -14,7 +14,7 @@ from imds_enforcer.watch import Rejection, Watched, watch
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from imds_enforcer.clients import Clients
+    from imds_enforcer.aws.services import Clients
     from imds_enforcer.model import Clock
     from imds_enforcer.policy import Watch
 

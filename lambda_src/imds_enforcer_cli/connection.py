@@ -11,8 +11,8 @@ import boto3
 import botocore.session
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
-from imds_enforcer.aws import CLIENT_CONFIG, aws_errors
-from imds_enforcer.clients import Clients
+from imds_enforcer.aws.boto import CLIENT_CONFIG, aws_errors
+from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import AwsError, Clock, Instance, SystemClock
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
@@ -30,7 +30,7 @@ class Connection:
 
     `outputs` are those of the stack, none where it is not deployed. `client` makes a client of boto3's for a
     service, in a region, or in the home region if that is None. Calls raise `AwsError`; those of such a client
-    have to be wrapped for it (`imds_enforcer.aws.aws_errors`).
+    have to be wrapped for it (`imds_enforcer.aws.boto.aws_errors`).
     """
 
     clients: Clients

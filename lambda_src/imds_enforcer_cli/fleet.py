@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from typing import Protocol
 
-from imds_enforcer.aws import batched
-from imds_enforcer.call_metrics import MAX_METRICS, MAX_POINTS, CallMetrics
-from imds_enforcer.clients import Clients
+from imds_enforcer.aws.boto import batched
+from imds_enforcer.aws.cloudwatch import MAX_METRICS, MAX_POINTS, CallMetrics
+from imds_enforcer.aws.services import Clients
 from imds_enforcer.decision.legacy_calls import SERVED, Calls
 from imds_enforcer.model import AwsError, Instance
 from imds_enforcer_cli.findings import Audited, serves_imdsv1

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from imds_enforcer.aws import aws_errors
+from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer_cli.connection import Connection
 
 _FINISHED = "run finished"

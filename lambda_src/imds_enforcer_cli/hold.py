@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
+from imds_enforcer.aws.ledger_table import Records
 from imds_enforcer.ledger.holds import Hold
-from imds_enforcer.records import Records
 from imds_enforcer_cli import arguments, connection
 from imds_enforcer_cli.output import say, write_documents
 from imds_enforcer_cli.rendering import HOLD_COLUMNS, HOLD_HEADINGS, RELEASE_COLUMNS, hold_json

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from imds_enforcer.aws import aws_errors, batched
+from imds_enforcer.aws.boto import aws_errors, batched
 from imds_enforcer.model import AwsError
 from imds_enforcer_cli.findings import Template
 from imds_enforcer_cli.launch_defaults import Recipe, RegionDefaults

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from imds_enforcer.aws import aws_errors
+from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer_cli import output

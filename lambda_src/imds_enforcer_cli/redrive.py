@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from imds_enforcer.aws import aws_errors
+from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer_cli import arguments, connection
 from imds_enforcer_cli.output import say, working, write_document
 from imds_enforcer_cli.rendering import count

@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from imds_enforcer.aws import aws_errors
-from imds_enforcer.clients import Clients
+from imds_enforcer.aws.boto import aws_errors
+from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import AwsError, Failure
 from imds_enforcer_cli.connection import STACK, Connection
 from imds_enforcer_cli.errors import CommandError

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from imds_enforcer.aws import aws_errors
+from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.model import Outcome
 from imds_enforcer_cli import arguments, connection, function_log, parameters
 from imds_enforcer_cli.arguments import Format

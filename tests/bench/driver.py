@@ -72,9 +72,9 @@ def _context(started: float) -> SimpleNamespace:
 def _unguarded() -> Handler:
     """The handler without ledger and holds. Gate and watch are the policy's to leave out."""
     from imds_enforcer import handler  # noqa: PLC0415  # see _self_served
-    from imds_enforcer.dynamodb import NoTable  # noqa: PLC0415
+    from imds_enforcer.aws.dynamodb import NoTable  # noqa: PLC0415
+    from imds_enforcer.aws.ledger_table import Records  # noqa: PLC0415
     from imds_enforcer.model import SystemClock  # noqa: PLC0415
-    from imds_enforcer.records import Records  # noqa: PLC0415
 
     # In place of what is made when it is first needed.
     records = Records(NoTable(), SystemClock())
@@ -107,7 +107,7 @@ def _application(clients: Callable[[Any, Any, Any], Any]) -> Handler:
     """The handler, with an application that differs in its clients."""
     from imds_enforcer import handler  # noqa: PLC0415  # see _self_served
     from imds_enforcer.application import Application  # noqa: PLC0415
-    from imds_enforcer.clients import Clients  # noqa: PLC0415
+    from imds_enforcer.aws.services import Clients  # noqa: PLC0415
     from imds_enforcer.model import SystemClock  # noqa: PLC0415
     from imds_enforcer.settings import Settings  # noqa: PLC0415
 

@@ -163,7 +163,7 @@ def _stage() -> Iterator[Stage]:
 def _warm_process(aws: LocalAws, log: Any) -> Stage:
     # Imported once the environment is the function's.
     from imds_enforcer.application import Application, Invocation  # noqa: PLC0415
-    from imds_enforcer.clients import Clients  # noqa: PLC0415
+    from imds_enforcer.aws.services import Clients  # noqa: PLC0415
     from imds_enforcer.model import SystemClock  # noqa: PLC0415
     from imds_enforcer.settings import Settings  # noqa: PLC0415
 

@@ -17,7 +17,7 @@ from botocore.config import Config
 
 from imds_enforcer import telemetry
 from imds_enforcer.application import Application, Invocation
-from imds_enforcer.clients import Clients
+from imds_enforcer.aws.services import Clients
 from imds_enforcer.limits.pacing import CHANGES
 from imds_enforcer.model import SystemClock
 from infra.local.client import SECRET

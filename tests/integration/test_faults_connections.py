@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.aws import CLIENT_CONFIG, WRITE_CONFIG
+from imds_enforcer.aws.boto import CLIENT_CONFIG, WRITE_CONFIG
 from infra.local.client import LocalAws
 from tests.integration.enforcer_process import Enforcer, LocalSession
 from tests.integration.guarded_fleet import AWAY, DESCRIBE, HOME, MODIFY, Fleet

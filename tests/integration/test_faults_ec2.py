@@ -2,7 +2,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from imds_enforcer import ec2
+from imds_enforcer.aws import ec2
 from infra.local.client import LocalAws
 from tests.integration.enforcer_process import Enforcer
 from tests.integration.guarded_fleet import AWAY, DESCRIBE, HOME, MODIFY, REGIONS, Fleet

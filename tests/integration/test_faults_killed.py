@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.dynamodb import Table
+from imds_enforcer.aws.dynamodb import Table
+from imds_enforcer.aws.ledger_table import Records
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import HttpTokens, Outcome, SystemClock
-from imds_enforcer.records import Records
 from infra.local.client import LocalAws
 from infra.local.waiting import until
 from tests.integration.enforcer_process import SCHEDULE, Enforcer, WrongClock

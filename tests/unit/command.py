@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from typer.testing import CliRunner
 
 from imds_enforcer.application import Application, Invocation
-from imds_enforcer.dynamodb import NoTable
+from imds_enforcer.aws.dynamodb import NoTable
+from imds_enforcer.aws.ledger_table import Records
 from imds_enforcer.model import AwsError
-from imds_enforcer.records import Records
 from imds_enforcer_cli import connection, instance_metadata, output
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.main import app

@@ -6,12 +6,12 @@ import threading
 from copy import copy
 from typing import TYPE_CHECKING, Any, cast
 
-from imds_enforcer.clients import Clients
-from imds_enforcer.event_queue import EventQueue
+from imds_enforcer.aws.parameter_store import PolicyStore
+from imds_enforcer.aws.services import Clients
+from imds_enforcer.aws.sns import Notifications
+from imds_enforcer.aws.sqs import EventQueue
 from imds_enforcer.limits.cancellation import Cancellation
 from imds_enforcer.model import AwsError, Deadline, Failure
-from imds_enforcer.notifications import Notifications
-from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.run import PolicyRun
 from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER, a_policy

@@ -8,8 +8,8 @@ from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer.aws import batched
-from imds_enforcer.ec2 import PAGE_SIZE, Ec2Region
+from imds_enforcer.aws.boto import batched
+from imds_enforcer.aws.ec2 import PAGE_SIZE, Ec2Region
 from imds_enforcer.limits.pacing import CHANGES, RequestBucket
 from imds_enforcer.model import AwsError, Failure, Instance, InstanceState, OptionsState, Switch
 from tests.unit.examples import HOME, NOT_FOUND, SERVER_FAULT, WRONG_STATE

@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer.call_metrics import MAX_METRICS, CallMetrics, Points
-from imds_enforcer.dynamodb import BATCH_SIZE, Table
+from imds_enforcer.aws.cloudwatch import MAX_METRICS, CallMetrics, Points
+from imds_enforcer.aws.dynamodb import BATCH_SIZE, Table
+from imds_enforcer.aws.ledger_table import Records
 from imds_enforcer.model import AwsError
-from imds_enforcer.records import Records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from imds_enforcer.dynamodb import Item
+    from imds_enforcer.aws.dynamodb import Item
     from imds_enforcer.model import Failure
     from tests.unit.fake_clock import FakeClock
 

@@ -11,7 +11,7 @@ import boto3
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
-from imds_enforcer.aws import CLIENT_CONFIG
+from imds_enforcer.aws.boto import CLIENT_CONFIG
 from tests.unit.examples import HOME
 
 if TYPE_CHECKING:

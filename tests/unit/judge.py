@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imds_enforcer.attempt import MAX_OBSERVATION_AGE
+from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.model import Kind, OptionsState, Outcome, Switch
-from imds_enforcer.parameters import CACHE_SECONDS
 from tests.unit.fake_clock import START
 from tests.unit.fake_records import FakeTable
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.model import AwsError
-from imds_enforcer.parameters import CACHE_SECONDS
 from tests.unit.examples import (
     POLICY_PARAMETER,
     THROTTLED,

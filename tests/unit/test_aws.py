@@ -19,7 +19,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from imds_enforcer.aws import CLIENT_CONFIG, MAX_CONNECTIONS, WRITE_CONFIG, aws_errors, batched, expected
+from imds_enforcer.aws.boto import CLIENT_CONFIG, MAX_CONNECTIONS, WRITE_CONFIG, aws_errors, batched, expected
 from imds_enforcer.model import AwsError, Failure, Kind
 from tests.unit.examples import an_id
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.call_history import CallHistory, CallQuery
-from imds_enforcer.call_metrics import MAX_POINTS
+from imds_enforcer.aws.call_history import CallHistory, CallQuery
+from imds_enforcer.aws.cloudwatch import MAX_POINTS
 from imds_enforcer.decision.legacy_calls import SERVED, Calls
 from imds_enforcer.model import AwsError
 from tests.unit.examples import THROTTLED, an_id

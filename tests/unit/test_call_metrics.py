@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
-from imds_enforcer.call_metrics import MAX_METRICS, CallMetrics, Points
+from imds_enforcer.aws.cloudwatch import MAX_METRICS, CallMetrics, Points
 from imds_enforcer.decision.legacy_calls import SERVED
 from imds_enforcer.model import AwsError, Failure, Kind
 from tests.unit.examples import an_id

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.aws import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
-from imds_enforcer.call_metrics import CallMetrics
-from imds_enforcer.clients import Clients
-from imds_enforcer.ec2 import Ec2Region
+from imds_enforcer.aws.boto import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
+from imds_enforcer.aws.cloudwatch import CallMetrics
+from imds_enforcer.aws.ec2 import Ec2Region
+from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import AwsError, Change, HttpTokens
 from tests.unit.ec2_answers import a_page, an_item
 from tests.unit.examples import AWAY, HOME, SETTINGS, THROTTLED, an_id

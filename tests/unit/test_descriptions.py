@@ -11,7 +11,7 @@ from tests.unit.ec2_answers import OPTIONS, a_page, an_item
 from tests.unit.examples import HOME, an_id
 
 if TYPE_CHECKING:
-    from imds_enforcer.ec2 import Ec2Region
+    from imds_enforcer.aws.ec2 import Ec2Region
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_transport import FakeTransport
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.aws.ec2 import FILTER_VALUES
 from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.decision.drift_filters import drift_filters
-from imds_enforcer.ec2 import FILTER_VALUES
 from imds_enforcer.model import HttpTokens, Switch
 from tests.unit.examples import a_policy, an_instance
 from tests.unit.fake_clock import START

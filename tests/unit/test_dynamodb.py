@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from imds_enforcer.dynamodb import Table
+from imds_enforcer.aws.dynamodb import Table
 from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:

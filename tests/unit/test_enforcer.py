@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.aws import MAX_CONNECTIONS
+from imds_enforcer.aws.boto import MAX_CONNECTIONS
 from imds_enforcer.model import Change, HttpTokens, InstanceState, Outcome, Switch
 from imds_enforcer.policy import Mode
 from tests.unit.examples import (

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.event_queue import EventQueue
+from imds_enforcer.aws.sqs import EventQueue
 from imds_enforcer.model import AwsError, Failure, Kind
 from tests.unit.example_events import a_message
 

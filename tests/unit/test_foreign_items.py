@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.items import entry_item
+from imds_enforcer.aws.ledger_items import entry_item
 from tests.unit.entries import an_entry, an_intent
 from tests.unit.examples import HOME, an_id, an_instance
 from tests.unit.fake_clock import START

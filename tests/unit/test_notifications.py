@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.aws.sns import Notifications
 from imds_enforcer.model import AwsError
-from imds_enforcer.notifications import Notifications
 
 if TYPE_CHECKING:
     from tests.unit.fake_transport import FakeTransport

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from botocore.exceptions import ClientError
 
+from imds_enforcer.aws.parameter_store import PolicyStore
 from imds_enforcer.model import AwsError, Failure, HttpTokens, Kind
-from imds_enforcer.parameters import PolicyStore
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
 from tests.unit.examples import POLICY_PARAMETER, TOKENS_PARAMETER

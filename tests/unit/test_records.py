@@ -19,7 +19,7 @@ from tests.unit.fake_records import FakeTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imds_enforcer.records import Records
+    from imds_enforcer.aws.ledger_table import Records
     from tests.unit.fake_clock import FakeClock
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

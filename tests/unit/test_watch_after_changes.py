@@ -29,7 +29,7 @@ from tests.unit.runs import App, Documents, metric_names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imds_enforcer.dynamodb import Item
+    from imds_enforcer.aws.dynamodb import Item
     from tests.unit.fake_clients import FakeClients
     from tests.unit.fake_ec2 import FakeEc2
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from imds_enforcer.aws import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
-from imds_enforcer.call_metrics import CallMetrics
-from imds_enforcer.dynamodb import NoTable, Table
-from imds_enforcer.ec2 import Ec2Region
-from imds_enforcer.event_queue import EventQueue
+from imds_enforcer.aws.boto import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
+from imds_enforcer.aws.cloudwatch import CallMetrics
+from imds_enforcer.aws.dynamodb import NoTable, Table
+from imds_enforcer.aws.ec2 import Ec2Region
+from imds_enforcer.aws.ledger_table import Records
+from imds_enforcer.aws.parameter_store import PolicyStore
+from imds_enforcer.aws.sns import Notifications
+from imds_enforcer.aws.sqs import EventQueue
 from imds_enforcer.limits.pacing import CHANGES, Limit, RequestBucket
-from imds_enforcer.notifications import Notifications
-from imds_enforcer.parameters import PolicyStore
-from imds_enforcer.records import Records
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imds_enforcer.aws import aws_errors
+from imds_enforcer.aws.boto import aws_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient

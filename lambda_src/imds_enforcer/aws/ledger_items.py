@@ -19,7 +19,7 @@ from imds_enforcer.policy import PolicyVersions
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from imds_enforcer.dynamodb import Item
+    from imds_enforcer.aws.dynamodb import Item
 
 STANDING = "standing"
 """The partition of holds and contests."""

@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imds_enforcer.aws import aws_errors, expected
+from imds_enforcer.aws.boto import aws_errors, expected
 from imds_enforcer.model import AwsError, Failure, Kind
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy

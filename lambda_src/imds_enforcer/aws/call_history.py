@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imds_enforcer.aws import batched
-from imds_enforcer.call_metrics import MAX_METRICS, MAX_POINTS
+from imds_enforcer.aws.boto import batched
+from imds_enforcer.aws.cloudwatch import MAX_METRICS, MAX_POINTS
 from imds_enforcer.decision.legacy_calls import Calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime, timedelta
 
-    from imds_enforcer.call_metrics import CallMetrics
+    from imds_enforcer.aws.cloudwatch import CallMetrics
+    from imds_enforcer.aws.ledger_table import Records
     from imds_enforcer.model import Clock
-    from imds_enforcer.records import Records
 
 
 def _by_instance(instance_id: str, _: datetime) -> str:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from imds_enforcer.aws import aws_errors, expected
+from imds_enforcer.aws.boto import aws_errors, expected
 from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:

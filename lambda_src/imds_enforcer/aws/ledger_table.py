@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from imds_enforcer.items import (
+from imds_enforcer.aws.ledger_items import (
     STANDING,
     contest_item,
     contest_of,
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime, timedelta
 
+    from imds_enforcer.aws.dynamodb import Item, NoTable, Table
     from imds_enforcer.decision.legacy_calls import Calls
-    from imds_enforcer.dynamodb import Item, NoTable, Table
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.ledger.holds import Contest, Hold
     from imds_enforcer.model import Clock

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
-from imds_enforcer.aws import aws_errors, batched, expected
+from imds_enforcer.aws.boto import aws_errors, batched, expected
 from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:

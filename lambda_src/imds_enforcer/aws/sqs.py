@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imds_enforcer.aws import aws_errors, batched
+from imds_enforcer.aws.boto import aws_errors, batched
 from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:

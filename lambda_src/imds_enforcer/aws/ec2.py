@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer.aws import aws_errors, batched, expected
+from imds_enforcer.aws.boto import aws_errors, batched, expected
 from imds_enforcer.model import AwsError, Instance, InstanceState, MetadataOptions
 
 if TYPE_CHECKING:

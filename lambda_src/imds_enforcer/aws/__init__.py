@@ -1,0 +1,1 @@
+"""One adapter for each AWS service. Nothing else imports boto3."""
