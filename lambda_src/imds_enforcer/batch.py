@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from imds_enforcer.aws.services import Clients
-    from imds_enforcer.enforcer import Enforcer
+    from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.events import InstanceEvent, QueuedMessage
     from imds_enforcer.run import PolicyRun
 

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.ledger.recovery import left_behind, settled
 from imds_enforcer.ledger.undo import NothingToUndoError, Undo, to_undo, undo
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
-from imds_enforcer.remediation import Remediation
 from imds_enforcer.run import Run
 
 if TYPE_CHECKING:

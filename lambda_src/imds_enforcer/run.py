@@ -7,11 +7,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.call_history import CallHistory
-from imds_enforcer.context import RegionContext
-from imds_enforcer.enforcer import Enforcer
-from imds_enforcer.gate import LegacyCallGate, gate_query
-from imds_enforcer.hold_check import HoldCheck
-from imds_enforcer.ledger_writer import LedgerWriter, Origin
+from imds_enforcer.enforcement.context import RegionContext
+from imds_enforcer.enforcement.enforcer import Enforcer
+from imds_enforcer.enforcement.gate import LegacyCallGate, gate_query
+from imds_enforcer.enforcement.hold_check import HoldCheck
+from imds_enforcer.enforcement.ledger_writer import LedgerWriter, Origin
 from imds_enforcer.limits.cancellation import Cancellation, RegionCancellation
 from imds_enforcer.limits.region_limits import RegionLimits
 from imds_enforcer.model import Deadline

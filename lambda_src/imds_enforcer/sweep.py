@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from imds_enforcer.decision.drift_filters import Filters
-    from imds_enforcer.enforcer import Enforcer
+    from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.events import SweepRequest
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.limits.region_limits import RegionLimits

@@ -8,10 +8,10 @@ from dataclasses import replace
 from imds_enforcer.aws.dynamodb import NoTable
 from imds_enforcer.aws.ledger_table import Records
 from imds_enforcer.decision.decision import Verdict, decide
+from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.model import AwsError, Change, Failure, HttpTokens, Instance, Kind, Outcome, Planned, Result, Switch
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy, PolicyVersions
-from imds_enforcer.remediation import Remediation
 from imds_enforcer.run import Run
 from imds_enforcer_cli.connection import Connection
 

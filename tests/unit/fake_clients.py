@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from mypy_boto3_ssm import SSMClient
 
-    from imds_enforcer.enforcer import Enforcer
+    from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.events import QueuedMessage
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy

@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imds_enforcer.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.aws.parameter_store import CACHE_SECONDS
+from imds_enforcer.enforcement.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.model import Kind, OptionsState, Outcome, Switch
 from tests.unit.fake_clock import START
 from tests.unit.fake_records import FakeTable

@@ -86,7 +86,7 @@ class Process:
             with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()):
                 without_threads(patch)
                 # Small fleets fill several rounds, and wait for their turn as ids alone.
-                patch.setattr("imds_enforcer.remediation.FILTER_VALUES", 2)
+                patch.setattr("imds_enforcer.enforcement.remediation.FILTER_VALUES", 2)
                 patch.setattr("imds_enforcer.sweep._MAX_PLANS", 1)
                 patch.setattr(logging.getLogger("imds-enforcer"), "propagate", False)
                 patch.setattr(RegionReport, "add", partialmethod(_tell, self._settled))

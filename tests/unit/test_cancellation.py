@@ -15,7 +15,7 @@ from tests.unit.examples import SERVER_FAULT, THROTTLED, V1_ALLOWED, a_policy, a
 from tests.unit.fake_clients import FakeClients, FakeVersions, a_cancellation, a_run, an_enforcer
 
 if TYPE_CHECKING:
-    from imds_enforcer.enforcer import Enforcer
+    from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.model import Result
     from imds_enforcer.run import PolicyRun
     from tests.unit.fake_clock import FakeClock

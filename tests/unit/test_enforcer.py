@@ -26,7 +26,7 @@ from tests.unit.examples import (
 from tests.unit.fake_clients import an_enforcer
 
 if TYPE_CHECKING:
-    from imds_enforcer.enforcer import Enforcer
+    from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.model import Failure, Instance, Result
     from imds_enforcer.policy import Policy
     from tests.unit.fake_clock import FakeClock
@@ -48,7 +48,7 @@ def _by_id(results: list[Result]) -> dict[str, Result]:
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes one after the other, so that a test knows which of them came late."""
-    monkeypatch.setattr("imds_enforcer.remediation.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("imds_enforcer.enforcement.remediation.MAX_CONNECTIONS", 1)
 
 
 def test_an_instance_that_differs_is_changed_and_read_back(ec2: FakeEc2, clock: FakeClock) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.attempt import MAX_OBSERVATION_AGE
+from imds_enforcer.enforcement.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.events import SweepRequest
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import AwsError, HttpTokens, Outcome, Trigger

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.ledger_writer import LedgerWriter, Origin
+from imds_enforcer.enforcement.ledger_writer import LedgerWriter, Origin
 from imds_enforcer.limits.cancellation import RegionCancellation
 from imds_enforcer.limits.region_limits import RegionLimits
 from imds_enforcer.model import Accepted, Change, HttpTokens, Outcome, Planned, Switch

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.attempt import MAX_OBSERVATION_AGE
+from imds_enforcer.enforcement.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.model import InstanceState, Outcome, Switch
 from tests.unit.examples import (
     IMDS_OFF,
@@ -34,7 +34,7 @@ MODIFY, READ = "ModifyInstanceMetadataOptions", "DescribeInstances"
 @pytest.fixture(autouse=True)
 def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Changes one after the other: with several threads on one clock, nobody could tell how old which was."""
-    monkeypatch.setattr("imds_enforcer.remediation.MAX_CONNECTIONS", 1)
+    monkeypatch.setattr("imds_enforcer.enforcement.remediation.MAX_CONNECTIONS", 1)
 
 
 def _enforce(ec2: FakeEc2, clock: FakeClock, observed: list[Instance], seconds: float = 2_000) -> dict[str, Result]:

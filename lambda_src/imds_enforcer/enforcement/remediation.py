@@ -7,17 +7,17 @@ from dataclasses import replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from imds_enforcer.attempt import Attempts, too_old
 from imds_enforcer.aws.boto import MAX_CONNECTIONS, batched
 from imds_enforcer.aws.ec2 import FILTER_VALUES
 from imds_enforcer.decision.verification import confirmed, unconfirmed
+from imds_enforcer.enforcement.attempt import Attempts, too_old
 from imds_enforcer.model import Accepted, AwsError, Failure, Instance, Outcome, Planned, Result
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, failed, result_of, unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from imds_enforcer.context import RegionContext
+    from imds_enforcer.enforcement.context import RegionContext
 
 _TROUBLE_PAUSE_SECONDS = 2.0
 _FIRST_POLL_SECONDS = 0.1

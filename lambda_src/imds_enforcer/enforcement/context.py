@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imds_enforcer.aws.ec2 import Ec2Region
-    from imds_enforcer.hold_check import HoldCheck
-    from imds_enforcer.ledger_writer import LedgerWriter
+    from imds_enforcer.enforcement.hold_check import HoldCheck
+    from imds_enforcer.enforcement.ledger_writer import LedgerWriter
     from imds_enforcer.limits.cancellation import RegionCancellation
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.model import Clock, Failure, Result

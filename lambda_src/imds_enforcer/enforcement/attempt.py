@@ -10,7 +10,7 @@ from imds_enforcer.model import Accepted, AwsError, Failure, Kind, Planned
 from imds_enforcer.model.result import failed
 
 if TYPE_CHECKING:
-    from imds_enforcer.context import RegionContext
+    from imds_enforcer.enforcement.context import RegionContext
     from imds_enforcer.model import Clock, Result
 
 MAX_OBSERVATION_AGE = 10.0

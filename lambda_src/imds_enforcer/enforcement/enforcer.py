@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from imds_enforcer.decision.decision import Decision, Verdict, decide
+from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.model import AwsError, Failure, HttpTokens, Instance, Kind, Outcome, Planned, Result
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy
-from imds_enforcer.remediation import Remediation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from imds_enforcer.context import RegionContext
-    from imds_enforcer.gate import LegacyCallGate
+    from imds_enforcer.enforcement.context import RegionContext
+    from imds_enforcer.enforcement.gate import LegacyCallGate
 
 
 class Enforcer:
