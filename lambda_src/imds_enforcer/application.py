@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer import telemetry
 from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.events import SweepRequest, parse_invocation
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
-from imds_enforcer.mails import mail
 from imds_enforcer.model import AwsError, Trigger
 from imds_enforcer.policy.parser import PolicyInvalidError
+from imds_enforcer.reporting import telemetry
+from imds_enforcer.reporting.mails import mail
 from imds_enforcer.retry import retry_delay
 from imds_enforcer.run import ANSWER_RESERVE_SECONDS, PolicyRun
 from imds_enforcer.sweep import sweep
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.model import Clock
     from imds_enforcer.policy import Policy
-    from imds_enforcer.report import RunReport
+    from imds_enforcer.reporting.report import RunReport
     from imds_enforcer.settings import Settings
 
 OLDER_RUNS_SECONDS = CACHE_SECONDS + 1.0

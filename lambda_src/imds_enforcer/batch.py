@@ -12,7 +12,7 @@ from imds_enforcer.events import MalformedEventError, parse_instance_event
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Failure, Outcome, Result, Trigger
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, unread
-from imds_enforcer.report import RegionReport, RunReport
+from imds_enforcer.reporting.report import RegionReport, RunReport
 from imds_enforcer.retry import finalize_event, retry_delay, wants_retry
 from imds_enforcer.sweep import REGION_LEFT_OUT, RegionSweep
 

@@ -13,7 +13,7 @@ from imds_enforcer.ledger.recovery import settled
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
-from imds_enforcer.report import RegionReport, RunReport
+from imds_enforcer.reporting.report import RegionReport, RunReport
 from imds_enforcer.retry import finalize_sweep
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imds_enforcer import telemetry
-from imds_enforcer.mails import mail
 from imds_enforcer.model import AwsError
+from imds_enforcer.reporting import telemetry
+from imds_enforcer.reporting.mails import mail
 from imds_enforcer.watch import Rejection, Watched, watch
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Change, Deadline, Failure, Kind, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.policy import Mode, Policy
-from imds_enforcer.report import RegionReport, RunReport
+from imds_enforcer.reporting.report import RegionReport, RunReport
 from imds_enforcer.run import PolicyRun
 from imds_enforcer.sweep import sweep
 from imds_enforcer_cli.connection import Connection

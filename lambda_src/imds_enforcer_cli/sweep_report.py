@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imds_enforcer.model import Outcome, Result, Source
-from imds_enforcer.report import RegionReport, RegionStatus, RunReport
+from imds_enforcer.reporting.report import RegionReport, RegionStatus, RunReport
 from imds_enforcer_cli.output import Cell
 from imds_enforcer_cli.policy_source import Governing
 from imds_enforcer_cli.rendering import count, options_columns

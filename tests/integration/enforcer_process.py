@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 import boto3
 from botocore.config import Config
 
-from imds_enforcer import telemetry
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.limits.pacing import CHANGES
 from imds_enforcer.model import SystemClock
+from imds_enforcer.reporting import telemetry
 from infra.local.client import SECRET
 from tests.integration.guarded_fleet import settings
 

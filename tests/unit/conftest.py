@@ -11,10 +11,10 @@ import pytest
 from hypothesis import settings
 from pytest_socket import disable_socket
 
-from imds_enforcer import telemetry
 from imds_enforcer.aws.boto import WRITE_CONFIG
 from imds_enforcer.aws.ec2 import Ec2Region
 from imds_enforcer.limits.pacing import CHANGES, RequestBucket
+from imds_enforcer.reporting import telemetry
 from tests.unit.examples import AWAY, HOME
 from tests.unit.fake_clients import FakeClients
 from tests.unit.fake_clock import FakeClock

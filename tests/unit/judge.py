@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.model import Change, Instance, Result
     from imds_enforcer.policy import PolicyVersions
-    from imds_enforcer.report import RunReport
+    from imds_enforcer.reporting.report import RunReport
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_ec2 import FakeEc2
     from tests.unit.rules import Rules

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer import telemetry
-from imds_enforcer.report import RegionReport
+from imds_enforcer.reporting import telemetry
+from imds_enforcer.reporting.report import RegionReport
 from tests.unit.example_events import a_batch
 from tests.unit.examples import HOME
 from tests.unit.in_turn import without_threads
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.events import QueuedMessage
     from imds_enforcer.model import Result
-    from imds_enforcer.report import RunReport
+    from imds_enforcer.reporting.report import RunReport
     from tests.unit.fake_clients import FakeClients
 
 _add, _run_finished = RegionReport.add, telemetry.run_finished

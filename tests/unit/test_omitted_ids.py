@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer.model import Outcome
-from imds_enforcer.report import RegionStatus
+from imds_enforcer.reporting.report import RegionStatus
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (

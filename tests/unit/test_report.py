@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import MetadataOptions, Outcome, Result
-from imds_enforcer.report import MAX_FAILURES, RegionReport, RegionStatus, RunReport
+from imds_enforcer.reporting.report import MAX_FAILURES, RegionReport, RegionStatus, RunReport
 from tests.unit.examples import (
     AWAY,
     DENIED_BY_SCP,

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer import telemetry
 from imds_enforcer.model import AwsError, Failure, Outcome, Result
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
-from imds_enforcer.report import RegionReport, RunReport
+from imds_enforcer.reporting import telemetry
+from imds_enforcer.reporting.report import RegionReport, RunReport
 from tests.unit.examples import (
     ACCOUNT,
     AWAY,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imds_enforcer import telemetry
 from imds_enforcer.model import AwsError
+from imds_enforcer.reporting import telemetry
 
 if TYPE_CHECKING:
     from imds_enforcer.aws.services import Clients

@@ -9,7 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
 from imds_enforcer.model import Outcome
-from imds_enforcer.report import RegionStatus
+from imds_enforcer.reporting.report import RegionStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imds_enforcer.model import AwsError, Result
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.policy.parser import PolicyInvalidError
-    from imds_enforcer.report import RegionReport, RunReport
+    from imds_enforcer.reporting.report import RegionReport, RunReport
 
 NAMESPACE = "ImdsEnforcer"
 

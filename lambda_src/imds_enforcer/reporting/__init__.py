@@ -1,0 +1,1 @@
+"""What a run says about itself: its report, its log and metrics, its mails."""
