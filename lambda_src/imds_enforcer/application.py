@@ -8,31 +8,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.aws.parameter_store import CACHE_SECONDS
-from imds_enforcer.batch import check_regions, enforce_batch, parse_batch
-from imds_enforcer.events import SweepRequest, parse_invocation
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Trigger
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.mails import mail
-from imds_enforcer.retry import retry_delay
-from imds_enforcer.run import ANSWER_RESERVE_SECONDS, PolicyRun
-from imds_enforcer.sweep import sweep
-from imds_enforcer.watcher import Watcher
+from imds_enforcer.runs.batch import check_regions, enforce_batch, parse_batch
+from imds_enforcer.runs.events import SweepRequest, parse_invocation
+from imds_enforcer.runs.retry import retry_delay
+from imds_enforcer.runs.run import ANSWER_RESERVE_SECONDS, PolicyRun
+from imds_enforcer.runs.sweep import sweep
+from imds_enforcer.runs.watcher import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from imds_enforcer.aws.parameter_store import PolicyStore
     from imds_enforcer.aws.services import Clients
-    from imds_enforcer.batch import ParsedBatch
-    from imds_enforcer.events import QueuedMessage
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.model import Clock
     from imds_enforcer.policy import Policy
     from imds_enforcer.reporting.report import RunReport
+    from imds_enforcer.runs.batch import ParsedBatch
+    from imds_enforcer.runs.events import QueuedMessage
     from imds_enforcer.settings import Settings
 
 OLDER_RUNS_SECONDS = CACHE_SECONDS + 1.0

@@ -7,7 +7,7 @@ from typing import Any
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import MetadataOptions, Result, Trigger
-from imds_enforcer.revert import Reverting
+from imds_enforcer.runs.revert import Reverting
 from imds_enforcer_cli.output import Cell
 
 ENTRY_HEADINGS = ("AT (UTC)", "INSTANCE", "OUTCOME", "CHANGE AND REASON")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from imds_enforcer.model import Outcome, Result
-from imds_enforcer.revert import Revert, Reverting
+from imds_enforcer.runs.revert import Revert, Reverting
 from imds_enforcer_cli import arguments, connection, output
 from imds_enforcer_cli.arguments import Format
 from imds_enforcer_cli.errors import CommandError

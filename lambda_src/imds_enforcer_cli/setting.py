@@ -12,7 +12,7 @@ from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.model import AwsError, Change, Failure, HttpTokens, Instance, Kind, Outcome, Planned, Result, Switch
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy, PolicyVersions
-from imds_enforcer.run import Run
+from imds_enforcer.runs.run import Run
 from imds_enforcer_cli.connection import Connection
 
 _VERIFY_SECONDS = 60.0

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from imds_enforcer.events import SweepRequest
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
@@ -15,8 +14,9 @@ from imds_enforcer.model import AwsError, Change, Deadline, Failure, Kind, Outco
 from imds_enforcer.model.result import result_of
 from imds_enforcer.policy import Mode, Policy
 from imds_enforcer.reporting.report import RegionReport, RunReport
-from imds_enforcer.run import PolicyRun
-from imds_enforcer.sweep import sweep
+from imds_enforcer.runs.events import SweepRequest
+from imds_enforcer.runs.run import PolicyRun
+from imds_enforcer.runs.sweep import sweep
 from imds_enforcer_cli.connection import Connection
 from imds_enforcer_cli.interruption import Beside, Interruption
 from imds_enforcer_cli.output import say

@@ -1,7 +1,7 @@
 from dataclasses import fields
 from typing import Any
 
-from imds_enforcer.retry import MAX_RECEIVES
+from imds_enforcer.runs.retry import MAX_RECEIVES
 from imds_enforcer.settings import Settings
 from tests.infra.synthesized import Stack
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from imds_enforcer.events import SweepRequest, parse_invocation
+from imds_enforcer.runs.events import SweepRequest, parse_invocation
 from tests.infra.synthesized import Stack, Synthesize
 
 UNDELIVERED = "${TriggersDeadLetters.Arn}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from imds_enforcer.events import QueuedMessage
+from imds_enforcer.runs.events import QueuedMessage
 from tests.unit.examples import ACCOUNT, HOME, an_id
 
 TIME = "2026-11-22T12:00:00Z"

@@ -13,7 +13,7 @@ from imds_enforcer.aws.sqs import EventQueue
 from imds_enforcer.limits.cancellation import Cancellation
 from imds_enforcer.model import AwsError, Deadline, Failure
 from imds_enforcer.policy import PolicyVersions
-from imds_enforcer.run import PolicyRun
+from imds_enforcer.runs.run import PolicyRun
 from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER, a_policy
 from tests.unit.fake_clock import START
 from tests.unit.fake_ec2 import FakeEc2
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from mypy_boto3_ssm import SSMClient
 
     from imds_enforcer.enforcement.enforcer import Enforcer
-    from imds_enforcer.events import QueuedMessage
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
+    from imds_enforcer.runs.events import QueuedMessage
     from tests.unit.fake_clock import FakeClock
 
 

@@ -33,5 +33,5 @@ class InTurn(Executor):
 
 def without_threads(patch: pytest.MonkeyPatch) -> None:
     """Let the enforcer use no threads."""
-    for module in ("application", "batch", "enforcement.remediation", "revert", "sweep", "watch"):
+    for module in ("application", "runs.batch", "enforcement.remediation", "runs.revert", "runs.sweep", "runs.watch"):
         patch.setattr(f"imds_enforcer.{module}.ThreadPoolExecutor", InTurn)

@@ -22,9 +22,9 @@ from tests.unit.runs import App
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from imds_enforcer.events import QueuedMessage
     from imds_enforcer.model import Result
     from imds_enforcer.reporting.report import RunReport
+    from imds_enforcer.runs.events import QueuedMessage
     from tests.unit.fake_clients import FakeClients
 
 _add, _run_finished = RegionReport.add, telemetry.run_finished
@@ -87,7 +87,7 @@ class Process:
                 without_threads(patch)
                 # Small fleets fill several rounds, and wait for their turn as ids alone.
                 patch.setattr("imds_enforcer.enforcement.remediation.FILTER_VALUES", 2)
-                patch.setattr("imds_enforcer.sweep._MAX_PLANS", 1)
+                patch.setattr("imds_enforcer.runs.sweep._MAX_PLANS", 1)
                 patch.setattr(logging.getLogger("imds-enforcer"), "propagate", False)
                 patch.setattr(RegionReport, "add", partialmethod(_tell, self._settled))
                 patch.setattr(telemetry, "run_finished", self._run_finished)

@@ -7,21 +7,21 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.application import Application, Invocation
-from imds_enforcer.batch import Delivery, enforce_batch
-from imds_enforcer.events import SweepRequest, parse_instance_event
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Trigger
-from imds_enforcer.sweep import sweep
+from imds_enforcer.runs.batch import Delivery, enforce_batch
+from imds_enforcer.runs.events import SweepRequest, parse_instance_event
+from imds_enforcer.runs.sweep import sweep
 from tests.unit.example_events import a_batch
 from tests.unit.examples import ACCOUNT, SETTINGS, a_policy
 from tests.unit.fake_clients import a_run
 from tests.unit.fake_clock import START
 
 if TYPE_CHECKING:
-    from imds_enforcer.events import QueuedMessage
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
+    from imds_enforcer.runs.events import QueuedMessage
     from tests.unit.fake_clients import FakeClients
 
 Documents = Callable[[], list[dict[str, Any]]]

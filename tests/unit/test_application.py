@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
-from imds_enforcer.events import MalformedEventError
+from imds_enforcer.runs.events import MalformedEventError
 from tests.unit import example_events as events
 from tests.unit.example_events import a_batch, a_message
 from tests.unit.examples import (

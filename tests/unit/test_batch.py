@@ -8,7 +8,7 @@ import pytest
 
 from imds_enforcer.model import InstanceState, Outcome
 from imds_enforcer.policy import Mode, RegionSelection
-from imds_enforcer.retry import MAX_RECEIVES
+from imds_enforcer.runs.retry import MAX_RECEIVES
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (

@@ -17,7 +17,7 @@ from tests.unit.fake_clients import FakeClients, FakeVersions, a_cancellation, a
 if TYPE_CHECKING:
     from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.model import Result
-    from imds_enforcer.run import PolicyRun
+    from imds_enforcer.runs.run import PolicyRun
     from tests.unit.fake_clock import FakeClock
     from tests.unit.fake_ec2 import FakeEc2
 

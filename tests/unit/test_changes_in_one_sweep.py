@@ -10,7 +10,7 @@ from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Change, HttpTokens, Outcome, Planned
 from imds_enforcer.policy import RegionSelection
 from imds_enforcer.reporting.report import RegionStatus
-from imds_enforcer.sweep import sweep
+from imds_enforcer.runs.sweep import sweep
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (

@@ -11,7 +11,7 @@ import pytest
 from imds_enforcer.decision.legacy_calls import REJECTED
 from imds_enforcer.model import HttpTokens, Outcome, Trigger
 from imds_enforcer.policy import Watch
-from imds_enforcer.watch import watch
+from imds_enforcer.runs.watch import watch
 from tests.unit.entries import a_change, an_entry, an_intent
 from tests.unit.examples import AWAY, HOME, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, an_instance
 from tests.unit.fake_clock import START

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.events import InstanceEvent, MalformedEventError, parse_instance_event
 from imds_enforcer.model import Trigger
+from imds_enforcer.runs.events import InstanceEvent, MalformedEventError, parse_instance_event
 from tests.unit import example_events as events
 from tests.unit.examples import ACCOUNT, HOME, HUGE_NUMBER, an_id
 from tests.unit.fake_clock import START

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imds_enforcer.events import MalformedEventError, parse_instance_event, parse_invocation
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer.reporting import telemetry
+from imds_enforcer.runs.events import MalformedEventError, parse_instance_event, parse_invocation
 from tests.unit import example_events as events
 from tests.unit.examples import HOME, POLICY_PARAMETER, TOKENS_PARAMETER, V1_ALLOWED, V2_ONLY, an_id, an_instance
 from tests.unit.fake_clients import FakeClients

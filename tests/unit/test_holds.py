@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.enforcement.attempt import MAX_OBSERVATION_AGE
-from imds_enforcer.events import SweepRequest
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import AwsError, HttpTokens, Outcome, Trigger
 from imds_enforcer.policy import Mode
-from imds_enforcer.revert import Revert
+from imds_enforcer.runs.events import SweepRequest
+from imds_enforcer.runs.revert import Revert
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import HOME, SERVER_FAULT, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance

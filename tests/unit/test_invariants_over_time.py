@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from imds_enforcer.model import Switch
-from imds_enforcer.retry import MAX_RECEIVES
+from imds_enforcer.runs.retry import MAX_RECEIVES
 from tests.unit import strategies as any_
 from tests.unit.world import SWEEPS, World
 

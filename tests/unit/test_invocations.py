@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.events import MalformedEventError, SweepRequest, parse_invocation
 from imds_enforcer.model import Trigger
 from imds_enforcer.model.wording import shown
+from imds_enforcer.runs.events import MalformedEventError, SweepRequest, parse_invocation
 from tests.unit import example_events as events
 from tests.unit.examples import HUGE_NUMBER
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.events import SweepRequest
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch, Trigger
 from imds_enforcer.policy import PolicyVersions
+from imds_enforcer.runs.events import SweepRequest
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (

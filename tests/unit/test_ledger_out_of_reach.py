@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Change, HttpTokens, Outcome, Planned
 from imds_enforcer.policy import Mode
-from imds_enforcer.sweep import sweep
+from imds_enforcer.runs.sweep import sweep
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer.decision.legacy_calls import SERVED
-from imds_enforcer.events import SweepRequest
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import Outcome, Switch, Trigger
 from imds_enforcer.policy import Gate, Mode
+from imds_enforcer.runs.events import SweepRequest
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import (

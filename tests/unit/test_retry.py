@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import Outcome, Result
-from imds_enforcer.retry import MAX_RECEIVES, finalize_event, finalize_sweep, retry_delay, wants_retry
+from imds_enforcer.runs.retry import MAX_RECEIVES, finalize_event, finalize_sweep, retry_delay, wants_retry
 from tests.unit.examples import (
     DENIED_BY_SCP,
     HOME,

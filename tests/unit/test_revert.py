@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import Outcome
-from imds_enforcer.revert import Revert
+from imds_enforcer.runs.revert import Revert
 from tests.unit.entries import an_entry
 from tests.unit.examples import AWAY, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, an_instance
 from tests.unit.fake_clock import START

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.decision.drift_filters import drift_filters
-from imds_enforcer.events import SweepRequest
 from imds_enforcer.model import InstanceState, Outcome, Switch, Trigger
 from imds_enforcer.policy import Mode, RegionSelection
 from imds_enforcer.reporting.report import RegionStatus
+from imds_enforcer.runs.events import SweepRequest
 from tests.unit.examples import (
     AWAY,
     DENIED_BY_SCP,

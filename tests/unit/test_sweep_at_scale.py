@@ -10,7 +10,7 @@ import pytest
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Deadline, Outcome
 from imds_enforcer.reporting.report import RegionStatus
-from imds_enforcer.sweep import sweep
+from imds_enforcer.runs.sweep import sweep
 from tests.unit.example_events import a_message, running
 from tests.unit.examples import AWAY, HOME, TOKENS_PARAMETER, UNAUTHORIZED, V2_ONLY, a_policy, an_id, an_instance
 from tests.unit.fake_clients import a_run

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.events import SweepRequest
 from imds_enforcer.model import Failure, InstanceState, Kind, Outcome, Trigger
 from imds_enforcer.policy import Mode
 from imds_enforcer.reporting.report import RegionStatus
+from imds_enforcer.runs.events import SweepRequest
 from tests.unit import example_events as events
 from tests.unit.example_events import a_message
 from tests.unit.examples import AWAY, HOME, V2_ONLY, a_policy, an_id, an_instance

@@ -11,7 +11,7 @@ import pytest
 from imds_enforcer.decision.legacy_calls import REJECTED
 from imds_enforcer.model import AwsError, InstanceState, Outcome
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
-from imds_enforcer.revert import Revert
+from imds_enforcer.runs.revert import Revert
 from tests.unit.command import Command
 from tests.unit.examples import (
     AWAY,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef
 
-    from imds_enforcer.events import QueuedMessage
+    from imds_enforcer.runs.events import QueuedMessage
 
 _ENTRIES_A_REQUEST = 10
 

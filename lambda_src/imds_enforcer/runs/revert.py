@@ -14,7 +14,7 @@ from imds_enforcer.ledger.undo import NothingToUndoError, Undo, to_undo, undo
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
-from imds_enforcer.run import Run
+from imds_enforcer.runs.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

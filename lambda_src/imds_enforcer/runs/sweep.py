@@ -14,17 +14,17 @@ from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Planned, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.reporting.report import RegionReport, RunReport
-from imds_enforcer.retry import finalize_sweep
+from imds_enforcer.runs.retry import finalize_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.enforcement.enforcer import Enforcer
-    from imds_enforcer.events import SweepRequest
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.limits.region_limits import RegionLimits
-    from imds_enforcer.run import PolicyRun
+    from imds_enforcer.runs.events import SweepRequest
+    from imds_enforcer.runs.run import PolicyRun
 
 _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED, Outcome.HELD})
 """Outcomes that a sweep counts and does not log: the same instances, unchanged, every time.

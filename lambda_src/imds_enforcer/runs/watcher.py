@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from imds_enforcer.model import AwsError
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.mails import mail
-from imds_enforcer.watch import Rejection, Watched, watch
+from imds_enforcer.runs.watch import Rejection, Watched, watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
