@@ -15,9 +15,9 @@ from imds_enforcer_cli.audit_tables import (
     region_row,
     source_row,
 )
+from imds_enforcer_cli.console.output import write_csv, write_json, write_table, write_text
 from imds_enforcer_cli.html_report import html_report
 from imds_enforcer_cli.judge import Status
-from imds_enforcer_cli.output import write_csv, write_json, write_table, write_text
 from imds_enforcer_cli.sarif import sarif
 
 

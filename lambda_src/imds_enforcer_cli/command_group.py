@@ -8,8 +8,8 @@ from botocore.exceptions import BotoCoreError
 from typer.core import TyperGroup
 
 from imds_enforcer.model import AwsError
-from imds_enforcer_cli.interruption import EXIT_CODE
-from imds_enforcer_cli.output import output_written, say
+from imds_enforcer_cli.console.interruption import EXIT_CODE
+from imds_enforcer_cli.console.output import output_written, say
 
 _USAGE_OR_ACCESS = 2
 

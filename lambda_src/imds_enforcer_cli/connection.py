@@ -17,7 +17,7 @@ from imds_enforcer.model import AwsError, Clock, Instance, SystemClock
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.settings import Settings
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.errors import CommandError
 
 STACK = "ImdsEnforcer"
 HTTP_TOKENS_PARAMETER = "/imds-enforcer/http-tokens"

@@ -9,15 +9,16 @@ import typer
 
 from imds_enforcer.model import Outcome
 from imds_enforcer.policy import Mode
-from imds_enforcer_cli import arguments, connection, interruption, output
-from imds_enforcer_cli.arguments import Format
-from imds_enforcer_cli.errors import CommandError
-from imds_enforcer_cli.interruption import Interruption, unless_interrupted
-from imds_enforcer_cli.output import say, write_csv, write_json, write_table
+from imds_enforcer_cli import connection
+from imds_enforcer_cli.console import arguments, interruption, output
+from imds_enforcer_cli.console.arguments import Format
+from imds_enforcer_cli.console.errors import CommandError
+from imds_enforcer_cli.console.interruption import Interruption, unless_interrupted
+from imds_enforcer_cli.console.output import say, write_csv, write_json, write_table
+from imds_enforcer_cli.console.phrases import RESULT_HEADINGS, count, result_row
+from imds_enforcer_cli.console.progress import SweepProgress
 from imds_enforcer_cli.policy_source import Governing, governing
-from imds_enforcer_cli.progress import SweepProgress
 from imds_enforcer_cli.regions import ALL, chosen_regions, refuse_if_elsewhere
-from imds_enforcer_cli.rendering import RESULT_HEADINGS, count, result_row
 from imds_enforcer_cli.sweep_here import SweepHere, Swept
 from imds_enforcer_cli.sweep_report import (
     REGION_HEADINGS,

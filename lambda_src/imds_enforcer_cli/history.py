@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 
 from imds_enforcer.ledger.entry import KEPT, Entry
-from imds_enforcer_cli import arguments, connection
-from imds_enforcer_cli.errors import CommandError
-from imds_enforcer_cli.output import say, write_documents
-from imds_enforcer_cli.rendering import ENTRY_COLUMNS, ENTRY_HEADINGS, entry_row
+from imds_enforcer_cli import connection
+from imds_enforcer_cli.console import arguments
+from imds_enforcer_cli.console.errors import CommandError
+from imds_enforcer_cli.console.output import say, write_documents
+from imds_enforcer_cli.console.phrases import ENTRY_COLUMNS, ENTRY_HEADINGS, entry_row
 
 _DAYS = 7
 

@@ -7,9 +7,10 @@ import typer
 
 from imds_enforcer.aws.ledger_table import Records
 from imds_enforcer.ledger.holds import Hold
-from imds_enforcer_cli import arguments, connection
-from imds_enforcer_cli.output import say, write_documents
-from imds_enforcer_cli.rendering import HOLD_COLUMNS, HOLD_HEADINGS, RELEASE_COLUMNS, hold_json
+from imds_enforcer_cli import connection
+from imds_enforcer_cli.console import arguments
+from imds_enforcer_cli.console.output import say, write_documents
+from imds_enforcer_cli.console.phrases import HOLD_COLUMNS, HOLD_HEADINGS, RELEASE_COLUMNS, hold_json
 
 _Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="The ids of the instances.")]
 

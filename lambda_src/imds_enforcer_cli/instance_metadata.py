@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import botocore.session
 
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.errors import CommandError
 
 TOKEN_SECONDS = 21_600
 """How long a token is to be valid: six hours, the most there is."""

@@ -7,10 +7,10 @@ import typer
 from imds_enforcer_cli import VERSION, policy, policy_change
 from imds_enforcer_cli.audit import audit
 from imds_enforcer_cli.command_group import Commands
+from imds_enforcer_cli.console.manual import manual
 from imds_enforcer_cli.enforce import enforce
 from imds_enforcer_cli.history import history
 from imds_enforcer_cli.hold import hold, release
-from imds_enforcer_cli.manual import manual
 from imds_enforcer_cli.redrive import redrive
 from imds_enforcer_cli.revert import revert
 from imds_enforcer_cli.set_options import set_options

@@ -14,10 +14,11 @@ from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.document import FIELD_COLUMNS, fields_of, phrases
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
-from imds_enforcer_cli import arguments, connection, parameters
-from imds_enforcer_cli.arguments import Format
-from imds_enforcer_cli.errors import CommandError
-from imds_enforcer_cli.output import Cell, say, write_csv, write_documents, write_json, write_table
+from imds_enforcer_cli import connection, parameters
+from imds_enforcer_cli.console import arguments
+from imds_enforcer_cli.console.arguments import Format
+from imds_enforcer_cli.console.errors import CommandError
+from imds_enforcer_cli.console.output import Cell, say, write_csv, write_documents, write_json, write_table
 
 SHOW_COLUMNS = (
     *("valid", "problem", "http_tokens", "versions.http_tokens", "versions.policy"),

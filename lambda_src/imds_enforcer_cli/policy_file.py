@@ -10,7 +10,7 @@ from pathlib import Path
 from imds_enforcer.model.wording import shown
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy, without_duplicates
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.errors import CommandError
 
 _TOKENS = "http_tokens"
 

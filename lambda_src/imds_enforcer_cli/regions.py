@@ -8,7 +8,7 @@ from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import AwsError, Failure
 from imds_enforcer_cli.connection import STACK, Connection
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.errors import CommandError
 
 ALL = "all"
 

@@ -10,12 +10,12 @@ import typer
 
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.runs.revert import Revert, Reverting
-from imds_enforcer_cli import arguments, connection, output
-from imds_enforcer_cli.arguments import Format
-from imds_enforcer_cli.errors import CommandError
-from imds_enforcer_cli.hold import name_replaced
-from imds_enforcer_cli.output import say, write_csv, write_json, write_table
-from imds_enforcer_cli.rendering import (
+from imds_enforcer_cli import connection
+from imds_enforcer_cli.console import arguments, output
+from imds_enforcer_cli.console.arguments import Format
+from imds_enforcer_cli.console.errors import CommandError
+from imds_enforcer_cli.console.output import say, write_csv, write_json, write_table
+from imds_enforcer_cli.console.phrases import (
     PLAN_HEADINGS,
     RESULT_HEADINGS,
     REVERT_COLUMNS,
@@ -25,6 +25,7 @@ from imds_enforcer_cli.rendering import (
     result_row,
     revert_json,
 )
+from imds_enforcer_cli.hold import name_replaced
 
 _DONE = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.COMPLIANT})
 

@@ -8,7 +8,7 @@ import typer
 from imds_enforcer.model import Deadline, Instance, InstanceState
 from imds_enforcer_cli import connection
 from imds_enforcer_cli.connection import Connection
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.instance_metadata import Identity
 
 Named = Annotated[

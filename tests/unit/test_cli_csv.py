@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer_cli import output
+from imds_enforcer_cli.console import output
 from tests.unit.command import ANN, FIRST_REVERT, Command
 from tests.unit.examples import HOME, an_id, an_instance
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ProfileNotFound
 
 from imds_enforcer_cli import instance_metadata
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.instance_metadata import Answer, InstanceMetadata
 
 if TYPE_CHECKING:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
-from imds_enforcer_cli import interruption, sweep_here
-from imds_enforcer_cli.interruption import Beside, Interruption, unless_interrupted
-from imds_enforcer_cli.output import say
+from imds_enforcer_cli import sweep_here
+from imds_enforcer_cli.console import interruption
+from imds_enforcer_cli.console.interruption import Beside, Interruption, unless_interrupted
+from imds_enforcer_cli.console.output import say
 from tests.unit.command import Command
 from tests.unit.examples import HOME, an_id, an_instance
 from tests.unit.runs import ledger
@@ -182,7 +183,7 @@ def test_what_was_launched_since_the_plan_is_told_too(
         clients.clock.advance(25.1)
         released.wait(PATIENCE)
 
-    monkeypatch.setattr("imds_enforcer_cli.output.confirmed", agree)
+    monkeypatch.setattr("imds_enforcer_cli.console.output.confirmed", agree)
     home.judge = hang
     try:
         result = command("enforce", "--output", "csv", typed="")
@@ -200,7 +201,7 @@ def test_while_it_asks_an_interrupt_is_a_no(home: FakeEc2, command: Command, mon
     def interrupted(_: str) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("imds_enforcer_cli.output.confirmed", interrupted)
+    monkeypatch.setattr("imds_enforcer_cli.console.output.confirmed", interrupted)
     assert command("enforce", typed="").exit_code == 130
     assert home.modified == []
 
@@ -245,7 +246,7 @@ def test_a_terminal_that_is_closed_says_so_twice(ended: list[int]) -> None:
 def test_the_last_words_are_followed_by_the_cursor() -> None:
     """The progress display has hidden it."""
     terminal, ours = pty.openpty()
-    program = "from imds_enforcer_cli.interruption import end_at_once; end_at_once('Sent: i-1.')"
+    program = "from imds_enforcer_cli.console.interruption import end_at_once; end_at_once('Sent: i-1.')"
     try:
         # The path is that of this process: the package is not installed.
         done = subprocess.run(  # noqa: S603  # our own module

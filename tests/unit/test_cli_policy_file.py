@@ -6,7 +6,7 @@ import pytest
 
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Mode, Policy
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.policy_file import read_policy_file
 from tests.unit.examples import HUGE_NUMBER
 

@@ -130,7 +130,7 @@ def test_what_somebody_else_changes_meanwhile_is_not_overwritten(
         clients.ssm.put(name, "{}" if name == POLICY_PARAMETER else "optional")
         return True
 
-    monkeypatch.setattr("imds_enforcer_cli.output.confirmed", change)
+    monkeypatch.setattr("imds_enforcer_cli.console.output.confirmed", change)
     result = put(command, file, AUDIT, typed="y\n")
     assert (result.exit_code, clients.ssm.puts) == (1, [])
     assert "Somebody has changed the policy meanwhile, from versions 1 (HttpTokens) and 1 (policy) to" in result.stderr
@@ -229,7 +229,7 @@ def test_a_toggle_that_somebody_else_turns_meanwhile(
         clients.ssm.put(POLICY_PARAMETER, "{}")
         return True
 
-    monkeypatch.setattr("imds_enforcer_cli.output.confirmed", change)
+    monkeypatch.setattr("imds_enforcer_cli.console.output.confirmed", change)
     result = command("toggle", "optional", typed="y\n")
     assert (result.exit_code, clients.ssm.puts) == (1, [])
 

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from imds_enforcer.model import Outcome
 from imds_enforcer.model.result import unread
-from imds_enforcer_cli.output import say
-from imds_enforcer_cli.progress import SweepProgress
+from imds_enforcer_cli.console.output import say
+from imds_enforcer_cli.console.progress import SweepProgress
 from tests.unit.examples import AWAY, HOME, an_id
 
 if TYPE_CHECKING:

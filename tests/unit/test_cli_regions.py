@@ -8,7 +8,7 @@ import pytest
 
 from imds_enforcer.model import AwsError
 from imds_enforcer_cli.connection import Connection
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.regions import chosen_regions, refuse_if_elsewhere
 from tests.unit.command import ANN
 from tests.unit.examples import AWAY, HOME

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer_cli.output import write_table
+from imds_enforcer_cli.console.output import write_table
 from infra.pictures.fleet import document
 from infra.pictures.terminal import picture
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Generic, NoReturn, Self, TypeVar
 
-from imds_enforcer_cli.output import say
+from imds_enforcer_cli.console.output import say
 
 EXIT_CODE = 130
 """What shells give a command that Ctrl-C has ended."""

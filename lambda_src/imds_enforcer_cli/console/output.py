@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from imds_enforcer_cli.arguments import Format
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.arguments import Format
+from imds_enforcer_cli.console.errors import CommandError
 
 Cell = Sequence[str]
 """What stands in one field of a table: phrases, below each other on a terminal and in one line elsewhere."""

@@ -8,7 +8,7 @@ from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import MetadataOptions, Result, Trigger
 from imds_enforcer.runs.revert import Reverting
-from imds_enforcer_cli.output import Cell
+from imds_enforcer_cli.console.output import Cell
 
 ENTRY_HEADINGS = ("AT (UTC)", "INSTANCE", "OUTCOME", "CHANGE AND REASON")
 PLAN_HEADINGS = ("INSTANCE", "UNDOES", "SET BACK", "LEFT AS IT IS")

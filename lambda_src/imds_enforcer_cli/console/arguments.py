@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from imds_enforcer_cli.errors import CommandError
+from imds_enforcer_cli.console.errors import CommandError
 
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
