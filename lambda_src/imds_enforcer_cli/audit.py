@@ -9,7 +9,9 @@ import typer
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Gate, Policy
 from imds_enforcer.policy.parser import PolicyInvalidError
-from imds_enforcer_cli import connection
+from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.account.policy_file import read_policy_file
+from imds_enforcer_cli.account.regions import ALL, chosen_regions
 from imds_enforcer_cli.audit_document import Subject, audit_document
 from imds_enforcer_cli.audit_formats import AuditFormat, Written, write_audit
 from imds_enforcer_cli.audit_tables import summary_line
@@ -19,9 +21,7 @@ from imds_enforcer_cli.console.output import say
 from imds_enforcer_cli.fleet import Fleet, Lookback, RegionAudit
 from imds_enforcer_cli.judge import Judge, Status
 from imds_enforcer_cli.launches import LaunchReader
-from imds_enforcer_cli.policy_file import read_policy_file
 from imds_enforcer_cli.region_progress import region_progress
-from imds_enforcer_cli.regions import ALL, chosen_regions
 
 _ASSUMED = "none: HttpTokens required is assumed"
 _LOOKBACK_DAYS = Gate().lookback_days

@@ -9,7 +9,9 @@ import typer
 
 from imds_enforcer.model import Outcome
 from imds_enforcer.policy import Mode
-from imds_enforcer_cli import connection
+from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.account.policy_source import Governing, governing
+from imds_enforcer_cli.account.regions import ALL, chosen_regions, refuse_if_elsewhere
 from imds_enforcer_cli.console import arguments, interruption, output
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
@@ -17,8 +19,6 @@ from imds_enforcer_cli.console.interruption import Interruption, unless_interrup
 from imds_enforcer_cli.console.output import say, write_csv, write_json, write_table
 from imds_enforcer_cli.console.phrases import RESULT_HEADINGS, count, result_row
 from imds_enforcer_cli.console.progress import SweepProgress
-from imds_enforcer_cli.policy_source import Governing, governing
-from imds_enforcer_cli.regions import ALL, chosen_regions, refuse_if_elsewhere
 from imds_enforcer_cli.sweep_here import SweepHere, Swept
 from imds_enforcer_cli.sweep_report import (
     REGION_HEADINGS,

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from imds_enforcer.ledger.entry import KEPT, Entry
-from imds_enforcer_cli import connection
+from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say, write_documents

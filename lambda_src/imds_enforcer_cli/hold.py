@@ -7,7 +7,7 @@ import typer
 
 from imds_enforcer.aws.ledger_table import Records
 from imds_enforcer.ledger.holds import Hold
-from imds_enforcer_cli import connection
+from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.output import say, write_documents
 from imds_enforcer_cli.console.phrases import HOLD_COLUMNS, HOLD_HEADINGS, RELEASE_COLUMNS, hold_json

@@ -14,7 +14,7 @@ from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.document import FIELD_COLUMNS, fields_of, phrases
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
-from imds_enforcer_cli import connection, parameters
+from imds_enforcer_cli.account import connection, parameters
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError

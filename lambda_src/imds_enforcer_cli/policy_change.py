@@ -9,7 +9,7 @@ import typer
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy.document import differences, phrases
 from imds_enforcer.policy.parser import PolicyInvalidError
-from imds_enforcer_cli import connection, parameters
+from imds_enforcer_cli.account import connection, parameters
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError

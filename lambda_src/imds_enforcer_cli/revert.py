@@ -10,7 +10,7 @@ import typer
 
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.runs.revert import Revert, Reverting
-from imds_enforcer_cli import connection
+from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import arguments, output
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError

@@ -11,15 +11,15 @@ from imds_enforcer.model import AwsError, HttpTokens, Instance, MetadataOptions,
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from imds_enforcer.policy import Policy
 from imds_enforcer.policy.parser import PolicyInvalidError
-from imds_enforcer_cli import connection, instance_metadata, targets
-from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.account import connection, instance_metadata, targets
+from imds_enforcer_cli.account.connection import Connection
+from imds_enforcer_cli.account.instance_metadata import Identity
+from imds_enforcer_cli.account.regions import refuse_if_elsewhere
 from imds_enforcer_cli.console import arguments, output
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say, write_documents, write_text
 from imds_enforcer_cli.console.phrases import arrows, changes, options_columns
-from imds_enforcer_cli.instance_metadata import Identity
-from imds_enforcer_cli.regions import refuse_if_elsewhere
 from imds_enforcer_cli.setting import Setting
 
 _HEADINGS = ("INSTANCE", "OUTCOME", "CHANGE", "REASON")

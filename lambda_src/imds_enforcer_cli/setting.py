@@ -13,7 +13,7 @@ from imds_enforcer.model import AwsError, Change, Failure, HttpTokens, Instance,
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy, PolicyVersions
 from imds_enforcer.runs.run import Run
-from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.account.connection import Connection
 
 _VERIFY_SECONDS = 60.0
 _LEAST_SECONDS = 60.0

@@ -10,7 +10,7 @@ import typer
 from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.model import Outcome
 from imds_enforcer.reporting.report import RegionStatus
-from imds_enforcer_cli import connection, function_log
+from imds_enforcer_cli.account import connection, function_log
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.output import Cell, say, working, write_csv, write_document, write_json, write_table

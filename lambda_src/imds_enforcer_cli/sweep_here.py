@@ -17,10 +17,10 @@ from imds_enforcer.reporting.report import RegionReport, RunReport
 from imds_enforcer.runs.events import SweepRequest
 from imds_enforcer.runs.run import PolicyRun
 from imds_enforcer.runs.sweep import sweep
-from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.account.connection import Connection
+from imds_enforcer_cli.account.policy_source import Governing
 from imds_enforcer_cli.console.interruption import Beside, Interruption
 from imds_enforcer_cli.console.output import say
-from imds_enforcer_cli.policy_source import Governing
 
 _A_DAY = 86_400.0
 """For a plan, which may take as long as it takes."""

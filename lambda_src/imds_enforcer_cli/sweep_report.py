@@ -6,9 +6,9 @@ from typing import Any
 
 from imds_enforcer.model import Outcome, Result, Source
 from imds_enforcer.reporting.report import RegionReport, RegionStatus, RunReport
+from imds_enforcer_cli.account.policy_source import Governing
 from imds_enforcer_cli.console.output import Cell
 from imds_enforcer_cli.console.phrases import count, options_columns
-from imds_enforcer_cli.policy_source import Governing
 from imds_enforcer_cli.sweep_here import Swept
 
 REGION_HEADINGS = ("REGION", "INSTANCES", "OUTCOMES", "WHAT STOOD IN THE WAY")

@@ -9,13 +9,13 @@ import typer
 
 from imds_enforcer.model import AwsError, HttpTokens, Instance, OptionsState, Switch
 from imds_enforcer.policy.parser import PolicyInvalidError
-from imds_enforcer_cli import connection, instance_metadata, targets
-from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.account import connection, instance_metadata, targets
+from imds_enforcer_cli.account.connection import Connection
+from imds_enforcer_cli.account.instance_metadata import InstanceMetadata
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say, write_documents, write_json
-from imds_enforcer_cli.instance_metadata import InstanceMetadata
 
 _HEADINGS = ("INSTANCE", "CHECK", "EXPECTED", "FOUND", "RESULT")
 _COLUMNS = ("instance_id", "region", "check", "expected", "found", "passed")

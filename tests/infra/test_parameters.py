@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from aws_cdk import Tags
 
-from imds_enforcer_cli.parameters import TOKENS_PATTERN
+from imds_enforcer_cli.account.parameters import TOKENS_PATTERN
 from infra import app
 from tests.infra.synthesized import HOME, Stack, Synthesize
 

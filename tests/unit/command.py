@@ -15,8 +15,8 @@ from imds_enforcer.application import Application, Invocation
 from imds_enforcer.aws.dynamodb import NoTable
 from imds_enforcer.aws.ledger_table import Records
 from imds_enforcer.model import AwsError
-from imds_enforcer_cli import connection, instance_metadata
-from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.account import connection, instance_metadata
+from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.console import output
 from imds_enforcer_cli.main import app
 from tests.unit.examples import ACCOUNT, AWAY, HOME, POLICY_PARAMETER, SETTINGS, TOKENS_PARAMETER, an_instance

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from imds_enforcer.model import HttpTokens, Switch
-from imds_enforcer_cli.instance_metadata import Answer, InstanceMetadata
+from imds_enforcer_cli.account.instance_metadata import Answer, InstanceMetadata
 from tests.unit.examples import HOME, V1_ALLOWED, an_id
 
 if TYPE_CHECKING:

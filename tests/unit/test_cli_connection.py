@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 from typer.testing import CliRunner
 
-from imds_enforcer_cli import connection
-from imds_enforcer_cli.connection import connect, reach
+from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.account.connection import connect, reach
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.main import app
 from tests.unit.examples import AWAY, HOME

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ProfileNotFound
 
-from imds_enforcer_cli import instance_metadata
+from imds_enforcer_cli.account import instance_metadata
+from imds_enforcer_cli.account.instance_metadata import Answer, InstanceMetadata
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.instance_metadata import Answer, InstanceMetadata
 
 if TYPE_CHECKING:
     from pathlib import Path

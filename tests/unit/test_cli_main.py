@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from imds_enforcer_cli import __main__ as start
-from imds_enforcer_cli import connection
+from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import output
 from imds_enforcer_cli.main import app
 

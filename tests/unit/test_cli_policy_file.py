@@ -6,8 +6,8 @@ import pytest
 
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Mode, Policy
+from imds_enforcer_cli.account.policy_file import read_policy_file
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.policy_file import read_policy_file
 from tests.unit.examples import HUGE_NUMBER
 
 if TYPE_CHECKING:

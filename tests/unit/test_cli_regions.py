@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import AwsError
-from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.account.connection import Connection
+from imds_enforcer_cli.account.regions import chosen_regions, refuse_if_elsewhere
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.regions import chosen_regions, refuse_if_elsewhere
 from tests.unit.command import ANN
 from tests.unit.examples import AWAY, HOME
 from tests.unit.fake_stack import FakeCloudFormation

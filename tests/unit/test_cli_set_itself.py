@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState
-from imds_enforcer_cli.instance_metadata import Answer
+from imds_enforcer_cli.account.instance_metadata import Answer
 from tests.unit.command import Command, now_deployed, undeployed
 from tests.unit.examples import (
     AWAY,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from imds_enforcer_cli import connection
+from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.main import app
 from tests.unit.examples import HOME, an_id
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState
-from imds_enforcer_cli.instance_metadata import Answer
+from imds_enforcer_cli.account.instance_metadata import Answer
 from tests.unit.command import Command, lines
 from tests.unit.examples import (
     AWAY,

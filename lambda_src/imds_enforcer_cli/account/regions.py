@@ -7,7 +7,7 @@ from typing import Any
 from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import AwsError, Failure
-from imds_enforcer_cli.connection import STACK, Connection
+from imds_enforcer_cli.account.connection import STACK, Connection
 from imds_enforcer_cli.console.errors import CommandError
 
 ALL = "all"

@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from imds_enforcer.model import Deadline, Instance, InstanceState
-from imds_enforcer_cli import connection
-from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.account.connection import Connection
+from imds_enforcer_cli.account.instance_metadata import Identity
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.instance_metadata import Identity
 
 Named = Annotated[
     list[str] | None,

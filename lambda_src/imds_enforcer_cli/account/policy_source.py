@@ -7,10 +7,10 @@ from imds_enforcer.limits.cancellation import Versions
 from imds_enforcer.model import AwsError
 from imds_enforcer.policy import Policy, RegionSelection
 from imds_enforcer.policy.parser import PolicyInvalidError
-from imds_enforcer_cli.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
+from imds_enforcer_cli.account.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
+from imds_enforcer_cli.account.policy_file import read_policy_file
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say
-from imds_enforcer_cli.policy_file import read_policy_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from imds_enforcer.aws.boto import aws_errors
-from imds_enforcer_cli.connection import Connection
+from imds_enforcer_cli.account.connection import Connection
 
 _FINISHED = "run finished"
 

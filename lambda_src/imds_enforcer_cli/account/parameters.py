@@ -9,7 +9,7 @@ import typer
 from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
-from imds_enforcer_cli.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
+from imds_enforcer_cli.account.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
 from imds_enforcer_cli.console import output
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say

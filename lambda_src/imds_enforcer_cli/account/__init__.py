@@ -1,0 +1,1 @@
+"""The account: how it is reached, its regions, parameters and instances, and policy files."""
