@@ -4,19 +4,20 @@ from typing import Annotated
 
 import typer
 
-from imds_enforcer_cli import VERSION, policy, policy_change
-from imds_enforcer_cli.audit import audit
+from imds_enforcer_cli import VERSION
 from imds_enforcer_cli.command_group import Commands
+from imds_enforcer_cli.commands import policy, policy_change
+from imds_enforcer_cli.commands.audit import audit
+from imds_enforcer_cli.commands.enforce import enforce
+from imds_enforcer_cli.commands.history import history
+from imds_enforcer_cli.commands.hold import hold, release
+from imds_enforcer_cli.commands.redrive import redrive
+from imds_enforcer_cli.commands.revert import revert
+from imds_enforcer_cli.commands.set_options import set_options
+from imds_enforcer_cli.commands.status import status
+from imds_enforcer_cli.commands.sweep import sweep
+from imds_enforcer_cli.commands.verify import verify
 from imds_enforcer_cli.console.manual import manual
-from imds_enforcer_cli.enforce import enforce
-from imds_enforcer_cli.history import history
-from imds_enforcer_cli.hold import hold, release
-from imds_enforcer_cli.redrive import redrive
-from imds_enforcer_cli.revert import revert
-from imds_enforcer_cli.set_options import set_options
-from imds_enforcer_cli.status import status
-from imds_enforcer_cli.sweep import sweep
-from imds_enforcer_cli.verify import verify
 
 _ONE_INSTANCE = "One instance"
 _FLEET = "The fleet"

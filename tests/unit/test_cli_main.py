@@ -199,7 +199,7 @@ def test_without_its_libraries_it_says_how_to_install_them(
 def test_other_missing_modules_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the installation, not of what was installed."""
     monkeypatch.delitem(sys.modules, "imds_enforcer_cli.main")
-    monkeypatch.setitem(sys.modules, "imds_enforcer_cli.history", None)
+    monkeypatch.setitem(sys.modules, "imds_enforcer_cli.commands.history", None)
     with pytest.raises(ModuleNotFoundError, match="imds_enforcer_cli"):
         start.main()
 

@@ -10,7 +10,7 @@ from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.document import fields_of
 from imds_enforcer.policy.parser import parse_policy
-from imds_enforcer_cli.policy import SHOW_COLUMNS
+from imds_enforcer_cli.commands.policy import SHOW_COLUMNS
 from tests.unit.command import Command, lines
 from tests.unit.examples import POLICY_PARAMETER, TOKENS_PARAMETER
 from tests.unit.fake_stack import refusal

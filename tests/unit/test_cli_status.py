@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer.reporting import telemetry
-from imds_enforcer_cli.status import NAMESPACE, STATUS_COLUMNS
+from imds_enforcer_cli.commands.status import NAMESPACE, STATUS_COLUMNS
 from tests.unit.command import Command, lines
 from tests.unit.examples import HOME, POLICY_PARAMETER, an_id, an_instance
 from tests.unit.fake_clock import START

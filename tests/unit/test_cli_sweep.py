@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer.reporting.report import RegionReport
-from imds_enforcer_cli.sweep import SWEEP_COLUMNS
+from imds_enforcer_cli.commands.sweep import SWEEP_COLUMNS
 from tests.unit.command import Command, lines
 from tests.unit.examples import AWAY, DENIED_BY_SCP, HOME, UNAUTHORIZED
 from tests.unit.fake_clock import START

@@ -7,7 +7,7 @@ import pytest
 
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import parse_policy
-from imds_enforcer_cli.weakening import TOKENS_OPTIONAL, weakened
+from imds_enforcer_cli.commands.weakening import TOKENS_OPTIONAL, weakened
 
 EXEMPTION = {"match": {"instance_id": "i-1"}, "reason": "legacy"}
 LONGER = EXEMPTION | {"expires": "2030-01-01"}

@@ -1,31 +1,40 @@
 """`imds-enforcer revert`: instances back to what they were before the enforcer changed them."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from imds_enforcer.model import Outcome, Result
+from imds_enforcer.ledger.entry import Entry
+from imds_enforcer.model import Outcome, Result, Trigger
 from imds_enforcer.runs.revert import Revert, Reverting
 from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.commands.hold import name_replaced
 from imds_enforcer_cli.console import arguments, output
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.console.output import say, write_csv, write_json, write_table
+from imds_enforcer_cli.console.output import Cell, say, write_csv, write_json, write_table
 from imds_enforcer_cli.console.phrases import (
-    PLAN_HEADINGS,
     RESULT_HEADINGS,
-    REVERT_COLUMNS,
+    SETTINGS,
+    arrows,
+    changes,
     count,
-    held,
-    plan_row,
+    options_columns,
     result_row,
-    revert_json,
 )
-from imds_enforcer_cli.hold import name_replaced
+
+PLAN_HEADINGS = ("INSTANCE", "UNDOES", "SET BACK", "LEFT AS IT IS")
+
+REVERT_COLUMNS = (
+    *("instance_id", "region", "undoes"),
+    *(f"set_back.{name}.{when}" for name in SETTINGS for when in ("now", "before")),
+    *("left", "problem", "outcome", "reason"),
+    *options_columns("after"),
+)
 
 _DONE = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.COMPLIANT})
 
@@ -142,3 +151,50 @@ def _carried_out(
         say(f"The ledger does not have everything about {region} ({failure}); the next sweep settles what is open.")
     by_id = {result.instance_id: result for result in results}
     return {instance_id: by_id[instance_id] for instance_id in ids}
+
+
+def plan_row(plan: Reverting) -> Sequence[Cell]:
+    """What a revert would do about one instance."""
+    undone = [
+        phrase
+        for entry in _undone(plan)
+        for phrase in (f"{entry.trigger} of {entry.at:%Y-%m-%d %H:%M}", f"run {entry.run_id}")
+    ]
+    set_back = arrows(_set_back(plan)) or ("nothing",)
+    left = [plan.problem] if plan.problem else [*plan.way.theirs] if plan.way else []
+    return (plan.instance_id, plan.region), undone or ("nothing",), set_back, left
+
+
+def revert_json(plans: Iterable[Reverting], results: dict[str, Result]) -> list[dict[str, Any]]:
+    """Each instance of a revert: what was planned, and what became of it where it was carried out."""
+    return [_reverting_json(plan, results.get(plan.instance_id)) for plan in plans]
+
+
+def _reverting_json(plan: Reverting, result: Result | None) -> dict[str, Any]:
+    return {
+        "instance_id": plan.instance_id,
+        "region": plan.region or None,
+        "undoes": [{"run_id": entry.run_id, "at": entry.at.isoformat(timespec="seconds")} for entry in _undone(plan)],
+        "set_back": {name: {"now": now, "before": before} for name, (now, before) in _set_back(plan).items()},
+        "left": [*plan.way.theirs] if plan.way else [],
+        "problem": plan.problem,
+        "outcome": str(result.outcome) if result else None,
+        "reason": result.reason if result else None,
+        "after": result.after.as_log() if result and result.after else None,
+    }
+
+
+def _undone(plan: Reverting) -> list[Entry]:
+    """The enforcer's own changes; reverts that took back a part of them go without saying."""
+    return [entry for entry in plan.undone if entry.trigger != Trigger.REVERT]
+
+
+def _set_back(plan: Reverting) -> dict[str, tuple[str | int, str | int]]:
+    if plan.way is None or plan.instance is None or plan.instance.options is None:
+        return {}
+    return changes(plan.instance.options, plan.way.wanted)
+
+
+def held(until: datetime | None) -> str:
+    """How long a hold lasts."""
+    return f"until {until:%Y-%m-%d %H:%M} UTC" if until else "until released"

@@ -10,12 +10,12 @@ from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy.document import differences, phrases
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account import connection, parameters
+from imds_enforcer_cli.commands.policy import File, read_document
+from imds_enforcer_cli.commands.weakening import TOKENS_OPTIONAL, weakened
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import Cell, say, write_csv, write_document, write_json, write_table
-from imds_enforcer_cli.policy import File, read_document
-from imds_enforcer_cli.weakening import TOKENS_OPTIONAL, weakened
 
 _HEADINGS = ("FIELD", "NOW", "THEN")
 _COLUMNS = ("field", "now", "then")

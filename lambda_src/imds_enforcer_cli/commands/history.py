@@ -1,6 +1,7 @@
 """`imds-enforcer history`: what the ledger has."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -9,8 +10,16 @@ from imds_enforcer.ledger.entry import KEPT, Entry
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.console.output import say, write_documents
-from imds_enforcer_cli.console.phrases import ENTRY_COLUMNS, ENTRY_HEADINGS, entry_row
+from imds_enforcer_cli.console.output import Cell, say, write_documents
+from imds_enforcer_cli.console.phrases import arrows, changes, options_columns
+
+ENTRY_HEADINGS = ("AT (UTC)", "INSTANCE", "OUTCOME", "CHANGE AND REASON")
+
+ENTRY_COLUMNS = (
+    *("instance_id", "region", "at", "run_id", "trigger", "by"),
+    *("policy_versions.http_tokens", "policy_versions.policy", "outcome", "reason", "code"),
+    *(column for of in ("before", "wanted", "after") for column in options_columns(of)),
+)
 
 _DAYS = 7
 
@@ -58,3 +67,20 @@ def _entries(reached: connection.Connection, ids: list[str], run_id: str | None,
     since = now - (timedelta(days=days) if days else KEPT)
     found = records.entries_of(ids[0]) if ids else records.entries_of_run(str(run_id))
     return [entry for entry in found if entry.at >= since]
+
+
+def entry_row(entry: Entry, now: datetime) -> Sequence[Cell]:
+    """One entry of the ledger: what it changed, or is to change as far as is known."""
+    outcome = str(entry.outcome) if entry.outcome else "under way" if now < entry.ends_at else "interrupted"
+    reached = entry.wanted if entry.outcome is None else entry.result or entry.before
+    return (
+        (f"{entry.at:%Y-%m-%d %H:%M:%S}",),
+        (entry.instance_id, entry.region),
+        (outcome, entry.trigger),
+        (
+            *(arrows(changes(entry.before, reached)) or ["no change"]),
+            entry.reason,
+            f"by {entry.by}" if entry.by else "",
+            f"run {entry.run_id}",
+        ),
+    )

@@ -1,7 +1,7 @@
 """`imds-enforcer hold` and `release`: instances that nobody but a person may bring in line again."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,12 @@ from imds_enforcer.ledger.holds import Hold
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.output import say, write_documents
-from imds_enforcer_cli.console.phrases import HOLD_COLUMNS, HOLD_HEADINGS, RELEASE_COLUMNS, hold_json
+
+HOLD_HEADINGS = ("INSTANCE", "HOLD")
+
+HOLD_COLUMNS = ("instance_id", "until", "reason", "by", "at")
+
+RELEASE_COLUMNS = ("instance_id", *(f"released.{column}" for column in HOLD_COLUMNS))
 
 _Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="The ids of the instances.")]
 
@@ -75,3 +80,14 @@ def name_replaced(records: Records, instance_ids: Iterable[str]) -> None:
     for instance_id in instance_ids:
         if instance_id in holds:
             say(f"{instance_id} was {holds[instance_id]}; this hold is replaced.")
+
+
+def hold_json(hold: Hold) -> dict[str, Any]:
+    """One hold."""
+    return {
+        "instance_id": hold.instance_id,
+        "until": hold.until.isoformat(timespec="seconds") if hold.until else None,
+        "reason": hold.reason,
+        "by": hold.by,
+        "at": hold.at.isoformat(timespec="seconds"),
+    }
