@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 import typer
 
-from imds_enforcer_cli import sweep_here
 from imds_enforcer_cli.console import interruption
 from imds_enforcer_cli.console.interruption import Beside, Interruption, unless_interrupted
 from imds_enforcer_cli.console.output import say
+from imds_enforcer_cli.runs import local_sweep
 from tests.unit.command import Command
 from tests.unit.examples import HOME, an_id, an_instance
 from tests.unit.runs import ledger
@@ -71,7 +71,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
         os.kill(os.getpid(), signal.SIGINT)
         assert noticed.wait(PATIENCE)
 
-    monkeypatch.setattr(sweep_here, "say", hear)
+    monkeypatch.setattr(local_sweep, "say", hear)
     return press
 
 

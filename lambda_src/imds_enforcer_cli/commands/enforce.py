@@ -19,8 +19,8 @@ from imds_enforcer_cli.console.interruption import Interruption, unless_interrup
 from imds_enforcer_cli.console.output import say, write_csv, write_json, write_table
 from imds_enforcer_cli.console.phrases import RESULT_HEADINGS, count, result_row
 from imds_enforcer_cli.console.progress import SweepProgress
-from imds_enforcer_cli.sweep_here import SweepHere, Swept
-from imds_enforcer_cli.sweep_report import (
+from imds_enforcer_cli.runs.local_sweep import SweepHere, Swept
+from imds_enforcer_cli.runs.sweep_report import (
     REGION_HEADINGS,
     RESULT_COLUMNS,
     SOURCE_HEADINGS,

@@ -20,7 +20,7 @@ from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say, write_documents, write_text
 from imds_enforcer_cli.console.phrases import arrows, changes, options_columns
-from imds_enforcer_cli.setting import Setting
+from imds_enforcer_cli.runs.set_instances import Setting
 
 _HEADINGS = ("INSTANCE", "OUTCOME", "CHANGE", "REASON")
 _COLUMNS = (

@@ -9,7 +9,7 @@ from imds_enforcer.reporting.report import RegionReport, RegionStatus, RunReport
 from imds_enforcer_cli.account.policy_source import Governing
 from imds_enforcer_cli.console.output import Cell
 from imds_enforcer_cli.console.phrases import count, options_columns
-from imds_enforcer_cli.sweep_here import Swept
+from imds_enforcer_cli.runs.local_sweep import Swept
 
 REGION_HEADINGS = ("REGION", "INSTANCES", "OUTCOMES", "WHAT STOOD IN THE WAY")
 SOURCE_HEADINGS = ("WHAT LAUNCHED THEM", "REGION", "TO CHANGE")
