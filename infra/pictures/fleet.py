@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from itertools import cycle, groupby
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer_cli.audit_document import counted
-from imds_enforcer_cli.judge import Status
+from imds_enforcer_cli.audit.document import counted
+from imds_enforcer_cli.audit.judge import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

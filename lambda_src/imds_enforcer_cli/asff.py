@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from imds_enforcer_cli.judge import Status
+from imds_enforcer_cli.audit.judge import Status
 
 TITLE = "EC2 instances should follow the account's policy for the instance metadata service (IMDS)"
 _MAX_DESCRIPTION = 1024

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from imds_enforcer_cli.asff import asff
-from imds_enforcer_cli.audit_document import Document
+from imds_enforcer_cli.audit.document import Document
+from imds_enforcer_cli.audit.judge import Status
 from imds_enforcer_cli.audit_tables import (
     INSTANCE_COLUMNS,
     INSTANCE_HEADINGS,
@@ -17,7 +18,6 @@ from imds_enforcer_cli.audit_tables import (
 )
 from imds_enforcer_cli.console.output import write_csv, write_json, write_table, write_text
 from imds_enforcer_cli.html_report import html_report
-from imds_enforcer_cli.judge import Status
 from imds_enforcer_cli.sarif import sarif
 
 

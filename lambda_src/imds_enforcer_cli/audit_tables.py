@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imds_enforcer_cli.audit.judge import Status
 from imds_enforcer_cli.console.output import Cell
 from imds_enforcer_cli.console.phrases import count
-from imds_enforcer_cli.judge import Status
 
 INSTANCE_HEADINGS = ("INSTANCE", "STATUS", "REASON", "OPTIONS", "FROM", "AGE", "IMDSv1 CALLS")
 INSTANCE_COLUMNS = (

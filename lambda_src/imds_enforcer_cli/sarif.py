@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imds_enforcer_cli.asff import TITLE, instance_arn
-from imds_enforcer_cli.judge import Status
+from imds_enforcer_cli.audit.judge import Status
 
 _RULES = {
     Status.DRIFT: ("error", "The instance differs from the policy."),

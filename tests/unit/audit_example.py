@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from imds_enforcer_cli.audit_document import counted
-from imds_enforcer_cli.judge import Status
+from imds_enforcer_cli.audit.document import counted
+from imds_enforcer_cli.audit.judge import Status
 
 AT = "2026-11-22T16:40:00+00:00"
 TEMPLATE = {"id": "lt-0123456789abcdef0", "version": "3"}

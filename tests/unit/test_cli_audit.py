@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 from imds_enforcer.decision.legacy_calls import SERVED
 from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.model import InstanceState
-from imds_enforcer_cli.fleet import Fleet
-from imds_enforcer_cli.judge import Judge
-from imds_enforcer_cli.region_progress import region_progress
+from imds_enforcer_cli.audit.fleet import Fleet
+from imds_enforcer_cli.audit.judge import Judge
+from imds_enforcer_cli.audit.progress import region_progress
 from tests.unit.audited_fleet import CLOSED, audited_fleet
 from tests.unit.command import Command, lines
 from tests.unit.examples import (

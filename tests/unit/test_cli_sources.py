@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer_cli.findings import Audited
-from imds_enforcer_cli.judge import Judgement, Status
-from imds_enforcer_cli.launches import LaunchReader
-from imds_enforcer_cli.sources import Source, sources
+from imds_enforcer_cli.audit.findings import Audited
+from imds_enforcer_cli.audit.judge import Judgement, Status
+from imds_enforcer_cli.audit.launches import LaunchReader
+from imds_enforcer_cli.audit.sources import Source, sources
 from tests.unit.examples import an_instance
 from tests.unit.fake_launches import FakeLaunches
 

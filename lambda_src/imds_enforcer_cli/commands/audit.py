@@ -12,16 +12,16 @@ from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.account.policy_file import read_policy_file
 from imds_enforcer_cli.account.regions import ALL, chosen_regions
-from imds_enforcer_cli.audit_document import Subject, audit_document
+from imds_enforcer_cli.audit.document import Subject, audit_document
+from imds_enforcer_cli.audit.fleet import Fleet, Lookback, RegionAudit
+from imds_enforcer_cli.audit.judge import Judge, Status
+from imds_enforcer_cli.audit.launches import LaunchReader
+from imds_enforcer_cli.audit.progress import region_progress
 from imds_enforcer_cli.audit_formats import AuditFormat, Written, write_audit
 from imds_enforcer_cli.audit_tables import summary_line
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say
-from imds_enforcer_cli.fleet import Fleet, Lookback, RegionAudit
-from imds_enforcer_cli.judge import Judge, Status
-from imds_enforcer_cli.launches import LaunchReader
-from imds_enforcer_cli.region_progress import region_progress
 
 _ASSUMED = "none: HttpTokens required is assumed"
 _LOOKBACK_DAYS = Gate().lookback_days

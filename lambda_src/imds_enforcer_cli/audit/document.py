@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from imds_enforcer.policy import Policy
-from imds_enforcer_cli.fleet import RegionAudit
-from imds_enforcer_cli.judge import Status
+from imds_enforcer_cli.audit.fleet import RegionAudit
+from imds_enforcer_cli.audit.judge import Status
 
 Document = dict[str, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 from imds_enforcer.decision.legacy_calls import Calls
 from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, Switch
 from imds_enforcer.model.instance import LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
-from imds_enforcer_cli.judge import Judgement, Status
+from imds_enforcer_cli.audit.judge import Judgement, Status
 
 Template = tuple[str, str]
 """The id of a launch template, and a version of it."""

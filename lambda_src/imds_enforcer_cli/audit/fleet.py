@@ -12,10 +12,10 @@ from imds_enforcer.aws.cloudwatch import MAX_METRICS, MAX_POINTS, CallMetrics
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.decision.legacy_calls import SERVED, Calls
 from imds_enforcer.model import AwsError, Instance
-from imds_enforcer_cli.findings import Audited, serves_imdsv1
-from imds_enforcer_cli.judge import Judge
-from imds_enforcer_cli.launches import LaunchReader
-from imds_enforcer_cli.sources import Source, sources
+from imds_enforcer_cli.audit.findings import Audited, serves_imdsv1
+from imds_enforcer_cli.audit.judge import Judge
+from imds_enforcer_cli.audit.launches import LaunchReader
+from imds_enforcer_cli.audit.sources import Source, sources
 
 _AT_ONCE = 8
 """Regions that are read at the same time: with more, a page of each in memory is worth more than the time saved."""

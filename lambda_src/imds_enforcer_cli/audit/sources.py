@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imds_enforcer_cli.findings import Audited, Template, template_json
-from imds_enforcer_cli.judge import Status
-from imds_enforcer_cli.launch_defaults import Outlook, Recipe, outlook
-from imds_enforcer_cli.launches import Launches, LaunchReader
+from imds_enforcer_cli.audit.findings import Audited, Template, template_json
+from imds_enforcer_cli.audit.judge import Status
+from imds_enforcer_cli.audit.launch_defaults import Outlook, Recipe, outlook
+from imds_enforcer_cli.audit.launches import Launches, LaunchReader
 
 _BAD_NEWS_FIRST = (True, None, False)
 

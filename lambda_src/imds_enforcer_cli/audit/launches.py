@@ -8,8 +8,8 @@ from typing import Any
 
 from imds_enforcer.aws.boto import aws_errors, batched
 from imds_enforcer.model import AwsError
-from imds_enforcer_cli.findings import Template
-from imds_enforcer_cli.launch_defaults import Recipe, RegionDefaults
+from imds_enforcer_cli.audit.findings import Template
+from imds_enforcer_cli.audit.launch_defaults import Recipe, RegionDefaults
 
 NAMES = 50
 """Groups or configurations that one request names (Auto Scaling API Reference: by default, at most 50 are answered)."""
