@@ -15,8 +15,8 @@ import boto3
 import pytest
 from botocore.validate import ParamValidator
 
-from imds_enforcer_cli.asff import asff
-from imds_enforcer_cli.html_report import html_report
+from imds_enforcer_cli.formats.asff import asff
+from imds_enforcer_cli.formats.html import html_report
 from tests.unit.audited_fleet import audited_fleet
 from tests.unit.command import ANN, Command
 from tests.unit.sarif_schema import violations

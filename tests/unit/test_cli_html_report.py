@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from imds_enforcer_cli.html_report import html_report
+from imds_enforcer_cli.formats.html import html_report
 from tests.unit.audit_example import audit, everything, instance, source
 
 GOLDEN = Path(__file__).parent / "golden" / "audit.html"

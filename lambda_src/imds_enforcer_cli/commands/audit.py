@@ -17,11 +17,11 @@ from imds_enforcer_cli.audit.fleet import Fleet, Lookback, RegionAudit
 from imds_enforcer_cli.audit.judge import Judge, Status
 from imds_enforcer_cli.audit.launches import LaunchReader
 from imds_enforcer_cli.audit.progress import region_progress
-from imds_enforcer_cli.audit_formats import AuditFormat, Written, write_audit
-from imds_enforcer_cli.audit_tables import summary_line
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say
+from imds_enforcer_cli.formats.audit import AuditFormat, Written, write_audit
+from imds_enforcer_cli.formats.tables import summary_line
 
 _ASSUMED = "none: HttpTokens required is assumed"
 _LOOKBACK_DAYS = Gate().lookback_days

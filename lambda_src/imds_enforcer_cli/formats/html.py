@@ -13,8 +13,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from imds_enforcer_cli import html_values as values
-from imds_enforcer_cli.html_table import table_data
+from imds_enforcer_cli.formats import html_values as values
+from imds_enforcer_cli.formats.html_table import table_data
 
 _PARTS = Path(__file__).parent / "report"
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from imds_enforcer_cli.asff import TITLE, instance_arn
 from imds_enforcer_cli.audit.judge import Status
+from imds_enforcer_cli.formats.asff import TITLE, instance_arn
 
 _RULES = {
     Status.DRIFT: ("error", "The instance differs from the policy."),

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from imds_enforcer_cli.asff import asff
 from imds_enforcer_cli.audit.document import Document
 from imds_enforcer_cli.audit.judge import Status
-from imds_enforcer_cli.audit_tables import (
+from imds_enforcer_cli.console.output import write_csv, write_json, write_table, write_text
+from imds_enforcer_cli.formats.asff import asff
+from imds_enforcer_cli.formats.html import html_report
+from imds_enforcer_cli.formats.sarif import sarif
+from imds_enforcer_cli.formats.tables import (
     INSTANCE_COLUMNS,
     INSTANCE_HEADINGS,
     REGION_HEADINGS,
@@ -16,9 +19,6 @@ from imds_enforcer_cli.audit_tables import (
     region_row,
     source_row,
 )
-from imds_enforcer_cli.console.output import write_csv, write_json, write_table, write_text
-from imds_enforcer_cli.html_report import html_report
-from imds_enforcer_cli.sarif import sarif
 
 
 class AuditFormat(StrEnum):

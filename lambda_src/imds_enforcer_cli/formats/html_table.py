@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from imds_enforcer_cli.html_values import STATUSES, in_utc
+from imds_enforcer_cli.formats.html_values import STATUSES, in_utc
 
 _FIELDS = (
     "status",

@@ -1,0 +1,1 @@
+"""How an audit is written: tables, HTML, ASFF, SARIF."""
