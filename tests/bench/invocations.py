@@ -127,7 +127,7 @@ def _call(aws: LocalAws, instance_ids: list[str]) -> None:
 
 def _launch(stage: Stage) -> Took:
     """One launch, brought by one message: the dearest way, as a batch shares its requests."""
-    from tests.unit.example_events import a_batch, a_message, running  # noqa: PLC0415  # see _stage
+    from tests.fakes.example_events import a_batch, a_message, running  # noqa: PLC0415  # see _stage
 
     aws = stage.aws
     (instance_id,) = aws.launch(aws.region, HttpTokens="optional")

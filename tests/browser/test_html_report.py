@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from imds_enforcer_cli.formats.html import html_report
 from infra.local.waiting import until
 from infra.pictures.fleet import document
-from tests.unit.audit_example import audit, instance
+from tests.fakes.audit_example import audit, instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

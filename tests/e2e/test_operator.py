@@ -13,8 +13,8 @@ from infra.local import operator
 from infra.local.deployment import HTTP_TOKENS
 from infra.local.waiting import until
 from tests.e2e.stage import HOME, PATIENCE_SECONDS, Stage
+from tests.fakes import example_events
 from tests.integration.local_resources import assumed, role
-from tests.unit import example_events
 
 AUDIT = {"mode": "audit"}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from infra.local.waiting import until
 from tests.e2e.stage import HOME, MODIFY, PATIENCE_SECONDS, Stage
-from tests.unit import example_events
+from tests.fakes import example_events
 
 UNKNOWN = "i-0123456789abcdef0"
 REFUSED = "a message cannot be handled"

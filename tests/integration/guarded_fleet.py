@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from imds_enforcer.settings import Settings
 from infra.local.deployment import HTTP_TOKENS, POLICY
 from infra.local.ledger_table import create_ledger_table
+from tests.fakes import example_events
 from tests.integration.local_resources import Queue
-from tests.unit import example_events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from infra.local.client import LocalAws
+from tests.fakes import example_events
 from tests.integration.enforcer_process import Enforcer, WrongClock
 from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, REGIONS, Fleet
 from tests.integration.local_resources import UNKNOWN
-from tests.unit import example_events
 
 LONG_AGO = "2021-03-04T05:06:07Z"
 FAR_AHEAD = "2041-03-04T05:06:07Z"

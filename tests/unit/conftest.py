@@ -15,12 +15,12 @@ from imds_enforcer.aws.boto import WRITE_CONFIG
 from imds_enforcer.aws.ec2 import Ec2Region
 from imds_enforcer.limits.pacing import CHANGES, RequestBucket
 from imds_enforcer.reporting import telemetry
-from tests.unit.examples import AWAY, HOME
-from tests.unit.fake_clients import FakeClients
-from tests.unit.fake_clock import FakeClock
-from tests.unit.fake_ec2 import FakeEc2
-from tests.unit.fake_transport import FakeTransport
-from tests.unit.runs import App, Documents
+from tests.fakes.clients import FakeClients
+from tests.fakes.clock import FakeClock
+from tests.fakes.ec2 import FakeEc2
+from tests.fakes.examples import AWAY, HOME
+from tests.fakes.runs import App, Documents
+from tests.fakes.transport import FakeTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

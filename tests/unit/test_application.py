@@ -6,9 +6,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from imds_enforcer.runs.events import MalformedEventError
-from tests.unit import example_events as events
-from tests.unit.example_events import a_batch, a_message
-from tests.unit.examples import (
+from tests.fakes import example_events as events
+from tests.fakes.example_events import a_batch, a_message
+from tests.fakes.examples import (
     ACCOUNT,
     AWAY,
     POLICY_PARAMETER,
@@ -21,12 +21,12 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.runs import App, Documents, metric_names
+from tests.fakes.runs import App, Documents, metric_names
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
 INVENTORY = {"inventory": True}

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.model import AwsError
-from tests.unit.examples import (
+from tests.fakes.examples import (
     POLICY_PARAMETER,
     THROTTLED,
     TOKENS_PARAMETER,
@@ -20,11 +20,11 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.runs import App, Documents, metric_names
+from tests.fakes.runs import App, Documents, metric_names
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
 INVENTORY = {"inventory": True}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.audit_peers import __main__ as audit_peers
-from tests.unit.examples import an_id
+from tests.fakes.examples import an_id
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,13 +21,13 @@ from botocore.parsers import ResponseParserError
 
 from imds_enforcer.aws.boto import CLIENT_CONFIG, MAX_CONNECTIONS, WRITE_CONFIG, aws_errors, batched, expected
 from imds_enforcer.model import AwsError, Failure, Kind
-from tests.unit.examples import an_id
+from tests.fakes.examples import an_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.transport import FakeTransport
 
 URL = "https://ec2.eu-west-1.amazonaws.com/"
 

@@ -9,9 +9,9 @@ import pytest
 from imds_enforcer.model import InstanceState, Outcome
 from imds_enforcer.policy import Mode, RegionSelection
 from imds_enforcer.runs.retry import MAX_RECEIVES
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import (
+from tests.fakes import example_events as events
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import (
     AWAY,
     HOME,
     SERVER_FAULT,
@@ -24,15 +24,15 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.runs import Batch
+from tests.fakes.runs import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from imds_enforcer.model import Failure, Instance
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.ec2 import FakeEc2
 
 
 def test_what_the_messages_name_is_enforced_and_acknowledged(clients: FakeClients, home: FakeEc2) -> None:

@@ -9,14 +9,14 @@ from imds_enforcer.aws.call_history import CallHistory, CallQuery
 from imds_enforcer.aws.cloudwatch import MAX_POINTS
 from imds_enforcer.decision.legacy_calls import SERVED, Calls
 from imds_enforcer.model import AwsError
-from tests.unit.examples import THROTTLED, an_id
-from tests.unit.fake_clock import START
-from tests.unit.fake_records import FakeCallMetrics, FakeTable
+from tests.fakes.clock import START
+from tests.fakes.examples import THROTTLED, an_id
+from tests.fakes.records import FakeCallMetrics, FakeTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clock import FakeClock
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 SINCE = datetime(2026, 11, 8, tzinfo=UTC)

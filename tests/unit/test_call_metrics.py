@@ -10,13 +10,13 @@ from botocore.stub import Stubber
 from imds_enforcer.aws.cloudwatch import MAX_METRICS, CallMetrics, Points
 from imds_enforcer.decision.legacy_calls import SERVED
 from imds_enforcer.model import AwsError, Failure, Kind
-from tests.unit.examples import an_id
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.examples import an_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.transport import FakeTransport
 
 BEGIN = START - timedelta(days=14)
 

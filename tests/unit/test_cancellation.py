@@ -11,15 +11,15 @@ from imds_enforcer.limits.cancellation import Cancellation, RegionCancellation
 from imds_enforcer.limits.region_limits import RegionLimits
 from imds_enforcer.model import Deadline, HttpTokens, Outcome
 from imds_enforcer.policy import PolicyVersions
-from tests.unit.examples import SERVER_FAULT, THROTTLED, V1_ALLOWED, a_policy, an_id, an_instance
-from tests.unit.fake_clients import FakeClients, FakeVersions, a_cancellation, a_run, an_enforcer
+from tests.fakes.clients import FakeClients, FakeVersions, a_cancellation, a_run, an_enforcer
+from tests.fakes.examples import SERVER_FAULT, THROTTLED, V1_ALLOWED, a_policy, an_id, an_instance
 
 if TYPE_CHECKING:
     from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.model import Result
     from imds_enforcer.runs.run import PolicyRun
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.ec2 import FakeEc2
 
 NEWER = PolicyVersions(4, 7)
 

@@ -11,9 +11,10 @@ from imds_enforcer.model import Change, HttpTokens, Outcome, Planned
 from imds_enforcer.policy import RegionSelection
 from imds_enforcer.reporting.report import RegionStatus
 from imds_enforcer.runs.sweep import sweep
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import (
+from tests.fakes import example_events as events
+from tests.fakes.clients import a_run
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
@@ -26,13 +27,12 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clients import a_run
-from tests.unit.runs import SCHEDULE as SCHEDULED
-from tests.unit.runs import App, Batch, Sweep, ledger
+from tests.fakes.runs import SCHEDULE as SCHEDULED
+from tests.fakes.runs import App, Batch, Sweep, ledger
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 TEN = a_policy(max_changes_per_sweep=10)
 WHY = "HttpTokens is optional, not required"

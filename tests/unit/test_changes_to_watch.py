@@ -12,14 +12,14 @@ from imds_enforcer.decision.legacy_calls import REJECTED
 from imds_enforcer.model import HttpTokens, Outcome, Trigger
 from imds_enforcer.policy import Watch
 from imds_enforcer.runs.watch import watch
-from tests.unit.entries import a_change, an_entry, an_intent
-from tests.unit.examples import AWAY, HOME, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, an_instance
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.entries import a_change, an_entry, an_intent
+from tests.fakes.examples import AWAY, HOME, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, an_instance
 
 if TYPE_CHECKING:
     from imds_enforcer.ledger.entry import Entry
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.clock import FakeClock
 
 TERMS = Watch(hours=24, rejected_calls=1)
 TAKEN = an_entry(at=START - timedelta(hours=5))

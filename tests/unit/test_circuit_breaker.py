@@ -10,9 +10,10 @@ from imds_enforcer.limits.pacing import Limit, RequestBucket
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Outcome
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import (
+from tests.fakes import example_events as events
+from tests.fakes.clients import a_run
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import (
     AWAY,
     HOME,
     SERVER_FAULT,
@@ -25,13 +26,12 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clients import a_run
-from tests.unit.runs import App, Batch, Documents, Sweep, ledger, metric_names
+from tests.fakes.runs import App, Batch, Documents, Sweep, ledger, metric_names
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Change, Failure
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
 POLICY_CHANGE = {"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {"operation": "Update"}}

@@ -14,9 +14,10 @@ from imds_enforcer.model import InstanceState
 from imds_enforcer_cli.audit.fleet import Fleet
 from imds_enforcer_cli.audit.judge import Judge
 from imds_enforcer_cli.audit.progress import region_progress
-from tests.unit.audited_fleet import CLOSED, audited_fleet
-from tests.unit.command import Command, lines
-from tests.unit.examples import (
+from tests.fakes.audited_fleet import CLOSED, audited_fleet
+from tests.fakes.clock import START
+from tests.fakes.command import Command, lines
+from tests.fakes.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
@@ -28,14 +29,13 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clock import START
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.ec2 import FakeEc2
 
 FIRST = f"{an_id(1)}; {HOME} DRIFT HttpTokens is optional, not required tokens optional; hop limit 1"
 MIDNIGHT = START.replace(hour=0)

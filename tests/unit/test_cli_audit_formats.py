@@ -17,12 +17,12 @@ from botocore.validate import ParamValidator
 
 from imds_enforcer_cli.formats.asff import asff
 from imds_enforcer_cli.formats.html import html_report
-from tests.unit.audited_fleet import audited_fleet
-from tests.unit.command import ANN, Command
-from tests.unit.sarif_schema import violations
+from tests.fakes.audited_fleet import audited_fleet
+from tests.fakes.command import ANN, Command
+from tests.fakes.sarif_schema import violations
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clock import FakeClock
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = {

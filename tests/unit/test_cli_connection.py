@@ -14,12 +14,12 @@ from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.account.connection import connect, reach
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.main import app
-from tests.unit.examples import AWAY, HOME
+from tests.fakes.examples import AWAY, HOME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.transport import FakeTransport
 
 OUTPUTS = {
     "FunctionName": "enforcer",

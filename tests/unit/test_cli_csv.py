@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer_cli.console import output
-from tests.unit.command import ANN, FIRST_REVERT, Command
-from tests.unit.examples import HOME, an_id, an_instance
+from tests.fakes.command import ANN, FIRST_REVERT, Command
+from tests.fakes.examples import HOME, an_id, an_instance
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 
 @pytest.fixture

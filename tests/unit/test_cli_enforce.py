@@ -12,9 +12,10 @@ from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
 from imds_enforcer.policy import PolicyVersions
-from tests.unit.command import ANN, Command, lines
-from tests.unit.command import FIRST_REVERT as FIRST_RUN
-from tests.unit.examples import (
+from tests.fakes.clock import START
+from tests.fakes.command import ANN, Command, lines
+from tests.fakes.command import FIRST_REVERT as FIRST_RUN
+from tests.fakes.examples import (
     AWAY,
     DENIED_BY_SCP,
     HOME,
@@ -28,14 +29,13 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clock import START
-from tests.unit.runs import ledger
+from tests.fakes.runs import ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 WEB = {AUTO_SCALING_GROUP_TAG: "web", LAUNCH_TEMPLATE_TAG: "lt-1", LAUNCH_TEMPLATE_VERSION_TAG: "7"}
 WHY = "HttpTokens is optional, not required"

@@ -7,8 +7,8 @@ import pytest
 
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.policy import PolicyVersions
-from tests.unit.command import ANN, FIRST_REVERT, Command, lines
-from tests.unit.examples import (
+from tests.fakes.command import ANN, FIRST_REVERT, Command, lines
+from tests.fakes.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
@@ -21,8 +21,8 @@ from tests.unit.examples import (
 )
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 HEADINGS = "AT (UTC) INSTANCE OUTCOME CHANGE AND REASON"
 FIRST = (

@@ -7,13 +7,13 @@ import pytest
 
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState
-from tests.unit.command import ANN, Command, lines
-from tests.unit.examples import AWAY, HOME, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, an_id, an_instance
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.command import ANN, Command, lines
+from tests.fakes.examples import AWAY, HOME, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, an_id, an_instance
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 BOTH = (an_id(1), an_id(2))
 WHY = ("--reason", "vendor agent")

@@ -14,7 +14,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from imds_enforcer_cli.formats.html import html_report
-from tests.unit.audit_example import audit, everything, instance, source
+from tests.fakes.audit_example import audit, everything, instance, source
 
 GOLDEN = Path(__file__).parent / "golden" / "audit.html"
 _DRIFT = "HttpTokens is optional, not required"

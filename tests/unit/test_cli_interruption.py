@@ -18,15 +18,15 @@ from imds_enforcer_cli.console import interruption
 from imds_enforcer_cli.console.interruption import Beside, Interruption, unless_interrupted
 from imds_enforcer_cli.console.output import say
 from imds_enforcer_cli.runs import local_sweep
-from tests.unit.command import Command
-from tests.unit.examples import HOME, an_id, an_instance
-from tests.unit.runs import ledger
+from tests.fakes.command import Command
+from tests.fakes.examples import HOME, an_id, an_instance
+from tests.fakes.runs import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 PATIENCE = 10
 NUMBER = 300

@@ -11,9 +11,9 @@ from imds_enforcer.ledger.holds import Contest, Hold, Standing
 from imds_enforcer.model import HttpTokens, InstanceState
 from imds_enforcer.policy import Gate, Mode, RegionSelection
 from imds_enforcer_cli.audit.judge import Judge, Judgement, Status
-from tests.unit.command import ANN
-from tests.unit.examples import AWAY, HOME, IMDS_OFF, V1_ALLOWED, V2_ONLY, a_policy, an_exemption, an_id, an_instance
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.command import ANN
+from tests.fakes.examples import AWAY, HOME, IMDS_OFF, V1_ALLOWED, V2_ONLY, a_policy, an_exemption, an_id, an_instance
 
 DRIFT = "HttpTokens is optional, not required"
 HELD = Standing(holds={an_id(1): Hold(instance_id=an_id(1), reason="vendor agent", by=ANN, at=START)})

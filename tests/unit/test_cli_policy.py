@@ -11,14 +11,14 @@ from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.document import fields_of
 from imds_enforcer.policy.parser import parse_policy
 from imds_enforcer_cli.commands.policy import SHOW_COLUMNS
-from tests.unit.command import Command, lines
-from tests.unit.examples import POLICY_PARAMETER, TOKENS_PARAMETER
-from tests.unit.fake_stack import refusal
+from tests.fakes.command import Command, lines
+from tests.fakes.examples import POLICY_PARAMETER, TOKENS_PARAMETER
+from tests.fakes.stack import refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 EVERYTHING = {
     "mode": "audit",

@@ -8,7 +8,7 @@ from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Mode, Policy
 from imds_enforcer_cli.account.policy_file import read_policy_file
 from imds_enforcer_cli.console.errors import CommandError
-from tests.unit.examples import HUGE_NUMBER
+from tests.fakes.examples import HUGE_NUMBER
 
 if TYPE_CHECKING:
     from pathlib import Path

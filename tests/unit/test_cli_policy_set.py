@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.command import Command, lines
-from tests.unit.examples import POLICY_PARAMETER, TOKENS_PARAMETER
-from tests.unit.fake_stack import refusal
+from tests.fakes.command import Command, lines
+from tests.fakes.examples import POLICY_PARAMETER, TOKENS_PARAMETER
+from tests.fakes.stack import refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from typer.testing import Result
 
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 AUDIT = {"mode": "audit"}
 LIMIT = {"http_put_response_hop_limit": 2}

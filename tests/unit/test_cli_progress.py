@@ -13,7 +13,7 @@ from imds_enforcer.model import Outcome
 from imds_enforcer.model.result import unread
 from imds_enforcer_cli.console.output import say
 from imds_enforcer_cli.console.progress import SweepProgress
-from tests.unit.examples import AWAY, HOME, an_id
+from tests.fakes.examples import AWAY, HOME, an_id
 
 if TYPE_CHECKING:
     import pytest

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.unit.command import Command, lines
+from tests.fakes.command import Command, lines
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from imds_enforcer.model import AwsError
 from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.account.regions import chosen_regions, refuse_if_elsewhere
 from imds_enforcer_cli.console.errors import CommandError
-from tests.unit.command import ANN
-from tests.unit.examples import AWAY, HOME
-from tests.unit.fake_stack import FakeCloudFormation
+from tests.fakes.command import ANN
+from tests.fakes.examples import AWAY, HOME
+from tests.fakes.stack import FakeCloudFormation
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 
 def undeployed(clients: FakeClients, code: str | None) -> Connection:

@@ -9,8 +9,8 @@ import pytest
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import HttpTokens, InstanceState, Switch
 from imds_enforcer.policy import PolicyVersions
-from tests.unit.command import ANN, FIRST_REVERT, Command, lines
-from tests.unit.examples import (
+from tests.fakes.command import ANN, FIRST_REVERT, Command, lines
+from tests.fakes.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
@@ -23,8 +23,8 @@ from tests.unit.examples import (
 )
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 POLICY = '{"http_put_response_hop_limit": 2, "http_protocol_ipv6": "disabled", "instance_metadata_tags": "enabled"}'
 AS_WANTED = replace(V2_ONLY, http_put_response_hop_limit=2, instance_metadata_tags=Switch.ENABLED)

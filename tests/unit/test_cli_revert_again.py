@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import HttpTokens, Switch
-from tests.unit.command import FIRST_REVERT, Command, lines
-from tests.unit.examples import HOME, POLICY_PARAMETER, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.fakes.command import FIRST_REVERT, Command, lines
+from tests.fakes.examples import HOME, POLICY_PARAMETER, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, an_id, an_instance
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 THREE_HOPS = replace(V2_ONLY, http_put_response_hop_limit=3)
 

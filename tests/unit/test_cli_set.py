@@ -8,8 +8,9 @@ import pytest
 
 from imds_enforcer.ledger.holds import Contest, Hold
 from imds_enforcer.model import HttpTokens, InstanceState
-from tests.unit.command import Command, lines, now_deployed, undeployed
-from tests.unit.examples import (
+from tests.fakes.clock import START
+from tests.fakes.command import Command, lines, now_deployed, undeployed
+from tests.fakes.examples import (
     AWAY,
     HOME,
     IMDS_OFF,
@@ -22,11 +23,10 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clock import START
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 REQUIRED = ("set", "--version-2-state", "required")
 OPTIONAL = ("set", "--version-2-state", "optional")

@@ -13,22 +13,13 @@ from botocore.exceptions import ClientError
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState
 from imds_enforcer_cli.account.instance_metadata import Answer
-from tests.unit.command import Command, now_deployed, undeployed
-from tests.unit.examples import (
-    AWAY,
-    HOME,
-    IMDS_OFF,
-    POLICY_PARAMETER,
-    UNAUTHORIZED,
-    V2_ONLY,
-    an_id,
-    an_instance,
-)
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.command import Command, now_deployed, undeployed
+from tests.fakes.examples import AWAY, HOME, IMDS_OFF, POLICY_PARAMETER, UNAUTHORIZED, V2_ONLY, an_id, an_instance
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 REQUIRED = ("set", "--version-2-state", "required")
 

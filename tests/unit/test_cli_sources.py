@@ -8,8 +8,8 @@ from imds_enforcer_cli.audit.findings import Audited
 from imds_enforcer_cli.audit.judge import Judgement, Status
 from imds_enforcer_cli.audit.launches import LaunchReader
 from imds_enforcer_cli.audit.sources import Source, sources
-from tests.unit.examples import an_instance
-from tests.unit.fake_launches import FakeLaunches
+from tests.fakes.examples import an_instance
+from tests.fakes.launches import FakeLaunches
 
 OPTIONAL = {"MetadataOptions": {"HttpTokens": "optional"}}
 UNSET = "launch configuration lc does not set HttpTokens"

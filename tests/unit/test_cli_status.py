@@ -8,14 +8,14 @@ import pytest
 
 from imds_enforcer.reporting import telemetry
 from imds_enforcer_cli.commands.status import NAMESPACE, STATUS_COLUMNS
-from tests.unit.command import Command, lines
-from tests.unit.examples import HOME, POLICY_PARAMETER, an_id, an_instance
-from tests.unit.fake_clock import START
-from tests.unit.fake_stack import refusal
+from tests.fakes.clock import START
+from tests.fakes.command import Command, lines
+from tests.fakes.examples import HOME, POLICY_PARAMETER, an_id, an_instance
+from tests.fakes.stack import refusal
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 WELL = {
     "well": True,

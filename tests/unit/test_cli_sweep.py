@@ -9,13 +9,13 @@ import pytest
 
 from imds_enforcer.reporting.report import RegionReport
 from imds_enforcer_cli.commands.sweep import SWEEP_COLUMNS
-from tests.unit.command import Command, lines
-from tests.unit.examples import AWAY, DENIED_BY_SCP, HOME, UNAUTHORIZED
-from tests.unit.fake_clock import START
-from tests.unit.fake_stack import RUN
+from tests.fakes.clock import START
+from tests.fakes.command import Command, lines
+from tests.fakes.examples import AWAY, DENIED_BY_SCP, HOME, UNAUTHORIZED
+from tests.fakes.stack import RUN
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 DONE = {"status": "DONE", "outcomes": {"REMEDIATED": 2}}
 END = f"END RequestId: {RUN}\n"

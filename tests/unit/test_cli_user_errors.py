@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.main import app
-from tests.unit.examples import HOME, an_id
+from tests.fakes.examples import HOME, an_id
 
 if TYPE_CHECKING:
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.transport import FakeTransport
 
 ARGUMENTS: dict[str, list[str]] = {
     "set": ["--version-2-state", "required", "--instance-id", an_id()],

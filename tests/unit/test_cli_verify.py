@@ -7,8 +7,8 @@ import pytest
 
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState
 from imds_enforcer_cli.account.instance_metadata import Answer
-from tests.unit.command import Command, lines
-from tests.unit.examples import (
+from tests.fakes.command import Command, lines
+from tests.fakes.examples import (
     AWAY,
     HOME,
     IMDS_OFF,
@@ -23,8 +23,8 @@ from tests.unit.examples import (
 
 if TYPE_CHECKING:
     from imds_enforcer.model import MetadataOptions
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 ONE = ("verify", "--instance-id", an_id(1))
 PENDING = replace(V2_ONLY, state=OptionsState.PENDING)

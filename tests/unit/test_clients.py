@@ -10,18 +10,18 @@ from imds_enforcer.aws.cloudwatch import CallMetrics
 from imds_enforcer.aws.ec2 import Ec2Region
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import AwsError, Change, HttpTokens
-from tests.unit.ec2_answers import a_page, an_item
-from tests.unit.examples import AWAY, HOME, SETTINGS, THROTTLED, an_id
-from tests.unit.fake_ec2 import FakeEc2
-from tests.unit.fake_transport import SESSION
+from tests.fakes.ec2 import FakeEc2
+from tests.fakes.ec2_answers import a_page, an_item
+from tests.fakes.examples import AWAY, HOME, SETTINGS, THROTTLED, an_id
+from tests.fakes.transport import SESSION
 
 if TYPE_CHECKING:
     from typing import Any
 
     from botocore.config import Config
 
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.transport import FakeTransport
 
 
 @pytest.fixture

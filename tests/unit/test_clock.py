@@ -9,7 +9,7 @@ import pytest
 from imds_enforcer.model import Deadline, SystemClock
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clock import FakeClock
 
 
 def test_a_deadline_passes_at_its_moment(clock: FakeClock) -> None:

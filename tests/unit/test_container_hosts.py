@@ -12,9 +12,9 @@ from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Match
-from tests.unit.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
-from tests.unit.fake_clock import START
-from tests.unit.filter_evaluator import fits
+from tests.fakes.clock import START
+from tests.fakes.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
+from tests.fakes.filter_evaluator import fits
 
 if TYPE_CHECKING:
     from imds_enforcer.decision.decision import Decision

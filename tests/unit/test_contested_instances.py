@@ -9,18 +9,18 @@ import pytest
 from imds_enforcer.ledger.holds import CONTESTED_FOR
 from imds_enforcer.model import AwsError, HttpTokens, Outcome
 from imds_enforcer.policy import Mode
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import HOME, THROTTLED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
-from tests.unit.fake_clock import START
-from tests.unit.runs import App, Batch, Documents, Sweep
+from tests.fakes import example_events as events
+from tests.fakes.clock import START
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import HOME, THROTTLED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
+from tests.fakes.runs import App, Batch, Documents, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imds_enforcer.aws.dynamodb import Item
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 OTHER = "arn:aws:sts::111122223333:assumed-role/deploy/terraform"
 AGAIN = f"set back again and again, last by {OTHER}"

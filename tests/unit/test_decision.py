@@ -9,8 +9,8 @@ import pytest
 
 from imds_enforcer.decision.decision import Decision, Verdict, decide
 from imds_enforcer.model import Change, HttpTokens, InstanceState, MetadataOptions, OptionsState, Switch
-from tests.unit.examples import IMDS_OFF, V1_ALLOWED, V2_ONLY, a_policy, an_exemption, an_instance
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.examples import IMDS_OFF, V1_ALLOWED, V2_ONLY, a_policy, an_exemption, an_instance
 
 if TYPE_CHECKING:
     from imds_enforcer.policy import Policy

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import HttpTokens, Instance, InstanceState, MetadataOptions, OptionsState, Switch
-from tests.unit.ec2_answers import OPTIONS, a_page, an_item
-from tests.unit.examples import HOME, an_id
+from tests.fakes.ec2_answers import OPTIONS, a_page, an_item
+from tests.fakes.examples import HOME, an_id
 
 if TYPE_CHECKING:
     from imds_enforcer.aws.ec2 import Ec2Region
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.transport import FakeTransport
 
 
 def _without(name: str) -> str:

@@ -9,9 +9,9 @@ from imds_enforcer.aws.ec2 import FILTER_VALUES
 from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.model import HttpTokens, Switch
-from tests.unit.examples import a_policy, an_instance
-from tests.unit.fake_clock import START
-from tests.unit.filter_evaluator import fits
+from tests.fakes.clock import START
+from tests.fakes.examples import a_policy, an_instance
+from tests.fakes.filter_evaluator import fits
 from tests.unit.test_decision import EVERY_OPTIONS, EVERY_POLICY
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from imds_enforcer.model import AwsError, Failure, Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.transport import FakeTransport
 
     Call = Callable[[Table], object]
 

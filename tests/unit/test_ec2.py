@@ -7,13 +7,13 @@ from botocore.exceptions import ReadTimeoutError
 
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.model import AwsError, Change, Failure, HttpTokens, Kind, Switch
-from tests.unit.ec2_answers import a_page, an_item
-from tests.unit.examples import a_policy, an_id
+from tests.fakes.ec2_answers import a_page, an_item
+from tests.fakes.examples import a_policy, an_id
 
 if TYPE_CHECKING:
     from imds_enforcer.aws.ec2 import Ec2Region
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.transport import FakeTransport
 
 LIVE = ["pending", "running", "stopping", "stopped"]
 

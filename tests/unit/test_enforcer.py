@@ -9,7 +9,8 @@ import pytest
 from imds_enforcer.aws.boto import MAX_CONNECTIONS
 from imds_enforcer.model import Change, HttpTokens, InstanceState, Outcome, Switch
 from imds_enforcer.policy import Mode
-from tests.unit.examples import (
+from tests.fakes.clients import an_enforcer
+from tests.fakes.examples import (
     IMDS_OFF,
     NOT_FOUND,
     SERVER_FAULT,
@@ -23,14 +24,13 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clients import an_enforcer
 
 if TYPE_CHECKING:
     from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.model import Failure, Instance, Result
     from imds_enforcer.policy import Policy
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.ec2 import FakeEc2
 
 REQUIRE = Change(http_tokens=HttpTokens.REQUIRED)
 

@@ -7,10 +7,10 @@ import pytest
 
 from imds_enforcer.aws.sqs import EventQueue
 from imds_enforcer.model import AwsError, Failure, Kind
-from tests.unit.example_events import a_message
+from tests.fakes.example_events import a_message
 
 if TYPE_CHECKING:
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.transport import FakeTransport
 
 URL = "https://sqs.eu-west-1.amazonaws.com/111122223333/events"
 

@@ -8,9 +8,9 @@ import pytest
 
 from imds_enforcer.model import Trigger
 from imds_enforcer.runs.events import InstanceEvent, MalformedEventError, parse_instance_event
-from tests.unit import example_events as events
-from tests.unit.examples import ACCOUNT, HOME, HUGE_NUMBER, an_id
-from tests.unit.fake_clock import START
+from tests.fakes import example_events as events
+from tests.fakes.clock import START
+from tests.fakes.examples import ACCOUNT, HOME, HUGE_NUMBER, an_id
 
 
 def _parsed(event: object) -> InstanceEvent:

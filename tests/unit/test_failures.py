@@ -4,7 +4,7 @@ import pytest
 
 from imds_enforcer.model import AwsError, Failure, Kind
 from imds_enforcer.model.failures import classify
-from tests.unit.examples import DENIED_BY_SCP, a_failure
+from tests.fakes.examples import DENIED_BY_SCP, a_failure
 
 EXPECTED = {
     Kind.THROTTLED: [

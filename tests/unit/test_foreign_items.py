@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer.aws.ledger_items import entry_item
-from tests.unit.entries import an_entry, an_intent
-from tests.unit.examples import HOME, an_id, an_instance
-from tests.unit.fake_clock import START
-from tests.unit.runs import App, Documents, metric_names
+from tests.fakes.clock import START
+from tests.fakes.entries import an_entry, an_intent
+from tests.fakes.examples import HOME, an_id, an_instance
+from tests.fakes.runs import App, Documents, metric_names
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
 HELD = {"pk": "standing", "sk": f"hold#{an_id(1)}"}

@@ -14,12 +14,12 @@ from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.runs.events import MalformedEventError, parse_instance_event, parse_invocation
-from tests.unit import example_events as events
-from tests.unit.examples import HOME, POLICY_PARAMETER, TOKENS_PARAMETER, V1_ALLOWED, V2_ONLY, an_id, an_instance
-from tests.unit.fake_clients import FakeClients
-from tests.unit.fake_clock import FakeClock
-from tests.unit.in_turn import without_threads
-from tests.unit.runs import App
+from tests.fakes import example_events as events
+from tests.fakes.clients import FakeClients
+from tests.fakes.clock import FakeClock
+from tests.fakes.examples import HOME, POLICY_PARAMETER, TOKENS_PARAMETER, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.fakes.in_turn import without_threads
+from tests.fakes.runs import App
 
 ANY_TEXT = st.text(st.characters(), max_size=30) | st.text(st.characters(categories=["Cs", "L"]), max_size=5)
 JSON = st.recursive(

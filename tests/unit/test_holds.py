@@ -13,19 +13,19 @@ from imds_enforcer.model import AwsError, HttpTokens, Outcome, Trigger
 from imds_enforcer.policy import Mode
 from imds_enforcer.runs.events import SweepRequest
 from imds_enforcer.runs.revert import Revert
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import HOME, SERVER_FAULT, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
-from tests.unit.fake_clock import START
-from tests.unit.runs import Batch, Sweep, ledger
+from tests.fakes import example_events as events
+from tests.fakes.clock import START
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import HOME, SERVER_FAULT, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
+from tests.fakes.runs import Batch, Sweep, ledger
 
 if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
     from imds_enforcer.model import Change
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 WHY = "HttpTokens is optional, not required"
 AUDIT = a_policy(mode=Mode.AUDIT)

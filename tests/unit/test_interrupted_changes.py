@@ -11,15 +11,15 @@ import pytest
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import InstanceState, OptionsState, Outcome, Switch
 from imds_enforcer.policy import PolicyVersions
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, V1_ALLOWED, V2_ONLY, an_id, an_instance
-from tests.unit.runs import App, Documents, ledger, metric_names
+from tests.fakes import example_events as events
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.fakes.runs import App, Documents, ledger, metric_names
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Change, MetadataOptions
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
 LEFT = "the process that was to change it ended before it said how it went"

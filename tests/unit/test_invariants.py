@@ -16,17 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imds_enforcer.model import Outcome
-from tests.unit import strategies as any_
-from tests.unit.examples import an_instance
-from tests.unit.rules import Rules
-from tests.unit.world import SWEEPS, Weather, World
+from tests.fakes import strategies as any_
+from tests.fakes.examples import an_instance
+from tests.fakes.rules import Rules
+from tests.fakes.world import SWEEPS, Weather, World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imds_enforcer.model import Instance
-    from tests.unit.process import Letter
-    from tests.unit.strategies import Happening
+    from tests.fakes.process import Letter
+    from tests.fakes.strategies import Happening
 
 INVOCATIONS = st.sampled_from(SWEEPS) | any_.BATCHES
 SLOW = st.builds(Weather, visible_after=st.integers(0, 15), applied_after=st.integers(0, 15))

@@ -17,17 +17,17 @@ from hypothesis.stateful import (
 
 from imds_enforcer.model import Switch
 from imds_enforcer.runs.retry import MAX_RECEIVES
-from tests.unit import strategies as any_
-from tests.unit.world import SWEEPS, World
+from tests.fakes import strategies as any_
+from tests.fakes.world import SWEEPS, World
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from imds_enforcer.model import Instance, InstanceState
-    from tests.unit.process import Letter
-    from tests.unit.rules import Rules
-    from tests.unit.strategies import Happening
-    from tests.unit.world import Table, Weather
+    from tests.fakes.process import Letter
+    from tests.fakes.rules import Rules
+    from tests.fakes.strategies import Happening
+    from tests.fakes.world import Table, Weather
 
 
 class Account(RuleBasedStateMachine):

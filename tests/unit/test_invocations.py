@@ -10,8 +10,8 @@ import pytest
 from imds_enforcer.model import Trigger
 from imds_enforcer.model.wording import shown
 from imds_enforcer.runs.events import MalformedEventError, SweepRequest, parse_invocation
-from tests.unit import example_events as events
-from tests.unit.examples import HUGE_NUMBER
+from tests.fakes import example_events as events
+from tests.fakes.examples import HUGE_NUMBER
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 
 from imds_enforcer.decision.decision import Decision, Verdict, decide
 from imds_enforcer.model import HttpTokens, Instance, InstanceState
-from tests.unit.examples import IMDS_OFF, V2_ONLY, a_policy, an_exemption, an_instance
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.examples import IMDS_OFF, V2_ONLY, a_policy, an_exemption, an_instance
 
 GRACE = 300
 PATIENT = a_policy(launch_grace_seconds=GRACE)

@@ -9,9 +9,9 @@ import pytest
 
 from imds_enforcer.ledger.holds import CONTEST_WINDOW, CONTESTED_FIXES, Contest, Hold, is_contested
 from imds_enforcer.model import MetadataOptions, OptionsState, Outcome, Switch, Trigger
-from tests.unit.entries import an_entry, an_intent
-from tests.unit.examples import HOME, V1_ALLOWED, V2_ONLY, an_id
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.entries import an_entry, an_intent
+from tests.fakes.examples import HOME, V1_ALLOWED, V2_ONLY, an_id
 
 if TYPE_CHECKING:
     from imds_enforcer.ledger.entry import Entry

@@ -10,9 +10,11 @@ import pytest
 from imds_enforcer.model import HttpTokens, InstanceState, OptionsState, Outcome, Switch, Trigger
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.runs.events import SweepRequest
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import (
+from tests.fakes import example_events as events
+from tests.fakes.clients import a_run
+from tests.fakes.clock import START
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import (
     NOT_FOUND,
     SERVER_FAULT,
     THROTTLED,
@@ -24,9 +26,7 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clients import a_run
-from tests.unit.fake_clock import START
-from tests.unit.runs import Batch, Sweep, ledger
+from tests.fakes.runs import Batch, Sweep, ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Change, Failure, MetadataOptions
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 
 def _overhear(clients: FakeClients, home: FakeEc2) -> list[tuple[Entry, MetadataOptions | None]]:

@@ -9,29 +9,19 @@ from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Change, HttpTokens, Outcome, Planned
 from imds_enforcer.policy import Mode
 from imds_enforcer.runs.sweep import sweep
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import (
-    AWAY,
-    HOME,
-    SERVER_FAULT,
-    THROTTLED,
-    V1_ALLOWED,
-    V2_ONLY,
-    a_policy,
-    an_id,
-    an_instance,
-)
-from tests.unit.fake_clients import a_run
-from tests.unit.runs import SCHEDULE as SCHEDULED
-from tests.unit.runs import App, Batch, Documents, Sweep, ledger, metric_names
+from tests.fakes import example_events as events
+from tests.fakes.clients import a_run
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import AWAY, HOME, SERVER_FAULT, THROTTLED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
+from tests.fakes.runs import SCHEDULE as SCHEDULED
+from tests.fakes.runs import App, Batch, Documents, Sweep, ledger, metric_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imds_enforcer.aws.dynamodb import Item
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
 NOT_WRITTEN_DOWN = f"the ledger is out of reach ({THROTTLED}), and changes are not made without it"

@@ -14,12 +14,12 @@ from imds_enforcer.limits.region_limits import RegionLimits
 from imds_enforcer.model import Accepted, Change, HttpTokens, Outcome, Planned, Switch
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import PolicyVersions
-from tests.unit.examples import HOME, SERVER_FAULT, THROTTLED, V1_ALLOWED, V2_ONLY, an_id, an_instance
-from tests.unit.fake_clients import a_cancellation
+from tests.fakes.clients import a_cancellation
+from tests.fakes.examples import HOME, SERVER_FAULT, THROTTLED, V1_ALLOWED, V2_ONLY, an_id, an_instance
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Instance, MetadataOptions, Result
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import Outcome, Switch, Trigger
 from imds_enforcer.policy import Gate, Mode
 from imds_enforcer.runs.events import SweepRequest
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import (
+from tests.fakes import example_events as events
+from tests.fakes.clock import START
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
@@ -27,13 +28,12 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clock import START
-from tests.unit.runs import App, Batch, Documents, Sweep
+from tests.fakes.runs import App, Batch, Documents, Sweep
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
-    from tests.unit.fake_records import FakeCallMetrics
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
+    from tests.fakes.records import FakeCallMetrics
 
 DAY = 86_400
 GATED = a_policy(gate=Gate())

@@ -9,8 +9,8 @@ import pytest
 from imds_enforcer.decision.legacy_calls import Calls, held_back, is_gated, let_through
 from imds_enforcer.model import Change, HttpTokens, Planned
 from imds_enforcer.policy import Gate
-from tests.unit.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
 
 GATE = Gate(enforce_after=date(2026, 11, 22))
 GATED: dict[str, dict[str, Any]] = {

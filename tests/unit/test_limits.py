@@ -12,7 +12,7 @@ from imds_enforcer.limits.region_limits import RegionLimits, limits_of
 from imds_enforcer.limits.sweep_limit import Allowance, fair_shares
 from imds_enforcer.model import Change, Failure, HttpTokens, Kind, Outcome, Planned, Result
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
-from tests.unit.examples import (
+from tests.fakes.examples import (
     AWAY,
     HOME,
     NOT_FOUND,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from imds_enforcer.model import HttpTokens, InstanceState, MetadataOptions, OptionsState, Outcome, Result, Switch
-from tests.unit.examples import HOME, IMDS_OFF, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.fakes.examples import HOME, IMDS_OFF, V1_ALLOWED, V2_ONLY, an_id, an_instance
 
 NOT_YET = replace(V2_ONLY, state=OptionsState.PENDING)
 

@@ -8,7 +8,7 @@ from imds_enforcer.aws.sns import Notifications
 from imds_enforcer.model import AwsError
 
 if TYPE_CHECKING:
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.transport import FakeTransport
 
 TOPIC = "arn:aws:sns:eu-west-1:111122223333:topic"
 ANSWER = "<PublishResponse><PublishResult><MessageId>m</MessageId></PublishResult></PublishResponse>"

@@ -8,9 +8,9 @@ import pytest
 
 from imds_enforcer.model import Outcome
 from imds_enforcer.reporting.report import RegionStatus
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import (
+from tests.fakes import example_events as events
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import (
     AWAY,
     HOME,
     SERVER_FAULT,
@@ -22,11 +22,11 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.runs import Batch
+from tests.fakes.runs import Batch
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 
 def test_a_launch_whose_ids_were_omitted_is_found_by_sweeping_its_region(clients: FakeClients, home: FakeEc2) -> None:

@@ -9,7 +9,7 @@ import pytest
 from imds_enforcer.limits.pacing import CHANGES, Limit, RequestBucket, sweep_share
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clock import FakeClock
 
 
 @pytest.fixture

@@ -12,16 +12,16 @@ from imds_enforcer.aws.parameter_store import PolicyStore
 from imds_enforcer.model import AwsError, Failure, HttpTokens, Kind
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
-from tests.unit.examples import POLICY_PARAMETER, TOKENS_PARAMETER
-from tests.unit.fake_clients import FakeSsm
+from tests.fakes.clients import FakeSsm
+from tests.fakes.examples import POLICY_PARAMETER, TOKENS_PARAMETER
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from mypy_boto3_ssm import SSMClient
 
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_transport import FakeTransport
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.transport import FakeTransport
 
 THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetParameters")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from imds_enforcer.model import HttpTokens, Instance, Switch
 from imds_enforcer.policy import Exemption, Gate, Match, Mode, PolicyVersions, RegionSelection, Watch
-from tests.unit.examples import AWAY, HOME, a_policy, an_exemption, an_id, an_instance
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.examples import AWAY, HOME, a_policy, an_exemption, an_id, an_instance
 
 WEB = an_instance(
     image_id="ami-0123456789abcdef0",

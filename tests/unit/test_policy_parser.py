@@ -12,7 +12,7 @@ from imds_enforcer.model.wording import shown
 from imds_enforcer.policy import Exemption, Gate, Match, Mode, Policy, PolicyVersions, RegionSelection, Watch
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer.policy.safeguards import DEFAULT_WATCH
-from tests.unit.examples import HUGE_NUMBER
+from tests.fakes.examples import HUGE_NUMBER
 
 VERSIONS = PolicyVersions(3, 7)
 TEXT = "text, not empty"

@@ -9,16 +9,16 @@ import pytest
 
 from imds_enforcer.model import HttpTokens, Outcome, Switch
 from imds_enforcer.policy import Mode
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import SERVER_FAULT, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
-from tests.unit.runs import Batch, Sweep, ledger
+from tests.fakes import example_events as events
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import SERVER_FAULT, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
+from tests.fakes.runs import Batch, Sweep, ledger
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Failure, MetadataOptions
     from imds_enforcer.policy import Policy
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 DEFAULTS, MODIFY = "GetInstanceMetadataDefaults", "ModifyInstanceMetadataOptions"
 LOOSE = a_policy(HttpTokens.OPTIONAL)

@@ -11,16 +11,16 @@ from imds_enforcer.ledger.entry import KEPT, Entry
 from imds_enforcer.ledger.holds import Contest, Hold
 from imds_enforcer.model import AwsError, MetadataOptions, OptionsState, Outcome, Switch, Trigger
 from imds_enforcer.policy import PolicyVersions
-from tests.unit.entries import an_entry, an_intent
-from tests.unit.examples import AWAY, THROTTLED, V1_ALLOWED, V2_ONLY, an_id
-from tests.unit.fake_clock import START
-from tests.unit.fake_records import FakeTable
+from tests.fakes.clock import START
+from tests.fakes.entries import an_entry, an_intent
+from tests.fakes.examples import AWAY, THROTTLED, V1_ALLOWED, V2_ONLY, an_id
+from tests.fakes.records import FakeTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imds_enforcer.aws.ledger_table import Records
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clock import FakeClock
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 

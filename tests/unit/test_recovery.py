@@ -8,9 +8,9 @@ import pytest
 
 from imds_enforcer.ledger.recovery import left_behind, settled
 from imds_enforcer.model import InstanceState, OptionsState, Outcome
-from tests.unit.entries import an_entry, an_intent
-from tests.unit.examples import V1_ALLOWED, V2_ONLY, an_id, an_instance
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.entries import an_entry, an_intent
+from tests.fakes.examples import V1_ALLOWED, V2_ONLY, an_id, an_instance
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Instance, MetadataOptions

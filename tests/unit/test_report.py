@@ -10,7 +10,7 @@ import pytest
 
 from imds_enforcer.model import MetadataOptions, Outcome, Result
 from imds_enforcer.reporting.report import MAX_FAILURES, RegionReport, RegionStatus, RunReport
-from tests.unit.examples import (
+from tests.fakes.examples import (
     AWAY,
     DENIED_BY_SCP,
     HOME,

@@ -7,7 +7,7 @@ import pytest
 
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.runs.retry import MAX_RECEIVES, finalize_event, finalize_sweep, retry_delay, wants_retry
-from tests.unit.examples import (
+from tests.fakes.examples import (
     DENIED_BY_SCP,
     HOME,
     NOT_FOUND,

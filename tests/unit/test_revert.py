@@ -9,16 +9,16 @@ import pytest
 
 from imds_enforcer.model import Outcome
 from imds_enforcer.runs.revert import Revert
-from tests.unit.entries import an_entry
-from tests.unit.examples import AWAY, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, an_instance
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.entries import an_entry
+from tests.fakes.examples import AWAY, SERVER_FAULT, V1_ALLOWED, V2_ONLY, an_id, an_instance
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from imds_enforcer.model import Change
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 AN_HOUR_AGO = START - timedelta(hours=1)
 

@@ -9,7 +9,8 @@ import pytest
 
 from imds_enforcer.enforcement.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.model import InstanceState, Outcome, Switch
-from tests.unit.examples import (
+from tests.fakes.clients import an_enforcer
+from tests.fakes.examples import (
     IMDS_OFF,
     SERVER_FAULT,
     THROTTLED,
@@ -20,12 +21,11 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clients import an_enforcer
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Failure, Instance, Result
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.ec2 import FakeEc2
 
 WHY = "HttpTokens is optional, not required"
 MODIFY, READ = "ModifyInstanceMetadataOptions", "DescribeInstances"

@@ -9,23 +9,15 @@ import pytest
 
 from imds_enforcer.model import HttpTokens, Outcome, Trigger
 from imds_enforcer.runs.events import SweepRequest
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import (
-    POLICY_PARAMETER,
-    THROTTLED,
-    V1_ALLOWED,
-    V2_ONLY,
-    a_policy,
-    an_id,
-    an_instance,
-)
-from tests.unit.fake_clock import START
-from tests.unit.runs import App, Batch, Sweep
+from tests.fakes import example_events as events
+from tests.fakes.clock import START
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import POLICY_PARAMETER, THROTTLED, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
+from tests.fakes.runs import App, Batch, Sweep
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 GRACE = a_policy(launch_grace_seconds=300)
 FIVE_PERCENT = a_policy(rollout_percent=5)

@@ -9,18 +9,14 @@ import pytest
 
 from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.model import Outcome
-from tests.unit.example_events import a_message, running
-from tests.unit.examples import (
-    a_policy,
-    an_id,
-    an_instance,
-)
-from tests.unit.fake_clock import START
-from tests.unit.runs import Batch
+from tests.fakes.clock import START
+from tests.fakes.example_events import a_message, running
+from tests.fakes.examples import a_policy, an_id, an_instance
+from tests.fakes.runs import Batch
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 OLD, NEW = START - timedelta(hours=1), START - timedelta(minutes=59)
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.runs.batch import ParsedBatch, check_regions, parse_batch
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import ACCOUNT, AWAY, HUGE_NUMBER, THROTTLED
+from tests.fakes import example_events as events
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import ACCOUNT, AWAY, HUGE_NUMBER, THROTTLED
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Failure
     from imds_enforcer.runs.events import QueuedMessage
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 
 def _workable(batch: ParsedBatch) -> list[QueuedMessage]:

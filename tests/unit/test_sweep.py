@@ -13,7 +13,7 @@ from imds_enforcer.model import InstanceState, Outcome, Switch, Trigger
 from imds_enforcer.policy import Mode, RegionSelection
 from imds_enforcer.reporting.report import RegionStatus
 from imds_enforcer.runs.events import SweepRequest
-from tests.unit.examples import (
+from tests.fakes.examples import (
     AWAY,
     DENIED_BY_SCP,
     HOME,
@@ -29,15 +29,15 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.runs import Sweep
+from tests.fakes.runs import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.model import Failure, Instance
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 INVENTORY = SweepRequest(Trigger.INVENTORY)
 

@@ -11,14 +11,14 @@ from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Deadline, Outcome
 from imds_enforcer.reporting.report import RegionStatus
 from imds_enforcer.runs.sweep import sweep
-from tests.unit.example_events import a_message, running
-from tests.unit.examples import AWAY, HOME, TOKENS_PARAMETER, UNAUTHORIZED, V2_ONLY, a_policy, an_id, an_instance
-from tests.unit.fake_clients import a_run
-from tests.unit.runs import SCHEDULE, Batch, Sweep
+from tests.fakes.clients import a_run
+from tests.fakes.example_events import a_message, running
+from tests.fakes.examples import AWAY, HOME, TOKENS_PARAMETER, UNAUTHORIZED, V2_ONLY, a_policy, an_id, an_instance
+from tests.fakes.runs import SCHEDULE, Batch, Sweep
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 WHY = "HttpTokens is optional, not required"
 

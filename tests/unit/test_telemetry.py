@@ -11,7 +11,7 @@ from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.report import RegionReport, RunReport
-from tests.unit.examples import (
+from tests.fakes.examples import (
     ACCOUNT,
     AWAY,
     DENIED_BY_SCP,
@@ -28,7 +28,7 @@ from tests.unit.examples import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.unit.runs import Documents
+    from tests.fakes.runs import Documents
 
 
 @pytest.fixture(autouse=True)

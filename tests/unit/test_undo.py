@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from imds_enforcer.ledger.undo import NothingToUndoError, Undo, to_undo, undo
 from imds_enforcer.model import Change, HttpTokens, MetadataOptions, OptionsState, Outcome, Switch, Trigger
-from tests.unit.entries import a_change, an_entry, an_intent
-from tests.unit.examples import IMDS_OFF, V1_ALLOWED, V2_ONLY
+from tests.fakes.entries import a_change, an_entry, an_intent
+from tests.fakes.examples import IMDS_OFF, V1_ALLOWED, V2_ONLY
 
 if TYPE_CHECKING:
     from imds_enforcer.ledger.entry import Entry

@@ -10,18 +10,18 @@ from imds_enforcer.model import Failure, InstanceState, Kind, Outcome, Trigger
 from imds_enforcer.policy import Mode
 from imds_enforcer.reporting.report import RegionStatus
 from imds_enforcer.runs.events import SweepRequest
-from tests.unit import example_events as events
-from tests.unit.example_events import a_message
-from tests.unit.examples import AWAY, HOME, V2_ONLY, a_policy, an_id, an_instance
-from tests.unit.fake_clients import an_enforcer
-from tests.unit.runs import Batch, Sweep
+from tests.fakes import example_events as events
+from tests.fakes.clients import an_enforcer
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import AWAY, HOME, V2_ONLY, a_policy, an_id, an_instance
+from tests.fakes.runs import Batch, Sweep
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Instance, Result
     from imds_enforcer.policy import Policy
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.ec2 import FakeEc2
 
 WHY = "EC2 describes its metadata options in a way that is not known here"
 UNREADABLE = Failure("UnreadableOptions", WHY, Kind.FINAL)

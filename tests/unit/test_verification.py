@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer.model import HttpTokens, InstanceState, Kind, OptionsState, Outcome, Switch
-from tests.unit.examples import IMDS_OFF, SERVER_FAULT, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
-from tests.unit.fake_clients import an_enforcer
+from tests.fakes.clients import an_enforcer
+from tests.fakes.examples import IMDS_OFF, SERVER_FAULT, V1_ALLOWED, V2_ONLY, a_policy, an_id, an_instance
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Instance, Result
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.ec2 import FakeEc2
 
 WHY = "HttpTokens is optional, not required"
 UNSEEN = f"accepted, but EC2 does not show the instance's options; {WHY}"

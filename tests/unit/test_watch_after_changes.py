@@ -12,8 +12,8 @@ from imds_enforcer.decision.legacy_calls import REJECTED
 from imds_enforcer.model import AwsError, InstanceState, Outcome
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
 from imds_enforcer.runs.revert import Revert
-from tests.unit.command import Command
-from tests.unit.examples import (
+from tests.fakes.command import Command
+from tests.fakes.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
@@ -24,14 +24,14 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.runs import App, Documents, metric_names
+from tests.fakes.runs import App, Documents, metric_names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from imds_enforcer.aws.dynamodb import Item
-    from tests.unit.fake_clients import FakeClients
-    from tests.unit.fake_ec2 import FakeEc2
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
 SUBJECT = "imds-enforcer: Instances still call IMDSv1 after it was switched off"

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from imds_enforcer.runs.events import QueuedMessage
-from tests.unit.examples import ACCOUNT, HOME, an_id
+from tests.fakes.examples import ACCOUNT, HOME, an_id
 
 TIME = "2026-11-22T12:00:00Z"
 

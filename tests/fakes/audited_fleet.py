@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from imds_enforcer.decision.legacy_calls import SERVED
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState, OptionsState
-from tests.unit.command import ANN, Command
-from tests.unit.examples import (
+from tests.fakes.clients import FakeClients
+from tests.fakes.clock import START
+from tests.fakes.command import ANN, Command
+from tests.fakes.examples import (
     AWAY,
     HOME,
     IMDS_OFF,
@@ -20,13 +22,11 @@ from tests.unit.examples import (
     an_id,
     an_instance,
 )
-from tests.unit.fake_clients import FakeClients
-from tests.unit.fake_clock import START
 
 if TYPE_CHECKING:
     import pytest
 
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clock import FakeClock
 
 CLOSED = "us-west-2"
 """A region that cannot be read."""

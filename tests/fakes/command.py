@@ -19,10 +19,10 @@ from imds_enforcer_cli.account import connection, instance_metadata
 from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.console import output
 from imds_enforcer_cli.main import app
-from tests.unit.examples import ACCOUNT, AWAY, HOME, POLICY_PARAMETER, SETTINGS, TOKENS_PARAMETER, an_instance
-from tests.unit.fake_imds import FakeImds
-from tests.unit.fake_launches import FakeLaunches
-from tests.unit.fake_stack import OUTPUTS, FakeStack
+from tests.fakes.examples import ACCOUNT, AWAY, HOME, POLICY_PARAMETER, SETTINGS, TOKENS_PARAMETER, an_instance
+from tests.fakes.imds import FakeImds
+from tests.fakes.launches import FakeLaunches
+from tests.fakes.stack import OUTPUTS, FakeStack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from typer.testing import Result
 
     from imds_enforcer.model import Failure, MetadataOptions
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 ANN = "arn:aws:iam::111122223333:user/ann"
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import Outcome, Trigger
 from imds_enforcer.policy import PolicyVersions
-from tests.unit.examples import HOME, V1_ALLOWED, V2_ONLY, an_id
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
+from tests.fakes.examples import HOME, V1_ALLOWED, V2_ONLY, an_id
 
 if TYPE_CHECKING:
     from imds_enforcer.model import MetadataOptions

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from tests.unit.fake_clock import START
+from tests.fakes.clock import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 OUTPUTS = {
     "FunctionName": "enforcer",

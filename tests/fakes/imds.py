@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer_cli.account.instance_metadata import Answer, InstanceMetadata
-from tests.unit.examples import HOME, V1_ALLOWED, an_id
+from tests.fakes.examples import HOME, V1_ALLOWED, an_id
 
 if TYPE_CHECKING:
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 TOKEN = "token-1"  # noqa: S105  # it opens nothing
 

@@ -13,11 +13,11 @@ import pytest
 
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.report import RegionReport
-from tests.unit.example_events import a_batch
-from tests.unit.examples import HOME
-from tests.unit.in_turn import without_threads
-from tests.unit.judge import Evidence, Judge
-from tests.unit.runs import App
+from tests.fakes.example_events import a_batch
+from tests.fakes.examples import HOME
+from tests.fakes.in_turn import without_threads
+from tests.fakes.judge import Evidence, Judge
+from tests.fakes.runs import App
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Result
     from imds_enforcer.reporting.report import RunReport
     from imds_enforcer.runs.events import QueuedMessage
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 _add, _run_finished = RegionReport.add, telemetry.run_finished
 

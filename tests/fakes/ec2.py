@@ -12,15 +12,15 @@ from imds_enforcer.aws.boto import batched
 from imds_enforcer.aws.ec2 import PAGE_SIZE, Ec2Region
 from imds_enforcer.limits.pacing import CHANGES, RequestBucket
 from imds_enforcer.model import AwsError, Failure, Instance, InstanceState, OptionsState, Switch
-from tests.unit.examples import HOME, NOT_FOUND, SERVER_FAULT, WRONG_STATE
-from tests.unit.filter_evaluator import fits
+from tests.fakes.examples import HOME, NOT_FOUND, SERVER_FAULT, WRONG_STATE
+from tests.fakes.filter_evaluator import fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.model import Change, Clock
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clock import FakeClock
 
 
 @dataclass(slots=True)

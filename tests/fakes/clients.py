@@ -14,10 +14,10 @@ from imds_enforcer.limits.cancellation import Cancellation
 from imds_enforcer.model import AwsError, Deadline, Failure
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.runs.run import PolicyRun
-from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER, a_policy
-from tests.unit.fake_clock import START
-from tests.unit.fake_ec2 import FakeEc2
-from tests.unit.fake_records import FakeCallMetrics, FakeTable
+from tests.fakes.clock import START
+from tests.fakes.ec2 import FakeEc2
+from tests.fakes.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER, a_policy
+from tests.fakes.records import FakeCallMetrics, FakeTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
     from imds_enforcer.runs.events import QueuedMessage
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clock import FakeClock
 
 
 class FakeSsm:

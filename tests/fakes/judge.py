@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.enforcement.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.model import Kind, OptionsState, Outcome, Switch
-from tests.unit.fake_clock import START
-from tests.unit.fake_records import FakeTable
+from tests.fakes.clock import START
+from tests.fakes.records import FakeTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Change, Instance, Result
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.reporting.report import RunReport
-    from tests.unit.fake_clock import FakeClock
-    from tests.unit.fake_ec2 import FakeEc2
-    from tests.unit.rules import Rules
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.ec2 import FakeEc2
+    from tests.fakes.rules import Rules
 
 _ROUNDING = 1e-6
 

@@ -12,17 +12,17 @@ from imds_enforcer.model import Trigger
 from imds_enforcer.runs.batch import Delivery, enforce_batch
 from imds_enforcer.runs.events import SweepRequest, parse_instance_event
 from imds_enforcer.runs.sweep import sweep
-from tests.unit.example_events import a_batch
-from tests.unit.examples import ACCOUNT, SETTINGS, a_policy
-from tests.unit.fake_clients import a_run
-from tests.unit.fake_clock import START
+from tests.fakes.clients import a_run
+from tests.fakes.clock import START
+from tests.fakes.example_events import a_batch
+from tests.fakes.examples import ACCOUNT, SETTINGS, a_policy
 
 if TYPE_CHECKING:
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
     from imds_enforcer.runs.events import QueuedMessage
-    from tests.unit.fake_clients import FakeClients
+    from tests.fakes.clients import FakeClients
 
 Documents = Callable[[], list[dict[str, Any]]]
 """Gives the log lines or the metrics so far."""

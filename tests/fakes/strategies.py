@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from imds_enforcer.model import HttpTokens, Instance, InstanceState, OptionsState, Switch
 from imds_enforcer.model import MetadataOptions as Options
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG
-from tests.unit import example_events as events
-from tests.unit.examples import (
+from tests.fakes import example_events as events
+from tests.fakes.clock import START
+from tests.fakes.examples import (
     AWAY,
     DENIED_BY_SCP,
     HOME,
@@ -24,10 +25,9 @@ from tests.unit.examples import (
     WRONG_STATE,
     an_id,
 )
-from tests.unit.fake_clock import START
-from tests.unit.process import Letter
-from tests.unit.rules import Rules
-from tests.unit.world import REGIONS, SWEEPS, Weather, World
+from tests.fakes.process import Letter
+from tests.fakes.rules import Rules
+from tests.fakes.world import REGIONS, SWEEPS, Weather, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

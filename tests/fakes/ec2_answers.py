@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.examples import an_id
+from tests.fakes.examples import an_id
 
 OPTIONS = (
     "<metadataOptions><state>applied</state><httpTokens>optional</httpTokens>"

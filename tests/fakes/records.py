@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.aws.dynamodb import Item
     from imds_enforcer.model import Failure
-    from tests.unit.fake_clock import FakeClock
+    from tests.fakes.clock import FakeClock
 
 _INDEXED = {"by-run": "run_id", "by-month": "month", "open": "open"}
 

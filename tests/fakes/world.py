@@ -13,19 +13,19 @@ from imds_enforcer.decision.legacy_calls import SERVED
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import AwsError, Failure, HttpTokens, Kind, Outcome
 from imds_enforcer.policy import PolicyVersions
-from tests.unit.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, TOKENS_PARAMETER, an_id
-from tests.unit.fake_clients import FakeClients
-from tests.unit.fake_clock import FakeClock
-from tests.unit.judge import Judge
-from tests.unit.process import Letter, Process
-from tests.unit.rules import calls_imdsv1
+from tests.fakes.clients import FakeClients
+from tests.fakes.clock import FakeClock
+from tests.fakes.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, TOKENS_PARAMETER, an_id
+from tests.fakes.judge import Judge
+from tests.fakes.process import Letter, Process
+from tests.fakes.rules import calls_imdsv1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from imds_enforcer.model import Instance, InstanceState, Result
-    from tests.unit.fake_ec2 import FakeEc2
-    from tests.unit.rules import Rules
+    from tests.fakes.ec2 import FakeEc2
+    from tests.fakes.rules import Rules
 
 REGIONS = (HOME, AWAY)
 _DAYS = 60

@@ -12,7 +12,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
 from imds_enforcer.aws.boto import CLIENT_CONFIG
-from tests.unit.examples import HOME
+from tests.fakes.examples import HOME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
