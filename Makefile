@@ -39,7 +39,7 @@ export RESULTS ?=
 # The latency of DynamoDB in `make bench` and `make costs`, in milliseconds; 10 if empty. The others' is 50.
 export TABLE_MS ?=
 
-FUZZED := $(addprefix tests/unit/test_,invariants_over_time.py invariants.py fuzz.py)
+FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
 .PHONY: help demo demo-rollout local latency bench audit-peers costs pictures test fuzz fmt format lint types unit integration infra e2e browser synth deploy destroy clean
 

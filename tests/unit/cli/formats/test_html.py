@@ -80,7 +80,7 @@ def without_parts(page: str) -> str:
 
 
 def test_the_page_is_the_one_that_was_read_and_found_good() -> None:
-    """After a change that is meant: `PYTHONPATH=lambda_src:. python -m tests.unit.test_cli_html_report`."""
+    """After a change that is meant: `PYTHONPATH=lambda_src:. python -m tests.unit.cli.formats.test_html`."""
     assert without_parts(html_report(everything())) == GOLDEN.read_text(encoding="utf-8")
 
 

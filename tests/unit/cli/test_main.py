@@ -17,7 +17,7 @@ from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import output
 from imds_enforcer_cli.main import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Terminal(io.StringIO):

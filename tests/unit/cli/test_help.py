@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from typer.core import TyperCommand
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WIDTH = 80
 PANELS = ["One instance", "The fleet", "The deployed enforcer", "What was changed, and the way back"]
 WITHOUT_AWS = {"policy check", "policy schema"}

@@ -12,7 +12,7 @@ from imds_enforcer.model import HttpTokens, Switch
 from tests.fakes.clock import START
 from tests.fakes.examples import a_policy, an_instance
 from tests.fakes.filter_evaluator import fits
-from tests.unit.test_decision import EVERY_OPTIONS, EVERY_POLICY
+from tests.unit.enforcer.decision.test_decision import EVERY_OPTIONS, EVERY_POLICY
 
 if TYPE_CHECKING:
     from imds_enforcer.policy import Policy

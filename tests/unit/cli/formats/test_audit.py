@@ -1,6 +1,6 @@
 """What the audit of one fleet looks like in every format.
 
-After a change that is meant, `WRITE_GOLDEN=1 python -m pytest tests/unit/test_cli_audit_formats.py` writes the
+After a change that is meant, `WRITE_GOLDEN=1 python -m pytest tests/unit/cli/formats/test_audit.py` writes the
 files anew; read what git shows of them.
 """
 
