@@ -41,7 +41,7 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures test fuzz fmt format lint types unit integration infra e2e browser synth deploy destroy clean
+.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures test fuzz fmt format lint types unit tools integration infra e2e browser synth deploy destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ unit: $(TESTS) ## the pure modules and their shell
 
 integration: $(TESTS) $(LOCAL) $(COMMAND) ## against the local AWS
 	$(RUN) -m pytest tests/integration
+
+tools: $(TESTS) ## the tests of the tools: bench, costs, pictures, peers
+	$(RUN) -m pytest tests/tools
 
 infra: $(TESTS) $(LOCAL) ## the templates and the package
 	$(RUN) -m pytest tests/infra
