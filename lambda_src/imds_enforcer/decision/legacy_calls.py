@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date, datetime
 
-    from imds_enforcer.model import Planned
+    from imds_enforcer.model import PlannedChange
     from imds_enforcer.policy import Gate, Policy
 
 SERVED = "MetadataNoToken"
@@ -36,7 +36,7 @@ class Calls:
         return cls(sum(value for _, value in counted), last) if counted else cls()
 
 
-def is_gated(plan: Planned, policy: Policy, now: datetime) -> bool:
+def is_gated(plan: PlannedChange, policy: Policy, now: datetime) -> bool:
     """True if the change would take IMDSv1 from an instance that may have come to depend on it."""
     gate, options = policy.gate, plan.instance.options
     return (

@@ -9,10 +9,10 @@ from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from imds_enforcer.model.result import failed, result_of
 
 if TYPE_CHECKING:
-    from imds_enforcer.model import Planned
+    from imds_enforcer.model import PlannedChange
 
 
-def confirmed(plan: Planned, instance: Instance | None) -> Result | None:
+def confirmed(plan: PlannedChange, instance: Instance | None) -> Result | None:
     """What the read-back proves; None while it proves nothing."""
     if instance is None:
         return None
@@ -29,7 +29,7 @@ def confirmed(plan: Planned, instance: Instance | None) -> Result | None:
     return None
 
 
-def unconfirmed(plan: Planned, instance: Instance | None, failure: Failure | None) -> Result:
+def unconfirmed(plan: PlannedChange, instance: Instance | None, failure: Failure | None) -> Result:
     """What to say of a change that EC2 accepted and that the read-back did not show in time.
 
     An older description may be served for seconds to minutes (EC2 Developer Guide,

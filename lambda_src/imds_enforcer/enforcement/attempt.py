@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from imds_enforcer.model import Accepted, AwsError, Failure, Kind, Planned
+from imds_enforcer.model import AcceptedChange, AwsError, Failure, Kind, PlannedChange
 from imds_enforcer.model.result import failed
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _ATTEMPTS = 3
 """How often a change is sent that EC2 leaves unanswered, or answers with a fault of its own."""
 
 
-def too_old(plan: Planned, clock: Clock) -> bool:
+def too_old(plan: PlannedChange, clock: Clock) -> bool:
     """True if the observation behind the plan is too old to act on."""
     return clock.monotonic() - plan.instance.observed_at > MAX_OBSERVATION_AGE
 
@@ -38,10 +38,10 @@ class Attempts:
 
     context: RegionContext
     share: float
-    in_flight: dict[str, Planned] = field(default_factory=dict)
+    in_flight: dict[str, PlannedChange] = field(default_factory=dict)
     _throttled: threading.Event = field(default_factory=threading.Event)
 
-    def send(self, plan: Planned) -> Accepted | Planned | Result:
+    def send(self, plan: PlannedChange) -> AcceptedChange | PlannedChange | Result:
         """Send one change, from any thread. A plan comes back where it has to wait for another round."""
         context, pace = self.context, self.context.ec2.changes
         if (
@@ -60,9 +60,9 @@ class Attempts:
             return self._after(error.failure, plan)
         context.limits.attempted(plan, None)
         pace.answered(self.share)
-        return Accepted(plan, context.clock.monotonic(), answer)
+        return AcceptedChange(plan, context.clock.monotonic(), answer)
 
-    def _after(self, failure: Failure, plan: Planned) -> Planned | Result:
+    def _after(self, failure: Failure, plan: PlannedChange) -> PlannedChange | Result:
         """What follows from a change that failed."""
         if failure.kind is Kind.THROTTLED:
             # EC2's bucket is empty for all: the rest of the round waits with this one.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from imds_enforcer.decision.decision import Decision, Verdict, decide
 from imds_enforcer.enforcement.remediation import Remediation
-from imds_enforcer.model import AwsError, Failure, HttpTokens, Instance, Kind, Outcome, Planned, Result
+from imds_enforcer.model import AwsError, Failure, HttpTokens, Instance, Kind, Outcome, PlannedChange, Result
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy
 
@@ -34,7 +34,7 @@ class Enforcer:
 
     def enforce(self, instances: Iterable[Instance]) -> Iterator[Result]:
         """One result for each instance given, in the order in which they are known."""
-        plans: dict[str, Planned] = {}
+        plans: dict[str, PlannedChange] = {}
         for examined in self.examine(instances):
             if isinstance(examined, Result):
                 yield self.context.finalize(examined)
@@ -42,25 +42,25 @@ class Enforcer:
                 plans[examined.instance_id] = examined
         yield from self.remediate(plans.items())
 
-    def examine(self, instances: Iterable[Instance]) -> Iterator[Planned | Result]:
+    def examine(self, instances: Iterable[Instance]) -> Iterator[PlannedChange | Result]:
         """For each instance what is to be done about it, or the result if that is nothing, as always in an audit."""
-        plans: list[Planned] = []
+        plans: list[PlannedChange] = []
         for instance in instances:
             decided = self._decide(instance)
             if isinstance(decided, Result):
                 yield decided
             else:
                 plans.append(decided)
-        passed: list[Planned] = []
+        passed: list[PlannedChange] = []
         for gated in self._gate.hold_back(plans) if self._gate else plans:
-            possible = self._possible(gated) if isinstance(gated, Planned) else gated
+            possible = self._possible(gated) if isinstance(gated, PlannedChange) else gated
             if isinstance(possible, Result):
                 yield possible
             else:
                 passed.append(possible)
         yield from self._audited(passed) if self._policy.mode is Mode.AUDIT else passed
 
-    def remediate(self, backlog: Iterable[tuple[str, Planned | None]], share: float = 1.0) -> Iterator[Result]:
+    def remediate(self, backlog: Iterable[tuple[str, PlannedChange | None]], share: float = 1.0) -> Iterator[Result]:
         """Change the instances with these ids, with so much of EC2's limit.
 
         Those without a plan are read and examined first.
@@ -68,11 +68,11 @@ class Enforcer:
         self._remediation = Remediation(self.context, self.examine, share)
         return self._remediation.results(backlog)
 
-    def under_way(self) -> list[Planned]:
+    def under_way(self) -> list[PlannedChange]:
         """The changes that were sent and whose outcome is not known yet. May be asked from any thread."""
         return self._remediation.under_way() if self._remediation else []
 
-    def _audited(self, plans: Sequence[Planned]) -> Iterator[Result]:
+    def _audited(self, plans: Sequence[PlannedChange]) -> Iterator[Result]:
         """What would become of these: holds count, what a sweep's limits leave of it does not."""
         assert self.context.hold_check is not None, "a policy is enforced without asking about holds"
         checked = self.context.hold_check.review(plans)
@@ -80,18 +80,18 @@ class Enforcer:
             yield from (result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}") for plan in plans)
             return
         for each in checked:
-            if isinstance(each, Planned):
+            if isinstance(each, PlannedChange):
                 yield result_of(each.instance, Outcome.WOULD_REMEDIATE, each.reason, after=each.wanted)
             else:
                 yield each
 
-    def _decide(self, instance: Instance) -> Planned | Result:
+    def _decide(self, instance: Instance) -> PlannedChange | Result:
         decision = decide(instance, self._policy, self.context.clock.now())
         if decision.change is None or instance.options is None:
             return _unchanged(instance, decision)
-        return Planned(instance, decision.change, decision.change.applied_to(instance.options), decision.reason)
+        return PlannedChange(instance, decision.change, decision.change.applied_to(instance.options), decision.reason)
 
-    def _possible(self, plan: Planned) -> Planned | Result:
+    def _possible(self, plan: PlannedChange) -> PlannedChange | Result:
         """The plan, or the result where it is known beforehand that EC2 refuses the change."""
         options = plan.instance.options
         loosens = plan.change.http_tokens is HttpTokens.OPTIONAL

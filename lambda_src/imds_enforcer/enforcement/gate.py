@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.call_history import CallQuery
 from imds_enforcer.decision.legacy_calls import SERVED, held_back, is_gated, let_through
-from imds_enforcer.model import AwsError, Outcome, Planned, Result
+from imds_enforcer.model import AwsError, Outcome, PlannedChange, Result
 from imds_enforcer.model.result import result_of
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LegacyCallGate:
         self._clock = clock
         self._failure: AwsError | None = None
 
-    def hold_back(self, plans: Sequence[Planned]) -> Iterator[Planned | Result]:
+    def hold_back(self, plans: Sequence[PlannedChange]) -> Iterator[PlannedChange | Result]:
         """Each plan, with what is known of its instance's calls; or the result, if the instance is held back."""
         gate, now = self._gate, self._clock.now()
         gated = {plan.instance_id for plan in plans if is_gated(plan, self._policy, now)}
@@ -70,5 +70,5 @@ class LegacyCallGate:
             return None
 
 
-def _held(plan: Planned, why: str) -> Result:
+def _held(plan: PlannedChange, why: str) -> Result:
     return result_of(plan.instance, Outcome.HELD, f"{why}; {plan.reason}", after=plan.instance.options)

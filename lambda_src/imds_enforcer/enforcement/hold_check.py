@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imds_enforcer.ledger.holds import CONTEST_WINDOW, CONTESTED_FOR, Contest, Standing, is_contested
-from imds_enforcer.model import AwsError, Failure, Outcome, Planned, Result
+from imds_enforcer.model import AwsError, Failure, Outcome, PlannedChange, Result
 from imds_enforcer.model.result import result_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class HoldCheck:
         self._uncontested: set[str] = set()
         self.failure: Failure | None = None
 
-    def review(self, plans: Iterable[Planned]) -> list[Planned | Result]:
+    def review(self, plans: Iterable[PlannedChange]) -> list[PlannedChange | Result]:
         """Each plan, cleared, or the result of an instance that is held or contested.
 
         If holds cannot be read, the region is stopped and nothing is cleared.
@@ -59,7 +59,7 @@ class HoldCheck:
             )
             return []
 
-    def _judge(self, plan: Planned) -> Planned | Result:
+    def _judge(self, plan: PlannedChange) -> PlannedChange | Result:
         instance_id, now = plan.instance_id, self._clock.now()
         hold = self._standing.holds.get(instance_id)
         if hold and hold.in_force(now):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from imds_enforcer.ledger.entry import Entry
-from imds_enforcer.model import Accepted, AwsError, Failure, Kind, Planned
+from imds_enforcer.model import AcceptedChange, AwsError, Failure, Kind, PlannedChange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -47,7 +47,7 @@ class LedgerWriter:
         self._outcomes_stay_open = False
         self.failure: Failure | None = None
 
-    def intend(self, plans: Sequence[Planned]) -> bool:
+    def intend(self, plans: Sequence[PlannedChange]) -> bool:
         """True once the intents of all these plans are written; if that fails, the region is stopped."""
         intents = {plan.instance_id: self._intent(plan) for plan in plans if not self._is_open(plan)}
         try:
@@ -59,9 +59,9 @@ class LedgerWriter:
         self._open |= intents
         return True
 
-    def answered(self, plan: Planned, answer: Accepted | Planned | Result) -> None:
+    def answered(self, plan: PlannedChange, answer: AcceptedChange | PlannedChange | Result) -> None:
         """Note what came of asking EC2 for a change; a plan is one that waits for another attempt."""
-        if isinstance(answer, Accepted):
+        if isinstance(answer, AcceptedChange):
             self._accepted.add(plan.instance_id)
         elif answer.failure and answer.failure.kind is Kind.UNAVAILABLE:
             self._unanswered.add(plan.instance_id)
@@ -92,11 +92,11 @@ class LedgerWriter:
             code=result.failure.code if result.failure else None,
         )
 
-    def _is_open(self, plan: Planned) -> bool:
+    def _is_open(self, plan: PlannedChange) -> bool:
         entry = self._open.get(plan.instance_id)
         return entry is not None and entry.before == plan.instance.options and entry.wanted == plan.wanted
 
-    def _intent(self, plan: Planned) -> Entry:
+    def _intent(self, plan: PlannedChange) -> Entry:
         instance, origin = plan.instance, self._origin
         assert instance.options is not None, "planned without knowing what is there"
         earlier = self._open.get(instance.instance_id)

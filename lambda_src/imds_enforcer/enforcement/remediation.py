@@ -11,7 +11,7 @@ from imds_enforcer.aws.boto import MAX_CONNECTIONS, batched
 from imds_enforcer.aws.ec2 import FILTER_VALUES
 from imds_enforcer.decision.verification import confirmed, unconfirmed
 from imds_enforcer.enforcement.attempt import Attempts, too_old
-from imds_enforcer.model import Accepted, AwsError, Failure, Instance, Outcome, Planned, Result
+from imds_enforcer.model import AcceptedChange, AwsError, Failure, Instance, Outcome, PlannedChange, Result
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, failed, result_of, unread
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Remediation:
     def __init__(
         self,
         context: RegionContext,
-        examine: Callable[[Iterable[Instance]], Iterator[Planned | Result]],
+        examine: Callable[[Iterable[Instance]], Iterator[PlannedChange | Result]],
         share: float = 1.0,
     ) -> None:
         self._context = context
@@ -46,21 +46,21 @@ class Remediation:
         self._cancellation = context.cancellation
         self._examine = examine
         self._share = share
-        self._waiting: dict[str, Planned | None] = {}  # None: not read since its id was listed
-        self._accepted: dict[str, Accepted] = {}
+        self._waiting: dict[str, PlannedChange | None] = {}  # None: not read since its id was listed
+        self._accepted: dict[str, AcceptedChange] = {}
         self._attempts = Attempts(context, share)
         self._unseen: Failure | None = None  # why the last look failed
         self._looked_at = float("-inf")
         self._poll = 0.0
 
-    def results(self, backlog: Iterable[tuple[str, Planned | None]]) -> Iterator[Result]:
+    def results(self, backlog: Iterable[tuple[str, PlannedChange | None]]) -> Iterator[Result]:
         """One result for each instance of the backlog, which is read no faster than it is worked off."""
         rest = iter(backlog)
         if self._fill(rest):
             for step in self._rounds(rest):
                 yield from self._finalized(step)
 
-    def under_way(self) -> list[Planned]:
+    def under_way(self) -> list[PlannedChange]:
         """The changes that were sent and whose outcome is not known yet. May be asked from any thread."""
         plans = [
             *(plan for plan in list(self._waiting.values()) if plan and plan.unanswered),
@@ -77,7 +77,7 @@ class Remediation:
         self._context.ledger.complete(final)
         return final
 
-    def _rounds(self, rest: Iterator[tuple[str, Planned | None]]) -> Iterator[Iterable[Result]]:
+    def _rounds(self, rest: Iterator[tuple[str, PlannedChange | None]]) -> Iterator[Iterable[Result]]:
         self._ec2.prepare_to_modify()
         with ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix=self._ec2.name) as pool:
             while self._fill(rest):
@@ -92,12 +92,12 @@ class Remediation:
                 yield self._send(pool)
                 self._pause()
 
-    def _fill(self, rest: Iterator[tuple[str, Planned | None]]) -> bool:
+    def _fill(self, rest: Iterator[tuple[str, PlannedChange | None]]) -> bool:
         """Take on as much as one look can cover; False if nothing is left."""
         self._waiting.update(islice(rest, FILTER_VALUES - len(self._waiting) - len(self._accepted)))
         return bool(self._waiting or self._accepted)
 
-    def _ready(self) -> list[Planned]:
+    def _ready(self) -> list[PlannedChange]:
         """What may be sent without another look."""
         return [
             plan
@@ -143,14 +143,14 @@ class Remediation:
         for settled in self._examine(known):
             instance_id = settled.instance_id
             plan = self._waiting[instance_id]
-            if isinstance(settled, Planned):
+            if isinstance(settled, PlannedChange):
                 again = replace(settled, unanswered=plan.unanswered, failure=plan.failure) if plan else settled
                 self._waiting[instance_id] = again
                 continue
             del self._waiting[instance_id]
             if plan and plan.unanswered and settled.outcome is Outcome.COMPLIANT:
                 # An attempt that was not answered was made after all.
-                self._accepted[instance_id] = Accepted(plan, self._clock.monotonic())
+                self._accepted[instance_id] = AcceptedChange(plan, self._clock.monotonic())
                 self._context.ledger.answered(plan, self._accepted[instance_id])
             else:
                 yield settled
@@ -161,7 +161,7 @@ class Remediation:
             return
         for checked in self._context.hold_check.review([plan for plan in self._ready() if not plan.cleared]):
             del self._waiting[checked.instance_id]
-            if isinstance(checked, Planned):
+            if isinstance(checked, PlannedChange):
                 self._waiting[checked.instance_id] = checked
             else:
                 yield checked
@@ -187,18 +187,18 @@ class Remediation:
         for plan in granted:
             yield from self._answered(plan, sent[plan.instance_id].result())
 
-    def _answered(self, plan: Planned, answer: Accepted | Planned | Result) -> Iterator[Result]:
+    def _answered(self, plan: PlannedChange, answer: AcceptedChange | PlannedChange | Result) -> Iterator[Result]:
         """Sort an instance by EC2's answer; its result, if it has one already."""
         self._context.ledger.answered(plan, answer)
-        if isinstance(answer, Planned):
+        if isinstance(answer, PlannedChange):
             self._withdraw([answer])
         if answer is plan:
             return
         del self._waiting[plan.instance_id]
-        if isinstance(answer, Planned):
+        if isinstance(answer, PlannedChange):
             # To the end of the line: one that is refused again and again must not take every token.
             self._waiting[plan.instance_id] = answer
-        elif isinstance(answer, Accepted):
+        elif isinstance(answer, AcceptedChange):
             self._accepted[plan.instance_id] = answer
             self._poll = 0.0
         else:
@@ -206,7 +206,7 @@ class Remediation:
             yield answer
         self._attempts.in_flight.pop(plan.instance_id, None)
 
-    def _withdraw(self, plans: Iterable[Planned]) -> None:
+    def _withdraw(self, plans: Iterable[PlannedChange]) -> None:
         for plan in plans:
             self._limits.withdraw(plan)
 
@@ -226,7 +226,7 @@ class Remediation:
         if seconds > 0:
             self._clock.sleep(seconds)
 
-    def _give_up(self, rest: Iterator[tuple[str, Planned | None]], why: str) -> Iterator[Result]:
+    def _give_up(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
         """Results for everything that was not changed: failed is what was tried, the rest has only to wait."""
         if self._unseen:
             why = f"{why}, and it could not be read ({self._unseen})"
@@ -240,7 +240,7 @@ class Remediation:
             else:
                 yield unread(instance_id, self._ec2.name, Outcome.DEFERRED, why, self._unseen)
 
-    def _leave(self, rest: Iterator[tuple[str, Planned | None]], why: str) -> Iterator[Result]:
+    def _leave(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
         """Results for everything that another sweep has to change; what was begun here goes on."""
         begun = [plan for plan in self._waiting.values() if plan and plan.unanswered]
         waiting, self._waiting = self._waiting, {plan.instance_id: plan for plan in begun}
@@ -253,7 +253,7 @@ class Remediation:
                 left = unread(instance_id, self._ec2.name, Outcome.DEFERRED, why)
             yield replace(left, left_to_sweep=True)
 
-    def _failed(self, instance_id: str, plan: Planned | None, failure: Failure) -> Result:
+    def _failed(self, instance_id: str, plan: PlannedChange | None, failure: Failure) -> Result:
         if plan:
             return failed(plan.instance, failure)
         return unread(instance_id, self._ec2.name, Outcome.FAILED, str(failure), failure)

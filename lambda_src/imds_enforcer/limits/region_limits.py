@@ -11,7 +11,7 @@ from imds_enforcer.model import Kind
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from imds_enforcer.model import Failure, Planned, Result
+    from imds_enforcer.model import Failure, PlannedChange, Result
     from imds_enforcer.policy import Policy
 
 _PATIENCE_SECONDS = 0.2
@@ -36,7 +36,7 @@ class RegionLimits:
         """Why the region is left alone for now; None as long as it is not."""
         return self._breaker.tripped if self._breaker else None
 
-    def allow(self, plan: Planned) -> bool:
+    def allow(self, plan: PlannedChange) -> bool:
         """False for a change that was not tried before, while the circuit breaker is in doubt."""
         return bool(plan.unanswered) or self._breaker is None or not self._breaker.in_doubt
 
@@ -44,12 +44,12 @@ class RegionLimits:
         """Say how many instances of the region have to be changed."""
         self._allowance.declare(self.region, need)
 
-    def admit(self, plans: Sequence[Planned]) -> list[Planned]:
+    def admit(self, plans: Sequence[PlannedChange]) -> list[PlannedChange]:
         """Those that the limit leaves room for."""
         admitted = self._allowance.admit(self.region, (plan.instance_id for plan in plans))
         return [plan for plan in plans if plan.instance_id in admitted]
 
-    def withdraw(self, plan: Planned) -> None:
+    def withdraw(self, plan: PlannedChange) -> None:
         """Take back that a change is made: it was not sent, or EC2 would not take it yet."""
         if not plan.unanswered:
             self._allowance.withdraw(self.region, plan.instance_id)
@@ -60,7 +60,7 @@ class RegionLimits:
             return None
         return f"this region has had its share of the {self._allowance.limit} instances that the sweep may change"
 
-    def attempted(self, plan: Planned, failure: Failure | None) -> None:
+    def attempted(self, plan: PlannedChange, failure: Failure | None) -> None:
         """Take notice of EC2's answer to one attempt; `failure` is None if it took the change."""
         if self._breaker:
             faulty = failure is not None and failure.kind is Kind.UNAVAILABLE

@@ -1,6 +1,6 @@
 """The nouns: an instance and its options, a change, a result, a failure, a clock."""
 
-from imds_enforcer.model.change import Accepted, Change, Planned
+from imds_enforcer.model.change import AcceptedChange, Change, PlannedChange
 from imds_enforcer.model.clock import Clock, Deadline, SystemClock
 from imds_enforcer.model.failures import AwsError, Failure, Kind
 from imds_enforcer.model.instance import (
@@ -15,7 +15,7 @@ from imds_enforcer.model.instance import (
 from imds_enforcer.model.result import Outcome, Result, Trigger
 
 __all__ = [
-    "Accepted",
+    "AcceptedChange",
     "AwsError",
     "Change",
     "Clock",
@@ -28,7 +28,7 @@ __all__ = [
     "MetadataOptions",
     "OptionsState",
     "Outcome",
-    "Planned",
+    "PlannedChange",
     "Result",
     "Source",
     "Switch",

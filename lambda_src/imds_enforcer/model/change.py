@@ -37,7 +37,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedChange:
     """An instance, the change that it needs, what it comes to, and why.
 
     `cleared` says that it was asked, after the observation, whether the instance is held or contested.
@@ -61,12 +61,12 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
+class AcceptedChange:
     """A change that EC2 took, and when (monotonic seconds). Nothing is proven by it yet.
 
     `answer` is what EC2 answered; None if that was lost on its way.
     """
 
-    plan: Planned
+    plan: PlannedChange
     at: float
     answer: Mapping[str, Any] | None = None

@@ -12,7 +12,7 @@ from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.ledger.recovery import left_behind, settled
 from imds_enforcer.ledger.undo import NothingToUndoError, Undo, to_undo, undo
 from imds_enforcer.limits.pacing import sweep_share
-from imds_enforcer.model import AwsError, Outcome, Planned, Result, Trigger
+from imds_enforcer.model import AwsError, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.runs.run import Run
 
@@ -147,7 +147,7 @@ class Revert:
                 yield from results
 
     def _in_region(self, run: Run, region: str, plans: Mapping[str, Reverting]) -> Iterator[Result]:
-        def examine(instances: Iterable[Instance]) -> Iterator[Planned | Result]:
+        def examine(instances: Iterable[Instance]) -> Iterator[PlannedChange | Result]:
             for instance in instances:
                 yield self._examined(instance, plans[instance.instance_id].undone)
 
@@ -157,7 +157,7 @@ class Revert:
         if context.ledger_failure:
             self.ledger_failures[region] = context.ledger_failure
 
-    def _examined(self, instance: Instance, undone: Sequence[Entry]) -> Planned | Result:
+    def _examined(self, instance: Instance, undone: Sequence[Entry]) -> PlannedChange | Result:
         """Decided anew by every look: between the plan and the change somebody may have done something."""
         now = self._way_back(instance.region, instance.instance_id, undone, instance)
         if now.way is None or instance.options is None:
@@ -166,4 +166,4 @@ class Revert:
         if now.way.change is None:
             return result_of(instance, Outcome.COMPLIANT, f"nothing to set back{left}", after=instance.options)
         reason = f"set back to what it was before the run {undone[0].run_id}{left}"
-        return Planned(instance, now.way.change, now.way.wanted, reason)
+        return PlannedChange(instance, now.way.change, now.way.wanted, reason)

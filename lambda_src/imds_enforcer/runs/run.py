@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imds_enforcer.aws.ledger_table import Records
     from imds_enforcer.aws.services import Clients
     from imds_enforcer.limits.cancellation import Versions
-    from imds_enforcer.model import Clock, Planned, Result
+    from imds_enforcer.model import Clock, PlannedChange, Result
     from imds_enforcer.policy import Policy
 
 ANSWER_RESERVE_SECONDS = 30.0
@@ -130,7 +130,7 @@ class PolicyRun(Run):
         drift = {} if self.policy.mode is Mode.AUDIT else drifted_by
         return self._enforcer(RegionLimits.none(region), drift, trigger_of=trigger_of, finalize=finalize)
 
-    def under_way(self) -> list[Planned]:
+    def under_way(self) -> list[PlannedChange]:
         """The changes that were sent, in any region, and whose outcome is not known yet. For any thread."""
         return [plan for enforcer in list(self._enforcers) for plan in enforcer.under_way()]
 

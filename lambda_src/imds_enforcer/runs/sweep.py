@@ -11,7 +11,7 @@ from imds_enforcer.aws.ec2 import PAGE_SIZE
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.ledger.recovery import settled
 from imds_enforcer.limits.pacing import sweep_share
-from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Planned, Result, Trigger
+from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.reporting.report import RegionReport, RunReport
 from imds_enforcer.runs.retry import finalize_sweep
@@ -168,7 +168,7 @@ class _Listing:
         self._enforcer = enforcer
         self._region = region
         self._settled = set(settled)
-        self.plans: dict[str, Planned | None] = {}
+        self.plans: dict[str, PlannedChange | None] = {}
         self.error: AwsError | None = None
 
     def results(self, filters: Sequence[Filters]) -> Iterator[Result]:
@@ -198,7 +198,7 @@ class _Listing:
             yield from (result_of(each, Outcome.SKIPPED, REGION_LEFT_OUT, after=each.options) for each in fresh)
             return
         for examined in self._enforcer.examine(fresh):
-            if isinstance(examined, Planned):
+            if isinstance(examined, PlannedChange):
                 self.plans[examined.instance_id] = examined if len(self.plans) < _MAX_PLANS else None
             else:
                 yield finalize_sweep(examined)

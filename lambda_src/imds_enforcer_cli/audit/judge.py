@@ -7,7 +7,7 @@ from enum import StrEnum
 from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.decision.legacy_calls import Calls, held_back, is_gated
 from imds_enforcer.ledger.holds import Standing
-from imds_enforcer.model import Instance, Planned
+from imds_enforcer.model import Instance, PlannedChange
 from imds_enforcer.policy import Policy
 
 _REGION_LEFT_OUT = "the policy leaves this region out"
@@ -113,7 +113,7 @@ class Judge:
         gate, change = self._policy.gate, decide(instance, self._in_full, self._now).change
         if gate is None or calls is None or change is None or instance.options is None:
             return None
-        plan = Planned(instance, change, change.applied_to(instance.options), judgement.reason)
+        plan = PlannedChange(instance, change, change.applied_to(instance.options), judgement.reason)
         why = held_back(calls, gate) if is_gated(plan, self._policy, self._now) else None
         if why is None:
             return None

@@ -10,7 +10,7 @@ from itertools import islice
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
-from imds_enforcer.model import AwsError, Change, Deadline, Failure, Kind, Outcome, Planned, Result, Trigger
+from imds_enforcer.model import AwsError, Change, Deadline, Failure, Kind, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.policy import Mode, Policy
 from imds_enforcer.reporting.report import RegionReport, RunReport
@@ -176,7 +176,7 @@ class SweepHere:
             say(f"Open entries of the ledger could not be read, and stay open: {error}")
             return ()
 
-    def _cut_off(self, planned: Swept, done: _Collected, under_way: Iterable[Planned], seconds: float) -> Swept:
+    def _cut_off(self, planned: Swept, done: _Collected, under_way: Iterable[PlannedChange], seconds: float) -> Swept:
         """What is known while calls still hang: they are not waited for any longer."""
         known = {result.instance_id for result in done.results()}
         for plan in under_way:

@@ -9,7 +9,18 @@ from imds_enforcer.aws.dynamodb import NoTable
 from imds_enforcer.aws.ledger_table import Records
 from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.enforcement.remediation import Remediation
-from imds_enforcer.model import AwsError, Change, Failure, HttpTokens, Instance, Kind, Outcome, Planned, Result, Switch
+from imds_enforcer.model import (
+    AwsError,
+    Change,
+    Failure,
+    HttpTokens,
+    Instance,
+    Kind,
+    Outcome,
+    PlannedChange,
+    Result,
+    Switch,
+)
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy, PolicyVersions
 from imds_enforcer.runs.run import Run
@@ -86,7 +97,7 @@ class Setting:
     def _rehearsed(self, run: Run, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
         """From what was seen a moment ago: nothing is written that would have to rest on a fresh look."""
         context = run.order(region, "set", heeds_holds=True)
-        plans: list[Planned] = []
+        plans: list[PlannedChange] = []
         for examined in self._examined(instances):
             if isinstance(examined, Result):
                 yield examined
@@ -98,13 +109,13 @@ class Setting:
         if why := context.cancellation.stopped:
             yield from (result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}") for plan in plans)
 
-    def _examined(self, instances: Iterable[Instance]) -> Iterator[Planned | Result]:
+    def _examined(self, instances: Iterable[Instance]) -> Iterator[PlannedChange | Result]:
         for instance in instances:
             self._seen[instance.instance_id] = instance
             decision = decide(instance, self._wish, self._clock.now())
             if decision.change and instance.options:
                 wanted = decision.change.applied_to(instance.options)
-                yield Planned(instance, decision.change, wanted, decision.reason)
+                yield PlannedChange(instance, decision.change, wanted, decision.reason)
             elif decision.verdict is Verdict.UNREADABLE:
                 yield failed(instance, Failure("UnreadableOptions", decision.reason, Kind.FINAL))
             else:
@@ -141,7 +152,7 @@ class Setting:
         return replace(instance, options=change.applied_to(instance.options))
 
 
-def _rehearsal(rehearse: Callable[[str, Change], None], plan: Planned) -> Result:
+def _rehearsal(rehearse: Callable[[str, Change], None], plan: PlannedChange) -> Result:
     try:
         rehearse(plan.instance_id, plan.change)
     except AwsError as error:

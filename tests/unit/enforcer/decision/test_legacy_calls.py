@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from imds_enforcer.decision.legacy_calls import Calls, held_back, is_gated, let_through
-from imds_enforcer.model import Change, HttpTokens, Planned
+from imds_enforcer.model import Change, HttpTokens, PlannedChange
 from imds_enforcer.policy import Gate
 from tests.fakes.clock import START
 from tests.fakes.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
@@ -44,7 +44,7 @@ def test_calls_are_summed_from_a_moment_on(points: list[tuple[datetime, float]],
 
 def _is_gated(**fields: dict[str, Any]) -> bool:
     given = {name: known | fields.get(name, {}) for name, known in GATED.items()}
-    plan = Planned(an_instance(**given["instance"]), Change(**given["change"]), V2_ONLY, "because")
+    plan = PlannedChange(an_instance(**given["instance"]), Change(**given["change"]), V2_ONLY, "because")
     return is_gated(plan, a_policy(**given["policy"]), START)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from imds_enforcer.limits.region_limits import limits_of
-from imds_enforcer.model import AwsError, Change, HttpTokens, Outcome, Planned
+from imds_enforcer.model import AwsError, Change, HttpTokens, Outcome, PlannedChange
 from imds_enforcer.policy import Mode
 from imds_enforcer.runs.sweep import sweep
 from tests.fakes import example_events as events
@@ -179,7 +179,9 @@ def test_a_change_that_was_not_written_down_leaves_room_for_others(clients: Fake
     policy = a_policy(max_changes_per_sweep=10)
     limits = limits_of(policy, [HOME])
     assert sweep(a_run(clients, policy), SCHEDULED, limits).outcomes == {Outcome.DEFERRED: 10}
-    others = [Planned(an_instance(n), Change(http_tokens=HttpTokens.REQUIRED), V2_ONLY, "why") for n in range(10, 20)]
+    others = [
+        PlannedChange(an_instance(n), Change(http_tokens=HttpTokens.REQUIRED), V2_ONLY, "why") for n in range(10, 20)
+    ]
     assert limits[HOME].admit(others) == others
 
 

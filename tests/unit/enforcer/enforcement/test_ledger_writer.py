@@ -11,7 +11,7 @@ import pytest
 from imds_enforcer.enforcement.ledger_writer import LedgerWriter, Origin
 from imds_enforcer.limits.cancellation import RegionCancellation
 from imds_enforcer.limits.region_limits import RegionLimits
-from imds_enforcer.model import Accepted, Change, HttpTokens, Outcome, Planned, Switch
+from imds_enforcer.model import AcceptedChange, Change, HttpTokens, Outcome, PlannedChange, Switch
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import PolicyVersions
 from tests.fakes.clients import a_cancellation
@@ -43,8 +43,8 @@ def writer(clients: FakeClients, cancellation: RegionCancellation) -> LedgerWrit
     return writer
 
 
-def _plan(instance: Instance, wanted: MetadataOptions = V2_ONLY) -> Planned:
-    return Planned(instance, Change(http_tokens=HttpTokens.REQUIRED), wanted, "why")
+def _plan(instance: Instance, wanted: MetadataOptions = V2_ONLY) -> PlannedChange:
+    return PlannedChange(instance, Change(http_tokens=HttpTokens.REQUIRED), wanted, "why")
 
 
 def _remediated(number: int) -> Result:
@@ -79,7 +79,7 @@ def test_an_intent_is_written_once(clients: FakeClients, writer: LedgerWriter) -
     ],
 )
 def test_an_intent_is_written_again_where_a_later_look_found_or_wants_something_else(
-    clients: FakeClients, writer: LedgerWriter, plan: Planned
+    clients: FakeClients, writer: LedgerWriter, plan: PlannedChange
 ) -> None:
     """Either alone: what a revert restores is what was there before the change, and as it was wanted."""
     assert writer.intend([plan])
@@ -127,7 +127,7 @@ def test_what_an_instance_shows_is_the_changes_doing_only_if_ec2_accepted_it(
     off = replace(V2_ONLY, http_endpoint=Switch.DISABLED)
     plan = _plan(an_instance(1))
     if accepted:
-        writer.answered(plan, Accepted(plan, clients.clock.monotonic()))
+        writer.answered(plan, AcceptedChange(plan, clients.clock.monotonic()))
     writer.complete([result_of(an_instance(1), Outcome.SKIPPED, "the metadata service is off", after=off)])
     (entry,) = clients.records.entries_of(an_id(1))
     assert entry.after == (off if accepted else None)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from imds_enforcer.limits.circuit_breaker import Breaker
 from imds_enforcer.limits.region_limits import RegionLimits, limits_of
 from imds_enforcer.limits.sweep_limit import Allowance, fair_shares
-from imds_enforcer.model import Change, Failure, HttpTokens, Kind, Outcome, Planned, Result
+from imds_enforcer.model import Change, Failure, HttpTokens, Kind, Outcome, PlannedChange, Result
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from tests.fakes.examples import (
     AWAY,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ENDLESS = float("inf")
 SOUTH = "ap-south-1"
 SHORT, LONG = 0.01, 10.0
-PLANS = [Planned(an_instance(n), Change(http_tokens=HttpTokens.REQUIRED), V2_ONLY, "why") for n in range(20)]
+PLANS = [PlannedChange(an_instance(n), Change(http_tokens=HttpTokens.REQUIRED), V2_ONLY, "why") for n in range(20)]
 
 
 def _ids(numbers: Iterable[int]) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.limits.region_limits import limits_of
-from imds_enforcer.model import Change, HttpTokens, Outcome, Planned
+from imds_enforcer.model import Change, HttpTokens, Outcome, PlannedChange
 from imds_enforcer.policy import RegionSelection
 from imds_enforcer.reporting.report import RegionStatus
 from imds_enforcer.runs.sweep import sweep
@@ -147,7 +147,9 @@ def test_a_region_that_the_policy_leaves_out_leaves_its_share_to_the_others(
     policy = a_policy(max_changes_per_sweep=10, regions=RegionSelection(exclude=(AWAY,)))
     limits = limits_of(policy, [HOME, AWAY])
     assert sweep(a_run(clients, policy), SCHEDULED, limits).outcomes == {Outcome.REMEDIATED: 5}
-    others = [Planned(an_instance(n), Change(http_tokens=HttpTokens.REQUIRED), V2_ONLY, "why") for n in range(5, 10)]
+    others = [
+        PlannedChange(an_instance(n), Change(http_tokens=HttpTokens.REQUIRED), V2_ONLY, "why") for n in range(5, 10)
+    ]
     limits[HOME].declare(5)
     assert limits[HOME].admit(others) == others
 
