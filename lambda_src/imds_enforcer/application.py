@@ -19,7 +19,7 @@ from imds_enforcer.runs.events import SweepRequest, parse_invocation
 from imds_enforcer.runs.retry import retry_delay
 from imds_enforcer.runs.run import ANSWER_RESERVE_SECONDS, PolicyRun
 from imds_enforcer.runs.sweep import sweep
-from imds_enforcer.runs.watcher import Watcher
+from imds_enforcer.runs.watch import Watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
