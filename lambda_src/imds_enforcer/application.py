@@ -211,7 +211,7 @@ class Application:
         delays = {**dict.fromkeys(malformed, 0), **again}
         if delays:
             try:
-                self.clients.queue.deliver_again(delays)
+                self.clients.queue.deliver_again({each.receipt_handle: delay for each, delay in delays.items()})
             except AwsError as error:
                 telemetry.call_failed("messages come back only after the queue's visibility time-out", error)
         return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in delays]}

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
-    from imds_enforcer.runs.events import QueuedMessage
     from tests.fakes.clock import FakeClock
 
 
@@ -80,17 +79,17 @@ class FakeSsm:
 
 
 class FakeQueue(EventQueue):
-    """Remembers the delays that messages were given."""
+    """Remembers the delays that messages were given, by the ids in the receipt handles of `a_message`."""
 
     def __init__(self) -> None:
         self.delays: dict[str, int] = {}
         self.failure: Failure | None = None
 
-    def deliver_again(self, delays: Mapping[QueuedMessage, int]) -> None:
+    def deliver_again(self, delays: Mapping[str, int]) -> None:
         """Take the delays, or fail."""
         if self.failure:
             raise AwsError(self.failure)
-        self.delays |= {message.message_id: delay for message, delay in delays.items()}
+        self.delays |= {handle.removeprefix("receipt-"): delay for handle, delay in delays.items()}
 
 
 class FakeTopic(Notifications):

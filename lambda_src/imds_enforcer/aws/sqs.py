@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
     from mypy_boto3_sqs.type_defs import ChangeMessageVisibilityBatchRequestEntryTypeDef
 
-    from imds_enforcer.runs.events import QueuedMessage
-
 _ENTRIES_A_REQUEST = 10
 
 
@@ -25,8 +23,8 @@ class EventQueue:
         self._client = client
         self._queue_url = queue_url
 
-    def deliver_again(self, delays: Mapping[QueuedMessage, int]) -> None:
-        """Make each message visible again after its delay in seconds.
+    def deliver_again(self, delays: Mapping[str, int]) -> None:
+        """Make each message, named by its receipt handle, visible again after its delay in seconds.
 
         A message for which this fails comes back all the same, once the queue's visibility
         time-out is over; it keeps no other from its delay.
@@ -35,8 +33,8 @@ class EventQueue:
             AwsError: the first failure, after every message was tried.
         """
         entries: list[ChangeMessageVisibilityBatchRequestEntryTypeDef] = [
-            {"Id": str(number), "ReceiptHandle": message.receipt_handle, "VisibilityTimeout": delay}
-            for number, (message, delay) in enumerate(delays.items())
+            {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": delay}
+            for number, (handle, delay) in enumerate(delays.items())
         ]
         failures = [self._change_visibility(batch) for batch in batched(entries, _ENTRIES_A_REQUEST)]
         for failure in filter(None, failures):

@@ -7,7 +7,6 @@ import pytest
 
 from imds_enforcer.aws.sqs import EventQueue
 from imds_enforcer.model import AwsError, Failure, Kind
-from tests.fakes.example_events import a_message
 
 if TYPE_CHECKING:
     from tests.fakes.transport import FakeTransport
@@ -20,7 +19,7 @@ def test_each_message_gets_its_own_delay(transport: FakeTransport) -> None:
     queue = EventQueue(transport.client("sqs"), URL)
     transport.answer("{}")
     transport.answer("{}")
-    queue.deliver_again({a_message("", f"m-{number}"): number for number in range(12)})
+    queue.deliver_again({f"receipt-m-{number}": number for number in range(12)})
     first, second = transport.requests
     assert second == {
         "Action": "ChangeMessageVisibilityBatch",
@@ -44,7 +43,7 @@ def test_a_refused_request_is_an_error_with_its_code(transport: FakeTransport) -
     """The caller decides what it means for the batch."""
     transport.answer('{"__type": "com.amazonaws.sqs#AccessDenied", "message": "not you"}', 403)
     with pytest.raises(AwsError, match=r"^AccessDenied: not you$"):
-        EventQueue(transport.client("sqs"), URL).deliver_again({a_message(""): 5})
+        EventQueue(transport.client("sqs"), URL).deliver_again({"receipt-m-1": 5})
 
 
 def test_a_refused_request_keeps_no_other_message_from_its_delay(transport: FakeTransport) -> None:
@@ -53,7 +52,7 @@ def test_a_refused_request_keeps_no_other_message_from_its_delay(transport: Fake
     transport.answer("{}")
     transport.answer('{"__type": "com.amazonaws.sqs#AccessDenied", "message": "not you"}', 403)
     with pytest.raises(AwsError, match=r"^InvalidAddress: which one\?$"):
-        EventQueue(transport.client("sqs"), URL).deliver_again({a_message("", f"m-{n}"): n for n in range(25)})
+        EventQueue(transport.client("sqs"), URL).deliver_again({f"receipt-m-{n}": n for n in range(25)})
     delays = [[entry["VisibilityTimeout"] for entry in request["Entries"]] for request in transport.requests]
     assert delays == [list(range(10)), list(range(10, 20)), list(range(20, 25))]
 
@@ -70,6 +69,6 @@ def test_what_the_answer_says_was_refused_is_an_error_too(
     transport.answer(json.dumps({"Successful": [{"Id": "2"}], "Failed": [refused, other]}))
     transport.answer("{}")
     with pytest.raises(AwsError) as raised:
-        EventQueue(transport.client("sqs"), URL).deliver_again({a_message("", f"m-{n}"): 5 for n in range(12)})
+        EventQueue(transport.client("sqs"), URL).deliver_again({f"receipt-m-{n}": 5 for n in range(12)})
     assert raised.value.failure == Failure("MessageNotInflight", text, Kind.FINAL)
     assert len(transport.requests) == 2
