@@ -5,15 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import SystemClock
 from imds_enforcer.settings import Settings
-
-if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.typing import LambdaContext
 
 _clock = SystemClock()
 _settings = Settings.from_environment(os.environ)
@@ -30,7 +27,17 @@ _clients.ec2(_clients.home_region)
 gc.freeze()
 
 
-def handler(event: object, context: LambdaContext) -> dict[str, Any]:
+class Context(Protocol):
+    """What is used of the context that Lambda hands over (Lambda Developer Guide, "Lambda context object")."""
+
+    aws_request_id: str
+    invoked_function_arn: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Until Lambda ends the invocation."""
+
+
+def handler(event: object, context: Context) -> dict[str, Any]:
     """Handle one invocation: an SQS batch, a schedule or a change of the policy."""
     invocation = Invocation(
         run_id=context.aws_request_id,
