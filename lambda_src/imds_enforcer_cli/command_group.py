@@ -4,10 +4,9 @@ import sys
 from typing import Any, NoReturn
 
 import typer
-from botocore.exceptions import BotoCoreError
 from typer.core import TyperGroup
 
-from imds_enforcer.model import AwsError
+from imds_enforcer_cli.account.connection import ACCESS_ERRORS
 from imds_enforcer_cli.console.interruption import EXIT_CODE
 from imds_enforcer_cli.console.output import output_written, say
 
@@ -28,7 +27,7 @@ class Commands(TyperGroup):
             hint = f" (see {context.command_path} --help)" if context else ""
             say(f"imds-enforcer: {error.format_message()}{hint}")
             status = _USAGE_OR_ACCESS
-        except (AwsError, BotoCoreError) as error:
+        except ACCESS_ERRORS as error:
             say(f"imds-enforcer: {error}")
             status = _USAGE_OR_ACCESS
         except typer.Abort:

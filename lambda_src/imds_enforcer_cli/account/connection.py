@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import botocore.session
+from botocore.exceptions import BotoCoreError
 from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
 from imds_enforcer.aws.boto import CLIENT_CONFIG, aws_errors
@@ -18,6 +19,9 @@ from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.settings import Settings
 from imds_enforcer_cli.console.errors import CommandError
+
+ACCESS_ERRORS = (AwsError, BotoCoreError)
+"""What ends a command that cannot reach AWS: a refused call, or a configuration that cannot be used."""
 
 STACK = "ImdsEnforcer"
 HTTP_TOKENS_PARAMETER = "/imds-enforcer/http-tokens"
