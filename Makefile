@@ -83,8 +83,9 @@ fmt: $(TESTS) ## format the code, and mend what the linter can mend
 format: $(TESTS) ## is the code formatted?
 	$(RUN) -m ruff format --check
 
-lint: $(TESTS) ## ruff
+lint: $(TESTS) ## ruff, and which folder may import which
 	$(RUN) -m ruff check
+	cd lambda_src && ../$(VENV)/bin/lint-imports --no-cache --no-logo ../pyproject.toml
 
 types: $(TESTS) ## mypy, strict
 	$(RUN) -m mypy lambda_src infra tests
