@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imds_enforcer.model import Failure, Instance, Kind, OptionsState, Outcome, Result, Switch
@@ -50,3 +51,9 @@ def unconfirmed(plan: PlannedChange, instance: Instance | None, failure: Failure
         return result_of(plan.instance, Outcome.PENDING, f"accepted and not yet applied; {plan.reason}", after=options)
     message = f"EC2 accepted {plan.wanted.as_log()} and shows {options.as_log()}"
     return failed(plan.instance, Failure(READ_BACK_DIFFERS, message, Kind.FINAL), after=options)
+
+
+def superseded(difference: Result) -> Result:
+    """What to say of a difference where another policy has come into force: its own sweep corrects the instance."""
+    reason = f"accepted, and then the policy changed; {difference.reason}"
+    return replace(difference, outcome=Outcome.DEFERRED, reason=reason, failure=None)

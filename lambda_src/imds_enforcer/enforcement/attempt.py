@@ -50,7 +50,7 @@ class Attempts:
             or context.cancellation.reason()
             or too_old(plan, context.clock)
         ):
-            pace.answered(self.share, sent=False)
+            pace.give_back(1, self.share)
             return plan
         self.in_flight[plan.instance_id] = plan
         try:

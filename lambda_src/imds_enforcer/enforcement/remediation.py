@@ -1,4 +1,4 @@
-"""The changes of one region, from planned to settled."""
+"""The changes of one region, from planned to read back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.boto import MAX_CONNECTIONS, batched
 from imds_enforcer.aws.ec2 import FILTER_VALUES
-from imds_enforcer.decision.verification import confirmed, unconfirmed
+from imds_enforcer.decision.verification import confirmed, superseded, unconfirmed
 from imds_enforcer.enforcement.attempt import Attempts, too_old
 from imds_enforcer.model import AcceptedChange, AwsError, Failure, Instance, Outcome, PlannedChange, Result
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, failed, result_of, unread
@@ -25,12 +25,11 @@ _MAX_POLL_SECONDS = 2.0
 
 
 class Remediation:
-    """Works in rounds: send what EC2's limit allows of what was just seen; when that is used up, look again.
+    """Works in rounds: send what EC2's limit allows of what was just seen; once that is used up, look again.
 
-    One look, of as many instances as one request can name, does three things: it reads back
-    what was accepted, it renews the observations that grew too old to act on, and it tells
-    whether an attempt that nobody answered was taken. So the number of reads grows with
-    time and not with the number of instances, and a retry never rests on an old observation.
+    One look covers as many instances as one request can name. It reads back what was accepted, renews
+    observations that grew too old to act on, and shows whether an unanswered attempt was made. So reads grow
+    with time and not with the number of instances, and a retry never rests on an old observation.
     """
 
     def __init__(
@@ -43,7 +42,6 @@ class Remediation:
         self._ec2 = context.ec2
         self._clock = context.clock
         self._limits = context.limits
-        self._cancellation = context.cancellation
         self._examine = examine
         self._share = share
         self._waiting: dict[str, PlannedChange | None] = {}  # None: not read since its id was listed
@@ -81,7 +79,7 @@ class Remediation:
         self._ec2.prepare_to_modify()
         with ThreadPoolExecutor(MAX_CONNECTIONS, thread_name_prefix=self._ec2.name) as pool:
             while self._fill(rest):
-                if self._waiting and (why := self._cancellation.reason()):
+                if self._waiting and (why := self._context.cancellation.reason()):
                     yield from batched(self._give_up(rest, why), FILTER_VALUES)
                     continue
                 if not self._ready():
@@ -106,7 +104,7 @@ class Remediation:
         ]
 
     def _look(self) -> Iterator[Result]:
-        """Read everything under way, and settle what can be settled by it."""
+        """Read everything under way, and give the results that this shows."""
         seen: dict[str, Instance] = {}
         self._unseen = None
         try:
@@ -129,8 +127,8 @@ class Remediation:
             if result is None and self._clock.monotonic() - change.at >= self._context.verify_timeout:
                 result = unconfirmed(change.plan, instance, self._unseen)
                 if result.outcome is Outcome.FAILED:
-                    overtaken = self._cancellation.overtaken() if overtaken is None else overtaken
-                    result = _overtaken(result) if overtaken else result
+                    overtaken = self._context.cancellation.overtaken() if overtaken is None else overtaken
+                    result = superseded(result) if overtaken else result
             if result:
                 del self._accepted[instance_id]
                 self._limits.changed(result)
@@ -140,20 +138,20 @@ class Remediation:
         for instance_id in [each for each in self._waiting if each not in seen]:
             yield self._failed(instance_id, self._waiting.pop(instance_id), UNKNOWN_INSTANCE)
         known = [instance for instance_id, instance in seen.items() if instance_id in self._waiting]
-        for settled in self._examine(known):
-            instance_id = settled.instance_id
+        for examined in self._examine(known):
+            instance_id = examined.instance_id
             plan = self._waiting[instance_id]
-            if isinstance(settled, PlannedChange):
-                again = replace(settled, unanswered=plan.unanswered, failure=plan.failure) if plan else settled
+            if isinstance(examined, PlannedChange):
+                again = replace(examined, unanswered=plan.unanswered, failure=plan.failure) if plan else examined
                 self._waiting[instance_id] = again
                 continue
             del self._waiting[instance_id]
-            if plan and plan.unanswered and settled.outcome is Outcome.COMPLIANT:
+            if plan and plan.unanswered and examined.outcome is Outcome.COMPLIANT:
                 # An attempt that was not answered was made after all.
                 self._accepted[instance_id] = AcceptedChange(plan, self._clock.monotonic())
                 self._context.ledger.answered(plan, self._accepted[instance_id])
             else:
-                yield settled
+                yield examined
 
     def _check_holds(self) -> Iterator[Result]:
         """Clear what may be sent, or give the result of what is held."""
@@ -168,17 +166,16 @@ class Remediation:
 
     def _send(self, pool: ThreadPoolExecutor) -> Iterator[Result]:
         """Send as many changes as EC2's limit allows, side by side, once their intents are written."""
-        if self._cancellation.stopped:
+        if self._context.cancellation.stopped:
             return
         # An observation may have grown too old since the check, and another plan ready: that one waits for its check.
         cleared = [plan for plan in self._ready() if plan.cleared or self._context.hold_check is None]
         ready = self._limits.admit(cleared)
         granted = ready[: self._ec2.changes.take(len(ready), self._share)]
-        self._withdraw(ready[len(granted) :])
+        self._limits.withdraw(ready[len(granted) :])
         if not self._context.ledger.intend(granted):
-            self._withdraw(granted)
-            for _ in granted:
-                self._ec2.changes.answered(self._share, sent=False)
+            self._limits.withdraw(granted)
+            self._ec2.changes.give_back(len(granted), self._share)
             return
         self._attempts = Attempts(self._context, self._share)
         sent = {plan.instance_id: pool.submit(self._attempts.send, plan) for plan in granted}
@@ -191,7 +188,7 @@ class Remediation:
         """Sort an instance by EC2's answer; its result, if it has one already."""
         self._context.ledger.answered(plan, answer)
         if isinstance(answer, PlannedChange):
-            self._withdraw([answer])
+            self._limits.withdraw([answer])
         if answer is plan:
             return
         del self._waiting[plan.instance_id]
@@ -206,20 +203,16 @@ class Remediation:
             yield answer
         self._attempts.in_flight.pop(plan.instance_id, None)
 
-    def _withdraw(self, plans: Iterable[PlannedChange]) -> None:
-        for plan in plans:
-            self._limits.withdraw(plan)
-
     def _pause(self) -> None:
         """Until the next change may be sent, or until it makes sense to look again."""
         seconds = 0.0
-        if not (self._waiting or self._accepted):
-            return
         if self._ready():
             seconds = self._ec2.changes.wait(self._share)
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
-        elif all(plan and not too_old(plan, self._clock) for plan in self._waiting.values()):
+        elif (self._waiting or self._accepted) and all(
+            p and not too_old(p, self._clock) for p in self._waiting.values()
+        ):
             # Only what was accepted is waited for; the circuit breaker may be waiting for it too.
             seconds = self._looked_at + self._poll - self._clock.monotonic()
             self._poll = min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
@@ -227,38 +220,31 @@ class Remediation:
             self._clock.sleep(seconds)
 
     def _give_up(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
-        """Results for everything that was not changed: failed is what was tried, the rest has only to wait."""
+        """Results for everything that was not changed: what was tried has failed, the rest has only to wait."""
         if self._unseen:
             why = f"{why}, and it could not be read ({self._unseen})"
         waiting, self._waiting = self._waiting, {}
         for instance_id, plan in chain(waiting.items(), rest):
             if plan and plan.failure:
                 yield failed(plan.instance, plan.failure)
-            elif plan:
-                reason = f"{why}; {plan.reason}"
-                yield result_of(plan.instance, Outcome.DEFERRED, reason, failure=self._unseen)
             else:
-                yield unread(instance_id, self._ec2.name, Outcome.DEFERRED, why, self._unseen)
+                yield self._deferred(instance_id, plan, why, self._unseen)
 
     def _leave(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
         """Results for everything that another sweep has to change; what was begun here goes on."""
         begun = [plan for plan in self._waiting.values() if plan and plan.unanswered]
         waiting, self._waiting = self._waiting, {plan.instance_id: plan for plan in begun}
         for instance_id, plan in chain(waiting.items(), rest):
-            if instance_id in self._waiting:
-                continue
-            if plan:
-                left = result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}")
-            else:
-                left = unread(instance_id, self._ec2.name, Outcome.DEFERRED, why)
-            yield replace(left, left_to_sweep=True)
+            if instance_id not in self._waiting:
+                yield replace(self._deferred(instance_id, plan, why), left_to_sweep=True)
+
+    def _deferred(
+        self, instance_id: str, plan: PlannedChange | None, why: str, failure: Failure | None = None
+    ) -> Result:
+        if plan:
+            return result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}", failure=failure)
+        return unread(instance_id, self._ec2.name, Outcome.DEFERRED, why, failure)
 
     def _failed(self, instance_id: str, plan: PlannedChange | None, failure: Failure) -> Result:
-        if plan:
-            return failed(plan.instance, failure)
-        return unread(instance_id, self._ec2.name, Outcome.FAILED, str(failure), failure)
-
-
-def _overtaken(difference: Result) -> Result:
-    reason = f"accepted, and then the policy changed; {difference.reason}"
-    return replace(difference, outcome=Outcome.DEFERRED, reason=reason, failure=None)
+        known = plan and failed(plan.instance, failure)
+        return known or unread(instance_id, self._ec2.name, Outcome.FAILED, str(failure), failure)

@@ -22,7 +22,7 @@ def left_behind(entries: Iterable[Entry], now: datetime) -> list[Entry]:
     return [entry for entry in entries if entry.outcome is None and now >= entry.ends_at]
 
 
-def settled(entry: Entry, seen: Mapping[str, Instance], since: Iterable[Entry] = ()) -> Entry:
+def completed(entry: Entry, seen: Mapping[str, Instance], since: Iterable[Entry] = ()) -> Entry:
     """The entry with what the instance shows; `seen` has every instance that EC2 still knows.
 
     Where a later run has come to the instance, among the entries `since` then, what counts is how that run

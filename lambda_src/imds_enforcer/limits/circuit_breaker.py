@@ -15,7 +15,7 @@ _FAILED_SHARE = 0.2
 _MIN_CHANGES = 10
 
 
-class Breaker:
+class CircuitBreaker:
     """Stops the changes of one region in one sweep once too many of them failed; it stays so.
 
     What counts as failed is a fault of the service, or a read-back that differs. That EC2 refuses a
@@ -45,7 +45,7 @@ class Breaker:
             self._attempted.add(instance_id)
             (self._faulty.add if faulty else self._faulty.discard)(instance_id)
 
-    def dropped(self, instance_id: str) -> None:
+    def forget(self, instance_id: str) -> None:
         """Forget an instance whose change is not tried again: how it ended is counted, and keeps no other waiting."""
         with self._lock:
             self._faulty.discard(instance_id)

@@ -71,7 +71,7 @@ class RequestBucket:
         self._cut_at = float("-inf")
 
     def take(self, wanted: int, share: float = 1.0) -> int:
-        """How many of the wanted requests may be made now. Each is to be followed by `answered` or `refused`.
+        """How many of the wanted requests may be made now. Each is followed by `answered`, `refused` or `give_back`.
 
         With a `share` below one the bucket is used as if it were so much smaller and slower.
         """
@@ -81,8 +81,13 @@ class RequestBucket:
             self._under_way += granted / share
             return granted
 
-    def answered(self, share: float = 1.0, *, sent: bool = True) -> None:
-        """Count a request that EC2 took a token for, or that was not `sent` after all.
+    def give_back(self, granted: int, share: float = 1.0) -> None:
+        """Count requests that were granted, and not made after all."""
+        with self._lock:
+            self._under_way -= granted / share
+
+    def answered(self, share: float = 1.0) -> None:
+        """Count a request that EC2 took a token for.
 
         It is counted here and not when it was granted: EC2's bucket starts to refill with the
         first request that arrives, and how long that takes on a busy machine nobody knows.
@@ -90,8 +95,7 @@ class RequestBucket:
         with self._lock:
             self._count()
             self._under_way -= 1 / share
-            if sent:
-                self._tokens -= 1 / share
+            self._tokens -= 1 / share
 
     def refused(self, share: float = 1.0) -> None:
         """Take notice of a request that EC2 throttled."""

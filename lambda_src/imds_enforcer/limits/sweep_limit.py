@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
 
-class Allowance:
+class SweepLimit:
     """The instances that one sweep may change, shared out fairly among its regions.
 
     Each region may have its fair share at once, and more as soon as it is known that others

@@ -122,9 +122,9 @@ class _RegionBatch:
     def enforce(self) -> tuple[RegionReport, dict[QueuedMessage, int]]:
         """The region's report, and the messages that must come back, after so many seconds."""
         report = RegionReport()
-        settled = {result.instance_id: result for result in self._settled(report)}
-        named = {instance_id: result for instance_id, result in settled.items() if wants_retry(result)}
-        region_again = self._sweep_where_ids_were_omitted(report, set(settled))
+        results = {result.instance_id: result for result in self._finalized(report)}
+        named = {instance_id: result for instance_id, result in results.items() if wants_retry(result)}
+        region_again = self._sweep_where_ids_were_omitted(report, set(results))
         again: dict[QueuedMessage, int] = {}
         for delivery in self.deliveries:
             waiting = [named[each] for each in delivery.event.instance_ids if each in named]
@@ -132,7 +132,7 @@ class _RegionBatch:
                 again[delivery.message] = retry_delay(delivery.message.receives, waiting)
         return report, again
 
-    def _settled(self, report: RegionReport) -> Iterator[Result]:
+    def _finalized(self, report: RegionReport) -> Iterator[Result]:
         """One reported and logged result for each instance that is named, however many messages name it."""
         by_instance: dict[str, list[Delivery]] = defaultdict(list)
         for delivery in self.deliveries:
@@ -177,7 +177,7 @@ class _RegionBatch:
     def _failed(self, instance_id: str, failure: Failure) -> Result:
         return unread(instance_id, self.region, Outcome.FAILED, str(failure), failure)
 
-    def _sweep_where_ids_were_omitted(self, report: RegionReport, settled: set[str]) -> bool:
+    def _sweep_where_ids_were_omitted(self, report: RegionReport, done: set[str]) -> bool:
         """Look at the rest of the region if any event asks for it; True if that has to be done again.
 
         What the sweep's limit left is for the next sweep.
@@ -187,7 +187,7 @@ class _RegionBatch:
         if not self.run.policy.regions.covers(self.region):
             return False
         filters, limits = drift_filters(self.run.policy), limits_of(self.run.policy, [self.region])[self.region]
-        rest = RegionSweep(self.run, self.region, filters, Trigger.LAUNCH, limits, settled).visit()
+        rest = RegionSweep(self.run, self.region, filters, Trigger.LAUNCH, limits, done).visit()
         report.include(rest)
         unfinished = rest.outcomes[Outcome.DEFERRED] > rest.left_to_sweep
         return unfinished or (rest.failure is not None and rest.failure.may_work_later)

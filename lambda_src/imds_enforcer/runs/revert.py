@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.ledger.holds import Hold
-from imds_enforcer.ledger.recovery import left_behind, settled
+from imds_enforcer.ledger.recovery import completed, left_behind
 from imds_enforcer.ledger.undo import NothingToUndoError, Undo, to_undo, undo
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Outcome, PlannedChange, Result, Trigger
@@ -62,7 +62,7 @@ class Revert:
         A region that cannot be read is the problem of its instances, and of no others.
 
         Raises:
-            AwsError: if the ledger could not be read, or not be written where it had to be settled first.
+            AwsError: if the ledger could not be read, or not be written where entries had to be completed first.
         """
         records = self._clients.records
         ids = list(dict.fromkeys(instance_ids))
@@ -81,17 +81,17 @@ class Revert:
                 plans |= {each: Reverting(each, region, problem=f"it cannot be read ({error})") for each in named}
                 continue
             for instance_id in named:
-                entries = self._settled(ledger[instance_id], seen)
+                entries = self._completed(ledger[instance_id], seen)
                 plans[instance_id] = self._planned(region, instance_id, entries, run_id, seen.get(instance_id))
         nothing = "the ledger has no change that is not undone"
         return [plans.get(each) or Reverting(each, problem=nothing) for each in ids]
 
-    def _settled(self, entries: Sequence[Entry], seen: Mapping[str, Instance]) -> list[Entry]:
-        """The entries, those that a process left behind settled by what the instance shows: as a sweep would do it."""
+    def _completed(self, entries: Sequence[Entry], seen: Mapping[str, Instance]) -> list[Entry]:
+        """The entries; those that a process left behind are completed by what the instance shows, as by a sweep."""
         left = left_behind(entries, self._clock.now())
         if not left:
             return [*entries]
-        done = {entry.at: settled(entry, seen, entries) for entry in left}
+        done = {entry.at: completed(entry, seen, entries) for entry in left}
         self._clients.records.write(done.values())
         return [done.get(entry.at, entry) for entry in entries]
 

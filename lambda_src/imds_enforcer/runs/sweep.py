@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.ec2 import PAGE_SIZE
 from imds_enforcer.decision.drift_filters import drift_filters
-from imds_enforcer.ledger.recovery import settled
+from imds_enforcer.ledger.recovery import completed
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.result import result_of
@@ -50,7 +50,7 @@ def sweep(
     """Visit every region of the limits that the policy covers; a region that fails stops no other.
 
     An inventory visits the others too, where it counts and changes nothing. `left_behind` are
-    intents of processes that are gone: first it is settled what became of them.
+    intents of processes that are gone: first these are completed.
     """
     started = run.clock.monotonic()
     visited = [region for region in limits if request.inventory or run.policy.regions.covers(region)]
@@ -89,7 +89,7 @@ def sweep(
 class RegionSweep:
     """One region's part of a sweep, of the instances that fit any of the `filters`.
 
-    The instances in `settled` have their result already; `left_behind` are entries of the ledger to settle first.
+    The instances in `done` have their result already; `left_behind` are entries of the ledger to complete first.
     """
 
     run: PolicyRun
@@ -97,14 +97,14 @@ class RegionSweep:
     filters: Sequence[Filters]
     trigger: str
     limits: RegionLimits
-    settled: Collection[str] = ()
+    done: Collection[str] = ()
     left_behind: Sequence[Entry] = ()
 
     def visit(self) -> RegionReport:
         """What came of it, that the region could not be read included."""
         report = RegionReport()
         try:
-            self._settle_entries()
+            self._complete_entries()
         except AwsError as error:
             report.ledger_failure = error.failure
         as_before = _AS_BEFORE - {Outcome.HELD} if self.trigger == Trigger.INVENTORY else _AS_BEFORE
@@ -120,7 +120,7 @@ class RegionSweep:
         report.ledger_failure = enforcer.context.ledger_failure or report.ledger_failure
         return report
 
-    def _settle_entries(self) -> None:
+    def _complete_entries(self) -> None:
         if not self.left_behind:
             return
         try:
@@ -130,7 +130,7 @@ class RegionSweep:
             return
         records = self.run.clients.records
         records.write(
-            settled(entry, seen, since)
+            completed(entry, seen, since)
             for entry in self.left_behind
             # The index that names it may be late: it is no longer there as it was, if its process has written since.
             if entry in (since := records.entries_of(entry.instance_id, entry.at))
@@ -146,7 +146,7 @@ class RegionSweep:
         Raises:
             AwsError: at the end, if the region could not be listed to its end.
         """
-        listing = _Listing(self.run, enforcer, self.region, self.settled)
+        listing = _Listing(self.run, enforcer, self.region, self.done)
         try:
             yield from listing.results(self.filters)
         finally:
@@ -161,13 +161,13 @@ class RegionSweep:
 
 
 class _Listing:
-    """What a region's pages say: what is settled by a look, and what has to be changed."""
+    """What a region's pages say: what has its result by a look, and what has to be changed."""
 
-    def __init__(self, run: PolicyRun, enforcer: Enforcer, region: str, settled: Collection[str]) -> None:
+    def __init__(self, run: PolicyRun, enforcer: Enforcer, region: str, done: Collection[str]) -> None:
         self._run = run
         self._enforcer = enforcer
         self._region = region
-        self._settled = set(settled)
+        self._done = set(done)
         self.plans: dict[str, PlannedChange | None] = {}
         self.error: AwsError | None = None
 
@@ -176,10 +176,10 @@ class _Listing:
         several = len(filters) > 1
         try:
             for page in self._pages(filters):
-                for result in self._settle(page):
+                for result in self._results(page):
                     yield result
                     if several:
-                        self._settled.add(result.instance_id)
+                        self._done.add(result.instance_id)
         except AwsError as error:
             self.error = error
 
@@ -191,9 +191,9 @@ class _Listing:
             yield page
             late = self._run.list_deadline.passed
 
-    def _settle(self, page: Iterable[Instance]) -> Iterator[Result]:
+    def _results(self, page: Iterable[Instance]) -> Iterator[Result]:
         # One that fits several sets of filters is listed several times.
-        fresh = [each for each in page if each.instance_id not in self._settled and each.instance_id not in self.plans]
+        fresh = [each for each in page if each.instance_id not in self._done and each.instance_id not in self.plans]
         if not self._run.policy.regions.covers(self._region):
             yield from (result_of(each, Outcome.SKIPPED, REGION_LEFT_OUT, after=each.options) for each in fresh)
             return

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.ledger.recovery import left_behind, settled
+from imds_enforcer.ledger.recovery import completed, left_behind
 from imds_enforcer.model import InstanceState, OptionsState, Outcome
 from tests.fakes.clock import START
 from tests.fakes.entries import an_entry, an_intent
@@ -43,7 +43,7 @@ def test_an_instance_that_shows_what_was_wanted_was_changed(
     shown: MetadataOptions, outcome: Outcome, after: MetadataOptions
 ) -> None:
     """So the change can be undone like any other."""
-    entry = settled(INTENT, {an_id(): an_instance(options=shown)})
+    entry = completed(INTENT, {an_id(): an_instance(options=shown)})
     reason = f"{ENDED}; the instance shows that it was changed; why it was to be"
     assert entry == replace(INTENT, outcome=outcome, after=after, reason=reason)
     assert entry.result == after
@@ -63,7 +63,7 @@ def test_an_instance_that_shows_what_was_wanted_was_changed(
 )
 def test_an_instance_that_shows_anything_else_is_left_to_the_sweep(shown: MetadataOptions | None, why: str) -> None:
     """Nothing is claimed that nobody saw: such an entry has nothing to undo."""
-    entry = settled(INTENT, {an_id(): an_instance(options=shown)})
+    entry = completed(INTENT, {an_id(): an_instance(options=shown)})
     assert entry == replace(INTENT, outcome=Outcome.DEFERRED, reason=f"{ENDED}; {why}; why it was to be")
     assert entry.result is None
 
@@ -80,14 +80,14 @@ def test_an_instance_that_shows_anything_else_is_left_to_the_sweep(shown: Metada
 def test_an_instance_that_ended_in_the_meantime_is_gone(seen: dict[str, Instance]) -> None:
     """Whatever EC2 still shows of it."""
     reason = f"{ENDED}, and the instance is gone; why it was to be"
-    assert settled(INTENT, seen) == replace(INTENT, outcome=Outcome.GONE, reason=reason)
+    assert completed(INTENT, seen) == replace(INTENT, outcome=Outcome.GONE, reason=reason)
 
 
 def test_of_several_later_runs_the_first_tells_how_it_was_found() -> None:
     """What the second one found is the work of the first."""
     found_as_it_was = an_intent(run_id="run-2", at=START + timedelta(minutes=1))
     found_changed = an_intent(run_id="run-3", at=START + timedelta(minutes=2), before=V2_ONLY)
-    entry = settled(INTENT, {an_id(): an_instance(options=V2_ONLY)}, [found_changed, INTENT, found_as_it_was])
+    entry = completed(INTENT, {an_id(): an_instance(options=V2_ONLY)}, [found_changed, INTENT, found_as_it_was])
     assert (entry.outcome, entry.result) == (Outcome.DEFERRED, None)
     assert "the run run-2 found it not changed" in entry.reason
 
@@ -96,5 +96,5 @@ def test_what_a_later_run_found_otherwise_is_not_the_work_of_the_one_before() ->
     """Somebody has required tokens, and set other hops than were wanted: there is nothing of it to undo."""
     others = replace(V2_ONLY, http_put_response_hop_limit=9)
     later = an_intent(run_id="run-2", at=START + timedelta(minutes=1), before=others)
-    entry = settled(INTENT, {an_id(): an_instance(options=others)}, [INTENT, later])
+    entry = completed(INTENT, {an_id(): an_instance(options=others)}, [INTENT, later])
     assert (entry.outcome, entry.after, entry.result) == (Outcome.DEFERRED, None, None)

@@ -58,7 +58,7 @@ def test_what_is_under_way_may_not_be_taken_again(bucket: RequestBucket) -> None
     assert bucket.take(100) == 100
     assert bucket.take(1) == 0
     assert bucket.wait() == pytest.approx(0.2)
-    bucket.answered(sent=False)
+    bucket.give_back(1)
     assert bucket.take(2) == 1
 
 

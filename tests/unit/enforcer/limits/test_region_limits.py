@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imds_enforcer.limits.circuit_breaker import Breaker
+from imds_enforcer.limits.circuit_breaker import CircuitBreaker
 from imds_enforcer.limits.region_limits import RegionLimits, limits_of
-from imds_enforcer.limits.sweep_limit import Allowance, fair_shares
+from imds_enforcer.limits.sweep_limit import SweepLimit, fair_shares
 from imds_enforcer.model import Change, Failure, HttpTokens, Kind, Outcome, PlannedChange, Result
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from tests.fakes.examples import (
@@ -73,104 +73,104 @@ def test_shares_are_max_min_fair_for_any_needs(limit: int, needs: dict[str, floa
     assert not short or max(shares.values()) - min(short) <= 1
 
 
-# The allowance.
+# The sweep_limit.
 
 
 def test_without_a_limit_everything_is_admitted() -> None:
     """And nobody is ever through with it."""
-    allowance = Allowance(None, [HOME, AWAY])
-    assert allowance.admit(HOME, _ids(range(5_000))) == set(_ids(range(5_000)))
-    assert not allowance.used_up(HOME, LONG)
+    sweep_limit = SweepLimit(None, [HOME, AWAY])
+    assert sweep_limit.admit(HOME, _ids(range(5_000))) == set(_ids(range(5_000)))
+    assert not sweep_limit.used_up(HOME, LONG)
 
 
 def test_a_region_has_its_fair_share_at_once() -> None:
     """Before anybody else has said what he needs; and no more."""
-    allowance = Allowance(10, [HOME, AWAY])
-    assert allowance.admit(HOME, _ids(range(8))) == set(_ids(range(5)))
-    assert allowance.admit(AWAY, _ids(range(100, 103))) == set(_ids(range(100, 103)))
+    sweep_limit = SweepLimit(10, [HOME, AWAY])
+    assert sweep_limit.admit(HOME, _ids(range(8))) == set(_ids(range(5)))
+    assert sweep_limit.admit(AWAY, _ids(range(100, 103))) == set(_ids(range(100, 103)))
 
 
 def test_a_region_has_more_once_others_need_less() -> None:
     """So the sweep gets as far as it may."""
-    allowance = Allowance(10, [HOME, AWAY, SOUTH])
-    assert len(allowance.admit(HOME, _ids(range(20)))) == 3
-    allowance.declare(AWAY, 0)
-    assert len(allowance.admit(HOME, _ids(range(20)))) == 5
-    allowance.declare(SOUTH, 2)
-    assert len(allowance.admit(HOME, _ids(range(20)))) == 8
+    sweep_limit = SweepLimit(10, [HOME, AWAY, SOUTH])
+    assert len(sweep_limit.admit(HOME, _ids(range(20)))) == 3
+    sweep_limit.declare(AWAY, 0)
+    assert len(sweep_limit.admit(HOME, _ids(range(20)))) == 5
+    sweep_limit.declare(SOUTH, 2)
+    assert len(sweep_limit.admit(HOME, _ids(range(20)))) == 8
 
 
 def test_an_instance_counts_once_however_often_it_is_asked_for() -> None:
     """Its change is sent again, and it is still one instance."""
-    allowance = Allowance(2, [HOME])
+    sweep_limit = SweepLimit(2, [HOME])
     for _ in range(3):
-        assert allowance.admit(HOME, _ids([1, 2, 3])) == set(_ids([1, 2]))
-    assert allowance.admit(HOME, _ids([2])) == set(_ids([2]))
+        assert sweep_limit.admit(HOME, _ids([1, 2, 3])) == set(_ids([1, 2]))
+    assert sweep_limit.admit(HOME, _ids([2])) == set(_ids([2]))
 
 
 def test_what_was_withdrawn_may_be_admitted_again_or_another_in_its_place() -> None:
     """The limit is of changes, and this one was not made."""
-    allowance = Allowance(2, [HOME])
-    allowance.admit(HOME, _ids([1, 2]))
-    allowance.withdraw(HOME, an_id(1))
-    assert allowance.admit(HOME, _ids([3, 1])) == set(_ids([3]))
+    sweep_limit = SweepLimit(2, [HOME])
+    sweep_limit.admit(HOME, _ids([1, 2]))
+    sweep_limit.withdraw(HOME, an_id(1))
+    assert sweep_limit.admit(HOME, _ids([3, 1])) == set(_ids([3]))
 
 
 def test_to_withdraw_what_was_never_admitted_changes_nothing() -> None:
     """No room comes of it."""
-    allowance = Allowance(1, [HOME, AWAY])
-    allowance.declare(AWAY, 0)
-    allowance.admit(HOME, _ids([1]))
-    allowance.withdraw(HOME, an_id(2))
-    allowance.withdraw(AWAY, an_id(1))
-    assert allowance.admit(HOME, _ids([2])) == set()
+    sweep_limit = SweepLimit(1, [HOME, AWAY])
+    sweep_limit.declare(AWAY, 0)
+    sweep_limit.admit(HOME, _ids([1]))
+    sweep_limit.withdraw(HOME, an_id(2))
+    sweep_limit.withdraw(AWAY, an_id(1))
+    assert sweep_limit.admit(HOME, _ids([2])) == set()
 
 
 def test_what_is_declared_comes_on_top_of_what_was_admitted() -> None:
     """A second look finds as many again, and the first ones still count."""
-    allowance = Allowance(10, [HOME, AWAY])
-    allowance.declare(HOME, 3)
-    allowance.admit(HOME, _ids(range(3)))
-    allowance.declare(AWAY, 20)
-    assert len(allowance.admit(AWAY, _ids(range(100, 120)))) == 7
-    allowance.withdraw(AWAY, an_id(100))
-    allowance.withdraw(AWAY, an_id(101))
-    allowance.declare(HOME, 1)
-    assert allowance.admit(HOME, _ids([50])) == set(_ids([50]))
+    sweep_limit = SweepLimit(10, [HOME, AWAY])
+    sweep_limit.declare(HOME, 3)
+    sweep_limit.admit(HOME, _ids(range(3)))
+    sweep_limit.declare(AWAY, 20)
+    assert len(sweep_limit.admit(AWAY, _ids(range(100, 120)))) == 7
+    sweep_limit.withdraw(AWAY, an_id(100))
+    sweep_limit.withdraw(AWAY, an_id(101))
+    sweep_limit.declare(HOME, 1)
+    assert sweep_limit.admit(HOME, _ids([50])) == set(_ids([50]))
 
 
 def test_a_limit_is_used_up_once_all_of_it_is_admitted() -> None:
     """For every region, at once and without a wait for anybody."""
-    allowance = Allowance(4, [HOME, AWAY])
-    allowance.admit(HOME, _ids([1, 2]))
-    assert not allowance.used_up(AWAY, LONG), "there is room"
-    allowance.admit(AWAY, _ids([3, 4]))
-    assert allowance.used_up(HOME, LONG)
-    assert allowance.used_up(AWAY, LONG)
+    sweep_limit = SweepLimit(4, [HOME, AWAY])
+    sweep_limit.admit(HOME, _ids([1, 2]))
+    assert not sweep_limit.used_up(AWAY, LONG), "there is room"
+    sweep_limit.admit(AWAY, _ids([3, 4]))
+    assert sweep_limit.used_up(HOME, LONG)
+    assert sweep_limit.used_up(AWAY, LONG)
 
 
 def test_while_others_have_not_said_what_they_need_a_share_is_not_yet_used_up() -> None:
     """More may come of it: the region asks again."""
-    allowance = Allowance(4, [HOME, AWAY])
-    allowance.admit(HOME, _ids([1, 2]))
-    assert allowance.admit(HOME, _ids([3])) == set()
-    assert not allowance.used_up(HOME, SHORT)
-    allowance.declare(HOME, 9)
-    assert not allowance.used_up(HOME, SHORT)
-    allowance.declare(AWAY, 9)
-    assert allowance.used_up(HOME, LONG)
+    sweep_limit = SweepLimit(4, [HOME, AWAY])
+    sweep_limit.admit(HOME, _ids([1, 2]))
+    assert sweep_limit.admit(HOME, _ids([3])) == set()
+    assert not sweep_limit.used_up(HOME, SHORT)
+    sweep_limit.declare(HOME, 9)
+    assert not sweep_limit.used_up(HOME, SHORT)
+    sweep_limit.declare(AWAY, 9)
+    assert sweep_limit.used_up(HOME, LONG)
 
 
 @pytest.mark.parametrize(("need", "used_up"), [(0, False), (9, True)])
 def test_who_waits_hears_of_what_others_need(need: int, *, used_up: bool) -> None:
     """Long before its patience is at an end."""
-    allowance = Allowance(4, [HOME, AWAY])
-    allowance.declare(HOME, 9)
-    allowance.admit(HOME, _ids([1, 2]))
+    sweep_limit = SweepLimit(4, [HOME, AWAY])
+    sweep_limit.declare(HOME, 9)
+    sweep_limit.admit(HOME, _ids([1, 2]))
     answers: list[bool] = []
-    waiting = threading.Thread(target=lambda: answers.append(allowance.used_up(HOME, LONG)))
+    waiting = threading.Thread(target=lambda: answers.append(sweep_limit.used_up(HOME, LONG)))
     waiting.start()
-    allowance.declare(AWAY, need)
+    sweep_limit.declare(AWAY, need)
     waiting.join(LONG / 2)
     assert answers == [used_up]
 
@@ -188,22 +188,22 @@ def test_never_more_than_the_limit_is_admitted_in_whatever_order_regions_work(
     limit: int, steps: list[tuple[Any, str, int]]
 ) -> None:
     """Though shares move while others use theirs; and in the end nothing is left that somebody could use."""
-    allowance = Allowance(limit, REGIONS)
+    sweep_limit = SweepLimit(limit, REGIONS)
     changed: dict[str, set[str]] = {region: set() for region in REGIONS}
     for step, region, number in steps:
         if step == "declare":
-            allowance.declare(region, number)
+            sweep_limit.declare(region, number)
         elif step == "withdraw":
-            allowance.withdraw(region, an_id(number))
+            sweep_limit.withdraw(region, an_id(number))
             changed[region].discard(an_id(number))
         else:
-            changed[region] |= allowance.admit(region, _ids(range(number, number + 3)))
+            changed[region] |= sweep_limit.admit(region, _ids(range(number, number + 3)))
         assert sum(map(len, changed.values())) <= limit
     for region in REGIONS:
-        allowance.declare(region, 50)
+        sweep_limit.declare(region, 50)
     for region in REGIONS:
-        changed[region] |= allowance.admit(region, _ids(range(20, 70)))
-        assert allowance.used_up(region, LONG)
+        changed[region] |= sweep_limit.admit(region, _ids(range(20, 70)))
+        assert sweep_limit.used_up(region, LONG)
     assert sum(map(len, changed.values())) <= limit
 
 
@@ -212,15 +212,15 @@ def test_a_sweep_changes_as_much_as_its_limit_and_its_needs_allow(
     limit: int, needs: tuple[int, ...], order: list[str]
 ) -> None:
     """Whoever is first to say what he needs, and whoever is first to work."""
-    allowance, admitted, listed = Allowance(limit, REGIONS), 0, set()
+    sweep_limit, admitted, listed = SweepLimit(limit, REGIONS), 0, set()
     wanted = {region: [f"{region}-{n}" for n in range(need)] for region, need in zip(REGIONS, needs, strict=True)}
     for region in order:
         if region not in listed:
-            allowance.declare(region, len(wanted[region]))
+            sweep_limit.declare(region, len(wanted[region]))
             listed.add(region)
-        allowance.admit(region, wanted[region])
+        sweep_limit.admit(region, wanted[region])
     for region in REGIONS:
-        admitted += len(allowance.admit(region, wanted[region]))
+        admitted += len(sweep_limit.admit(region, wanted[region]))
     assert admitted == min(limit, sum(needs))
 
 
@@ -236,8 +236,8 @@ GOOD, BAD = _ended(), _ended(SERVER_FAULT)
 DIFFERS = _ended(Failure(READ_BACK_DIFFERS, "EC2 shows something else", Kind.FINAL))
 
 
-def _counted(*results: Result) -> Breaker:
-    breaker = Breaker()
+def _counted(*results: Result) -> CircuitBreaker:
+    breaker = CircuitBreaker()
     for result in results:
         breaker.count(result)
     return breaker
