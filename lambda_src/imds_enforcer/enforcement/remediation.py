@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from imds_enforcer.enforcement.context import RegionContext
 
 _TROUBLE_PAUSE_SECONDS = 2.0
-_FIRST_POLL_SECONDS = 0.1
-_MAX_POLL_SECONDS = 2.0
+_FIRST_POLL_SECONDS, _MAX_POLL_SECONDS = 0.1, 2.0
 
 
 class Remediation:
@@ -88,7 +87,8 @@ class Remediation:
                 if self._waiting and (why := self._limits.used_up()):
                     yield from batched(self._leave(rest, why), FILTER_VALUES)
                 yield self._send(pool)
-                self._pause()
+                if self._waiting or self._accepted:
+                    self._pause()
 
     def _fill(self, rest: Iterator[tuple[str, PlannedChange | None]]) -> bool:
         """Take on as much as one look can cover; False if nothing is left."""
@@ -210,9 +210,7 @@ class Remediation:
             seconds = self._ec2.changes.wait(self._share)
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
-        elif (self._waiting or self._accepted) and all(
-            p and not too_old(p, self._clock) for p in self._waiting.values()
-        ):
+        elif all(plan and not too_old(plan, self._clock) for plan in self._waiting.values()):
             # Only what was accepted is waited for; the circuit breaker may be waiting for it too.
             seconds = self._looked_at + self._poll - self._clock.monotonic()
             self._poll = min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
