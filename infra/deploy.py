@@ -31,7 +31,7 @@ MINIMUM_BOOTSTRAP = 6
 
 _BOOTSTRAP_VERSION = "/cdk-bootstrap/hnb659fds/version"
 _POLICY = "/imds-enforcer/policy"
-_POLICY_SCHEMA = ROOT / "lambda_src" / "imds_enforcer" / "policy.schema.json"
+_POLICY_SCHEMA = ROOT / "lambda_src" / "imds_enforcer" / "policy" / "schema.json"
 
 
 class DeployError(Exception):
