@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import cycle, groupby
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer_cli.audit.document import counted
+from imds_enforcer_cli.audit.document import summary_of
 from imds_enforcer_cli.audit.judge import Status
 
 if TYPE_CHECKING:
@@ -214,4 +214,4 @@ def _sources(every: Sequence[tuple[_Service, Mapping[str, Any]]]) -> Iterator[di
 
 
 def _counts(instances: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    return counted(Status(each["status"]) for each in instances)
+    return summary_of(Status(each["status"]) for each in instances)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from imds_enforcer_cli.audit.document import counted
+from imds_enforcer_cli.audit.document import summary_of
 from imds_enforcer_cli.audit.judge import Status
 
 AT = "2026-11-22T16:40:00+00:00"
@@ -56,7 +56,7 @@ def source(instances: int, *findings: str, **fields: Any) -> dict[str, Any]:
 
 def counts(instances: list[dict[str, Any]]) -> dict[str, Any]:
     """How many there are of each status."""
-    return counted(Status(each["status"]) for each in instances)
+    return summary_of(Status(each["status"]) for each in instances)
 
 
 def audit(instances: list[dict[str, Any]], *sources: dict[str, Any], **fields: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imds_enforcer.model import HttpTokens
+from imds_enforcer.model.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,15 +55,15 @@ def held_back(calls: Calls, gate: Gate) -> str | None:
     if calls.total is None or calls.total <= gate.tolerate:
         return None
     until = f"until the end of {gate.enforce_after}" if gate.enforce_after else "until they end"
-    return f"{_counted(calls.total)} in {gate.lookback_days} days, the last on {calls.last}; held {until}"
+    return f"{_calls(calls.total)} in {gate.lookback_days} days, the last on {calls.last}; held {until}"
 
 
 def let_through(calls: Calls, gate: Gate) -> str:
     """What the report says of an instance that the gate let through."""
     if calls.total is None:
         return f"CloudWatch has no data of IMDSv1 calls in {gate.lookback_days} days"
-    return f"{_counted(calls.total)} in {gate.lookback_days} days"
+    return f"{_calls(calls.total)} in {gate.lookback_days} days"
 
 
-def _counted(calls: int) -> str:
-    return f"{calls or 'no'} IMDSv1 call{'' if calls == 1 else 's'}"
+def _calls(number: int) -> str:
+    return count(number, "IMDSv1 call") if number else "no IMDSv1 calls"

@@ -10,6 +10,7 @@ from imds_enforcer.model.failures import Failure, Kind
 from imds_enforcer.model.instance import Instance, MetadataOptions, OptionsState, Source, Switch
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping
 
 
@@ -30,6 +31,11 @@ class Outcome(StrEnum):
     FAILED = "FAILED"
     HELD = "HELD"
     CONTESTED = "CONTESTED"
+
+
+def counts(outcomes: Counter[Outcome]) -> dict[str, int]:
+    """The outcomes that occurred, by name and always in the same order."""
+    return {str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,12 @@
-"""How a value that was received is shown in a message."""
+"""How messages count, and how they show a value that was received."""
 
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _MAX_LENGTH = 120
 
@@ -11,3 +15,13 @@ def shown(value: object) -> str:
     """The value as JSON in plain ASCII, cut to a length that fits a log line."""
     text = json.dumps(value, default=str)
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}…"
+
+
+def count(number: int, noun: str, separator: str = "") -> str:
+    """The number with its noun, its thousands separated if wanted."""
+    return f"{number:{separator}} {noun if number == 1 else f'{noun}s'}"
+
+
+def each_count(counts: Mapping[str, int]) -> list[str]:
+    """A phrase for each name that was counted."""
+    return [f"{number} {name}" for name, number in counts.items() if number]

@@ -8,6 +8,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.model import Outcome, Result
+from imds_enforcer.model.result import counts
+from imds_enforcer.model.wording import each_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,7 +88,7 @@ class RegionReport:
 
     def as_json(self) -> dict[str, Any]:
         """The region's line in the report."""
-        document: dict[str, Any] = {"status": str(self.status), "outcomes": _counts(self.outcomes)}
+        document: dict[str, Any] = {"status": str(self.status), "outcomes": counts(self.outcomes)}
         reasons = {"error": self.failure, "stopped": self.stopped, "ledger_error": self.ledger_failure}
         return document | {name: str(reason) for name, reason in reasons.items() if reason}
 
@@ -156,7 +158,7 @@ class RunReport:
             "seconds": round(self.seconds, 3),
             "instances": self.instances,
             "compliant_instances": self.compliant,
-            "outcomes": _counts(self.outcomes),
+            "outcomes": counts(self.outcomes),
             "regions": {name: region.as_json() for name, region in sorted(self.regions.items())},
             "failures": [_failure(result) for result in self.failures],
             "kept_back": [_kept_back(result) for result in self.kept_back],
@@ -167,8 +169,8 @@ class RunReport:
 
     def as_text(self) -> str:
         """The report as a person reads it in a mail."""
-        counts = ", ".join(f"{number} {name}" for name, number in _counts(self.outcomes).items()) or "no instances"
-        lines = [f"{self.trigger} run {self.run_id}, HttpTokens {self.policy.http_tokens}: {counts}."]
+        outcomes = ", ".join(each_count(counts(self.outcomes))) or "no instances"
+        lines = [f"{self.trigger} run {self.run_id}, HttpTokens {self.policy.http_tokens}: {outcomes}."]
         lines += [f"Region {name} failed: {region.failure}" for name, region in self.failed_regions.items()]
         lines += [f"Region {name} was left alone: {why}" for name, why in self.stopped_regions.items()]
         lines += [
@@ -188,10 +190,6 @@ class RunReport:
             f"Exemption expired, remove or renew it: {exemption.named()}" for exemption in self.expired_exemptions
         ]
         return "\n".join([*lines, *self.warnings])
-
-
-def _counts(outcomes: Counter[Outcome]) -> dict[str, int]:
-    return {str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]}
 
 
 def _failure(result: Result) -> dict[str, str]:

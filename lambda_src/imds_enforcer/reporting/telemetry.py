@@ -9,6 +9,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
 from imds_enforcer.model import Outcome
+from imds_enforcer.model.result import counts
 from imds_enforcer.reporting.report import RegionStatus
 
 if TYPE_CHECKING:
@@ -98,9 +99,9 @@ def run_finished(report: RunReport) -> None:
     logger.info("run finished", extra={"report": report.as_json()})
     totals: dict[str, int] = {}
     for region, part in report.regions.items():
-        counts = _counts(part)
-        _publish(counts, region)
-        for name, count in counts.items():
+        metrics = _metrics(part)
+        _publish(metrics, region)
+        for name, count in metrics.items():
             totals[name] = totals.get(name, 0) + count
     _publish(totals)
 
@@ -119,26 +120,26 @@ def inventory_taken(report: RunReport) -> None:
         _publish({"Instances": report.instances, "CompliantInstances": report.compliant})
 
 
-def _counts(part: RegionReport) -> dict[str, int]:
-    counts = {str(outcome): count for outcome, count in part.outcomes.items() if count}
+def _metrics(part: RegionReport) -> dict[str, int]:
+    metrics = counts(part.outcomes)
     if part.status in _REGION_METRICS:
-        counts[_REGION_METRICS[part.status]] = 1
+        metrics[_REGION_METRICS[part.status]] = 1
     if part.ledger_failure:
-        counts["LedgerUnavailable"] = 1
+        metrics["LedgerUnavailable"] = 1
     # The ledger out of reach has an alarm of its own, and must not hide that changes failed as well.
     if part.tripped or (part.stopped and not part.ledger_failure):
-        counts["RegionStopped"] = 1
-    return counts
+        metrics["RegionStopped"] = 1
+    return metrics
 
 
-def _publish(counts: Mapping[str, int], region: str | None = None) -> None:
-    """Write counts in CloudWatch's embedded metric format, with the dimension Region or with none."""
-    if not counts:
+def _publish(numbers: Mapping[str, int], region: str | None = None) -> None:
+    """Write numbers in CloudWatch's embedded metric format, with the dimension Region or with none."""
+    if not numbers:
         return
     # No service: a total would otherwise be split by a dimension that the alarms do not name.
     metrics = AmazonCloudWatchEMFProvider(namespace=NAMESPACE, service="")
     if region is not None:
         metrics.add_dimension("Region", region)
-    for name, count in counts.items():
-        metrics.add_metric(name, MetricUnit.Count, count)
+    for name, number in numbers.items():
+        metrics.add_metric(name, MetricUnit.Count, number)
     metrics.flush_metrics()

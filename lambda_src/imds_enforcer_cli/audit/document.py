@@ -37,11 +37,11 @@ def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document
             "versions": subject.policy.versions.as_log(),
         },
         "lookback_days": subject.lookback_days,
-        "summary": counted(each.status for region in regions for each in region.instances),
+        "summary": summary_of(each.status for region in regions for each in region.instances),
         "regions": [
             {
                 "region": region.region,
-                **counted(each.status for each in region.instances),
+                **summary_of(each.status for each in region.instances),
                 "error": "; ".join(region.errors) or None,
             }
             for region in regions
@@ -51,7 +51,7 @@ def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document
     }
 
 
-def counted(statuses: Iterable[Status]) -> dict[str, Any]:
+def summary_of(statuses: Iterable[Status]) -> dict[str, Any]:
     """How many instances there are, how many follow the policy, and how many have each status."""
     counts = Counter(statuses)
     compliant = sum(number for status, number in counts.items() if status.compliant)

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from imds_enforcer.model.wording import count
 from imds_enforcer_cli.audit.fleet import Progress as Told
-from imds_enforcer_cli.console.phrases import count
 
 
 @contextmanager

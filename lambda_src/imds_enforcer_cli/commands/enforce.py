@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imds_enforcer.model import Outcome
+from imds_enforcer.model.wording import count
 from imds_enforcer.policy import Mode
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.account.policy_source import Governing, governing
@@ -17,7 +18,7 @@ from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.interruption import Interruption, unless_interrupted
 from imds_enforcer_cli.console.output import say, write_csv, write_json, write_table
-from imds_enforcer_cli.console.phrases import RESULT_HEADINGS, count, result_row
+from imds_enforcer_cli.console.phrases import RESULT_HEADINGS, result_row
 from imds_enforcer_cli.console.progress import SweepProgress
 from imds_enforcer_cli.runs.local_sweep import SweepHere, Swept
 from imds_enforcer_cli.runs.sweep_report import (

@@ -6,10 +6,10 @@ from typing import Any
 import typer
 
 from imds_enforcer.aws.boto import aws_errors
+from imds_enforcer.model.wording import count
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.output import say, working, write_document
-from imds_enforcer_cli.console.phrases import count
 
 _MOVING = "RUNNING"
 _MOVED = "COMPLETED"

@@ -10,6 +10,7 @@ import typer
 
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import Outcome, Result, Trigger
+from imds_enforcer.model.wording import count
 from imds_enforcer.runs.revert import Revert, Reverting
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.commands.hold import name_replaced
@@ -22,7 +23,6 @@ from imds_enforcer_cli.console.phrases import (
     SETTINGS,
     arrows,
     changes,
-    count,
     options_columns,
     result_row,
 )

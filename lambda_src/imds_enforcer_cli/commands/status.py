@@ -8,13 +8,13 @@ import typer
 
 from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.model import Outcome
+from imds_enforcer.model.wording import count
 from imds_enforcer_cli.account import connection, function_log, parameters
 from imds_enforcer_cli.account.connection import STACK, Connection
 from imds_enforcer_cli.commands.sweep import outcomes
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.output import Cell, write_csv, write_json, write_table
-from imds_enforcer_cli.console.phrases import count
 
 STATUS_COLUMNS = (
     *("well", "region", "stack.status", "stack.changed", "stack.version"),

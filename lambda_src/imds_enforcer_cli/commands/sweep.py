@@ -9,6 +9,7 @@ import typer
 
 from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.model import Outcome
+from imds_enforcer.model.wording import each_count
 from imds_enforcer.reporting.report import RegionStatus
 from imds_enforcer_cli.account import connection, function_log
 from imds_enforcer_cli.console import arguments
@@ -66,7 +67,7 @@ def needs_attention(report: Mapping[str, Any]) -> bool:
 
 def outcomes(counts: Mapping[str, int]) -> Cell:
     """Counts by outcome, for people."""
-    return [f"{number} {name}" for name, number in counts.items()] or ["nothing to do"]
+    return each_count(counts) or ["nothing to do"]
 
 
 def _started(reached: connection.Connection) -> str:

@@ -1,4 +1,4 @@
-"""Counts, options and results, in the words and columns that commands have in common."""
+"""Options and results, in the words and columns that commands have in common."""
 
 from collections.abc import Sequence
 
@@ -16,11 +16,6 @@ _STATE = "State"
 def options_columns(of: str) -> list[str]:
     """The columns of some options, as those `before`."""
     return [f"{of}.{name}" for name in (*SETTINGS, _STATE)]
-
-
-def count(number: int, noun: str) -> str:
-    """The number with its noun."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def changes(now: MetadataOptions, then: MetadataOptions) -> dict[str, tuple[str | int, str | int]]:

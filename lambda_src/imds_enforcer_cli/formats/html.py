@@ -7,12 +7,14 @@ rows stay quick.
 
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from imds_enforcer.model.wording import count
 from imds_enforcer_cli.formats import html_values as values
 from imds_enforcer_cli.formats.html_table import table_data
 
@@ -51,8 +53,8 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    used = (values.counted, values.days_until, values.in_utc, values.share, values.stretches, values.thousands)
-    templates.filters |= {each.__name__: each for each in used}
+    used = (values.days_until, values.in_utc, values.share, values.stretches, values.thousands)
+    templates.filters |= {each.__name__: each for each in used} | {"counted": partial(count, separator=",")}
     templates.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     return templates
 

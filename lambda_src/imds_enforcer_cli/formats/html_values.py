@@ -33,11 +33,6 @@ def thousands(number: int) -> str:
     return f"{number:,}"
 
 
-def counted(number: int, noun: str) -> str:
-    """The number, with its thousands apart, and its noun."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def share(counts: Mapping[str, Any]) -> str:
     """The share of compliant instances."""
     if not counts["instances"]:

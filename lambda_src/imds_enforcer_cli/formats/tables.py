@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imds_enforcer.model.wording import count, each_count
 from imds_enforcer_cli.audit.judge import Status
 from imds_enforcer_cli.console.output import Cell
-from imds_enforcer_cli.console.phrases import count
 
 INSTANCE_HEADINGS = ("INSTANCE", "STATUS", "REASON", "OPTIONS", "FROM", "AGE", "IMDSv1 CALLS")
 INSTANCE_COLUMNS = (
@@ -93,7 +93,7 @@ def region_row(region: Mapping[str, Any]) -> Sequence[Cell]:
 def summary_line(document: Mapping[str, Any]) -> str:
     """The whole fleet in a line, and what of it was not read."""
     summary = document["summary"]
-    statuses = [f"{number} {status}" for status, number in summary["statuses"].items() if number]
+    statuses = each_count(summary["statuses"])
     fleet = f"{count(summary['instances'], 'instance')} in {count(len(document['regions']), 'region')}"
     share = f"{summary['compliant_percent']} % compliant with HttpTokens {document['policy']['http_tokens']}"
     unread = [region["region"] for region in document["regions"] if region["error"]]

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from imds_enforcer.model import Outcome, Result, Source
+from imds_enforcer.model.result import counts
+from imds_enforcer.model.wording import count, each_count
 from imds_enforcer.reporting.report import RegionReport, RegionStatus, RunReport
 from imds_enforcer_cli.account.policy_source import Governing
 from imds_enforcer_cli.console.output import Cell
-from imds_enforcer_cli.console.phrases import count, options_columns
+from imds_enforcer_cli.console.phrases import options_columns
 from imds_enforcer_cli.runs.local_sweep import Swept
 
 REGION_HEADINGS = ("REGION", "INSTANCES", "OUTCOMES", "WHAT STOOD IN THE WAY")
@@ -36,16 +38,12 @@ def unfinished(report: RunReport) -> bool:
 def region_rows(report: RunReport) -> list[Sequence[Cell]]:
     """The counts by outcome: of each region in which there is anything to tell, then of all."""
     rows = [
-        ((name,), (str(region.instances),), _counts(region.outcomes), _in_the_way(region))
+        ((name,), (str(region.instances),), each_count(counts(region.outcomes)), _in_the_way(region))
         for name, region in sorted(report.regions.items())
         if region.outcomes or region.failure
     ]
-    all_of_them = _counts(report.outcomes) or ("nothing that differs from the policy",)
+    all_of_them = each_count(counts(report.outcomes)) or ("nothing that differs from the policy",)
     return [*rows, (("all",), (str(report.instances),), all_of_them, (report.stopped or "",))]
-
-
-def _counts(outcomes: Counter[Outcome]) -> Cell:
-    return [f"{outcomes[outcome]} {outcome}" for outcome in Outcome if outcomes[outcome]]
 
 
 def _in_the_way(region: RegionReport) -> Cell:
@@ -101,7 +99,7 @@ def sweep_json(rules: Governing, planned: Swept, done: Swept | None, *, dry_run:
         "dry_run": dry_run,
         "policy": {"source": rules.named, **_policy(report)},
         "plan": {
-            "outcomes": _numbers(report.outcomes),
+            "outcomes": counts(report.outcomes),
             "regions": {name: region.as_json() for name, region in sorted(report.regions.items())},
             "sources": [
                 {
@@ -121,10 +119,6 @@ def sweep_json(rules: Governing, planned: Swept, done: Swept | None, *, dry_run:
 
 def _policy(report: RunReport) -> Mapping[str, Any]:
     return {"http_tokens": str(report.policy.http_tokens), "versions": report.policy.versions.as_log()}
-
-
-def _numbers(outcomes: Counter[Outcome]) -> dict[str, int]:
-    return {str(outcome): outcomes[outcome] for outcome in Outcome if outcomes[outcome]}
 
 
 def in_words(number: int, regions: Iterable[str]) -> str:
