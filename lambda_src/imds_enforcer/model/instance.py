@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
+
+INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 
 AUTO_SCALING_GROUP_TAG = "aws:autoscaling:groupName"
 LAUNCH_TEMPLATE_TAG = "aws:ec2launchtemplate:id"
@@ -108,6 +111,25 @@ class MetadataOptions:
         }
 
 
+class LaunchTemplate(NamedTuple):
+    """A version of a launch template: a number, `$Latest` or `$Default`."""
+
+    id: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.id} version {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What launched an instance: it launches more of its kind until it is fixed."""
+
+    auto_scaling_group: str | None = None
+    launch_template: LaunchTemplate | None = None
+    image_id: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """One instance at the moment it was read.
@@ -138,21 +160,12 @@ class Instance:
         return self.tags.get(AUTO_SCALING_GROUP_TAG)
 
     @property
-    def launch_template(self) -> str | None:
+    def launch_template(self) -> LaunchTemplate | None:
         """The launch template and its version that the instance came from, from tags which AWS sets."""
-        template, version = self.tags.get(LAUNCH_TEMPLATE_TAG), self.tags.get(LAUNCH_TEMPLATE_VERSION_TAG)
-        return f"{template} version {version}" if template else None
+        template = self.tags.get(LAUNCH_TEMPLATE_TAG)
+        return LaunchTemplate(template, self.tags.get(LAUNCH_TEMPLATE_VERSION_TAG, "$Default")) if template else None
 
     @property
     def source(self) -> Source:
         """What launched the instance."""
         return Source(self.auto_scaling_group, self.launch_template, self.image_id)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What launched an instance: it will launch more of its kind until it is mended."""
-
-    auto_scaling_group: str | None = None
-    launch_template: str | None = None
-    image_id: str = ""

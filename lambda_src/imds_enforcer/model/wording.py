@@ -1,4 +1,4 @@
-"""How messages count, and how they show a value that was received."""
+"""How messages count, name what launched an instance, and show a value that was received."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def count(number: int, noun: str, separator: str = "") -> str:
 def each_count(counts: Mapping[str, int]) -> list[str]:
     """A phrase for each name that was counted."""
     return [f"{number} {name}" for name, number in counts.items() if number]
+
+
+def launched_by(group: str | None, template: object, image: str | None, missing: str = "") -> list[str]:
+    """What launched an instance, a phrase for each; `missing` stands for one that is not known, else left out."""
+    parts = {"Auto Scaling group": group, "launch template": template, "image": image}
+    return [f"{kind} {name or missing}" for kind, name in parts.items() if name or missing]

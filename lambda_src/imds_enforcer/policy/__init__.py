@@ -1,9 +1,10 @@
 """What every instance must look like: the policy, and its two parameters read and checked."""
 
-from imds_enforcer.policy.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
+from imds_enforcer.policy.policy import REGION_LEFT_OUT, Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
 from imds_enforcer.policy.safeguards import Gate, Watch
 
 __all__ = [
+    "REGION_LEFT_OUT",
     "Exemption",
     "Gate",
     "Match",

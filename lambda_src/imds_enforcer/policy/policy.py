@@ -121,6 +121,10 @@ class Exemption:
         return f"{self.reason}{owner}{until}"
 
 
+REGION_LEFT_OUT = "the policy leaves this region out"
+"""Why instances of a region that the policy does not cover are left as they are."""
+
+
 @dataclass(frozen=True, slots=True)
 class RegionSelection:
     """Which regions follow the policy; neither list given means every one."""

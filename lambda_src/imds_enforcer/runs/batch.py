@@ -11,10 +11,11 @@ from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Failure, Outcome, Result, Trigger
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, unread
+from imds_enforcer.policy import REGION_LEFT_OUT
 from imds_enforcer.reporting.report import RegionReport, RunReport
 from imds_enforcer.runs.events import MalformedEventError, parse_instance_event
 from imds_enforcer.runs.retry import finalize_event, retry_delay, wants_retry
-from imds_enforcer.runs.sweep import REGION_LEFT_OUT, RegionSweep
+from imds_enforcer.runs.sweep import RegionSweep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence

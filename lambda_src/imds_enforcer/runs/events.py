@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imds_enforcer.model import Trigger
+from imds_enforcer.model.instance import INSTANCE_ID
 from imds_enforcer.model.wording import shown
 
-_INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+")
@@ -160,7 +160,7 @@ def _instance_event(
 
 
 def _instance_id(value: object) -> str:
-    if isinstance(value, str) and _INSTANCE_ID.fullmatch(value):
+    if isinstance(value, str) and INSTANCE_ID.fullmatch(value):
         return value
     raise MalformedEventError(f"instance id is {shown(value)}; allowed: i- and 8 or 17 hexadecimal digits")
 

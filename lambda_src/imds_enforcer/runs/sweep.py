@@ -13,6 +13,7 @@ from imds_enforcer.ledger.recovery import completed
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.result import result_of
+from imds_enforcer.policy import REGION_LEFT_OUT
 from imds_enforcer.reporting.report import RegionReport, RunReport
 from imds_enforcer.runs.retry import finalize_sweep
 
@@ -31,8 +32,6 @@ _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED, Outc
 
 Those that are held have a line in the daily inventory, and the first of them a place in each report.
 """
-
-REGION_LEFT_OUT = "the policy leaves this region out"
 
 _MAX_PLANS = PAGE_SIZE
 """Plans that are kept from the listing. Of a larger fleet only ids are: a plan is too old before its turn comes."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from imds_enforcer.aws.call_history import CallHistory, CallQuery
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.decision.legacy_calls import REJECTED
-from imds_enforcer.model import AwsError, Clock, HttpTokens, Trigger
+from imds_enforcer.model import AwsError, Clock, HttpTokens, Source, Trigger
+from imds_enforcer.model.wording import launched_by
 from imds_enforcer.policy import Watch
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.mails import mail
@@ -43,16 +44,11 @@ class Rejection:
     instance: Instance | None
 
     def __str__(self) -> str:
-        instance = self.instance
-        origin = {
-            "Auto Scaling group": instance.auto_scaling_group if instance else None,
-            "launch template": instance.launch_template if instance else None,
-            "image": instance.image_id if instance else None,
-        }
-        known = ", ".join(f"{name} {value or 'none'}" for name, value in origin.items())
+        source = self.instance.source if self.instance else Source()
+        known = launched_by(source.auto_scaling_group, source.launch_template, source.image_id, missing="none")
         return (
             f"{self.change.instance_id} in {self.change.region}: {self.calls.total} calls without a token rejected "
-            f"since {self.change.at:%Y-%m-%d %H:%M} UTC ({known})"
+            f"since {self.change.at:%Y-%m-%d %H:%M} UTC ({', '.join(known)})"
         )
 
 

@@ -27,7 +27,7 @@ class Subject:
 def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document:
     """The whole of an audit as JSON."""
     found = [source for region in regions for source in region.sources]
-    found.sort(key=lambda each: (-len(each.findings), each.origin.region, -each.instances))
+    found.sort(key=lambda each: (-len(each.findings), each.region, -each.instances))
     return {
         "account": subject.account,
         "at": subject.at.isoformat(timespec="seconds"),

@@ -5,12 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from imds_enforcer.decision.legacy_calls import Calls
-from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, Switch
-from imds_enforcer.model.instance import LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
+from imds_enforcer.model import HttpTokens, Instance, MetadataOptions, Source, Switch
 from imds_enforcer_cli.audit.judge import Judgement, Status
-
-Template = tuple[str, str]
-"""The id of a launch template, and a version of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,16 +19,13 @@ class Audited:
     state: str
     judgement: Judgement
     options: MetadataOptions | None
-    launch_template: Template | None
-    auto_scaling_group: str | None
-    image_id: str
+    source: Source
     launched_at: datetime | None
     calls: Calls | None
 
     @classmethod
     def of(cls, instance: Instance, judgement: Judgement, calls: Calls | None) -> "Audited":
         """An instance as it was read and judged."""
-        template = instance.tags.get(LAUNCH_TEMPLATE_TAG)
         return cls(
             instance_id=instance.instance_id,
             region=instance.region,
@@ -40,11 +33,7 @@ class Audited:
             state=str(instance.state),
             judgement=judgement,
             options=instance.options,
-            launch_template=(template, instance.tags.get(LAUNCH_TEMPLATE_VERSION_TAG, "$Default"))
-            if template
-            else None,
-            auto_scaling_group=instance.auto_scaling_group,
-            image_id=instance.image_id,
+            source=instance.source,
             launched_at=instance.attached_at,
             calls=calls,
         )
@@ -56,7 +45,7 @@ class Audited:
 
     def as_json(self, now: datetime) -> dict[str, Any]:
         """The instance in the document of an audit."""
-        options, calls, judgement = self.options, self.calls, self.judgement
+        options, calls, judgement, source = self.options, self.calls, self.judgement, self.source
         return {
             "instance_id": self.instance_id,
             "region": self.region,
@@ -71,18 +60,13 @@ class Audited:
             "http_endpoint": str(options.http_endpoint) if options else None,
             "hop_limit": options.http_put_response_hop_limit if options else None,
             "options_state": str(options.state) if options else None,
-            "launch_template": template_json(self.launch_template),
-            "auto_scaling_group": self.auto_scaling_group,
-            "image_id": self.image_id,
+            "launch_template": source.launch_template and source.launch_template._asdict(),
+            "auto_scaling_group": source.auto_scaling_group,
+            "image_id": source.image_id,
             "launched_at": self.launched_at.isoformat(timespec="seconds") if self.launched_at else None,
             "age_days": (now - self.launched_at).days if self.launched_at else None,
             "imdsv1_calls": calls and {"total": calls.total, "last": calls.last.isoformat() if calls.last else None},
         }
-
-
-def template_json(template: Template | None) -> dict[str, str] | None:
-    """A launch template with its version."""
-    return {"id": template[0], "version": template[1]} if template else None
 
 
 def serves_imdsv1(instance: Instance) -> bool:

@@ -15,7 +15,7 @@ from imds_enforcer.model import AwsError, Instance
 from imds_enforcer_cli.audit.findings import Audited, serves_imdsv1
 from imds_enforcer_cli.audit.judge import Judge
 from imds_enforcer_cli.audit.launches import LaunchReader
-from imds_enforcer_cli.audit.sources import Source, sources
+from imds_enforcer_cli.audit.sources import SourceAudit, sources
 
 _AT_ONCE = 8
 """Regions that are read at the same time: with more, a page of each in memory is worth more than the time saved."""
@@ -29,7 +29,7 @@ class RegionAudit:
 
     region: str
     instances: list[Audited] = field(default_factory=list)
-    sources: list[Source] = field(default_factory=list)
+    sources: list[SourceAudit] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     listed: bool = False
 

@@ -8,9 +8,7 @@ from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.decision.legacy_calls import Calls, held_back, is_gated
 from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.model import Instance, PlannedChange
-from imds_enforcer.policy import Policy
-
-_REGION_LEFT_OUT = "the policy leaves this region out"
+from imds_enforcer.policy import REGION_LEFT_OUT, Policy
 
 
 class Status(StrEnum):
@@ -77,7 +75,7 @@ class Judge:
         if status.compliant:
             return Judgement(status, reason)
         if not self._policy.regions.covers(instance.region):
-            return Judgement(Status.EXEMPT, _REGION_LEFT_OUT)
+            return Judgement(Status.EXEMPT, REGION_LEFT_OUT)
         if status is Status.EXEMPT:
             exemption = self._policy.exemption_for(instance, self._now)
             assert exemption is not None

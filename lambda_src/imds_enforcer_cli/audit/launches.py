@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imds_enforcer.aws.boto import aws_errors, batched
-from imds_enforcer.model import AwsError
-from imds_enforcer_cli.audit.findings import Template
+from imds_enforcer.model import AwsError, LaunchTemplate
 from imds_enforcer_cli.audit.launch_defaults import Recipe, RegionDefaults
 
 NAMES = 50
@@ -26,7 +25,7 @@ class Group:
     """What an Auto Scaling group launches with now: a launch configuration, or versions of templates."""
 
     configuration: str | None = None
-    templates: tuple[Template, ...] = ()
+    templates: tuple[LaunchTemplate, ...] = ()
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class Launches:
 
     groups: dict[str, Group] = field(default_factory=dict)
     configurations: dict[str, Recipe] = field(default_factory=dict)
-    templates: dict[Template, Recipe] = field(default_factory=dict)
+    templates: dict[LaunchTemplate, Recipe] = field(default_factory=dict)
     images: dict[str, bool] = field(default_factory=dict)
     defaults: RegionDefaults = field(default_factory=RegionDefaults)
     failures: dict[str, str] = field(default_factory=dict)
@@ -48,7 +47,7 @@ class LaunchReader:
         self._ec2 = ec2
         self._autoscaling = autoscaling
 
-    def read(self, groups: Iterable[str], templates: Iterable[Template], images: Iterable[str]) -> Launches:
+    def read(self, groups: Iterable[str], templates: Iterable[LaunchTemplate], images: Iterable[str]) -> Launches:
         """What these are now, and what the groups launch with; what is not there any more is not in the answer."""
         found = Launches()
         with _noted(found, "groups"):
@@ -82,14 +81,14 @@ class LaunchReader:
             for each in _asked(ask, LaunchConfigurationNames=some)["LaunchConfigurations"]
         }
 
-    def _read_templates(self, wanted: Iterable[Template], found: dict[Template, Recipe]) -> None:
+    def _read_templates(self, wanted: Iterable[LaunchTemplate], found: dict[LaunchTemplate, Recipe]) -> None:
         versions: dict[str, list[str]] = defaultdict(list)
         for template, version in sorted(wanted):
             versions[template].append(version)
         for template, numbers in versions.items():
             found.update(self._versions(template, numbers))
 
-    def _versions(self, template: str, versions: list[str]) -> dict[Template, Recipe]:
+    def _versions(self, template: str, versions: list[str]) -> dict[LaunchTemplate, Recipe]:
         """These versions of a template: numbers, `$Latest` and `$Default`."""
         ask = self._ec2.describe_launch_template_versions
         try:
@@ -105,7 +104,9 @@ class LaunchReader:
             return {key: each for version in versions for key, each in self._versions(template, [version]).items()}
         described = [each for answer in answers for each in answer["LaunchTemplateVersions"]]
         return {
-            (template, version): _recipe(f"launch template {template} version {each['VersionNumber']}", data)
+            LaunchTemplate(template, version): _recipe(
+                f"launch template {LaunchTemplate(template, each['VersionNumber'])}", data
+            )
             for version in versions
             if (each := _of(described, version)) and (data := each["LaunchTemplateData"]) is not None
         }
@@ -146,7 +147,7 @@ def _asked(ask: Callable[..., Mapping[str, Any]], **request: Any) -> Mapping[str
         return ask(**request)
 
 
-def _templates(group: Mapping[str, Any]) -> Iterator[Template]:
+def _templates(group: Mapping[str, Any]) -> Iterator[LaunchTemplate]:
     """The versions of templates that a group launches with: its own, and those for some of its instance types."""
     mixed = group.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
     specifications = (
@@ -156,7 +157,7 @@ def _templates(group: Mapping[str, Any]) -> Iterator[Template]:
     )
     for each in specifications:
         if each and each.get("LaunchTemplateId"):
-            yield each["LaunchTemplateId"], each.get("Version") or "$Default"
+            yield LaunchTemplate(each["LaunchTemplateId"], each.get("Version") or "$Default")
 
 
 def _of(described: Iterable[Mapping[str, Any]], version: str) -> Mapping[str, Any] | None:

@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from imds_enforcer.model.instance import INSTANCE_ID
 from imds_enforcer_cli.console.errors import CommandError
 
-_INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -65,7 +65,7 @@ def checked_ids(texts: Sequence[str]) -> list[str]:
     Raises:
         CommandError: naming those that are none.
     """
-    malformed = [text for text in texts if not _INSTANCE_ID.fullmatch(text)]
+    malformed = [text for text in texts if not INSTANCE_ID.fullmatch(text)]
     if malformed:
         raise CommandError(
             f"{', '.join(map(repr, malformed))} is no instance id; allowed: i- and 17 (or 8) hexadecimal digits"

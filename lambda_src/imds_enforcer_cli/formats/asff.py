@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from imds_enforcer.model import LaunchTemplate
 from imds_enforcer_cli.audit.judge import Status
 
 TITLE = "EC2 instances should follow the account's policy for the instance metadata service (IMDS)"
@@ -80,7 +81,7 @@ def _product_fields(instance: Mapping[str, Any]) -> dict[str, str]:
         "Status": instance["status"],
         "Until": instance["until"],
         "By": instance["by"],
-        "LaunchTemplate": template and f"{template['id']} version {template['version']}",
+        "LaunchTemplate": template and LaunchTemplate(**template),
         "AutoScalingGroup": instance["auto_scaling_group"],
         "ImdsV1Calls": calls and calls["total"],
     }

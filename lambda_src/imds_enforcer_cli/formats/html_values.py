@@ -6,6 +6,8 @@ from datetime import UTC, date, datetime
 from itertools import groupby
 from typing import Any
 
+from imds_enforcer.model.wording import launched_by
+
 STATUSES = {
     "DRIFT": "Drift",
     "UNREADABLE": "Unreadable",
@@ -114,13 +116,9 @@ def launchers(sources: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _known_as(source: Mapping[str, Any]) -> list[str]:
     """What a source consists of, from the outermost on."""
-    group, template = source["auto_scaling_group"], source["launch_template"]
-    parts = [
-        f"Auto Scaling group {group}" if group else "",
-        f"launch template {template['id']}, version {template['version']}" if template else "",
-        f"image {source['image_id']}" if source["image_id"] else "",
-    ]
-    return [part for part in parts if part] or ["nothing known"]
+    template = source["launch_template"]
+    version = template and f"{template['id']}, version {template['version']}"
+    return launched_by(source["auto_scaling_group"], version, source["image_id"]) or ["nothing known"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from imds_enforcer.model import LaunchTemplate
 from imds_enforcer.model.wording import count, each_count
 from imds_enforcer_cli.audit.judge import Status
 from imds_enforcer_cli.console.output import Cell
@@ -115,7 +116,7 @@ def _origin(where: Mapping[str, Any]) -> Cell:
     template = where["launch_template"]
     return (
         where["auto_scaling_group"] or "",
-        f"{template['id']} version {template['version']}" if template else "",
+        str(LaunchTemplate(**template)) if template else "",
         where["image_id"],
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from imds_enforcer.model import Outcome, Result, Source
 from imds_enforcer.model.result import counts
-from imds_enforcer.model.wording import count, each_count
+from imds_enforcer.model.wording import count, each_count, launched_by
 from imds_enforcer.reporting.report import RegionReport, RegionStatus, RunReport
 from imds_enforcer_cli.account.policy_source import Governing
 from imds_enforcer_cli.console.output import Cell
@@ -64,9 +64,7 @@ def source_rows(swept: Swept) -> list[Sequence[Cell]]:
 
 
 def _source(source: Source) -> Cell:
-    group = f"Auto Scaling group {source.auto_scaling_group}" if source.auto_scaling_group else ""
-    template = f"launch template {source.launch_template}" if source.launch_template else ""
-    return [group, template, source.image_id]
+    return [*launched_by(source.auto_scaling_group, source.launch_template, image=None), source.image_id]
 
 
 def listed(swept: Swept) -> Iterator[Result]:
@@ -76,18 +74,23 @@ def listed(swept: Swept) -> Iterator[Result]:
 
 def result_json(result: Result) -> dict[str, Any]:
     """One instance."""
-    source = result.source or Source()
     return {
         "instance_id": result.instance_id,
         "region": result.region,
         "outcome": str(result.outcome),
         "reason": result.reason,
         "code": result.failure.code if result.failure else None,
-        "auto_scaling_group": source.auto_scaling_group,
-        "launch_template": source.launch_template,
-        "image_id": source.image_id or None,
+        **_source_json(result.source or Source()),
         "before": result.before.as_log() if result.before else None,
         "after": result.after.as_log() if result.after else None,
+    }
+
+
+def _source_json(source: Source) -> dict[str, str | None]:
+    return {
+        "auto_scaling_group": source.auto_scaling_group,
+        "launch_template": str(source.launch_template) if source.launch_template else None,
+        "image_id": source.image_id or None,
     }
 
 
@@ -102,13 +105,7 @@ def sweep_json(rules: Governing, planned: Swept, done: Swept | None, *, dry_run:
             "outcomes": counts(report.outcomes),
             "regions": {name: region.as_json() for name, region in sorted(report.regions.items())},
             "sources": [
-                {
-                    "auto_scaling_group": source.auto_scaling_group,
-                    "launch_template": source.launch_template,
-                    "image_id": source.image_id or None,
-                    "region": region,
-                    "instances": number,
-                }
+                {**_source_json(source), "region": region, "instances": number}
                 for source, region, number in sources(planned)
             ],
         },

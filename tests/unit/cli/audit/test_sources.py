@@ -7,7 +7,7 @@ import pytest
 from imds_enforcer_cli.audit.findings import Audited
 from imds_enforcer_cli.audit.judge import Judgement, Status
 from imds_enforcer_cli.audit.launches import LaunchReader
-from imds_enforcer_cli.audit.sources import Source, sources
+from imds_enforcer_cli.audit.sources import SourceAudit, sources
 from tests.fakes.examples import an_instance
 from tests.fakes.launches import FakeLaunches
 
@@ -33,7 +33,7 @@ def an_audited(
     return Audited.of(an_instance(number, image_id="ami-1", tags=tags), Judgement(status, "why"), None)
 
 
-def told(launches: FakeLaunches, *instances: Audited) -> list[Source]:
+def told(launches: FakeLaunches, *instances: Audited) -> list[SourceAudit]:
     """The sources of these instances."""
     return sources(instances, LaunchReader(launches, launches))
 

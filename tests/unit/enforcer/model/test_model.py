@@ -30,6 +30,14 @@ def test_the_auto_scaling_group_is_the_one_that_aws_tagged_the_instance_with() -
     assert an_instance(tags={"autoscaling:groupName": "web"}).auto_scaling_group is None
 
 
+def test_the_launch_template_is_the_version_that_aws_tagged_the_instance_with() -> None:
+    """Without a version it is the default one."""
+    tags = {"aws:ec2launchtemplate:id": "lt-1", "aws:ec2launchtemplate:version": "7"}
+    assert str(an_instance(tags=tags).launch_template) == "lt-1 version 7"
+    assert str(an_instance(tags={"aws:ec2launchtemplate:id": "lt-1"}).launch_template) == "lt-1 version $Default"
+    assert an_instance(tags={"aws:ec2launchtemplate:version": "7"}).launch_template is None
+
+
 def test_options_are_logged_under_their_names_in_ec2() -> None:
     """Who reads the log can compare with `aws ec2 describe-instances`."""
     assert V1_ALLOWED.as_log() == {

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from imds_enforcer.model.wording import shown
+from imds_enforcer.model.wording import count, each_count, launched_by, shown
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,29 @@ def test_a_long_value_is_cut() -> None:
 def test_a_value_that_json_does_not_know_is_shown_all_the_same() -> None:
     """A message about a bad value must never fail over it."""
     assert shown({1}) == '"{1}"'
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 instances"), (1, "1 instance"), (1234, "1234 instances")])
+def test_a_number_has_its_noun(number: int, text: str) -> None:
+    """Of one it is the singular."""
+    assert count(number, "instance") == text
+
+
+def test_thousands_are_separated_where_it_is_wanted() -> None:
+    """Pages are read, and tables may be parsed."""
+    assert count(1234, "instance", ",") == "1,234 instances"
+
+
+def test_each_name_that_was_counted_is_a_phrase() -> None:
+    """What did not occur has none."""
+    assert each_count({"FAILED": 2, "HELD": 0, "PENDING": 1}) == ["2 FAILED", "1 PENDING"]
+
+
+def test_what_launched_an_instance_is_named_by_its_kind() -> None:
+    """What is not known is left out, or stands there as the caller says."""
+    assert launched_by("web", None, "ami-1") == ["Auto Scaling group web", "image ami-1"]
+    assert launched_by(None, "lt-1", "", missing="none") == [
+        "Auto Scaling group none",
+        "launch template lt-1",
+        "image none",
+    ]
