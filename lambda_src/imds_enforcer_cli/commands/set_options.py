@@ -20,7 +20,7 @@ from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say, write_documents, write_text
 from imds_enforcer_cli.console.phrases import arrows, changes, options_columns
-from imds_enforcer_cli.runs.set_instances import Setting
+from imds_enforcer_cli.runs.set_instances import SetInstances
 
 _HEADINGS = ("INSTANCE", "OUTCOME", "CHANGE", "REASON")
 _COLUMNS = (
@@ -88,35 +88,28 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
     identity = None if ids else instance_metadata.here(profile).identity()
     reached, policy = _guarded(profile, region, identity, no_policy=no_policy)
     instances = targets.find(reached, ids, identity)
-    setting = Setting(reached, version_2_state, hop_limit, policy)
+    setter = SetInstances(reached, version_2_state, hop_limit, policy)
     for instance in instances.values():
-        where = f"{instance.instance_id} in {instance.region}"
         if output_format is Format.JSON:
-            say(f"{where} before: {_shown(instance.options)}")
-        if hops := setting.hops_too_few(instance):
-            say(f"{where} runs containers, which get no token with a hop limit of {hops}")
-        if why := setting.against_policy(instance):
-            say(
-                f"{where}: the policy in force wants it otherwise ({why}): the event of this change, or the next "
-                "sweep, turns it back, unless it is held as soon as it is set (imds-enforcer hold)"
-            )
+            say(f"{_where(instance)} before: {_shown(instance.options)}")
+        _warn(setter, instance)
     with output.working("Rehearsing" if dry_run else "Setting, and waiting until it is applied"):
-        results = setting.carry_out(instances.values(), rehearse=dry_run)
-    ordered = [_explained(results[each.instance_id], setting, each) for each in instances.values()]
+        results = setter.carry_out(instances.values(), rehearse=dry_run)
+    ordered = [_explained(results[each.instance_id], setter, each) for each in instances.values()]
     _write(ordered, output_format)
-    if not all(map(setting.is_done, ordered)):
+    if not all(map(setter.is_done, ordered)):
         raise typer.Exit(1)
 
 
 def _guarded(
     profile: str | None, region: str | None, identity: Identity | None, *, no_policy: bool
 ) -> tuple[Connection, Policy | None]:
-    """The account, and the policy to heed, if there is one; holds are known to be readable.
+    """The account, and the policy in force, if there is one; holds are known to be readable.
 
-    With `no_policy` what cannot be read is done without, and the rest is heeded.
+    With `no_policy` what cannot be read is ignored, and the rest respected.
 
     Raises:
-        CommandError: if it cannot be known what to heed.
+        CommandError: if policy or holds cannot be read otherwise.
     """
     fallback = identity.region if identity else None
     hint = "; where only policy and holds cannot be read, --no-policy goes on without them" if identity else ""
@@ -140,11 +133,22 @@ def _guarded(
         return reached, None
 
 
-def _explained(result: Result, setting: Setting, instance: Instance) -> Result:
-    """The result, and what to do or to think about it."""
+def _warn(setter: SetInstances, instance: Instance) -> None:
+    """Say what may come of the change: containers without a token, or the enforcer that changes it back."""
+    if hops := setter.hops_too_few(instance):
+        say(f"{_where(instance)} runs containers, which get no token with a hop limit of {hops}")
+    if why := setter.against_policy(instance):
+        say(
+            f"{_where(instance)}: the policy in force wants it otherwise ({why}): the event of this change, or the "
+            "next sweep, turns it back, unless it is held as soon as it is set (imds-enforcer hold)"
+        )
+
+
+def _explained(result: Result, setter: SetInstances, instance: Instance) -> Result:
+    """The result, with what the user can do about it, or has to know of it."""
     if result.outcome is Outcome.HELD:
         return replace(result, reason=f"{result.reason}; `imds-enforcer release {result.instance_id}` ends the hold")
-    if result.failure and result.failure.code == READ_BACK_DIFFERS and setting.against_policy(instance):
+    if result.failure and result.failure.code == READ_BACK_DIFFERS and setter.against_policy(instance):
         return replace(result, reason=f"{result.reason}; the enforcer has turned it back, most likely")
     return result
 
@@ -176,8 +180,12 @@ def _answer(result: Result) -> Mapping[str, Any] | None:
             return None
 
 
+def _where(seen: Instance | Result) -> str:
+    return f"{seen.instance_id} in {seen.region}"
+
+
 def _said(result: Result) -> str:
-    where = f"{result.instance_id} in {result.region}"
+    where = _where(result)
     match result.outcome:
         case Outcome.REMEDIATED:
             return f"{where} after: {_shown(result.after)}"

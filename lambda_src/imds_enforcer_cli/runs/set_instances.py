@@ -1,13 +1,14 @@
-"""What a person wants of single instances, on the enforcer's own way: looked at, decided, asked, sent, read back."""
+"""Sets options of single instances for an operator as the enforcer does: look, decide, send, read back."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import assert_never
 
 from imds_enforcer.aws.dynamodb import NoTable
 from imds_enforcer.aws.ledger_table import Records
-from imds_enforcer.decision.decision import Verdict, decide
+from imds_enforcer.decision.decision import Decision, Verdict, decide
 from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.model import (
     AwsError,
@@ -35,18 +36,12 @@ _CONTAINER_HOPS = 2
 """The least with which containers, one network hop further away, get a token (EC2 User Guide, "Use the Instance
 Metadata Service")."""
 
-_LEFT_ALONE: dict[Verdict, tuple[Outcome, str | None]] = {
-    Verdict.COMPLIANT: (Outcome.COMPLIANT, "it is so already, and nothing was sent"),
-    Verdict.EXEMPT: (Outcome.EXEMPT, None),
-    Verdict.IMDS_OFF: (Outcome.SKIPPED, "its metadata service is off, and any change would switch it on"),
-}
 
+class SetInstances:
+    """Sets instances to the options that an operator wants, unless exempt or held.
 
-class Setting:
-    """Sets instances to what a person wants, within what policy and holds leave to persons.
-
-    `policy` is None where there is none to heed. The ledger does not get these changes: it has the enforcer's
-    own, for `revert` to undo.
+    `policy` is None where none is in force. These changes are not in the ledger, which is for the enforcer's own,
+    those that `revert` undoes.
     """
 
     def __init__(
@@ -57,13 +52,13 @@ class Setting:
         self._deployed = reached.deployed
         self._policy = policy
         # Only what is named is sent: a container host gets no other hop limit by itself.
-        self._wish = Policy(
+        self._wanted = Policy(
             http_tokens=http_tokens,
             http_put_response_hop_limit=hop_limit,
             container_hop_limit=None,
             exemptions=policy.exemptions if policy else (),
         )
-        self._rules = policy or self._wish
+        self._rules = policy or self._wanted
         self._seen: dict[str, Instance] = {}
 
     def carry_out(self, instances: Iterable[Instance], *, rehearse: bool = False) -> dict[str, Result]:
@@ -78,7 +73,6 @@ class Setting:
         return {result.instance_id: result for each in results for result in each}
 
     def _run(self, changes: int) -> Run:
-        """The run for so many changes in one region."""
         return Run(
             run_id="set",
             clients=self._clients,
@@ -112,15 +106,12 @@ class Setting:
     def _examined(self, instances: Iterable[Instance]) -> Iterator[PlannedChange | Result]:
         for instance in instances:
             self._seen[instance.instance_id] = instance
-            decision = decide(instance, self._wish, self._clock.now())
+            decision = decide(instance, self._wanted, self._clock.now())
             if decision.change and instance.options:
                 wanted = decision.change.applied_to(instance.options)
                 yield PlannedChange(instance, decision.change, wanted, decision.reason)
-            elif decision.verdict is Verdict.UNREADABLE:
-                yield failed(instance, Failure("UnreadableOptions", decision.reason, Kind.FINAL))
             else:
-                outcome, why = _LEFT_ALONE.get(decision.verdict, (Outcome.SKIPPED, None))
-                yield result_of(instance, outcome, why or decision.reason, after=instance.options)
+                yield _unchanged(instance, decision)
 
     def is_done(self, result: Result) -> bool:
         """True if the instance is as it is wanted, or will be so at its next start."""
@@ -128,7 +119,7 @@ class Setting:
         return waits or result.outcome in {Outcome.REMEDIATED, Outcome.COMPLIANT, Outcome.WOULD_REMEDIATE}
 
     def against_policy(self, instance: Instance) -> str | None:
-        """What the enforcer finds wrong with the instance once it is set, and sets right again; None if nothing."""
+        """Why the enforcer would change the instance back once it is set; None if it would not."""
         if not (self._deployed and self._rules.mode is Mode.ENFORCE and self._rules.regions.covers(instance.region)):
             return None
         then = self._afterwards(instance)
@@ -147,9 +138,29 @@ class Setting:
         """The instance once it is set; None if it cannot be."""
         if instance.options is None or instance.options.http_endpoint is Switch.DISABLED:
             return None
-        wish = self._wish
-        change = Change(http_tokens=wish.http_tokens, http_put_response_hop_limit=wish.http_put_response_hop_limit)
+        wanted = self._wanted
+        change = Change(http_tokens=wanted.http_tokens, http_put_response_hop_limit=wanted.http_put_response_hop_limit)
         return replace(instance, options=change.applied_to(instance.options))
+
+
+def _unchanged(instance: Instance, decision: Decision) -> Result:
+    outcome, reason = Outcome.SKIPPED, decision.reason
+    match decision.verdict:
+        case Verdict.COMPLIANT:
+            outcome, reason = Outcome.COMPLIANT, "it is so already, and nothing was sent"
+        case Verdict.EXEMPT:
+            outcome = Outcome.EXEMPT
+        case Verdict.IMDS_OFF:
+            reason = "its metadata service is off, and any change would switch it on"
+        case Verdict.ENDED | Verdict.MANAGED | Verdict.NOT_REACHED | Verdict.IN_GRACE:
+            pass
+        case Verdict.UNREADABLE:
+            return failed(instance, Failure("UnreadableOptions", reason, Kind.FINAL))
+        case Verdict.REMEDIATE:
+            raise AssertionError("a decision to remediate without a change")
+        case _:
+            assert_never(decision.verdict)
+    return result_of(instance, outcome, reason, after=instance.options)
 
 
 def _rehearsal(rehearse: Callable[[str, Change], None], plan: PlannedChange) -> Result:
