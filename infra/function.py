@@ -17,7 +17,7 @@ from infra.ledger import BY_MONTH, OPEN, LedgerTable
 class EnforcerFunction(Construct):
     """The function, fed by the event queue; its role allows what the code calls and nothing else."""
 
-    def __init__(  # noqa: PLR0913 - each is something that the function is given access to
+    def __init__(
         self,
         scope: Construct,
         construct_id: str,

@@ -168,7 +168,7 @@ class LocalAws:
         wish = {"account": self.account, "region": region or self.region, "name": name}
         self._control("POST", "schedules", wish)
 
-    def launch(  # noqa: PLR0913  # each is a thing an instance can have
+    def launch(  # each is a thing an instance can have
         self,
         region: str = "",
         count: int = 1,

@@ -49,7 +49,7 @@ class Answer:
     message: str = ""
 
 
-def read_call(  # noqa: PLR0913, PLR0917  # as ministack hands a request on
+def read_call(  # as ministack hands a request on
     method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]], request_id: str
 ) -> Call:
     """The call a request makes; a request nobody can name is `service:unknown`."""

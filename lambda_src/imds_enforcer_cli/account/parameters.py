@@ -11,7 +11,6 @@ from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer_cli.account.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
 from imds_enforcer_cli.console import output
-from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say
 
 TOKENS_PATTERN = "^(required|optional)$"
@@ -63,21 +62,18 @@ def stored(reached: Connection) -> Stored:
 
 
 def agree(reasons: list[str], question: str, *, sure: bool) -> None:
-    """Have somebody agree to a change that weakens the policy for these reasons; without any, nobody need.
+    """Ask the user to agree to a change that weakens the policy for these reasons, if there are any.
 
     Raises:
-        CommandError: if there is nobody to ask.
-        Exit: with 1, if they do not agree.
+        CommandError: if there is no terminal to ask at.
+        Exit: with 1, if the user does not agree.
     """
     for reason in reasons:
         say(f"This weakens the policy: {reason}.")
     if sure or not reasons:
         return
-    if not output.interactive():
-        raise CommandError("no terminal to ask at, so nothing was done; --yes goes on without asking")
-    if not output.confirmed(question):
-        say("Nothing was changed.")
-        raise typer.Exit(1)
+    output.require_terminal()
+    output.require_yes(question)
 
 
 def replace_http_tokens(reached: Connection, value: str, before: Stored) -> int:

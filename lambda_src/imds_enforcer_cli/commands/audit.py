@@ -111,25 +111,14 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     from_file = read_policy_file(policy) if policy else None
     reached = connection.reach(profile, region)
     rules, origin = (from_file, str(policy)) if from_file else _policy(reached)
-    gate_days = rules.gate.lookback_days if rules.gate else None
-    days = lookback_days or gate_days or _LOOKBACK_DAYS
+    days = lookback_days or (rules.gate or Gate()).lookback_days
     arn = reached.caller().split(":")
-    now = reached.clock.now()
+    subject = Subject(arn[4], reached.clock.now(), rules, origin, days)
     where = chosen_regions(reached.clients, regions)
-    # Beforehand: several threads may not make clients of one session.
-    readers = {each: _reader(reached, each) for each in where} if group_by or output.has_sources else {}
-    with region_progress(where) as progress:
-        fleet = Fleet(
-            clients=reached.clients,
-            judge=Judge(rules, reached.clients.records.standing(), now),
-            now=now,
-            lookback=None if no_calls else Lookback(days, gate_days),
-            readers=readers,
-            progress=progress,
-        )
-        found = fleet.audit(where)
-    _tell_errors(found)
-    document = audit_document(Subject(arn[4], now, rules, origin, days), found)
+    wants_sources = bool(group_by) or output.has_sources
+    found = _audited(reached, subject, where, wants_calls=not no_calls, wants_sources=wants_sources)
+    _report_errors(found)
+    document = audit_document(subject, found)
     write_audit(document, output, Written(bool(group_by), every, arn[1], reached.clients.home_region))
     say(summary_line(document))
     fails = any(_FAILING[each](instance) for instance in document["instances"] for each in failing)
@@ -154,15 +143,33 @@ def _policy(reached: connection.Connection) -> tuple[Policy, str]:
     return Policy(http_tokens=HttpTokens.REQUIRED), _ASSUMED
 
 
+def _audited(
+    reached: connection.Connection, subject: Subject, regions: Sequence[str], *, wants_calls: bool, wants_sources: bool
+) -> list[RegionAudit]:
+    gate = subject.policy.gate
+    # Beforehand: several threads may not make clients of one session.
+    readers = {each: _reader(reached, each) for each in regions} if wants_sources else {}
+    with region_progress(regions) as progress:
+        fleet = Fleet(
+            clients=reached.clients,
+            judge=Judge(subject.policy, reached.clients.records.standing(), subject.at),
+            now=subject.at,
+            lookback=Lookback(subject.lookback_days, gate.lookback_days if gate else None) if wants_calls else None,
+            readers=readers,
+            progress=progress,
+        )
+        return fleet.audit(regions)
+
+
 def _reader(reached: connection.Connection, region: str) -> LaunchReader:
     return LaunchReader(reached.client("ec2", region), reached.client("autoscaling", region))
 
 
-def _tell_errors(regions: Sequence[RegionAudit]) -> None:
+def _report_errors(regions: Sequence[RegionAudit]) -> None:
     """Name the regions that were not read, or not all of them.
 
     Raises:
-        CommandError: if there is nothing else to tell.
+        CommandError: if no region was read.
     """
     failed = [f"{each.region}: {error}" for each in regions for error in each.errors]
     if not any(each.listed for each in regions):

@@ -3,7 +3,7 @@
 import sys
 import uuid
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -20,7 +20,7 @@ from imds_enforcer_cli.console.interruption import Interruption, unless_interrup
 from imds_enforcer_cli.console.output import say, write_csv, write_json, write_table
 from imds_enforcer_cli.console.phrases import RESULT_HEADINGS, result_row
 from imds_enforcer_cli.console.progress import SweepProgress
-from imds_enforcer_cli.runs.local_sweep import SweepHere, Swept
+from imds_enforcer_cli.runs.local_sweep import LocalSweep, Swept
 from imds_enforcer_cli.runs.sweep_report import (
     REGION_HEADINGS,
     RESULT_COLUMNS,
@@ -37,8 +37,11 @@ from imds_enforcer_cli.runs.sweep_report import (
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """How the sweep is made: `sure` says that nobody need be asked."""
+    """One sweep, and how it is made; with `sure` the user is not asked."""
 
+    sweep: LocalSweep
+    rules: Governing
+    deployed: bool
     dry_run: bool
     sure: bool
     format: Format
@@ -68,28 +71,24 @@ def enforce(  # noqa: PLR0913  # each is an option of the command
     the report says what was done; the exit code is 130 then. A second Ctrl-C ends it at once, and names what was sent
     and not read back.
     """
-    order = _Order(dry_run, yes, output_format)
-    if not (dry_run or yes or output.interactive()):
-        raise CommandError("no terminal to ask at, so nothing was done; --yes goes on without asking")
+    if not (dry_run or yes):
+        output.require_terminal()
     reached = connection.reach(profile, region)
     rules = governing(reached, policy)
     names = chosen_regions(reached.clients, regions)
     refuse_if_elsewhere(reached)
     rules = rules if regions.strip() == ALL else rules.within(names)
     by = reached.caller() if reached.deployed and not dry_run else None
-    core = SweepHere(reached, rules, names, run_id=str(uuid.uuid4()), by=by)
+    sweep = LocalSweep(reached, rules, names, run_id=str(uuid.uuid4()), by=by)
+    order = _Order(sweep, rules, reached.deployed, dry_run, yes, output_format)
     with output.working("Looking at the instances"):
-        planned = unless_interrupted(core.plan)
-    _show_plan(planned, rules, order)
+        planned = unless_interrupted(sweep.plan)
+    _show_plan(order, planned)
     stop = Interruption()
-    done = _carried_out(core, planned, rules, order, stop, deployed=reached.deployed)
-    _show_report(planned, done, rules, order)
+    done = _carried_out(order, planned, stop) if _has_work(order, planned) else None
+    _show_report(order, planned, done)
     if stop.asked:
-        if done and done.cut_off:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            interruption.end_at_once()
-        raise typer.Exit(interruption.EXIT_CODE)
+        _end_interrupted(done)
     left = unfinished((done or planned).report) or (not dry_run and bool(_to_change(done or planned)))
     raise typer.Exit(int(left))
 
@@ -98,7 +97,7 @@ def _to_change(swept: Swept) -> int:
     return swept.report.outcomes[Outcome.WOULD_REMEDIATE]
 
 
-def _show_plan(planned: Swept, rules: Governing, order: _Order) -> None:
+def _show_plan(order: _Order, planned: Swept) -> None:
     """On standard error where standard output is for programs."""
     aside = order.format is not Format.TABLE
     if not aside or not (order.sure or order.dry_run):
@@ -106,43 +105,52 @@ def _show_plan(planned: Swept, rules: Governing, order: _Order) -> None:
         write_table(REGION_HEADINGS, region_rows(planned.report), aside=aside)
     for warning in planned.report.warnings:
         say(warning)
-    limit = rules.policy.max_changes_per_sweep
+    limit = order.rules.policy.max_changes_per_sweep
     if limit is not None and _to_change(planned) > limit:
         say(f"The policy lets one sweep change {count(limit, 'instance')}: which of them, chance decides.")
 
 
-def _carried_out(  # noqa: PLR0913  # the plan, and everything that it is carried out with
-    core: SweepHere, planned: Swept, rules: Governing, order: _Order, stop: Interruption, *, deployed: bool
-) -> Swept | None:
-    """What was done; None if nothing was to be done."""
+def _has_work(order: _Order, planned: Swept) -> bool:
     if not _to_change(planned):
         say("Nothing to change.")
-        return None
+        return False
     if order.dry_run:
-        return None
-    if rules.policy.mode is Mode.AUDIT:
+        return False
+    if order.rules.policy.mode is Mode.AUDIT:
         say("The policy's mode is audit: nothing is changed.")
-        return None
-    if failure := core.refusal(planned):
+        return False
+    return True
+
+
+def _carried_out(order: _Order, planned: Swept, stop: Interruption) -> Swept:
+    sweep, policy = order.sweep, order.rules.policy
+    if failure := sweep.refusal(planned):
         raise CommandError(f"you may not change these instances: {failure}")
-    if not deployed:
+    if not order.deployed:
         say("The enforcer is not deployed here: nothing is written down, there is no revert, and no hold to heed.")
     by_region = planned.to_change_by_region()
-    limit = rules.policy.max_changes_per_sweep
+    limit = policy.max_changes_per_sweep
     changing = in_words(_to_change(planned) if limit is None else min(limit, _to_change(planned)), by_region)
-    if not order.sure and not output.confirmed(f"Change {changing}, HttpTokens {rules.policy.http_tokens}?"):
-        say("Nothing was changed.")
-        raise typer.Exit(1)
-    say(f"This is the run {core.run_id}: it changes {changing}.")
+    if not order.sure:
+        output.require_yes(f"Change {changing}, HttpTokens {policy.http_tokens}?")
+    say(f"This is the run {sweep.run_id}: it changes {changing}.")
     with stop, SweepProgress(by_region, limit) as progress:
-        return core.carry_out(planned, stop, progress.settled)
+        return sweep.carry_out(planned, stop, progress.count)
 
 
-def _show_report(planned: Swept, done: Swept | None, rules: Governing, order: _Order) -> None:
+def _end_interrupted(done: Swept | None) -> NoReturn:
+    if done and done.cut_off:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        interruption.end_at_once()
+    raise typer.Exit(interruption.EXIT_CODE)
+
+
+def _show_report(order: _Order, planned: Swept, done: Swept | None) -> None:
     swept = done or planned
     match order.format:
         case Format.JSON:
-            write_json(sweep_json(rules, planned, done, dry_run=order.dry_run))
+            write_json(sweep_json(order.rules, planned, done, dry_run=order.dry_run))
         case Format.CSV:
             write_csv(RESULT_COLUMNS, [result_json(result) for result in swept.results])
         case Format.TABLE:

@@ -24,7 +24,7 @@ ENTRY_COLUMNS = (
 _DAYS = 7
 
 
-def history(  # noqa: PLR0913  # each is an option of the command
+def history(  # each is an option of the command
     instance: Annotated[str | None, typer.Argument(metavar="[INSTANCE]", help="One instance.")] = None,
     run: arguments.Run = None,
     since: Annotated[

@@ -20,7 +20,7 @@ RELEASE_COLUMNS = ("instance_id", *(f"released.{column}" for column in HOLD_COLU
 _Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="The ids of the instances.")]
 
 
-def hold(  # noqa: PLR0913  # each is an option of the command
+def hold(  # each is an option of the command
     instances: _Instances,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever meets the hold later.")],
     until: arguments.Until = None,

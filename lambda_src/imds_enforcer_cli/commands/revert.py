@@ -41,10 +41,14 @@ _DONE = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.COMPLIANT})
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What is to be undone, and how to hold what is set back; `sure` says that nobody need be asked."""
+    """What is to be reverted, and how to hold it then; with `sure` the user is not asked.
+
+    `of_run` is the run to revert, and `run_id` the id of the revert itself.
+    """
 
     instance_ids: list[str]
-    run_id: str | None
+    of_run: str | None
+    run_id: str
     reason: str
     until: datetime | None
     sure: bool
@@ -84,38 +88,34 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     ends, or until `imds-enforcer release`.
     """
     ids = arguments.checked_ids(instances or [])
-    run_id = None if run is None else arguments.checked_run(run)
-    if not ids and run_id is None:
+    of_run = None if run is None else arguments.checked_run(run)
+    if not ids and of_run is None:
         raise CommandError("nothing to revert; name instances, or a run with --run")
     why = arguments.checked_reason(reason)
-    if not (dry_run or yes or output.interactive()):
-        raise CommandError("no terminal to ask at, so nothing was done; --yes goes on without asking")
+    if not (dry_run or yes):
+        output.require_terminal()
     reached = connection.connect(profile, region)
     end = arguments.checked_moment(until, reached.clock.now())
-    order = _Order(ids, run_id, why, end, sure=yes, dry_run=dry_run, format=output_format)
-    own_run = str(uuid.uuid4())
-    core = Revert(reached.clients, reached.clock, run_id=own_run, by=reached.caller(), overwrite=overwrite)
+    order = _Order(ids, of_run, str(uuid.uuid4()), why, end, sure=yes, dry_run=dry_run, format=output_format)
+    core = Revert(reached.clients, reached.clock, run_id=order.run_id, by=reached.caller(), overwrite=overwrite)
     with output.working("Reading the ledger and the instances"):
         plans = _plans(core, reached, order)
-    results = _carried_out(core, reached, order, plans, own_run)
-    instances_json = revert_json(plans, results)
-    match order.format:
-        case Format.JSON:
-            write_json({"run_id": own_run if results else None, "dry_run": dry_run, "instances": instances_json})
-        case Format.CSV:
-            write_csv(REVERT_COLUMNS, instances_json)
-        case Format.TABLE:
-            write_table(RESULT_HEADINGS, [result_row(result) for result in results.values()])
+    possible = [plan for plan in plans if plan.way]
+    _show_plan(order, plans, asks=bool(possible) and not (dry_run or yes))
+    if not possible:
+        say("Nothing to undo.")
+    results = _carried_out(core, reached, order, possible) if possible and not dry_run else {}
+    _write(order, plans, results)
     if any(plan.problem for plan in plans) or any(result.outcome not in _DONE for result in results.values()):
         raise typer.Exit(1)
 
 
 def _plans(core: Revert, reached: connection.Connection, order: _Order) -> list[Reverting]:
-    plans = core.plan(order.instance_ids, order.run_id)
+    plans = core.plan(order.instance_ids, order.of_run)
     if not plans:
-        raise CommandError(f"the ledger has no change by the run {order.run_id!r}")
+        raise CommandError(f"the ledger has no change by the run {order.of_run!r}")
     if not order.instance_ids:
-        # A run went through the instances in no order that anybody could follow.
+        # A run goes through the instances in random order.
         plans.sort(key=lambda plan: (plan.region, plan.instance_id))
     records = reached.clients.records
     strange = [plan.instance_id for plan in plans if plan.problem and not records.entries_of(plan.instance_id)]
@@ -124,33 +124,42 @@ def _plans(core: Revert, reached: connection.Connection, order: _Order) -> list[
     return plans
 
 
+def _show_plan(order: _Order, plans: Sequence[Reverting], *, asks: bool) -> None:
+    aside = order.format is not Format.TABLE
+    # The user has to see what the question is about; JSON and CSV have it too.
+    if asks or not aside:
+        write_table(PLAN_HEADINGS, [plan_row(plan) for plan in plans], aside=aside)
+
+
 def _carried_out(
-    core: Revert, reached: connection.Connection, order: _Order, plans: Sequence[Reverting], own_run: str
+    core: Revert, reached: connection.Connection, order: _Order, possible: Sequence[Reverting]
 ) -> dict[str, Result]:
-    """The results by instance: none if nothing can be undone, or is only to be shown."""
-    possible = [plan for plan in plans if plan.way]
-    asks = not (order.dry_run or order.sure) and bool(possible)
-    if asks or order.format is Format.TABLE:
-        # Whoever is asked has to see it; the documents say it too.
-        write_table(PLAN_HEADINGS, [plan_row(plan) for plan in plans], aside=order.format is not Format.TABLE)
-    if not possible:
-        say("Nothing to undo.")
-    if not possible or order.dry_run:
-        return {}
+    """The results by instance."""
     ids = [plan.instance_id for plan in possible]
     name_replaced(reached.clients.records, ids)
     changing = sum(plan.way is not None and plan.way.change is not None for plan in possible)
     whom, how_long = count(len(possible), "instance"), held(order.until)
-    if asks and not output.confirmed(f"Hold {whom} {how_long}, and set back {changing}?"):
-        say("Nothing was changed.")
-        raise typer.Exit(1)
-    say(f"This is the run {own_run}: it holds {whom} {how_long}, and sets back {changing}.")
+    if not order.sure:
+        output.require_yes(f"Hold {whom} {how_long}, and set back {changing}?")
+    say(f"This is the run {order.run_id}: it holds {whom} {how_long}, and sets back {changing}.")
     with output.working(f"Setting back {count(changing, 'instance')}"):
         results = list(core.carry_out(possible, reason=order.reason, until=order.until))
     for region, failure in core.ledger_failures.items():
         say(f"The ledger does not have everything about {region} ({failure}); the next sweep settles what is open.")
     by_id = {result.instance_id: result for result in results}
     return {instance_id: by_id[instance_id] for instance_id in ids}
+
+
+def _write(order: _Order, plans: Sequence[Reverting], results: dict[str, Result]) -> None:
+    instances = revert_json(plans, results)
+    match order.format:
+        case Format.JSON:
+            run_id = order.run_id if results else None
+            write_json({"run_id": run_id, "dry_run": order.dry_run, "instances": instances})
+        case Format.CSV:
+            write_csv(REVERT_COLUMNS, instances)
+        case Format.TABLE:
+            write_table(RESULT_HEADINGS, [result_row(result) for result in results.values()])
 
 
 def plan_row(plan: Reverting) -> Sequence[Cell]:
@@ -160,9 +169,9 @@ def plan_row(plan: Reverting) -> Sequence[Cell]:
         for entry in _undone(plan)
         for phrase in (f"{entry.trigger} of {entry.at:%Y-%m-%d %H:%M}", f"run {entry.run_id}")
     ]
-    set_back = arrows(_set_back(plan)) or ("nothing",)
+    reverted = arrows(_reverted(plan)) or ("nothing",)
     left = [plan.problem] if plan.problem else [*plan.way.theirs] if plan.way else []
-    return (plan.instance_id, plan.region), undone or ("nothing",), set_back, left
+    return (plan.instance_id, plan.region), undone or ("nothing",), reverted, left
 
 
 def revert_json(plans: Iterable[Reverting], results: dict[str, Result]) -> list[dict[str, Any]]:
@@ -175,7 +184,7 @@ def _reverting_json(plan: Reverting, result: Result | None) -> dict[str, Any]:
         "instance_id": plan.instance_id,
         "region": plan.region or None,
         "undoes": [{"run_id": entry.run_id, "at": entry.at.isoformat(timespec="seconds")} for entry in _undone(plan)],
-        "set_back": {name: {"now": now, "before": before} for name, (now, before) in _set_back(plan).items()},
+        "set_back": {name: {"now": now, "before": before} for name, (now, before) in _reverted(plan).items()},
         "left": [*plan.way.theirs] if plan.way else [],
         "problem": plan.problem,
         "outcome": str(result.outcome) if result else None,
@@ -185,11 +194,11 @@ def _reverting_json(plan: Reverting, result: Result | None) -> dict[str, Any]:
 
 
 def _undone(plan: Reverting) -> list[Entry]:
-    """The enforcer's own changes; reverts that took back a part of them go without saying."""
+    """The enforcer's own changes, without reverts of a part of them."""
     return [entry for entry in plan.undone if entry.trigger != Trigger.REVERT]
 
 
-def _set_back(plan: Reverting) -> dict[str, tuple[str | int, str | int]]:
+def _reverted(plan: Reverting) -> dict[str, tuple[str | int, str | int]]:
     if plan.way is None or plan.instance is None or plan.instance.options is None:
         return {}
     return changes(plan.instance.options, plan.way.wanted)

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class Interruption:
-    """Whether somebody wants the command to stop: by Ctrl-C, SIGTERM, or by closing the terminal.
+    """Whether the user wants the command to stop: by Ctrl-C, SIGTERM, or by closing the terminal.
 
     In a `with` block the first signal is noted, and the second ends the process at once, unless it is that the
     terminal is closed, which may come twice: from the shell, and when that ends. A signal that is ignored, as
@@ -59,15 +59,15 @@ class Interruption:
         self.asked = True
 
 
-class Beside(Generic[T]):
-    """Work in a thread of its own, so that a signal finds the main thread ready; it may be left to itself."""
+class BackgroundCall(Generic[T]):
+    """A call in a thread of its own, so that a signal finds the main thread ready; it may be abandoned."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
         self._value: list[T] = []
         self._error: BaseException | None = None
         self._done = threading.Event()
-        threading.Thread(target=self._run, name="beside", daemon=True).start()
+        threading.Thread(target=self._run, name="background-call", daemon=True).start()
 
     def done(self) -> bool:
         """True if it is done; waits a moment for it."""
@@ -91,14 +91,14 @@ class Beside(Generic[T]):
 def unless_interrupted(work: Callable[[], T]) -> T:
     """The result of work that changes nothing: on Ctrl-C the process ends, however long a call hangs."""
     try:
-        beside = Beside(work)
-        while not beside.done():
+        call = BackgroundCall(work)
+        while not call.done():
             pass
     except KeyboardInterrupt:
         say("Interrupted; nothing was changed.")
         sys.stderr.flush()
         end_at_once()
-    return beside.result()
+    return call.result()
 
 
 def end_at_once(last_words: str = "") -> NoReturn:

@@ -72,9 +72,30 @@ def confirmed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
+def require_yes(question: str) -> None:
+    """Ask the user whether to go on.
+
+    Raises:
+        Exit: with 1, unless the answer is yes.
+    """
+    if not confirmed(question):
+        say("Nothing was changed.")
+        raise typer.Exit(1)
+
+
 def interactive() -> bool:
-    """True if there is somebody to ask."""
+    """True if the user can be asked."""
     return sys.stdin.isatty()
+
+
+def require_terminal() -> None:
+    """Make sure that the user can be asked.
+
+    Raises:
+        CommandError: if there is no terminal.
+    """
+    if not interactive():
+        raise CommandError("no terminal to ask at, so nothing was done; --yes goes on without asking")
 
 
 def write_json(document: Any) -> None:

@@ -1,4 +1,4 @@
-"""How far a sweep is, and how fast, for somebody at a terminal."""
+"""How far a sweep is, and how fast, on a terminal."""
 
 import sys
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ class _Pace(ProgressColumn):
 
 
 class SweepProgress:
-    """A line for each region, and one for all: settled of planned instances, and so many a second.
+    """A line for each region, and one for all: instances done of those planned, and how many a second.
 
     On standard error, while that is a terminal; nothing otherwise.
 
     Args:
         planned: instances to change, by region.
-        limit: so many of them may be changed in all; None if any number.
+        limit: how many of them may be changed in all; None if any number.
     """
 
     def __init__(self, planned: Mapping[str, int], limit: int | None) -> None:
@@ -53,12 +53,12 @@ class SweepProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave its last state on the terminal, if that is still there: what was done has to be told without it."""
+        """Leave its last state on the terminal, if that is still there: the report must follow without it, too."""
         if self._shown:
             with suppress(OSError):
                 self._progress.stop()
 
-    def settled(self, result: Result) -> None:
+    def count(self, result: Result) -> None:
         """Count one instance; from any thread."""
         self._progress.advance(self._all)
         if result.region in self._regions:

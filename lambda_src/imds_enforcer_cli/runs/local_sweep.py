@@ -1,4 +1,4 @@
-"""A sweep by this process: the enforcer's own, in the name of whoever runs the command, without Lambda's time limit."""
+"""A sweep by this process: the enforcer's own, with the operator's credentials and without Lambda's time limit."""
 
 import random
 import threading
@@ -19,7 +19,7 @@ from imds_enforcer.runs.run import PolicyRun
 from imds_enforcer.runs.sweep import sweep
 from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.account.policy_source import Governing
-from imds_enforcer_cli.console.interruption import Beside, Interruption
+from imds_enforcer_cli.console.interruption import BackgroundCall, Interruption
 from imds_enforcer_cli.console.output import say
 
 _A_DAY = 86_400.0
@@ -30,7 +30,7 @@ _LEAST_SECONDS = 900.0
 _CHANGES_A_SECOND = 1.25
 """A quarter of what EC2 allows: a run that gets less than that, because others change instances too, ends unfinished.
 
-So it can be told by when the process is done with each change: what it leaves open then, the next sweep settles.
+So it is known by when the process is done with each change: what it leaves open then, the next sweep finalizes.
 """
 
 _REHEARSED = 5
@@ -87,10 +87,10 @@ class _Collected:
             return sorted(self._results.values(), key=lambda result: (result.region, result.instance_id))
 
 
-class SweepHere:
+class LocalSweep:
     """One sweep of these regions under a policy: first what it would change, then the changes.
 
-    `run_id` is what the ledger knows it by. `by` is who runs the command; None where there is no ledger to say it in.
+    `run_id` is what the ledger knows it by. `by` is the operator's ARN; None where there is no ledger to record it.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class SweepHere:
         return Swept(report, found.results())
 
     def refusal(self, planned: Swept) -> Failure | None:
-        """Why EC2 takes no change from whoever runs the command, as far as a few show; None if it takes one of these.
+        """Why EC2 lets the operator change none of a few of these instances; None if it lets one be changed.
 
         What else may be wrong with them is for the sweep to find out.
         """
@@ -144,15 +144,15 @@ class SweepHere:
             return Swept(report, done.results())
 
         interruption.under_way = lambda: [plan.instance_id for plan in run.under_way()]
-        beside, given_up = Beside(work), None
-        while not beside.done():
+        call, given_up = BackgroundCall(work), None
+        while not call.done():
             if interruption.asked and given_up is None:
                 given_up = Deadline.after(clock, _STOP_SECONDS)
                 run.cancellation.cancel(INTERRUPTED)
                 say("Stopping: no further change begins, and what was sent is read back. Ctrl-C again ends at once.")
             elif given_up and given_up.passed:
                 return self._cut_off(planned, done, run.under_way(), clock.monotonic() - started)
-        return beside.result()
+        return call.result()
 
     def _run(self, policy: Policy, seconds: float, found: _Collected) -> PolicyRun:
         return PolicyRun(

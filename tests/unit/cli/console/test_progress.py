@@ -28,13 +28,13 @@ class Terminal(io.StringIO):
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, limit: int | None = None) -> str:
-    """What is written of a sweep in which three of four instances are settled."""
+    """What is written of a sweep in which three of four instances are done."""
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
     with SweepProgress({HOME: 3, AWAY: 1}, limit) as progress:
         for number, region in enumerate([HOME, HOME, AWAY, "eu-central-1"]):
-            progress.settled(unread(an_id(number), region, Outcome.REMEDIATED, ""))
+            progress.count(unread(an_id(number), region, Outcome.REMEDIATED, ""))
     return stream.getvalue()
 
 

@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from imds_enforcer_cli.console import interruption
-from imds_enforcer_cli.console.interruption import Beside, Interruption, unless_interrupted
+from imds_enforcer_cli.console.interruption import BackgroundCall, Interruption, unless_interrupted
 from imds_enforcer_cli.console.output import say
 from imds_enforcer_cli.runs import local_sweep
 from tests.fakes.command import Command
@@ -272,18 +272,18 @@ def test_what_was_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, previous)
 
 
-def test_an_error_beside_is_raised_where_the_result_is_asked_for() -> None:
+def test_an_error_in_the_background_is_raised_where_the_result_is_asked_for() -> None:
     """A fault of our own is not hidden."""
 
     def fail() -> None:
         raise ZeroDivisionError
 
-    beside = Beside(fail)
+    call = BackgroundCall(fail)
     deadline = time.monotonic() + PATIENCE
-    while not beside.done():
+    while not call.done():
         assert time.monotonic() < deadline
     with pytest.raises(ZeroDivisionError):
-        beside.result()
+        call.result()
 
 
 def test_one_instance_of_another_region_too(

@@ -141,7 +141,7 @@ def test_an_answer_without_results_is_a_failed_call(client: Any, answers: Stubbe
     ],
 )
 @pytest.mark.parametrize("pages", [0, 1])
-def test_a_refused_call_is_an_error_with_cloudwatchs_code(  # noqa: PLR0913  # each is a part of the question
+def test_a_refused_call_is_an_error_with_cloudwatchs_code(  # each is a part of the question
     client: Any, answers: Stubber, *, pages: int, code: str, status: int, kind: Kind
 ) -> None:
     """On whichever page; what was read before it is not taken for all."""

@@ -228,7 +228,7 @@ def test_one_of_several_batches_that_was_not_taken_is_an_error(table: Table, tra
     ],
 )
 @pytest.mark.usefixtures("backoffs")
-def test_a_refused_call_is_an_error_with_dynamodbs_code(  # noqa: PLR0913  # each is a part of the question
+def test_a_refused_call_is_an_error_with_dynamodbs_code(  # each is a part of the question
     table: Table, transport: FakeTransport, *, call: str, code: str, kind: Kind, tries: int
 ) -> None:
     """Whichever call it was."""
