@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imds_enforcer_cli.audit.judge import Status
 from imds_enforcer_cli.console.output import write_table
-from imds_enforcer_cli.formats.html import html_report
+from imds_enforcer_cli.formats.html_page import html_report
 from imds_enforcer_cli.formats.tables import INSTANCE_HEADINGS, instance_row
 from infra.pictures.browser import NAMES, installed, opened
 from infra.pictures.fleet import document

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from imds_enforcer_cli.formats.html import html_report
+from imds_enforcer_cli.formats.html_page import html_report
 from infra.local.waiting import until
 from infra.pictures.fleet import document
 from tests.fakes.audit_example import audit, instance

@@ -7,7 +7,7 @@ from imds_enforcer_cli.audit.document import Document
 from imds_enforcer_cli.audit.judge import Status
 from imds_enforcer_cli.console.output import write_csv, write_json, write_table, write_text
 from imds_enforcer_cli.formats.asff import asff
-from imds_enforcer_cli.formats.html import html_report
+from imds_enforcer_cli.formats.html_page import html_report
 from imds_enforcer_cli.formats.sarif import sarif
 from imds_enforcer_cli.formats.tables import (
     INSTANCE_COLUMNS,

@@ -16,7 +16,7 @@ import pytest
 from botocore.validate import ParamValidator
 
 from imds_enforcer_cli.formats.asff import asff
-from imds_enforcer_cli.formats.html import html_report
+from imds_enforcer_cli.formats.html_page import html_report
 from tests.fakes.audited_fleet import audited_fleet
 from tests.fakes.command import ANN, Command
 from tests.fakes.sarif_schema import violations

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from imds_enforcer_cli.formats.html import html_report
+from imds_enforcer_cli.formats.html_page import html_report
 from tests.fakes.audit_example import audit, everything, instance, source
 
 GOLDEN = Path(__file__).parent / "golden" / "audit.html"
@@ -80,7 +80,7 @@ def without_parts(page: str) -> str:
 
 
 def test_the_page_is_the_one_that_was_read_and_found_good() -> None:
-    """After a change that is meant: `PYTHONPATH=lambda_src:. python -m tests.unit.cli.formats.test_html`."""
+    """After a change that is meant: `PYTHONPATH=lambda_src:. python -m tests.unit.cli.formats.test_html_page`."""
     assert without_parts(html_report(everything())) == GOLDEN.read_text(encoding="utf-8")
 
 
