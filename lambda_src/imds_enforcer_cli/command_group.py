@@ -14,7 +14,7 @@ _USAGE_OR_ACCESS = 2
 
 
 class Commands(TyperGroup):
-    """Says in one line what the user of a command can mend, and leaves tracebacks to faults of its own."""
+    """Says in one line what the user can fix, and leaves tracebacks to faults of its own."""
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Run one sub-command; the process ends with its exit code."""

@@ -1,4 +1,4 @@
-"""The command with its sub-commands, and what their manuals say beside what they say of themselves."""
+"""The command with its sub-commands, and what their manuals add to their docstrings."""
 
 from typing import Annotated
 
@@ -42,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _policy = typer.Typer(
-    help="Show, check and replace the policy that the deployed enforcer goes by.",
+    help="Show, check and replace the policy that the deployed enforcer follows.",
     epilog=manual(
         "policy check policy.json",
         "policy set policy.json",
@@ -67,8 +67,8 @@ def _describe(
 ) -> None:
     """One policy for the instance metadata service (IMDS) of every EC2 instance.
 
-    For one instance, for the fleet, and for the enforcer that is deployed in an account: what it goes by, how it
-    does, what it has changed, and the way back.
+    For one instance, for the fleet, and for the enforcer deployed in an account: its policy, its health, what it
+    has changed, and the way back.
 
     Data goes to standard output, everything else to standard error. Credentials and region come from where the
     other tools of AWS look for them.
@@ -135,7 +135,7 @@ _policy.command(
     epilog=manual(
         "policy set policy.json",
         "policy set --yes - < policy.json",
-        ends="0 stored, or as it was; 1 not agreed to, or changed by somebody else meanwhile",
+        ends="0 stored, or as it was; 1 not agreed to, or changed by someone else meanwhile",
         needs=f"{_FIND}, {_READ_PARAMETERS} and ssm:PutParameter",
     ),
 )(policy_change.put)
@@ -145,7 +145,7 @@ app.command(
     epilog=manual(
         "toggle required",
         "toggle optional --yes",
-        ends="0 turned, or so already; 1 not agreed to, or changed by somebody else meanwhile",
+        ends="0 turned, or so already; 1 not agreed to, or changed by someone else meanwhile",
         needs=f"{_FIND}, {_READ_PARAMETERS} and ssm:PutParameter",
     ),
 )(policy_change.toggle)
@@ -192,7 +192,7 @@ app.command(
     epilog=manual(
         "revert i-0123456789abcdef0 --dry-run",
         "revert --run 1c2d3e4f-5a6b-7c8d-9e0f-a1b2c3d4e5f6 --yes",
-        ends="0 set back, or nothing to set back; 1 not all could be set back, or not agreed to",
+        ends="0 reverted, or nothing to revert; 1 not all could be reverted, or not agreed to",
         needs=f"{_FIND}, sts:GetCallerIdentity, {_UNDO} and ec2:ModifyInstanceMetadataOptions",
     ),
 )(revert)

@@ -33,7 +33,7 @@ class Connection:
     """The enforcer's own adapters with the operator's credentials; `caller` asks AWS for the operator's ARN.
 
     `outputs` are those of the stack, none where it is not deployed. `client` makes a client of boto3's for a
-    service, in a region, or in the home region if that is None. Calls raise `AwsError`; those of such a client
+    service, in a region, or in the home region if that is None. Calls raise `AwsError`; those of boto3's clients
     have to be wrapped for it (`imds_enforcer.aws.boto.aws_errors`).
     """
 
@@ -52,7 +52,7 @@ class Connection:
         """The policy in force; None where neither of its parameters exists.
 
         Raises:
-            PolicyInvalidError: if it is none, as where one of the two is missing.
+            PolicyInvalidError: if it is invalid, as where one of the two is missing.
             AwsError: if Parameter Store could not be read.
         """
         policies = self.clients.policies
@@ -65,13 +65,13 @@ class Connection:
 
 
 class Session(boto3.Session):
-    """A session whose user may have set an endpoint that is none, for all services or for one of them."""
+    """A session whose user may have set an endpoint that is no URL, for all services or for one of them."""
 
     def client(self, *service: Any, **options: Any) -> Any:
         """The client of a service; see boto3.
 
         Raises:
-            CommandError: naming the endpoint that is none.
+            CommandError: naming the endpoint that is no URL.
         """
         try:
             return super().client(*service, **options)
@@ -83,9 +83,9 @@ def connect(profile: str | None, region: str | None) -> Connection:
     """Find the deployed enforcer in its home region.
 
     Raises:
-        CommandError: if there is no region, no such stack in it, or an older one.
+        CommandError: if there is no region, no stack in it, or an older one.
         AwsError: if CloudFormation could not be asked.
-        BotoCoreError: if the AWS configuration cannot be used, as where it has no such profile.
+        BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
     """
     reached = reach(profile, region)
     if not reached.deployed:
@@ -99,13 +99,13 @@ def reach(
 ) -> Connection:
     """The account, with the enforcer or without: where it is not deployed, nothing is held and nothing written down.
 
-    `fallback` is the home region where neither the argument nor the environment or profile names one. Who does not
-    ask for the stack gets the account as it is without.
+    `fallback` is the home region where neither the argument nor the environment or profile names one. Without
+    `asks_for_stack` the account is taken as one without it.
 
     Raises:
         CommandError: if there is no region, or an older stack in it.
         AwsError: if CloudFormation could not be asked.
-        BotoCoreError: if the AWS configuration cannot be used, as where it has no such profile.
+        BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
     """
     # boto3 itself knows AWS_DEFAULT_REGION only; the other tools of AWS know both.
     named = region or os.environ.get("AWS_REGION")

@@ -116,7 +116,7 @@ class InstanceMetadata:
         """Send one request.
 
         Raises:
-            OSError: if nobody answers, or not in time.
+            OSError: if there is no answer, or not in time.
             HTTPException: if the answer is not HTTP.
         """
         # Neither proxies nor redirects: both would take the token, or the credentials, elsewhere.
@@ -133,8 +133,8 @@ def here(profile: str | None) -> InstanceMetadata:
     """The service of the instance that this runs on, with the endpoint and the time-out that boto3 takes.
 
     Raises:
-        CommandError: if the configuration forbids to ask it, or names an endpoint that is none.
-        BotoCoreError: if the AWS configuration cannot be used, as where it has no such profile.
+        CommandError: if the configuration forbids to ask it, or names an endpoint that is no URL.
+        BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
     """
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         raise CommandError(

@@ -1,4 +1,4 @@
-"""The two parameters of the policy in Parameter Store: read as one, and changed only if nobody else has meanwhile."""
+"""The two parameters of the policy in Parameter Store: read as one, and changed only if no one else has meanwhile."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,7 +92,7 @@ def replace_document(reached: Connection, text: str, before: Stored) -> int:
     """Store a policy document, if both parameters still are as before; answers its new version.
 
     Raises:
-        Exit: with 1, if somebody has changed one of them since.
+        Exit: with 1, if someone has changed one of them since.
         AwsError: if Parameter Store could not be read or written.
     """
     _unchanged(reached, before)
@@ -111,6 +111,6 @@ def _put(reached: Connection, version: int, **request: str) -> int:
     with aws_errors():
         written: int = client.put_parameter(Type="String", Overwrite=True, **request)["Version"]
     if version and written != version + 1:
-        # Parameter Store knows no condition: this is all that can be told of a change within the same moment.
+        # Parameter Store knows no condition: this is all that can be known of a change at the same moment.
         say(f"Somebody wrote {request['Name']} at the same moment: version {written - 1} is replaced, look at it.")
     return written

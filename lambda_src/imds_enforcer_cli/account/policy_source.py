@@ -15,7 +15,7 @@ from imds_enforcer_cli.console.output import say
 
 @dataclass(frozen=True, slots=True)
 class Governing:
-    """A policy, and how it is called. `source` tells whether it is still in force; None for an operator's file."""
+    """A policy, and its name for the user. `source` knows whether it is still in force; None for an operator's file."""
 
     policy: Policy
     named: str

@@ -35,7 +35,7 @@ def chosen_regions(clients: Clients, text: str) -> tuple[str, ...]:
 def refuse_if_elsewhere(reached: Connection) -> None:
     """Make sure that the enforcer, where it is not in the home region, is in no other either: its holds would count.
 
-    A region in which nobody may ask counts as one without it; one that does not answer does not.
+    A region in which the caller may not ask counts as one without it; one that does not answer does not.
 
     Raises:
         CommandError: naming the region that it is in.

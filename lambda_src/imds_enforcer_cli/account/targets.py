@@ -34,7 +34,7 @@ def find(reached: Connection, instance_ids: Sequence[str], identity: Identity | 
     """The instances by id, in the order in which they were named.
 
     Raises:
-        CommandError: naming those that are none of this account.
+        CommandError: naming those that are not in this account.
         AwsError: if EC2 could not be asked.
     """
     if identity:

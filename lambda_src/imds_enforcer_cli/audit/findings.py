@@ -1,4 +1,4 @@
-"""One instance in an audit: its judgement, and what tells where it came from."""
+"""One instance in an audit: its judgement, and what launched it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from imds_enforcer_cli.audit.judge import Judgement, Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
-    """What an audit keeps of an instance. `calls` are those without a token; None if nobody asked."""
+    """What an audit keeps of an instance. `calls` are those without a token; None if CloudWatch was not asked."""
 
     instance_id: str
     region: str

@@ -35,10 +35,10 @@ class RegionAudit:
 
 
 class Progress(Protocol):
-    """Is told, by several threads, how far a region is."""
+    """Called, from several threads, with how far a region is."""
 
     def __call__(self, region: str, *, pages: int, instances: int, done: bool = False) -> None:
-        """So many pages and instances were read; `done` if there are no more."""
+        """The numbers of pages and instances read so far; `done` if there are no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Lookback:
     gate_days: int | None = None
 
     def since(self, now: datetime, days: int) -> datetime:
-        """The beginning, in UTC, of the day so many days ago."""
+        """The beginning, in UTC, of the day that many days ago."""
         return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
 
 
@@ -57,8 +57,8 @@ class Lookback:
 class Fleet:
     """The fleet as a judge sees it at the moment `now`.
 
-    `lookback` is None if CloudWatch is not to be asked. `readers` tell by region what instances are launched
-    with; none if nobody wants to know.
+    `lookback` is None if CloudWatch is not to be asked. `readers` find out, by region, what
+    instances are launched with; empty where that is not wanted.
     """
 
     clients: Clients
@@ -75,7 +75,7 @@ class Fleet:
             try:
                 return list(pool.map(self._region, regions))
             finally:
-                # Whoever interrupts need not wait for the regions that are left.
+                # After an interruption the remaining regions are not waited for.
                 self.stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
 

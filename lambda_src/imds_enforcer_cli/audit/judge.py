@@ -36,7 +36,7 @@ _STATUSES = {
     Verdict.UNREADABLE: Status.UNREADABLE,
     Verdict.REMEDIATE: Status.DRIFT,
 }
-"""Of the verdicts that can be met here: ended instances are not listed, and nobody's turn is waited for."""
+"""Of the verdicts possible here: ended instances are not listed, and rollout and grace do not apply."""
 
 
 @dataclass(frozen=True, slots=True)

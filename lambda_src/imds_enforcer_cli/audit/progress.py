@@ -1,4 +1,4 @@
-"""How far an audit is, for somebody who looks at a terminal."""
+"""How far an audit is, shown at a terminal."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from imds_enforcer.model.wording import count
-from imds_enforcer_cli.audit.fleet import Progress as Told
+from imds_enforcer_cli.audit.fleet import Progress as Report
 
 
 @contextmanager
-def region_progress(regions: Sequence[str]) -> Iterator[Told]:
+def region_progress(regions: Sequence[str]) -> Iterator[Report]:
     """Show on standard error how many regions are done, and how far each other is; only at a terminal."""
     if not sys.stderr.isatty():
         yield _nothing
@@ -22,14 +22,14 @@ def region_progress(regions: Sequence[str]) -> Iterator[Told]:
         total = bars.add_task(f"{count(len(regions), 'region')}", total=len(regions))
         tasks = {region: bars.add_task(region, total=None, visible=False) for region in regions}
 
-        def tell(region: str, *, pages: int, instances: int, done: bool = False) -> None:
-            said = f"{region}: {count(pages, 'page')}, {count(instances, 'instance')}"
-            bars.update(tasks[region], description=said, visible=not done)
+        def show(region: str, *, pages: int, instances: int, done: bool = False) -> None:
+            text = f"{region}: {count(pages, 'page')}, {count(instances, 'instance')}"
+            bars.update(tasks[region], description=text, visible=not done)
             if done:
                 bars.advance(total)
 
-        yield tell
+        yield show
 
 
 def _nothing(region: str, *, pages: int, instances: int, done: bool = False) -> None:
-    """Nobody is there to be told."""
+    """Nothing is shown without a terminal."""

@@ -50,7 +50,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--group-by",
             help="What launched the instances (Auto Scaling group, launch template, image) instead of each instance, "
-            "and whether it will launch such that allow IMDSv1 again.",
+            "and whether it will launch instances that allow IMDSv1 again.",
             show_default="each instance",
         ),
     ] = None,
@@ -102,7 +102,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     """Show how every instance stands under the policy, and why.
 
     It reads only. COMPLIANT follows the policy; IMDS_OFF has no metadata service, which satisfies it; DRIFT
-    differs from it; HELD, EXEMPT and MANAGED differ too, and are left alone; UNREADABLE cannot be told.
+    differs from it; HELD, EXEMPT and MANAGED differ too, and are left alone; UNREADABLE has unrecognized options.
     Without a policy in the account, HttpTokens required is assumed.
     """
     failing = _checked_failing(fail_on)

@@ -1,4 +1,4 @@
-"""`imds-enforcer hold` and `release`: instances that nobody but a person may bring in line again."""
+"""`imds-enforcer hold` and `release`: instances that the enforcer must not change."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ _Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="Th
 
 def hold(  # each is an option of the command
     instances: _Instances,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever meets the hold later.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who find the hold later.")],
     until: arguments.Until = None,
     *,
     profile: arguments.Profile = None,
@@ -37,7 +37,7 @@ def hold(  # each is an option of the command
     reached = connection.connect(profile, region)
     now = reached.clock.now()
     end = arguments.checked_moment(until, now)
-    # Nobody would notice that a mistyped instance is not held.
+    # It would go unnoticed that a mistyped instance is not held.
     connection.require_instances(reached.clients, ids)
     by = reached.caller()
     holds = [Hold(instance_id=instance_id, reason=why, by=by, at=now, until=end) for instance_id in ids]
@@ -71,7 +71,7 @@ def release(
 
 
 def name_replaced(records: Records, instance_ids: Iterable[str]) -> None:
-    """Tell of the holds, of these instances, which another one is about to take the place of.
+    """Name the holds of these instances that are about to be replaced.
 
     Raises:
         AwsError: if the holds could not be read.

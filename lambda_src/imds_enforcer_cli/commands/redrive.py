@@ -1,4 +1,4 @@
-"""`imds-enforcer redrive`: events that never worked, once more."""
+"""`imds-enforcer redrive`: events that failed for good, once more."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,7 +26,7 @@ def redrive(
 ) -> None:
     """Move what is in the dead-letter queue of the events back to the event queue.
 
-    Nobody is asked, as it is safe: each event only has its instances looked at once more, as they are by then. An
+    It is safe, and does not ask: each event only has its instances looked at once more, as they are by then. An
     event that fails again comes back within half an hour.
     """
     reached = connection.connect(profile, region)

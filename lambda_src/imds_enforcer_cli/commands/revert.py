@@ -67,23 +67,23 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     ] = None,
     run: arguments.Run = None,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be set back.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be reverted.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite-later-changes", help="Set back also what somebody else has set since."),
+        typer.Option("--overwrite-later-changes", help="Revert also options that someone else has changed since."),
     ] = False,
     until: arguments.Until = None,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why, for whoever meets the hold later.")
+        str, typer.Option("--reason", metavar="TEXT", help="Why, for those who find the hold later.")
     ] = "reverted",
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output_format: arguments.Output = Format.TABLE,
 ) -> None:
-    """Set instances back to what they were before a change of the enforcer, and hold them there.
+    """Revert the enforcer's changes to instances, and hold those instances.
 
-    Exactly the options from before come back. One that somebody else has set since is named and left,
+    Exactly the options from before come back. One that someone else has changed since is named and left,
     and a metadata service that is off stays off. The enforcer leaves the instances alone until the hold
     ends, or until `imds-enforcer release`.
     """

@@ -1,4 +1,4 @@
-"""`imds-enforcer status`: how the deployed enforcer does."""
+"""`imds-enforcer status`: the enforcer's health."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -39,7 +39,7 @@ def status(
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Show how the deployed enforcer does: stack, policy, last sweep, queues, alarms and holds.
+    """Show the enforcer's health: stack, policy, last sweep, queues, alarms and holds.
 
     The last sweep is looked for in the last three days. All is well if the stack is whole, the policy is valid, no
     event was given up and no alarm is raised.

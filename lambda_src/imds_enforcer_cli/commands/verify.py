@@ -1,4 +1,4 @@
-"""`imds-enforcer verify`: whether instances have the options that they are to have, and do what these say."""
+"""`imds-enforcer verify`: whether instances have the options wanted, and answer accordingly."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -57,11 +57,11 @@ def verify(  # noqa: PLR0913  # each is an option of the command
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Tell whether instances require IMDSv2, or have it optional, and whether EC2 has applied that.
+    """Show whether instances require IMDSv2, or have it optional, and whether EC2 has applied that.
 
     Without --instance-id it is about the instance that it runs on. There --probe also asks the metadata service:
     without a token it must answer 401, to the request for a token and with the token 200; where tokens are
-    optional, 200 to all three. A metadata service that is off answers nobody, which is as good as required.
+    optional, 200 to all three. A metadata service that is off answers no request, which is as good as required.
     """
     ids = arguments.checked_ids([*(instance_id or []), *(more or [])])
     if ids and probe:

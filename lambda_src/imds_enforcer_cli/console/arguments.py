@@ -1,4 +1,4 @@
-"""What the sub-commands take in common: its declarations, and how it is read."""
+"""The parameters that commands have in common: their declarations, and how they are read."""
 
 import re
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def checked_ids(texts: Sequence[str]) -> list[str]:
     """Instance ids, each once.
 
     Raises:
-        CommandError: naming those that are none.
+        CommandError: naming those that are not.
     """
     malformed = [text for text in texts if not INSTANCE_ID.fullmatch(text)]
     if malformed:
@@ -85,7 +85,7 @@ def checked_run(text: str) -> str:
 
 
 def checked_reason(text: str) -> str:
-    """A reason, for whoever meets the hold later.
+    """A reason, for those who find the hold later.
 
     Raises:
         CommandError: if it says nothing.

@@ -7,12 +7,12 @@ def manual(*examples: str, ends: str, needs: str = "") -> str:
     Args:
         examples: calls of the command, as they are typed after `imds-enforcer`.
         ends: what the exit codes 0 and 1 mean; 2 always means usage or access.
-        needs: the IAM actions that whoever calls it must be allowed; empty if it asks nothing of AWS.
+        needs: the IAM actions that it takes; empty if it does not call AWS.
     """
     return "\n\n".join(
         [
             *([f"Needs the IAM actions {needs}."] if needs else []),
-            f"Exit codes: {ends}; 2 where it was used wrongly or had no access.",
+            f"Exit codes: {ends}; 2 usage error or access denied.",
             *(f"Example: imds-enforcer {example}" for example in examples),
         ]
     )

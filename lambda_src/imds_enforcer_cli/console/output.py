@@ -41,7 +41,7 @@ _STYLES = {
 
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-"""Errors of the file that the data goes to. A reader who has left, as `head` does, is none, and Typer's business."""
+"""Errors of the file that the data goes to. That a reader has left, as `head` does, is Typer's business."""
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def output_written() -> Iterator[None]:
 
 
 def say(message: str) -> None:
-    """Tell the user something, in one line on standard error; one who has gone does not hear it."""
+    """Write one line for the user to standard error; that it cannot be written changes nothing."""
     with suppress(OSError):
         typer.echo(_plain(message), err=True)
 
@@ -111,7 +111,7 @@ def write_text(text: str) -> None:
 def write_csv(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> None:
     """Write documents, as in JSON, as rows with these columns; what a map has within is a column `outer.inner`.
 
-    A value that a spreadsheet would take for a formula is marked as text: tags are what anybody wrote.
+    A value that a spreadsheet would take for a formula is marked as text: tags are free text.
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(columns)
@@ -199,7 +199,7 @@ def _keep_ids_whole(table: Table) -> None:
 
 
 def working(what: str) -> AbstractContextManager[object]:
-    """Show that something is going on, where somebody looks at a terminal."""
+    """Show that something is going on, at a terminal."""
     if sys.stdout.isatty() and sys.stderr.isatty():
         return Console(stderr=True).status(Text(_plain(what)))
     return nullcontext()

@@ -10,7 +10,7 @@ RESULT_HEADINGS = ("INSTANCE", "OUTCOME", "REASON")
 SETTINGS = ("HttpTokens", "HttpEndpoint", "HttpPutResponseHopLimit", "HttpProtocolIpv6", "InstanceMetadataTags")
 
 _STATE = "State"
-"""Whether the options are applied yet, which is none of them."""
+"""Whether the options are applied yet: beside them, and not one of them."""
 
 
 def options_columns(of: str) -> list[str]:

@@ -19,7 +19,7 @@ class _Pace(ProgressColumn):
     """Changes a second, lately."""
 
     def render(self, task: Task) -> Text:
-        """Nothing before there is anything to tell."""
+        """Empty before there is a pace."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f}/s" if speed else "", style="cyan")
 

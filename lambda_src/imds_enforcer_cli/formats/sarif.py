@@ -1,4 +1,4 @@
-"""An audit in the Static Analysis Results Interchange Format 2.1.0, for dashboards that collect such."""
+"""An audit in the Static Analysis Results Interchange Format 2.1.0, for dashboards that collect it."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ _RULES = {
     Status.UNREADABLE: ("warning", "EC2 describes the instance's metadata options in a way that is not known here."),
 }
 _ACCEPTED = {Status.HELD, Status.EXEMPT}
-"""What somebody has decided about: such a result is there, and suppressed."""
+"""Decided by a person: the result is there, and suppressed."""
 
 
 def sarif(document: Mapping[str, Any], partition: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Swept:
 class _Collected:
     """The results so far, from the threads of all regions."""
 
-    tell: Callable[[Result], None] = lambda _: None
+    report: Callable[[Result], None] = lambda _: None
     _results: dict[str, Result] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -79,7 +79,7 @@ class _Collected:
         """Take one result."""
         with self._lock:
             self._results[result.instance_id] = result
-        self.tell(result)
+        self.report(result)
 
     def results(self) -> list[Result]:
         """By region and id."""
@@ -128,12 +128,12 @@ class LocalSweep:
                     return None
         return refused
 
-    def carry_out(self, planned: Swept, interruption: Interruption, tell: Callable[[Result], None]) -> Swept:
+    def carry_out(self, planned: Swept, interruption: Interruption, report: Callable[[Result], None]) -> Swept:
         """Change what differs. Once interrupted no change begins, and what was sent is read back, for 20 s at most.
 
-        `tell` is called with each result, from several threads.
+        `report` is called with each result, from several threads.
         """
-        policy, done = self._rules.policy, _Collected(tell)
+        policy, done = self._rules.policy, _Collected(report)
         clock = self._reached.clock
         most = max(planned.to_change_by_region().values(), default=0)
         run = self._run(policy, _LEAST_SECONDS + most / _CHANGES_A_SECOND, done)

@@ -1,4 +1,4 @@
-"""A sweep from here on paper: its plan and its report, as tables, as JSON and as rows of CSV."""
+"""A local sweep for its reader: its plan and its report, as tables, as JSON and as rows of CSV."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,7 +36,7 @@ def unfinished(report: RunReport) -> bool:
 
 
 def region_rows(report: RunReport) -> list[Sequence[Cell]]:
-    """The counts by outcome: of each region in which there is anything to tell, then of all."""
+    """The counts by outcome: of each region with any, then of all."""
     rows = [
         ((name,), (str(region.instances),), each_count(counts(region.outcomes)), _in_the_way(region))
         for name, region in sorted(report.regions.items())
@@ -119,5 +119,5 @@ def _policy(report: RunReport) -> Mapping[str, Any]:
 
 
 def in_words(number: int, regions: Iterable[str]) -> str:
-    """So many instances in so many regions."""
+    """The numbers of instances and of regions."""
     return f"{count(number, 'instance')} in {count(len(set(regions)), 'region')}"

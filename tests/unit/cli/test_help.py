@@ -61,7 +61,7 @@ def test_the_manual_of_a_command(name: str) -> None:
     assert f"Usage: imds-enforcer {name} " in said
     assert f"Example: imds-enforcer {name}" in said
     assert "Exit codes: 0 " in said
-    assert "; 2 where it was used wrongly or had no access." in said
+    assert "; 2 usage error or access denied." in said
     options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
     offline = name in WITHOUT_AWS
     assert ("Needs the IAM actions " in said) != offline
