@@ -44,6 +44,9 @@ def _safeguards(old: Policy, new: Policy) -> Iterator[str]:
         yield f"who still calls IMDSv1 is held back: {new.gate or 'nobody'}; it was: {old.gate or 'nobody'}"
     if old.watch and new.watch is None:
         yield "what is done about changed instances that still call IMDSv1: nothing"
+    for tag in old.container_host_tags:
+        if tag not in new.container_host_tags:
+            yield f"{tag} no longer marks container hosts"
     most, now = old.max_changes_per_sweep or _ANY_NUMBER, new.max_changes_per_sweep or _ANY_NUMBER
     if now > most:
         yield f"one sweep may change {new.max_changes_per_sweep or 'any number of'} instances, not {most:g}"

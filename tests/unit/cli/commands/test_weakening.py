@@ -40,6 +40,7 @@ STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, GATE, "who still calls IMDSv1 is held back: more than 0 IMDSv1 calls in 14 days; it was: nobody"),
     (GATE, {}, "who still calls IMDSv1 is held back: nobody; it was: more than 0 IMDSv1 calls in 14 days"),
     ({}, {"watch": None}, "what is done about changed instances that still call IMDSv1: nothing"),
+    ({"container_host_tags": [{"key": "nomad"}]}, {}, "tag nomad=* no longer marks container hosts"),
     ({"max_changes_per_sweep": 5}, {}, "one sweep may change any number of instances, not 5"),
     ({"max_changes_per_sweep": 5}, {"max_changes_per_sweep": 6}, "one sweep may change 6 instances, not 5"),
     ({}, {"container_hop_limit": None}, "container_hop_limit is null, not 2"),
@@ -58,6 +59,7 @@ HARMLESS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"watch": None}, {}),
     ({}, {"watch": {"hours": 1, "rejected_calls": 5}}),
     ({}, {"max_changes_per_sweep": 5}),
+    ({"container_host_tags": [{"key": "a"}]}, {"container_host_tags": [{"key": "b"}, {"key": "a"}]}),
 ]
 
 
