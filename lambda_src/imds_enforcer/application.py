@@ -11,6 +11,7 @@ from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Trigger
+from imds_enforcer.policy.document import as_text
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.mails import mail
@@ -104,7 +105,7 @@ class Application:
         finally:
             # After the sweep, which must not wait for a mail.
             if changed:
-                mail(self.clients, "The policy was changed", policy.as_text())
+                mail(self.clients, "The policy was changed", as_text(policy))
         if changed:
             self._second_look(policy, started, invocation, limits)
         if request.inventory:

@@ -1,119 +1,132 @@
-"""A policy by its fields: under the names of the policy document, with the defaults filled in."""
+"""A policy by its fields, under the names of the policy document: as JSON, as text, and what differs."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from imds_enforcer.policy.parser import schema
+from imds_enforcer.policy.policy import Exemption, Match, RegionSelection
+from imds_enforcer.policy.safeguards import Gate, Watch
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from datetime import datetime
 
-    from imds_enforcer.policy import Exemption, Gate, Match, Policy, RegionSelection, Watch
+    from imds_enforcer.policy.policy import Policy
 
-FIELD_COLUMNS = (
-    *("mode", "http_put_response_hop_limit", "container_hop_limit", "container_host_tags", "http_protocol_ipv6"),
-    *("instance_metadata_tags", "regions.include", "regions.exclude", "exemptions", "rollout_percent"),
-    *("launch_grace_seconds", "max_changes_per_sweep", "legacy_calls.lookback_days", "legacy_calls.tolerate"),
-    *("legacy_calls.enforce_after", "watch.hours", "watch.rejected_calls"),
-)
-
+_AS_IT_IS = "as each instance has it"
 _NULL = {
     "container_hop_limit": "none are added",
-    "regions": "all",
     "max_changes_per_sweep": "any number",
-    "legacy_calls": "nobody is held back",
+    "legacy_calls": "no gate",
     "watch": "off",
 }
 
 
-def fields_of(policy: Policy, now: datetime | None = None) -> dict[str, Any]:
-    """The policy as a document that says everything; `regions` is null for all of them.
-
-    With `now`, each exemption says whether it has expired.
-    """
+def _fields(policy: Policy) -> dict[str, Any]:
+    """Every field of the document, in the order of its schema. What follows knows them by their types."""
     return {
-        "mode": policy.mode.value,
+        "mode": policy.mode,
         "http_put_response_hop_limit": policy.http_put_response_hop_limit,
         "container_hop_limit": policy.container_hop_limit,
-        "container_host_tags": [_tag(match) for match in policy.container_host_tags],
-        "http_protocol_ipv6": policy.http_protocol_ipv6 and policy.http_protocol_ipv6.value,
-        "instance_metadata_tags": policy.instance_metadata_tags and policy.instance_metadata_tags.value,
-        "regions": _regions(policy.regions),
-        "exemptions": [_exemption(each, now) for each in policy.exemptions],
+        "container_host_tags": policy.container_host_tags,
+        "http_protocol_ipv6": policy.http_protocol_ipv6,
+        "instance_metadata_tags": policy.instance_metadata_tags,
+        "regions": policy.regions,
+        "exemptions": policy.exemptions,
         "rollout_percent": policy.rollout_percent,
         "launch_grace_seconds": policy.launch_grace_seconds,
         "max_changes_per_sweep": policy.max_changes_per_sweep,
-        "legacy_calls": policy.gate and _gate(policy.gate),
-        "watch": policy.watch and _watch(policy.watch),
+        "legacy_calls": policy.gate,
+        "watch": policy.watch,
     }
 
 
-def phrases(name: str, value: Any) -> Sequence[str]:
-    """The value of a field for people."""
+def as_document(policy: Policy, now: datetime | None = None) -> dict[str, Any]:
+    """The policy as JSON, with the defaults filled in; `regions` is null for all of them.
+
+    With `now`, each exemption says whether it has expired.
+    """
+    return {name: _json(value, now) for name, value in _fields(policy).items()}
+
+
+def as_words(policy: Policy, now: datetime | None = None) -> dict[str, list[str]]:
+    """Each field for people, a list with an entry a line. With `now`, expired exemptions are marked."""
+    return {name: _words(name, value, now) for name, value in _fields(policy).items()}
+
+
+def as_text(policy: Policy) -> str:
+    """The toggle and the policy with their versions, and each field, as a person reads them in a mail."""
+    versions = policy.versions
+    lines = [
+        f"HttpTokens: {policy.http_tokens} (version {versions.http_tokens})",
+        f"Policy (version {versions.policy}):",
+    ]
+    return "\n".join([*lines, *(f"{name}: {words}" for name, entry in as_words(policy).items() for words in entry)])
+
+
+def columns() -> list[str]:
+    """The columns of the fields in a table: an object has one for each of its own fields."""
+    fields: Mapping[str, Any] = schema()["properties"]
+    return [
+        f"{name}.{inner}" if inner else name
+        for name, field in fields.items()
+        for inner in field.get("properties", [""])
+    ]
+
+
+def differences(old: Policy, new: Policy) -> list[str]:
+    """The names of the fields in which the policies differ."""
+    before, after = _fields(old), _fields(new)
+    return [name for name in before if before[name] != after[name]]
+
+
+def _words(name: str, value: Any, now: datetime | None) -> list[str]:
     if value is None:
-        return [_NULL.get(name, "as each instance has it")]
-    if name == "exemptions":
-        return [_exempt(each) for each in value] or ["none"]
-    if isinstance(value, list):
-        return [_phrase(each) for each in value] or ["none"]
-    return [_phrase(value)]
+        return [_NULL.get(name, _AS_IT_IS)]
+    if not isinstance(value, tuple):
+        return [str(value)]
+    return [_exempt(each, now) if isinstance(each, Exemption) else str(each) for each in value] or ["none"]
 
 
-def differences(old: Policy, new: Policy) -> list[dict[str, Any]]:
-    """The fields in which the policies differ, each with its value now and then."""
-    before, after = fields_of(old), fields_of(new)
-    return [{"field": name, "now": before[name], "then": after[name]} for name in before if before[name] != after[name]]
+def _exempt(exemption: Exemption, now: datetime | None) -> str:
+    return exemption.named() + (" (expired)" if now and exemption.expired(now) else "")
 
 
-def _phrase(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_phrase(each)}" for name, each in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_phrase, value))
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _exempt(fields: Mapping[str, Any]) -> str:
-    match = dict(fields["match"])
-    if tag := match.get("tag"):
-        match["tag"] = f"{tag['key']}={tag['value']}"
-    owner = f", owner {fields['owner']}" if "owner" in fields else ""
-    until = f", until {fields['expires']}" if "expires" in fields else ""
-    return f"({_phrase(match)}) {fields['reason']}{owner}{until}{' (expired)' if fields.get('expired') else ''}"
-
-
-def _regions(selection: RegionSelection) -> dict[str, list[str]] | None:
-    if selection.include:
-        return {"include": [*selection.include]}
-    return {"exclude": [*selection.exclude]} if selection.exclude else None
-
-
-def _tag(match: Match) -> dict[str, str]:
-    return {"key": match.tag_key or "", "value": match.tag_value}
+def _json(value: Any, now: datetime | None) -> Any:
+    match value:
+        case tuple():
+            return [_json(each, now) for each in value]
+        case RegionSelection():
+            return {name: list(regions) for name, regions in asdict(value).items() if regions} or None
+        case Match():
+            return {"key": value.tag_key or "", "value": value.tag_value}
+        case Exemption():
+            return _exemption(value, now)
+        case Gate() | Watch():
+            return {name: _json(each, now) for name, each in asdict(value).items()}
+        case _:
+            return str(value) if isinstance(value, str | date) else value
 
 
 def _exemption(exemption: Exemption, now: datetime | None) -> dict[str, Any]:
     match = exemption.match
-    names = ("instance_id", "image_id", "auto_scaling_group", "region")
-    fits: dict[str, Any] = {name: value for name in names if (value := getattr(match, name)) is not None}
-    fields: Mapping[str, Any] = {
-        "match": fits | ({} if match.tag_key is None else {"tag": _tag(match)}),
-        "reason": exemption.reason,
-        "owner": exemption.owner,
-        "expires": exemption.expires and exemption.expires.isoformat(),
-        "expired": None if now is None else exemption.expired(now),
-    }
+    return _given(
+        match=_given(
+            instance_id=match.instance_id,
+            image_id=match.image_id,
+            auto_scaling_group=match.auto_scaling_group,
+            region=match.region,
+            tag=None if match.tag_key is None else _json(match, now),
+        ),
+        reason=exemption.reason,
+        owner=exemption.owner,
+        expires=_json(exemption.expires, now),
+        expired=None if now is None else exemption.expired(now),
+    )
+
+
+def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def _gate(gate: Gate) -> dict[str, Any]:
-    return {
-        "lookback_days": gate.lookback_days,
-        "tolerate": gate.tolerate,
-        "enforce_after": gate.enforce_after and gate.enforce_after.isoformat(),
-    }
-
-
-def _watch(watch: Watch) -> dict[str, Any]:
-    return {"hours": watch.hours, "rejected_calls": watch.rejected_calls}

@@ -157,11 +157,21 @@ def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:
     )
 
 
+def schema_text() -> str:
+    """The JSON Schema of the policy document."""
+    return resources.files("imds_enforcer.policy").joinpath("schema.json").read_text("utf-8")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the policy document, parsed."""
+    parsed: dict[str, Any] = json.loads(schema_text())
+    return parsed
+
+
 @cache
 def _schema_validator() -> Callable[[Any], Any]:
     """Compiled on first use only: most invocations of a warm function find the policy unchanged."""
-    schema = json.loads(resources.files("imds_enforcer.policy").joinpath("schema.json").read_text("utf-8"))
-    validator: Callable[[Any], Any] = fastjsonschema.compile(schema)
+    validator: Callable[[Any], Any] = fastjsonschema.compile(schema())
     return validator
 
 

@@ -174,28 +174,6 @@ class Policy:
     watch: Watch | None = DEFAULT_WATCH
     versions: PolicyVersions = PolicyVersions()
 
-    def as_text(self) -> str:
-        """The policy as a person reads it in a mail."""
-        kept = "as it is"
-        return "\n".join(
-            [
-                f"HttpTokens: {self.http_tokens} (version {self.versions.http_tokens})",
-                f"Policy (version {self.versions.policy}): mode {self.mode}",
-                f"HttpPutResponseHopLimit: {self.http_put_response_hop_limit or kept}",
-                f"HttpPutResponseHopLimit of container hosts: at least {self.container_hop_limit or kept}",
-                *(f"Container hosts, beside those that are known: {match}" for match in self.container_host_tags),
-                f"HttpProtocolIpv6: {self.http_protocol_ipv6 or kept}",
-                f"InstanceMetadataTags: {self.instance_metadata_tags or kept}",
-                f"Regions: {self.regions}",
-                f"Rollout: {self.rollout_percent} % of the existing instances",
-                f"Grace after a launch: {self.launch_grace_seconds} s",
-                f"Changes in one sweep: {self.max_changes_per_sweep or 'any number'}",
-                f"Held back: {self.gate or 'none'}",
-                f"Watched after a change: {self.watch or 'no'}",
-                *(f"Exempt: {exemption.named()}" for exemption in self.exemptions),
-            ]
-        )
-
     def is_container_host(self, instance: Instance) -> bool:
         """True if a tag says that the instance runs containers."""
         return any(match.fits(instance) for match in (*CONTAINER_HOSTS, *self.container_host_tags))

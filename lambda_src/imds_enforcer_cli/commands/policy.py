@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
@@ -12,17 +11,17 @@ import typer
 
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Policy, PolicyVersions
-from imds_enforcer.policy.document import FIELD_COLUMNS, fields_of, phrases
-from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
+from imds_enforcer.policy.document import as_document, as_words, columns
+from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy, schema_text
 from imds_enforcer_cli.account import connection, parameters
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import Cell, say, write_csv, write_documents, write_json, write_table
 
-SHOW_COLUMNS = (
+_COLUMNS = (
     *("valid", "problem", "http_tokens", "versions.http_tokens", "versions.policy"),
-    *("changed.http_tokens", "changed.policy", *(f"policy.{column}" for column in FIELD_COLUMNS)),
+    *("changed.http_tokens", "changed.policy"),
 )
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A policy document in JSON; - reads standard input.")]
@@ -52,12 +51,12 @@ def show(
             "http_tokens": found.http_tokens,
             "versions": found.versions.as_log(),
             "changed": {"http_tokens": tokens_at, "policy": policy_at},
-            "policy": policy and fields_of(policy, now),
+            "policy": policy and as_document(policy, now),
         }
         if output is Format.JSON:
             write_json(document)
         else:
-            write_csv(SHOW_COLUMNS, [document])
+            write_csv([*_COLUMNS, *(f"policy.{name}" for name in columns())], [document])
     if problem:
         say(f"The policy is invalid, so nothing is enforced: {problem}")
         raise typer.Exit(1)
@@ -83,7 +82,7 @@ def check(file: File, output: arguments.Output = Format.TABLE) -> None:
 
 def schema() -> None:
     """Print the JSON Schema of the policy document, for editors and for reading."""
-    typer.echo(resources.files("imds_enforcer.policy").joinpath("schema.json").read_text("utf-8"), nl=False)
+    typer.echo(schema_text(), nl=False)
 
 
 def read_document(file: str) -> str:
@@ -112,6 +111,6 @@ def _rows(found: parameters.Stored, policy: Policy | None, now: datetime) -> lis
         return [*rows, (("policy",), (found.document or "missing",), policy_from)]
     given = json.loads(found.document or "{}")
     return rows + [
-        ((name,), phrases(name, value), policy_from if name in given else ("default",))
-        for name, value in fields_of(policy, now).items()
+        ((name,), words, policy_from if name in given else ("default",))
+        for name, words in as_words(policy, now).items()
     ]

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from imds_enforcer.model import HttpTokens
-from imds_enforcer.policy.document import differences, phrases
+from imds_enforcer.policy import Policy
+from imds_enforcer.policy.document import as_document, as_words, differences
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account import connection, parameters
 from imds_enforcer_cli.commands.policy import File, read_document
@@ -48,19 +49,18 @@ def put(
         raise CommandError(f"{file!r} is no policy: {error}") from None
     if problem:
         say(f"What is in force is invalid, and enforces nothing: {problem}")
-    differing, reasons = (differences(old, new), weakened(old, new)) if old else ([], [])
-    rows = [_row(**each) for each in differing]
+    rows, reasons = (_rows(old, new), weakened(old, new)) if old else ([], [])
     # Whoever is asked has to see it; the documents say it too.
     write_table(_HEADINGS, rows, aside=output is not Format.TABLE)
     version = before.versions.policy
-    if old and not differing:
+    if old and not rows:
         say(f"The policy is as it was, version {version}; nothing was written.")
     else:
         parameters.agree(reasons, "Store it?", sure=yes)
         version = parameters.replace_document(reached, text, before)
         say(f"The policy is stored as version {version}; a sweep of every region follows.")
     if output is Format.JSON:
-        write_json({"version": version, "differences": differing, "weakens": reasons})
+        write_json({"version": version, "differences": _documents(old, new) if old else [], "weakens": reasons})
     elif output is Format.CSV:
         texts = [["; ".join(cell) for cell in row] for row in rows]
         write_csv(_COLUMNS, [dict(zip(_COLUMNS, row, strict=True)) for row in texts])
@@ -98,5 +98,11 @@ def toggle(
     write_document(output, document, ("HTTP TOKENS", "BEFORE", "VERSION"), row)
 
 
-def _row(field: str, now: Any, then: Any) -> Sequence[Cell]:
-    return (field,), phrases(field, now), phrases(field, then)
+def _rows(old: Policy, new: Policy) -> list[Sequence[Cell]]:
+    now, then = as_words(old), as_words(new)
+    return [((field,), now[field], then[field]) for field in differences(old, new)]
+
+
+def _documents(old: Policy, new: Policy) -> list[dict[str, Any]]:
+    now, then = as_document(old), as_document(new)
+    return [{"field": field, "now": now[field], "then": then[field]} for field in differences(old, new)]

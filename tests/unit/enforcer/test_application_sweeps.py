@@ -66,7 +66,7 @@ def test_a_change_of_the_policy_sweeps_and_is_mailed(app: App, clients: FakeClie
     assert home.actual(an_id()).options == V1_ALLOWED
     ((subject, text),) = clients.topic.mails
     assert subject == "imds-enforcer: The policy was changed"
-    assert text.startswith("HttpTokens: optional (version 2)\nPolicy (version 1): mode enforce\n")
+    assert text.startswith("HttpTokens: optional (version 2)\nPolicy (version 1):\nmode: enforce\n")
 
 
 def test_a_change_of_the_policy_is_followed_by_a_second_look(

@@ -8,9 +8,8 @@ import pytest
 
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import PolicyVersions
-from imds_enforcer.policy.document import fields_of
+from imds_enforcer.policy.document import as_document, columns
 from imds_enforcer.policy.parser import parse_policy
-from imds_enforcer_cli.commands.policy import SHOW_COLUMNS
 from tests.fakes.command import Command, lines
 from tests.fakes.examples import POLICY_PARAMETER, TOKENS_PARAMETER
 from tests.fakes.stack import refusal
@@ -64,7 +63,7 @@ def test_what_is_in_force(command: Command) -> None:
         "mode enforce default",
     ]
     assert "regions all default" in table
-    assert "watch hours 24, rejected_calls 1 default" in table
+    assert "watch for 24 hours; from 1 rejected IMDSv1 calls on: reported default" in table
 
 
 def test_what_somebody_set(clients: FakeClients, command: Command) -> None:
@@ -97,7 +96,10 @@ def test_what_is_in_force_as_csv(clients: FakeClients, command: Command) -> None
     """One row."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps(EVERYTHING))
     [row] = csv.DictReader(command("policy", "show", "--output", "csv").stdout.splitlines())
-    assert tuple(row) == SHOW_COLUMNS
+    assert list(row) == [
+        *("valid", "problem", "http_tokens", "versions.http_tokens", "versions.policy"),
+        *("changed.http_tokens", "changed.policy", *(f"policy.{name}" for name in columns())),
+    ]
     assert [name for name, value in row.items() if not value] == ["problem", "policy.regions.include"]
     assert row["policy.regions.exclude"] == "us-east-1"
 
@@ -106,7 +108,7 @@ def test_what_is_in_force_as_csv(clients: FakeClients, command: Command) -> None
 def test_the_fields_are_the_policy(document: dict[str, object]) -> None:
     """Whoever stores what is shown changes nothing."""
     policy = parse_policy(HttpTokens.REQUIRED, json.dumps(document), PolicyVersions())
-    fields = {name: value for name, value in fields_of(policy).items() if name != "regions" or value}
+    fields = {name: value for name, value in as_document(policy).items() if name != "regions" or value}
     assert parse_policy(HttpTokens.REQUIRED, json.dumps(fields), PolicyVersions()) == policy
 
 

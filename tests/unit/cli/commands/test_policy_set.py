@@ -159,7 +159,7 @@ def test_a_difference_as_csv(command: Command, file: Path) -> None:
     """Each field in a row."""
     result = put(command, file, {"watch": None}, "--yes", "--output", "csv")
     [row] = csv.DictReader(result.stdout.splitlines())
-    assert row == {"field": "watch", "now": "hours 24, rejected_calls 1", "then": "off"}
+    assert row == {"field": "watch", "now": "for 24 hours; from 1 rejected IMDSv1 calls on: reported", "then": "off"}
 
 
 def test_a_policy_that_may_not_be_written(clients: FakeClients, command: Command, file: Path) -> None:

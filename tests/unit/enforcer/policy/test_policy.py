@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imds_enforcer.model import HttpTokens, Instance, Switch
-from imds_enforcer.policy import Exemption, Gate, Match, Mode, PolicyVersions, RegionSelection, Watch
+from imds_enforcer.policy import Exemption, Match, PolicyVersions, RegionSelection
 from tests.fakes.clock import START
 from tests.fakes.examples import AWAY, HOME, a_policy, an_exemption, an_id, an_instance
+
+if TYPE_CHECKING:
+    from imds_enforcer.model import Instance
 
 WEB = an_instance(
     image_id="ami-0123456789abcdef0",
@@ -140,56 +142,6 @@ def test_named_regions_that_the_account_does_not_have_are_told() -> None:
 def test_versions_are_logged_by_parameter() -> None:
     """Each has its own."""
     assert PolicyVersions(3, 7).as_log() == {"http_tokens": 3, "policy": 7}
-
-
-def test_a_policy_as_text_tells_its_values_and_versions() -> None:
-    """This is the mail that follows a change."""
-    policy = a_policy(
-        HttpTokens.OPTIONAL,
-        mode=Mode.AUDIT,
-        http_put_response_hop_limit=2,
-        instance_metadata_tags=Switch.DISABLED,
-        regions=RegionSelection(exclude=("us-east-1",)),
-        exemptions=(an_exemption("old SDK", auto_scaling_group="web-*"),),
-    )
-    assert policy.as_text() == (
-        "HttpTokens: optional (version 3)\n"
-        "Policy (version 7): mode audit\n"
-        "HttpPutResponseHopLimit: 2\n"
-        "HttpPutResponseHopLimit of container hosts: at least 2\n"
-        "HttpProtocolIpv6: as it is\n"
-        "InstanceMetadataTags: disabled\n"
-        "Regions: all but us-east-1\n"
-        "Rollout: 100 % of the existing instances\n"
-        "Grace after a launch: 0 s\n"
-        "Changes in one sweep: any number\n"
-        "Held back: none\n"
-        "Watched after a change: for 24 hours; from 1 rejected IMDSv1 calls on: reported\n"
-        "Exempt: (auto_scaling_group web-*) old SDK"
-    )
-
-
-@pytest.mark.parametrize(
-    ("fields", "line"),
-    [
-        ({"launch_grace_seconds": 300}, "Grace after a launch: 300 s"),
-        ({"max_changes_per_sweep": 500}, "Changes in one sweep: 500"),
-        ({"gate": Gate()}, "Held back: more than 0 IMDSv1 calls in 14 days"),
-        (
-            {"gate": Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31))},
-            "Held back: more than 10 IMDSv1 calls in 30 days, until 2027-03-31",
-        ),
-        ({"watch": None}, "Watched after a change: no"),
-        (
-            {"watch": Watch(hours=48, rejected_calls=5)},
-            "Watched after a change: for 48 hours; from 5 rejected IMDSv1 calls on: reported",
-        ),
-    ],
-)
-def test_a_policy_as_text_tells_how_carefully_it_goes(fields: dict[str, Any], line: str) -> None:
-    """Each safeguard has a line of its own, and exactly one."""
-    changed = set(a_policy(**fields).as_text().splitlines()) - set(a_policy().as_text().splitlines())
-    assert changed == {line}
 
 
 @pytest.mark.parametrize(
