@@ -75,7 +75,7 @@ class Application:
                 return self._sweep(request, invocation)
             return self._batch(request, invocation)
         finally:
-            telemetry.table_unreadable(self.clients.records.unreadable())
+            telemetry.table_unreadable(self.clients.ledger_table.unreadable())
 
     def _sweep(self, request: SweepRequest, invocation: Invocation) -> dict[str, Any]:
         changed = request.trigger is Trigger.POLICY_CHANGE
@@ -133,7 +133,7 @@ class Application:
     def _left_behind(self) -> Sequence[Entry]:
         """Intents of processes that are gone; none if the ledger is out of reach: the next sweep asks again."""
         try:
-            return left_behind(self.clients.records.open_intents(), self.clock.now())
+            return left_behind(self.clients.ledger_table.entries.open_intents(), self.clock.now())
         except AwsError as error:
             telemetry.ledger_unavailable("open entries of the ledger could not be read", error)
             return ()
@@ -196,7 +196,7 @@ class Application:
             source=self.clients.policies,
             clients=self.clients,
             clock=self.clock,
-            ledger=self.clients.records,
+            ledger=self.clients.ledger_table.entries,
             seconds=min(seconds, self._seconds_to_write(invocation)),
             verify_timeout=self.settings.verify_timeout_seconds,
             log=telemetry.log_result,

@@ -73,12 +73,12 @@ def _unguarded() -> Handler:
     """The handler without ledger and holds. Gate and watch are the policy's to leave out."""
     from imds_enforcer import handler  # noqa: PLC0415  # see _self_served
     from imds_enforcer.aws.dynamodb import NoTable  # noqa: PLC0415
-    from imds_enforcer.aws.ledger_table import Records  # noqa: PLC0415
+    from imds_enforcer.aws.ledger_table import LedgerTable  # noqa: PLC0415
     from imds_enforcer.model import SystemClock  # noqa: PLC0415
 
     # In place of what is made when it is first needed.
-    records = Records(NoTable(), SystemClock())
-    vars(handler._application.clients)["records"] = records  # noqa: SLF001  # Lambda has no other way in
+    ledger_table = LedgerTable(NoTable(), SystemClock())
+    vars(handler._application.clients)["ledger_table"] = ledger_table  # noqa: SLF001  # Lambda has no other way in
     return handler.handler
 
 

@@ -63,7 +63,7 @@ def audited_fleet(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Command:
     clients.ec2(AWAY).make_unreadable(an_id(9))
     clients.ec2(AWAY).set_options(an_id(10), state=OptionsState.PENDING)
     clients.ec2(CLOSED).find_errors = dict.fromkeys(range(1, 9), UNAUTHORIZED)
-    clients.records.hold(
+    clients.ledger_table.holds.write(
         [Hold(instance_id=an_id(4), reason="vendor agent", by=ANN, at=START, until=START + timedelta(days=1))]
     )
     midnight = START.replace(hour=0)

@@ -120,7 +120,7 @@ class FakeClients(Clients):
         self.table = FakeTable()
         self.metrics = {name: FakeCallMetrics() for name in names}
         self.policies = self.ssm.store(clock)
-        self.records = self.table.records(clock)
+        self.ledger_table = self.table.ledger_table(clock)
         self.queue, self.notifications = self.fake_queue, self.topic
         self.known_regions = frozenset({self.home_region})
 
@@ -210,7 +210,7 @@ def a_run(
         source=clients.policies,
         clients=clients,
         clock=clients.clock,
-        ledger=clients.records,
+        ledger=clients.ledger_table.entries,
         seconds=seconds,
         verify_timeout=20,
         log=lambda result, trigger: lines.append((result, trigger)),

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.aws.dynamodb import NoTable
-from imds_enforcer.aws.ledger_table import Records
+from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.model import AwsError
 from imds_enforcer_cli.account import connection, instance_metadata
 from imds_enforcer_cli.account.connection import Connection
@@ -79,7 +79,7 @@ class Command:
         clients = copy(self._clients)
         if self.deployed and asks_for_stack:
             return Connection(clients, clients.clock, lambda: ANN, OUTPUTS, self._client)
-        clients.records = Records(NoTable(), clients.clock)
+        clients.ledger_table = LedgerTable(NoTable(), clients.clock)
         return Connection(clients, clients.clock, lambda: ANN, client=self._client)
 
     def __call__(self, *arguments: str, typed: str | None = None) -> Result:

@@ -44,7 +44,7 @@ class Judge:
         # What is in it can be seen from here even while the enforcer cannot reach it.
         within_reach = FakeTable()
         within_reach.items = table.items
-        self._records = within_reach.records(clock)
+        self._ledger_table = within_reach.ledger_table(clock)
         self._unreadable_since = float("inf")
         self._ever_held: set[str] = set()
         self._asked_for: set[str] = set()
@@ -110,7 +110,7 @@ class Judge:
     def _is_written_down(self, shown: Instance, change: Change) -> None:
         """The ledger has the change as intended, and what the enforcer knew when it decided on it."""
         assert shown.options is not None
-        entries = self._records.entries_of(shown.instance_id)
+        entries = self._ledger_table.entries.of(shown.instance_id)
         intents = [(entry.before, entry.wanted) for entry in entries if entry.outcome is None]
         assert (shown.options, change.applied_to(shown.options)) in intents, (
             f"{change} was sent to {shown}; the ledger has {entries}"
@@ -147,7 +147,7 @@ class Judge:
 
     def _ledger(self) -> None:
         """It has no change that EC2 was not asked for."""
-        for entry in self._records.entries_since(START):
+        for entry in self._ledger_table.entries.since(START):
             unasked = entry.result is not None and entry.instance_id not in self._asked_for
             assert not unasked, f"nobody has asked for {entry}"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.aws.cloudwatch import MAX_METRICS, CallMetrics, Points
 from imds_enforcer.aws.dynamodb import BATCH_SIZE, Table
-from imds_enforcer.aws.ledger_table import Records
+from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.model import AwsError
 
 if TYPE_CHECKING:
@@ -91,9 +91,9 @@ class FakeTable(Table):
         """How many requests wrote."""
         return self.requests.count("BatchWriteItem")
 
-    def records(self, clock: FakeClock) -> Records:
+    def ledger_table(self, clock: FakeClock) -> LedgerTable:
         """The enforcer's own view of it."""
-        return Records(self, clock)
+        return LedgerTable(self, clock)
 
 
 class FakeCallMetrics(CallMetrics):

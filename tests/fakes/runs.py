@@ -79,7 +79,7 @@ class App:
 
 def ledger(clients: FakeClients) -> list[Entry]:
     """Every entry of the ledger, oldest first."""
-    return list(clients.records.entries_since(START))
+    return list(clients.ledger_table.entries.since(START))
 
 
 def metric_names(documents: list[dict[str, Any]]) -> set[str]:

@@ -146,13 +146,13 @@ class World:
         """Hold an instance, by hand. If the table does not take it, it is not held."""
         hold = Hold(instance_id=an_id(number), reason="legacy SDK", by="ana", at=self.clock.now())
         with suppress(AwsError):
-            self._clients.records.hold([hold])
+            self._clients.ledger_table.holds.write([hold])
             self.judge.hold(an_id(number))
 
     def release(self, number: int) -> None:
         """End a hold."""
         with suppress(AwsError):
-            self._clients.records.release([an_id(number)])
+            self._clients.ledger_table.holds.release([an_id(number)])
             self.judge.release(an_id(number))
 
     def set_back(self, number: int) -> None:

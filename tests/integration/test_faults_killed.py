@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from imds_enforcer.aws.dynamodb import Table
-from imds_enforcer.aws.ledger_table import Records
+from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import HttpTokens, Outcome, SystemClock
 from infra.local.client import LocalAws
@@ -55,7 +55,7 @@ def test_the_next_sweep_settles_what_a_killed_process_had_not_sent(aws: LocalAws
     fleet.mend()
     assert Enforcer(aws, clock=WrongClock(A_SCHEDULE)).sweep().remediated >= {*fleet.healthy[HOME]}
     for instance_id in fleet.healthy[HOME]:
-        first, second = _records(aws).entries_of(instance_id)
+        first, second = _ledger_table(aws).entries.of(instance_id)
         assert (first.outcome, first.result) == (Outcome.DEFERRED, None)
         assert "it was not changed" in first.reason
         assert (second.outcome, second.before, second.result) == (Outcome.REMEDIATED, first.before, second.wanted)
@@ -71,7 +71,7 @@ def test_the_next_sweep_settles_what_a_killed_process_had_sent(aws: LocalAws) ->
     assert {entry.instance_id for entry in _open(aws)} >= {*fleet.healthy[HOME]}, "it might still be at work"
     assert Enforcer(aws, clock=WrongClock(A_SCHEDULE)).sweep().remediated == set()
     for instance_id in fleet.healthy[HOME]:
-        (entry,) = _records(aws).entries_of(instance_id)
+        (entry,) = _ledger_table(aws).entries.of(instance_id)
         assert (entry.outcome, entry.result and entry.result.http_tokens) == (Outcome.REMEDIATED, HttpTokens.REQUIRED)
         assert "it was changed" in entry.reason
     assert _open(aws) == []
@@ -90,14 +90,14 @@ def _killed_before_it_read_back(fleet: Fleet) -> None:
     until(lambda: not fleet.lagging())  # once EC2 has applied what it took
 
 
-def _records(aws: LocalAws) -> Records:
+def _ledger_table(aws: LocalAws) -> LedgerTable:
     clock = SystemClock()
-    return Records(Table(lambda: aws.client("dynamodb"), TABLE, clock), clock)
+    return LedgerTable(Table(lambda: aws.client("dynamodb"), TABLE, clock), clock)
 
 
 def _open(aws: LocalAws) -> list[Entry]:
     """The intents of this region whose outcome is not known, of whichever process."""
-    return [entry for entry in _records(aws).open_intents() if entry.region == HOME]
+    return [entry for entry in _ledger_table(aws).entries.open_intents() if entry.region == HOME]
 
 
 def test_two_processes_with_the_same_batch_do_no_harm(aws: LocalAws) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from imds_enforcer.aws.cloudwatch import CallMetrics
-    from imds_enforcer.aws.ledger_table import Records
+    from imds_enforcer.aws.ledger_table import Notes
     from imds_enforcer.model import Clock
 
 
@@ -45,8 +45,8 @@ class CallHistory:
     thousands. `metrics` is asked for with the first query that notes do not answer.
     """
 
-    def __init__(self, records: Records, metrics: Callable[[], CallMetrics], clock: Clock, query: CallQuery) -> None:
-        self._records = records
+    def __init__(self, notes: Notes, metrics: Callable[[], CallMetrics], clock: Clock, query: CallQuery) -> None:
+        self._notes = notes
         self._metrics = metrics
         self._clock = clock
         self._query = query
@@ -59,7 +59,7 @@ class CallHistory:
             AwsError: if the notes could not be read or kept, or CloudWatch did not answer for all.
         """
         if self._known is None:
-            self._known = self._records.noted_calls(self._query.topic, self._clock.now() - self._query.good_for)
+            self._known = self._notes.calls(self._query.topic, self._clock.now() - self._query.good_for)
         names = {instance_id: self._query.noted_by(instance_id, moment) for instance_id, moment in since.items()}
         unknown = {each: since[each] for each, name in names.items() if name not in self._known}
         if unknown:
@@ -79,6 +79,6 @@ class CallHistory:
                 self._query.noted_by(each, since[each]): Calls.summed(points.get(each, ()), since[each])
                 for each in instance_ids
             }
-            self._records.note_calls(self._query.topic, calls, self._query.good_for)
+            self._notes.write_calls(self._query.topic, calls, self._query.good_for)
             answered |= calls
         return answered

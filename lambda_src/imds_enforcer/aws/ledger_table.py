@@ -1,4 +1,4 @@
-"""What the enforcer keeps between its runs: the ledger, holds and contests, and notes of what CloudWatch said."""
+"""What the enforcer keeps between its runs: the ledger's entries, holds and contests, and notes."""
 
 from __future__ import annotations
 
@@ -28,62 +28,87 @@ if TYPE_CHECKING:
     from imds_enforcer.ledger.holds import Contest, Hold
     from imds_enforcer.model import Clock
 
-_TOLD = "told"
+_MAILED = "told"
 
 _T = TypeVar("_T")
 
 
-class Records:
-    """The table of the enforcer. Every method raises `AwsError`, and nothing else, for a failed call."""
+class LedgerTable:
+    """The table of the enforcer. Every method of its parts raises `AwsError`, and nothing else, for a failed call."""
 
     def __init__(self, table: Table | NoTable, clock: Clock) -> None:
-        self._table = table
-        self._clock = clock
-        self._unreadable: set[tuple[str, str]] = set()
+        self._parser = _Parser()
+        self.entries = Entries(table, clock, self._parser)
+        self.holds = Holds(table, clock, self._parser)
+        self.notes = Notes(table, clock, self._parser)
 
     def unreadable(self) -> set[tuple[str, str]]:
-        """The keys of the items that were left aside since the last call: they are not what is written here."""
-        found, self._unreadable = self._unreadable, set()
+        """The keys of the items that were skipped since the last call: the enforcer does not write them like that."""
+        found, self._parser.unreadable = self._parser.unreadable, set()
         return found
 
-    # The ledger.
+
+class _Parser:
+    """Skips malformed items, and remembers their keys in `unreadable`."""
+
+    def __init__(self) -> None:
+        self.unreadable: set[tuple[str, str]] = set()
+
+    def parse(self, of: Callable[[Item], _T], item: Item) -> _T | None:
+        """Parse an item, or None if malformed; one bad item must not block the rest."""
+        try:
+            return of(item)
+        except (KeyError, TypeError, ValueError):
+            self.unreadable.add((str(item.get("pk")), str(item.get("sk"))))
+            return None
+
+
+class Entries:
+    """The ledger: one entry for each change of an instance by a run."""
+
+    def __init__(self, table: Table | NoTable, clock: Clock, parser: _Parser) -> None:
+        self._table = table
+        self._clock = clock
+        self._parser = parser
 
     def write(self, entries: Iterable[Entry]) -> None:
         """Write entries, each in place of its older version."""
         self._table.put(map(entry_item, entries))
 
-    def entries_of(self, instance_id: str, since: datetime | None = None) -> list[Entry]:
+    def of(self, instance_id: str, since: datetime | None = None) -> list[Entry]:
         """The entries of one instance, oldest first, as they are at this moment."""
-        return self._entries(self._table.partition(instance_id, since=moment_text(since) if since else ""))
+        return self._parsed(self._table.partition(instance_id, since=moment_text(since) if since else ""))
 
-    def entries_of_run(self, run_id: str) -> list[Entry]:
+    def of_run(self, run_id: str) -> list[Entry]:
         """The entries of one run, oldest first, as they were a moment ago."""
-        return self._entries(self._table.index("by-run", "run_id", run_id))
+        return self._parsed(self._table.index("by-run", "run_id", run_id))
 
-    def entries_since(self, since: datetime) -> Iterator[Entry]:
+    def since(self, moment: datetime) -> Iterator[Entry]:
         """The entries of all instances from a moment on, oldest first, as they were a moment ago."""
-        for month in _months(since, self._clock.now()):
-            yield from self._entries(self._table.index("by-month", "month", month, since=moment_text(since)))
+        for month in _months(moment, self._clock.now()):
+            yield from self._parsed(self._table.index("by-month", "month", month, since=moment_text(moment)))
 
     def open_intents(self) -> list[Entry]:
         """The entries, of all instances, of which no outcome is known yet."""
-        return self._entries(self._table.whole_index("open"))
+        return self._parsed(self._table.whole_index("open"))
 
-    def _entries(self, items: Iterable[Item]) -> list[Entry]:
-        return [entry for item in items if (entry := self._read(entry_of, item))]
+    def _parsed(self, items: Iterable[Item]) -> list[Entry]:
+        return [entry for item in items if (entry := self._parser.parse(entry_of, item))]
 
-    def _read(self, of: Callable[[Item], _T], item: Item) -> _T | None:
-        """What the item says; None if that is nothing known here: one such must not stop what others are for."""
-        try:
-            return of(item)
-        except (KeyError, TypeError, ValueError):
-            self._unreadable.add((str(item.get("pk")), str(item.get("sk"))))
-            return None
 
-    # Holds and contests.
+class Holds:
+    """Holds and contests: which instances the enforcer leaves alone for now."""
+
+    def __init__(self, table: Table | NoTable, clock: Clock, parser: _Parser) -> None:
+        self._table = table
+        self._clock = clock
+        self._parser = parser
 
     def standing(self) -> Standing:
-        """Every hold and contest there is, read consistently; ended ones are left out."""
+        """Every hold and contest there is, read consistently; ended ones are left out.
+
+        An unreadable hold stays in force.
+        """
         read_at, now = self._clock.monotonic(), self._clock.now()
         holds: dict[str, Hold] = {}
         contests: dict[str, Contest] = {}
@@ -93,11 +118,11 @@ class Records:
                 hold = hold_of(instance_id, item)
                 if hold.in_force(now):
                     holds[instance_id] = hold
-            elif kind == "contest" and (contest := self._read(contest_of, item)) and contest.in_force(now):
+            elif kind == "contest" and (contest := self._parser.parse(contest_of, item)) and contest.in_force(now):
                 contests[instance_id] = contest
         return Standing(holds, contests, read_at)
 
-    def hold(self, holds: Iterable[Hold]) -> None:
+    def write(self, holds: Iterable[Hold]) -> None:
         """Hold instances, from this moment on."""
         self._table.put(map(hold_item, holds))
 
@@ -109,32 +134,37 @@ class Records:
         """Leave an instance to the sweep for a while."""
         self._table.put([contest_item(contest)])
 
-    # What CloudWatch said.
 
-    def noted_calls(self, topic: str, since: datetime) -> dict[str, Calls]:
+class Notes:
+    """What CloudWatch said about IMDSv1 calls, and which changes the operators have had a mail about."""
+
+    def __init__(self, table: Table | NoTable, clock: Clock, parser: _Parser) -> None:
+        self._table = table
+        self._clock = clock
+        self._parser = parser
+
+    def calls(self, topic: str, since: datetime) -> dict[str, Calls]:
         """The calls of each instance that were noted under the topic from a moment on."""
         known: dict[str, Calls] = {}
         for item in self._table.partition(f"calls#{topic}", since=moment_text(since)):
-            known |= self._read(noted_of, item) or {}
+            known |= self._parser.parse(noted_of, item) or {}
         return known
 
-    def note_calls(self, topic: str, calls: Mapping[str, Calls], kept: timedelta) -> None:
+    def write_calls(self, topic: str, calls: Mapping[str, Calls], kept: timedelta) -> None:
         """Note the calls of some instances: 500 at most."""
         now = self._clock.now()
         self._table.put([noted_item(topic, calls, now, now + kept)])
 
-    # Whose rejected calls the operators were told of.
-
-    def told(self) -> set[tuple[str, str]]:
-        """The changes that a message was about, by instance and run."""
-        keys = (str(item["sk"]).partition("#") for item in self._table.partition(_TOLD))
+    def mailed(self) -> set[tuple[str, str]]:
+        """The changes that a mail was about, by instance and run."""
+        keys = (str(item["sk"]).partition("#") for item in self._table.partition(_MAILED))
         return {(instance_id, run_id) for instance_id, _, run_id in keys}
 
-    def note_told(self, entries: Iterable[Entry], kept: timedelta) -> None:
-        """Remember that a message was about these changes."""
+    def write_mailed(self, entries: Iterable[Entry], kept: timedelta) -> None:
+        """Remember that a mail was about these changes."""
         expires_at = int((self._clock.now() + kept).timestamp())
         self._table.put(
-            {"pk": _TOLD, "sk": f"{entry.instance_id}#{entry.run_id}", "expires_at": expires_at} for entry in entries
+            {"pk": _MAILED, "sk": f"{entry.instance_id}#{entry.run_id}", "expires_at": expires_at} for entry in entries
         )
 
 

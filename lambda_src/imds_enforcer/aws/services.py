@@ -12,7 +12,7 @@ from imds_enforcer.aws.boto import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
 from imds_enforcer.aws.cloudwatch import CallMetrics
 from imds_enforcer.aws.dynamodb import NoTable, Table
 from imds_enforcer.aws.ec2 import Ec2Region
-from imds_enforcer.aws.ledger_table import Records
+from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.aws.parameter_store import PolicyStore
 from imds_enforcer.aws.sns import Notifications
 from imds_enforcer.aws.sqs import EventQueue
@@ -94,10 +94,10 @@ class Clients:
             return self._call_metrics[region]
 
     @cached_property
-    def records(self) -> Records:
+    def ledger_table(self) -> LedgerTable:
         """The table of ledger and holds; empty, and keeping nothing, where the settings name none."""
         name = self._settings.ledger_table
-        return Records(Table(self._dynamodb, name, self._clock) if name else NoTable(), self._clock)
+        return LedgerTable(Table(self._dynamodb, name, self._clock) if name else NoTable(), self._clock)
 
     def _dynamodb(self) -> DynamoDBClient:
         with self._lock:

@@ -12,7 +12,7 @@ from imds_enforcer.model.result import result_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from imds_enforcer.aws.ledger_table import Records
+    from imds_enforcer.aws.ledger_table import LedgerTable
     from imds_enforcer.limits.cancellation import RegionCancellation
     from imds_enforcer.model import Clock
 
@@ -29,12 +29,12 @@ class HoldCheck:
 
     def __init__(
         self,
-        records: Records,
+        ledger_table: LedgerTable,
         clock: Clock,
         cancellation: RegionCancellation,
         drifted_by: Mapping[str, str] | None = None,
     ) -> None:
-        self._records = records
+        self._ledger_table = ledger_table
         self._clock = clock
         self._cancellation = cancellation
         self._drifted_by = drifted_by
@@ -50,7 +50,7 @@ class HoldCheck:
         waiting = list(plans)
         try:
             if any(plan.instance.observed_at > self._standing.read_at for plan in waiting):
-                self._standing = self._records.standing()
+                self._standing = self._ledger_table.holds.standing()
             return [self._judge(plan) for plan in waiting]
         except AwsError as error:
             self.failure = error.failure
@@ -78,12 +78,12 @@ class HoldCheck:
         # Asked once for each instance: with a slow table, asking at each look would let every observation grow too old.
         if principal is None or instance_id in self._uncontested:
             return None
-        if not is_contested(self._records.entries_of(instance_id, now - CONTEST_WINDOW), now):
+        if not is_contested(self._ledger_table.entries.of(instance_id, now - CONTEST_WINDOW), now):
             self._uncontested.add(instance_id)
             return None
         contest = Contest(instance_id=instance_id, principal=principal, until=now + CONTESTED_FOR)
         try:
-            self._records.contest(contest)
+            self._ledger_table.holds.contest(contest)
         except AwsError as error:
             # The next drift event counts the corrections again.
             self.failure = error.failure

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-    from imds_enforcer.aws.ledger_table import Records
+    from imds_enforcer.aws.ledger_table import Entries
     from imds_enforcer.limits.cancellation import RegionCancellation
     from imds_enforcer.model import Clock, Result
     from imds_enforcer.policy import PolicyVersions
@@ -36,8 +36,8 @@ class LedgerWriter:
     stays open: a later sweep reads it off the instance. `failure` is why something could not be written.
     """
 
-    def __init__(self, records: Records, clock: Clock, cancellation: RegionCancellation, origin: Origin) -> None:
-        self._records = records
+    def __init__(self, entries: Entries, clock: Clock, cancellation: RegionCancellation, origin: Origin) -> None:
+        self._entries = entries
         self._clock = clock
         self._cancellation = cancellation
         self._origin = origin
@@ -51,7 +51,7 @@ class LedgerWriter:
         """True once the intents of all these plans are written; if that fails, the region is stopped."""
         intents = {plan.instance_id: self._intent(plan) for plan in plans if not self._is_open(plan)}
         try:
-            self._records.write(intents.values())
+            self._entries.write(intents.values())
         except AwsError as error:
             self.failure = error.failure
             self._cancellation.stop(f"the ledger is out of reach ({error}), and changes are not made without it")
@@ -72,7 +72,7 @@ class LedgerWriter:
         if not completed or self._outcomes_stay_open:
             return
         try:
-            self._records.write(completed)
+            self._entries.write(completed)
         except AwsError as error:
             # The table is not waited for again: the entries stay open, and a later sweep completes them.
             self._outcomes_stay_open = True

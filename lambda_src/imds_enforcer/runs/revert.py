@@ -64,11 +64,11 @@ class Revert:
         Raises:
             AwsError: if the ledger could not be read, or not be written where entries had to be completed first.
         """
-        records = self._clients.records
+        ledger_table = self._clients.ledger_table
         ids = list(dict.fromkeys(instance_ids))
         if run_id is not None and not ids:
-            ids = list(dict.fromkeys(entry.instance_id for entry in records.entries_of_run(run_id)))
-        ledger = {instance_id: records.entries_of(instance_id) for instance_id in ids}
+            ids = list(dict.fromkeys(entry.instance_id for entry in ledger_table.entries.of_run(run_id)))
+        ledger = {instance_id: ledger_table.entries.of(instance_id) for instance_id in ids}
         by_region: dict[str, list[str]] = defaultdict(list)
         for instance_id, entries in ledger.items():
             if entries:
@@ -92,7 +92,7 @@ class Revert:
         if not left:
             return [*entries]
         done = {entry.at: completed(entry, seen, entries) for entry in left}
-        self._clients.records.write(done.values())
+        self._clients.ledger_table.entries.write(done.values())
         return [done.get(entry.at, entry) for entry in entries]
 
     def _planned(
@@ -126,7 +126,7 @@ class Revert:
         """
         possible = [plan for plan in plans if plan.way]
         now = self._clock.now()
-        self._clients.records.hold(
+        self._clients.ledger_table.holds.write(
             Hold(instance_id=plan.instance_id, reason=reason, by=self._by, at=now, until=until) for plan in possible
         )
         by_region: dict[str, dict[str, Reverting]] = defaultdict(dict)
@@ -137,7 +137,7 @@ class Revert:
             run_id=self._run_id,
             clients=self._clients,
             clock=self._clock,
-            ledger=self._clients.records,
+            ledger=self._clients.ledger_table.entries,
             seconds=_LEAST_SECONDS + max(map(len, by_region.values()), default=0) / _CHANGES_A_SECOND,
             verify_timeout=_VERIFY_SECONDS,
             by=self._by,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from imds_enforcer.aws.ledger_table import Records
+    from imds_enforcer.aws.ledger_table import Entries
     from imds_enforcer.aws.services import Clients
     from imds_enforcer.limits.cancellation import Versions
     from imds_enforcer.model import Clock, PlannedChange, Result
@@ -44,7 +44,7 @@ class Run:
     run_id: str
     clients: Clients
     clock: Clock
-    ledger: Records
+    ledger: Entries
     seconds: float
     verify_timeout: float
     by: str | None = None
@@ -66,7 +66,7 @@ class Run:
         return self._context(
             limits,
             cancellation,
-            hold_check=HoldCheck(self.clients.records, self.clock, cancellation) if heeds_holds else None,
+            hold_check=HoldCheck(self.clients.ledger_table, self.clock, cancellation) if heeds_holds else None,
             trigger_of=lambda _: trigger,
         )
 
@@ -146,7 +146,7 @@ class PolicyRun(Run):
         context = self._context(
             limits,
             cancellation,
-            hold_check=HoldCheck(self.clients.records, self.clock, cancellation, drifted_by),
+            hold_check=HoldCheck(self.clients.ledger_table, self.clock, cancellation, drifted_by),
             trigger_of=trigger_of,
             finalize=finalize,
         )
@@ -158,5 +158,7 @@ class PolicyRun(Run):
         if self.policy.gate is None:
             return None
         query = gate_query(self.policy.gate, region)
-        history = CallHistory(self.clients.records, lambda: self.clients.call_metrics(region), self.clock, query)
+        history = CallHistory(
+            self.clients.ledger_table.notes, lambda: self.clients.call_metrics(region), self.clock, query
+        )
         return LegacyCallGate(self.policy, self.policy.gate, history, self.clock)

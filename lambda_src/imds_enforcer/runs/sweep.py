@@ -127,12 +127,12 @@ class RegionSweep:
         except AwsError:
             # They stay open for the next sweep; if EC2 cannot be read at all, what follows here tells so.
             return
-        records = self.run.clients.records
-        records.write(
+        ledger_table = self.run.clients.ledger_table
+        ledger_table.entries.write(
             completed(entry, seen, since)
             for entry in self.left_behind
             # The index that names it may be late: it is no longer there as it was, if its process has written since.
-            if entry in (since := records.entries_of(entry.instance_id, entry.at))
+            if entry in (since := ledger_table.entries.of(entry.instance_id, entry.at))
         )
 
     def _results(self, enforcer: Enforcer) -> Iterator[Result]:

@@ -74,7 +74,7 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
     by_region: dict[str, dict[str, Entry]] = defaultdict(dict)
     now = clock.now()
     # One more round after the watch's time, for what came in its last hour.
-    for entry in _changes_to_watch(clients.records.entries_since(now - terms.time - _GOOD_FOR - _FIRST_LOOK)):
+    for entry in _changes_to_watch(clients.ledger_table.entries.since(now - terms.time - _GOOD_FOR - _FIRST_LOOK)):
         if now - entry.at >= _FIRST_LOOK:
             by_region[entry.region][entry.instance_id] = entry
     with ThreadPoolExecutor(max(1, len(by_region)), thread_name_prefix="watch") as pool:
@@ -88,8 +88,8 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
         except AwsError as error:
             found.failures[region] = error
     if found.over_limit:
-        told = clients.records.told()
-        found.news = [each for each in found.over_limit if (each.change.instance_id, each.change.run_id) not in told]
+        mailed = clients.ledger_table.notes.mailed()
+        found.news = [each for each in found.over_limit if (each.change.instance_id, each.change.run_id) not in mailed]
     return found
 
 
@@ -119,7 +119,7 @@ def _rejections(
         good_for=_GOOD_FOR,
         noted_by=lambda instance_id, moment: f"{instance_id} {moment:%d %H:%M}",
     )
-    history = CallHistory(clients.records, lambda: clients.call_metrics(region), clock, query)
+    history = CallHistory(clients.ledger_table.notes, lambda: clients.call_metrics(region), clock, query)
     calls = history.of({instance_id: _begin_of(entry.at) for instance_id, entry in changes.items()})
     rejected = {i: each for i, each in calls.items() if (each.total or 0) >= terms.rejected_calls}
     if not rejected:
@@ -161,7 +161,7 @@ class Watcher:
         text = "\n".join([*map(str, news), "They were left as they are.", *_ways_back(news)])
         try:
             if mail(self.clients, "Instances still call IMDSv1 after it was switched off", text):
-                self.clients.records.note_told([each.change for each in news], terms.time)
+                self.clients.ledger_table.notes.write_mailed([each.change for each in news], terms.time)
         except AwsError as error:
             telemetry.ledger_unavailable("which instances the watch has named could not be written down", error)
 

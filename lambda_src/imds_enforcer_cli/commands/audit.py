@@ -152,7 +152,7 @@ def _audited(
     with region_progress(regions) as progress:
         fleet = Fleet(
             clients=reached.clients,
-            judge=Judge(subject.policy, reached.clients.records.standing(), subject.at),
+            judge=Judge(subject.policy, reached.clients.ledger_table.holds.standing(), subject.at),
             now=subject.at,
             lookback=Lookback(subject.lookback_days, gate.lookback_days if gate else None) if wants_calls else None,
             readers=readers,

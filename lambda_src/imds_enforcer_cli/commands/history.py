@@ -61,11 +61,11 @@ def history(  # each is an option of the command
 
 
 def _entries(reached: connection.Connection, ids: list[str], run_id: str | None, days: int | None) -> list[Entry]:
-    records, now = reached.clients.records, reached.clock.now()
+    ledger_table, now = reached.clients.ledger_table, reached.clock.now()
     if not ids and run_id is None:
-        return list(records.entries_since(now - timedelta(days=days or _DAYS)))
+        return list(ledger_table.entries.since(now - timedelta(days=days or _DAYS)))
     since = now - (timedelta(days=days) if days else KEPT)
-    found = records.entries_of(ids[0]) if ids else records.entries_of_run(str(run_id))
+    found = ledger_table.entries.of(ids[0]) if ids else ledger_table.entries.of_run(str(run_id))
     return [entry for entry in found if entry.at >= since]
 
 

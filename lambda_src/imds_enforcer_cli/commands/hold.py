@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imds_enforcer.aws.ledger_table import Records
+from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import arguments
@@ -41,8 +41,8 @@ def hold(  # each is an option of the command
     connection.require_instances(reached.clients, ids)
     by = reached.caller()
     holds = [Hold(instance_id=instance_id, reason=why, by=by, at=now, until=end) for instance_id in ids]
-    name_replaced(reached.clients.records, ids)
-    reached.clients.records.hold(holds)
+    name_replaced(reached.clients.ledger_table, ids)
+    reached.clients.ledger_table.holds.write(holds)
     rows = [((each.instance_id,), (str(each),)) for each in holds]
     write_documents(output, [hold_json(each) for each in holds], HOLD_COLUMNS, HOLD_HEADINGS, rows)
 
@@ -56,10 +56,10 @@ def release(
 ) -> None:
     """End the holds of instances: the next event or sweep brings them in line again."""
     ids = arguments.checked_ids(instances)
-    records = connection.connect(profile, region).clients.records
-    holds = records.standing().holds
+    ledger_table = connection.connect(profile, region).clients.ledger_table
+    holds = ledger_table.holds.standing().holds
     # Those without a hold too: theirs may have ended, and is still stored then.
-    records.release(ids)
+    ledger_table.holds.release(ids)
     ended = [holds[instance_id] for instance_id in ids if instance_id in holds]
     released = {each.instance_id: hold_json(each) for each in ended}
     documents = [{"instance_id": instance_id, "released": released.get(instance_id)} for instance_id in ids]
@@ -70,13 +70,13 @@ def release(
             say(f"{instance_id} had no hold.")
 
 
-def name_replaced(records: Records, instance_ids: Iterable[str]) -> None:
+def name_replaced(ledger_table: LedgerTable, instance_ids: Iterable[str]) -> None:
     """Name the holds of these instances that are about to be replaced.
 
     Raises:
         AwsError: if the holds could not be read.
     """
-    holds = records.standing().holds
+    holds = ledger_table.holds.standing().holds
     for instance_id in instance_ids:
         if instance_id in holds:
             say(f"{instance_id} was {holds[instance_id]}; this hold is replaced.")

@@ -117,8 +117,8 @@ def _plans(core: Revert, reached: connection.Connection, order: _Order) -> list[
     if not order.instance_ids:
         # A run goes through the instances in random order.
         plans.sort(key=lambda plan: (plan.region, plan.instance_id))
-    records = reached.clients.records
-    strange = [plan.instance_id for plan in plans if plan.problem and not records.entries_of(plan.instance_id)]
+    ledger_table = reached.clients.ledger_table
+    strange = [plan.instance_id for plan in plans if plan.problem and not ledger_table.entries.of(plan.instance_id)]
     if strange:
         connection.require_instances(reached.clients, strange)
     return plans
@@ -136,7 +136,7 @@ def _carried_out(
 ) -> dict[str, Result]:
     """The results by instance."""
     ids = [plan.instance_id for plan in possible]
-    name_replaced(reached.clients.records, ids)
+    name_replaced(reached.clients.ledger_table, ids)
     changing = sum(plan.way is not None and plan.way.change is not None for plan in possible)
     whom, how_long = count(len(possible), "instance"), held(order.until)
     if not order.sure:

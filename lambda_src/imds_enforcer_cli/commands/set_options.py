@@ -118,7 +118,7 @@ def _guarded(
         if not reached.deployed:
             reached.clients.learn_regions()
             refuse_if_elsewhere(reached)
-        reached.clients.records.standing()
+        reached.clients.ledger_table.holds.standing()
     except AwsError as error:
         if not no_policy:
             raise CommandError(f"{error}{hint}") from None

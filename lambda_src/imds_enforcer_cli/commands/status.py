@@ -67,7 +67,7 @@ def _document(reached: Connection) -> dict[str, Any]:
         "last_sweep": _last_sweep(reached),
         "queue": _depth(reached, "EventQueueUrl"),
         "dead_letters": dead_letters,
-        "holds": len(reached.clients.records.standing().holds),
+        "holds": len(reached.clients.ledger_table.holds.standing().holds),
         "alarms": alarms,
     }
 

@@ -161,7 +161,7 @@ class LocalSweep:
             source=self._rules.source,
             clients=self._reached.clients,
             clock=self._reached.clock,
-            ledger=self._reached.clients.records,
+            ledger=self._reached.clients.ledger_table.entries,
             seconds=seconds,
             verify_timeout=_VERIFY_SECONDS,
             log=found.add,
@@ -171,7 +171,7 @@ class LocalSweep:
 
     def _left_behind(self) -> Sequence[Entry]:
         try:
-            return left_behind(self._reached.clients.records.open_intents(), self._reached.clock.now())
+            return left_behind(self._reached.clients.ledger_table.entries.open_intents(), self._reached.clock.now())
         except AwsError as error:
             say(f"Open entries of the ledger could not be read, and stay open: {error}")
             return ()

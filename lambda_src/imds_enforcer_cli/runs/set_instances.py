@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from imds_enforcer.aws.dynamodb import NoTable
-from imds_enforcer.aws.ledger_table import Records
+from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.decision.decision import Decision, Verdict, decide
 from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.model import (
@@ -77,7 +77,7 @@ class SetInstances:
             run_id="set",
             clients=self._clients,
             clock=self._clock,
-            ledger=Records(NoTable(), self._clock),
+            ledger=LedgerTable(NoTable(), self._clock).entries,
             seconds=_LEAST_SECONDS + changes / _CHANGES_A_SECOND,
             verify_timeout=_VERIFY_SECONDS,
             versions=self._policy.versions if self._policy else PolicyVersions(),

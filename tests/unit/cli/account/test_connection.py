@@ -70,7 +70,7 @@ def test_the_names_come_from_the_stack(cloud: FakeTransport) -> None:
     connection = connect(None, HOME)
     assert cloud.requests == [{"Action": "DescribeStacks", "StackName": "ImdsEnforcer"}]
     cloud.answer('{"Items": []}')
-    assert connection.clients.records.entries_of("i-1") == []
+    assert connection.clients.ledger_table.entries.of("i-1") == []
     assert cloud.requests[-1]["TableName"] == "ledger"
 
 
@@ -123,7 +123,7 @@ def test_a_region_for_where_none_is_named(cloud: FakeTransport, monkeypatch: pyt
 def test_who_does_not_ask_for_the_stack(cloud: FakeTransport) -> None:
     """Gets the account as it is without: nothing is held."""
     reached = reach(None, HOME, asks_for_stack=False)
-    assert (reached.deployed, reached.clients.records.standing().holds) == (False, {})
+    assert (reached.deployed, reached.clients.ledger_table.holds.standing().holds) == (False, {})
     assert cloud.requests == []
 
 

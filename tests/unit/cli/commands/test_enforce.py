@@ -121,7 +121,7 @@ def test_the_ledger_says_by_when_the_process_is_done(clients: FakeClients, home:
 def test_a_rehearsal_changes_nothing(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
     """It lists what would really be changed: nothing that is held, exempt or off."""
     put(clients, **EXEMPT)
-    clients.records.hold([Hold(instance_id=an_id(1), reason="under repair", by=ANN, at=START)])
+    clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="under repair", by=ANN, at=START)])
     document = command.json("enforce", "--dry-run")
     assert MODIFY not in clients.ec2_calls
     assert ledger(clients) == []
@@ -197,7 +197,7 @@ def test_where_nothing_differs(clients: FakeClients, home: FakeEc2, command: Com
     result = command("enforce", typed="")
     assert (result.exit_code, result.stderr) == (0, "Nothing to change.\n")
     assert lines(result.stdout)[-1] == "all 0 nothing that differs from the policy"
-    assert clients.records.open_intents() == []
+    assert clients.ledger_table.entries.open_intents() == []
 
 
 def test_rows_for_a_spreadsheet(command: Command, fleet: None) -> None:  # noqa: ARG001
@@ -431,9 +431,9 @@ def test_what_another_process_left_behind_is_settled(clients: FakeClients, home:
         wanted=V2_ONLY,
         ends_at=START - timedelta(hours=1),
     )
-    clients.records.write([entry])
+    clients.ledger_table.entries.write([entry])
     command("enforce", "--yes")
-    assert [str(each.outcome) for each in clients.records.entries_of(an_id(1))] == ["REMEDIATED"]
+    assert [str(each.outcome) for each in clients.ledger_table.entries.of(an_id(1))] == ["REMEDIATED"]
 
 
 def test_where_the_enforcer_is_not_deployed(

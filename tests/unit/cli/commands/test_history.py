@@ -137,7 +137,7 @@ def test_a_revert_says_who_ordered_it(command: Command) -> None:
 @pytest.mark.parametrize(("ends_in", "shown"), [(60, "under way"), (0, "interrupted")])
 def test_what_is_open_is_not_called_done(clients: FakeClients, command: Command, ends_in: float, shown: str) -> None:
     """Under way, or left behind by a process that is gone."""
-    clients.records.write([an_intent(clients, ends_in)])
+    clients.ledger_table.entries.write([an_intent(clients, ends_in)])
     entry = lines(command("history", an_id(3)).stdout)[-1]
     assert f"{shown}; drift HttpTokens: optional → required" in entry
 

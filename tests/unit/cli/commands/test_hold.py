@@ -73,7 +73,7 @@ def test_a_hold_as_json(command: Command) -> None:
 def test_when_a_hold_ends(clients: FakeClients, command: Command, until: str, moment: datetime) -> None:
     """With the end of a day in UTC, as the days of the policy do, or at a moment."""
     command("hold", an_id(1), *WHY, "--until", until)
-    assert clients.records.standing().holds[an_id(1)].until == moment
+    assert clients.ledger_table.holds.standing().holds[an_id(1)].until == moment
 
 
 @pytest.mark.parametrize("until", ["2026-11-21", "2026-11-22T12:00", "2026-11-22T13:59+02:00"])
@@ -103,7 +103,7 @@ def test_a_date_that_is_none_is_refused(command: Command, until: str) -> None:
 def test_what_it_cannot_use(clients: FakeClients, command: Command, arguments: tuple[str, ...], refusal: str) -> None:
     """One line, and none of the instances is held."""
     assert command.refusal("hold", *arguments).startswith(f"imds-enforcer: {refusal}")
-    assert clients.records.standing().holds == {}
+    assert clients.ledger_table.holds.standing().holds == {}
 
 
 def test_an_instance_that_has_ended_is_none(home: FakeEc2, command: Command) -> None:
@@ -131,7 +131,7 @@ def test_a_hold_that_is_replaced_is_named(clients: FakeClients, command: Command
     command("hold", an_id(1), "--reason", "audit")
     result = command("hold", *BOTH, *WHY, "--until", "2026-11-30")
     assert result.stderr == (f"{an_id(1)} was held until it is released by {ANN}: audit; this hold is replaced.\n")
-    assert clients.records.standing().holds[an_id(1)].reason == "vendor agent"
+    assert clients.ledger_table.holds.standing().holds[an_id(1)].reason == "vendor agent"
 
 
 def test_what_is_said_of_a_release(command: Command) -> None:
@@ -154,7 +154,7 @@ def test_a_release_as_json(command: Command) -> None:
 def test_a_release_clears_what_has_ended_by_itself(clients: FakeClients, command: Command) -> None:
     """A hold is stored until then."""
     past = START - timedelta(days=1)
-    clients.records.hold([Hold(instance_id=an_id(1), reason="over", by=ANN, at=past, until=past)])
+    clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="over", by=ANN, at=past, until=past)])
     assert command("release", an_id(1)).stderr == f"{an_id(1)} had no hold.\n"
     assert clients.table.items == {}
 
@@ -164,7 +164,7 @@ def test_a_release_of_an_instance_that_is_gone(clients: FakeClients, home: FakeE
     command("hold", an_id(1), *WHY)
     home.forget(an_id(1))
     assert command("release", an_id(1)).exit_code == 0
-    assert clients.records.standing().holds == {}
+    assert clients.ledger_table.holds.standing().holds == {}
 
 
 def test_holds_that_cannot_be_read(clients: FakeClients, command: Command) -> None:

@@ -116,9 +116,9 @@ def test_the_json_of_a_revert(command: Command, changed: str) -> None:
 def test_it_is_held_by_whoever_reverts_it(clients: FakeClients, command: Command, changed: str) -> None:
     """Until the end of a day, in UTC, with the reason; and the ledger says who it was."""
     command("revert", changed, "--yes", "--until", "2026-11-30", "--reason", "vendor agent")
-    hold = clients.records.standing().holds[changed]
+    hold = clients.ledger_table.holds.standing().holds[changed]
     assert str(hold) == f"held until 2026-12-01T00:00+00:00 by {ANN}: vendor agent"
-    entry = clients.records.entries_of(changed)[-1]
+    entry = clients.ledger_table.entries.of(changed)[-1]
     assert (entry.run_id, entry.trigger, entry.by) == (FIRST_REVERT, "revert", ANN)
 
 
@@ -188,7 +188,7 @@ def test_without_a_yes_nothing_happens(clients: FakeClients, command: Command, c
     result = command("revert", changed, typed=typed)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].endswith("Nothing was changed.")
-    assert clients.records.standing().holds == {}
+    assert clients.ledger_table.holds.standing().holds == {}
     assert command.options(HOME, changed) == V2_ONLY
 
 
@@ -221,14 +221,14 @@ def test_a_change_that_was_interrupted_is_not_undone(clients: FakeClients, comma
         wanted=V2_ONLY,
         ends_at=now + timedelta(minutes=1),
     )
-    clients.records.write([intent])
+    clients.ledger_table.entries.write([intent])
     result = command("revert", changed, "--yes")
     assert result.exit_code == 1
     assert lines(result.stdout)[1:] == [
         f"{changed}; {HOME} nothing nothing a change is under way or was interrupted: the next sweep settles it"
     ]
     assert result.stderr == "Nothing to undo.\n"
-    assert clients.records.standing().holds == {}
+    assert clients.ledger_table.holds.standing().holds == {}
 
 
 def test_an_instance_that_is_gone_does_not_keep_the_others(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001

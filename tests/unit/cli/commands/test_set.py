@@ -158,7 +158,7 @@ def test_a_rehearsal_that_ec2_would_refuse(home: FakeEc2, command: Command) -> N
 
 def test_a_rehearsal_of_what_nobody_may_change(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
     """A hold, and what EC2 shows no more or not at all."""
-    clients.records.hold([Hold(instance_id=an_id(1), reason="vendor agent", by="ben", at=START)])
+    clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="vendor agent", by="ben", at=START)])
     result = deployed(*REQUIRED, "--instance-id", an_id(1), "--dry-run")
     assert (result.exit_code, result.stdout) == (1, "")
     assert f"{an_id(1)} in {HOME} was left as it is (HELD)" in result.stderr
@@ -270,7 +270,7 @@ def test_what_the_policy_exempts_is_left(clients: FakeClients, home: FakeEc2, de
 
 def test_what_is_held_is_left(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
     """The message says who holds it, and how the hold ends."""
-    clients.records.hold([Hold(instance_id=an_id(1), reason="vendor agent", by="ben", at=START)])
+    clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="vendor agent", by="ben", at=START)])
     result = deployed(*REQUIRED, "--instance-id", an_id(1))
     assert result.exit_code == 1
     assert "held until it is released by ben: vendor agent" in result.stderr
@@ -288,7 +288,7 @@ def test_a_hold_that_comes_at_the_last_moment_counts(home: FakeEc2, deployed: Co
     def hold_at_the_second_look(request: str) -> None:
         reads.append(request)
         if len(reads) == 2:
-            clients.records.hold([held])
+            clients.ledger_table.holds.write([held])
 
     clients.table.before_read = hold_at_the_second_look
     assert deployed(*REQUIRED, "--instance-id", an_id(1)).exit_code == 1
@@ -305,7 +305,7 @@ def test_the_enforcer_is_in_another_region(home: FakeEc2, command: Command) -> N
 
 def test_a_contest_binds_nobody_but_the_enforcer(deployed: Command, clients: FakeClients) -> None:
     """A person may end it."""
-    clients.records.contest(Contest(instance_id=an_id(1), principal="ben", until=START.replace(year=2027)))
+    clients.ledger_table.holds.contest(Contest(instance_id=an_id(1), principal="ben", until=START.replace(year=2027)))
     assert deployed(*REQUIRED, "--instance-id", an_id(1)).exit_code == 0
 
 

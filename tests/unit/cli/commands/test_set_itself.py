@@ -110,10 +110,10 @@ def test_a_role_that_may_not_read_the_policy(home: FakeEc2, deployed: Command, c
     assert refusal == (
         f"imds-enforcer: the policy cannot be read, so nothing is changed: AccessDeniedException: no{HINT}"
     )
-    clients.records.hold([Hold(instance_id=an_id(1), reason="vendor agent", by="ben", at=START)])
+    clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="vendor agent", by="ben", at=START)])
     assert deployed(*REQUIRED, "--no-policy").exit_code == 1
     assert home.sent == []
-    clients.records.release([an_id(1)])
+    clients.ledger_table.holds.release([an_id(1)])
     result = deployed(*REQUIRED, "--no-policy")
     assert result.exit_code == 0
     said = "Going on without the policy, which cannot be read (AccessDeniedException: no)."

@@ -99,7 +99,7 @@ def test_it_stops_and_tells_what_was_done(
     assert document["report"]["outcomes"] == {"REMEDIATED": len(changed), "DEFERRED": NUMBER - len(changed)}
     assert document["report"]["stopped"] == "interrupted"
     assert {entry.instance_id for entry in ledger(clients) if entry.result} == changed
-    assert clients.records.open_intents() == []
+    assert clients.ledger_table.entries.open_intents() == []
 
 
 def test_the_counts_name_the_interruption(

@@ -33,7 +33,7 @@ class Asked:
     def history(self, topic: str = "a", period: timedelta = DAY, good_for: timedelta = DAY) -> CallHistory:
         """As a process makes it that has asked nothing yet."""
         query = CallQuery(topic=topic, metric=SERVED, period=period, good_for=good_for)
-        return CallHistory(self.table.records(self.clock), lambda: self.metrics, self.clock, query)
+        return CallHistory(self.table.ledger_table(self.clock).notes, lambda: self.metrics, self.clock, query)
 
     def ids(self) -> list[list[str]]:
         """The instances that CloudWatch was asked about, by request."""

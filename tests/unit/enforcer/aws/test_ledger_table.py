@@ -19,7 +19,7 @@ from tests.fakes.records import FakeTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imds_enforcer.aws.ledger_table import Records
+    from imds_enforcer.aws.ledger_table import LedgerTable
     from tests.fakes.clock import FakeClock
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -32,9 +32,9 @@ def table() -> FakeTable:
 
 
 @pytest.fixture
-def records(table: FakeTable, clock: FakeClock) -> Records:
+def ledger_table(table: FakeTable, clock: FakeClock) -> LedgerTable:
     """What is tested."""
-    return table.records(clock)
+    return table.ledger_table(clock)
 
 
 # The ledger.
@@ -74,12 +74,12 @@ FULL = an_entry(
         FULL,
     ],
 )
-def test_an_entry_comes_back_as_it_was_written(records: Records, entry: Entry) -> None:
+def test_an_entry_comes_back_as_it_was_written(ledger_table: LedgerTable, entry: Entry) -> None:
     """With everything that it may have, and without."""
-    records.write([entry])
-    assert records.entries_of(entry.instance_id) == [entry]
-    assert records.entries_of_run(entry.run_id) == [entry]
-    assert list(records.entries_since(entry.at)) == [entry]
+    ledger_table.entries.write([entry])
+    assert ledger_table.entries.of(entry.instance_id) == [entry]
+    assert ledger_table.entries.of_run(entry.run_id) == [entry]
+    assert list(ledger_table.entries.since(entry.at)) == [entry]
 
 
 def test_the_full_entry_has_every_field_set() -> None:
@@ -91,9 +91,9 @@ def test_the_full_entry_has_every_field_set() -> None:
     ]
 
 
-def test_an_entry_is_an_item_that_its_indexes_can_find(records: Records, table: FakeTable) -> None:
+def test_an_entry_is_an_item_that_its_indexes_can_find(ledger_table: LedgerTable, table: FakeTable) -> None:
     """By run, by month, and by the region while its outcome is open."""
-    records.write([an_intent()])
+    ledger_table.entries.write([an_intent()])
     (item,) = table.written
     assert (item["pk"], item["sk"]) == (an_id(), "2026-11-22T12:00:00.000000+00:00#run-1")
     assert (item["run_id"], item["month"], item["open"]) == ("run-1", "2026-11", "eu-west-1")
@@ -102,57 +102,57 @@ def test_an_entry_is_an_item_that_its_indexes_can_find(records: Records, table: 
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_only_what_has_no_outcome_is_open(records: Records, table: FakeTable, outcome: Outcome) -> None:
+def test_only_what_has_no_outcome_is_open(ledger_table: LedgerTable, table: FakeTable, outcome: Outcome) -> None:
     """An entry that was completed takes the place of its intent, and is in that index no more."""
     intent, other = an_intent(), an_intent(2)
-    records.write([intent, other])
-    assert records.open_intents() == [intent, other]
+    ledger_table.entries.write([intent, other])
+    assert ledger_table.entries.open_intents() == [intent, other]
     completed = replace(intent, outcome=outcome, reason="done")
-    records.write([completed])
-    assert records.open_intents() == [other]
-    assert records.entries_of(an_id()) == [completed]
+    ledger_table.entries.write([completed])
+    assert ledger_table.entries.open_intents() == [other]
+    assert ledger_table.entries.of(an_id()) == [completed]
     assert [item["pk"] for item in table.items.values() if "open" in item] == [an_id(2)]
 
 
-def test_the_entries_of_an_instance_come_oldest_first_and_from_a_moment_on(records: Records) -> None:
+def test_the_entries_of_an_instance_come_oldest_first_and_from_a_moment_on(ledger_table: LedgerTable) -> None:
     """Whatever order they were written in; the moment itself belongs to them."""
     entries = [an_entry(at=START + n * HOUR, run_id=f"run-{9 - n}") for n in range(4)]
-    records.write([*reversed(entries), an_entry(2)])
-    assert records.entries_of(an_id()) == entries
-    assert records.entries_of(an_id(), START + HOUR) == entries[1:]
-    assert records.entries_of(an_id(), START + HOUR + timedelta(microseconds=1)) == entries[2:]
-    assert records.entries_of(an_id(3)) == []
+    ledger_table.entries.write([*reversed(entries), an_entry(2)])
+    assert ledger_table.entries.of(an_id()) == entries
+    assert ledger_table.entries.of(an_id(), START + HOUR) == entries[1:]
+    assert ledger_table.entries.of(an_id(), START + HOUR + timedelta(microseconds=1)) == entries[2:]
+    assert ledger_table.entries.of(an_id(3)) == []
 
 
-def test_a_moment_without_fractions_sorts_like_any_other(records: Records) -> None:
+def test_a_moment_without_fractions_sorts_like_any_other(ledger_table: LedgerTable) -> None:
     """As text, 12:00:00 without them would come after 12:00:00.5."""
     entries = [an_entry(at=START + timedelta(seconds=n / 2), run_id=f"run-{n}") for n in range(4)]
-    records.write(reversed(entries))
-    assert records.entries_of(an_id(), START) == entries
+    ledger_table.entries.write(reversed(entries))
+    assert ledger_table.entries.of(an_id(), START) == entries
 
 
-def test_the_entries_of_a_run_are_of_all_instances(records: Records) -> None:
+def test_the_entries_of_a_run_are_of_all_instances(ledger_table: LedgerTable) -> None:
     """Oldest first."""
     entries = [an_entry(n, at=START + n * HOUR) for n in range(3)]
-    records.write([*reversed(entries), an_entry(run_id="run-2")])
-    assert records.entries_of_run("run-1") == entries
-    assert records.entries_of_run("run-3") == []
+    ledger_table.entries.write([*reversed(entries), an_entry(run_id="run-2")])
+    assert ledger_table.entries.of_run("run-1") == entries
+    assert ledger_table.entries.of_run("run-3") == []
 
 
 @pytest.mark.parametrize(("days", "requests"), [(2, 1), (30, 2), (400, 14)])
 def test_the_entries_since_a_moment_are_read_by_month(
-    records: Records, table: FakeTable, clock: FakeClock, days: int, requests: int
+    ledger_table: LedgerTable, table: FakeTable, clock: FakeClock, days: int, requests: int
 ) -> None:
     """From its own month through this one, and of its own only what came after it."""
     entries = [an_entry(n, at=START - days * DAY + n * days * DAY / 4) for n in range(5)]
-    records.write(reversed(entries))
+    ledger_table.entries.write(reversed(entries))
     table.requests.clear()
-    assert list(records.entries_since(entries[0].at)) == entries
+    assert list(ledger_table.entries.since(entries[0].at)) == entries
     assert table.requests == ["Query by-month"] * requests
-    assert list(records.entries_since(entries[1].at)) == entries[1:]
-    assert list(records.entries_since(entries[1].at + timedelta(microseconds=1))) == entries[2:]
+    assert list(ledger_table.entries.since(entries[1].at)) == entries[1:]
+    assert list(ledger_table.entries.since(entries[1].at + timedelta(microseconds=1))) == entries[2:]
     clock.advance(DAY.total_seconds())
-    assert list(records.entries_since(START)) == [entries[4]]
+    assert list(ledger_table.entries.since(START)) == [entries[4]]
 
 
 # Holds and contests.
@@ -161,18 +161,18 @@ UNTIL = START + HOUR
 
 
 @pytest.mark.parametrize("until", [None, UNTIL])
-def test_a_hold_comes_back_as_it_was_set(records: Records, clock: FakeClock, until: datetime | None) -> None:
+def test_a_hold_comes_back_as_it_was_set(ledger_table: LedgerTable, clock: FakeClock, until: datetime | None) -> None:
     """And with it when it was read: holds are read after what they are about was looked at."""
     clock.advance(7)
     hold = Hold(instance_id=an_id(), reason="old SDK", by="ana", at=START, until=until)
-    records.hold([hold])
-    standing = records.standing()
+    ledger_table.holds.write([hold])
+    standing = ledger_table.holds.standing()
     assert (standing.holds, standing.contests) == ({an_id(): hold}, {})
     assert standing.read_at == clock.monotonic()
 
 
 def test_a_reading_of_holds_is_as_old_as_its_request(
-    records: Records, table: FakeTable, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ledger_table: LedgerTable, table: FakeTable, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was held while it was under way may not be in it."""
     begin, read = clock.monotonic(), table.partition
@@ -182,44 +182,46 @@ def test_a_reading_of_holds_is_as_old_as_its_request(
         return read(pk, since=since)
 
     monkeypatch.setattr(table, "partition", slowly)
-    assert records.standing().read_at == begin
+    assert ledger_table.holds.standing().read_at == begin
 
 
-def test_a_hold_that_is_set_anew_takes_the_place_of_the_old_one(records: Records) -> None:
+def test_a_hold_that_is_set_anew_takes_the_place_of_the_old_one(ledger_table: LedgerTable) -> None:
     """There is one for each instance."""
     hold = Hold(instance_id=an_id(), reason="old SDK", by="ana", at=START, until=UNTIL)
     longer = replace(hold, until=None, by="ben")
-    records.hold([hold])
-    records.hold([longer])
-    assert records.standing().holds == {an_id(): longer}
+    ledger_table.holds.write([hold])
+    ledger_table.holds.write([longer])
+    assert ledger_table.holds.standing().holds == {an_id(): longer}
 
 
-def test_a_hold_ends_when_it_is_released(records: Records) -> None:
+def test_a_hold_ends_when_it_is_released(ledger_table: LedgerTable) -> None:
     """Others stay, and one that is not there is no error."""
     holds = [Hold(instance_id=an_id(n), reason="r", by="ana", at=START) for n in range(3)]
-    records.hold(holds)
-    records.release([an_id(0), an_id(2), an_id(9)])
-    assert records.standing().holds == {an_id(1): holds[1]}
+    ledger_table.holds.write(holds)
+    ledger_table.holds.release([an_id(0), an_id(2), an_id(9)])
+    assert ledger_table.holds.standing().holds == {an_id(1): holds[1]}
 
 
-def test_a_contest_comes_back_as_it_was_set(records: Records, table: FakeTable) -> None:
+def test_a_contest_comes_back_as_it_was_set(ledger_table: LedgerTable, table: FakeTable) -> None:
     """Beside a hold of the same instance; DynamoDB removes it some time after its end."""
     contest = Contest(instance_id=an_id(), principal="arn:aws:iam::1:role/x#y", until=UNTIL)
     hold = Hold(instance_id=an_id(), reason="r", by="ana", at=START)
-    records.hold([hold])
-    records.contest(contest)
-    standing = records.standing()
+    ledger_table.holds.write([hold])
+    ledger_table.holds.contest(contest)
+    standing = ledger_table.holds.standing()
     assert (standing.holds, standing.contests) == ({an_id(): hold}, {an_id(): contest})
     assert [item.get("expires_at") for item in table.written] == [None, int(UNTIL.timestamp())]
 
 
 @pytest.mark.parametrize(("seconds", "stand"), [(3_599.999, True), (3_600, False), (1e6, False)])
-def test_what_has_ended_does_not_stand(records: Records, clock: FakeClock, seconds: float, *, stand: bool) -> None:
+def test_what_has_ended_does_not_stand(
+    ledger_table: LedgerTable, clock: FakeClock, seconds: float, *, stand: bool
+) -> None:
     """Whether or not DynamoDB has removed it yet, which may take days."""
-    records.hold([Hold(instance_id=an_id(), reason="r", by="ana", at=START, until=UNTIL)])
-    records.contest(Contest(instance_id=an_id(), principal="x", until=UNTIL))
+    ledger_table.holds.write([Hold(instance_id=an_id(), reason="r", by="ana", at=START, until=UNTIL)])
+    ledger_table.holds.contest(Contest(instance_id=an_id(), principal="x", until=UNTIL))
     clock.advance(seconds)
-    standing = records.standing()
+    standing = ledger_table.holds.standing()
     assert (bool(standing.holds), bool(standing.contests)) == (stand, stand)
 
 
@@ -232,89 +234,107 @@ CALLS = {
 }
 
 
-def test_calls_come_back_as_they_were_noted(records: Records, table: FakeTable) -> None:
+def test_calls_come_back_as_they_were_noted(ledger_table: LedgerTable, table: FakeTable) -> None:
     """No data is not the same as no calls; DynamoDB removes the note once it is of no more use."""
-    records.note_calls("served/eu-west-1", CALLS, DAY)
-    assert records.noted_calls("served/eu-west-1", START) == CALLS
+    ledger_table.notes.write_calls("served/eu-west-1", CALLS, DAY)
+    assert ledger_table.notes.calls("served/eu-west-1", START) == CALLS
     (item,) = table.written
     assert item["expires_at"] == int((START + DAY).timestamp())
 
 
-def test_notes_of_another_topic_or_from_before_a_moment_are_not_read(records: Records, clock: FakeClock) -> None:
+def test_notes_of_another_topic_or_from_before_a_moment_are_not_read(
+    ledger_table: LedgerTable, clock: FakeClock
+) -> None:
     """What was noted at the moment itself is."""
-    records.note_calls("a", {an_id(1): Calls(1)}, DAY)
+    ledger_table.notes.write_calls("a", {an_id(1): Calls(1)}, DAY)
     clock.advance(60)
-    records.note_calls("a", {an_id(2): Calls(2)}, DAY)
-    records.note_calls("b", {an_id(3): Calls(3)}, DAY)
-    assert records.noted_calls("a", clock.now()) == {an_id(2): Calls(2)}
-    assert records.noted_calls("a", START) == {an_id(1): Calls(1), an_id(2): Calls(2)}
-    assert records.noted_calls("a", clock.now() + timedelta(microseconds=1)) == {}
+    ledger_table.notes.write_calls("a", {an_id(2): Calls(2)}, DAY)
+    ledger_table.notes.write_calls("b", {an_id(3): Calls(3)}, DAY)
+    assert ledger_table.notes.calls("a", clock.now()) == {an_id(2): Calls(2)}
+    assert ledger_table.notes.calls("a", START) == {an_id(1): Calls(1), an_id(2): Calls(2)}
+    assert ledger_table.notes.calls("a", clock.now() + timedelta(microseconds=1)) == {}
 
 
-def test_several_notes_of_one_moment_do_not_replace_each_other(records: Records) -> None:
+def test_several_notes_of_one_moment_do_not_replace_each_other(ledger_table: LedgerTable) -> None:
     """They are about different instances."""
     for number in range(3):
-        records.note_calls("a", {an_id(number): Calls(number)}, DAY)
-    assert records.noted_calls("a", START) == {an_id(number): Calls(number) for number in range(3)}
+        ledger_table.notes.write_calls("a", {an_id(number): Calls(number)}, DAY)
+    assert ledger_table.notes.calls("a", START) == {an_id(number): Calls(number) for number in range(3)}
 
 
-def test_the_newest_note_of_an_instance_counts(records: Records, clock: FakeClock) -> None:
+def test_the_newest_note_of_an_instance_counts(ledger_table: LedgerTable, clock: FakeClock) -> None:
     """There may be two, if two processes asked."""
-    records.note_calls("a", {an_id(2): Calls(1)}, DAY)
+    ledger_table.notes.write_calls("a", {an_id(2): Calls(1)}, DAY)
     clock.advance(1)
-    records.note_calls("a", {an_id(1): Calls(0), an_id(2): Calls(2)}, DAY)
-    assert records.noted_calls("a", START)[an_id(2)] == Calls(2)
+    ledger_table.notes.write_calls("a", {an_id(1): Calls(0), an_id(2): Calls(2)}, DAY)
+    assert ledger_table.notes.calls("a", START)[an_id(2)] == Calls(2)
 
 
-def test_a_note_about_500_instances_fits_an_item(records: Records, table: FakeTable) -> None:
+def test_a_note_about_500_instances_fits_an_item(ledger_table: LedgerTable, table: FakeTable) -> None:
     """DynamoDB takes 400 KB."""
-    records.note_calls("a", {an_id(n): Calls(10**9, date(2026, 11, 20)) for n in range(500)}, DAY)
+    ledger_table.notes.write_calls("a", {an_id(n): Calls(10**9, date(2026, 11, 20)) for n in range(500)}, DAY)
     (item,) = table.written
     assert len(item["calls"]) < 40_000
 
 
-def test_whom_a_message_was_about_is_remembered_by_instance_and_run(records: Records, table: FakeTable) -> None:
+def test_whom_a_message_was_about_is_remembered_by_instance_and_run(
+    ledger_table: LedgerTable, table: FakeTable
+) -> None:
     """A later change of the same instance is news again."""
-    records.note_told([an_entry(1), an_entry(2, run_id="run-2")], DAY)
-    assert records.told() == {(an_id(1), "run-1"), (an_id(2), "run-2")}
+    ledger_table.notes.write_mailed([an_entry(1), an_entry(2, run_id="run-2")], DAY)
+    assert ledger_table.notes.mailed() == {(an_id(1), "run-1"), (an_id(2), "run-2")}
     assert {item["expires_at"] for item in table.written} == {int((START + DAY).timestamp())}
 
 
-def test_nothing_of_the_table_is_taken_for_something_else(records: Records) -> None:
+def test_nothing_of_the_table_is_taken_for_something_else(ledger_table: LedgerTable) -> None:
     """All kinds are in one table."""
-    records.write([an_intent()])
-    records.hold([Hold(instance_id=an_id(), reason="r", by="ana", at=START)])
-    records.contest(Contest(instance_id=an_id(), principal="x", until=UNTIL))
-    records.note_calls("a", CALLS, DAY)
-    records.note_told([an_entry()], DAY)
-    assert len(records.entries_of(an_id())) == len(records.open_intents()) == len(records.entries_of_run("run-1")) == 1
-    assert len(records.standing().holds) == len(records.standing().contests) == len(records.told()) == 1
-    assert records.noted_calls("a", START) == CALLS
+    ledger_table.entries.write([an_intent()])
+    ledger_table.holds.write([Hold(instance_id=an_id(), reason="r", by="ana", at=START)])
+    ledger_table.holds.contest(Contest(instance_id=an_id(), principal="x", until=UNTIL))
+    ledger_table.notes.write_calls("a", CALLS, DAY)
+    ledger_table.notes.write_mailed([an_entry()], DAY)
+    assert (
+        len(ledger_table.entries.of(an_id()))
+        == len(ledger_table.entries.open_intents())
+        == len(ledger_table.entries.of_run("run-1"))
+        == 1
+    )
+    assert (
+        len(ledger_table.holds.standing().holds)
+        == len(ledger_table.holds.standing().contests)
+        == len(ledger_table.notes.mailed())
+        == 1
+    )
+    assert ledger_table.notes.calls("a", START) == CALLS
 
 
-READS: dict[str, Callable[[Records], object]] = {
-    "entries of": lambda records: records.entries_of(an_id()),
-    "entries of run": lambda records: records.entries_of_run("run-1"),
-    "entries since": lambda records: list(records.entries_since(START)),
-    "open intents": lambda records: records.open_intents(),
-    "standing": lambda records: records.standing(),
-    "noted calls": lambda records: records.noted_calls("a", START),
-    "told": lambda records: records.told(),
+READS: dict[str, Callable[[LedgerTable], object]] = {
+    "entries of": lambda ledger_table: ledger_table.entries.of(an_id()),
+    "entries of run": lambda ledger_table: ledger_table.entries.of_run("run-1"),
+    "entries since": lambda ledger_table: list(ledger_table.entries.since(START)),
+    "open intents": lambda ledger_table: ledger_table.entries.open_intents(),
+    "standing": lambda ledger_table: ledger_table.holds.standing(),
+    "noted calls": lambda ledger_table: ledger_table.notes.calls("a", START),
+    "told": lambda ledger_table: ledger_table.notes.mailed(),
 }
-WRITES: dict[str, Callable[[Records], object]] = {
-    "write": lambda records: records.write([an_entry()]),
-    "hold": lambda records: records.hold([Hold(instance_id=an_id(), reason="r", by="ana", at=START)]),
-    "release": lambda records: records.release([an_id()]),
-    "contest": lambda records: records.contest(Contest(instance_id=an_id(), principal="x", until=UNTIL)),
-    "note calls": lambda records: records.note_calls("a", CALLS, DAY),
-    "note told": lambda records: records.note_told([an_entry()], DAY),
+WRITES: dict[str, Callable[[LedgerTable], object]] = {
+    "write": lambda ledger_table: ledger_table.entries.write([an_entry()]),
+    "hold": lambda ledger_table: ledger_table.holds.write([Hold(instance_id=an_id(), reason="r", by="ana", at=START)]),
+    "release": lambda ledger_table: ledger_table.holds.release([an_id()]),
+    "contest": lambda ledger_table: ledger_table.holds.contest(
+        Contest(instance_id=an_id(), principal="x", until=UNTIL)
+    ),
+    "note calls": lambda ledger_table: ledger_table.notes.write_calls("a", CALLS, DAY),
+    "note told": lambda ledger_table: ledger_table.notes.write_mailed([an_entry()], DAY),
 }
 
 
 @pytest.mark.parametrize("call", READS | WRITES)
-def test_a_table_out_of_reach_is_an_error_whatever_it_was_asked(records: Records, table: FakeTable, call: str) -> None:
+def test_a_table_out_of_reach_is_an_error_whatever_it_was_asked(
+    ledger_table: LedgerTable, table: FakeTable, call: str
+) -> None:
     """And never an empty answer."""
     table.read_failure = table.write_failure = THROTTLED
     with pytest.raises(AwsError) as raised:
-        (READS | WRITES)[call](records)
+        (READS | WRITES)[call](ledger_table)
     assert raised.value.failure is THROTTLED

@@ -124,7 +124,7 @@ def test_the_other_adapters_are_made_once_from_the_settings(clients: Clients) ->
     assert clients.policies is clients.policies
     assert clients.queue is clients.queue
     assert clients.notifications is clients.notifications
-    assert clients.records is clients.records
+    assert clients.ledger_table is clients.ledger_table
 
 
 def test_there_is_one_cloudwatch_a_region(clients: Clients) -> None:
@@ -140,11 +140,11 @@ def test_the_clients_of_cloudwatch_and_dynamodb_have_the_projects_limits_and_are
     clients: Clients, transport: FakeTransport, made: list[tuple[str, str | None, Config]]
 ) -> None:
     """CloudWatch's in the region of the instances, DynamoDB's where the function runs."""
-    records = clients.records
+    ledger_table = clients.ledger_table
     assert made == [], "an invocation that asks for nothing makes no client"
     for _ in range(2):
         transport.answer('{"Items": []}')
-        assert records.open_intents() == []
+        assert ledger_table.entries.open_intents() == []
         clients.call_metrics(AWAY)
     assert made == [("dynamodb", None, BULK_CONFIG), ("cloudwatch", AWAY, BULK_CONFIG)]
     assert {request["TableName"] for request in transport.requests} == {SETTINGS.ledger_table}

@@ -304,7 +304,7 @@ def test_an_instance_that_is_held_by_somebody_and_by_the_gate_is_held(clients: F
     """Once."""
     home.launch(an_instance(1))
     _calls(clients, 1)
-    clients.records.hold([Hold(instance_id=an_id(1), reason="legacy SDK", by="ana", at=START)])
+    clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="legacy SDK", by="ana", at=START)])
     assert Sweep(clients, GATED).report.outcomes == {Outcome.HELD: 1}
 
 

@@ -35,7 +35,7 @@ INVENTORY = SweepRequest(Trigger.INVENTORY)
 def _hold(clients: FakeClients, *numbers: int, until: datetime | None = None) -> None:
     """Hold instances, as somebody at a command line does."""
     now = clients.clock.now()
-    clients.records.hold(
+    clients.ledger_table.holds.write(
         Hold(instance_id=an_id(number), reason="legacy SDK", by="ana", at=now, until=until) for number in numbers
     )
 
@@ -104,7 +104,7 @@ def test_a_released_instance_is_enforced_again(clients: FakeClients, home: FakeE
     home.launch(an_instance(1))
     _hold(clients, 1)
     Sweep(clients)
-    clients.records.release([an_id(1)])
+    clients.ledger_table.holds.release([an_id(1)])
     assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 1}
 
 
@@ -184,7 +184,7 @@ def test_what_a_revert_set_back_is_left_alone_until_it_is_released(
             messages = a_message(events.drift(an_id(1)), "m-1"), a_message(events.running(an_id(1)), "m-2")
             assert Batch(clients, *messages).outcomes == {an_id(1): Outcome.HELD}
     assert home.actual(an_id(1)).options == V1_ALLOWED
-    clients.records.release([an_id(1)])
+    clients.ledger_table.holds.release([an_id(1)])
     assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 1}
 
 

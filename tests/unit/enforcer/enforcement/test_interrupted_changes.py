@@ -45,7 +45,7 @@ def _leave_behind(clients: FakeClients, number: int = 1, region: str = HOME, **f
         reason=WHY,
     )
     entry = replace(entry, **fields)
-    clients.records.write([entry])
+    clients.ledger_table.entries.write([entry])
     return entry
 
 
@@ -97,7 +97,7 @@ def test_what_its_process_has_completed_after_all_is_not_told_otherwise(
     def complete(request: str) -> None:
         if request == f"Query {an_id(1)}":
             clients.table.before_read = None
-            clients.records.write([done])
+            clients.ledger_table.entries.write([done])
 
     clients.table.before_read = complete
     assert _settled(clients, app) == done

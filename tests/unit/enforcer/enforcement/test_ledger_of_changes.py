@@ -43,7 +43,7 @@ def _overhear(clients: FakeClients, home: FakeEc2) -> list[tuple[Entry, Metadata
     heard: list[tuple[Entry, MetadataOptions | None]] = []
 
     def listen(ec2: FakeEc2, instance_id: str, _: Change) -> None:
-        *_older, entry = clients.records.entries_of(instance_id)
+        *_older, entry = clients.ledger_table.entries.of(instance_id)
         heard.append((entry, ec2.shown[instance_id].options))
 
     home.judge = listen
@@ -73,7 +73,7 @@ def test_afterwards_it_is_written_down_what_became_of_it(clients: FakeClients, h
     assert stopped.outcome is Outcome.PENDING
     assert stopped.after is not None
     assert stopped.after.state is OptionsState.PENDING
-    assert clients.records.open_intents() == []
+    assert clients.ledger_table.entries.open_intents() == []
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_what_the_deadline_cut_off_is_in_the_ledger_as_deferred(clients: FakeCli
     left = [entry for entry in ledger(clients) if entry.instance_id not in changed]
     assert left
     assert {entry.outcome for entry in left} == {Outcome.DEFERRED}
-    assert clients.records.open_intents() == []
+    assert clients.ledger_table.entries.open_intents() == []
 
 
 def _forget(home: FakeEc2, instance_id: str) -> None:
@@ -214,7 +214,7 @@ def test_what_others_did_is_not_in_the_ledger_as_the_enforcers_change(
     clients.clock.at(1, lambda: happening(home, an_id()))
     Sweep(clients)
     assert home.modified == []
-    (entry,) = clients.records.entries_of(an_id())
+    (entry,) = clients.ledger_table.entries.of(an_id())
     assert entry.outcome not in {None, Outcome.REMEDIATED}
     assert entry.result is None
 

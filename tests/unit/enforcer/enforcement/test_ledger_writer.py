@@ -37,7 +37,7 @@ def writer(clients: FakeClients, cancellation: RegionCancellation) -> LedgerWrit
         ends_at=clients.clock.now() + timedelta(seconds=900),
         trigger_of=lambda _: "launch",
     )
-    writer = LedgerWriter(clients.records, clients.clock, cancellation, origin)
+    writer = LedgerWriter(clients.ledger_table.entries, clients.clock, cancellation, origin)
     assert writer.intend([_plan(an_instance(number)) for number in range(2)])
     clients.table.requests.clear()
     return writer
@@ -53,7 +53,7 @@ def _remediated(number: int) -> Result:
 
 def _outcomes(clients: FakeClients, *numbers: int) -> list[Outcome | None]:
     """Of the one entry of each instance."""
-    entries = [clients.records.entries_of(an_id(number)) for number in numbers]
+    entries = [clients.ledger_table.entries.of(an_id(number)) for number in numbers]
     return [entry.outcome for (entry,) in entries]
 
 
@@ -83,7 +83,7 @@ def test_an_intent_is_written_again_where_a_later_look_found_or_wants_something_
 ) -> None:
     """Either alone: what a revert restores is what was there before the change, and as it was wanted."""
     assert writer.intend([plan])
-    (entry,) = clients.records.entries_of(an_id(1))
+    (entry,) = clients.ledger_table.entries.of(an_id(1))
     assert (entry.before, entry.wanted) == (plan.instance.options, plan.wanted)
 
 
@@ -129,7 +129,7 @@ def test_what_an_instance_shows_is_the_changes_doing_only_if_ec2_accepted_it(
     if accepted:
         writer.answered(plan, AcceptedChange(plan, clients.clock.monotonic()))
     writer.complete([result_of(an_instance(1), Outcome.SKIPPED, "the metadata service is off", after=off)])
-    (entry,) = clients.records.entries_of(an_id(1))
+    (entry,) = clients.ledger_table.entries.of(an_id(1))
     assert entry.after == (off if accepted else None)
     assert (entry.result is not None) is accepted
 

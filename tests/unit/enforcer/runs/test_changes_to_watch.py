@@ -30,7 +30,7 @@ REVERTED = replace(GIVEN_BACK, trigger=Trigger.REVERT)
 
 def _watched(clients: FakeClients, clock: FakeClock, *entries: Entry) -> list[Entry]:
     """The changes that are found to be over the limit, where every instance is called without a token."""
-    clients.records.write(entries)
+    clients.ledger_table.entries.write(entries)
     for number in (1, 2):
         for metrics in clients.metrics.values():
             metrics.data[REJECTED, an_id(number)] = [(START - timedelta(hours=1), 3.0)]

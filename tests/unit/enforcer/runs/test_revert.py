@@ -33,7 +33,7 @@ def test_a_region_that_cannot_be_read_keeps_no_other_from_the_way_back(
     """It is the problem of its own instances."""
     home.launch(an_instance(1, V2_ONLY))
     away.launch(an_instance(2, V2_ONLY, region=AWAY))
-    clients.records.write([an_entry(1, at=AN_HOUR_AGO), an_entry(2, at=AN_HOUR_AGO, region=AWAY)])
+    clients.ledger_table.entries.write([an_entry(1, at=AN_HOUR_AGO), an_entry(2, at=AN_HOUR_AGO, region=AWAY)])
     away.read_errors = dict.fromkeys(range(1, 10), SERVER_FAULT)
     revert = _revert(clients, "revert-1")
     plans = revert.plan([], "run-1")
@@ -47,7 +47,7 @@ def test_a_region_that_cannot_be_read_keeps_no_other_from_the_way_back(
 def test_a_revert_that_was_killed_is_settled_and_done_by_the_next(clients: FakeClients, home: FakeEc2) -> None:
     """A quarter of an hour later, without a sweep in between; what it had done is not done again."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(150)))
-    clients.records.write(an_entry(number, at=AN_HOUR_AGO) for number in range(150))
+    clients.ledger_table.entries.write(an_entry(number, at=AN_HOUR_AGO) for number in range(150))
 
     def kill(_ec2: FakeEc2, _instance_id: str, _change: Change) -> None:
         if len(home.sent) == 110:
@@ -65,18 +65,18 @@ def test_a_revert_that_was_killed_is_settled_and_done_by_the_next(clients: FakeC
     assert {home.actual(an_id(number)).options for number in range(150)} == {V1_ALLOWED}
     assert {result.outcome for result in results} == {Outcome.REMEDIATED}
     assert len(home.modified) == len(results) <= 41
-    assert clients.records.open_intents() == []
+    assert clients.ledger_table.entries.open_intents() == []
 
 
 def test_a_revert_counts_as_left_behind_only_after_its_last_look(clients: FakeClients, home: FakeEc2) -> None:
     """The last change may be sent when its time is up, and is then given as long as any other to show."""
     home.launch(an_instance(1, V2_ONLY))
-    clients.records.write([an_entry(1, at=AN_HOUR_AGO)])
+    clients.ledger_table.entries.write([an_entry(1, at=AN_HOUR_AGO)])
     home.applied_after = 1_000
     ends_at: set[datetime] = set()
 
     def send(_ec2: FakeEc2, _instance_id: str, _change: Change) -> None:
-        ends_at.update(entry.ends_at for entry in clients.records.open_intents())
+        ends_at.update(entry.ends_at for entry in clients.ledger_table.entries.open_intents())
 
     home.judge = send
     revert = _revert(clients, "revert-1")

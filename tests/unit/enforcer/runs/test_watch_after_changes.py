@@ -180,7 +180,7 @@ def test_each_run_has_a_command_of_its_own(changed: App, clients: FakeClients, h
     _sweep(changed, clients)
     (text,) = _mails(clients)
     _, commands = text.split("\nTo revert and hold them, run:\n")
-    first, second = (clients.records.entries_of(an_id(number))[0].run_id for number in (1, 4))
+    first, second = (clients.ledger_table.entries.of(an_id(number))[0].run_id for number in (1, 4))
     assert first != second
     assert sorted(commands.splitlines()) == sorted(
         [
@@ -205,7 +205,7 @@ def test_the_command_is_one_that_the_operator_can_paste(
         an_id(2): "REMEDIATED",
     }
     assert [home.actual(an_id(number)).options for number in (1, 2, 3)] == [V1_ALLOWED, V1_ALLOWED, V2_ONLY]
-    assert {*clients.records.standing().holds} == {an_id(1), an_id(2)}
+    assert {*clients.ledger_table.holds.standing().holds} == {an_id(1), an_id(2)}
 
 
 @pytest.mark.parametrize("policy", ["{}", '{"mode": "audit"}'])
@@ -218,7 +218,7 @@ def test_the_watch_changes_nothing_and_holds_nothing(
     _sweep(changed, clients)
     assert len(_mails(clients)) == 1
     assert len(home.sent) == 3
-    assert clients.records.standing().holds == {}
+    assert clients.ledger_table.holds.standing().holds == {}
 
 
 def test_if_the_mail_cannot_be_sent_it_is_told_next_time(changed: App, clients: FakeClients) -> None:
@@ -305,13 +305,13 @@ def test_a_change_after_a_revert_is_watched_anew(changed: App, clients: FakeClie
     _reject(clients, 1)
     _sweep(changed, clients)
     _revert(clients, 1)
-    clients.records.release([an_id(1)])
+    clients.ledger_table.holds.release([an_id(1)])
     clients.clock.advance(HOUR)
     changed.invoke(SCHEDULE)
     assert home.actual(an_id(1)).options == V2_ONLY
     _reject(clients, 1)
     _sweep(changed, clients)
-    first, _, again = clients.records.entries_of(an_id(1))
+    first, _, again = clients.ledger_table.entries.of(an_id(1))
     assert [text.splitlines()[-1] for text in _mails(clients)] == [
         f"imds-enforcer revert {an_id(1)} --run {entry.run_id}" for entry in (first, again)
     ]
@@ -325,7 +325,7 @@ def test_what_was_counted_after_one_change_is_not_held_against_the_next(
     _sweep(changed, clients)
     assert len(_mails(clients)) == 1
     _revert(clients, 1)
-    clients.records.release([an_id(1)])
+    clients.ledger_table.holds.release([an_id(1)])
     for _ in range(3):
         _sweep(changed, clients)
     assert home.actual(an_id(1)).options == V2_ONLY
