@@ -28,6 +28,10 @@ PROWLER := .venv/prowler/.ready
 # What the installed command is made from.
 SOURCES := $(shell find lambda_src -type f ! -path '*/__pycache__/*' ! -path '*.egg-info/*')
 
+# The tests wait more than they compute: more of them at once than there are cores.
+WORKERS ?= 4
+PARALLEL = -m pytest -n $(WORKERS) --dist worksteal
+
 # Some of the scenarios of `make bench`, as in SCENARIOS="burst quiet"; all if empty.
 SCENARIOS ?=
 # Some of its systems, as in SYSTEMS="cold warm"; all if empty.
@@ -41,7 +45,7 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures test fuzz fmt format lint types unit tools integration infra e2e browser synth deploy destroy clean
+.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures check test quick suite fuzz fmt format lint types unit tools integration infra e2e browser synth deploy destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,11 +74,20 @@ costs: $(TESTS) $(LOCAL) ## dollars a month, from what sweeps and launches take 
 pictures: $(TESTS) ## the pictures in the README: needs chromium, and looks best with the font Inter
 	PYTHONPATH=lambda_src:. $(RUN) -m infra.pictures
 
-test: format lint types $(LOCAL) $(COMMAND) ## every check and every test
-	$(RUN) -m pytest --cov --cov-fail-under=95
+check: ## format, lint, types and the unit tests with few examples: a minute and a half
+	@$(MAKE) --no-print-directory -j 4 format lint types quick
+
+test: ## every check and every test: ten minutes at most
+	@$(MAKE) --no-print-directory -j 4 format lint types suite
+
+quick: $(TESTS)
+	HYPOTHESIS_PROFILE=quick $(RUN) $(PARALLEL) tests/unit
+
+suite: $(TESTS) $(LOCAL) $(COMMAND)
+	$(RUN) $(PARALLEL) --cov --cov-fail-under=95
 
 fuzz: $(TESTS) ## 20,000 examples and more of what must always hold: 10 minutes at most
-	HYPOTHESIS_PROFILE=fuzz $(RUN) -m pytest -n 2 --dist worksteal $(FUZZED)
+	HYPOTHESIS_PROFILE=fuzz $(RUN) $(PARALLEL) $(FUZZED)
 
 fmt: $(TESTS) ## format the code, and mend what the linter can mend
 	$(RUN) -m ruff format

@@ -1,0 +1,10 @@
+"""Tests of what is deployed.
+
+jsii starts Node.js as soon as the CDK is imported; ours comes from a wheel and is on no PATH but this one.
+"""
+
+import os
+
+from infra.deploy import tool_environment
+
+os.environ["PATH"] = tool_environment()["PATH"]

@@ -1,7 +1,6 @@
 """The app, synthesized once, and a local AWS for what templates alone cannot show."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,9 @@ import pytest
 from aws_cdk.cx_api import CloudAssembly
 
 from infra import app
-from infra.deploy import ROOT, tool_environment
+from infra.deploy import ROOT
 from infra.local.client import LocalAws
 from tests.infra.synthesized import FORWARDED, HOME, Stack, Synthesize
-
-# jsii looks for Node.js when it is first used; ours comes from a wheel and is on nobody's PATH.
-os.environ["PATH"] = tool_environment()["PATH"]
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def test_the_bootstrap_is_as_new_as_the_templates_ask_for(home: Stack) -> None:
     assert refused == [str(version) for version in range(1, deploy.MINIMUM_BOOTSTRAP)]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def account(local_aws: LocalAws) -> LocalAws:
     """An account that was empty: deployed to once, and then changed by hand."""
     aws = local_aws.in_account("310987654321")
@@ -99,29 +99,26 @@ def account(local_aws: LocalAws) -> LocalAws:
     return aws
 
 
-class TestOnTheLocalAws:
-    """The life of a deployment, in this order, by the real CLI."""
+def test_the_life_of_a_deployment(account: LocalAws) -> None:
+    """By the real CLI: deployed, deployed again, destroyed.
 
-    def test_it_bootstraps_the_home_region_alone(self, account: LocalAws) -> None:
-        """Forwarders are deployed without."""
-        assert stacks(account) == {"CDKToolkit", "ImdsEnforcer"}
-        assert stacks(account, FORWARDED) == {f"ImdsEnforcerForwarder-{FORWARDED}"}
+    Only the home region is bootstrapped, forwarders are deployed without. What was set by hand stays, even if the
+    context now names other first values. The bootstrap stays in the end: other apps may use it.
+    """
+    assert stacks(account) == {"CDKToolkit", "ImdsEnforcer"}
+    assert stacks(account, FORWARDED) == {f"ImdsEnforcerForwarder-{FORWARDED}"}
 
-    def test_what_was_set_by_hand_stays(self, account: LocalAws) -> None:
-        """Even if the context now names other first values."""
-        others = ("-c", "http_tokens=required", "-c", "mode=audit", "-c", "schedule=rate(1 hour)")
-        output = run("deploy", *others, environment=account.environment())
-        assert "(no changes)" not in output
-        assert parameters(account) == {
-            "/imds-enforcer/http-tokens": "optional",
-            "/imds-enforcer/policy": '{"http_put_response_hop_limit": 2}',
-        }
+    others = ("-c", "http_tokens=required", "-c", "mode=audit", "-c", "schedule=rate(1 hour)")
+    output = run("deploy", *others, environment=account.environment())
+    assert "(no changes)" not in output
+    assert parameters(account) == {
+        "/imds-enforcer/http-tokens": "optional",
+        "/imds-enforcer/policy": '{"http_put_response_hop_limit": 2}',
+    }
 
-    def test_destroy_leaves_the_bootstrap(self, account: LocalAws) -> None:
-        """Other apps may use it."""
-        run("destroy", "-c", f"regions={FORWARDED}", environment=account.environment())
-        assert stacks(account) == {"CDKToolkit"}
-        assert stacks(account, FORWARDED) == set()
+    run("destroy", "-c", f"regions={FORWARDED}", environment=account.environment())
+    assert stacks(account) == {"CDKToolkit"}
+    assert stacks(account, FORWARDED) == set()
 
 
 LEDGER = "policy has the removed field ledger: a change that cannot be written down always waits; remove it"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -50,6 +51,25 @@ class ShortPauses(SystemClock):
     def sleep(self, seconds: float) -> None:
         """Wait for a quarter of that."""
         super().sleep(seconds / 4)
+
+
+class OwnPauses(ShortPauses):
+    """A clock that only its own pauses move: a deadline leaves as much time on a busy machine as on an idle one."""
+
+    def __init__(self) -> None:
+        self._passed = 0.0
+        self._lock = threading.Lock()
+
+    def monotonic(self) -> float:
+        """Seconds that were waited; pauses of several threads may overlap."""
+        return self._passed
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, and let as much time pass as was asked for."""
+        ends_at = self._passed + seconds
+        super().sleep(seconds)
+        with self._lock:
+            self._passed = max(self._passed, ends_at)
 
 
 class WrongClock(ShortPauses):

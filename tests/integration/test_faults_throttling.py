@@ -1,7 +1,7 @@
 import pytest
 
 from infra.local.client import LocalAws
-from tests.integration.enforcer_process import Enforcer
+from tests.integration.enforcer_process import Enforcer, OwnPauses
 from tests.integration.guarded_fleet import AWAY, DESCRIBE, HOME, MODIFY, Fleet
 
 THROTTLED = "RequestLimitExceeded"
@@ -34,7 +34,7 @@ def test_a_bucket_that_others_emptied_lets_everything_through_at_its_own_pace(aw
 
 def test_a_sweep_through_minutes_of_throttling_leaves_the_rest_to_the_next(aws: LocalAws) -> None:
     """It ends at its deadline; each instance left is in the log with EC2's code, and the other region is done."""
-    fleet, enforcer = Fleet(aws), Enforcer(aws, sweep_deadline_seconds=2)
+    fleet, enforcer = Fleet(aws), Enforcer(aws, clock=OwnPauses(), sweep_deadline_seconds=2)
     aws.fail(MODIFY, THROTTLED, status=503, region=AWAY)
     run = enforcer.sweep()
     assert run.codes == dict.fromkeys(fleet.healthy[AWAY], THROTTLED)
@@ -50,7 +50,7 @@ def test_a_sweep_through_minutes_of_throttling_leaves_the_rest_to_the_next(aws: 
 
 def test_a_batch_through_minutes_of_throttling_brings_the_rest_back(aws: LocalAws) -> None:
     """Only the messages of the instances that are left, and the process that was throttled works them off."""
-    fleet, enforcer = Fleet(aws), Enforcer(aws, batch_deadline_seconds=4, verify_timeout_seconds=2)
+    fleet, enforcer = Fleet(aws), Enforcer(aws, clock=OwnPauses(), batch_deadline_seconds=4, verify_timeout_seconds=2)
     records = fleet.records(*fleet.events())
     aws.fail(MODIFY, THROTTLED, status=503, region=HOME)
     run = enforcer.batch(records)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # The same examples every time and no file of past ones: a run tells of the code, not of luck.
 settings.register_profile("unit", derandomize=True, database=None, deadline=None, max_examples=300)
+# The first few of them.
+settings.register_profile("quick", settings.get_profile("unit"), max_examples=25)
 # Other examples every time; one that fails is kept in .hypothesis, and printed with what brings it back.
 settings.register_profile("fuzz", print_blob=True, deadline=None, max_examples=3_500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "unit"))

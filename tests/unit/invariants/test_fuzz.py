@@ -21,6 +21,9 @@ from tests.fakes.examples import HOME, POLICY_PARAMETER, TOKENS_PARAMETER, V1_AL
 from tests.fakes.in_turn import without_threads
 from tests.fakes.runs import App
 
+# Measuring coverage would double their time, and the other tests reach every line that these do.
+pytestmark = pytest.mark.no_cover
+
 ANY_TEXT = st.text(st.characters(), max_size=30) | st.text(st.characters(categories=["Cs", "L"]), max_size=5)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Instance
     from tests.fakes.process import Letter
     from tests.fakes.strategies import Happening
+
+# Measuring coverage would double their time, and the other tests reach every line that these do.
+pytestmark = pytest.mark.no_cover
 
 INVOCATIONS = st.sampled_from(SWEEPS) | any_.BATCHES
 SLOW = st.builds(Weather, visible_after=st.integers(0, 15), applied_after=st.integers(0, 15))

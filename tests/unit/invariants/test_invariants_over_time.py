@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from tests.fakes.rules import Rules
     from tests.fakes.strategies import Happening
     from tests.fakes.world import Table, Weather
+
+# Measuring coverage would double their time, and the other tests reach every line that these do.
+pytestmark = pytest.mark.no_cover
 
 
 class Account(RuleBasedStateMachine):
