@@ -20,6 +20,7 @@ LOCAL_PYTHON = $(shell python3.13 -c 'import ensurepip, venv' 2>/dev/null && ech
 
 TOOLS := $(VENV)/.tools
 TESTS := $(VENV)/.tests
+MUTMUT := $(VENV)/.mutmut
 LOCAL := .venv/local/.ready
 COMMAND := .venv/command/.ready
 PEERS := .venv/peers/.ready
@@ -45,7 +46,7 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures check test quick suite fuzz fmt format lint types unit tools integration infra e2e browser synth deploy destroy clean
+.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures check test quick suite fuzz mutants fmt format lint types unit tools integration infra e2e browser synth deploy destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +89,9 @@ suite: $(TESTS) $(LOCAL) $(COMMAND)
 
 fuzz: $(TESTS) ## 20,000 examples and more of what must always hold: 10 minutes at most
 	HYPOTHESIS_PROFILE=fuzz $(RUN) $(PARALLEL) $(FUZZED)
+
+mutants: $(TESTS) $(MUTMUT) ## which of 400 changes of the rules do the unit tests not notice? 20 minutes at most
+	$(RUN) -m tests.mutants
 
 fmt: $(TESTS) ## format the code, and mend what the linter can mend
 	$(RUN) -m ruff format
@@ -143,6 +147,11 @@ $(TOOLS): requirements.txt infra/constraints.txt
 $(TESTS): $(TOOLS) tests/requirements.txt lambda_src/requirements.txt
 	@echo "Installing what the tests need ..."
 	@$(RUN) $(PIP_INSTALL) -c infra/constraints.txt -r tests/requirements.txt
+	@touch $@
+
+$(MUTMUT): $(TESTS) tests/mutants/requirements.txt
+	@echo "Installing mutmut ..."
+	@$(RUN) $(PIP_INSTALL) --no-deps -r tests/mutants/requirements.txt
 	@touch $@
 
 $(LOCAL): infra/local/requirements.txt
