@@ -1,7 +1,8 @@
-"""What pytest does otherwise when it tests mutants: few examples, the same every time, and quick tests first."""
+"""What pytest does otherwise when it tests mutants: few examples, the same every time; likely tests first."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from hypothesis import is_hypothesis_test, settings
@@ -17,5 +18,16 @@ settings.register_profile(PROFILE, derandomize=True, database=None, deadline=Non
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests, those with many examples last: the first failure ends a run."""
-    items.sort(key=lambda item: (is_hypothesis_test(getattr(item, "obj", None)), item.nodeid))
+    """Sort the tests; which mutant they are run for, mutmut says in the environment."""
+    mutant = os.environ.get("MUTANT_UNDER_TEST", "")
+    items.sort(key=lambda item: rank(mutant, item.nodeid, of_examples=is_hypothesis_test(getattr(item, "obj", None))))
+
+
+def rank(mutant: str, test: str, *, of_examples: bool) -> tuple[bool, bool, str]:
+    """When to run a test: first those named after the mutant's module or its folder, of these the quick ones.
+
+    The first failure ends a run.
+    """
+    module_and_folder = mutant.split(".")[1:-1]
+    path = test.partition("::")[0]
+    return not any(name in path for name in module_and_folder), of_examples, test

@@ -8,6 +8,7 @@ import pytest
 
 from tests.mutants import tree
 from tests.mutants.configuration import FOLDERS, PACKAGE, SAMPLE, SIZE
+from tests.mutants.plugin import rank
 from tests.mutants.population import Mutant, draw, mutants_of
 from tests.mutants.report import Outcome, Result, document, outcome_of, table, totals
 
@@ -95,6 +96,15 @@ def test_a_method_is_named_with_its_class() -> None:
     (mutant,) = mutants_of("limits", "package.pace", ["xǁBucketǁ_take__mutmut_1"], texts)
     assert mutant.identity.startswith("package.pace.Bucket._take ")
     assert "     def _take(self):" in mutant.diff.splitlines()
+
+
+def test_the_tests_named_after_the_mutants_module_come_first() -> None:
+    """Those with many examples are last among them, and among the others."""
+    near, far = "tests/unit/limits/test_pace.py::test_wait", "tests/unit/decision/test_decision.py::test_limits"
+    runs = [(far, True), (near, False), (far, False), (near, True)]
+    mutant = "package.limits.pace.x_wait__mutmut_2"
+    runs.sort(key=lambda run: rank(mutant, run[0], of_examples=run[1]))
+    assert runs == [(near, False), (near, True), (far, False), (far, True)]
 
 
 @pytest.mark.parametrize(
