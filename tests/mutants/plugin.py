@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from hypothesis import is_hypothesis_test, settings
+from hypothesis import Phase, is_hypothesis_test, settings
 
 from tests.mutants.configuration import EXAMPLES
 
@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
 PROFILE = "mutants"
 
-settings.register_profile(PROFILE, derandomize=True, database=None, deadline=None, max_examples=EXAMPLES)
+# A failure is enough: to look for a smaller one, which Hypothesis does, takes minutes.
+settings.register_profile(
+    PROFILE,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=EXAMPLES,
+    phases=[Phase.explicit, Phase.generate],
+    report_multiple_bugs=False,
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
