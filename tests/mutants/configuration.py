@@ -10,7 +10,13 @@ PACKAGE = "imds_enforcer"
 FOLDERS = {name: (f"{name}/*.py",) for name in ("decision", "limits", "ledger", "policy")}
 """The modules that are mutated, as patterns within the package, by the folder that the report counts them under."""
 
-TESTS = ("tests/unit/enforcer", "tests/unit/invariants")
+TESTS = (
+    "tests/unit/enforcer",
+    "tests/unit/invariants",
+    # The command alone shows policy/document.py at work.
+    "tests/unit/cli/commands/test_policy.py",
+    "tests/unit/cli/commands/test_policy_set.py",
+)
 """What pytest collects. Each mutant is given those of these tests that call the mutated function."""
 
 NOT_TESTS = (
