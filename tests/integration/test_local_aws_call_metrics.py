@@ -1,6 +1,5 @@
 """What the gate and the watch ask of CloudWatch and of the account's defaults, asked of the local ones."""
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,15 +45,13 @@ def span(days: float = 14) -> dict[str, datetime]:
 
 
 def test_five_hundred_instances_are_answered_in_one_request(aws: LocalAws) -> None:
-    """Each with its own sums; no data is an empty list, and quick all the same."""
+    """Each with its own sums; no data is an empty list."""
     ids = [f"i-{number:017x}" for number in range(500)]
     for number, instance in enumerate(ids[:20], 1):
         put(aws, instance, (TODAY - DAY, number), (TODAY - DAY + timedelta(hours=5), 1))
-    began = time.monotonic()
     answer = aws.client("cloudwatch").get_metric_data(
         MetricDataQueries=[query(number, each) for number, each in enumerate(ids)], **span()
     )
-    assert time.monotonic() - began < 2
     assert [each["Id"] for each in answer["MetricDataResults"]] == [f"m{number}" for number in range(500)]
     assert [each["Values"] for each in answer["MetricDataResults"][:20]] == [[number + 2.0] for number in range(20)]
     assert not any(each["Values"] or each["Timestamps"] for each in answer["MetricDataResults"][20:])
