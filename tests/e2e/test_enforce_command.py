@@ -80,8 +80,6 @@ def test_a_call_that_hangs_does_not_keep_it(stage: Stage) -> None:
 def interrupted(stage: Stage, number: signal.Signals, *, after: int) -> tuple[int, dict[str, Any], float]:
     """Interrupt a sweep once it has asked for so many changes: its exit code, its document, and how long it took."""
     stage.aws.reset_calls()
-    # The tests may run in the background of a shell, which has their processes ignore SIGINT; so would the command.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     sweeping = subprocess.Popen(  # noqa: S603  # our own command
         [str(operator.COMMAND), "enforce", "--yes", "--output", "json"],
         env=stage.aws.environment(),
@@ -90,7 +88,6 @@ def interrupted(stage: Stage, number: signal.Signals, *, after: int) -> tuple[in
         stderr=subprocess.PIPE,
         text=True,
     )
-    signal.signal(signal.SIGINT, inherited)
     try:
         until(lambda: stage.aws.calls(MODIFY), lambda calls: calls >= after, seconds=PATIENCE_SECONDS)
         asked = time.monotonic()
