@@ -11,10 +11,8 @@ from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Trigger
-from imds_enforcer.policy.document import as_text
 from imds_enforcer.policy.parser import PolicyInvalidError
-from imds_enforcer.reporting import telemetry
-from imds_enforcer.reporting.mails import mail
+from imds_enforcer.reporting import mails, telemetry
 from imds_enforcer.runs.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.runs.events import SweepRequest, parse_invocation
 from imds_enforcer.runs.retry import retry_delay
@@ -89,11 +87,7 @@ class Application:
             except PolicyInvalidError as error:
                 telemetry.policy_invalid(error)
                 if changed:
-                    mail(
-                        self.clients,
-                        "The policy was changed and is invalid",
-                        f"Nothing is written until it is mended: {error}",
-                    )
+                    mails.send(self.clients, mails.policy_invalid(error))
                 return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
         watcher = Watcher(self.clients, self.clock)
         try:
@@ -105,13 +99,13 @@ class Application:
         finally:
             # After the sweep, which must not wait for a mail.
             if changed:
-                mail(self.clients, "The policy was changed", as_text(policy))
+                mails.send(self.clients, mails.policy_changed(policy))
         if changed:
             self._second_look(policy, started, invocation, limits)
         if request.inventory:
             telemetry.inventory_taken(report)
             if report.needs_attention:
-                mail(self.clients, "Instances that need attention", report.as_text())
+                mails.send(self.clients, mails.needs_attention(report))
         if policy.watch:
             watcher.follow_up(watched.result(), policy.watch)
         return report.as_json()

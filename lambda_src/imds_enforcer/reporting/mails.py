@@ -1,21 +1,109 @@
-"""A mail to the operators, which nothing else depends on."""
+"""The mails to the operators: every subject and text. Nothing else depends on them."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imds_enforcer.model import AwsError
+from imds_enforcer.model import AwsError, Outcome, Source
+from imds_enforcer.model.result import counts
+from imds_enforcer.model.wording import each_count, launched_by
+from imds_enforcer.policy.document import as_text
 from imds_enforcer.reporting import telemetry
+from imds_enforcer.reporting.report import KEPT_BACK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from imds_enforcer.aws.services import Clients
+    from imds_enforcer.decision.legacy_calls import Calls
+    from imds_enforcer.ledger.entry import Entry
+    from imds_enforcer.model import Instance
+    from imds_enforcer.policy import Policy
+    from imds_enforcer.policy.parser import PolicyInvalidError
+    from imds_enforcer.reporting.report import RunReport
 
 
-def mail(clients: Clients, subject: str, text: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """What the operators read."""
+
+    subject: str
+    text: str
+
+
+def send(clients: Clients, mail: Mail) -> bool:
     """Send a mail; that it failed is logged, answered with False, and changes nothing else."""
     try:
-        clients.notifications.send(f"imds-enforcer: {subject}", text)
+        clients.notifications.send(f"imds-enforcer: {mail.subject}", mail.text)
     except AwsError as error:
         telemetry.call_failed("a notification could not be sent", error)
         return False
     return True
+
+
+def policy_changed(policy: Policy) -> Mail:
+    """After each change of the policy: what is in force now."""
+    return Mail("The policy was changed", as_text(policy))
+
+
+def policy_invalid(error: PolicyInvalidError) -> Mail:
+    """After a change that left no policy which can be read."""
+    return Mail("The policy was changed and is invalid", f"Nothing is written until it is mended: {error}")
+
+
+def needs_attention(report: RunReport) -> Mail:
+    """Of the daily inventory: failures, what is kept back, and what else a person has to look at."""
+    outcomes = ", ".join(each_count(counts(report.outcomes))) or "no instances"
+    lines = [f"{report.trigger} run {report.run_id}, HttpTokens {report.policy.http_tokens}: {outcomes}."]
+    lines += [f"Region {name} failed: {region.failure}" for name, region in report.failed_regions.items()]
+    lines += [f"Region {name} was left alone: {why}" for name, why in report.stopped_regions.items()]
+    lines += [
+        f"Not every change in {name} is in the ledger: {region.ledger_failure}"
+        for name, region in report.regions.items()
+        if region.ledger_failure and not region.stopped
+    ]
+    lines += [f"{r.instance_id} in {r.region} failed: {r.failure or r.reason}" for r in report.failures]
+    unnamed = report.outcomes[Outcome.FAILED] - len(report.failures)
+    if unnamed > 0:
+        lines.append(f"… and {unnamed} more failures, each with a line in the log.")
+    lines += [f"{r.instance_id} in {r.region} is {r.outcome}: {r.reason}" for r in report.kept_back]
+    unnamed = sum(report.outcomes[outcome] for outcome in KEPT_BACK) - len(report.kept_back)
+    if unnamed > 0:
+        lines.append(f"… and {unnamed} more are kept back, each with a line in the log of the daily inventory.")
+    lines += [f"Exemption expired, remove or renew it: {exemption.named()}" for exemption in report.expired_exemptions]
+    return Mail("Instances that need attention", "\n".join([*lines, *report.warnings]))
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """An instance whose calls are rejected since its change. `instance` is None if EC2 no longer lists it."""
+
+    change: Entry
+    calls: Calls
+    instance: Instance | None
+
+    def __str__(self) -> str:
+        source = self.instance.source if self.instance else Source()
+        known = launched_by(source.auto_scaling_group, source.launch_template, source.image_id, missing="none")
+        return (
+            f"{self.change.instance_id} in {self.change.region}: {self.calls.total} calls without a token rejected "
+            f"since {self.change.at:%Y-%m-%d %H:%M} UTC ({', '.join(known)})"
+        )
+
+
+def still_called(rejections: Sequence[Rejection]) -> Mail:
+    """Of the watch: the instances, and the commands that revert them."""
+    lines = [*map(str, rejections), "They were left as they are.", *_ways_back(rejections)]
+    return Mail("Instances still call IMDSv1 after it was switched off", "\n".join(lines))
+
+
+def _ways_back(rejections: Iterable[Rejection]) -> list[str]:
+    """For each run the command that reverts its instances, as far as there is still something to revert."""
+    by_run: dict[str, list[str]] = defaultdict(list)
+    for each in rejections:
+        if each.instance and not each.instance.state.ended:
+            by_run[each.change.run_id].append(each.change.instance_id)
+    commands = [f"imds-enforcer revert {' '.join(sorted(ids))} --run {run_id}" for run_id, ids in by_run.items()]
+    return ["", "To revert and hold them, run:", *commands] if commands else []

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.model import Outcome, Result
 from imds_enforcer.model.result import counts
-from imds_enforcer.model.wording import each_count
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +20,7 @@ MAX_FAILURES = 100
 """Failures that a report names; the rest are counted. A synchronous answer of Lambda ends at 6 MB."""
 
 
-_KEPT_BACK = frozenset({Outcome.HELD, Outcome.CONTESTED})
+KEPT_BACK = frozenset({Outcome.HELD, Outcome.CONTESTED})
 """Outcomes that somebody has to know of: these instances stay as they are until somebody does something."""
 
 
@@ -71,7 +70,7 @@ class RegionReport:
         self.left_to_sweep += result.left_to_sweep
         if result.outcome is Outcome.FAILED and len(self.failures) < MAX_FAILURES:
             self.failures.append(result)
-        if result.outcome in _KEPT_BACK and len(self.kept_back) < MAX_FAILURES:
+        if result.outcome in KEPT_BACK and len(self.kept_back) < MAX_FAILURES:
             self.kept_back.append(result)
 
     def include(self, other: RegionReport) -> None:
@@ -166,30 +165,6 @@ class RunReport:
             "warnings": list(self.warnings),
         }
         return document if self.stopped is None else document | {"stopped": self.stopped}
-
-    def as_text(self) -> str:
-        """The report as a person reads it in a mail."""
-        outcomes = ", ".join(each_count(counts(self.outcomes))) or "no instances"
-        lines = [f"{self.trigger} run {self.run_id}, HttpTokens {self.policy.http_tokens}: {outcomes}."]
-        lines += [f"Region {name} failed: {region.failure}" for name, region in self.failed_regions.items()]
-        lines += [f"Region {name} was left alone: {why}" for name, why in self.stopped_regions.items()]
-        lines += [
-            f"Not every change in {name} is in the ledger: {region.ledger_failure}"
-            for name, region in self.regions.items()
-            if region.ledger_failure and not region.stopped
-        ]
-        lines += [f"{r.instance_id} in {r.region} failed: {r.failure or r.reason}" for r in self.failures]
-        unnamed = self.outcomes[Outcome.FAILED] - len(self.failures)
-        if unnamed > 0:
-            lines.append(f"… and {unnamed} more failures, each with a line in the log.")
-        lines += [f"{r.instance_id} in {r.region} is {r.outcome}: {r.reason}" for r in self.kept_back]
-        unnamed = sum(self.outcomes[outcome] for outcome in _KEPT_BACK) - len(self.kept_back)
-        if unnamed > 0:
-            lines.append(f"… and {unnamed} more are kept back, each with a line in the log of the daily inventory.")
-        lines += [
-            f"Exemption expired, remove or renew it: {exemption.named()}" for exemption in self.expired_exemptions
-        ]
-        return "\n".join([*lines, *self.warnings])
 
 
 def _failure(result: Result) -> dict[str, str]:

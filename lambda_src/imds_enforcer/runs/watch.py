@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.call_history import CallHistory, CallQuery
-from imds_enforcer.aws.services import Clients
 from imds_enforcer.decision.legacy_calls import REJECTED
-from imds_enforcer.model import AwsError, Clock, HttpTokens, Source, Trigger
-from imds_enforcer.model.wording import launched_by
-from imds_enforcer.policy import Watch
-from imds_enforcer.reporting import telemetry
-from imds_enforcer.reporting.mails import mail
+from imds_enforcer.model import AwsError, HttpTokens, Trigger
+from imds_enforcer.reporting import mails, telemetry
+from imds_enforcer.reporting.mails import Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from imds_enforcer.aws.services import Clients
-    from imds_enforcer.decision.legacy_calls import Calls
     from imds_enforcer.ledger.entry import Entry
-    from imds_enforcer.model import Clock, Instance
+    from imds_enforcer.model import Clock
     from imds_enforcer.policy import Watch
 
 _PERIOD = timedelta(minutes=5)
@@ -33,23 +28,6 @@ _GOOD_FOR = timedelta(hours=1)
 
 _FIRST_LOOK = timedelta(minutes=10)
 """After a change. EC2 gives a point every five minutes: an earlier answer would say nothing, and serve for an hour."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """An instance whose calls are rejected since its change. `instance` is None if EC2 no longer lists it."""
-
-    change: Entry
-    calls: Calls
-    instance: Instance | None
-
-    def __str__(self) -> str:
-        source = self.instance.source if self.instance else Source()
-        known = launched_by(source.auto_scaling_group, source.launch_template, source.image_id, missing="none")
-        return (
-            f"{self.change.instance_id} in {self.change.region}: {self.calls.total} calls without a token rejected "
-            f"since {self.change.at:%Y-%m-%d %H:%M} UTC ({', '.join(known)})"
-        )
 
 
 @dataclass(slots=True)
@@ -158,19 +136,8 @@ class Watcher:
         news = watched.news
         if not news:
             return
-        text = "\n".join([*map(str, news), "They were left as they are.", *_ways_back(news)])
         try:
-            if mail(self.clients, "Instances still call IMDSv1 after it was switched off", text):
+            if mails.send(self.clients, mails.still_called(news)):
                 self.clients.ledger_table.notes.write_mailed([each.change for each in news], terms.time)
         except AwsError as error:
             telemetry.ledger_unavailable("which instances the watch has named could not be written down", error)
-
-
-def _ways_back(rejections: Iterable[Rejection]) -> list[str]:
-    """For each run the command that reverts its instances, as far as there is still something to revert."""
-    by_run: dict[str, list[str]] = defaultdict(list)
-    for each in rejections:
-        if each.instance and not each.instance.state.ended:
-            by_run[each.change.run_id].append(each.change.instance_id)
-    commands = [f"imds-enforcer revert {' '.join(sorted(ids))} --run {run_id}" for run_id, ids in by_run.items()]
-    return ["", "To revert and hold them, run:", *commands] if commands else []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import MetadataOptions, Outcome, Result
+from imds_enforcer.reporting.mails import needs_attention
 from imds_enforcer.reporting.report import MAX_FAILURES, RegionReport, RegionStatus, RunReport
 from tests.fakes.examples import (
     AWAY,
@@ -164,7 +165,7 @@ def test_instances_that_are_kept_back_are_named_with_their_reason() -> None:
         {"instance_id": an_id(1), "region": HOME, "outcome": "HELD", "reason": "because"},
         {"instance_id": an_id(3), "region": AWAY, "outcome": "CONTESTED", "reason": "because"},
     ]
-    assert report.as_text().splitlines()[1:] == [
+    assert needs_attention(report).text.splitlines()[1:] == [
         f"{an_id(1)} in eu-west-1 is HELD: because",
         f"{an_id(3)} in us-east-1 is CONTESTED: because",
     ]
@@ -184,7 +185,7 @@ def test_a_report_names_the_first_hundred_that_are_kept_back_and_counts_them_all
     assert [each.region for each in report.kept_back] == [HOME] * 100
     assert len(report.as_json()["kept_back"]) == 100
     assert len(report.as_json()["failures"]) == 2
-    assert report.as_text().splitlines()[-1] == (
+    assert needs_attention(report).text.splitlines()[-1] == (
         "… and 140 more are kept back, each with a line in the log of the daily inventory."
     )
 
@@ -241,7 +242,7 @@ def test_a_region_in_which_changes_were_stopped_is_done_and_says_why() -> None:
     assert part.status is RegionStatus.DONE
     assert part.as_json() == {"status": "DONE", "outcomes": {}, "stopped": STOPPED}
     assert report.stopped_regions == {AWAY: STOPPED}
-    assert report.as_text().splitlines()[1:] == [f"Region us-east-1 was left alone: {STOPPED}"]
+    assert needs_attention(report).text.splitlines()[1:] == [f"Region us-east-1 was left alone: {STOPPED}"]
     assert report.needs_attention
 
 
@@ -250,7 +251,9 @@ def test_a_ledger_that_has_not_every_change_is_told() -> None:
     part = RegionReport(ledger_failure=THROTTLED)
     report = _report({HOME: part})
     assert part.as_json() == {"status": "DONE", "outcomes": {}, "ledger_error": str(THROTTLED)}
-    assert report.as_text().splitlines()[1:] == [f"Not every change in eu-west-1 is in the ledger: {THROTTLED}"]
+    assert needs_attention(report).text.splitlines()[1:] == [
+        f"Not every change in eu-west-1 is in the ledger: {THROTTLED}"
+    ]
     part.stopped = f"the ledger is out of reach ({THROTTLED})"
     assert part.as_json() == {
         "status": "DONE",
@@ -258,7 +261,7 @@ def test_a_ledger_that_has_not_every_change_is_told() -> None:
         "stopped": part.stopped,
         "ledger_error": str(THROTTLED),
     }
-    assert report.as_text().splitlines()[1:] == [f"Region eu-west-1 was left alone: {part.stopped}"]
+    assert needs_attention(report).text.splitlines()[1:] == [f"Region eu-west-1 was left alone: {part.stopped}"]
 
 
 def test_regions_are_in_the_order_of_their_names() -> None:
@@ -288,7 +291,7 @@ def test_a_failure_without_a_code_is_named_by_its_reason() -> None:
 def test_the_report_as_text_names_what_to_look_at() -> None:
     """This is the mail of the day."""
     expired = (an_exemption("old SDK", expires=date(2026, 1, 31)),)
-    assert _report(MIXED, expired, ("a warning",)).as_text() == (
+    assert needs_attention(_report(MIXED, expired, ("a warning",))).text == (
         "schedule run run-1, HttpTokens required: "
         "2 REMEDIATED, 1 COMPLIANT, 1 EXEMPT, 1 SKIPPED, 1 GONE, 1 FAILED.\n"
         "Region us-east-1 failed: InternalError: EC2 said so\n"
@@ -300,7 +303,7 @@ def test_the_report_as_text_names_what_to_look_at() -> None:
 
 def test_the_report_as_text_counts_the_failures_it_does_not_name() -> None:
     """Nobody takes the first hundred for all."""
-    lines = _report({HOME: _failing(103)}).as_text().splitlines()
+    lines = needs_attention(_report({HOME: _failing(103)})).text.splitlines()
     assert len(lines) == 102
     assert lines[-1] == "… and 3 more failures, each with a line in the log."
 
@@ -308,14 +311,14 @@ def test_the_report_as_text_counts_the_failures_it_does_not_name() -> None:
 def test_an_empty_report_says_so() -> None:
     """An account without instances is a valid one."""
     report = _report({HOME: _region()})
-    assert report.as_text() == "schedule run run-1, HttpTokens required: no instances."
+    assert needs_attention(report).text == "schedule run run-1, HttpTokens required: no instances."
     assert report.as_json()["outcomes"] == {}
     assert not report.needs_attention
 
 
 def test_a_failure_without_a_code_reads_as_its_reason() -> None:
     """In the mail too."""
-    text = _report({HOME: _region(_result(1, Outcome.FAILED))}).as_text()
+    text = needs_attention(_report({HOME: _region(_result(1, Outcome.FAILED))})).text
     assert text.endswith(f"\n{an_id(1)} in eu-west-1 failed: because")
 
 
