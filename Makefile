@@ -54,7 +54,7 @@ help: ## this list
 demo: $(TOOLS) $(LOCAL) ## deploy to a local AWS and watch the enforcer at work, in two regions
 	$(RUN) -m infra.demo
 
-demo-rollout: $(TOOLS) $(LOCAL) $(COMMAND) ## require tokens of a fleet that nobody fully knows, on a local AWS: gate, watch, the way back
+demo-rollout: $(TOOLS) $(LOCAL) $(COMMAND) ## require tokens of a fleet with unknown IMDSv1 callers, on a local AWS: gate, watch, the way back
 	$(RUN) -m infra.demo.rollout
 
 local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground

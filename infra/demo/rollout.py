@@ -1,4 +1,4 @@
-"""`make demo-rollout`: tokens are required of a fleet that nobody fully knows, and nothing breaks unseen.
+"""`make demo-rollout`: tokens are required of a fleet with unknown IMDSv1 callers, and nothing breaks unseen.
 
 Who still calls IMDSv1 is held and named, what was changed is watched, and each change is undone exactly. Anything
 that is not as it should be ends the demo with exit code 1.

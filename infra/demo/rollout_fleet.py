@@ -1,4 +1,4 @@
-"""A fleet that nobody fully knows: what a safe rollout is tried on."""
+"""A fleet whose IMDSv1 callers are not all known: what a safe rollout is tried on."""
 
 from __future__ import annotations
 

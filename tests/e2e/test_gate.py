@@ -1,4 +1,4 @@
-"""Requiring tokens of a fleet that nobody fully knows: who still calls IMDSv1 is held and named."""
+"""Requiring tokens of a fleet whose IMDSv1 callers are not all known: who still calls IMDSv1 is held and named."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
