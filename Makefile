@@ -46,7 +46,7 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures check test quick suite fuzz mutants fmt format lint types unit tools integration infra e2e browser synth deploy destroy clean
+.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser synth deploy destroy clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,13 +79,16 @@ check: ## format, lint, types and the unit tests with few examples: a minute and
 	@$(MAKE) --no-print-directory -j 4 format lint types quick
 
 test: ## every check and every test: ten minutes at most
-	@$(MAKE) --no-print-directory -j 4 format lint types suite
+	@$(MAKE) --no-print-directory -j 5 format lint types coverage other-tests
 
 quick: $(TESTS)
 	HYPOTHESIS_PROFILE=quick $(RUN) $(PARALLEL) tests/unit
 
-suite: $(TESTS) $(LOCAL) $(COMMAND)
-	$(RUN) $(PARALLEL) --cov --cov-fail-under=95
+coverage: $(TESTS)
+	$(RUN) $(PARALLEL) --cov --cov-fail-under=95 tests/unit
+
+other-tests: $(TESTS) $(LOCAL) $(COMMAND)
+	$(RUN) $(PARALLEL) tests --ignore tests/unit
 
 fuzz: $(TESTS) ## 20,000 examples and more of what must always hold: 10 minutes at most
 	HYPOTHESIS_PROFILE=fuzz $(RUN) $(PARALLEL) $(FUZZED)

@@ -96,7 +96,7 @@ class Deployment:
         }
 
     def wait_for(
-        self, instance_ids: Collection[str], region: str = "", *, seconds: float = 30, **wanted: object
+        self, instance_ids: Collection[str], region: str = "", *, seconds: float = 60, **wanted: object
     ) -> float:
         """Wait until all the instances have these options, applied; answers how many seconds it took."""
         started = time.monotonic()
@@ -108,7 +108,7 @@ class Deployment:
         until(lambda: self.options(instance_ids, region), there, seconds=seconds)
         return time.monotonic() - started
 
-    def wait_for_outcome(self, instance_id: str, *outcomes: str, seconds: float = 30) -> dict[str, Any]:
+    def wait_for_outcome(self, instance_id: str, *outcomes: str, seconds: float = 60) -> dict[str, Any]:
         """Wait for the log line that says that the instance came to one of these outcomes."""
 
         def lines() -> Iterable[dict[str, Any]]:

@@ -106,6 +106,7 @@ class LocalImds:
             **{name: value for name, value in given.items() if name not in told},
             "AWS_EC2_METADATA_DISABLED": "false",
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.endpoint_url,
+            "AWS_METADATA_SERVICE_TIMEOUT": "30",  # instead of a second: this machine may be busy
         }
 
     def put(self, path: str, headers: Message) -> Answer:

@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(look: Callable[[], T], accept: Callable[[T], bool] = bool, *, seconds: float = 15, every: float = 0.05) -> T:
+def until(look: Callable[[], T], accept: Callable[[T], bool] = bool, *, seconds: float = 60, every: float = 0.05) -> T:
     """Look again and again; answer what was seen as soon as it is accepted."""
     deadline = time.monotonic() + seconds
     while not accept(seen := look()):

@@ -38,7 +38,8 @@ def run(*arguments: str, environment: Mapping[str, str]) -> str:
 
 @pytest.fixture
 def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine that knows nothing of AWS."""
+    """A machine that knows nothing of AWS, and a process that has not asked it yet."""
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
