@@ -76,10 +76,10 @@ pictures: $(TESTS) ## the pictures in the README: needs chromium, and looks best
 	PYTHONPATH=lambda_src:. $(RUN) -m infra.pictures
 
 check: ## format, lint, types and the unit tests with few examples: a minute and a half
-	@$(MAKE) --no-print-directory -j 4 format lint types quick
+	@$(MAKE) --no-print-directory -j 4 -O format lint types quick
 
 test: ## every check and every test: ten minutes at most
-	@$(MAKE) --no-print-directory -j 5 format lint types coverage other-tests
+	@$(MAKE) --no-print-directory -j 5 -O format lint types coverage other-tests
 
 quick: $(TESTS)
 	HYPOTHESIS_PROFILE=quick $(RUN) $(PARALLEL) tests/unit

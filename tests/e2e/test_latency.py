@@ -3,7 +3,7 @@ import time
 
 from tests.bench import latency
 from tests.e2e.stage import HOME, Stage
-from tests.unit import example_events
+from tests.fakes import example_events
 
 WINDOW_SECONDS = 1
 """The batching window of the event source, as it is deployed."""
