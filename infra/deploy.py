@@ -92,13 +92,13 @@ def _aws_environment() -> dict[str, str]:
     region = os.environ.get("AWS_REGION") or boto3.Session().region_name
     if not region:
         raise DeployError("no region: set AWS_REGION, or name a profile that has one in AWS_PROFILE")
-    account = boto3.client("sts", region_name=region).get_caller_identity()["Account"]
+    account = boto3.Session().client("sts", region_name=region).get_caller_identity()["Account"]
     known = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, "CDK_DEFAULT_ACCOUNT": account}
     return tool_environment() | known
 
 
 def _bootstrap_version(region: str) -> int:
-    ssm = boto3.client("ssm", region_name=region)
+    ssm = boto3.Session().client("ssm", region_name=region)
     try:
         return int(ssm.get_parameter(Name=_BOOTSTRAP_VERSION)["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
@@ -126,7 +126,7 @@ def _refuse_removed_fields(region: str) -> None:
 
 def _stored_policy(region: str) -> Any:
     """The policy's document; None if it does not exist, or if it cannot be checked, which is then said in a line."""
-    ssm = boto3.client("ssm", region_name=region)
+    ssm = boto3.Session().client("ssm", region_name=region)
     try:
         return json.loads(ssm.get_parameter(Name=_POLICY)["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:

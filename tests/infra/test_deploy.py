@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -38,8 +39,9 @@ def run(*arguments: str, environment: Mapping[str, str]) -> str:
 
 @pytest.fixture
 def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine that knows nothing of AWS, and a process that has not asked it yet."""
-    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    """A machine that knows nothing of AWS. What the process knew of another account before does not count."""
+    earlier = boto3.Session(aws_access_key_id="AKIAEARLIER", aws_secret_access_key="earlier")  # noqa: S106  # no secret
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", earlier)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
