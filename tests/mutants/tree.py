@@ -87,7 +87,7 @@ def _mutmut_options(tree: Path) -> dict[str, Any]:
         "only_mutate": [*modules, "src/mutation_control.py"],
         # A worker goes on in a process that has collected the tests already: output that pytest captured then is
         # closed now, so nothing is captured.
-        "pytest_add_cli_args": ["-s", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"],
+        "pytest_add_cli_args": ["-s", "-p", "no:cacheprovider"],
         "pytest_add_cli_args_test_selection": [*TESTS, *(f"--ignore-glob={pattern}" for pattern in NOT_TESTS)],
         # Tests start threads: a worker is forked from a process that has run none.
         "process_isolation": "forkserver",
@@ -96,6 +96,8 @@ def _mutmut_options(tree: Path) -> dict[str, Any]:
         "timeout_constant": 5.0,
         "track_dependencies": False,
         "use_git_change_detection": False,
+        # What a failing test says goes to the log.
+        "debug": True,
     }
 
 
