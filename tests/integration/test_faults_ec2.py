@@ -2,7 +2,6 @@ from collections.abc import Iterable
 
 import pytest
 
-from imds_enforcer.aws import ec2
 from infra.local.client import LocalAws
 from tests.integration.enforcer_process import Enforcer
 from tests.integration.guarded_fleet import AWAY, DESCRIBE, HOME, MODIFY, REGIONS, Fleet
@@ -31,42 +30,6 @@ def test_a_passing_outage_is_outlasted_in_the_same_run(aws: LocalAws) -> None:
     assert fleet.violated() == []
 
 
-def test_an_outage_that_lasts_for_some_instances_stops_no_other(aws: LocalAws) -> None:
-    """Each is tried three times, reported with its code, and left to the next sweep."""
-    fleet, enforcer = Fleet(aws), Enforcer(aws)
-    codes = dict(zip(fleet.healthy[HOME], dict(OUTAGES), strict=False))
-    for instance, code in codes.items():
-        aws.fail(MODIFY, code, status=dict(OUTAGES)[code], instance_id=instance)
-    run = enforcer.sweep()
-    assert [aws.calls(MODIFY, error=code) for code, _ in OUTAGES] == [3, 3]
-    assert run.remediated == fleet.ids - codes.keys()
-    assert {instance: run.outcomes[instance] for instance in codes} == dict.fromkeys(codes, "FAILED")
-    assert run.codes == codes
-    assert {failure["instance_id"]: failure["code"] for failure in run.answer["failures"]} == codes
-    assert run.metrics["FAILED"] == 2
-    assert fleet.lagging() == codes.keys()
-    fleet.mend()
-    assert enforcer.sweep().remediated == codes.keys()
-    assert fleet.lagging() == set()
-    assert fleet.violated() == []
-
-
-def test_what_a_sweep_is_refused_for_one_instance_stops_no_other(aws: LocalAws) -> None:
-    """The code is in its line, and the next sweep finds the instance again."""
-    fleet, enforcer = Fleet(aws, healthy=6), Enforcer(aws)
-    unlucky = _refused(fleet, IN_A_SWEEP)
-    run = enforcer.sweep()
-    assert run.remediated == fleet.ids - unlucky.keys()
-    assert run.codes == unlucky
-    assert {code: run.outcomes[instance] for instance, code in unlucky.items()} == IN_A_SWEEP
-    assert [run.metrics[outcome] for outcome in ("GONE", "DEFERRED", "FAILED")] == [1, 1, 2]
-    assert fleet.lagging() == unlucky.keys()
-    fleet.mend()
-    assert enforcer.sweep().remediated == unlucky.keys()
-    assert fleet.lagging() == set()
-    assert fleet.violated() == []
-
-
 def test_what_a_batch_is_refused_for_one_instance_stops_no_other(aws: LocalAws) -> None:
     """The messages come back of those for which that may help; the sweep has the others."""
     fleet, enforcer = Fleet(aws, healthy=6), Enforcer(aws)
@@ -81,23 +44,6 @@ def test_what_a_batch_is_refused_for_one_instance_stops_no_other(aws: LocalAws) 
     second = enforcer.batch(run.coming_back(records))
     assert second.remediated == {i for i in unlucky if run.outcomes[i] == "DEFERRED"}
     assert enforcer.sweep().remediated == {i for i in unlucky if run.outcomes[i] == "FAILED"}
-    assert fleet.lagging() == set()
-    assert fleet.violated() == []
-
-
-@pytest.mark.parametrize(("code", "status"), [("UnauthorizedOperation", 403), ("InternalError", 500)])
-def test_a_region_that_refuses_everything_stops_no_other(aws: LocalAws, code: str, status: int) -> None:
-    """It is named in the report with its code, and is done by the sweep after it."""
-    fleet, enforcer = Fleet(aws), Enforcer(aws)
-    for action in (DESCRIBE, MODIFY, "ec2:DescribeRegions"):
-        aws.fail(action, code, status=status, region=AWAY)
-    run = enforcer.sweep()
-    assert run.remediated == {*fleet.healthy[HOME]}
-    assert run.region_errors == {AWAY: code}
-    assert run.metrics["RegionFailed"] == 1
-    fleet.mend()
-    assert fleet.lagging() == {*fleet.healthy[AWAY]}
-    assert enforcer.sweep().remediated == {*fleet.healthy[AWAY]}
     assert fleet.lagging() == set()
     assert fleet.violated() == []
 
@@ -119,22 +65,6 @@ def test_events_of_a_region_that_refuses_everything(aws: LocalAws, code: str, st
     fleet.mend()
     second = enforcer.batch(again) if again else enforcer.sweep()
     assert second.remediated == {*fleet.healthy[AWAY]}
-    assert fleet.lagging() == set()
-    assert fleet.violated() == []
-
-
-def test_a_listing_that_fails_on_its_third_page_still_has_two(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the first two name is done, the region is reported, and the rest is done by the next sweep."""
-    monkeypatch.setattr(ec2, "PAGE_SIZE", 5)
-    fleet, enforcer = Fleet(aws, healthy=12), Enforcer(aws)
-    aws.fail(DESCRIBE, "InternalError", region=HOME, first=3, calls=3)
-    run = enforcer.sweep()
-    assert aws.calls(DESCRIBE, error="InternalError") == 3
-    assert run.remediated == {*fleet.healthy[HOME][:10], *fleet.healthy[AWAY]}
-    assert run.region_errors == {HOME: "InternalError"}
-    assert run.metrics["RegionFailed"] == 1
-    assert fleet.lagging() == {*fleet.healthy[HOME][10:]}
-    assert enforcer.sweep().remediated == {*fleet.healthy[HOME][10:]}
     assert fleet.lagging() == set()
     assert fleet.violated() == []
 

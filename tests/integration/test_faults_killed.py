@@ -1,7 +1,4 @@
 from datetime import timedelta
-from typing import Any
-
-import pytest
 
 from imds_enforcer.aws.dynamodb import Table
 from imds_enforcer.aws.ledger_table import LedgerTable
@@ -17,30 +14,18 @@ A_SCHEDULE = timedelta(minutes=15)
 """From one sweep to the next."""
 
 
-@pytest.mark.parametrize("kind", ["sweep", "batch"])
-def test_a_process_killed_in_the_middle_of_its_changes_loses_nothing(aws: LocalAws, kind: str) -> None:
-    """Some instances are changed and some are not; the next process does the rest, given the same batch or none."""
+def test_a_process_killed_in_the_middle_of_its_changes_loses_nothing(aws: LocalAws) -> None:
+    """Some instances are changed and some are not; the next process does the rest, given the same batch."""
     fleet = Fleet(aws)
-    records = fleet.records(*fleet.events()) if kind == "batch" else []
+    records = fleet.records(*fleet.events())
     for region in REGIONS:
         aws.fail(MODIFY, kind="hang", region=region, first=3)
-    event: dict[str, Any] = {"Records": records} if records else SCHEDULE
-    with Worker(aws, event) as worker:
+    with Worker(aws, {"Records": records}) as worker:
         until(lambda: aws.calls(MODIFY, error="") == 4)
         worker.kill()
     left = until(fleet.lagging, lambda left: len(left) == 2)  # once EC2 has applied what it took
     fleet.mend()
-    second = Enforcer(aws).batch(records) if records else Enforcer(aws).sweep()
-    assert second.remediated == left
-    assert fleet.lagging() == set()
-    assert fleet.violated() == []
-
-
-def test_a_process_killed_before_it_read_back_loses_nothing(aws: LocalAws) -> None:
-    """Changes that were accepted are found applied."""
-    fleet = Fleet(aws)
-    _killed_before_it_read_back(fleet)
-    assert Enforcer(aws).sweep().answer["regions"][HOME] == {"status": "DONE", "outcomes": {"EXEMPT": 1, "SKIPPED": 1}}
+    assert Enforcer(aws).batch(records).remediated == left
     assert fleet.lagging() == set()
     assert fleet.violated() == []
 
@@ -64,10 +49,15 @@ def test_the_next_sweep_settles_what_a_killed_process_had_not_sent(aws: LocalAws
 
 
 def test_the_next_sweep_settles_what_a_killed_process_had_sent(aws: LocalAws) -> None:
-    """What it changed is in the ledger once, as changed."""
+    """What it changed is found applied, and is in the ledger once, as changed."""
     fleet = Fleet(aws)
-    _killed_before_it_read_back(fleet)
-    assert Enforcer(aws).sweep().remediated == set()
+    aws.fail(DESCRIBE, kind="hang", first=2, region=HOME)
+    with Worker(aws, SCHEDULE) as worker:
+        until(lambda: aws.calls(MODIFY) == len(fleet.ids))
+        worker.kill()
+    fleet.mend()
+    until(lambda: not fleet.lagging())  # once EC2 has applied what it took
+    assert Enforcer(aws).sweep().answer["regions"][HOME] == {"status": "DONE", "outcomes": {"EXEMPT": 1, "SKIPPED": 1}}
     assert {entry.instance_id for entry in _open(aws)} >= {*fleet.healthy[HOME]}, "it might still be at work"
     assert Enforcer(aws, clock=WrongClock(A_SCHEDULE)).sweep().remediated == set()
     for instance_id in fleet.healthy[HOME]:
@@ -75,19 +65,8 @@ def test_the_next_sweep_settles_what_a_killed_process_had_sent(aws: LocalAws) ->
         assert (entry.outcome, entry.result and entry.result.http_tokens) == (Outcome.REMEDIATED, HttpTokens.REQUIRED)
         assert "it was changed" in entry.reason
     assert _open(aws) == []
+    assert fleet.lagging() == set()
     assert fleet.violated() == []
-
-
-def _killed_before_it_read_back(fleet: Fleet) -> None:
-    """A sweep that sent every change, and was killed before it saw one applied."""
-    aws = fleet.aws
-    changing = len(fleet.lagging())
-    aws.fail(DESCRIBE, kind="hang", first=2, region=HOME)
-    with Worker(aws, SCHEDULE) as worker:
-        until(lambda: aws.calls(MODIFY) == changing)
-        worker.kill()
-    fleet.mend()
-    until(lambda: not fleet.lagging())  # once EC2 has applied what it took
 
 
 def _ledger_table(aws: LocalAws) -> LedgerTable:
