@@ -138,14 +138,6 @@ def test_without_a_profile_of_that_name() -> None:
     assert refused("--profile", "nobody") == "imds-enforcer: The config profile (nobody) could not be found"
 
 
-def test_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As boto3 says it."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    assert refused() == "imds-enforcer: NoCredentialsError: Unable to locate credentials"
-
-
 def test_with_a_region_that_cannot_be_one() -> None:
     """As boto3 says it."""
     assert refused("--region", "EU West").startswith("imds-enforcer: Provided region_name 'EU West' doesn't match")

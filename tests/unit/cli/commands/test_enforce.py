@@ -43,12 +43,6 @@ MODIFY = "ModifyInstanceMetadataOptions"
 
 
 @pytest.fixture
-def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command."""
-    return Command(clients, monkeypatch)
-
-
-@pytest.fixture
 def fleet(home: FakeEc2, away: FakeEc2) -> None:
     """Two of a group, one of an image, one exempt, one compliant, one off; and one in the other region."""
     home.launch(*(an_instance(number, tags=WEB, image_id="ami-1") for number in (1, 2)))
@@ -146,26 +140,6 @@ def test_a_rehearsal_changes_nothing(clients: FakeClients, command: Command, fle
     }
 
 
-@pytest.mark.parametrize(
-    ("policy", "outcome"),
-    [
-        ({"rollout_percent": 0}, "SKIPPED"),
-        ({"legacy_calls": {}}, "HELD"),
-        ({"launch_grace_seconds": 600}, "DEFERRED"),
-    ],
-)
-def test_a_rehearsal_goes_as_carefully(
-    clients: FakeClients, home: FakeEc2, command: Command, policy: dict[str, Any], outcome: str
-) -> None:
-    """The rollout's share, the gate and the grace after a launch are asked as in a sweep."""
-    put(clients, **policy)
-    attached = START - timedelta(minutes=5 if outcome == "DEFERRED" else 500)
-    home.launch(an_instance(1, attached_at=attached))
-    clients.metrics[HOME].data["MetadataNoToken", an_id(1)] = [(START - timedelta(hours=1), 5.0)]
-    document = command.json("enforce", "--dry-run", exit_code=int(outcome == "DEFERRED"))
-    assert document["plan"]["outcomes"] == {outcome: 1}
-
-
 def test_it_asks(command: Command, fleet: None) -> None:  # noqa: ARG001
     """After the plan; whatever is no yes is a no."""
     declined = command("enforce", typed="\n")
@@ -256,15 +230,6 @@ def test_under_a_policy_that_is_none_nothing_is_written(command: Command, client
     clients.ssm.put(TOKENS_PARAMETER, "sometimes")
     refusal = command.refusal("enforce", "--yes")
     assert refusal.startswith('imds-enforcer: the policy is invalid, so nothing is changed: http-tokens is "sometimes"')
-    assert clients.ec2_calls == []
-
-
-def test_a_file_that_is_no_policy(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """Or that is not there."""
-    path = tmp_path / "policy.json"
-    assert str(path) in command.refusal("enforce", "--yes", "--policy", str(path))
-    path.write_text('{"http_tokens": "required", "colour": "red"}')
-    assert 'unknown field "colour"' in command.refusal("enforce", "--yes", "--policy", str(path))
     assert clients.ec2_calls == []
 
 

@@ -9,7 +9,7 @@ from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState
 from tests.fakes.clock import START
 from tests.fakes.command import ANN, Command, lines
-from tests.fakes.examples import AWAY, HOME, UNAUTHORIZED, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.fakes.examples import AWAY, UNAUTHORIZED, an_id, an_instance
 
 if TYPE_CHECKING:
     from tests.fakes.clients import FakeClients
@@ -25,16 +25,6 @@ def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pyt
     home.launch(an_instance(1))
     away.launch(an_instance(2))
     return Command(clients, monkeypatch)
-
-
-def test_held_instances_are_left_alone_until_they_are_released(command: Command) -> None:
-    """In whatever region; the next sweep after the release brings them in line."""
-    assert command("hold", *BOTH, *WHY).exit_code == 0
-    command.sweep("run-1")
-    assert (command.options(HOME, an_id(1)), command.options(AWAY, an_id(2))) == (V1_ALLOWED, V1_ALLOWED)
-    assert command("release", *BOTH).exit_code == 0
-    command.sweep("run-2")
-    assert (command.options(HOME, an_id(1)), command.options(AWAY, an_id(2))) == (V2_ONLY, V2_ONLY)
 
 
 def test_what_is_said_of_a_hold(command: Command) -> None:
@@ -165,10 +155,3 @@ def test_a_release_of_an_instance_that_is_gone(clients: FakeClients, home: FakeE
     home.forget(an_id(1))
     assert command("release", an_id(1)).exit_code == 0
     assert clients.ledger_table.holds.standing().holds == {}
-
-
-def test_holds_that_cannot_be_read(clients: FakeClients, command: Command) -> None:
-    """One line with the service's own words."""
-    clients.table.read_failure = UNAUTHORIZED
-    assert command.refusal("hold", an_id(1), *WHY) == f"imds-enforcer: {UNAUTHORIZED}"
-    assert command.refusal("release", an_id(1)) == f"imds-enforcer: {UNAUTHORIZED}"

@@ -46,12 +46,6 @@ WRONG = '{"mode": "audits"}'
 PROBLEM = 'mode is "audits"; allowed: enforce, audit'
 
 
-@pytest.fixture
-def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command."""
-    return Command(clients, monkeypatch)
-
-
 def test_what_is_in_force(command: Command) -> None:
     """Each field once, and that it is a default where nobody set it."""
     result = command("policy", "show")

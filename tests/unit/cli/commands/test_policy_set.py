@@ -24,12 +24,6 @@ WEAKER = "This weakens the policy: instances are looked at and no longer changed
 
 
 @pytest.fixture
-def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command."""
-    return Command(clients, monkeypatch)
-
-
-@pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A file for a document."""
     return tmp_path / "policy.json"
@@ -90,24 +84,6 @@ def test_an_invalid_policy_is_never_stored(clients: FakeClients, command: Comman
     file.write_text('{"mode": "audits"}')
     refused = command.refusal("policy", "set", str(file), "--yes")
     assert refused == f"imds-enforcer: '{file}' is no policy: mode is \"audits\"; allowed: enforce, audit"
-    assert clients.ssm.puts == []
-
-
-@pytest.mark.parametrize(
-    ("document", "problem"),
-    [
-        ({"ledger": "best_effort"}, "policy has the removed field ledger: a change that cannot be written down "),
-        ({"watch": {"revert": True}}, "watch has the removed field revert: the watch only reports, "),
-    ],
-)
-def test_a_removed_field_is_never_stored(
-    clients: FakeClients, command: Command, file: Path, document: Any, problem: str
-) -> None:
-    """The refusal says that it was removed, and what to do."""
-    file.write_text(json.dumps(document))
-    refused = command.refusal("policy", "set", str(file), "--yes")
-    assert refused.startswith(f"imds-enforcer: '{file}' is no policy: {problem}")
-    assert refused.endswith("; remove it")
     assert clients.ssm.puts == []
 
 

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import HttpTokens, InstanceState, Switch
-from imds_enforcer.policy import PolicyVersions
 from tests.fakes.command import ANN, FIRST_REVERT, Command, lines
 from tests.fakes.examples import (
     AWAY,
@@ -34,12 +31,6 @@ MIXED = {
     (AWAY, an_id(3)): replace(V1_ALLOWED, http_put_response_hop_limit=64, instance_metadata_tags=Switch.ENABLED),
     (AWAY, an_id(4)): replace(V2_ONLY, http_put_response_hop_limit=2, http_protocol_ipv6=Switch.ENABLED),
 }
-
-
-@pytest.fixture
-def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command."""
-    return Command(clients, monkeypatch)
 
 
 @pytest.fixture
@@ -122,23 +113,6 @@ def test_it_is_held_by_whoever_reverts_it(clients: FakeClients, command: Command
     assert (entry.run_id, entry.trigger, entry.by) == (FIRST_REVERT, "revert", ANN)
 
 
-def test_an_earlier_hold_is_named_when_it_is_replaced(command: Command, changed: str) -> None:
-    """It may have been longer."""
-    command("hold", changed, "--reason", "audit")
-    result = command("revert", changed, "--yes", "--until", "2026-11-30")
-    assert f"{changed} was held until it is released by {ANN}: audit; this hold is replaced." in result.stderr
-
-
-def test_what_somebody_else_has_set_since_is_named_and_left(home: FakeEc2, command: Command, changed: str) -> None:
-    """The enforcer's own part comes back all the same."""
-    home.set_options(changed, instance_metadata_tags=Switch.ENABLED)
-    result = command("revert", changed, "--yes")
-    assert result.exit_code == 0
-    assert "InstanceMetadataTags is enabled, not disabled" in lines(result.stdout)[1]
-    assert "left as somebody else has set it: InstanceMetadataTags is enabled" in lines(result.stdout)[-1]
-    assert command.options(HOME, changed) == replace(V1_ALLOWED, instance_metadata_tags=Switch.ENABLED)
-
-
 def test_what_somebody_else_has_set_since_is_overwritten_where_that_is_wanted(
     home: FakeEc2, command: Command, changed: str
 ) -> None:
@@ -205,30 +179,6 @@ def test_without_a_terminal_nobody_can_be_asked(clients: FakeClients, command: C
     refusal = command.refusal("revert", changed)
     assert refusal == "imds-enforcer: no terminal to ask at, so nothing was done; --yes goes on without asking"
     assert clients.table.requests == []
-
-
-def test_a_change_that_was_interrupted_is_not_undone(clients: FakeClients, command: Command, changed: str) -> None:
-    """Nobody knows yet what there is to undo."""
-    now = clients.clock.now()
-    intent = Entry(
-        instance_id=changed,
-        region=HOME,
-        at=now + timedelta(seconds=1),
-        run_id="run-2",
-        trigger="drift",
-        versions=PolicyVersions(),
-        before=V1_ALLOWED,
-        wanted=V2_ONLY,
-        ends_at=now + timedelta(minutes=1),
-    )
-    clients.ledger_table.entries.write([intent])
-    result = command("revert", changed, "--yes")
-    assert result.exit_code == 1
-    assert lines(result.stdout)[1:] == [
-        f"{changed}; {HOME} nothing nothing a change is under way or was interrupted: the next sweep settles it"
-    ]
-    assert result.stderr == "Nothing to undo.\n"
-    assert clients.ledger_table.holds.standing().holds == {}
 
 
 def test_an_instance_that_is_gone_does_not_keep_the_others(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
@@ -316,3 +266,21 @@ def test_an_instance_that_was_never_changed_is_no_user_error(home: FakeEc2, comm
     instances: list[dict[str, Any]] = command.json("revert", changed, an_id(2), "--yes", exit_code=1)["instances"]
     assert [each["outcome"] for each in instances] == ["REMEDIATED", None]
     assert instances[1]["problem"] == "the ledger has no change that is not undone"
+
+
+def test_a_revert_is_made_once_and_a_later_change_can_be_reverted_again(
+    clients: FakeClients, command: Command, changed: str
+) -> None:
+    """Neither the first change is undone twice nor the revert itself; after a release the round begins anew."""
+    command("revert", "--run", "run-1", "--yes")
+    for which in (("--run", "run-1"), (changed,), ("--run", FIRST_REVERT)):
+        result = command("revert", *which, "--yes")
+        assert (result.exit_code, result.stderr) == (1, "Nothing to undo.\n")
+        assert lines(result.stdout)[1].endswith("that is not undone")
+    assert command.options(HOME, changed) == V1_ALLOWED
+    command("release", changed)
+    clients.clock.advance(60)
+    command.sweep("run-2")
+    assert command.options(HOME, changed) == V2_ONLY
+    assert command("revert", changed, "--yes").exit_code == 0
+    assert command.options(HOME, changed) == V1_ALLOWED

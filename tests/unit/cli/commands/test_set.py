@@ -15,8 +15,6 @@ from tests.fakes.examples import (
     HOME,
     IMDS_OFF,
     POLICY_PARAMETER,
-    THROTTLED,
-    TOKENS_PARAMETER,
     UNAUTHORIZED,
     V1_ALLOWED,
     V2_ONLY,
@@ -88,14 +86,6 @@ def test_the_change_as_csv(command: Command) -> None:
         "required",
         "applied",
     )
-
-
-def test_it_waits_until_the_change_is_applied(home: FakeEc2, command: Command) -> None:
-    """What EC2 answers at first is no more than that it took it."""
-    home.visible_after, home.applied_after = 3, 7
-    result = command(*REQUIRED, "--instance-id", an_id(1))
-    assert result.exit_code == 0
-    assert result.stderr.splitlines()[-1] == f"{an_id(1)} in {HOME} after: {SHOWN.format('required')}"
 
 
 def test_a_change_that_is_not_applied_in_time(home: FakeEc2, command: Command) -> None:
@@ -187,16 +177,6 @@ def test_a_rehearsal_while_holds_become_unreadable(home: FakeEc2, deployed: Comm
     assert home.rehearsed == []
 
 
-def test_an_instance_that_vanishes(home: FakeEc2, command: Command, clients: FakeClients) -> None:
-    """Between the look and the change; the other is set all the same."""
-    home.read_seconds = 1
-    clients.clock.at(1.5, lambda: home.forget(an_id(1)))
-    result = command(*REQUIRED, *BOTH)
-    assert result.exit_code == 1
-    assert f"{an_id(1)} in {HOME} failed: InvalidInstanceID.NotFound" in result.stderr
-    assert command.options(AWAY, an_id(2)) == V2_ONLY
-
-
 def test_one_that_fails_does_not_stop_the_others(home: FakeEc2, command: Command) -> None:
     """EC2's code is named."""
     home.modify_errors[an_id(1)] = [UNAUTHORIZED]
@@ -204,13 +184,6 @@ def test_one_that_fails_does_not_stop_the_others(home: FakeEc2, command: Command
     assert result.exit_code == 1
     assert f"{an_id(1)} in {HOME} failed: {UNAUTHORIZED}" in result.stderr
     assert (command.options(HOME, an_id(1)), command.options(AWAY, an_id(2))) == (V1_ALLOWED, V2_ONLY)
-
-
-def test_ec2_limits_how_fast_it_takes_changes(home: FakeEc2, command: Command) -> None:
-    """The enforcer may be using up the limit just now."""
-    home.modify_errors[an_id(1)] = [THROTTLED] * 3
-    assert command(*REQUIRED, "--instance-id", an_id(1)).exit_code == 0
-    assert command.options(HOME, an_id(1)) == V2_ONLY
 
 
 def test_an_answer_that_is_lost(home: FakeEc2, command: Command) -> None:
@@ -295,14 +268,6 @@ def test_a_hold_that_comes_at_the_last_moment_counts(home: FakeEc2, deployed: Co
     assert home.sent == []
 
 
-def test_the_enforcer_is_in_another_region(home: FakeEc2, command: Command) -> None:
-    """What is held there counts."""
-    command.stack.elsewhere.code = None
-    refusal = f"imds-enforcer: the stack ImdsEnforcer is in {AWAY}; name that region with --region"
-    assert command.refusal(*REQUIRED, *BOTH) == refusal
-    assert home.sent == []
-
-
 def test_a_contest_binds_nobody_but_the_enforcer(deployed: Command, clients: FakeClients) -> None:
     """A person may end it."""
     clients.ledger_table.holds.contest(Contest(instance_id=an_id(1), principal="ben", until=START.replace(year=2027)))
@@ -368,15 +333,6 @@ def test_a_policy_that_changes_meanwhile(home: FakeEc2, deployed: Command, clien
     result = deployed(*REQUIRED, "--instance-id", an_id(1))
     assert result.exit_code == 1
     assert "the policy has changed" in result.stderr
-    assert home.sent == []
-
-
-@pytest.mark.parametrize("missing", [TOKENS_PARAMETER, POLICY_PARAMETER])
-def test_half_a_policy_is_none(home: FakeEc2, deployed: Command, clients: FakeClients, missing: str) -> None:
-    """Only where both parameters are missing there is none to heed."""
-    del clients.ssm.values[missing]
-    refusal = deployed.refusal(*REQUIRED, "--instance-id", an_id(1))
-    assert refusal.startswith("imds-enforcer: the policy cannot be read, so nothing is changed: ")
     assert home.sent == []
 
 

@@ -21,12 +21,6 @@ DONE = {"status": "DONE", "outcomes": {"REMEDIATED": 2}}
 END = f"END RequestId: {RUN}\n"
 
 
-@pytest.fixture
-def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command."""
-    return Command(clients, monkeypatch)
-
-
 def a_report(run_id: str = RUN, **regions: dict[str, Any]) -> dict[str, Any]:
     """The log line with the report of a run over the home region, or over these."""
     parts = {name.replace("_", "-"): part for name, part in regions.items()} or {HOME: DONE}

@@ -130,17 +130,6 @@ def test_what_is_only_looked_at_needs_no_stack(command: Command) -> None:
     assert command(*ONE).exit_code == 0
 
 
-def test_an_instance_that_is_not_there(command: Command) -> None:
-    """In one line."""
-    assert command.refusal("verify", an_id(8)) == f"imds-enforcer: no instance of this account: {an_id(8)}"
-
-
-def test_a_caller_who_may_not_look(home: FakeEc2, command: Command) -> None:
-    """In EC2's words."""
-    home.read_errors[1] = UNAUTHORIZED
-    assert command.refusal(*ONE) == f"imds-enforcer: {UNAUTHORIZED}"
-
-
 def test_a_probe_is_for_the_instance_itself(command: Command) -> None:
     """Another one's metadata service cannot be reached."""
     refusal = "imds-enforcer: --probe with --instance-id; allowed: only for the instance that this runs on"

@@ -145,18 +145,6 @@ def test_what_the_document_lacks_is_no_gap_in_the_page() -> None:
         html_report(document)
 
 
-def test_the_table_gets_every_instance_with_what_the_document_says() -> None:
-    """Moments in UTC, calls and templates taken apart, and the place of the source of a finding."""
-    data = embedded(html_report(everything()))
-    rows = [dict(zip(data["fields"], row, strict=True)) for row in data["rows"]]
-    assert [row["name"] for row in rows] == ["web-1", "web-2", "web-3", "", "web-5", "web-6", "web-7", "web-8"]
-    assert (rows[1]["template"], rows[1]["template_version"]) == ("lt-0123456789abcdef0", "3")
-    assert [row["finding_of"] for row in rows] == [None, 0, None, None, None, None, None, 1]
-    assert rows[2]["until"] == "2026-11-27 18:00 UTC"
-    assert [rows[0][field] for field in ("calls_asked", "calls")] == [False, None]
-    assert [rows[7][field] for field in ("calls_asked", "calls")] == [True, 17]
-
-
 def test_endings_come_soonest_first_and_the_expired_before_all() -> None:
     """A moment in words of days; what has no end comes last; the same is said once."""
     alike = [instance(number, "EXEMPT", "tag imds=v1") for number in range(10, 15)]
@@ -244,16 +232,6 @@ def test_a_region_that_could_not_be_read_is_named_twice() -> None:
     texts = Page(html_report(document)).texts
     assert "Not read in full: us-east-1." in texts
     assert "Not read in full: AccessDenied: no" in texts
-
-
-def test_bars_are_told_in_words_too() -> None:
-    """For whoever cannot see them; and they fill their whole width."""
-    document = everything()
-    page = Page(html_report(document))
-    labels = [bar["aria-label"] for bar in page.all("svg")]
-    assert labels[0] == "All instances: 1 Compliant, 1 IMDS off, 1 Managed, 1 Exempt, 1 Held, 1 Unreadable, 2 Drift"
-    assert labels[2] == "us-east-1: 1 Exempt, 1 Held"
-    assert sum(float(stretch["width"] or 0) for stretch in page.all("rect")) == pytest.approx(300, abs=0.01)
 
 
 def test_thousands_of_instances_make_a_file_that_can_be_mailed() -> None:

@@ -18,7 +18,6 @@ from imds_enforcer_cli.console import interruption
 from imds_enforcer_cli.console.interruption import BackgroundCall, Interruption, unless_interrupted
 from imds_enforcer_cli.console.output import say
 from imds_enforcer_cli.runs import local_sweep
-from tests.fakes.command import Command
 from tests.fakes.examples import HOME, an_id, an_instance
 from tests.fakes.runs import ledger
 
@@ -26,16 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.fakes.clients import FakeClients
+    from tests.fakes.command import Command
     from tests.fakes.ec2 import FakeEc2
 
 PATIENCE = 10
 NUMBER = 300
-
-
-@pytest.fixture
-def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command."""
-    return Command(clients, monkeypatch)
 
 
 @pytest.fixture
@@ -194,18 +188,6 @@ def test_what_was_launched_since_the_plan_is_told_too(
     assert outcomes == [[an_id(1), HOME, "DEFERRED"], [an_id(2), HOME, "FAILED"]]
 
 
-def test_while_it_asks_an_interrupt_is_a_no(home: FakeEc2, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As everywhere at the command line."""
-    home.launch(an_instance())
-
-    def interrupted(_: str) -> bool:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("imds_enforcer_cli.console.output.confirmed", interrupted)
-    assert command("enforce", typed="").exit_code == 130
-    assert home.modified == []
-
-
 def test_while_it_looks_nothing_is_waited_for(ended: list[int], capsys: pytest.CaptureFixture[str]) -> None:
     """However long a call hangs."""
     released = threading.Event()
@@ -284,16 +266,3 @@ def test_an_error_in_the_background_is_raised_where_the_result_is_asked_for() ->
         assert time.monotonic() < deadline
     with pytest.raises(ZeroDivisionError):
         call.result()
-
-
-def test_one_instance_of_another_region_too(
-    clients: FakeClients, away: FakeEc2, home: FakeEc2, command: Command, interrupt: Callable[[], None]
-) -> None:
-    """A region that was done is told as done."""
-    home.launch(*map(an_instance, range(NUMBER)))
-    away.launch(an_instance(NUMBER))
-    clients.clock.at(10, interrupt)
-    document = command.json("enforce", "--yes", exit_code=130)
-    assert document["report"]["regions"][away.name]["outcomes"] == {"REMEDIATED": 1}
-    assert document["report"]["regions"][HOME]["outcomes"]["DEFERRED"] > 0
-    assert an_id(NUMBER) in {each["instance_id"] for each in document["instances"]}
