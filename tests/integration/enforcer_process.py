@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import threading
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -50,25 +49,6 @@ class ShortPauses(SystemClock):
     def sleep(self, seconds: float) -> None:
         """Wait for a quarter of that."""
         super().sleep(seconds / 4)
-
-
-class OwnPauses(ShortPauses):
-    """A clock that only its own pauses move: a deadline leaves as much time on a busy machine as on an idle one."""
-
-    def __init__(self) -> None:
-        self._passed = 0.0
-        self._lock = threading.Lock()
-
-    def monotonic(self) -> float:
-        """Seconds that were waited; pauses of several threads may overlap."""
-        return self._passed
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, and let as much time pass as was asked for."""
-        ends_at = self._passed + seconds
-        super().sleep(seconds)
-        with self._lock:
-            self._passed = max(self._passed, ends_at)
 
 
 class WrongClock(ShortPauses):
@@ -136,12 +116,6 @@ class Run:
     def codes(self) -> dict[str, str]:
         """The code that was logged with each instance that has one."""
         return {line["instance_id"]: line["code"] for line in self.lines if {"instance_id", "code"} <= line.keys()}
-
-    @property
-    def region_errors(self) -> dict[str, str]:
-        """The code of each region that could not be read to its end."""
-        regions = self.answer["regions"].items()
-        return {name: region["error"].partition(":")[0] for name, region in regions if "error" in region}
 
     def coming_back(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The records of a batch that the queue delivers once more, as it then delivers them."""

@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from typing import Any
 
 from infra.local import operator
@@ -125,19 +124,6 @@ def audited(aws: LocalAws, *arguments: str) -> Any:
     done = operator.run(aws, "audit", *arguments, "--output", "json")
     assert done.returncode == 1, done.stderr
     return json.loads(done.stdout)
-
-
-def test_calls_without_a_token_are_counted(aws: LocalAws) -> None:
-    """By CloudWatch, to which nothing is sent if nobody wants to know."""
-    [instance] = aws.launch(HttpTokens="optional")
-    metric = {"MetricName": "MetadataNoToken", "Dimensions": [{"Name": "InstanceId", "Value": instance}], "Value": 17}
-    aws.client("cloudwatch").put_metric_data(Namespace="AWS/EC2", MetricData=[{**metric, "Timestamp": time.time() - 5}])
-    (asked,) = audited(aws, "--regions", "eu-west-1")["instances"]
-    assert asked["imdsv1_calls"]["total"] == 17
-    aws.reset_calls()
-    (unasked,) = audited(aws, "--regions", "eu-west-1", "--no-calls")["instances"]
-    assert unasked["imdsv1_calls"] is None
-    assert aws.calls("cloudwatch:GetMetricData") == 0
 
 
 def test_a_region_that_cannot_be_read(aws: LocalAws) -> None:

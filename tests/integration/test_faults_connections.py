@@ -2,7 +2,7 @@ import pytest
 
 from infra.local.client import LocalAws
 from tests.integration.enforcer_process import Enforcer, LocalSession
-from tests.integration.guarded_fleet import AWAY, DESCRIBE, HOME, MODIFY, Fleet
+from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, Fleet
 
 READ_TIMEOUT_SECONDS = 0.3
 
@@ -20,23 +20,6 @@ def test_a_change_whose_answer_is_lost_once_is_done_in_the_same_run(aws: LocalAw
     assert fleet.violated() == []
 
 
-def test_a_region_whose_answers_are_always_cut_stops_no_other(aws: LocalAws) -> None:
-    """An answer that is not whole is no answer: nothing is written on it."""
-    fleet, enforcer = Fleet(aws), Enforcer(aws)
-    records = fleet.records(*fleet.events())
-    aws.fail(DESCRIBE, kind="truncate", region=AWAY)
-    run = enforcer.batch(records)
-    assert run.remediated == {*fleet.healthy[HOME]}
-    assert run.codes == dict.fromkeys([*fleet.healthy[AWAY], *fleet.protected[AWAY]], "ResponseParserError")
-    assert aws.calls(MODIFY, region=AWAY) == 0
-    again = run.coming_back(records)
-    assert len(again) == 6
-    fleet.mend()
-    assert enforcer.batch(again).remediated == {*fleet.healthy[AWAY]}
-    assert fleet.lagging() == set()
-    assert fleet.violated() == []
-
-
 def test_a_change_that_hangs_holds_up_no_other(aws: LocalAws) -> None:
     """The client gives up each of three attempts."""
     fleet, enforcer = Fleet(aws), Enforcer(aws, session=LocalSession(aws, read_timeout=READ_TIMEOUT_SECONDS))
@@ -48,19 +31,6 @@ def test_a_change_that_hangs_holds_up_no_other(aws: LocalAws) -> None:
     assert fleet.lagging() == {unlucky}
     fleet.mend()
     assert Enforcer(aws).sweep().remediated == {unlucky}
-    assert fleet.lagging() == set()
-    assert fleet.violated() == []
-
-
-def test_a_region_that_hangs_holds_up_no_other(aws: LocalAws) -> None:
-    """It is named in the report, and done by the next sweep."""
-    fleet, enforcer = Fleet(aws), Enforcer(aws, session=LocalSession(aws, read_timeout=READ_TIMEOUT_SECONDS))
-    aws.fail(DESCRIBE, kind="hang", region=AWAY)
-    run = enforcer.sweep()
-    assert run.remediated == {*fleet.healthy[HOME]}
-    assert run.region_errors == {AWAY: "ReadTimeoutError"}
-    fleet.mend()
-    assert Enforcer(aws).sweep().remediated == {*fleet.healthy[AWAY]}
     assert fleet.lagging() == set()
     assert fleet.violated() == []
 

@@ -1,6 +1,6 @@
 from infra.local.client import LocalAws
-from tests.integration.enforcer_process import Enforcer, OwnPauses
-from tests.integration.guarded_fleet import AWAY, DESCRIBE, HOME, MODIFY, Fleet
+from tests.integration.enforcer_process import Enforcer
+from tests.integration.guarded_fleet import AWAY, DESCRIBE, MODIFY, Fleet
 
 THROTTLED = "RequestLimitExceeded"
 
@@ -25,24 +25,6 @@ def test_a_bucket_that_others_emptied_lets_everything_through_at_its_own_pace(aw
     run = Enforcer(aws).sweep()
     assert aws.calls(MODIFY, error=THROTTLED) > 0
     assert run.remediated == fleet.ids
-    assert fleet.lagging() == set()
-    assert fleet.violated() == []
-
-
-def test_a_batch_through_minutes_of_throttling_brings_the_rest_back(aws: LocalAws) -> None:
-    """Only the messages of the instances that are left, and the process that was throttled works them off."""
-    fleet, enforcer = Fleet(aws), Enforcer(aws, clock=OwnPauses(), batch_deadline_seconds=4, verify_timeout_seconds=2)
-    records = fleet.records(*fleet.events())
-    aws.fail(MODIFY, THROTTLED, status=503, region=HOME)
-    run = enforcer.batch(records)
-    assert run.codes == dict.fromkeys(fleet.healthy[HOME], THROTTLED)
-    assert fleet.lagging() == {*fleet.healthy[HOME]}
-    again = run.coming_back(records)
-    assert len(again) == 3
-    fleet.mend()
-    second = enforcer.batch(again)
-    assert second.remediated == {*fleet.healthy[HOME]}
-    assert second.coming_back(again) == []
     assert fleet.lagging() == set()
     assert fleet.violated() == []
 

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import pytest
-from botocore.exceptions import HTTPClientError
 
 from infra.local.client import LocalAws
 from tests.integration.local_resources import assumed, outcome, refused, role
@@ -273,22 +272,3 @@ def test_table_and_indexes_are_resources_of_their_own(aws: LocalAws, table: str)
     assert outcome(dynamodb.put_item, TableName=table, Item=item("1", "1")) == "AccessDeniedException"
     elsewhere = aws.client("dynamodb", "us-east-1", keys=assumed(aws, may))
     assert outcome(elsewhere.scan, TableName=table, IndexName="open") == "AccessDeniedException"
-
-
-def test_calls_are_counted_and_broken_by_their_names(aws: LocalAws, table: str) -> None:
-    """An error, a cut connection, and an answer that does not come."""
-    dynamodb = aws.client("dynamodb")
-    batch = {"RequestItems": {table: put(item("i-1", "1"))}}
-    aws.fail("dynamodb:BatchWriteItem", "ThrottlingException", calls=1)
-    assert refused(dynamodb.batch_write_item, **batch) == "ThrottlingException"
-    aws.clear_faults()
-    aws.fail("dynamodb:BatchWriteItem", kind="reset", calls=1)
-    with pytest.raises(HTTPClientError):
-        dynamodb.batch_write_item(**batch)
-    assert dynamodb.scan(TableName=table)["Count"] == 0  # cut before it was carried out
-    aws.fail("dynamodb:Scan", kind="hang", seconds=0.3, calls=1)
-    assert dynamodb.scan(TableName=table)["Count"] == 0
-    dynamodb.batch_write_item(**batch)
-    assert aws.calls("dynamodb:BatchWriteItem") == 3
-    assert aws.calls("dynamodb:BatchWriteItem", error="ThrottlingException") == 1
-    assert aws.calls("dynamodb:Scan", error="") == 2
