@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes.command import Command
+from tests.fakes.command import Command, now_deployed
 
 if TYPE_CHECKING:
     from tests.fakes.clients import FakeClients
@@ -14,3 +14,9 @@ if TYPE_CHECKING:
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command."""
     return Command(clients, monkeypatch)
+
+
+@pytest.fixture
+def deployed(clients: FakeClients, command: Command) -> Command:
+    """The test's command once the enforcer is deployed, with a policy that requires tokens."""
+    return now_deployed(clients, command)

@@ -140,6 +140,26 @@ def test_a_rehearsal_changes_nothing(clients: FakeClients, command: Command, fle
     }
 
 
+@pytest.mark.parametrize(
+    ("policy", "outcome"),
+    [
+        ({"rollout_percent": 0}, "SKIPPED"),
+        ({"legacy_calls": {}}, "HELD"),
+        ({"launch_grace_seconds": 600}, "DEFERRED"),
+    ],
+)
+def test_a_rehearsal_goes_as_carefully(
+    clients: FakeClients, home: FakeEc2, command: Command, policy: dict[str, Any], outcome: str
+) -> None:
+    """The rollout's share, the gate and the grace after a launch are asked as in a sweep."""
+    put(clients, **policy)
+    attached = START - timedelta(minutes=5 if outcome == "DEFERRED" else 500)
+    home.launch(an_instance(1, attached_at=attached))
+    clients.metrics[HOME].data["MetadataNoToken", an_id(1)] = [(START - timedelta(hours=1), 5.0)]
+    document = command.json("enforce", "--dry-run", exit_code=int(outcome == "DEFERRED"))
+    assert document["plan"]["outcomes"] == {outcome: 1}
+
+
 def test_it_asks(command: Command, fleet: None) -> None:  # noqa: ARG001
     """After the plan; whatever is no yes is a no."""
     declined = command("enforce", typed="\n")

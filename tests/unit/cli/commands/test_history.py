@@ -91,13 +91,6 @@ def test_of_one_instance_or_run_only_the_latest(command: Command, which: tuple[s
     assert result.stderr == "The ledger has no such entry.\n"
 
 
-def test_the_columns_are_aligned(command: Command) -> None:
-    """A table is for people, and no line has blanks at its end."""
-    table = command("history", "--since", "10").stdout.splitlines()
-    assert len({line.index(word) for line, word in zip(table, ("OUTCOME", "REMED", "REMED"), strict=True)}) == 1
-    assert all(line == line.rstrip() for line in table)
-
-
 def test_as_json(command: Command) -> None:
     """Everything that an entry says, under the names of the ledger."""
     assert command.json("history", an_id(1)) == [
@@ -117,11 +110,6 @@ def test_as_json(command: Command) -> None:
             "after": V2_ONLY.as_log(),
         }
     ]
-
-
-def test_nothing_as_json(command: Command) -> None:
-    """An empty list is a document too."""
-    assert command.json("history", an_id(9)) == []
 
 
 def test_a_revert_says_who_ordered_it(command: Command) -> None:

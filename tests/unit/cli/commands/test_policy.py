@@ -12,7 +12,6 @@ from imds_enforcer.policy.document import as_document, columns
 from imds_enforcer.policy.parser import parse_policy
 from tests.fakes.command import Command, lines
 from tests.fakes.examples import POLICY_PARAMETER, TOKENS_PARAMETER
-from tests.fakes.stack import refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,13 +123,6 @@ def test_a_policy_that_is_missing(clients: FakeClients, command: Command) -> Non
     assert result.exit_code == 1
     assert lines(result.stdout)[1:] == ["http_tokens missing", "policy missing"]
     assert "http-tokens is missing; allowed: required or optional" in result.stderr
-
-
-def test_parameters_that_cannot_be_read(clients: FakeClients, command: Command) -> None:
-    """One line with the service's own words."""
-    clients.ssm.error = refusal("AccessDeniedException", "not authorized to perform ssm:GetParameters")
-    refused = "imds-enforcer: AccessDeniedException: not authorized to perform ssm:GetParameters"
-    assert command.refusal("policy", "show") == refused
 
 
 def test_a_valid_document(command: Command, tmp_path: Path) -> None:

@@ -113,6 +113,23 @@ def test_it_is_held_by_whoever_reverts_it(clients: FakeClients, command: Command
     assert (entry.run_id, entry.trigger, entry.by) == (FIRST_REVERT, "revert", ANN)
 
 
+def test_an_earlier_hold_is_named_when_it_is_replaced(command: Command, changed: str) -> None:
+    """It may have been longer."""
+    command("hold", changed, "--reason", "audit")
+    result = command("revert", changed, "--yes", "--until", "2026-11-30")
+    assert f"{changed} was held until it is released by {ANN}: audit; this hold is replaced." in result.stderr
+
+
+def test_what_somebody_else_has_set_since_is_named_and_left(home: FakeEc2, command: Command, changed: str) -> None:
+    """The enforcer's own part comes back all the same."""
+    home.set_options(changed, instance_metadata_tags=Switch.ENABLED)
+    result = command("revert", changed, "--yes")
+    assert result.exit_code == 0
+    assert "InstanceMetadataTags is enabled, not disabled" in lines(result.stdout)[1]
+    assert "left as somebody else has set it: InstanceMetadataTags is enabled" in lines(result.stdout)[-1]
+    assert command.options(HOME, changed) == replace(V1_ALLOWED, instance_metadata_tags=Switch.ENABLED)
+
+
 def test_what_somebody_else_has_set_since_is_overwritten_where_that_is_wanted(
     home: FakeEc2, command: Command, changed: str
 ) -> None:

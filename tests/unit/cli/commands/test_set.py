@@ -9,7 +9,7 @@ import pytest
 from imds_enforcer.ledger.holds import Contest, Hold
 from imds_enforcer.model import HttpTokens, InstanceState
 from tests.fakes.clock import START
-from tests.fakes.command import Command, lines, now_deployed, undeployed
+from tests.fakes.command import Command, lines, undeployed
 from tests.fakes.examples import (
     AWAY,
     HOME,
@@ -39,12 +39,6 @@ SHOWN = (
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command where nothing is deployed, and an instance in each of two regions."""
     return undeployed(clients, monkeypatch)
-
-
-@pytest.fixture
-def deployed(clients: FakeClients, command: Command) -> Command:
-    """The command where the enforcer is deployed, with a policy that requires tokens."""
-    return now_deployed(clients, command)
 
 
 def test_instances_of_several_regions_are_set(clients: FakeClients, command: Command) -> None:

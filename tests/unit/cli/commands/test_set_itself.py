@@ -14,7 +14,7 @@ from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState
 from imds_enforcer_cli.account.instance_metadata import Answer
 from tests.fakes.clock import START
-from tests.fakes.command import Command, now_deployed, undeployed
+from tests.fakes.command import Command, undeployed
 from tests.fakes.examples import AWAY, HOME, IMDS_OFF, POLICY_PARAMETER, UNAUTHORIZED, V2_ONLY, an_id, an_instance
 
 if TYPE_CHECKING:
@@ -28,12 +28,6 @@ REQUIRED = ("set", "--version-2-state", "required")
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
     """The command where nothing is deployed, and an instance in each of two regions."""
     return undeployed(clients, monkeypatch)
-
-
-@pytest.fixture
-def deployed(clients: FakeClients, command: Command) -> Command:
-    """The command where the enforcer is deployed, with a policy that requires tokens."""
-    return now_deployed(clients, command)
 
 
 def test_the_instance_itself(command: Command) -> None:
