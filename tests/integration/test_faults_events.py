@@ -8,11 +8,7 @@ from tests.fakes import example_events
 from tests.integration.enforcer_process import Enforcer, WrongClock
 from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, REGIONS, Fleet
 
-LONG_AGO = "2021-03-04T05:06:07Z"
-FAR_AHEAD = "2041-03-04T05:06:07Z"
 YEARS = timedelta(days=3650)
-SIGNABLE = timedelta(minutes=5)
-"""AWS refuses requests signed by a clock that is further off: with those, EC2 says nothing of any instance."""
 
 
 def test_shuffled_and_doubled_events_come_to_the_same(aws: LocalAws) -> None:

@@ -1,10 +1,8 @@
-import json
-
 import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.client import LocalAws
-from tests.integration.local_resources import Queue, assumed, function, role
+from tests.integration.local_resources import Queue, assumed, role
 
 
 def test_policies_hold_once_they_are_enforced(aws: LocalAws) -> None:
@@ -68,19 +66,3 @@ def test_queues_and_topics_are_checked_too(aws: LocalAws) -> None:
     sns.publish(TopicArn=topic, Message="1")
     with pytest.raises(ClientError, match="AuthorizationError"):
         sns.publish(TopicArn=f"{topic}-other", Message="1")
-
-
-def test_a_function_is_held_to_its_role(aws: LocalAws) -> None:
-    """Even if it was already running."""
-    source = """
-        import boto3
-
-        def handler(event, context):
-            return len(boto3.client("ec2").describe_regions()["Regions"])
-    """
-    function(aws, "asker", source)
-    invoke = aws.client("lambda").invoke
-    assert json.load(invoke(FunctionName="asker")["Payload"]) == 17
-    aws.enforce_iam()
-    refusal = json.load(invoke(FunctionName="asker")["Payload"])
-    assert "UnauthorizedOperation" in refusal["errorMessage"]
