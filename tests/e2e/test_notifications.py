@@ -1,7 +1,5 @@
 """What is mailed and what is not, and the metrics of the daily inventory."""
 
-import pytest
-
 from tests.e2e.stage import FORWARDED, HOME, MODIFY, Stage
 
 CHANGED = "imds-enforcer: The policy was changed"
@@ -53,31 +51,3 @@ def test_the_inventory_mails_one_digest_and_counts_the_fleet(stage: Stage) -> No
     assert {metric: stage.metric(*metric) - before[metric] for metric in counts} == counts
     assert f"{forbidden} in {HOME} failed: UnauthorizedOperation" in stage.mailbox.wait_for(DIGEST)
     assert stage.calls()["sns:Publish"] == 1
-
-
-def test_metrics_have_the_dimension_region_or_none(stage: Stage) -> None:
-    """Alarms watch those without: a dimension more, and they would never see them."""
-    [instance] = stage.aws.launch(HOME, HttpTokens="optional")
-    stage.wait_for_outcome(instance, "REMEDIATED")
-    metrics = stage.aws.client("cloudwatch").list_metrics(Namespace="ImdsEnforcer")["Metrics"]
-    assert {tuple(each["Name"] for each in metric["Dimensions"]) for metric in metrics} == {(), ("Region",)}
-
-
-@pytest.mark.policy({"exemptions": [EXPIRED]})
-def test_the_inventory_mails_expired_exemptions_until_they_are_removed(stage: Stage) -> None:
-    """Nothing failed, and still somebody has to look."""
-    stage.invoke({"inventory": True})
-    text = stage.mailbox.wait_for(DIGEST)
-    assert "Exemption expired, remove or renew it: (tag old=*) was to move, owner web team, until 2020-01-31" in text
-    assert stage.calls()["sns:Publish"] == 1
-
-
-def test_nobody_is_mailed_when_all_is_well_nor_by_a_sweep(stage: Stage) -> None:
-    """A quiet inventory; and a sweep with a failure, which the next inventory tells."""
-    with stage.unseen():
-        [instance] = stage.aws.launch(HOME, HttpTokens="optional")
-    stage.aws.fail(MODIFY, "UnauthorizedOperation", status=403, calls=1)
-    assert stage.invoke({})["outcomes"] == {"FAILED": 1}
-    assert stage.invoke({"inventory": True})["outcomes"] == {"REMEDIATED": 1}
-    assert stage.options([instance])[instance]["HttpTokens"] == "required"
-    assert stage.calls()["sns:Publish"] == 0

@@ -74,18 +74,6 @@ def test_a_region_in_which_changes_fail_is_left_alone(stage: Stage) -> None:
     assert stage.invoke({})["outcomes"] == {"REMEDIATED": len(there)}
 
 
-def test_where_tokens_are_enforced_optional_is_not_tried(stage: Stage) -> None:
-    """One request a region tells, with the words of the organization, and not one refusal for each instance."""
-    ids = existing(stage.aws, 4, tokens="required")
-    stage.aws.knobs(declarative_policy_message="Ask the platform team.")
-    stage.settle(http_tokens=stage.set_http_tokens("optional"))
-    stage.aws.reset_calls()
-    report = stage.invoke({})
-    assert report["outcomes"] == {"SKIPPED": 4}
-    assert (stage.calls()[DEFAULTS], stage.writes()) == (1, 0)
-    assert {each["HttpTokens"] for each in stage.options(ids).values()} == {"required"}
-
-
 def test_whose_options_somebody_keeps_setting_back_is_left_to_the_sweep(stage: Stage) -> None:
     """From the fourth time on; the principal is named, then and by the sweep."""
     stage.aws.knobs(attached_seconds=A_DAY)

@@ -73,12 +73,3 @@ def test_the_command_in_the_mail_reverts_and_holds_them(stage: Stage) -> None:
     assert all(reason.startswith("held until it is released") for reason in reasons)
     assert all("the shop is down" in reason for reason in reasons)
     assert {each["HttpTokens"] for each in stage.options(victims).values()} == {"optional"}
-
-
-@pytest.mark.policy({**GATED, "watch": None})
-def test_without_a_watch_nobody_is_asked(stage: Stage) -> None:
-    """Nor told."""
-    changed_a_while_ago(stage)
-    stage.invoke({})
-    assert stage.calls()[ASK] == 0
-    assert [subject for subject, _ in stage.mailbox.mails() if SUBJECT in subject] == []
