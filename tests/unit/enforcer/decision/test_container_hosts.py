@@ -123,3 +123,11 @@ def test_a_container_host_never_loses_a_hop_that_it_needs(
         assert after == options, "it is as the policy says, and was so before"
     if named is None or named < needed:
         assert after.http_put_response_hop_limit >= hops
+
+
+def test_a_hop_limit_that_the_policy_names_is_taken_if_it_is_just_what_containers_need() -> None:
+    """Also where the container host has more hops now: the policy says so."""
+    options = replace(V1_ALLOWED, http_put_response_hop_limit=3)
+    change = _decide(options, a_policy(http_put_response_hop_limit=NEEDED, container_hop_limit=NEEDED)).change
+    assert change is not None
+    assert change.applied_to(options) == replace(V2_ONLY, http_put_response_hop_limit=NEEDED)

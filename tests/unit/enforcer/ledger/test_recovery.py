@@ -98,3 +98,12 @@ def test_what_a_later_run_found_otherwise_is_not_the_work_of_the_one_before() ->
     later = an_intent(run_id="run-2", at=START + timedelta(minutes=1), before=others)
     entry = completed(INTENT, {an_id(): an_instance(options=others)}, [INTENT, later])
     assert (entry.outcome, entry.after, entry.result) == (Outcome.DEFERRED, None, None)
+
+
+def test_what_a_later_run_found_changed_can_be_undone() -> None:
+    """To what that run found, not to what the instance shows now."""
+    later = an_intent(run_id="run-2", at=START + timedelta(minutes=1), before=V2_COMING)
+    entry = completed(INTENT, {an_id(): an_instance(options=V1_ALLOWED)}, [INTENT, later])
+    reason = f"{ENDED}; the run run-2 found it changed; why it was to be"
+    assert entry == replace(INTENT, outcome=Outcome.REMEDIATED, after=V2_COMING, reason=reason)
+    assert entry.result == V2_COMING

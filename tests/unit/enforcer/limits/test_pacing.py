@@ -62,6 +62,13 @@ def test_what_is_under_way_may_not_be_taken_again(bucket: RequestBucket) -> None
     assert bucket.take(2) == 1
 
 
+def test_a_share_that_was_taken_is_given_back_whole(bucket: RequestBucket) -> None:
+    """In the same measure in which it was taken."""
+    assert bucket.take(1_000, 0.5) == 50
+    bucket.give_back(50, 0.5)
+    assert bucket.take(1_000) == 100
+
+
 def test_a_full_bucket_refills_from_the_first_answer_on(bucket: RequestBucket, clock: FakeClock) -> None:
     """Until a request has arrived, EC2's own is full and gains nothing: a slow start must not be counted in."""
     assert bucket.take(100) == 100

@@ -161,6 +161,15 @@ def test_while_others_have_not_said_what_they_need_a_share_is_not_yet_used_up() 
     assert sweep_limit.used_up(HOME, LONG)
 
 
+def test_while_one_instance_is_left_a_share_is_not_yet_used_up() -> None:
+    """The region that it is kept for may need no more, and has it without a wait."""
+    sweep_limit = SweepLimit(4, [HOME, AWAY])
+    sweep_limit.admit(HOME, _ids([1, 2]))
+    sweep_limit.admit(AWAY, _ids([3]))
+    assert not sweep_limit.used_up(HOME, SHORT)
+    assert not sweep_limit.used_up(AWAY, ENDLESS), "no wait can be endless: it would raise an OverflowError"
+
+
 @pytest.mark.parametrize(("need", "used_up"), [(0, False), (9, True)])
 def test_who_waits_hears_of_what_others_need(need: int, *, used_up: bool) -> None:
     """Long before its patience is at an end."""

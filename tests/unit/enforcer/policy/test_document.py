@@ -79,6 +79,14 @@ def test_a_field_has_a_line_of_its_own(fields: dict[str, Any], lines: list[str])
     assert [line for line in as_text(a_policy(**fields)).splitlines() if line not in default] == lines
 
 
+def test_an_exemption_is_in_the_document_as_the_policy_has_it() -> None:
+    """What it does not say is left out."""
+    assert as_document(a_policy(exemptions=(OLD, EXPIRED)))["exemptions"] == [
+        {"match": {"auto_scaling_group": "web-*"}, "reason": "old SDK"},
+        {"match": {"region": "eu-*"}, "reason": "vendor", "owner": "ann", "expires": "2026-11-21"},
+    ]
+
+
 def test_expired_exemptions_are_marked() -> None:
     """As of a moment, where there is one."""
     policy = a_policy(exemptions=(OLD, EXPIRED))
