@@ -69,8 +69,12 @@ class Enforcer:
         return self._remediation.results(backlog)
 
     def under_way(self) -> list[PlannedChange]:
-        """The changes that were sent and whose outcome is not known yet. May be asked from any thread."""
+        """The changes that were sent and have no result yet. May be asked from any thread."""
         return self._remediation.under_way() if self._remediation else []
+
+    def latest(self) -> list[Result]:
+        """The latest results, which may not have been handed on yet. May be asked from any thread."""
+        return list(self._remediation.latest) if self._remediation else []
 
     def _audited(self, plans: Sequence[PlannedChange]) -> Iterator[Result]:
         """What would become of these: holds count, what a sweep's limits leave of it does not."""

@@ -24,7 +24,7 @@ class HoldCheck:
     that shows the reverted options is followed by a reading that shows the hold.
 
     `drifted_by` names, for instances that a drift event is about, who changed their options; None for a sweep,
-    which corrects contested instances too. `failure` is why a contest could not be written.
+    which corrects contested instances too. `failure` is why holds could not be read, or a contest not be written.
     """
 
     def __init__(

@@ -44,7 +44,8 @@ class LedgerWriter:
         self._open: dict[str, Entry] = {}
         self._accepted: set[str] = set()
         self._unanswered: set[str] = set()
-        self._outcomes_stay_open = False
+        self._unwritten: list[Entry] = []
+        self._hangs = False
         self.failure: Failure | None = None
 
     def intend(self, plans: Sequence[PlannedChange]) -> bool:
@@ -57,6 +58,7 @@ class LedgerWriter:
             self._cancellation.stop(f"the ledger is out of reach ({error}), and changes are not made without it")
             return False
         self._open |= intents
+        self._hangs = self._hangs and not intents
         return True
 
     def answered(self, plan: PlannedChange, answer: AcceptedChange | PlannedChange | Result) -> None:
@@ -67,16 +69,21 @@ class LedgerWriter:
             self._unanswered.add(plan.instance_id)
 
     def complete(self, results: Iterable[Result]) -> None:
-        """Write the outcomes of those among these instances whose change was intended."""
-        completed = [entry for result in results if (entry := self._completed(result))]
-        if not completed or self._outcomes_stay_open:
+        """Write the outcomes of those among these instances whose change was intended.
+
+        What could not be written is written with the next outcomes. A table that did not answer is not waited
+        for before it has taken another intent: entries that stay open are completed by a later sweep.
+        """
+        self._unwritten += [entry for result in results if (entry := self._completed(result))]
+        if not self._unwritten or self._hangs:
             return
         try:
-            self._entries.write(completed)
+            self._entries.write(self._unwritten)
         except AwsError as error:
-            # The table is not waited for again: the entries stay open, and a later sweep completes them.
-            self._outcomes_stay_open = True
+            self._hangs = error.failure.kind is Kind.UNAVAILABLE
             self.failure = error.failure
+        else:
+            self._unwritten = []
 
     def _completed(self, result: Result) -> Entry | None:
         entry = self._open.pop(result.instance_id, None)

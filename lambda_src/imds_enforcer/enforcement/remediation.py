@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.enforcement.context import RegionContext
 
-_TROUBLE_PAUSE_SECONDS = 2.0
-_FIRST_POLL_SECONDS, _MAX_POLL_SECONDS = 0.1, 2.0
+_FIRST_POLL_SECONDS, _MAX_POLL_SECONDS, _TROUBLE_PAUSE_SECONDS = 0.1, 2.0, 2.0
 
 
 class Remediation:
@@ -49,6 +48,7 @@ class Remediation:
         self._unseen: Failure | None = None  # why the last look failed
         self._looked_at = float("-inf")
         self._poll = 0.0
+        self.latest: list[Result] = []  # of this step, also while they are being written to the ledger
 
     def results(self, backlog: Iterable[tuple[str, PlannedChange | None]]) -> Iterator[Result]:
         """One result for each instance of the backlog, which is read no faster than it is worked off."""
@@ -58,21 +58,23 @@ class Remediation:
                 yield from self._finalized(step)
 
     def under_way(self) -> list[PlannedChange]:
-        """The changes that were sent and whose outcome is not known yet. May be asked from any thread."""
+        """The changes that were sent and have no result yet. May be asked from any thread."""
+        # In the order in which a change moves: none is missed that moves meanwhile.
         plans = [
-            *(plan for plan in list(self._waiting.values()) if plan and plan.unanswered),
             *list(self._attempts.in_flight.values()),
+            *(plan for plan in list(self._waiting.values()) if plan and plan.unanswered),
             *(change.plan for change in list(self._accepted.values())),
         ]
         return [*{plan.instance_id: plan for plan in plans}.values()]
 
     def _finalized(self, results: Iterable[Result]) -> list[Result]:
         """Outcomes are in the ledger before they are reported."""
-        final = [self._context.finalize(result) for result in results]
-        for result in final:
+        self.latest = []
+        for result in results:
+            self.latest.append(self._context.finalize(result))
             self._limits.finished(result)
-        self._context.ledger.complete(final)
-        return final
+        self._context.ledger.complete(self.latest)
+        return self.latest
 
     def _rounds(self, rest: Iterator[tuple[str, PlannedChange | None]]) -> Iterator[Iterable[Result]]:
         self._ec2.prepare_to_modify()
@@ -145,13 +147,13 @@ class Remediation:
                 again = replace(examined, unanswered=plan.unanswered, failure=plan.failure) if plan else examined
                 self._waiting[instance_id] = again
                 continue
-            del self._waiting[instance_id]
             if plan and plan.unanswered and examined.outcome is Outcome.COMPLIANT:
                 # An attempt that was not answered was made after all.
                 self._accepted[instance_id] = AcceptedChange(plan, self._clock.monotonic())
                 self._context.ledger.answered(plan, self._accepted[instance_id])
             else:
                 yield examined
+            del self._waiting[instance_id]
 
     def _check_holds(self) -> Iterator[Result]:
         """Clear what may be sent, or give the result of what is held."""

@@ -103,6 +103,7 @@ class PolicyRun(Run):
     """
 
     policy: Policy
+    source: Versions | None = field()  # whether a policy may change under its run has to be said
     log: Callable[[Result, str], None]
     shuffle: Callable[[list[str]], None]
     list_deadline: Deadline = field(init=False)
@@ -131,8 +132,12 @@ class PolicyRun(Run):
         return self._enforcer(RegionLimits.none(region), drift, trigger_of=trigger_of, finalize=finalize)
 
     def under_way(self) -> list[PlannedChange]:
-        """The changes that were sent, in any region, and whose outcome is not known yet. For any thread."""
+        """The changes that were sent, in any region, and have no result yet. For any thread."""
         return [plan for enforcer in list(self._enforcers) for plan in enforcer.under_way()]
+
+    def latest(self) -> list[Result]:
+        """The latest results of each region, which may not have been handed on yet. For any thread."""
+        return [result for enforcer in list(self._enforcers) for result in enforcer.latest()]
 
     def _enforcer(
         self,

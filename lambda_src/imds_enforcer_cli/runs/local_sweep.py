@@ -3,14 +3,14 @@
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
-from imds_enforcer.model import AwsError, Change, Deadline, Failure, Kind, Outcome, PlannedChange, Result, Trigger
+from imds_enforcer.model import AwsError, Change, Deadline, Failure, Kind, Outcome, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.policy import Mode, Policy
 from imds_enforcer.reporting.report import RegionReport, RunReport
@@ -37,7 +37,7 @@ _REHEARSED = 5
 """Changes of a region that EC2 is asked about beforehand: permissions may go by tags, and differ."""
 
 _STOP_SECONDS = _VERIFY_SECONDS + 5.0
-"""After an interruption, until calls that hang are not waited for: what was sent is read back before that."""
+"""After an interruption, until calls that hang are not waited for: what EC2 answered at once is read back by then."""
 
 _NOT_READ_BACK = Failure("Interrupted", "the change was sent, and was not read back", Kind.UNAVAILABLE)
 
@@ -80,6 +80,11 @@ class _Collected:
         with self._lock:
             self._results[result.instance_id] = result
         self.report(result)
+
+    def add_if_new(self, result: Result) -> None:
+        """Take one result of an instance that has none yet."""
+        with self._lock:
+            self._results.setdefault(result.instance_id, result)
 
     def results(self) -> list[Result]:
         """By region and id."""
@@ -151,7 +156,7 @@ class LocalSweep:
                 run.cancellation.cancel(INTERRUPTED)
                 say("Stopping: no further change begins, and what was sent is read back. Ctrl-C again ends at once.")
             elif given_up and given_up.passed:
-                return self._cut_off(planned, done, run.under_way(), clock.monotonic() - started)
+                return self._cut_off(planned, done, run, clock.monotonic() - started)
         return call.result()
 
     def _run(self, policy: Policy, seconds: float, found: _Collected) -> PolicyRun:
@@ -176,17 +181,22 @@ class LocalSweep:
             say(f"Open entries of the ledger could not be read, and stay open: {error}")
             return ()
 
-    def _cut_off(self, planned: Swept, done: _Collected, under_way: Iterable[PlannedChange], seconds: float) -> Swept:
+    def _cut_off(self, planned: Swept, done: _Collected, run: PolicyRun, seconds: float) -> Swept:
         """What is known while calls still hang: they are not waited for any longer."""
-        known = {result.instance_id for result in done.results()}
-        for plan in under_way:
-            if plan.instance_id not in known:
-                reason = f"{_NOT_READ_BACK}; {plan.reason}"
-                done.add(result_of(plan.instance, Outcome.FAILED, reason, failure=_NOT_READ_BACK))
-                known.add(plan.instance_id)
-        for each in planned.to_change:
-            if each.instance_id not in known:
-                done.add(replace(each, outcome=Outcome.DEFERRED, reason=f"{INTERRUPTED}; {each.reason}", after=None))
+        # Asked before the results: what gets its result meanwhile is in one of the two.
+        under_way = run.under_way()
+        for result in [
+            *run.latest(),
+            *(
+                result_of(plan.instance, Outcome.FAILED, f"{_NOT_READ_BACK}; {plan.reason}", failure=_NOT_READ_BACK)
+                for plan in under_way
+            ),
+            *(
+                replace(each, outcome=Outcome.DEFERRED, reason=f"{INTERRUPTED}; {each.reason}", after=None)
+                for each in planned.to_change
+            ),
+        ]:
+            done.add_if_new(result)
         results = done.results()
         regions = {name: RegionReport(failure=each.failure) for name, each in planned.report.regions.items()}
         for result in results:

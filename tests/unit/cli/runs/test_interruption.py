@@ -22,8 +22,9 @@ from tests.fakes.examples import HOME, an_id, an_instance
 from tests.fakes.runs import ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from imds_enforcer.aws.dynamodb import Item
     from tests.fakes.clients import FakeClients
     from tests.fakes.command import Command
     from tests.fakes.ec2 import FakeEc2
@@ -153,6 +154,28 @@ def test_a_call_that_hangs_is_not_waited_for(
     assert set(home.modified_ids) <= unknown
     assert 51 <= len(unknown) <= 50 + 16
     assert document["report"]["outcomes"] == {"DEFERRED": NUMBER - len(unknown), "FAILED": len(unknown)}
+
+
+def test_a_table_that_hangs_does_not_hide_what_was_changed(
+    clients: FakeClients, home: FakeEc2, command: Command, interrupt: Callable[[], None], ended: list[int]
+) -> None:
+    """The outcomes were read back, and only the ledger does not have them yet."""
+    home.launch(*map(an_instance, range(3)))
+    released = threading.Event()
+
+    def hang(items: Sequence[Item]) -> None:
+        if "open" not in items[0] and not ended:
+            interrupt()
+            clients.clock.advance(25.1)
+            released.wait(PATIENCE)
+
+    clients.table.before_write = hang
+    try:
+        document = command.json("enforce", "--yes", exit_code=130)
+    finally:
+        released.set()
+    assert ended == [130]
+    assert document["report"]["outcomes"] == {"REMEDIATED": 3}
 
 
 def test_what_was_launched_since_the_plan_is_told_too(

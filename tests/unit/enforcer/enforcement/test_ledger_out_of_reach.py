@@ -58,6 +58,14 @@ def test_a_sweep_whose_changes_cannot_be_written_down_leaves_them_to_the_next(
     assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 300}
 
 
+def test_changes_that_were_not_written_down_take_nothing_of_ec2s_limit(clients: FakeClients, home: FakeEc2) -> None:
+    """A process that lives on finds the bucket as full as before."""
+    home.launch(*map(an_instance, range(100)))
+    clients.table.write_failure = THROTTLED
+    Sweep(clients)
+    assert home.changes.take(1_000) == 100
+
+
 def test_a_ledger_that_cannot_be_written_is_an_alarm(
     app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
 ) -> None:

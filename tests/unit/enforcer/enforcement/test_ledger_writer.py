@@ -108,15 +108,28 @@ def test_outcomes_of_earlier_changes_are_written_even_if_an_intent_was_not(
     assert _outcomes(clients, 1) == [Outcome.REMEDIATED]
 
 
-def test_a_table_that_takes_no_outcome_is_not_waited_for_again(clients: FakeClients, writer: LedgerWriter) -> None:
-    """A hanging call for each round would outlast the run; the entries stay open for the next sweep."""
+def test_an_outcome_that_was_not_written_is_written_with_the_next(clients: FakeClients, writer: LedgerWriter) -> None:
+    """One refused request leaves no entry open."""
     clients.table.write_failure = THROTTLED
+    writer.complete([_remediated(0)])
+    assert _outcomes(clients, 0) == [None]
+    clients.table.write_failure = None
+    writer.complete([_remediated(1)])
+    assert _outcomes(clients, 0, 1) == [Outcome.REMEDIATED] * 2
+    assert writer.failure == THROTTLED, "the report says that something was late"
+
+
+def test_a_table_that_does_not_answer_is_not_waited_for_again(clients: FakeClients, writer: LedgerWriter) -> None:
+    """A hanging call for each round would outlast the run. Once the table has taken an intent, it has its chance."""
+    clients.table.write_failure = SERVER_FAULT
     writer.complete([_remediated(0)])
     clients.table.write_failure = None
     clients.table.requests.clear()
+    writer.complete([])
+    assert (writer.failure, clients.table.writes) == (SERVER_FAULT, 0)
+    assert writer.intend([_plan(an_instance(2))])
     writer.complete([_remediated(1)])
-    assert (writer.failure, clients.table.writes) == (THROTTLED, 0)
-    assert _outcomes(clients, 0, 1) == [None, None]
+    assert _outcomes(clients, 0, 1, 2) == [Outcome.REMEDIATED, Outcome.REMEDIATED, None]
 
 
 @pytest.mark.parametrize("accepted", [True, False])

@@ -186,6 +186,18 @@ def test_it_is_known_which_changes_are_under_way(clients: FakeClients, home: Fak
     assert _under_way(run) == set()
 
 
+def test_a_result_is_known_while_it_is_written_to_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
+    """A table that hangs then must not hide what was changed."""
+    home.launch(an_instance(1))
+    run = a_run(clients, a_policy())
+    seen: list[list[Outcome]] = []
+    clients.table.before_write = lambda items: seen.append(
+        [result.outcome for result in run.latest()] if "open" not in items[0] else []
+    )
+    _enforced(run, home, 1)
+    assert seen == [[], [Outcome.REMEDIATED]]
+
+
 def test_a_change_that_ec2_turned_away_is_not_under_way(clients: FakeClients, home: FakeEc2) -> None:
     """It was not made."""
     home.launch(an_instance(1))
