@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from infra.local.client import LocalAws
@@ -53,6 +53,8 @@ class Stage(Deployment):
                 self.settle(http_tokens=self.set_http_tokens(wanted[HTTP_TOKENS]))
             if values[POLICY] != wanted[POLICY]:
                 self.settle(policy=self.set_policy(wanted[POLICY]))
+            if values == wanted and self._left_at is not None and versions != self._left_at:
+                self._end_sweeps(versions)
             self.restart()
         self._sqs.purge_queue(QueueUrl=self.outputs["DeadLetterQueueUrl"])
         empty_table(self.aws, self.outputs["LedgerTableName"])
@@ -60,6 +62,12 @@ class Stage(Deployment):
         self.forget_log()
         self.aws.reset_calls()
         self._left_at = self._parameters()[1]
+
+    def _end_sweeps(self, versions: Mapping[str, int]) -> None:
+        """Let the sweeps end that the last change has started: a restart would kill them, and they would come back."""
+        # The test before may have kept them from starting, or from ending.
+        with suppress(TimeoutError):
+            self.settle(http_tokens=versions[HTTP_TOKENS], policy=versions[POLICY])
 
     def spoil(self) -> None:
         """Trust nothing that is there: the next test sets everything up again."""
