@@ -5,5 +5,5 @@ It runs in an environment of its own, with what ../requirements.txt names. `__ma
     identity           who calls; permissions: what IAM lets them do
     ec2                EC2's instances and their metadata options
     events, cloudtrail what EC2 and Parameter Store tell, and how it travels
-    parameters, queues, functions, metrics: the other services, each mended where it falls short
+    parameters, queues, functions, metrics: the other services, each corrected where it falls short
 """

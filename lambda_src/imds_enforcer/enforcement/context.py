@@ -21,8 +21,8 @@ class RegionContext:
     """The parts of one region's loop, put together by a run and by nothing else.
 
     `hold_check` is None for a revert, which sets holds and does not heed them. `verify_timeout` is how many
-    seconds an accepted change is given to take effect. `finalize` turns a result into the outcome that whoever
-    asked for it reports; it is applied before the outcome is written to the ledger.
+    seconds an accepted change is given to take effect. `finalize` turns a result into the outcome that a sweep or
+    batch reports; it is applied before the outcome is written to the ledger.
     """
 
     ec2: Ec2Region

@@ -104,7 +104,7 @@ class Enforcer:
         return plan
 
     def _tokens_enforced(self) -> str | None:
-        """Why EC2 lets nobody loosen tokens in this region; asked once. If that fails, EC2 will say so itself."""
+        """Why EC2 refuses to loosen tokens in this region; asked once. If that fails, EC2 says so with the change."""
         if not self._asked_for_defaults:
             self._asked_for_defaults = True
             try:

@@ -1,4 +1,4 @@
-"""The gate: instances that still call IMDSv1 are held back, and so are those of which nobody can tell."""
+"""The gate: instances that still call IMDSv1 are held back, and so are those whose calls cannot be read."""
 
 from __future__ import annotations
 

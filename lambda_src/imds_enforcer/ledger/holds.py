@@ -24,7 +24,7 @@ CONTESTED_FOR = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """An instance that nobody but a person may bring in line again; `until` None: until it is released."""
+    """An instance that only a person may bring in line again; `until` None: until it is released."""
 
     instance_id: str
     reason: str
@@ -43,7 +43,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contest:
-    """An instance whose options somebody keeps setting back; `principal` is who did it last."""
+    """An instance whose options someone else keeps changing back; `principal` is who did it last."""
 
     instance_id: str
     principal: str

@@ -50,7 +50,7 @@ def policy_changed(policy: Policy) -> Mail:
 
 def policy_invalid(error: PolicyInvalidError) -> Mail:
     """After a change that left no policy which can be read."""
-    return Mail("The policy was changed and is invalid", f"Nothing is written until it is mended: {error}")
+    return Mail("The policy was changed and is invalid", f"Nothing is written until it is fixed: {error}")
 
 
 def needs_attention(report: RunReport) -> Mail:

@@ -151,7 +151,7 @@ def test_under_an_invalid_policy_no_instance_is_looked_at(
     if event is POLICY_CHANGE:
         ((subject, text),) = clients.topic.mails
         assert subject == "imds-enforcer: The policy was changed and is invalid"
-        assert text.startswith(f"Nothing is written until it is mended: {INVALID}")
+        assert text.startswith(f"Nothing is written until it is fixed: {INVALID}")
     else:
         assert clients.topic.mails == []
 
