@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pytest
 
 from imds_enforcer.policy import Exemption, Gate, Match, Policy, PolicyVersions, RegionSelection, Watch
+from imds_enforcer.policy.container_hosts import CONTAINER_HOSTS
 from imds_enforcer.policy.document import as_document, as_text, as_words, columns, differences
 from imds_enforcer.policy.parser import parse_policy, schema
 from imds_enforcer_cli.commands.weakening import weakened
@@ -206,6 +207,13 @@ def test_the_readme_says_what_the_schema_allows(name: str) -> None:
     if "minimum" in field:
         bounds = (f"{field['minimum']}\u2013{field['maximum']}", f"{field['minimum']} or more")
         assert values.startswith(bounds), f"README.md does not say that {name} goes {bounds[0]}"
+
+
+@pytest.mark.parametrize("service", sorted({each.service for each in CONTAINER_HOSTS}))
+def test_the_services_whose_hosts_are_known_are_named(service: str) -> None:
+    """Beside what tells more of them."""
+    assert service in README["container_host_tags"][0], f"README.md does not name {service}"
+    assert service in FIELDS["container_host_tags"]["description"], f"schema.json does not name {service}"
 
 
 @pytest.mark.parametrize("name", README)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from imds_enforcer.policy.container_hosts import marks_container_host
 from imds_enforcer.policy.safeguards import DEFAULT_WATCH
 
 if TYPE_CHECKING:
@@ -79,25 +80,6 @@ class Match:
         )
 
 
-CONTAINER_HOSTS = tuple(
-    Match(tag_key=key)
-    for key in (
-        "eks:cluster-name",
-        "aws:eks:cluster-name",
-        "karpenter.sh/*",
-        "karpenter.k8s.aws/*",
-        "kubernetes.io/cluster/*",  # EKS, kOps, Cluster API
-        "KubernetesCluster",
-        "k8s.io/*",
-        "kops.k8s.io/*",
-        "sigs.k8s.io/cluster-api-provider-aws/*",
-        "AmazonECSManaged",
-        "aws:ecs:clusterName",
-    )
-)
-"""The tags that these services and tools put on the instances which run their containers."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exemption:
     """Instances that are left as they are, why, on whose word and until when."""
@@ -152,7 +134,7 @@ class Policy:
 
     `container_hop_limit` is the least that a container host needs once tokens are required: its
     containers are one network hop further away (EC2 User Guide, "Use the Instance Metadata
-    Service"). `container_host_tags` tell such hosts, beside `CONTAINER_HOSTS`.
+    Service"). `container_host_tags` tell such hosts, beside the tags that services set.
     `rollout_percent` is the share of the existing instances that the policy has reached by now.
     A new instance is left alone for `launch_grace_seconds`; a sweep changes `max_changes_per_sweep`
     instances at most.
@@ -176,7 +158,7 @@ class Policy:
 
     def is_container_host(self, instance: Instance) -> bool:
         """True if a tag says that the instance runs containers."""
-        return any(match.fits(instance) for match in (*CONTAINER_HOSTS, *self.container_host_tags))
+        return marks_container_host(instance.tags) or any(each.fits(instance) for each in self.container_host_tags)
 
     def has_reached(self, instance_id: str) -> bool:
         """True if the instance is in the rollout's share.

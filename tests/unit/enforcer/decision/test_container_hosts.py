@@ -12,6 +12,7 @@ from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Match
+from imds_enforcer.policy.container_hosts import CONTAINER_HOSTS
 from tests.fakes.clock import START
 from tests.fakes.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
 from tests.fakes.filter_evaluator import fits
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from imds_enforcer.decision.decision import Decision
     from imds_enforcer.model import MetadataOptions
     from imds_enforcer.policy import Policy
+    from imds_enforcer.policy.container_hosts import ContainerHostTag
 
 EKS = {"kubernetes.io/cluster/prod": "owned"}
 NEEDED = 2
@@ -43,6 +45,11 @@ def _decide(options: MetadataOptions, policy: Policy, tags: dict[str, str] | Non
         {"sigs.k8s.io/cluster-api-provider-aws/cluster/prod": "owned"},
         {"AmazonECSManaged": ""},
         {"aws:ecs:clusterName": "prod"},
+        {"AWSBatchServiceTag": "batch"},
+        {"eks:nodegroup-name": "workers"},
+        {"eks:eks-cluster-name": "prod"},
+        {"AmazonECSCreated": ""},
+        {"red-hat-managed": "true"},
     ],
 )
 def test_a_container_host_gets_the_hops_that_it_needs_with_the_same_change(tags: dict[str, str]) -> None:
@@ -56,7 +63,29 @@ def test_a_container_host_gets_the_hops_that_it_needs_with_the_same_change(tags:
     )
 
 
-@pytest.mark.parametrize("tags", [{}, {"Name": "eks:cluster-name"}, {"team": "kubernetes.io/cluster/prod"}])
+@pytest.mark.parametrize("row", CONTAINER_HOSTS, ids=lambda row: row.key)
+def test_each_tag_of_the_table_marks_a_container_host(row: ContainerHostTag) -> None:
+    """By its key, whatever the value; and it is known who sets it, and where that is written."""
+    key = row.key.replace("*", "prod")
+    host, other = (_decide(V1_ALLOWED, a_policy(), {tag: ""}) for tag in (key, f"x{key}"))
+    assert host.change is not None
+    assert host.change.http_put_response_hop_limit == NEEDED
+    assert other.change is not None
+    assert other.change.http_put_response_hop_limit is None
+    assert row.service
+    assert row.source
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {},
+        {"Name": "eks:cluster-name"},
+        {"team": "kubernetes.io/cluster/prod"},
+        {"elasticbeanstalk:environment-name": "web"},
+        {"aws:elasticmapreduce:job-flow-id": "j-1"},
+    ],
+)
 def test_any_other_instance_keeps_its_hop_limit(tags: dict[str, str]) -> None:
     """A tag's value tells nothing."""
     decision = _decide(V1_ALLOWED, a_policy(), tags)

@@ -1,0 +1,77 @@
+"""The tags by which hosts of containers are known: those that a service or tool sets itself, each with its source.
+
+A tag is in the table if a document of the service, or its code, says that its instances get it, and that an instance
+with it runs containers: the tags of Elastic Beanstalk and EMR do not tell. Plain docker and Nomad set none, which is
+what `container_host_tags` is for. OpenShift and Gardener are known by `kubernetes.io/cluster/`.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class ContainerHostTag(NamedTuple):
+    """The key of a tag, or what it begins with and a `*`; who sets it, and where that is written."""
+
+    key: str
+    service: str
+    source: str
+
+
+_NODE_GROUPS = "AWS Managed Policy Reference, AWSServiceRoleForAmazonEKSNodegroup: its instances are launched with it"
+_COMPUTE = "AWS Managed Policy Reference, AmazonEKSComputePolicy: its instances are launched with it"
+_CAPACITY = "EC2 User Guide, Capacity Manager: tag keys that it provides"
+_MANAGED_INSTANCES = "ECS Developer Guide, Tags for Amazon ECS Managed Instances"
+_KARPENTER = "aws/karpenter-provider-aws, pkg/apis/v1/labels.go"
+_KOPS = "kubernetes/kops, upup/pkg/fi/cloudup/awsup/aws_cloud.go"
+
+CONTAINER_HOSTS = (
+    ContainerHostTag("eks:cluster-name", "EKS", _NODE_GROUPS),
+    ContainerHostTag("eks:nodegroup-name", "EKS", _NODE_GROUPS),
+    ContainerHostTag("aws:eks:cluster-name", "EKS", _CAPACITY),
+    ContainerHostTag("eks:eks-cluster-name", "EKS", _COMPUTE),
+    ContainerHostTag("eks:kubernetes-node-class-name", "EKS", _COMPUTE),
+    ContainerHostTag("eks:kubernetes-node-pool-name", "EKS", _COMPUTE),
+    ContainerHostTag("karpenter.sh/*", "Karpenter", _KARPENTER),
+    ContainerHostTag("karpenter.k8s.aws/*", "Karpenter", _KARPENTER),
+    ContainerHostTag(
+        "kubernetes.io/cluster/*",
+        "Kubernetes",
+        "EKS User Guide, Nodes fail to join cluster: each node needs it; openshift/installer, "
+        "pkg/asset/machines/aws/machines.go; gardener/gardener-extension-provider-aws, "
+        "pkg/controller/worker/machines.go",
+    ),
+    ContainerHostTag("KubernetesCluster", "kOps", _KOPS),
+    ContainerHostTag("k8s.io/*", "kOps", _KOPS),
+    ContainerHostTag("kops.k8s.io/*", "kOps", "kubernetes/kops, pkg/nodeidentity/aws"),
+    ContainerHostTag(
+        "sigs.k8s.io/cluster-api-provider-aws/*",
+        "Cluster API",
+        "kubernetes-sigs/cluster-api-provider-aws, api/v1beta2/tags.go",
+    ),
+    ContainerHostTag(
+        "red-hat-managed",
+        "ROSA",
+        "AWS Managed Policy Reference, ROSANodePoolManagementPolicy: its instances are launched with it",
+    ),
+    ContainerHostTag(
+        "AmazonECSManaged",
+        "ECS",
+        f"ECS Developer Guide, Auto Scaling group capacity providers; {_MANAGED_INSTANCES}",
+    ),
+    ContainerHostTag("AmazonECSCreated", "ECS", _MANAGED_INSTANCES),
+    ContainerHostTag("aws:ecs:*", "ECS", _MANAGED_INSTANCES),
+    ContainerHostTag(
+        "AWSBatchServiceTag",
+        "AWS Batch",
+        "AWS Managed Policy Reference, BatchServiceRolePolicy: its instances are launched with it",
+    ),
+)
+"""Whatever their value."""
+
+_KEYS = frozenset(each.key for each in CONTAINER_HOSTS)
+_BEGINNINGS = tuple(each.key.removesuffix("*") for each in CONTAINER_HOSTS if each.key.endswith("*"))
+
+
+def marks_container_host(tag_keys: Iterable[str]) -> bool:
+    """True if one of an instance's tags is in the table."""
+    return any(key in _KEYS or key.startswith(_BEGINNINGS) for key in tag_keys)
