@@ -15,6 +15,7 @@ EXEMPTIONS = {
             "expires": "2999-12-31",
         },
         {"match": {"auto_scaling_group": "legacy-*", "region": HOME}, "reason": "old fleet"},
+        {"match": {"tags": [{"key": "team", "value": "pay*"}, {"key": "stage"}]}, "reason": "two tags"},
         {"match": {"tag": {"key": "migrating"}}, "reason": "moves in January", "expires": "2020-01-31"},
     ]
 }
@@ -22,24 +23,31 @@ EXEMPTIONS = {
 
 @pytest.mark.policy(EXEMPTIONS)
 def test_exempt_instances_are_left_as_they_are_and_no_others(stage: Stage) -> None:
-    """By events, and by the sweep, which counts them and writes no line. Another value or group protects nobody."""
+    """By events, and by the sweep, which counts them and writes no line.
+
+    Another value or group, or one of two tags, protects nobody.
+    """
     reasons = {
         stage.aws.launch(HOME, HttpTokens="optional", tags={"imds": "v1"})[0]: (
             "exempt: vendor appliance, owner network team, until 2999-12-31"
         ),
         stage.aws.launch(HOME, HttpTokens="optional", auto_scaling_group="legacy-web")[0]: "exempt: old fleet",
+        stage.aws.launch(HOME, HttpTokens="optional", tags={"team": "payments", "stage": "test"})[
+            0
+        ]: "exempt: two tags",
     }
     others = [
         *stage.aws.launch(HOME, HttpTokens="optional", tags={"imds": "v2"}),
         *stage.aws.launch(HOME, HttpTokens="optional", auto_scaling_group="web"),
+        *stage.aws.launch(HOME, HttpTokens="optional", tags={"team": "payments"}),
     ]
     for instance, reason in reasons.items():
         assert stage.wait_for_outcome(instance, "EXEMPT")["reason"] == reason
     stage.wait_for(others, HttpTokens="required")
     stage.drain()
     stage.forget_log()
-    assert stage.invoke({})["outcomes"] == {"EXEMPT": 2}
-    assert [stage.outcomes(instance) for instance in reasons] == [[], []]
+    assert stage.invoke({})["outcomes"] == {"EXEMPT": 3}
+    assert [stage.outcomes(instance) for instance in reasons] == [[], [], []]
     assert {each["HttpTokens"] for each in stage.options([*reasons]).values()} == {"optional"}
     assert stage.writes() == len(others)
 

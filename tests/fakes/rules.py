@@ -110,17 +110,21 @@ class Rules:
 
 
 def _fits(match: Mapping[str, Any], instance: Instance) -> bool:
-    group = instance.tags.get("aws:autoscaling:groupName")
     known = {
         "instance_id": instance.instance_id,
         "image_id": instance.image_id,
-        "auto_scaling_group": group,
+        "auto_scaling_group": instance.tags.get("aws:autoscaling:groupName"),
+        "launch_template": instance.tags.get("aws:ec2launchtemplate:id"),
         "region": instance.region,
     }
-    if any(name != "tag" and not (known[name] and fnmatchcase(known[name] or "", match[name])) for name in match):
+    names = match.keys() - {"tag", "tags"}
+    if any(not (known[name] and fnmatchcase(known[name] or "", match[name])) for name in names):
         return False
-    tag = match.get("tag")
-    return tag is None or any(
-        fnmatchcase(key, tag["key"]) and fnmatchcase(value, tag.get("value", "*"))
-        for key, value in instance.tags.items()
+    tags = [*match.get("tags", ()), *([match["tag"]] if "tag" in match else ())]
+    return all(
+        any(
+            fnmatchcase(key, tag["key"]) and fnmatchcase(value, tag.get("value", "*"))
+            for key, value in instance.tags.items()
+        )
+        for tag in tags
     )

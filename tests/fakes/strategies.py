@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from imds_enforcer.model import HttpTokens, Instance, InstanceState, OptionsState, Switch
 from imds_enforcer.model import MetadataOptions as Options
-from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG
+from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG
 from tests.fakes import example_events as events
 from tests.fakes.clock import START
 from tests.fakes.examples import (
@@ -51,7 +51,12 @@ SWITCHES = st.sampled_from(Switch)
 HOP_LIMITS = st.sampled_from([1, 2, 64])
 NUMBERS = st.integers(0, FLEET - 1)
 STATES = st.sampled_from([*[InstanceState.RUNNING] * 6, *InstanceState])
-TAGS = st.sampled_from([{}, {}, {"imds": "v1"}, {"imds": "v2"}, {"Name": "imds"}, {AUTO_SCALING_GROUP_TAG: "web-1"}])
+TAGS = st.sampled_from(
+    [
+        *({}, {}, {"imds": "v1"}, {"imds": "v2"}, {"Name": "imds"}, {"imds": "v1", "Name": "imds"}),
+        *({AUTO_SCALING_GROUP_TAG: "web-1"}, {AUTO_SCALING_GROUP_TAG: "web-1", LAUNCH_TEMPLATE_TAG: "lt-1"}),
+    ]
+)
 
 OPTIONS = st.builds(
     Options,
@@ -76,6 +81,7 @@ INSTANCES = st.builds(
 )
 FLEETS = st.lists(INSTANCES, min_size=FLEET // 2, max_size=FLEET)
 
+_TAG_PATTERNS = st.sampled_from([{"key": "imds"}, {"key": "imds", "value": "v1"}, {"key": "*", "value": "imd?"}])
 _MATCHES = st.fixed_dictionaries(
     {},
     optional={
@@ -83,7 +89,9 @@ _MATCHES = st.fixed_dictionaries(
         "image_id": st.sampled_from(["ami-a", "ami-?", "x*"]),
         "auto_scaling_group": st.sampled_from(["web-1", "web-*", "*"]),
         "region": st.sampled_from([HOME, "us-*"]),
-        "tag": st.sampled_from([{"key": "imds"}, {"key": "imds", "value": "v1"}, {"key": "*", "value": "imd?"}]),
+        "launch_template": st.sampled_from(["lt-1", "lt-*"]),
+        "tag": _TAG_PATTERNS,
+        "tags": st.lists(_TAG_PATTERNS, min_size=1, max_size=2),
     },
 ).filter(bool)
 # The clock begins on the second of these days.

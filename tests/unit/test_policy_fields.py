@@ -53,8 +53,10 @@ STEPS = {
                     "instance_id": "i-1",
                     "image_id": "ami-1",
                     "auto_scaling_group": "web-*",
+                    "launch_template": "lt-1",
                     "region": "eu-*",
                     "tag": {"key": "team", "value": "old"},
+                    "tags": [{"key": "env", "value": "prod"}, {"key": "imds", "value": "*"}],
                 },
                 "reason": "vendor",
                 "owner": "ann",
@@ -207,6 +209,13 @@ def test_the_readme_says_what_the_schema_allows(name: str) -> None:
     if "minimum" in field:
         bounds = (f"{field['minimum']}\u2013{field['maximum']}", f"{field['minimum']} or more")
         assert values.startswith(bounds), f"README.md does not say that {name} goes {bounds[0]}"
+
+
+@pytest.mark.parametrize("name", MATCH)
+def test_the_readme_says_what_a_match_may_have(name: str) -> None:
+    """Below the example."""
+    [sentence] = re.findall(r"^A `match` holds [^;]*;", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert f"`{name}`" in sentence, f"README.md does not say that a match may have {name}"
 
 
 @pytest.mark.parametrize("service", sorted({each.service for each in CONTAINER_HOSTS}))

@@ -48,9 +48,7 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
         # JSON Schema takes 2.0 for an integer; EC2 does not.
         http_put_response_hop_limit=None if hop_limit is None else int(hop_limit),
         container_hop_limit=None if container_hop_limit is None else int(container_hop_limit),
-        container_host_tags=tuple(
-            Match(tag_key=tag["key"], tag_value=tag.get("value", "*")) for tag in fields.get("container_host_tags", ())
-        ),
+        container_host_tags=_parse_tags(fields.get("container_host_tags", ())),
         http_protocol_ipv6=None if ipv6 is None else Switch(ipv6),
         instance_metadata_tags=None if tags is None else Switch(tags),
         regions=RegionSelection(tuple(regions.get("include", ())), tuple(regions.get("exclude", ()))),
@@ -139,6 +137,10 @@ def _parse_day(text: str | None, path: str, *, or_null: bool = False) -> date | 
         )
 
 
+def _parse_tags(tags: Sequence[Mapping[str, str]]) -> tuple[Match, ...]:
+    return tuple(Match(tag_key=tag["key"], tag_value=tag.get("value", "*")) for tag in tags)
+
+
 def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:
     match = fields["match"]
     tag = match.get("tag", {})
@@ -147,9 +149,11 @@ def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:
             instance_id=match.get("instance_id"),
             image_id=match.get("image_id"),
             auto_scaling_group=match.get("auto_scaling_group"),
+            launch_template=match.get("launch_template"),
             region=match.get("region"),
             tag_key=tag.get("key"),
             tag_value=tag.get("value", "*"),
+            tags=_parse_tags(match.get("tags", ())),
         ),
         reason=fields["reason"],
         owner=fields.get("owner"),

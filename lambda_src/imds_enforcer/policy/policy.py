@@ -43,24 +43,32 @@ class PolicyVersions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """Which instances an exemption is for: every given field must fit, as a shell-style pattern."""
+    """Which instances an exemption is for: every given field must fit, as a shell-style pattern.
+
+    `tags` are matches by tag alone, of which each must fit. `launch_template` is the template's id: the
+    tag that EC2 sets has no name.
+    """
 
     instance_id: str | None = None
     image_id: str | None = None
     auto_scaling_group: str | None = None
+    launch_template: str | None = None
     region: str | None = None
     tag_key: str | None = None
     tag_value: str = "*"
+    tags: tuple[Match, ...] = ()
 
     def __str__(self) -> str:
         fields = (
             ("instance_id", self.instance_id),
             ("image_id", self.image_id),
             ("auto_scaling_group", self.auto_scaling_group),
+            ("launch_template", self.launch_template),
             ("region", self.region),
             ("tag", self.tag_key and f"{self.tag_key}={self.tag_value}"),
         )
-        return ", ".join(f"{name} {pattern}" for name, pattern in fields if pattern is not None)
+        given = [f"{name} {pattern}" for name, pattern in fields if pattern is not None]
+        return ", ".join([*given, *map(str, self.tags)])
 
     def fits(self, instance: Instance) -> bool:
         """True if every field that is given fits the instance."""
@@ -68,13 +76,16 @@ class Match:
             (self.instance_id, instance.instance_id),
             (self.image_id, instance.image_id),
             (self.auto_scaling_group, instance.auto_scaling_group),
+            (self.launch_template, instance.launch_template and instance.launch_template.id),
             (self.region, instance.region),
         )
-        return all(
-            pattern is None or (value is not None and fnmatchcase(value, pattern)) for pattern, value in fields
-        ) and self._fits_tags(instance.tags)
+        return (
+            all(pattern is None or (value is not None and fnmatchcase(value, pattern)) for pattern, value in fields)
+            and self._fits_tag(instance.tags)
+            and all(each.fits(instance) for each in self.tags)
+        )
 
-    def _fits_tags(self, tags: Mapping[str, str]) -> bool:
+    def _fits_tag(self, tags: Mapping[str, str]) -> bool:
         return self.tag_key is None or any(
             fnmatchcase(key, self.tag_key) and fnmatchcase(value, self.tag_value) for key, value in tags.items()
         )

@@ -11,6 +11,8 @@ from imds_enforcer_cli.commands.weakening import TOKENS_OPTIONAL, weakened
 
 EXEMPTION = {"match": {"instance_id": "i-1"}, "reason": "legacy"}
 LONGER = EXEMPTION | {"expires": "2030-01-01"}
+BOTH = {"match": {"tags": [{"key": "team", "value": "pay"}, {"key": "imds"}]}, "reason": "legacy"}
+ONE = {"match": {"tags": [{"key": "team", "value": "pay"}]}, "reason": "legacy"}
 GATE: dict[str, Any] = {"legacy_calls": {}}
 STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"mode": "audit"}, "instances are looked at and no longer changed"),
@@ -35,6 +37,7 @@ STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ),
     ({}, {"exemptions": [EXEMPTION]}, "it exempts (instance_id i-1) legacy"),
     ({"exemptions": [EXEMPTION]}, {"exemptions": [LONGER]}, "it exempts (instance_id i-1) legacy, until 2030-01-01"),
+    ({"exemptions": [BOTH]}, {"exemptions": [ONE]}, "it exempts (tag team=pay) legacy"),
     ({}, {"rollout_percent": 10}, "it reaches 10 % of the existing instances, not 100 %"),
     ({}, {"launch_grace_seconds": 60}, "new instances are left alone for 60 s, not 0 s"),
     ({}, GATE, "who still calls IMDSv1 is held back: more than 0 IMDSv1 calls in 14 days; it was: nobody"),

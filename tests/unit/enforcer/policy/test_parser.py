@@ -25,7 +25,7 @@ POLICY_FIELDS = (
     "legacy_calls, watch"
 )
 EXEMPTION_FIELDS = "match, reason, owner, expires"
-MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, region, tag"
+MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, launch_template, region, tag, tags"
 GATE_FIELDS = "lookback_days, tolerate, enforce_after"
 WATCH_FIELDS = "hours, rejected_calls"
 LEDGER_REMOVED = "a change that cannot be written down always waits; remove it"
@@ -82,6 +82,8 @@ def test_every_field_is_read() -> None:
                         "auto_scaling_group": "web-*",
                         "region": "eu-*",
                         "tag": {"key": "team", "value": ""},
+                        "launch_template": "lt-1",
+                        "tags": [{"key": "Env", "value": "prod"}, {"key": "imds"}],
                     },
                     "reason": "old SDK",
                     "owner": "payments",
@@ -114,6 +116,8 @@ def test_every_field_is_read() -> None:
                     region="eu-*",
                     tag_key="team",
                     tag_value="",
+                    launch_template="lt-1",
+                    tags=(Match(tag_key="Env", tag_value="prod"), Match(tag_key="imds")),
                 ),
                 reason="old SDK",
                 owner="payments",
@@ -298,6 +302,12 @@ def test_a_missing_policy_is_refused() -> None:
         (_exempting(tag={"value": "x"}),
          'exemptions[0].match.tag lacks the field key: {"value": "x"}; allowed: key, value'),
         (_exempting(tag={"key": "team", "value": 1}), "exemptions[0].match.tag.value is 1; allowed: text"),
+        (_exempting(tags=[]), "exemptions[0].match.tags is []; allowed: a list with at least one entry"),
+        (_exempting(tags={"key": "team"}),
+         'exemptions[0].match.tags is {"key": "team"}; allowed: a list with at least one entry'),
+        (_exempting(tags=[{"key": "team"}, {}]),
+         "exemptions[0].match.tags[1] lacks the field key: {}; allowed: key, value"),
+        (_exempting(launch_template=""), f'exemptions[0].match.launch_template is ""; allowed: {TEXT}'),
         ({"launch_grace_seconds": -1}, f"launch_grace_seconds is -1; allowed: {GRACE}"),
         ({"launch_grace_seconds": 901}, f"launch_grace_seconds is 901; allowed: {GRACE}"),
         ({"launch_grace_seconds": None}, f"launch_grace_seconds is null; allowed: {GRACE}"),

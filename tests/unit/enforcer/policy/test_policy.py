@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 
 WEB = an_instance(
     image_id="ami-0123456789abcdef0",
-    tags={"aws:autoscaling:groupName": "web-blue", "team": "payments", "Env": "prod"},
+    tags={
+        "aws:autoscaling:groupName": "web-blue",
+        "aws:ec2launchtemplate:id": "lt-0123456789abcdef0",
+        "team": "payments",
+        "Env": "prod",
+    },
 )
+TEAM, PROD = Match(tag_key="team"), Match(tag_key="Env", tag_value="prod")
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,15 @@ WEB = an_instance(
         (Match(tag_key="t*", tag_value="payments"), True),
         (Match(tag_key="env"), False),
         (Match(tag_key="team", tag_value="prod"), False),
+        (Match(launch_template="lt-0123*"), True),
+        (Match(launch_template="lt-9*"), False),
+        (Match(launch_template="web"), False),
+        (Match(tags=(TEAM, PROD)), True),
+        (Match(tags=(TEAM, Match(tag_key="Env", tag_value="test"))), False),
+        (Match(tags=(Match(tag_key="Env", tag_value="payments"),)), False),
+        (Match(tag_key="team", tag_value="payments", tags=(PROD,)), True),
+        (Match(tag_key="team", tag_value="platform", tags=(PROD,)), False),
+        (Match(region="us-*", tags=(PROD,)), False),
     ],
 )
 def test_a_field_fits_as_a_shell_style_pattern(match: Match, *, fits: bool) -> None:
@@ -51,6 +66,7 @@ FITTING = {
     "instance_id": "i-*",
     "image_id": "ami-*",
     "auto_scaling_group": "web-*",
+    "launch_template": "lt-*",
     "region": HOME,
     "tag_key": "team",
 }
@@ -63,7 +79,7 @@ def test_every_given_field_must_fit(name: str) -> None:
     assert not Match(**(FITTING | {name: "nothing-like-it"})).fits(WEB)
 
 
-@pytest.mark.parametrize("match", [Match(auto_scaling_group="*"), Match(tag_key="*")])
+@pytest.mark.parametrize("match", [Match(auto_scaling_group="*"), Match(launch_template="*"), Match(tag_key="*")])
 def test_a_pattern_for_anything_does_not_fit_what_is_not_there(match: Match) -> None:
     """An instance of no group is in no group, whatever the pattern."""
     assert not match.fits(an_instance())
@@ -168,6 +184,7 @@ def test_regions_read_as_a_sentence_would_have_them(selection: RegionSelection, 
             Match(instance_id="*", image_id="ami-1", auto_scaling_group="web-*", region="eu-*", tag_key="team"),
             "instance_id *, image_id ami-1, auto_scaling_group web-*, region eu-*, tag team=*",
         ),
+        (Match(launch_template="lt-1", tags=(TEAM, PROD)), "launch_template lt-1, tag team=*, tag Env=prod"),
     ],
 )
 def test_a_match_reads_as_the_fields_that_were_given(match: Match, text: str) -> None:
