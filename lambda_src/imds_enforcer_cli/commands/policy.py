@@ -14,6 +14,7 @@ from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.document import as_document, as_words, columns
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy, schema_text
 from imds_enforcer_cli.account import connection, parameters
+from imds_enforcer_cli.commands.pattern_warnings import pattern_warnings
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
@@ -66,14 +67,18 @@ def check(file: File, output: arguments.Output = Format.TABLE) -> None:
     """Check, without AWS, whether a document would be taken as the policy.
 
     The enforcer's own parser looks at it. A finding names the field, what it has and what is allowed. Nothing is
-    written where nothing is found.
+    written where nothing is found. Patterns that may fit something else than was meant are no findings: standard
+    error names them.
     """
     text = read_document(file)
     findings = []
     try:
-        parse_policy(HttpTokens.REQUIRED, text, PolicyVersions())
+        policy = parse_policy(HttpTokens.REQUIRED, text, PolicyVersions())
     except PolicyInvalidError as error:
         findings.append({"file": file, "finding": str(error)})
+    else:
+        for warning in pattern_warnings(policy):
+            say(f"{file}: {warning}")
     rows = [((each["file"],), (each["finding"],)) for each in findings]
     write_documents(output, findings, ("file", "finding"), ("FILE", "FINDING"), rows)
     if findings:

@@ -11,6 +11,7 @@ from imds_enforcer.policy import Policy
 from imds_enforcer.policy.document import as_document, as_words, differences
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account import connection, parameters
+from imds_enforcer_cli.commands.pattern_warnings import pattern_warnings
 from imds_enforcer_cli.commands.policy import File, read_document
 from imds_enforcer_cli.commands.weakening import TOKENS_OPTIONAL, weakened
 from imds_enforcer_cli.console import arguments
@@ -47,6 +48,8 @@ def put(
         new = replace(before, http_tokens=old.http_tokens if old else HttpTokens.REQUIRED, document=text).policy()
     except PolicyInvalidError as error:
         raise CommandError(f"{file!r} is no policy: {error}") from None
+    for warning in pattern_warnings(new):
+        say(f"{file}: {warning}")
     if problem:
         say(f"What is in force is invalid, and enforces nothing: {problem}")
     rows, reasons = (_rows(old, new), weakened(old, new)) if old else ([], [])

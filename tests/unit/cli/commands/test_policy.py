@@ -158,6 +158,17 @@ def test_a_document_that_is_none(command: Command, tmp_path: Path, text: str, fi
     assert found["finding"].startswith(finding)
 
 
+def test_a_pattern_that_may_not_be_meant_is_no_finding(command: Command, tmp_path: Path) -> None:
+    """It is named on standard error, whatever the format, and the exit code stays 0."""
+    file = tmp_path / "policy.json"
+    file.write_text('{"exemptions": [{"match": {"tag": {"key": "env", "value": "[prod]"}}, "reason": "x"}]}')
+    warning = 'exemptions[0].match.tag.value is "[prod]": [prod] stands for one character; a literal [ is written [[]'
+    result = command("policy", "check", str(file))
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"{file}: {warning}\n")
+    result = command("policy", "check", str(file), "--output", "json")
+    assert (json.loads(result.stdout), result.stderr) == ([], f"{file}: {warning}\n")
+
+
 def test_a_document_from_standard_input(command: Command) -> None:
     """For pipes."""
     result = command("policy", "check", "-", typed=WRONG)

@@ -54,6 +54,13 @@ def test_a_stricter_policy_is_stored_without_asking(clients: FakeClients, comman
     }
 
 
+def test_a_pattern_that_may_not_be_meant_is_named(command: Command, file: Path) -> None:
+    """Before anything is asked."""
+    result = put(command, file, {"container_host_tags": [{"key": "[docker]"}]})
+    assert result.exit_code == 0
+    assert result.stderr.startswith(f'{file}: container_host_tags[0].key is "[docker]": [docker] stands for one ')
+
+
 def test_a_weaker_policy_is_asked_about(clients: FakeClients, command: Command, file: Path) -> None:
     """No answer is a no."""
     result = put(command, file, AUDIT, typed="\n")
