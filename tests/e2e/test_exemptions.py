@@ -25,7 +25,7 @@ EXEMPTIONS = {
 def test_exempt_instances_are_left_as_they_are_and_no_others(stage: Stage) -> None:
     """By events, and by the sweep, which counts them and writes no line.
 
-    Another value or group, or one of two tags, protects nobody.
+    Another value or group, or one of two tags, protects no instance.
     """
     reasons = {
         stage.aws.launch(HOME, HttpTokens="optional", tags={"imds": "v1"})[0]: (

@@ -74,6 +74,7 @@ def audit(instances: list[dict[str, Any]], *sources: dict[str, Any], **fields: A
             "versions": {"http_tokens": 3, "policy": 7},
         },
         "lookback_days": 14,
+        "notes": [],
         "summary": counts(instances),
         "regions": [{"region": region, **counts(each), "error": None} for region, each in by_region.items()],
         "instances": instances,

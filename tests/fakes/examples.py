@@ -53,7 +53,7 @@ def a_policy(http_tokens: HttpTokens = HttpTokens.REQUIRED, **fields: Any) -> Po
     return Policy(http_tokens=http_tokens, **({"versions": PolicyVersions(3, 7)} | fields))
 
 
-def an_exemption(reason: str = "legacy SDK", expires: date | None = None, **match: str) -> Exemption:
+def an_exemption(reason: str = "legacy SDK", expires: date | None = None, **match: Any) -> Exemption:
     """An exemption; without a match it is for every instance."""
     return Exemption(match=Match(**(match or {"instance_id": "*"})), reason=reason, expires=expires)
 

@@ -9,24 +9,30 @@ from typing import Any
 from imds_enforcer.policy import Policy
 from imds_enforcer_cli.audit.fleet import RegionAudit
 from imds_enforcer_cli.audit.judge import Status
+from imds_enforcer_cli.audit.notes import Unread, notes
 
 Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose fleet was audited, when, and by what: `origin` says where the policy came from."""
+    """Whose fleet was audited, when, and by what: `origin` says where the policy came from.
+
+    `everywhere` says that every region of the account was asked for.
+    """
 
     account: str
     at: datetime
     policy: Policy
     origin: str
     lookback_days: int
+    everywhere: bool = False
 
 
 def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document:
     """The whole of an audit as JSON."""
     found = [source for region in regions for source in region.sources]
+    unread = Unread([each.region for each in regions if not each.complete], others=not subject.everywhere)
     found.sort(key=lambda each: (-len(each.findings), each.region, -each.instances))
     return {
         "account": subject.account,
@@ -37,6 +43,7 @@ def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document
             "versions": subject.policy.versions.as_log(),
         },
         "lookback_days": subject.lookback_days,
+        "notes": notes(subject.policy, subject.at, [each.seen for each in regions], unread),
         "summary": summary_of(each.status for region in regions for each in region.instances),
         "regions": [
             {

@@ -15,6 +15,7 @@ from imds_enforcer.model import AwsError, Instance
 from imds_enforcer_cli.audit.findings import Audited, serves_imdsv1
 from imds_enforcer_cli.audit.judge import Judge
 from imds_enforcer_cli.audit.launches import LaunchReader
+from imds_enforcer_cli.audit.notes import Seen
 from imds_enforcer_cli.audit.sources import SourceAudit, sources
 
 _AT_ONCE = 8
@@ -25,13 +26,18 @@ _PERIOD = timedelta(days=1)
 
 @dataclass(slots=True)
 class RegionAudit:
-    """What was found in a region. `errors` say what could not be read, and `listed` that any of it was."""
+    """What was found in a region. `errors` say what could not be read.
+
+    `listed` says that some of its instances were read, `complete` that all were.
+    """
 
     region: str
     instances: list[Audited] = field(default_factory=list)
     sources: list[SourceAudit] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     listed: bool = False
+    complete: bool = False
+    seen: Seen = field(default_factory=Seen)
 
 
 class Progress(Protocol):
@@ -87,10 +93,12 @@ class Fleet:
             for page in self.clients.ec2(region).find({}):
                 audit.listed = True
                 audit.instances += self._audited(page, calls)
+                audit.seen.add(page, self.judge.policy)
                 pages += 1
                 self.progress(region, pages=pages, instances=len(audit.instances))
                 if self.stopped.is_set():
                     return audit
+            audit.complete = True
         except AwsError as error:
             audit.errors.append(str(error))
         if calls and calls.failure:

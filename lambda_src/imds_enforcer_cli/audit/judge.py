@@ -65,6 +65,11 @@ class Judge:
         self._standing = standing
         self._now = now
 
+    @property
+    def policy(self) -> Policy:
+        """What it judges by."""
+        return self._policy
+
     def judge(self, instance: Instance, gate_calls: Calls | None = None) -> Judgement:
         """The judgement of an instance that has not ended.
 

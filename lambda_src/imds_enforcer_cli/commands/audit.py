@@ -103,7 +103,8 @@ def audit(  # noqa: PLR0913  # each is an option of the command
 
     It reads only. COMPLIANT follows the policy; IMDS_OFF has no metadata service, which satisfies it; DRIFT
     differs from it; HELD, EXEMPT and MANAGED differ too, and are left alone; UNREADABLE has unrecognized options.
-    Without a policy in the account, HttpTokens required is assumed.
+    Without a policy in the account, HttpTokens required is assumed. A note names an exemption that no instance
+    fits, and a tag of the policy that instances only have in another case.
     """
     failing = _checked_failing(fail_on)
     if group_by and not output.can_group:
@@ -113,12 +114,14 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     rules, origin = (from_file, str(policy)) if from_file else _policy(reached)
     days = lookback_days or (rules.gate or Gate()).lookback_days
     arn = reached.caller().split(":")
-    subject = Subject(arn[4], reached.clock.now(), rules, origin, days)
+    subject = Subject(arn[4], reached.clock.now(), rules, origin, days, everywhere=regions.strip() == ALL)
     where = chosen_regions(reached.clients, regions)
     wants_sources = bool(group_by) or output.has_sources
     found = _audited(reached, subject, where, wants_calls=not no_calls, wants_sources=wants_sources)
     _report_errors(found)
     document = audit_document(subject, found)
+    for note in document["notes"]:
+        say(f"Note: {note}.")
     write_audit(document, output, Written(bool(group_by), every, arn[1], reached.clients.home_region))
     say(summary_line(document))
     fails = any(_FAILING[each](instance) for instance in document["instances"] for each in failing)

@@ -204,6 +204,47 @@ def test_holds_that_cannot_be_read(command: Command, clients: FakeClients) -> No
     assert command.refusal("audit") == f"imds-enforcer: {SERVER_FAULT}"
 
 
+# Notes.
+
+NOTES = [
+    "no instance fits the exemption (tag Team=*) legacy",
+    'the exemption (tag Team=*) legacy: the tag key is "Team", instances have "team"; case and spaces matter',
+]
+
+
+def test_patterns_that_fit_nothing_are_noted(command: Command, clients: FakeClients, home: FakeEc2) -> None:
+    """On standard error, in the document, and in the report; they change no exit code."""
+    home.launch(an_instance(3, V2_ONLY, tags={"team": "web"}))
+    clients.ssm.put(POLICY_PARAMETER, '{"exemptions": [{"match": {"tag": {"key": "Team"}}, "reason": "legacy"}]}')
+    result = command("audit", "--fail-on", "held")
+    assert result.exit_code == 0
+    assert result.stderr.startswith("".join(f"Note: {note}.\n" for note in NOTES))
+    assert command.json("audit", exit_code=1)["notes"] == NOTES
+    assert "Note: no instance fits the exemption (tag Team=*) legacy." in command("audit", "--output", "html").stdout
+
+
+@pytest.mark.parametrize("regions", [HOME, f"{HOME},{AWAY}"])
+def test_no_exemption_is_idle_where_not_every_region_was_asked_for(
+    command: Command, clients: FakeClients, regions: str
+) -> None:
+    """Its instances may be elsewhere."""
+    clients.ssm.put(POLICY_PARAMETER, '{"exemptions": [{"match": {"image_id": "ami-9"}, "reason": "legacy"}]}')
+    assert command.json("audit", "--regions", regions, exit_code=1)["notes"] == []
+    assert command.json("audit", "--regions", " all", exit_code=1)["notes"] != []
+
+
+def test_no_exemption_is_idle_where_a_region_was_not_read_to_its_end(
+    command: Command, clients: FakeClients, home: FakeEc2
+) -> None:
+    """Its instances may be on the next page. That calls are not known does not matter."""
+    clients.ssm.put(POLICY_PARAMETER, '{"exemptions": [{"match": {"image_id": "ami-9"}, "reason": "legacy"}]}')
+    clients.metrics[HOME].failure = UNAUTHORIZED
+    assert command.json("audit", exit_code=1)["notes"] == ["no instance fits the exemption (image_id ami-9) legacy"]
+    home.page_size, home.find_errors = 1, {3: SERVER_FAULT}
+    home.launch(an_instance(3))
+    assert command.json("audit", exit_code=1)["notes"] == []
+
+
 # IMDSv1 calls.
 
 

@@ -126,7 +126,7 @@ def test_what_others_wrote_is_text() -> None:
         drift = instance(2, "DRIFT", text, name=text, region=text, launch_template=named)
         made = source(1, drift["instance_id"], auto_scaling_group=text, launch_template=named, why=text, region=text)
         document = audit([held, drift], made, account=text, policy={"source": text, "http_tokens": text})
-        document["regions"][0]["error"] = text
+        document["regions"][0]["error"], document["notes"] = text, [text]
         return html_report(document)
 
     hostile, harmless = Page(page(HOSTILE)), Page(page("x"))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -62,7 +62,7 @@ def test_a_field_fits_as_a_shell_style_pattern(match: Match, *, fits: bool) -> N
     assert match.fits(WEB) is fits
 
 
-FITTING = {
+FITTING: dict[str, Any] = {
     "instance_id": "i-*",
     "image_id": "ami-*",
     "auto_scaling_group": "web-*",
