@@ -28,13 +28,11 @@ def put(aws: LocalAws, instance: str, *points: tuple[datetime, float], name: str
     )
 
 
-def query(number: int, instance: str, *, name: str = "MetadataNoToken", period: int = 86400) -> dict[str, Any]:
-    """The sum of an instance's calls by period."""
-    metric = {
-        "Namespace": "AWS/EC2",
-        "MetricName": name,
-        "Dimensions": [{"Name": "InstanceId", "Value": instance}],
-    }
+def query(
+    number: int, value: str, *, name: str = "MetadataNoToken", period: int = 86400, dimension: str = "InstanceId"
+) -> dict[str, Any]:
+    """The sum of the calls of an instance, or by another dimension, by period."""
+    metric = {"Namespace": "AWS/EC2", "MetricName": name, "Dimensions": [{"Name": dimension, "Value": value}]}
     return {"Id": f"m{number}", "MetricStat": {"Metric": metric, "Period": period, "Stat": "Sum"}}
 
 
@@ -85,6 +83,33 @@ def test_what_was_measured_weeks_ago_is_kept(aws: LocalAws) -> None:
     assert result["Values"] == [6]
 
 
+def by_group(aws: LocalAws, *groups: str, region: str = "", name: str = "MetadataNoToken") -> list[list[float]]:
+    """The sums of Auto Scaling groups."""
+    queries = [query(n, each, name=name, dimension="AutoScalingGroupName") for n, each in enumerate(groups)]
+    answer = aws.client("cloudwatch", region).get_metric_data(MetricDataQueries=queries, **span())
+    return [each["Values"] for each in answer["MetricDataResults"]]
+
+
+def test_calls_are_summed_by_auto_scaling_group_too(aws: LocalAws) -> None:
+    """Each metric for itself; what a member was called stays with the group when it is gone.
+
+    EC2 User Guide, "CloudWatch metrics that are available for your instances": dimension AutoScalingGroupName.
+    """
+    first, second = aws.launch(count=2, auto_scaling_group="web/blue [1] a")
+    [other] = aws.launch(auto_scaling_group="batch")
+    [alone] = aws.launch()
+    for instance, calls in ((first, 2), (second, 3), (other, 10), (alone, 20)):
+        put(aws, instance, (TODAY, calls))
+    put(aws, first, (TODAY, 7), name="MetadataNoTokenRejected")
+    aws.client("ec2").terminate_instances(InstanceIds=[second])
+    groups = ("web/blue [1] a", "batch", "web")
+    assert by_group(aws, *groups) == [[5], [10], []]
+    assert by_group(aws, *groups, name="MetadataNoTokenRejected") == [[7], [], []]
+    assert by_group(aws, *groups, region="us-east-1") == [[], [], []]
+    answer = aws.client("cloudwatch").get_metric_data(MetricDataQueries=[query(0, first)], **span())
+    assert answer["MetricDataResults"][0]["Values"] == [2]
+
+
 def test_another_metric_dimension_or_region_is_another_metric(aws: LocalAws) -> None:
     """None of them leaks into the sum."""
     put(aws, "i-1", (TODAY, 1))
@@ -101,11 +126,18 @@ def test_another_metric_dimension_or_region_is_another_metric(aws: LocalAws) -> 
 
 
 def test_what_cloudwatch_refuses(aws: LocalAws) -> None:
-    """More than 500, ids that are none or that come twice, odd periods, and time that runs backwards."""
+    """More than 500, ids that are none or that come twice, odd periods, and time that runs backwards.
+
+    And values of dimensions that are not ASCII, have control characters or are blank (CloudWatch API Reference,
+    "Dimension").
+    """
     get = aws.client("cloudwatch").get_metric_data
     too_many = [query(number, "i-1") for number in range(501)]
     an_instance_id = {**query(0, "i-1"), "Id": "i-1"}
     for wrong in (too_many, [an_instance_id], [query(0, "i-1"), query(0, "i-2")], [query(0, "i-1", period=90)]):
+        assert refused(get, MetricDataQueries=wrong, **span()) == "ValidationError"
+    for group in ("wéb", "web\n", " "):
+        wrong = [query(0, group, dimension="AutoScalingGroupName")]
         assert refused(get, MetricDataQueries=wrong, **span()) == "ValidationError"
     assert refused(get, MetricDataQueries=[query(0, "i-1")], StartTime=TODAY, EndTime=TODAY) == "ValidationError"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from ministack.services import cloudwatch
+from ministack.services import cloudwatch, ec2
 
 from infra.local.server.errors import AwsError
 
@@ -43,12 +43,30 @@ def get_metric_data(original: Handler) -> Handler:
     return get
 
 
+def counting_by_group(original: Callable[..., None]) -> Callable[..., None]:
+    """Store a point of one of EC2's metrics by Auto Scaling group too, where its instance is in one.
+
+    As with EC2 itself, what was counted stays with the group when the instance is gone (EC2 User Guide, "CloudWatch
+    metrics that are available for your instances": dimension AutoScalingGroupName, basic monitoring included).
+    """
+
+    def store(namespace: str, name: str, dimensions: dict[str, str], *point: Any) -> None:
+        original(namespace, name, dimensions, *point)
+        if namespace == "AWS/EC2" and [*dimensions] == ["InstanceId"]:
+            for tag in ec2._tags.get(dimensions["InstanceId"], []):
+                if tag["Key"] == "aws:autoscaling:groupName":
+                    original(namespace, name, {"AutoScalingGroupName": tag["Value"]}, *point)
+
+    return store
+
+
 def install() -> None:
-    """Replace the action, and keep what was measured.
+    """Replace the action, count by group, and keep what was measured.
 
     ministack forgets what is older than two weeks; CloudWatch has five-minute points for 63 days.
     """
     cloudwatch._get_metric_data = get_metric_data(cloudwatch._get_metric_data)
+    cloudwatch._store_datum = counting_by_group(cloudwatch._store_datum)
     cloudwatch._evict_old_metrics = lambda: None
 
 
@@ -66,6 +84,9 @@ def _check(queries: list[Query]) -> None:
         period = query.get("MetricStat", {}).get("Period", 0)
         if period not in PERIODS and (period < 60 or period % 60):  # noqa: PLR2004  # seconds of a minute
             raise _invalid(f"Period {period} is none of 1, 5, 10, 20, 30 and the multiples of 60.")
+        for each in query["MetricStat"]["Metric"].get("Dimensions", []):
+            if not (each["Value"].isascii() and each["Value"].isprintable() and each["Value"].strip()):
+                raise _invalid("A dimension value contains only ASCII characters and no control characters.")
 
 
 def _times(request: dict[str, Any]) -> tuple[float, float]:
