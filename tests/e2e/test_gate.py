@@ -36,7 +36,7 @@ def test_what_calls_imdsv1_is_held_and_named_and_nothing_else_is_kept(stage: Sta
     day = (datetime.now(UTC) - timedelta(days=3)).date()
     assert held == {
         each: f"{number + 1} IMDSv1 call{'s' if number else ''} in 14 days, the last on {day}; held until they end; "
-        "HttpTokens is optional, not required"
+        "IMDS Packet Analyzer finds the caller; HttpTokens is optional, not required"
         for number, each in enumerate(fleet.callers)
     }
     assert stage.calls()[ASK] == 1

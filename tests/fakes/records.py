@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imds_enforcer.aws.dynamodb import Item
+    from imds_enforcer.decision.legacy_calls import Counted
     from imds_enforcer.model import Failure
     from tests.fakes.clock import FakeClock
 
@@ -97,23 +98,32 @@ class FakeTable(Table):
 
 
 class FakeCallMetrics(CallMetrics):
-    """CloudWatch of one region: `data` has the points by metric and instance; `failure` is how requests fail."""
+    """CloudWatch of one region; `failure` is how requests fail.
+
+    `data` has the points by metric and instance, `groups` by metric and Auto Scaling group. In `requests` the metrics
+    that were asked for in one are joined with `+`.
+    """
 
     def __init__(self) -> None:
         self.data: dict[tuple[str, str], list[tuple[datetime, float]]] = {}
+        self.groups: dict[tuple[str, str], list[tuple[datetime, float]]] = {}
         self.requests: list[tuple[str, list[str], int]] = []
         self.failure: Failure | None = None
 
-    def points(
-        self, metric: str, instance_ids: Sequence[str], *, start: datetime, end: datetime, period: int
-    ) -> Points:
+    def points(self, counted: Counted, names: Sequence[str], *, start: datetime, end: datetime, period: int) -> Points:
         """What was counted between two moments."""
-        assert len(instance_ids) <= MAX_METRICS
-        self.requests.append((metric, list(instance_ids), period))
+        assert len(names) * len(counted.metrics) <= MAX_METRICS
+        self.requests.append(("+".join(counted.metrics), list(names), period))
         if self.failure:
             raise AwsError(self.failure)
+        data = {"InstanceId": self.data, "AutoScalingGroupName": self.groups}[counted.dimension]
         found: dict[str, Any] = {
-            each: [(moment, value) for moment, value in self.data.get((metric, each), ()) if start <= moment <= end]
-            for each in instance_ids
+            each: [
+                (moment, value)
+                for metric in counted.metrics
+                for moment, value in data.get((metric, each), ())
+                if start <= moment <= end
+            ]
+            for each in names
         }
         return {each: points for each, points in found.items() if points}

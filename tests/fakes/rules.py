@@ -26,6 +26,10 @@ def calls_imdsv1(instance_id: str) -> bool:
     return int(instance_id[-1], 16) % 4 == 3
 
 
+CALLING_GROUP = "web-1"
+"""The Auto Scaling group that calls IMDSv1, every day, in each region; of every other one CloudWatch has no data."""
+
+
 def is_new(instance: Instance, now: datetime) -> bool:
     """Whether this is its first hour."""
     return instance.attached_at is not None and now - instance.attached_at < timedelta(hours=1)
@@ -62,7 +66,11 @@ class Rules:
     def spares(self, instance: Instance, now: datetime) -> bool:
         """Whether the gate keeps an instance that looks like this from losing IMDSv1."""
         loses = self.tokens == "required" and instance.options and instance.options.http_tokens == "optional"
-        return bool(self.has_gate and loses and not is_new(instance, now) and calls_imdsv1(instance.instance_id))
+        if not self.has_gate or not loses:
+            return False
+        if self._asked["legacy_calls"].get("by") == "group" and _group(instance) == CALLING_GROUP:
+            return True
+        return not is_new(instance, now) and calls_imdsv1(instance.instance_id)
 
     def covers(self, region: str) -> bool:
         """Whether it is for a region."""
@@ -109,11 +117,15 @@ class Rules:
         return json.loads(self.text) if self.is_policy else {}
 
 
+def _group(instance: Instance) -> str | None:
+    return instance.tags.get("aws:autoscaling:groupName")
+
+
 def _fits(match: Mapping[str, Any], instance: Instance) -> bool:
     known = {
         "instance_id": instance.instance_id,
         "image_id": instance.image_id,
-        "auto_scaling_group": instance.tags.get("aws:autoscaling:groupName"),
+        "auto_scaling_group": _group(instance),
         "launch_template": instance.tags.get("aws:ec2launchtemplate:id"),
         "region": instance.region,
     }

@@ -26,7 +26,7 @@ from tests.fakes.examples import (
     an_id,
 )
 from tests.fakes.process import Letter
-from tests.fakes.rules import Rules
+from tests.fakes.rules import CALLING_GROUP, Rules
 from tests.fakes.world import REGIONS, SWEEPS, Weather, World
 
 if TYPE_CHECKING:
@@ -51,11 +51,13 @@ SWITCHES = st.sampled_from(Switch)
 HOP_LIMITS = st.sampled_from([1, 2, 64])
 NUMBERS = st.integers(0, FLEET - 1)
 STATES = st.sampled_from([*[InstanceState.RUNNING] * 6, *InstanceState])
+GROUPS = [
+    {AUTO_SCALING_GROUP_TAG: CALLING_GROUP},
+    {AUTO_SCALING_GROUP_TAG: CALLING_GROUP, LAUNCH_TEMPLATE_TAG: "lt-1"},
+    {AUTO_SCALING_GROUP_TAG: "web-2"},
+]
 TAGS = st.sampled_from(
-    [
-        *({}, {}, {"imds": "v1"}, {"imds": "v2"}, {"Name": "imds"}, {"imds": "v1", "Name": "imds"}),
-        *({AUTO_SCALING_GROUP_TAG: "web-1"}, {AUTO_SCALING_GROUP_TAG: "web-1", LAUNCH_TEMPLATE_TAG: "lt-1"}),
-    ]
+    [{}, {}, {"imds": "v1"}, {"imds": "v2"}, {"Name": "imds"}, {"imds": "v1", "Name": "imds"}, *GROUPS]
 )
 
 OPTIONS = st.builds(
@@ -115,7 +117,7 @@ def _policies(mode: SearchStrategy[str]) -> SearchStrategy[Rules]:
             "regions": _seldom(_SELECTIONS, st.just({"exclude": ["ap-south-1"]}), 3),
             "exemptions": st.lists(_EXEMPTIONS, min_size=1, max_size=2),
             "rollout_percent": st.sampled_from([0, 40, 100, 100]),
-            "legacy_calls": st.sampled_from([None, {}, {}]),
+            "legacy_calls": st.sampled_from([None, {}, {"by": "group"}]),
         },
     )
     return st.builds(Rules, tokens=TOKENS.map(str), text=fields.map(json.dumps))

@@ -18,10 +18,11 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, TOKENS_PARAMETER, an_id
 from tests.fakes.judge import Judge
 from tests.fakes.process import Letter, Process
-from tests.fakes.rules import calls_imdsv1
+from tests.fakes.rules import CALLING_GROUP, calls_imdsv1
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from imds_enforcer.model import Instance, InstanceState, Result
     from tests.fakes.ec2 import FakeEc2
@@ -79,6 +80,8 @@ class World:
         ]
         self.launched = 0
         self.put(rules)
+        for metrics in self._clients.metrics.values():
+            metrics.groups[SERVED, CALLING_GROUP] = self._every_day()
         for instance in instances:
             self.launch(instance)
 
@@ -115,9 +118,11 @@ class World:
         ec2.launch(replace(instance, instance_id=an_id(number)))
         del ec2.shown[an_id(number)]
         if calls_imdsv1(an_id(number)):
-            days = [self.clock.now() + timedelta(days=day) for day in range(-1, _DAYS)]
-            self._clients.metrics[ec2.name].data[SERVED, an_id(number)] = [(day, 1) for day in days]
+            self._clients.metrics[ec2.name].data[SERVED, an_id(number)] = self._every_day()
         self.judge.look(ec2.actual(an_id(number)))
+
+    def _every_day(self) -> list[tuple[datetime, float]]:
+        return [(self.clock.now() + timedelta(days=day), 1) for day in range(-1, _DAYS)]
 
     def change(self, number: int, options: Mapping[str, Any]) -> None:
         """Change options of an instance by another hand."""

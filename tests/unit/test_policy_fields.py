@@ -68,8 +68,8 @@ STEPS = {
     "launch_grace_seconds": Step(30, 60),
     "max_changes_per_sweep": Step(10, 20),
     "legacy_calls": Step(
-        {"lookback_days": 7, "tolerate": 1, "enforce_after": "2027-01-01"},
-        {"lookback_days": 8, "tolerate": 2, "enforce_after": "2028-01-01"},
+        {"lookback_days": 7, "tolerate": 1, "enforce_after": "2027-01-01", "by": "instance"},
+        {"lookback_days": 8, "tolerate": 2, "enforce_after": "2028-01-01", "by": "group"},
     ),
     "watch": Step({"hours": 12, "rejected_calls": 5}, None),
 }

@@ -1,4 +1,4 @@
-"""How often instances were called without a token: asked once in a while, and remembered in between."""
+"""How often instances or Auto Scaling groups were called without a token: asked seldom, and remembered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.boto import batched
-from imds_enforcer.aws.cloudwatch import MAX_METRICS, MAX_POINTS
+from imds_enforcer.aws.cloudwatch import most_at_once
 from imds_enforcer.decision.legacy_calls import Calls
 
 if TYPE_CHECKING:
@@ -15,26 +15,27 @@ if TYPE_CHECKING:
 
     from imds_enforcer.aws.cloudwatch import CallMetrics
     from imds_enforcer.aws.ledger_table import Notes
+    from imds_enforcer.decision.legacy_calls import Counted
     from imds_enforcer.model import Clock
 
 
-def _by_instance(instance_id: str, _: datetime) -> str:
-    return instance_id
+def _by_name(name: str, _: datetime) -> str:
+    return name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallQuery:
-    """What is asked of one metric of one region's instances.
+    """What is asked of one region's instances or Auto Scaling groups.
 
     Notes of the answers are kept under `topic`, each for the time `good_for`. `noted_by` is what an answer
-    is about: an instance, or an instance from a moment on.
+    is about: an instance or a group, or an instance from a moment on.
     """
 
     topic: str
-    metric: str
+    counted: Counted
     period: timedelta
     good_for: timedelta
-    noted_by: Callable[[str, datetime], str] = _by_instance
+    noted_by: Callable[[str, datetime], str] = _by_name
 
 
 class CallHistory:
@@ -53,11 +54,13 @@ class CallHistory:
         self._known: dict[str, Calls] | None = None
 
     def of(self, since: Mapping[str, datetime]) -> dict[str, Calls]:
-        """The calls of each of these instances, from a moment of its own on.
+        """The calls of each of these instances or groups, from a moment of its own on.
 
         Raises:
             AwsError: if the notes could not be read or kept, or CloudWatch did not answer for all.
         """
+        if not since:
+            return {}
         if self._known is None:
             self._known = self._notes.calls(self._query.topic, self._clock.now() - self._query.good_for)
         names = {instance_id: self._query.noted_by(instance_id, moment) for instance_id, moment in since.items()}
@@ -69,15 +72,14 @@ class CallHistory:
     def _ask(self, since: Mapping[str, datetime]) -> dict[str, Calls]:
         end = self._clock.now()
         start = min(since.values())
-        periods = (end - start) // self._query.period + 2
         answered: dict[str, Calls] = {}
-        for instance_ids in batched(since, min(MAX_METRICS, MAX_POINTS // periods)):
+        for names in batched(since, most_at_once(self._query.counted, start, end, self._query.period)):
             points = self._metrics().points(
-                self._query.metric, instance_ids, start=start, end=end, period=int(self._query.period.total_seconds())
+                self._query.counted, names, start=start, end=end, period=int(self._query.period.total_seconds())
             )
             calls = {
                 self._query.noted_by(each, since[each]): Calls.summed(points.get(each, ()), since[each])
-                for each in instance_ids
+                for each in names
             }
             self._notes.write_calls(self._query.topic, calls, self._query.good_for)
             answered |= calls

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
 
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.model.wording import count
+from imds_enforcer.policy import CountedBy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date, datetime
 
-    from imds_enforcer.model import PlannedChange
+    from imds_enforcer.model import Instance, PlannedChange
     from imds_enforcer.policy import Gate, Policy
 
 SERVED = "MetadataNoToken"
@@ -21,13 +23,41 @@ SERVED = "MetadataNoToken"
 REJECTED = "MetadataNoTokenRejected"
 """EC2's metric of calls without a token that were refused: there only while tokens are required."""
 
+TAGGED_WITHIN = timedelta(seconds=60)
+"""After its launch an instance has the tag of its Auto Scaling group, if it is in one."""
+
+FIND_CALLER = "IMDS Packet Analyzer finds the caller"
+HOW_TO_FIND_CALLERS = (
+    "What calls IMDSv1 on a Linux instance: IMDS Packet Analyzer names the process. Clone "
+    "https://github.com/aws/aws-imds-packet-analyzer on the instance, install what its README says, and run there: "
+    "sudo python3 src/imds_snoop.py"
+)
+"""Said once, where each reason has only `FIND_CALLER`."""
+
+
+class Counted(NamedTuple):
+    """What CloudWatch is asked for: the sum of some of EC2's metrics, by one of their dimensions."""
+
+    metrics: tuple[str, ...]
+    dimension: str = "InstanceId"
+
+
+CALLS_SERVED = Counted((SERVED,))
+
+CALLS_OF_GROUP = Counted((SERVED, REJECTED), "AutoScalingGroupName")
+"""Both, since some members of a group may have their tokens required already."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How many there were, and the last day with one. `total` is None where CloudWatch has no data."""
+    """How many there were, and the last day with one. `total` is None where CloudWatch has no data.
+
+    `group` is the Auto Scaling group whose calls these are, if not those of one instance.
+    """
 
     total: int | None = None
     last: date | None = None
+    group: str | None = None
 
     @classmethod
     def summed(cls, points: Iterable[tuple[datetime, float]], since: datetime) -> Calls:
@@ -38,16 +68,60 @@ class Calls:
 
 
 def is_gated(plan: PlannedChange, policy: Policy, now: datetime) -> bool:
-    """True if the change would take IMDSv1 from an instance that may have come to depend on it."""
-    gate, options = policy.gate, plan.instance.options
+    """True if the change would take IMDSv1 from an instance that may depend on it: a new one only by its group."""
+    gate, instance = policy.gate, plan.instance
     return (
         gate is not None
-        and gate.in_force(now)
+        and _takes_imdsv1(plan, gate, now)
+        and (not instance.first_launched(now) or group_of(instance, gate) is not None)
+    )
+
+
+def _takes_imdsv1(plan: PlannedChange, gate: Gate, now: datetime) -> bool:
+    options = plan.instance.options
+    return (
+        gate.in_force(now)
         and plan.change.http_tokens is HttpTokens.REQUIRED
         and options is not None
         and options.http_tokens is HttpTokens.OPTIONAL
-        and not plan.instance.first_launched(now)
     )
+
+
+def group_of(instance: Instance, gate: Gate) -> str | None:
+    """The Auto Scaling group whose calls decide about the instance; None if its own do.
+
+    A group of today has a name of ASCII characters 33 to 126 (Auto Scaling API Reference, "CreateAutoScalingGroup").
+    For another name CloudWatch has no metric, and a request with it fails (CloudWatch API Reference, "Dimension").
+    """
+    name = instance.auto_scaling_group
+    if gate.by is not CountedBy.GROUP or name is None:
+        return None
+    return name if name.isascii() and name.isprintable() and name.strip() else None
+
+
+def seconds_until_tagged(plan: PlannedChange, policy: Policy, now: datetime) -> float | None:
+    """How long a new instance waits for the tag of an Auto Scaling group; None if it need not wait.
+
+    A group tags its instances as it launches them, except Spot Instances of a launch configuration, which it tags
+    shortly after (EC2 Auto Scaling User Guide, "Tag Auto Scaling groups and instances"). So what a launch template
+    launched does not wait.
+    """
+    gate, instance = policy.gate, plan.instance
+    if gate is None or gate.by is not CountedBy.GROUP or not _takes_imdsv1(plan, gate, now):
+        return None
+    if instance.attached_at is None or instance.auto_scaling_group is not None or instance.launch_template is not None:
+        return None
+    # By a clock that is behind, a launch may lie ahead: it waits no longer than any other.
+    left = min(TAGGED_WITHIN, instance.attached_at + TAGGED_WITHIN - now).total_seconds()
+    return left if left > 0 else None
+
+
+def own_calls_decide(instance: Instance, of_group: Calls | None, now: datetime) -> bool:
+    """True if an instance is judged by its own calls: without a group, and where CloudWatch has no data of the group.
+
+    A new instance has none of its own.
+    """
+    return of_group is None or (of_group.total is None and not instance.first_launched(now))
 
 
 def held_back(calls: Calls, gate: Gate) -> str | None:
@@ -55,14 +129,19 @@ def held_back(calls: Calls, gate: Gate) -> str | None:
     if calls.total is None or calls.total <= gate.tolerate:
         return None
     until = f"until the end of {gate.enforce_after}" if gate.enforce_after else "until they end"
-    return f"{_calls(calls.total)} in {gate.lookback_days} days, the last on {calls.last}; held {until}"
+    counted = f"{_whose(calls)}{_calls(calls.total)} in {gate.lookback_days} days, the last on {calls.last}"
+    return f"{counted}; held {until}; {FIND_CALLER}"
 
 
 def let_through(calls: Calls, gate: Gate) -> str:
     """What the report says of an instance that the gate let through."""
     if calls.total is None:
-        return f"CloudWatch has no data of IMDSv1 calls in {gate.lookback_days} days"
-    return f"{_calls(calls.total)} in {gate.lookback_days} days"
+        return f"{_whose(calls)}CloudWatch has no data of IMDSv1 calls in {gate.lookback_days} days"
+    return f"{_whose(calls)}{_calls(calls.total)} in {gate.lookback_days} days"
+
+
+def _whose(calls: Calls) -> str:
+    return f"Auto Scaling group {calls.group}: " if calls.group else ""
 
 
 def _calls(number: int) -> str:

@@ -7,7 +7,18 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.call_history import CallQuery
-from imds_enforcer.decision.legacy_calls import SERVED, held_back, is_gated, let_through
+from imds_enforcer.decision.legacy_calls import (
+    CALLS_OF_GROUP,
+    CALLS_SERVED,
+    SERVED,
+    TAGGED_WITHIN,
+    group_of,
+    held_back,
+    is_gated,
+    let_through,
+    own_calls_decide,
+    seconds_until_tagged,
+)
 from imds_enforcer.model import AwsError, Outcome, PlannedChange, Result
 from imds_enforcer.model.result import result_of
 
@@ -16,7 +27,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.aws.call_history import CallHistory
     from imds_enforcer.decision.legacy_calls import Calls
-    from imds_enforcer.model import Clock
+    from imds_enforcer.model import Clock, Instance
     from imds_enforcer.policy import Gate, Policy
 
 
@@ -24,51 +35,83 @@ def gate_query(gate: Gate, region: str) -> CallQuery:
     """What the gate asks of the metadata service's calls: a day's answer serves for a day."""
     return CallQuery(
         topic=f"{SERVED}/{gate.lookback_days}/{region}",
-        metric=SERVED,
+        counted=CALLS_SERVED,
         period=timedelta(days=1),
         good_for=timedelta(days=1),
     )
 
 
-class LegacyCallGate:
-    """The policy's gate for the instances of one region; `history` answers its `gate_query`."""
+def group_query(gate: Gate, region: str) -> CallQuery:
+    """What the gate asks of the calls of Auto Scaling groups.
 
-    def __init__(self, policy: Policy, gate: Gate, history: CallHistory, clock: Clock) -> None:
+    An answer serves for an hour: a group launches all day long, and a new instance is not judged by yesterday's.
+    """
+    return CallQuery(
+        topic=f"{CALLS_OF_GROUP.dimension}/{gate.lookback_days}/{region}",
+        counted=CALLS_OF_GROUP,
+        period=timedelta(days=1),
+        good_for=timedelta(hours=1),
+    )
+
+
+class LegacyCallGate:
+    """The policy's gate for the instances of one region.
+
+    `of_instances` answers its `gate_query`, `of_groups` its `group_query`.
+    """
+
+    def __init__(
+        self, policy: Policy, gate: Gate, of_instances: CallHistory, of_groups: CallHistory, clock: Clock
+    ) -> None:
         self._policy = policy
         self._gate = gate
-        self._history = history
+        self._of_instances = of_instances
+        self._of_groups = of_groups
         self._clock = clock
         self._failure: AwsError | None = None
 
     def hold_back(self, plans: Sequence[PlannedChange]) -> Iterator[PlannedChange | Result]:
         """Each plan, with what is known of its instance's calls; or the result, if the instance is held back."""
-        gate, now = self._gate, self._clock.now()
-        gated = {plan.instance_id for plan in plans if is_gated(plan, self._policy, now)}
-        if not gated:
-            yield from plans
-            return
-        since = datetime.combine(now.astimezone(UTC).date() - timedelta(days=gate.lookback_days), time(), UTC)
-        calls = self._asked(dict.fromkeys(sorted(gated), since))
-        if calls is None:
-            why = f"it cannot be told whether IMDSv1 is still called ({self._failure})"
-            yield from (_held(plan, why) if plan.instance_id in gated else plan for plan in plans)
-            return
+        now = self._clock.now()
+        gated = {plan.instance_id: plan.instance for plan in plans if is_gated(plan, self._policy, now)}
+        calls = self._asked(gated, now)
         for plan in plans:
-            if plan.instance_id not in gated:
+            if left := seconds_until_tagged(plan, self._policy, now):
+                yield _waiting_for_its_tag(plan, left)
+            elif plan.instance_id not in gated:
                 yield plan
-            elif why_held := held_back(calls[plan.instance_id], gate):
+            elif calls is None:
+                yield _held(plan, f"it cannot be told whether IMDSv1 is still called ({self._failure})")
+            elif why_held := held_back(calls[plan.instance_id], self._gate):
                 yield _held(plan, why_held)
             else:
-                yield replace(plan, reason=f"{plan.reason}; {let_through(calls[plan.instance_id], gate)}")
+                yield replace(plan, reason=f"{plan.reason}; {let_through(calls[plan.instance_id], self._gate)}")
 
-    def _asked(self, since: Mapping[str, datetime]) -> dict[str, Calls] | None:
-        """The calls of the instances; None if they could not be had, which is not tried again for this region."""
+    def _asked(self, instances: Mapping[str, Instance], now: datetime) -> dict[str, Calls] | None:
+        """The calls that decide about each instance.
+
+        None if they could not be had, which is not tried again for this region.
+        """
         try:
-            return None if self._failure else self._history.of(since)
+            return None if self._failure else self._calls(instances, now)
         except AwsError as error:
             self._failure = error
             return None
 
+    def _calls(self, instances: Mapping[str, Instance], now: datetime) -> dict[str, Calls]:
+        since = datetime.combine(now.astimezone(UTC).date() - timedelta(days=self._gate.lookback_days), time(), UTC)
+        groups = {i: group for i, each in instances.items() if (group := group_of(each, self._gate))}
+        of_groups = self._of_groups.of(dict.fromkeys(sorted({*groups.values()}), since))
+        known = {i: replace(of_groups[group], group=group) for i, group in groups.items()}
+        alone = [i for i, each in instances.items() if own_calls_decide(each, known.get(i), now)]
+        return known | self._of_instances.of(dict.fromkeys(sorted(alone), since))
+
 
 def _held(plan: PlannedChange, why: str) -> Result:
     return result_of(plan.instance, Outcome.HELD, f"{why}; {plan.reason}", after=plan.instance.options)
+
+
+def _waiting_for_its_tag(plan: PlannedChange, seconds: float) -> Result:
+    why = f"launched less than {TAGGED_WITHIN.seconds} s ago, so an Auto Scaling group may not have tagged it yet"
+    result = result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}", after=plan.instance.options)
+    return replace(result, look_again_in=seconds)

@@ -1,10 +1,11 @@
 """What every instance must look like: the policy, and its two parameters read and checked."""
 
 from imds_enforcer.policy.policy import REGION_LEFT_OUT, Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
-from imds_enforcer.policy.safeguards import Gate, Watch
+from imds_enforcer.policy.safeguards import CountedBy, Gate, Watch
 
 __all__ = [
     "REGION_LEFT_OUT",
+    "CountedBy",
     "Exemption",
     "Gate",
     "Match",

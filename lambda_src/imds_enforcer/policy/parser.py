@@ -13,7 +13,7 @@ import fastjsonschema
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.model.wording import shown
 from imds_enforcer.policy.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
-from imds_enforcer.policy.safeguards import Gate, Watch
+from imds_enforcer.policy.safeguards import CountedBy, Gate, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -118,7 +118,7 @@ def _parse_gate(fields: Mapping[str, Any] | None) -> Gate | None:
         return None
     numbers = {name: int(fields[name]) for name in ("lookback_days", "tolerate") if name in fields}
     last_day = _parse_day(fields.get("enforce_after"), "legacy_calls.enforce_after", or_null=True)
-    return Gate(**numbers, enforce_after=last_day)
+    return Gate(**numbers, enforce_after=last_day, by=CountedBy(fields.get("by", CountedBy.INSTANCE)))
 
 
 def _parse_watch(fields: Mapping[str, Any] | None) -> Watch | None:

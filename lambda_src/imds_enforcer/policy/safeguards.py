@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+
+
+class CountedBy(StrEnum):
+    """Whose IMDSv1 calls hold an instance back: its own, or those of its whole Auto Scaling group."""
+
+    INSTANCE = "instance"
+    GROUP = "group"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
     """Existing instances that still call IMDSv1 keep it, until `enforce_after` has passed.
 
-    `lookback_days` is how far back calls count, `tolerate` how many of them do not matter.
+    `lookback_days` is how far back calls count, `tolerate` how many of them do not matter. Counted `by` group, the
+    calls of an Auto Scaling group hold all its instances back, new ones too.
     """
 
     lookback_days: int = 14
     tolerate: int = 0
     enforce_after: date | None = None
+    by: CountedBy = CountedBy.INSTANCE
 
     def in_force(self, now: datetime) -> bool:
         """True through the day `enforce_after`, in UTC."""
@@ -23,7 +33,8 @@ class Gate:
 
     def __str__(self) -> str:
         until = f", until {self.enforce_after}" if self.enforce_after else ""
-        return f"more than {self.tolerate} IMDSv1 calls in {self.lookback_days} days{until}"
+        by_group = ", counted by Auto Scaling group" if self.by is CountedBy.GROUP else ""
+        return f"more than {self.tolerate} IMDSv1 calls in {self.lookback_days} days{by_group}{until}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imds_enforcer.decision.legacy_calls import FIND_CALLER, HOW_TO_FIND_CALLERS
 from imds_enforcer.model import AwsError, Outcome, Source
 from imds_enforcer.model.result import counts
 from imds_enforcer.model.wording import each_count, launched_by
@@ -72,6 +73,8 @@ def needs_attention(report: RunReport) -> Mail:
     unnamed = sum(report.outcomes[outcome] for outcome in KEPT_BACK) - len(report.kept_back)
     if unnamed > 0:
         lines.append(f"… and {unnamed} more are kept back, each with a line in the log of the daily inventory.")
+    if any(FIND_CALLER in r.reason for r in report.kept_back):
+        lines.append(HOW_TO_FIND_CALLERS)
     lines += [f"Exemption expired, remove or renew it: {exemption.named()}" for exemption in report.expired_exemptions]
     return Mail("Instances that need attention", "\n".join([*lines, *report.warnings]))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from imds_enforcer.aws.call_history import CallHistory
 from imds_enforcer.enforcement.context import RegionContext
 from imds_enforcer.enforcement.enforcer import Enforcer
-from imds_enforcer.enforcement.gate import LegacyCallGate, gate_query
+from imds_enforcer.enforcement.gate import LegacyCallGate, gate_query, group_query
 from imds_enforcer.enforcement.hold_check import HoldCheck
 from imds_enforcer.enforcement.ledger_writer import LedgerWriter, Origin
 from imds_enforcer.limits.cancellation import Cancellation, RegionCancellation
@@ -162,8 +162,8 @@ class PolicyRun(Run):
     def _gate(self, region: str) -> LegacyCallGate | None:
         if self.policy.gate is None:
             return None
-        query = gate_query(self.policy.gate, region)
-        history = CallHistory(
-            self.clients.ledger_table.notes, lambda: self.clients.call_metrics(region), self.clock, query
+        of_instances, of_groups = (
+            CallHistory(self.clients.ledger_table.notes, lambda: self.clients.call_metrics(region), self.clock, query)
+            for query in (gate_query(self.policy.gate, region), group_query(self.policy.gate, region))
         )
-        return LegacyCallGate(self.policy, self.policy.gate, history, self.clock)
+        return LegacyCallGate(self.policy, self.policy.gate, of_instances, of_groups, self.clock)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.call_history import CallHistory, CallQuery
-from imds_enforcer.decision.legacy_calls import REJECTED
+from imds_enforcer.decision.legacy_calls import REJECTED, Counted
 from imds_enforcer.model import AwsError, HttpTokens, Trigger
 from imds_enforcer.reporting import mails, telemetry
 from imds_enforcer.reporting.mails import Rejection
@@ -92,7 +92,7 @@ def _rejections(
 ) -> list[Rejection]:
     query = CallQuery(
         topic=f"{REJECTED}/{region}",
-        metric=REJECTED,
+        counted=Counted((REJECTED,)),
         period=_PERIOD,
         good_for=_GOOD_FOR,
         noted_by=lambda instance_id, moment: f"{instance_id} {moment:%d %H:%M}",

@@ -3,15 +3,16 @@
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Protocol
 
 from imds_enforcer.aws.boto import batched
-from imds_enforcer.aws.cloudwatch import MAX_METRICS, MAX_POINTS, CallMetrics
+from imds_enforcer.aws.cloudwatch import CallMetrics, most_at_once
 from imds_enforcer.aws.services import Clients
-from imds_enforcer.decision.legacy_calls import SERVED, Calls
+from imds_enforcer.decision.legacy_calls import CALLS_OF_GROUP, CALLS_SERVED, Calls, Counted, group_of, own_calls_decide
 from imds_enforcer.model import AwsError, Instance
+from imds_enforcer.policy import Gate
 from imds_enforcer_cli.audit.findings import Audited, serves_imdsv1
 from imds_enforcer_cli.audit.judge import Judge
 from imds_enforcer_cli.audit.launches import LaunchReader
@@ -49,10 +50,10 @@ class Progress(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Lookback:
-    """How many days of calls without a token are shown, and how many the policy's gate looks at, if it has one."""
+    """How many days of calls without a token are shown, and the policy's gate, which looks back on its own, if any."""
 
     days: int
-    gate_days: int | None = None
+    gate: Gate | None = None
 
     def since(self, now: datetime, days: int) -> datetime:
         """The beginning, in UTC, of the day that many days ago."""
@@ -110,7 +111,7 @@ class Fleet:
         return audit
 
     def _audited(self, page: Sequence[Instance], calls: "_RegionCalls | None") -> Iterable[Audited]:
-        shown, gated = calls.of([each.instance_id for each in page if serves_imdsv1(each)]) if calls else ({}, {})
+        shown, gated = calls.of([each for each in page if serves_imdsv1(each)]) if calls else ({}, {})
         for each in page:
             judgement = self.judge.judge(each, gated.get(each.instance_id))
             yield Audited.of(each, judgement, shown.get(each.instance_id))
@@ -123,24 +124,44 @@ class _RegionCalls:
         self._metrics = metrics
         self._now = now
         self._lookback = lookback
+        self._groups: dict[str, Calls] = {}
         self.failure: AwsError | None = None
 
-    def of(self, instance_ids: Sequence[str]) -> tuple[dict[str, Calls], dict[str, Calls]]:
-        """The calls in the days that are shown, and in those that the gate looks at; nothing of those not known."""
-        lookback, now = self._lookback, self._now
-        gate_days = lookback.days if lookback.gate_days is None else lookback.gate_days
-        start = lookback.since(now, max(lookback.days, gate_days))
-        shown: dict[str, Calls] = {}
-        gated: dict[str, Calls] = {}
-        for some in batched(instance_ids, min(MAX_METRICS, MAX_POINTS // ((now - start) // _PERIOD + 2))):
+    def of(self, instances: Sequence[Instance]) -> tuple[dict[str, Calls], dict[str, Calls]]:
+        """The calls in the days that are shown, and those that the gate goes by; nothing of those not known."""
+        lookback, now, gate = self._lookback, self._now, self._lookback.gate
+        shown_since = lookback.since(now, lookback.days)
+        gate_since = lookback.since(now, gate.lookback_days) if gate else shown_since
+        points = self._points(CALLS_SERVED, [each.instance_id for each in instances], min(shown_since, gate_since))
+        shown = {each: Calls.summed(counted, shown_since) for each, counted in points.items()}
+        gated = {each: Calls.summed(counted, gate_since) for each, counted in points.items()}
+        groups = {each.instance_id: group for each in instances if gate and (group := group_of(each, gate))}
+        unknown = sorted({*groups.values()} - self._groups.keys())
+        for name, counted in self._points(CALLS_OF_GROUP, unknown, gate_since).items():
+            self._groups[name] = replace(Calls.summed(counted, gate_since), group=name)
+        for each in instances:
+            if group := groups.get(each.instance_id):
+                of_group = self._groups.get(group)
+                if of_group is None:
+                    gated.pop(each.instance_id, None)
+                elif not own_calls_decide(each, of_group, now):
+                    gated[each.instance_id] = of_group
+        return shown, gated
+
+    def _points(
+        self, counted: Counted, names: Sequence[str], start: datetime
+    ) -> dict[str, Sequence[tuple[datetime, float]]]:
+        """What was counted of each, as far as CloudWatch answers."""
+        found: dict[str, Sequence[tuple[datetime, float]]] = {}
+        for some in batched(names, most_at_once(counted, start, self._now, _PERIOD)):
             if self.failure:
                 break
             try:
-                points = self._metrics.points(SERVED, some, start=start, end=now, period=int(_PERIOD.total_seconds()))
+                points = self._metrics.points(
+                    counted, some, start=start, end=self._now, period=int(_PERIOD.total_seconds())
+                )
             except AwsError as error:
                 self.failure = error
                 break
-            for each in some:
-                shown[each] = Calls.summed(points.get(each, ()), lookback.since(now, lookback.days))
-                gated[each] = Calls.summed(points.get(each, ()), lookback.since(now, gate_days))
-        return shown, gated
+            found |= {each: points.get(each, ()) for each in some}
+        return found

@@ -10,6 +10,9 @@ from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.model import Instance, PlannedChange
 from imds_enforcer.policy import REGION_LEFT_OUT, Policy
 
+BY_GATE = "the policy's legacy_calls"
+"""Who holds an instance that the policy's gate holds back."""
+
 
 class Status(StrEnum):
     """How an instance stands under the policy. The names are a contract: documents and pipelines carry them."""
@@ -73,7 +76,7 @@ class Judge:
     def judge(self, instance: Instance, gate_calls: Calls | None = None) -> Judgement:
         """The judgement of an instance that has not ended.
 
-        `gate_calls` are its calls without a token in the days that the policy's gate looks back on, if known.
+        `gate_calls` are the calls without a token that the policy's gate goes by, if known.
         """
         decision = decide(instance, self._in_full, self._now)
         status, reason = _STATUSES[decision.verdict], decision.reason
@@ -126,7 +129,7 @@ class Judge:
             status=Status.HELD,
             reason=f"{why}; {judgement.reason}",
             until=until,
-            by="the policy's legacy_calls",
+            by=BY_GATE,
         )
 
     def _waiting(self, instance: Instance, judgement: Judgement) -> Judgement:

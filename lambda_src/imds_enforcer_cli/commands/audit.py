@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from imds_enforcer.decision.legacy_calls import HOW_TO_FIND_CALLERS
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Gate, Policy
 from imds_enforcer.policy.parser import PolicyInvalidError
@@ -14,7 +15,7 @@ from imds_enforcer_cli.account.policy_file import read_policy_file
 from imds_enforcer_cli.account.regions import ALL, chosen_regions
 from imds_enforcer_cli.audit.document import Subject, audit_document
 from imds_enforcer_cli.audit.fleet import Fleet, Lookback, RegionAudit
-from imds_enforcer_cli.audit.judge import Judge, Status
+from imds_enforcer_cli.audit.judge import BY_GATE, Judge, Status
 from imds_enforcer_cli.audit.launches import LaunchReader
 from imds_enforcer_cli.audit.progress import region_progress
 from imds_enforcer_cli.console import arguments
@@ -124,6 +125,8 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         say(f"Note: {note}.")
     write_audit(document, output, Written(bool(group_by), every, arn[1], reached.clients.home_region))
     say(summary_line(document))
+    if any(instance["by"] == BY_GATE for instance in document["instances"]):
+        say(HOW_TO_FIND_CALLERS)
     fails = any(_FAILING[each](instance) for instance in document["instances"] for each in failing)
     if fails or any(each.errors for each in found):
         raise typer.Exit(1)
@@ -157,7 +160,7 @@ def _audited(
             clients=reached.clients,
             judge=Judge(subject.policy, reached.clients.ledger_table.holds.standing(), subject.at),
             now=subject.at,
-            lookback=Lookback(subject.lookback_days, gate.lookback_days if gate else None) if wants_calls else None,
+            lookback=Lookback(subject.lookback_days, gate) if wants_calls else None,
             readers=readers,
             progress=progress,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from imds_enforcer.decision.legacy_calls import Calls
+from imds_enforcer.decision.legacy_calls import FIND_CALLER, Calls
 from imds_enforcer.ledger.holds import Contest, Hold, Standing
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Gate, Mode, RegionSelection
@@ -105,7 +105,8 @@ def test_a_contested_instance_is_drift() -> None:
 def test_the_gate_holds_back_what_still_calls() -> None:
     """Like the enforcer, in its words; without an answer of CloudWatch nobody can tell, and it stays drift."""
     gate, calls = Gate(enforce_after=date(2027, 1, 31)), Calls(17, date(2026, 11, 20))
-    reason = f"17 IMDSv1 calls in 14 days, the last on 2026-11-20; held until the end of 2027-01-31; {DRIFT}"
+    counted = "17 IMDSv1 calls in 14 days, the last on 2026-11-20"
+    reason = f"{counted}; held until the end of 2027-01-31; {FIND_CALLER}; {DRIFT}"
     assert judged(calls=calls, gate=gate) == Judgement(Status.HELD, reason, "2027-01-31", "the policy's legacy_calls")
     assert judged(calls=calls, gate=Gate()).until is None
     for unheld in (

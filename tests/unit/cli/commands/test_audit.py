@@ -3,14 +3,16 @@ from __future__ import annotations
 import io
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from imds_enforcer.decision.legacy_calls import SERVED
+from imds_enforcer.decision.legacy_calls import REJECTED, SERVED
 from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.model import InstanceState
+from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG
 from imds_enforcer_cli.audit.fleet import Fleet
 from imds_enforcer_cli.audit.judge import Judge
 from imds_enforcer_cli.audit.progress import region_progress
@@ -22,6 +24,7 @@ from tests.fakes.examples import (
     HOME,
     POLICY_PARAMETER,
     SERVER_FAULT,
+    THROTTLED,
     TOKENS_PARAMETER,
     UNAUTHORIZED,
     V2_ONLY,
@@ -33,6 +36,8 @@ from tests.fakes.examples import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from imds_enforcer.aws.cloudwatch import Points
+    from imds_enforcer.decision.legacy_calls import Counted
     from tests.fakes.clients import FakeClients
     from tests.fakes.clock import FakeClock
     from tests.fakes.ec2 import FakeEc2
@@ -288,6 +293,60 @@ def test_the_gate_counts_its_own_days(command: Command, clients: FakeClients) ->
     assert (held["status"], held["by"], held["imdsv1_calls"]["total"]) == ("HELD", "the policy's legacy_calls", None)
     assert held["reason"].startswith("5 IMDSv1 calls in 30 days, the last on 2026-11-02; held until they end; ")
     assert command.json("audit")["lookback_days"] == 30
+
+
+def test_the_gate_by_group_shows_what_the_group_was_called(
+    command: Command, clients: FakeClients, home: FakeEc2
+) -> None:
+    """In the reason; the instance's own calls stand beside it. Where to look for the caller is said once."""
+    web, quiet = {AUTO_SCALING_GROUP_TAG: "web"}, {AUTO_SCALING_GROUP_TAG: "quiet"}
+    home.page_size = 2
+    home.launch(
+        an_instance(3, tags=web),
+        an_instance(4, tags=web, attached_at=START),
+        an_instance(5, tags=quiet),
+        an_instance(6, tags={AUTO_SCALING_GROUP_TAG: "new"}),
+    )
+    clients.ssm.put(POLICY_PARAMETER, '{"legacy_calls": {"by": "group"}}')
+    metrics = clients.metrics[HOME]
+    metrics.groups = {
+        (SERVED, "web"): [(MIDNIGHT, 2.0)],
+        (REJECTED, "web"): [(MIDNIGHT, 3.0)],
+        (SERVED, "quiet"): [(MIDNIGHT, 0.0)],
+    }
+    metrics.data = {(SERVED, an_id(number)): [(MIDNIGHT, 9.0)] for number in (5, 6)}
+    result = command("audit", "--output", "json", "--fail-on", "held")
+    found = {each["instance_id"]: each for each in json.loads(result.stdout)["instances"]}
+    counted = "Auto Scaling group web: 5 IMDSv1 calls in 14 days, the last on 2026-11-22; held until they end; "
+    for number in (3, 4):
+        assert found[an_id(number)]["status"] == "HELD"
+        assert found[an_id(number)]["reason"].startswith(counted)
+        assert found[an_id(number)]["imdsv1_calls"]["total"] is None
+    assert (found[an_id(5)]["status"], found[an_id(5)]["imdsv1_calls"]["total"]) == ("DRIFT", 9)
+    assert found[an_id(6)]["reason"].startswith("9 IMDSv1 calls in 14 days")
+    asked = [names for metric, names, _ in metrics.requests if metric == f"{SERVED}+{REJECTED}"]
+    assert sorted(chain(*asked)) == ["new", "quiet", "web"]
+    assert result.stderr.count("sudo python3 src/imds_snoop.py") == 1
+
+
+def test_a_group_whose_calls_cannot_be_read_is_not_judged_by_its_instances(
+    command: Command, clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its calls are not known, as the enforcer would say."""
+    home.launch(an_instance(3, tags={AUTO_SCALING_GROUP_TAG: "web"}))
+    clients.ssm.put(POLICY_PARAMETER, '{"legacy_calls": {"by": "group"}}')
+    metrics = clients.metrics[HOME]
+    metrics.data = {(SERVED, an_id(3)): [(MIDNIGHT, 9.0)]}
+    points = metrics.points
+
+    def of_instances_only(counted: Counted, *args: Any, **kwargs: Any) -> Points:
+        metrics.failure = THROTTLED if counted.dimension == "AutoScalingGroupName" else None
+        return points(counted, *args, **kwargs)
+
+    monkeypatch.setattr(metrics, "points", of_instances_only)
+    document = command.json("audit", exit_code=1)
+    assert [each["status"] for each in document["instances"] if each["instance_id"] == an_id(3)] == ["DRIFT"]
+    assert document["regions"][0]["error"] == f"the IMDSv1 calls are not known: {THROTTLED}"
 
 
 def test_calls_that_cannot_be_read(command: Command, clients: FakeClients, home: FakeEc2) -> None:

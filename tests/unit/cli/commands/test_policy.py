@@ -38,7 +38,7 @@ EVERYTHING = {
     "rollout_percent": 50,
     "launch_grace_seconds": 60,
     "max_changes_per_sweep": 100,
-    "legacy_calls": {"lookback_days": 7, "tolerate": 1, "enforce_after": "2027-01-01"},
+    "legacy_calls": {"lookback_days": 7, "tolerate": 1, "enforce_after": "2027-01-01", "by": "group"},
     "watch": {"hours": 12, "rejected_calls": 5},
 }
 WRONG = '{"mode": "audits"}'

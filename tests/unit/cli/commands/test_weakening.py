@@ -14,6 +14,8 @@ LONGER = EXEMPTION | {"expires": "2030-01-01"}
 BOTH = {"match": {"tags": [{"key": "team", "value": "pay"}, {"key": "imds"}]}, "reason": "legacy"}
 ONE = {"match": {"tags": [{"key": "team", "value": "pay"}]}, "reason": "legacy"}
 GATE: dict[str, Any] = {"legacy_calls": {}}
+BY_GROUP: dict[str, Any] = {"legacy_calls": {"by": "group"}}
+CALLS = "more than 0 IMDSv1 calls in 14 days"
 STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"mode": "audit"}, "instances are looked at and no longer changed"),
     (
@@ -42,6 +44,9 @@ STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({}, {"launch_grace_seconds": 60}, "new instances are left alone for 60 s, not 0 s"),
     ({}, GATE, "who still calls IMDSv1 is held back: more than 0 IMDSv1 calls in 14 days; it was: nobody"),
     (GATE, {}, "who still calls IMDSv1 is held back: nobody; it was: more than 0 IMDSv1 calls in 14 days"),
+    # By group it holds more instances back, by instance it gives up what protects new ones.
+    (GATE, BY_GROUP, f"who still calls IMDSv1 is held back: {CALLS}, counted by Auto Scaling group; it was: {CALLS}"),
+    (BY_GROUP, GATE, f"who still calls IMDSv1 is held back: {CALLS}; it was: {CALLS}, counted by Auto Scaling group"),
     ({}, {"watch": None}, "what is done about changed instances that still call IMDSv1: nothing"),
     ({"container_host_tags": [{"key": "nomad"}]}, {}, "tag nomad=* no longer marks container hosts"),
     ({"max_changes_per_sweep": 5}, {}, "one sweep may change any number of instances, not 5"),

@@ -7,7 +7,7 @@ import pytest
 
 from imds_enforcer.aws.call_history import CallHistory, CallQuery
 from imds_enforcer.aws.cloudwatch import MAX_POINTS
-from imds_enforcer.decision.legacy_calls import SERVED, Calls
+from imds_enforcer.decision.legacy_calls import CALLS_SERVED, SERVED, Calls
 from imds_enforcer.model import AwsError
 from tests.fakes.clock import START
 from tests.fakes.examples import THROTTLED, an_id
@@ -32,7 +32,7 @@ class Asked:
 
     def history(self, topic: str = "a", period: timedelta = DAY, good_for: timedelta = DAY) -> CallHistory:
         """As a process makes it that has asked nothing yet."""
-        query = CallQuery(topic=topic, metric=SERVED, period=period, good_for=good_for)
+        query = CallQuery(topic=topic, counted=CALLS_SERVED, period=period, good_for=good_for)
         return CallHistory(self.table.ledger_table(self.clock).notes, lambda: self.metrics, self.clock, query)
 
     def ids(self) -> list[list[str]]:

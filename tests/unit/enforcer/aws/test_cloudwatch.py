@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from botocore.stub import Stubber
 
-from imds_enforcer.aws.cloudwatch import MAX_METRICS, CallMetrics, Points
-from imds_enforcer.decision.legacy_calls import SERVED
+from imds_enforcer.aws.cloudwatch import MAX_METRICS, CallMetrics, Points, most_at_once
+from imds_enforcer.decision.legacy_calls import CALLS_OF_GROUP, CALLS_SERVED
 from imds_enforcer.model import AwsError, Failure, Kind
 from tests.fakes.clock import START
 from tests.fakes.examples import an_id
@@ -64,7 +65,7 @@ def _asked(count: int, **more: str) -> dict[str, Any]:
 
 def _points(client: Any, count: int) -> Points:
     ids = [an_id(number) for number in range(count)]
-    return CallMetrics(client).points(SERVED, ids, start=BEGIN, end=START, period=86_400)
+    return CallMetrics(client).points(CALLS_SERVED, ids, start=BEGIN, end=START, period=86_400)
 
 
 def test_the_sums_of_each_instance_come_from_one_request(client: Any, answers: Stubber) -> None:
@@ -85,6 +86,47 @@ def test_a_request_may_be_about_500_instances(client: Any, answers: Stubber) -> 
     assert MAX_METRICS == 500
     answers.add_response("get_metric_data", {"MetricDataResults": [_result(n) for n in range(500)]}, _asked(500))
     assert not any(_points(client, 500).values())
+
+
+def test_both_metrics_of_a_group_are_asked_for_in_one_request(client: Any, answers: Stubber) -> None:
+    """And each of their points is the group's."""
+    names = ("web/blue [1] a", "batch")
+    queries = [
+        {
+            "Id": f"m{number}",
+            "MetricStat": {
+                "Metric": {
+                    "Namespace": "AWS/EC2",
+                    "MetricName": metric,
+                    "Dimensions": [{"Name": "AutoScalingGroupName", "Value": name}],
+                },
+                "Period": 86_400,
+                "Stat": "Sum",
+            },
+        }
+        for number, (name, metric) in enumerate(product(names, ("MetadataNoToken", "MetadataNoTokenRejected")))
+    ]
+    answers.add_response(
+        "get_metric_data",
+        {"MetricDataResults": [_result(1, (_day(9), 3.0)), _result(0, (_day(9), 2.0)), _result(2), _result(3)]},
+        {"MetricDataQueries": queries, "StartTime": BEGIN, "EndTime": START},
+    )
+    points = CallMetrics(client).points(CALLS_OF_GROUP, names, start=BEGIN, end=START, period=86_400)
+    assert points == {names[0]: [(_day(9), 3.0), (_day(9), 2.0)], names[1]: []}
+
+
+def test_a_group_of_which_one_metric_is_missing_is_not_answered(client: Any, answers: Stubber) -> None:
+    """The other one alone is not its calls."""
+    answers.add_response("get_metric_data", {"MetricDataResults": [_result(0, (_day(9), 0.0))]})
+    with pytest.raises(AwsError, match="no complete answer for 1 of 2 metrics"):
+        CallMetrics(client).points(CALLS_OF_GROUP, ["web"], start=BEGIN, end=START, period=86_400)
+
+
+@pytest.mark.parametrize(("days", "instances", "groups"), [(14, 500, 250), (455, 220, 110)])
+def test_as_many_are_asked_about_as_a_request_takes(days: int, instances: int, groups: int) -> None:
+    """A group counts for two."""
+    span = (START - timedelta(days=days), START, timedelta(days=1))
+    assert (most_at_once(CALLS_SERVED, *span), most_at_once(CALLS_OF_GROUP, *span)) == (instances, groups)
 
 
 def test_the_points_of_one_instance_may_be_spread_over_pages(client: Any, answers: Stubber) -> None:
@@ -120,7 +162,7 @@ def test_an_answer_that_is_not_about_all_of_them_is_none(
     answers.add_response("get_metric_data", {"MetricDataResults": results})
     with pytest.raises(AwsError) as raised:
         _points(client, 2)
-    message = f"no complete answer for {missing} of 2 instances"
+    message = f"no complete answer for {missing} of 2 metrics"
     assert raised.value.failure == Failure("IncompleteAnswer", message, Kind.UNAVAILABLE)
 
 

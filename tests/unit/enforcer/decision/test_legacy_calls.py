@@ -2,16 +2,30 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.decision.legacy_calls import Calls, held_back, is_gated, let_through
+from imds_enforcer.decision.legacy_calls import (
+    FIND_CALLER,
+    Calls,
+    group_of,
+    held_back,
+    is_gated,
+    let_through,
+    own_calls_decide,
+    seconds_until_tagged,
+)
 from imds_enforcer.model import Change, HttpTokens, PlannedChange
-from imds_enforcer.policy import Gate
+from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG
+from imds_enforcer.policy import CountedBy, Gate
 from tests.fakes.clock import START
 from tests.fakes.examples import V1_ALLOWED, V2_ONLY, a_policy, an_instance
 
+if TYPE_CHECKING:
+    from imds_enforcer.policy import Policy
+
+BY_GROUP = Gate(by=CountedBy.GROUP)
 GATE = Gate(enforce_after=date(2026, 11, 22))
 GATED: dict[str, dict[str, Any]] = {
     "policy": {"gate": GATE},
@@ -42,10 +56,14 @@ def test_calls_are_summed_from_a_moment_on(points: list[tuple[datetime, float]],
     assert Calls.summed(points, _day(10)) == calls
 
 
-def _is_gated(**fields: dict[str, Any]) -> bool:
+def _planned(**fields: dict[str, Any]) -> tuple[PlannedChange, Policy]:
     given = {name: known | fields.get(name, {}) for name, known in GATED.items()}
     plan = PlannedChange(an_instance(**given["instance"]), Change(**given["change"]), V2_ONLY, "because")
-    return is_gated(plan, a_policy(**given["policy"]), START)
+    return plan, a_policy(**given["policy"])
+
+
+def _is_gated(**fields: dict[str, Any]) -> bool:
+    return is_gated(*_planned(**fields), START)
 
 
 def test_an_existing_instance_that_is_to_lose_imdsv1_is_gated() -> None:
@@ -71,6 +89,102 @@ def test_each_reason_alone_opens_the_gate(fields: dict[str, dict[str, Any]]) -> 
 
 
 @pytest.mark.parametrize(
+    ("by", "group", "new", "gated"),
+    [
+        (CountedBy.GROUP, "web", True, True),
+        (CountedBy.GROUP, "web", False, True),
+        (CountedBy.GROUP, None, True, False),
+        (CountedBy.GROUP, None, False, True),
+        (CountedBy.INSTANCE, "web", True, False),
+        (CountedBy.INSTANCE, "web", False, True),
+    ],
+)
+def test_a_new_instance_is_gated_by_its_group_alone(
+    *, by: CountedBy, group: str | None, new: bool, gated: bool
+) -> None:
+    """It has no calls of its own that could matter."""
+    tags = {AUTO_SCALING_GROUP_TAG: group} if group else {}
+    instance = {"tags": tags, "attached_at": START - timedelta(seconds=5 if new else 3600)}
+    assert _is_gated(policy={"gate": Gate(by=by)}, instance=instance) is gated
+    for fields in (
+        {"policy": {"gate": Gate(by=by, enforce_after=date(2026, 11, 21))}},
+        {"policy": {"gate": Gate(by=by)}, "change": {"http_tokens": HttpTokens.OPTIONAL}},
+    ):
+        assert not _is_gated(instance=instance, **fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("web", "web"),
+        ("web/blue [1] a*", "web/blue [1] a*"),
+        ("i-00000000000000001", "i-00000000000000001"),
+        ("x" * 255, "x" * 255),
+        ("wéb", None),
+        ("web\n", None),
+        (" ", None),
+        ("", None),
+    ],
+)
+def test_a_group_is_one_whose_metrics_cloudwatch_can_have(name: str, group: str | None) -> None:
+    """Of another name one request would fail for all groups of the region."""
+    instance = an_instance(tags={AUTO_SCALING_GROUP_TAG: name})
+    assert group_of(instance, BY_GROUP) == group
+    assert group_of(instance, Gate()) is None
+    assert group_of(an_instance(tags={"Name": "web"}), BY_GROUP) is None
+
+
+YOUNG: dict[str, Any] = {"attached_at": START - timedelta(seconds=5)}
+
+
+@pytest.mark.parametrize(
+    ("instance", "seconds"),
+    [
+        (YOUNG, 55),
+        ({"attached_at": START - timedelta(seconds=60)}, None),
+        ({"attached_at": START + timedelta(hours=1)}, 60),
+        ({"attached_at": None}, None),
+        (YOUNG | {"options": V2_ONLY}, None),
+        (YOUNG | {"tags": {AUTO_SCALING_GROUP_TAG: "web"}}, None),
+        (YOUNG | {"tags": {AUTO_SCALING_GROUP_TAG: "wéb"}}, None),
+        (YOUNG | {"tags": {LAUNCH_TEMPLATE_TAG: "lt-1"}}, None),
+    ],
+)
+def test_a_new_instance_waits_for_the_tag_of_its_group(instance: dict[str, Any], seconds: float | None) -> None:
+    """Where it may come later: a launch configuration's Spot Instances are not launched with it."""
+    assert seconds_until_tagged(*_planned(policy={"gate": BY_GROUP}, instance=instance), START) == seconds
+    for gate in (None, Gate(), replace(BY_GROUP, enforce_after=date(2026, 11, 21))):
+        assert seconds_until_tagged(*_planned(policy={"gate": gate}, instance=instance), START) is None
+
+
+@pytest.mark.parametrize(
+    ("of_group", "new", "own"),
+    [
+        (None, False, True),
+        (None, True, True),
+        (Calls(group="web"), False, True),
+        (Calls(group="web"), True, False),
+        (Calls(0, group="web"), False, False),
+        (Calls(5, group="web"), False, False),
+    ],
+)
+def test_own_calls_decide_where_there_are_none_of_a_group(*, of_group: Calls | None, new: bool, own: bool) -> None:
+    """An existing instance is never let through because CloudWatch has nothing of its group."""
+    instance = an_instance(attached_at=START - timedelta(seconds=5 if new else 3600))
+    assert own_calls_decide(instance, of_group, START) is own
+
+
+def test_the_calls_of_a_group_are_named_as_such() -> None:
+    """Held or not."""
+    calls = Calls(6, date(2026, 11, 20), "web")
+    counted = "Auto Scaling group web: 6 IMDSv1 calls in 14 days"
+    assert held_back(calls, BY_GROUP) == f"{counted}, the last on 2026-11-20; held until they end; {FIND_CALLER}"
+    assert let_through(calls, replace(BY_GROUP, tolerate=6)) == counted
+    nothing = "Auto Scaling group web: CloudWatch has no data of IMDSv1 calls in 14 days"
+    assert let_through(Calls(group="web"), BY_GROUP) == nothing
+
+
+@pytest.mark.parametrize(
     ("calls", "gate", "why"),
     [
         (Calls(), Gate(), None),
@@ -79,12 +193,12 @@ def test_each_reason_alone_opens_the_gate(fields: dict[str, dict[str, Any]]) -> 
         (
             Calls(6, date(2026, 11, 20)),
             Gate(tolerate=5),
-            "6 IMDSv1 calls in 14 days, the last on 2026-11-20; held until they end",
+            f"6 IMDSv1 calls in 14 days, the last on 2026-11-20; held until they end; {FIND_CALLER}",
         ),
         (
             Calls(1, date(2026, 11, 20)),
             Gate(lookback_days=30, enforce_after=date(2027, 3, 31)),
-            "1 IMDSv1 call in 30 days, the last on 2026-11-20; held until the end of 2027-03-31",
+            f"1 IMDSv1 call in 30 days, the last on 2026-11-20; held until the end of 2027-03-31; {FIND_CALLER}",
         ),
     ],
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.decision.legacy_calls import SERVED
+from imds_enforcer.decision.legacy_calls import FIND_CALLER, HOW_TO_FIND_CALLERS, SERVED
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import Outcome, Switch, Trigger
 from imds_enforcer.policy import Gate, Mode
@@ -66,7 +66,7 @@ def test_what_still_calls_imdsv1_is_held_back(clients: FakeClients, home: FakeEc
         "instance_id": an_id(1),
         "region": HOME,
         "outcome": "HELD",
-        "reason": f"5 IMDSv1 calls in 14 days, the last on 2026-11-20; held until they end; {WHY}",
+        "reason": f"5 IMDSv1 calls in 14 days, the last on 2026-11-20; held until they end; {FIND_CALLER}; {WHY}",
     }
     assert home.modified_ids == [an_id(2), an_id(3)]
     assert {result.reason for result, _ in done.log} == {
@@ -293,8 +293,10 @@ def test_what_is_held_back_is_in_the_report_the_digest_and_the_inventorys_log(
     app.invoke({"inventory": True})
     ((subject, text),) = clients.topic.mails
     assert subject == "imds-enforcer: Instances that need attention"
-    why = f"5 IMDSv1 calls in 14 days, the last on 2026-11-20; held until the end of 2027-06-30; {WHY}"
-    assert text.splitlines()[1:] == [f"{an_id(1)} in {HOME} is HELD: {why}"]
+    counted = "5 IMDSv1 calls in 14 days, the last on 2026-11-20"
+    why = f"{counted}; held until the end of 2027-06-30; {FIND_CALLER}; {WHY}"
+    assert text.splitlines()[1:] == [f"{an_id(1)} in {HOME} is HELD: {why}", HOW_TO_FIND_CALLERS]
+    assert text.endswith("run there: sudo python3 src/imds_snoop.py")
     (line,) = lines()
     assert line["reason"] == why
     assert home.actual(an_id(1)).options == V1_ALLOWED

@@ -103,7 +103,7 @@ def test_a_table_has_a_column_for_each_field_of_an_object() -> None:
         *("mode", "http_put_response_hop_limit", "container_hop_limit", "container_host_tags", "http_protocol_ipv6"),
         *("instance_metadata_tags", "regions.include", "regions.exclude", "exemptions", "rollout_percent"),
         *("launch_grace_seconds", "max_changes_per_sweep", "legacy_calls.lookback_days", "legacy_calls.tolerate"),
-        *("legacy_calls.enforce_after", "watch.hours", "watch.rejected_calls"),
+        *("legacy_calls.enforce_after", "legacy_calls.by", "watch.hours", "watch.rejected_calls"),
     ]
 
 

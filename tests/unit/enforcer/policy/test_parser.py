@@ -9,7 +9,7 @@ import pytest
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.model.wording import shown
-from imds_enforcer.policy import Exemption, Gate, Match, Mode, Policy, PolicyVersions, RegionSelection, Watch
+from imds_enforcer.policy import CountedBy, Exemption, Gate, Match, Mode, Policy, PolicyVersions, RegionSelection, Watch
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer.policy.safeguards import DEFAULT_WATCH
 from tests.fakes.examples import HUGE_NUMBER
@@ -26,7 +26,7 @@ POLICY_FIELDS = (
 )
 EXEMPTION_FIELDS = "match, reason, owner, expires"
 MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, launch_template, region, tag, tags"
-GATE_FIELDS = "lookback_days, tolerate, enforce_after"
+GATE_FIELDS = "lookback_days, tolerate, enforce_after, by"
 WATCH_FIELDS = "hours, rejected_calls"
 LEDGER_REMOVED = "a change that cannot be written down always waits; remove it"
 REVERT_REMOVED = "the watch only reports, and its mail has the command that reverts; remove it"
@@ -94,7 +94,7 @@ def test_every_field_is_read() -> None:
             "rollout_percent": 25,
             "launch_grace_seconds": 300,
             "max_changes_per_sweep": 500,
-            "legacy_calls": {"lookback_days": 30, "tolerate": 10, "enforce_after": "2027-03-31"},
+            "legacy_calls": {"lookback_days": 30, "tolerate": 10, "enforce_after": "2027-03-31", "by": "group"},
             "watch": {"hours": 48, "rejected_calls": 5},
         }
     )
@@ -128,7 +128,7 @@ def test_every_field_is_read() -> None:
         rollout_percent=25,
         launch_grace_seconds=300,
         max_changes_per_sweep=500,
-        gate=Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31)),
+        gate=Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31), by=CountedBy.GROUP),
         watch=Watch(hours=48, rejected_calls=5),
         versions=VERSIONS,
     )
@@ -165,6 +165,8 @@ def test_what_nobody_named_goes_carefully_where_that_costs_nothing() -> None:
         ({"legacy_calls": None}, "gate", None),
         ({"legacy_calls": {"enforce_after": None}}, "gate", Gate()),
         ({"legacy_calls": {"lookback_days": 1}}, "gate", Gate(lookback_days=1)),
+        ({"legacy_calls": {"by": "group"}}, "gate", Gate(by=CountedBy.GROUP)),
+        ({"legacy_calls": {"by": "instance"}}, "gate", Gate()),
         (
             {"legacy_calls": {"lookback_days": 455, "tolerate": 1000000}},
             "gate",
@@ -324,6 +326,8 @@ def test_a_missing_policy_is_refused() -> None:
         ({"legacy_calls": {"tolerate": -1}}, f"legacy_calls.tolerate is -1; allowed: {TOLERATE}"),
         ({"legacy_calls": {"tolerate": 1000001}}, f"legacy_calls.tolerate is 1000001; allowed: {TOLERATE}"),
         ({"legacy_calls": {"tolerate": "few"}}, f'legacy_calls.tolerate is "few"; allowed: {TOLERATE}'),
+        ({"legacy_calls": {"by": "Group"}}, 'legacy_calls.by is "Group"; allowed: instance, group'),
+        ({"legacy_calls": {"by": None}}, "legacy_calls.by is null; allowed: instance, group"),
         ({"legacy_calls": {"enforce_after": "31.03.2027"}},
          f'legacy_calls.enforce_after is "31.03.2027"; allowed: {A_DAY}'),
         ({"legacy_calls": {"enforce_after": 20270331}}, f"legacy_calls.enforce_after is 20270331; allowed: {A_DAY}"),

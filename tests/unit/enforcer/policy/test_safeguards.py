@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
 
-from imds_enforcer.policy import Gate, Watch
+from imds_enforcer.policy import CountedBy, Gate, Watch
 from imds_enforcer.policy.safeguards import DEFAULT_WATCH
 
 
@@ -37,6 +37,7 @@ def test_a_gate_without_a_last_day_holds_for_ever() -> None:
             Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31)),
             "more than 10 IMDSv1 calls in 30 days, until 2027-03-31",
         ),
+        (Gate(by=CountedBy.GROUP), "more than 0 IMDSv1 calls in 14 days, counted by Auto Scaling group"),
     ],
 )
 def test_a_gate_reads_as_who_is_held_back_and_until_when(gate: Gate, text: str) -> None:
