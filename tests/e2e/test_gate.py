@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.demo.rollout_fleet import EXEMPTION, launch_rollout_fleet
+from infra.demo.rollout_fleet import A_DAY, EXEMPTION, launch_rollout_fleet, put_calls
 from tests.e2e.stage import HOME, Stage
 
 ASK = "cloudwatch:GetMetricData"
@@ -50,3 +50,31 @@ def test_what_calls_imdsv1_is_held_and_named_and_nothing_else_is_kept(stage: Sta
     assert "1 IMDSv1 call in 14 days" in line["reason"]
     [new] = stage.aws.launch(HOME, HttpTokens="optional")
     stage.wait_for([new], HttpTokens="required")
+
+
+@pytest.mark.policy({"legacy_calls": {"by": "group"}})
+def test_a_group_that_calls_imdsv1_is_held_with_what_it_launches(stage: Stage) -> None:
+    """One request tells of all groups. After the gate's last day all of it is enforced."""
+    web, batch = "web/blue [1] a", "batch"
+    stage.aws.knobs(attached_seconds=A_DAY)
+    with stage.unseen():
+        caller, sibling = stage.aws.launch(HOME, 2, auto_scaling_group=web, HttpTokens="optional")
+        [other] = stage.aws.launch(HOME, auto_scaling_group=batch, HttpTokens="optional")
+    stage.aws.knobs(attached_seconds=0)
+    at = datetime.now(UTC) - timedelta(days=3)
+    put_calls(stage.aws, HOME, "MetadataNoToken", {caller: 2, other: 0}, at)
+    put_calls(stage.aws, HOME, "MetadataNoTokenRejected", {sibling: 3}, at)
+    report = stage.invoke({})
+    assert report["outcomes"] == {"REMEDIATED": 1, "HELD": 2}
+    assert {each["instance_id"] for each in report["kept_back"]} == {caller, sibling}
+    counted = f"Auto Scaling group {web}: 5 IMDSv1 calls in 14 days, the last on {at.date()}; held until they end; "
+    assert all(each["reason"].startswith(counted) for each in report["kept_back"])
+    [new] = stage.aws.launch(HOME, auto_scaling_group=web, HttpTokens="optional")
+    [new_other] = stage.aws.launch(HOME, auto_scaling_group=batch, HttpTokens="optional")
+    stage.wait_for_lines(instance_id=new, outcome="HELD")
+    stage.wait_for([new_other], HttpTokens="required")
+    assert stage.aws.metadata_options(new, HOME)["HttpTokens"] == "optional"
+    assert stage.calls()[ASK] == 1
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
+    stage.set_policy({"legacy_calls": {"by": "group", "enforce_after": yesterday}})
+    stage.wait_for([caller, sibling, new], HttpTokens="required")

@@ -27,7 +27,7 @@ BOTH = f"{SERVED}+{REJECTED}"
 GATED = a_policy(gate=Gate(by=CountedBy.GROUP))
 WHY = "HttpTokens is optional, not required"
 LAST = datetime(2026, 11, 20, tzinfo=UTC)
-NEW = {"attached_at": START - timedelta(seconds=5)}
+NEW: dict[str, Any] = {"attached_at": START - timedelta(seconds=5)}
 
 
 @pytest.fixture
