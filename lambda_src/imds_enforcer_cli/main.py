@@ -172,7 +172,7 @@ app.command(
     rich_help_panel=_DEPLOYED,
     epilog=manual(
         "redrive",
-        ends="0 moved; 1 not all could be moved",
+        ends="0 moved; 1 not all could be moved, or not known to be",
         needs=f"{_FIND}; of both queues sqs:GetQueueAttributes; of the dead-letter queue sqs:StartMessageMoveTask, "
         "sqs:ListMessageMoveTasks, sqs:ReceiveMessage and sqs:DeleteMessage; of the event queue sqs:SendMessage; "
         "of the stack's key kms:Decrypt and kms:GenerateDataKey",

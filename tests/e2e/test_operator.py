@@ -74,7 +74,7 @@ def test_a_sweep_under_an_invalid_policy_says_why_there_is_no_report(stage: Stag
 
 
 def test_what_was_given_up_is_seen_and_moved_back(stage: Stage) -> None:
-    """An event among dead letters is worked on like any other."""
+    """An event among dead letters is worked on like any other; SQS lists the move late."""
     with stage.unseen():
         [instance] = stage.aws.launch(HOME, HttpTokens="optional", HttpEndpoint="enabled")
     event = example_events.running(instance, account=stage.aws.account, region=HOME)
@@ -83,6 +83,7 @@ def test_what_was_given_up_is_seen_and_moved_back(stage: Stage) -> None:
     assert status(stage)["dead_letters"] == 1
     raised = until(lambda: status(stage)["alarms"], seconds=PATIENCE_SECONDS)
     assert "Events that could not be delivered or worked on are in this queue" in {each["meaning"] for each in raised}
+    stage.aws.knobs(move_listing_seconds=1)
     assert operator.answer(stage.aws, "redrive")["moved"] == 1
     stage.wait_for([instance], HttpTokens="required")
 

@@ -66,11 +66,18 @@ class FakeLog:
 
 
 class FakeQueues:
-    """SQS with the event queue and its dead-letter queue; a move takes as many looks as `states` has."""
+    """SQS with the event queue and its dead-letter queue.
+
+    `earlier` are the moves before, `later` those after. One that is started takes as many looks as `states` has, of
+    which those that are None do not list it. SQS refuses to start one with `refused`, if there is an error.
+    """
 
     def __init__(self) -> None:
         self.depth = {"events": 0, "lost": 0}
-        self.states: list[dict[str, Any]] = []
+        self.earlier: list[dict[str, Any]] = []
+        self.later: list[dict[str, Any]] = []
+        self.states: list[dict[str, Any] | None] = []
+        self.refused: ClientError | None = None
         self.moves: list[dict[str, str]] = []
 
     def get_queue_attributes(self, **request: Any) -> dict[str, Any]:
@@ -82,11 +89,14 @@ class FakeQueues:
     def start_message_move_task(self, **request: str) -> None:
         """Begin to move."""
         self.moves.append(request)
+        if self.refused:
+            raise self.refused
 
     def list_message_move_tasks(self, **request: Any) -> dict[str, Any]:
-        """How far it is."""
-        assert request == {"SourceArn": "arn:lost", "MaxResults": 1}
-        return {"Results": [self.states.pop(0)]}
+        """How far they are; what was not started by the command goes on by itself."""
+        assert request == {"SourceArn": "arn:lost", "MaxResults": 10}
+        states = [self.states.pop(0)] if self.moves else []
+        return {"Results": [*(self.later if self.moves else ()), *filter(None, states), *self.earlier]}
 
 
 class FakeWatch:

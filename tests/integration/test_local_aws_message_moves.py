@@ -4,6 +4,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.client import LocalAws
+from infra.local.waiting import until
 from tests.integration.local_resources import Queue, refused
 
 
@@ -47,3 +48,33 @@ def test_only_dead_letters_are_moved(queues: tuple[Queue, Queue]) -> None:
     assert refused(lost.sqs.start_message_move_task, SourceArn=source.arn) == "InvalidParameterValue"
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
         lost.sqs.start_message_move_task(SourceArn=f"{lost.arn}-2")
+
+
+def test_a_move_may_be_listed_late(aws: LocalAws, queues: tuple[Queue, Queue]) -> None:
+    """No document says that ListMessageMoveTasks shows a task as soon as StartMessageMoveTask has answered."""
+    source, lost = queues
+    lost.send('"stray"')
+    aws.knobs(move_listing_seconds=1)
+    lost.sqs.start_message_move_task(SourceArn=lost.arn, DestinationArn=source.arn)
+    assert lost.sqs.list_message_move_tasks(SourceArn=lost.arn)["Results"] == []
+    [task] = until(lambda: lost.sqs.list_message_move_tasks(SourceArn=lost.arn)["Results"], seconds=10)
+    assert task["Status"] == "COMPLETED"
+
+
+def test_one_move_of_a_queue_at_a_time(aws: LocalAws, queues: tuple[Queue, Queue]) -> None:
+    """Only while it runs it has a handle (SQS API Reference, "StartMessageMoveTask" and "ListMessageMoveTasks")."""
+    source, lost = queues
+    lost.send('"stray"')
+    aws.knobs(move_seconds=1)
+    start = {"SourceArn": lost.arn, "DestinationArn": source.arn}
+    handle = lost.sqs.start_message_move_task(**start)["TaskHandle"]
+    [task] = lost.sqs.list_message_move_tasks(SourceArn=lost.arn)["Results"]
+    assert (task["Status"], task["TaskHandle"]) == ("RUNNING", handle)
+    assert refused(lost.sqs.start_message_move_task, **start) == "InvalidParameterValue"
+
+    def over() -> bool:
+        [task] = lost.sqs.list_message_move_tasks(SourceArn=lost.arn)["Results"]
+        return (task["Status"], task.get("TaskHandle")) == ("COMPLETED", None)
+
+    until(over, seconds=10)
+    assert lost.sqs.start_message_move_task(**start)["TaskHandle"] != handle

@@ -91,6 +91,8 @@ class Knobs:
     opted_in_regions: tuple[str, ...] = _knob((), _names)  # beside those that need no opt-in
     declarative_policy_message: str | None = _knob(None, _optional_text)  # who is refused reads it; None: no policy
     batch_write_items: float | None = _knob(None, _optional_number)  # so many of a batch are written; None: all
+    move_listing_seconds: float = _knob(0.0, _number)  # so long after its start a move of messages is not listed
+    move_seconds: float = _knob(0.0, _number)  # for so long it runs
     imds_v2_images: tuple[str, ...] = _knob((), _names)  # AMIs with ImdsSupport=v2.0
 
     def turn(self, values: Mapping[str, object]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from ministack.services import sqs
 
+from infra.local.server.knobs import KNOBS
+
 Request = dict[str, Any]
 Task = dict[str, Any]
 
@@ -15,12 +17,18 @@ _tasks: defaultdict[str, list[Task]] = defaultdict(list)
 """The tasks of each queue, newest first."""
 
 
+_RUNNING = "There is already a task running. Only one active task is allowed for a source queue arn at a given time."
+"""SQS's words, as LocalStack's tests recorded them (test_sqs_move_task.py)."""
+
+
 def start(request: Request, _url: str) -> Request:
-    """Move every message that nobody has received, at once."""
+    """Move every message that is waiting, at once; the task runs for as long as the knob `move_seconds` says."""
     source, queue = request["SourceArn"], _queue(request["SourceArn"])
     if source not in map(_dead_letters_of, sqs._queues.values()):
         raise sqs._Err("InvalidParameterValue", "Source queue must be configured as a Dead Letter Queue.")
     now = time.time()
+    if any(now < task["ends_at"] for task in _tasks[source]):
+        raise sqs._Err("InvalidParameterValue", _RUNNING)
     waiting = [message for message in queue["messages"] if message["visible_at"] <= now]
     destinations = [request.get("DestinationArn") or _origin(message) for message in waiting]
     moved = destinations.index("") if "" in destinations else len(waiting)
@@ -33,17 +41,31 @@ def start(request: Request, _url: str) -> Request:
         "ApproximateNumberOfMessagesMoved": moved,
         "ApproximateNumberOfMessagesToMove": len(waiting),
         "StartedTimestamp": int(now * 1000),
+        "TaskHandle": str(uuid.uuid4()),
+        "listed_at": now + KNOBS.move_listing_seconds,
+        "ends_at": now + KNOBS.move_seconds,
     }
     if moved < len(waiting):
         task["FailureReason"] = "CouldNotDetermineMessageSource"
     _tasks[source].insert(0, task)
-    return {"TaskHandle": str(uuid.uuid4())}
+    return {"TaskHandle": task["TaskHandle"]}
 
 
 def listed(request: Request, _url: str) -> Request:
-    """The latest tasks of a queue: one, unless more are asked for."""
+    """The latest tasks of a queue that are listed by now: one, unless more are asked for."""
     _queue(request["SourceArn"])
-    return {"Results": _tasks[request["SourceArn"]][: request.get("MaxResults", 1)]}
+    now = time.time()
+    tasks = [_shown(task, now) for task in _tasks[request["SourceArn"]] if now >= task["listed_at"]]
+    return {"Results": tasks[: request.get("MaxResults", 1)]}
+
+
+def _shown(task: Task, now: float) -> Task:
+    """The task as it is described; a handle has only one that runs (SQS API Reference, "ListMessageMoveTasks")."""
+    shown = {name: value for name, value in task.items() if name not in {"listed_at", "ends_at"}}
+    if now < task["ends_at"]:
+        return shown | {"Status": "RUNNING", "ApproximateNumberOfMessagesMoved": 0}
+    del shown["TaskHandle"]
+    return shown
 
 
 def install() -> None:

@@ -1,21 +1,38 @@
 """`imds-enforcer redrive`: events that failed for good, once more."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import typer
 
 from imds_enforcer.aws.boto import aws_errors
+from imds_enforcer.model import AwsError
 from imds_enforcer.model.wording import count
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.output import say, working, write_document
 
-_MOVING = "RUNNING"
+Task = dict[str, Any]
+
+_ACTIVE = frozenset({"RUNNING", "CANCELLING"})
 _MOVED = "COMPLETED"
+_STARTED = "STARTED"
+"""Our own word for a move that SQS took and does not list."""
+
+_UNDER_WAY = "A move is under way already; this follows it."
+_REFUSED = "InvalidParameterValue"
+"""SQS's code where a move is under way, which is perhaps not listed yet; among other reasons."""
+
+_RECENT = 10
+"""The most that ListMessageMoveTasks answers (SQS API Reference)."""
+
 _PAUSE_SECONDS = 1.0
 PATIENCE = timedelta(minutes=30)
 """How long to follow; the move itself goes on."""
+
+LISTED_WITHIN = timedelta(minutes=1)
+"""How long to wait for a move to be listed: no document says that it is at once."""
 
 
 def redrive(
@@ -27,14 +44,14 @@ def redrive(
     """Move what is in the dead-letter queue of the events back to the event queue.
 
     It is safe, and does not ask: each event only has its instances looked at once more, as they are by then. An
-    event that fails again comes back within half an hour.
+    event that fails again comes back within half an hour. A move that is under way already is followed to its end.
     """
     reached = connection.connect(profile, region)
-    source = _arn_and_depth(reached, "DeadLetterQueueUrl")
-    document: dict[str, Any] = {"messages": source[1], "moved": 0, "status": _MOVED, "failure": None}
-    if source[1]:
-        with working(f"Moving {count(source[1], 'message')}"):
-            task = _moved(reached, source[0])
+    source, waiting = _arn_and_depth(reached, "DeadLetterQueueUrl")
+    document: dict[str, Any] = {"messages": waiting, "moved": 0, "status": _MOVED, "failure": None}
+    if waiting:
+        with working(f"Moving {count(waiting, 'message')}"):
+            task = _moved(reached, source)
         document["moved"] = task.get("ApproximateNumberOfMessagesMoved", 0)
         document |= {"status": task["Status"], "failure": task.get("FailureReason")}
     else:
@@ -45,19 +62,56 @@ def redrive(
         raise typer.Exit(1)
 
 
-def _moved(reached: connection.Connection, source: str) -> dict[str, Any]:
+def _moved(reached: connection.Connection, source: str) -> Task:
     """The task that moves the messages, once it is over."""
     sqs = reached.client("sqs", None)
     # Named, because a message that EventBridge could not deliver has never been in the event queue.
     destination, _ = _arn_and_depth(reached, "EventQueueUrl")
-    deadline = reached.clock.now() + PATIENCE
+    earlier = _tasks(sqs, source)
+    refusal: AwsError | None = None
+    if any(task["Status"] in _ACTIVE for task in earlier):
+        say(_UNDER_WAY)
+    else:
+        try:
+            with aws_errors():
+                sqs.start_message_move_task(SourceArn=source, DestinationArn=destination)
+        except AwsError as error:
+            if error.failure.code != _REFUSED:
+                raise
+            refusal = error
+    task = _followed(reached, source, earlier)
+    if task is None and refusal:
+        raise refusal
+    if task is None:
+        say("SQS has started the move and does not list it yet; `imds-enforcer status` shows what is left to move.")
+        return {"Status": _STARTED, "ApproximateNumberOfMessagesMoved": None}
+    if refusal:
+        say(_UNDER_WAY)
+    return task
+
+
+def _followed(reached: connection.Connection, source: str, earlier: Sequence[Task]) -> Task | None:
+    """The first task that was not over before, once it is; None if it is not listed in time.
+
+    A task is known by when it started: it has a handle only while it runs.
+    """
+    over = {task["StartedTimestamp"] for task in earlier if task["Status"] not in _ACTIVE}
+    sqs, began = reached.client("sqs", None), reached.clock.now()
+    task: Task | None = None
+    while True:
+        listed = [each for each in _tasks(sqs, source) if each["StartedTimestamp"] not in over]
+        task = min(listed, key=lambda each: each["StartedTimestamp"], default=task)
+        waited = reached.clock.now() - began
+        if waited >= (PATIENCE if task else LISTED_WITHIN) or (task and task["Status"] not in _ACTIVE):
+            return task
+        reached.clock.sleep(_PAUSE_SECONDS)
+
+
+def _tasks(sqs: Any, source: str) -> list[Task]:
+    """The latest moves out of a queue."""
     with aws_errors():
-        sqs.start_message_move_task(SourceArn=source, DestinationArn=destination)
-        while True:
-            task: dict[str, Any] = sqs.list_message_move_tasks(SourceArn=source, MaxResults=1)["Results"][0]
-            if task["Status"] != _MOVING or reached.clock.now() >= deadline:
-                return task
-            reached.clock.sleep(_PAUSE_SECONDS)
+        tasks: list[Task] = sqs.list_message_move_tasks(SourceArn=source, MaxResults=_RECENT).get("Results", [])
+    return tasks
 
 
 def _arn_and_depth(reached: connection.Connection, output: str) -> tuple[str, int]:

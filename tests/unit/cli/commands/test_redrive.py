@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.fakes.command import Command, lines
+from tests.fakes.stack import refusal
 
 if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
     from tests.fakes.clients import FakeClients
 
 
@@ -18,9 +22,13 @@ def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
     return command
 
 
-def a_task(status: str, moved: int, **fields: Any) -> dict[str, Any]:
-    """How far a move is, as SQS says it."""
-    return {"Status": status, "ApproximateNumberOfMessagesMoved": moved, **fields}
+def a_task(status: str, moved: int, *, at: int = 9, **fields: Any) -> dict[str, Any]:
+    """How far a move is that started at that millisecond, as SQS says it."""
+    return {"Status": status, "ApproximateNumberOfMessagesMoved": moved, "StartedTimestamp": at, **fields}
+
+
+UNDER_WAY = "A move is under way already; this follows it.\n"
+ONE_AT_A_TIME = refusal("InvalidParameterValue", "There is already a task running.")
 
 
 def test_events_are_moved_and_followed(command: Command, clients: FakeClients) -> None:
@@ -54,3 +62,69 @@ def test_a_move_that_does_not_end(command: Command, clients: FakeClients) -> Non
     command.stack.queues.states = [a_task("RUNNING", 1)] * 2000
     assert command("redrive", "--output", "csv").exit_code == 1
     assert clients.clock.elapsed == 1800
+
+
+@pytest.mark.parametrize("unlisted", [1, 59])
+def test_a_move_that_is_listed_late(command: Command, clients: FakeClients, unlisted: int) -> None:
+    """No document says that SQS lists a move at once; what is listed meanwhile are the moves before."""
+    command.stack.queues.earlier = [a_task("COMPLETED", 7, at=2), a_task("FAILED", 0, at=1)]
+    command.stack.queues.states = [*[None] * unlisted, a_task("RUNNING", 1), None, a_task("COMPLETED", 3)]
+    document = command.json("redrive")
+    assert (document["moved"], document["status"]) == (3, "COMPLETED")
+    assert clients.clock.elapsed == unlisted + 2
+
+
+def test_a_move_that_is_not_listed_in_time(command: Command, clients: FakeClients) -> None:
+    """It is said to have started, and nothing is said of what it moved."""
+    command.stack.queues.earlier = [a_task("COMPLETED", 7, at=2)]
+    command.stack.queues.states = [None] * 100
+    result = command("redrive", "--output", "json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {"messages": 3, "moved": None, "status": "STARTED", "failure": None}
+    assert result.stderr == (
+        "SQS has started the move and does not list it yet; `imds-enforcer status` shows what is left to move.\n"
+    )
+    assert clients.clock.elapsed == 60
+    command.stack.queues.states = [None] * 100
+    assert lines(command("redrive").stdout)[1] == "3 STARTED"
+
+
+def test_a_move_that_is_over_at_once(command: Command, clients: FakeClients) -> None:
+    """Another may have begun since, and is listed beside it."""
+    command.stack.queues.states = [a_task("COMPLETED", 3, at=9)]
+    command.stack.queues.later = [a_task("RUNNING", 1, at=10)]
+    assert command.json("redrive")["moved"] == 3
+    assert clients.clock.elapsed == 0
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "CANCELLING"])
+def test_a_move_that_is_under_way_is_followed(command: Command, clients: FakeClients, status: str) -> None:
+    """SQS allows one at a time, and would refuse another."""
+    queues = command.stack.queues
+    queues.earlier = [a_task(status, 1, at=5), a_task("COMPLETED", 7, at=2)]
+    clients.clock.at(3, lambda: queues.earlier.__setitem__(0, a_task("COMPLETED", 2, at=5)))
+    result = command("redrive")
+    assert (result.exit_code, result.stderr, queues.moves) == (0, UNDER_WAY, [])
+    assert lines(result.stdout)[1] == "3 2 COMPLETED"
+    assert clients.clock.elapsed == 3
+
+
+def test_a_move_that_is_under_way_and_not_listed_yet(command: Command) -> None:
+    """It shows by SQS's refusal to start another."""
+    command.stack.queues.refused = ONE_AT_A_TIME
+    command.stack.queues.states = [None, a_task("COMPLETED", 2, at=5)]
+    result = command("redrive")
+    assert (result.exit_code, result.stderr) == (0, UNDER_WAY)
+    assert lines(result.stdout)[1] == "3 2 COMPLETED"
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"), [(ONE_AT_A_TIME, 60), (refusal("AccessDenied", "no access to the queue"), 0)]
+)
+def test_a_move_that_sqs_refuses(command: Command, clients: FakeClients, error: ClientError, seconds: int) -> None:
+    """In its own words: no other move was under way."""
+    command.stack.queues.refused = error
+    command.stack.queues.states = [None] * 100
+    said = error.response["Error"]
+    assert command.refusal("redrive") == f"imds-enforcer: {said['Code']}: {said['Message']}"
+    assert clients.clock.elapsed == seconds
