@@ -1,7 +1,7 @@
 """`imds-enforcer sweep`: one more sweep of the deployed enforcer, now."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
@@ -9,8 +9,8 @@ import typer
 
 from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.model import Outcome
-from imds_enforcer.model.wording import each_count
-from imds_enforcer.reporting.report import RegionStatus
+from imds_enforcer.model.wording import count, each_count
+from imds_enforcer.reporting.report import RegionReport, RegionStatus
 from imds_enforcer_cli.account import connection, function_log
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
@@ -21,6 +21,12 @@ SWEEP_COLUMNS = (
     *("error", "stopped", "ledger_error"),
 )
 _PROBLEMS = ("error", "stopped", "ledger_error")
+
+_IDLE = RegionReport().as_json()
+"""A region in a report where nothing differed from the policy, and nothing went wrong."""
+
+_NAMED = 3
+"""Regions that are named of those where nothing was to be done."""
 
 PATIENCE = timedelta(minutes=20)
 """An invocation takes 15 minutes at most; it may have to wait for its turn before."""
@@ -107,6 +113,7 @@ def _write(form: Format, report: Mapping[str, Any]) -> None:
         case Format.CSV:
             write_csv(SWEEP_COLUMNS, [{"run_id": report["run_id"], "region": name} | regions[name] for name in regions])
         case Format.TABLE:
+            idle = [name for name, part in regions.items() if part == _IDLE]
             rows = [
                 (
                     (name,),
@@ -115,5 +122,15 @@ def _write(form: Format, report: Mapping[str, Any]) -> None:
                     [part[key] for key in _PROBLEMS if key in part],
                 )
                 for name, part in regions.items()
+                if name not in idle
             ]
             write_table(("REGION", "STATUS", "OUTCOMES", "PROBLEM"), rows)
+            if idle:
+                say(f"Nothing to do in {_some_of(idle)}.")
+
+
+def _some_of(regions: Sequence[str]) -> str:
+    """How many regions these are, and the first of them by name."""
+    more = len(regions) - _NAMED
+    named = [*regions[:_NAMED], f"{more} more"] if more > 0 else regions
+    return f"{count(len(regions), 'region')}: {', '.join(named)}"

@@ -36,11 +36,11 @@ def unfinished(report: RunReport) -> bool:
 
 
 def region_rows(report: RunReport) -> list[Sequence[Cell]]:
-    """The counts by outcome: of each region with any, then of all."""
+    """The counts by outcome: of each region that has any, or where something stood in the way, then of all."""
     rows = [
         ((name,), (str(region.instances),), each_count(counts(region.outcomes)), _in_the_way(region))
         for name, region in sorted(report.regions.items())
-        if region.outcomes or region.failure
+        if region.outcomes or any(_in_the_way(region))
     ]
     all_of_them = each_count(counts(report.outcomes)) or ("nothing that differs from the policy",)
     return [*rows, (("all",), (str(report.instances),), all_of_them, (report.stopped or "",))]

@@ -63,6 +63,51 @@ def test_the_report_as_csv(command: Command) -> None:
 
 
 @pytest.mark.parametrize(
+    ("idle", "said"),
+    [
+        ((AWAY,), f"1 region: {AWAY}"),
+        (("a-1", "a-2", AWAY), f"3 regions: a-1, a-2, {AWAY}"),
+        (tuple(f"a-{number:02}" for number in range(16)), "16 regions: a-00, a-01, a-02, 13 more"),
+    ],
+)
+def test_regions_where_nothing_was_to_be_done_are_one_line(command: Command, idle: tuple[str, ...], said: str) -> None:
+    """A sweep covers 17 regions or more, of which most have nothing to show; programs get all of them."""
+    nothing = RegionReport().as_json()
+    command.stack.log.write(a_report(**dict.fromkeys(idle, nothing), eu_west_1=DONE))
+    result = command("sweep")
+    assert lines(result.stdout) == ["REGION STATUS OUTCOMES PROBLEM", f"{HOME} DONE 2 REMEDIATED"]
+    assert result.stderr.splitlines()[1:] == [f"Nothing to do in {said}."]
+    assert command.json("sweep")["regions"] == {**dict.fromkeys(idle, nothing), HOME: DONE}
+    rows = command("sweep", "--output", "csv").stdout.splitlines()[1:]
+    assert [row.split(",")[1] for row in rows] == [*idle, HOME]
+
+
+def test_a_sweep_with_nothing_to_do(command: Command) -> None:
+    """No table of nothing."""
+    command.stack.log.write(a_report(eu_west_1=RegionReport().as_json()))
+    result = command("sweep")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.splitlines()[1:] == [f"Nothing to do in 1 region: {HOME}."]
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        RegionReport(failure=UNAUTHORIZED),
+        RegionReport(failure=DENIED_BY_SCP),
+        RegionReport(stopped="too many failures"),
+        RegionReport(ledger_failure=UNAUTHORIZED),
+    ],
+)
+def test_a_region_with_a_problem_keeps_its_row(command: Command, problem: RegionReport) -> None:
+    """Whether or not anything was to be done there."""
+    command.stack.log.write(a_report(us_east_1=problem.as_json()))
+    result = command("sweep")
+    assert lines(result.stdout)[1].startswith(f"{AWAY} {problem.status} nothing to do ")
+    assert "Nothing to do" not in result.stderr
+
+
+@pytest.mark.parametrize(
     ("part", "exit_code"),
     [
         ({"status": "DONE", "outcomes": {"FAILED": 1}}, 1),
