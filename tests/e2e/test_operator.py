@@ -61,6 +61,7 @@ def test_a_sweep_is_started_and_followed(stage: Stage) -> None:
     history = operator.answer(stage.aws, "history", "--run", report["run_id"])
     assert {entry["instance_id"] for entry in history} == {*ids}
     seen = until(lambda: status(stage), lambda found: (found["last_sweep"] or {}).get("run_id") == report["run_id"])
+    assert seen["last_effective_sweep"]["outcomes"] == report["outcomes"]
     assert (seen["stack"]["version"], seen["holds"], seen["dead_letters"]) == ("0.1.0", 1, 0)
     assert seen["policy"]["versions"] == report["policy_versions"]
 

@@ -50,6 +50,7 @@ class Command:
 
     def __init__(self, clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
         self._clients = clients
+        self.clock = clients.clock
         self._monkeypatch = monkeypatch
         self.stack = FakeStack(clients)
         self.profiles: list[tuple[str | None, str | None]] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from imds_enforcer.aws.cloudwatch import MAX_POINTS
 from tests.fakes.clock import START
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class FakeLog:
 
     def __init__(self) -> None:
         self.lines: list[tuple[datetime, str, str]] = []
+        self.requests = 0
 
     def write(self, *lines: dict[str, Any] | str, at: datetime = START, stream: str = "first") -> None:
         """Log lines, at the test's beginning unless told."""
@@ -55,6 +57,7 @@ class FakeLog:
         return FakePaginator(self._pages)
 
     def _pages(self, **request: Any) -> Iterator[dict[str, Any]]:
+        self.requests += 1
         assert request["logGroupName"] == OUTPUTS["LogGroupName"]
         phrases = [each for each in request.get("filterPattern", "").split('"') if each.strip()]
         start, end, streams = request["startTime"], request.get("endTime", float("inf")), request.get("logStreamNames")
@@ -100,10 +103,11 @@ class FakeQueues:
 
 
 class FakeWatch:
-    """CloudWatch: when sweeps were completed, and the alarms that are raised."""
+    """CloudWatch: when sweeps were completed, when anything had which outcome, and the alarms that are raised."""
 
     def __init__(self) -> None:
         self.sweeps: list[datetime] = []
+        self.outcomes: dict[str, list[datetime]] = {}
         self.alarms: list[dict[str, Any]] = []
         self.error: ClientError | None = None
 
@@ -120,13 +124,18 @@ class FakeWatch:
     def _metric(self, **request: Any) -> Iterator[dict[str, Any]]:
         if self.error:
             raise self.error
-        [query] = request["MetricDataQueries"]
-        metric = {"Namespace": "ImdsEnforcer", "MetricName": "SweepCompleted"}
-        assert query["MetricStat"] == {"Metric": metric, "Period": 60, "Stat": "Sum"}
-        assert request["EndTime"] - request["StartTime"] < timedelta(days=15), "one-minute points are gone then"
-        yield {"MetricDataResults": [{"Timestamps": []}]}
-        seen = [moment for moment in self.sweeps if request["StartTime"] <= moment <= request["EndTime"]]
-        yield {"MetricDataResults": [{"Timestamps": seen}]}
+        start, end, queries = request["StartTime"], request["EndTime"], request["MetricDataQueries"]
+        assert end - start < timedelta(days=15), "one-minute points are gone then"
+        assert len(queries) * (end - start) / timedelta(minutes=1) <= MAX_POINTS
+        yield {"MetricDataResults": [{"Id": query["Id"], "Timestamps": []} for query in queries]}
+        for query in queries:
+            metric = query["MetricStat"].pop("Metric")
+            assert query["MetricStat"] == {"Period": 60, "Stat": "Sum"}
+            assert metric.pop("Namespace") == "ImdsEnforcer"
+            moments = {"SweepCompleted": self.sweeps, **self.outcomes}.get(metric.pop("MetricName"), [])
+            assert metric == {}
+            seen = [moment for moment in moments if start <= moment <= end]
+            yield {"MetricDataResults": [{"Id": query["Id"], "Timestamps": seen}]}
 
     def _raised(self, **request: Any) -> Iterator[dict[str, Any]]:
         assert request == {"AlarmNamePrefix": "ImdsEnforcer-", "StateValue": "ALARM"}

@@ -9,6 +9,7 @@ import typer
 from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.model import Outcome
 from imds_enforcer.model.wording import count
+from imds_enforcer.reporting.report import KEPT_BACK
 from imds_enforcer_cli.account import connection, function_log, parameters
 from imds_enforcer_cli.account.connection import STACK, Connection
 from imds_enforcer_cli.commands.sweep import outcomes
@@ -16,12 +17,20 @@ from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.output import Cell, write_csv, write_json, write_table
 
+_OF_A_SWEEP = ("run_id", "trigger", "seconds", "instances", "outcomes")
+
+
+def _columns(sweep: str) -> list[str]:
+    plain = ("at", *(name for name in _OF_A_SWEEP if name != "outcomes"))
+    return [f"{sweep}.{name}" for name in (*plain, *(f"outcomes.{outcome}" for outcome in Outcome))]
+
+
 STATUS_COLUMNS = (
     *("well", "region", "stack.status", "stack.changed", "stack.version"),
     *("policy.valid", "policy.problem", "policy.http_tokens", "policy.mode"),
     *("policy.versions.http_tokens", "policy.versions.policy"),
-    *("last_sweep.at", "last_sweep.run_id", "last_sweep.trigger", "last_sweep.seconds", "last_sweep.instances"),
-    *(f"last_sweep.outcomes.{outcome}" for outcome in Outcome),
+    *_columns("last_sweep"),
+    *_columns("last_effective_sweep"),
     *("queue.waiting", "queue.in_flight", "queue.delayed", "dead_letters", "holds", "alarms"),
 )
 NAMESPACE = "ImdsEnforcer"
@@ -30,6 +39,13 @@ NAMESPACE = "ImdsEnforcer"
 _LOOKBACK = timedelta(days=3)
 _EVENTS = "events"  # the runs that are no sweeps
 _MINUTE = 60
+_ONE_MINUTE = timedelta(seconds=_MINUTE)
+_EFFECTS = KEPT_BACK | {Outcome.REMEDIATED, Outcome.PENDING, Outcome.DEFERRED, Outcome.FAILED}
+"""Outcomes of instances that a sweep changed, tried to change, or kept back."""
+
+MINUTES = 5
+"""In the log of how many minutes at most the last sweep with an effect is looked for."""
+
 _DEPTH = "ApproximateNumberOfMessages"
 
 
@@ -41,8 +57,8 @@ def status(
 ) -> None:
     """Show the enforcer's health: stack, policy, last sweep, queues, alarms and holds.
 
-    The last sweep is looked for in the last three days. All is well if the stack is whole, the policy is valid, no
-    event was given up and no alarm is raised.
+    The last sweep, and the last that changed or kept back anything, are looked for in the last three days. All is
+    well if the stack is whole, the policy is valid, no event was given up and no alarm is raised.
     """
     reached = connection.connect(profile, region)
     document = _document(reached)
@@ -58,13 +74,15 @@ def status(
 
 def _document(reached: Connection) -> dict[str, Any]:
     stack, policy, alarms = _stack(reached), _policy(reached), _alarms(reached)
+    last, effective = _sweeps(reached)
     dead_letters = sum(_depth(reached, "DeadLetterQueueUrl").values())
     return {
         "well": not (alarms or dead_letters or policy["problem"] or stack["status"].endswith("FAILED")),
         "region": reached.clients.home_region,
         "stack": stack,
         "policy": policy,
-        "last_sweep": _last_sweep(reached),
+        "last_sweep": last,
+        "last_effective_sweep": effective,
         "queue": _depth(reached, "EventQueueUrl"),
         "dead_letters": dead_letters,
         "holds": len(reached.clients.ledger_table.holds.standing().holds),
@@ -95,27 +113,58 @@ def _policy(reached: Connection) -> dict[str, Any]:
     }
 
 
-def _last_sweep(reached: Connection) -> dict[str, Any] | None:
-    """When a sweep was completed last, by its metric, and its report, by the log of that minute."""
+def _sweeps(reached: Connection) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    """The sweep that was completed last, and the last that had an effect, which a second look would hide.
+
+    Metrics say in which minutes there were any, and the log of such a minute has the report. Events count in the same
+    metrics, so that not every minute with a sweep and an effect has a sweep with an effect: a few are looked at.
+    """
+    completed, effects = _minutes(reached)
+    if not completed:
+        return None, None
+    last = max(completed)
+    reports = _reports(reached, last)
+    latest = _shown(last, reports[-1] if reports else {})
+    # What a run logs just before a minute ends, it may count in the next.
+    possible = [each for each in completed if not effects.isdisjoint({each, each - _ONE_MINUTE})]
+    for minute in sorted(possible, reverse=True)[:MINUTES]:
+        found = reports if minute == last else _reports(reached, minute)
+        for report in reversed(found):
+            if not _EFFECTS.isdisjoint(report["outcomes"]):
+                return latest, _shown(minute, report)
+    return latest, None
+
+
+def _minutes(reached: Connection) -> tuple[set[datetime], set[datetime]]:
+    """The minutes in which a sweep was completed, and those in which anything was changed or kept back."""
     now = reached.clock.now()
-    metric = {"Namespace": NAMESPACE, "MetricName": "SweepCompleted"}
-    query = {"Id": "sweeps", "MetricStat": {"Metric": metric, "Period": _MINUTE, "Stat": "Sum"}}
+    names = ("SweepCompleted", *sorted(_EFFECTS))
+    queries = [
+        {
+            "Id": f"m{number}",
+            "MetricStat": {"Metric": {"Namespace": NAMESPACE, "MetricName": name}, "Period": _MINUTE, "Stat": "Sum"},
+        }
+        for number, name in enumerate(names)
+    ]
     with aws_errors():
         pages = (
             reached.client("cloudwatch", None)
             .get_paginator("get_metric_data")
-            .paginate(MetricDataQueries=[query], StartTime=now - _LOOKBACK, EndTime=now + timedelta(seconds=_MINUTE))
+            .paginate(MetricDataQueries=queries, StartTime=now - _LOOKBACK, EndTime=now + _ONE_MINUTE)
         )
-        moments = [moment for page in pages for result in page["MetricDataResults"] for moment in result["Timestamps"]]
-    if not moments:
-        return None
-    minute: datetime = max(moments)
-    # The report is written just before the metric: perhaps in the minute before.
-    found = function_log.reports(reached, minute - timedelta(minutes=1), minute + timedelta(minutes=1))
-    sweeps = [report for report in found if report["trigger"] != _EVENTS]
-    report = sweeps[-1] if sweeps else {}
-    names = ("run_id", "trigger", "seconds", "instances", "outcomes")
-    return {"at": minute.isoformat(timespec="minutes")} | {name: report.get(name) for name in names}
+        results = [result for page in pages for result in page["MetricDataResults"]]
+    completed = {moment for result in results if result["Id"] == "m0" for moment in result["Timestamps"]}
+    return completed, {moment for result in results if result["Id"] != "m0" for moment in result["Timestamps"]}
+
+
+def _reports(reached: Connection, minute: datetime) -> list[dict[str, Any]]:
+    """The reports of the sweeps that were completed in a minute: they are written just before, perhaps in the last."""
+    found = function_log.reports(reached, minute - _ONE_MINUTE, minute + _ONE_MINUTE)
+    return [report for report in found if report["trigger"] != _EVENTS]
+
+
+def _shown(minute: datetime, report: Mapping[str, Any]) -> dict[str, Any]:
+    return {"at": minute.isoformat(timespec="minutes")} | {name: report.get(name) for name in _OF_A_SWEEP}
 
 
 def _depth(reached: Connection, output: str) -> dict[str, int]:
@@ -151,15 +200,13 @@ def _rows(document: Mapping[str, Any]) -> list[Sequence[Cell]]:
     stack, policy, queue, last = (document[name] for name in ("stack", "policy", "queue", "last_sweep"))
     in_force = f"HttpTokens {policy['http_tokens']}, mode {policy['mode']}"
     versions = f"versions {policy['versions']['http_tokens']} (HttpTokens) and {policy['versions']['policy']} (policy)"
-    swept: Cell = ["none within three days"]
-    if last:
-        swept = [last["at"], *(_swept(last) if last["run_id"] else ())]
     waiting = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in queue.items())
     alarms = [f"{each['meaning']} (since {each['since']}): {each['reason']}" for each in document["alarms"]]
     return [
         (("stack",), (stack["status"], f"version {stack['version'] or 'unknown'}, since {stack['changed']}")),
         (("policy",), ("INVALID", policy["problem"], versions) if policy["problem"] else (in_force, versions)),
-        (("last sweep",), swept),
+        (("last sweep",), _swept(last) if last else ("none within three days",)),
+        *_effective_row(last, document["last_effective_sweep"]),
         (("event queue",), (waiting,)),
         (("dead-letter queue",), (count(document["dead_letters"], "message"),)),
         (("holds",), (str(document["holds"]),)),
@@ -167,6 +214,15 @@ def _rows(document: Mapping[str, Any]) -> list[Sequence[Cell]]:
     ]
 
 
-def _swept(last: Mapping[str, Any]) -> Cell:
-    counts = ", ".join(outcomes(last["outcomes"]))
-    return (f"{last['trigger']}, {last['seconds']:g} s: {counts}", f"run {last['run_id']}")
+def _effective_row(last: Mapping[str, Any] | None, effective: Mapping[str, Any] | None) -> list[Sequence[Cell]]:
+    """Nothing where it is the last sweep itself."""
+    if last is None or (effective and effective["run_id"] == last["run_id"]):
+        return []
+    return [(("last sweep with effect",), _swept(effective) if effective else ("none found within three days",))]
+
+
+def _swept(sweep: Mapping[str, Any]) -> Cell:
+    if not sweep["run_id"]:
+        return [sweep["at"]]
+    counts = ", ".join(outcomes(sweep["outcomes"]))
+    return [sweep["at"], f"{sweep['trigger']}, {sweep['seconds']:g} s: {counts}", f"run {sweep['run_id']}"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from imds_enforcer.reporting import telemetry
-from imds_enforcer_cli.commands.status import NAMESPACE, STATUS_COLUMNS
+from imds_enforcer_cli.commands.status import MINUTES, NAMESPACE, STATUS_COLUMNS
 from tests.fakes.clock import START
 from tests.fakes.command import Command, lines
 from tests.fakes.examples import HOME, POLICY_PARAMETER, an_id, an_instance
@@ -36,6 +36,14 @@ WELL = {
         "instances": 40,
         "outcomes": {"REMEDIATED": 3, "HELD": 1},
     },
+    "last_effective_sweep": {
+        "at": "2026-11-22T11:59+00:00",
+        "run_id": "run-2",
+        "trigger": "schedule",
+        "seconds": 2.5,
+        "instances": 40,
+        "outcomes": {"REMEDIATED": 3, "HELD": 1},
+    },
     "queue": {"waiting": 0, "in_flight": 0, "delayed": 0},
     "dead_letters": 0,
     "holds": 0,
@@ -43,9 +51,9 @@ WELL = {
 }
 
 
-def a_report(run_id: str, trigger: str) -> dict[str, Any]:
-    """The log line with the report of a run."""
-    counts = {"seconds": 2.5, "instances": 40, "outcomes": {"REMEDIATED": 3, "HELD": 1}}
+def a_report(run_id: str, trigger: str, **outcomes: int) -> dict[str, Any]:
+    """The log line with the report of a run, which changed three instances and held one unless it had others."""
+    counts = {"seconds": 2.5, "instances": 40, "outcomes": outcomes or {"REMEDIATED": 3, "HELD": 1}}
     return {"message": "run finished", "report": {"run_id": run_id, "trigger": trigger, **counts}}
 
 
@@ -55,6 +63,7 @@ def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
     command = Command(clients, monkeypatch)
     minute = START - timedelta(minutes=1)
     command.stack.watch.sweeps = [minute, minute - timedelta(minutes=15)]
+    command.stack.watch.outcomes = {"HELD": [minute], "REMEDIATED": [minute, minute - timedelta(minutes=15)]}
     command.stack.log.write(a_report("run-1", "schedule"), at=START - timedelta(minutes=16))
     command.stack.log.write(a_report("run-2", "schedule"), a_report("run-3", "events"), at=START - timedelta(seconds=5))
     return command
@@ -134,13 +143,76 @@ def test_without_any_sweep(command: Command) -> None:
     """An alarm says whether there should have been one."""
     command.stack.watch.sweeps = []
     assert "last sweep none within three days" in lines(command("status").stdout)
-    assert command.json("status")["last_sweep"] is None
+    document = command.json("status")
+    assert (document["last_sweep"], document["last_effective_sweep"]) == (None, None)
 
 
 def test_a_sweep_whose_report_is_gone(command: Command) -> None:
     """When it was is known all the same."""
     command.stack.log.lines.clear()
     assert lines(command("status").stdout)[3] == "last sweep 2026-11-22T11:59+00:00"
+
+
+NO_EFFECT = {"COMPLIANT": 2, "EXEMPT": 1, "SKIPPED": 1, "GONE": 1, "WOULD_REMEDIATE": 1}
+
+
+def quiet_sweeps(command: Command, number: int, *, minutes: int = 15) -> None:
+    """Let so many sweeps without effect follow, and a minute pass; during each an event has one."""
+    watch, clock = command.stack.watch, command.clock
+    for each in range(number):
+        clock.advance(minutes * 60)
+        watch.sweeps.append(clock.now())
+        watch.outcomes["REMEDIATED"].append(clock.now())
+        command.stack.log.write(
+            a_report(f"quiet-{each}", "second-look", **NO_EFFECT), a_report("event", "events"), at=clock.now()
+        )
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_the_last_sweep_that_had_an_effect(command: Command, number: int) -> None:
+    """A second look or a quiet sweep does not hide what the one before did."""
+    quiet_sweeps(command, number)
+    document = command.json("status")
+    assert (document["last_sweep"]["run_id"], document["last_sweep"]["outcomes"]) == (f"quiet-{number - 1}", NO_EFFECT)
+    assert document["last_effective_sweep"] == WELL["last_effective_sweep"]
+    table = lines(command("status").stdout)
+    assert table[3].endswith(f"run quiet-{number - 1}")
+    assert table[4] == (
+        "last sweep with effect 2026-11-22T11:59+00:00; schedule, 2.5 s: 3 REMEDIATED, 1 HELD; run run-2"
+    )
+    assert table[5].startswith("event queue")
+    [row] = csv.DictReader(command("status", "--output", "csv").stdout.splitlines())
+    assert (row["last_effective_sweep.run_id"], row["last_effective_sweep.outcomes.HELD"]) == ("run-2", "1")
+
+
+def test_a_second_look_within_the_same_minute(command: Command) -> None:
+    """It begins three seconds after the first sweep did."""
+    command.stack.log.write(a_report("run-4", "second-look", **NO_EFFECT), at=START - timedelta(seconds=1))
+    document = command.json("status")
+    assert [document[name]["run_id"] for name in ("last_sweep", "last_effective_sweep")] == ["run-4", "run-2"]
+
+
+@pytest.mark.parametrize("outcome", ["REMEDIATED", "PENDING", "HELD", "CONTESTED", "DEFERRED", "FAILED"])
+def test_what_counts_as_an_effect(command: Command, outcome: str) -> None:
+    """Each that was changed, that was to be, or that is kept back."""
+    now = command.clock.now()
+    command.stack.watch.sweeps.append(now)
+    command.stack.watch.outcomes = {outcome: [now - timedelta(minutes=1)]}  # counted before the minute was over
+    command.stack.log.write(a_report("run-4", "schedule", **{outcome: 1}), at=now)
+    assert command.json("status")["last_effective_sweep"]["run_id"] == "run-4"
+
+
+def test_a_sweep_with_effect_is_not_looked_for_without_end(command: Command) -> None:
+    """Where events have effects all the time, few sweeps are looked at; with none there is nothing to read."""
+    quiet_sweeps(command, 7)
+    command.stack.log.requests = 0
+    assert command.json("status")["last_effective_sweep"] is None
+    assert command.stack.log.requests == MINUTES
+    assert "last sweep with effect none found within three days" in lines(command("status").stdout)
+    command.stack.watch.outcomes.clear()
+    command.stack.log.requests = 0
+    assert command.json("status")["last_effective_sweep"] is None
+    assert command.stack.log.requests == 1
 
 
 def test_holds_are_counted(command: Command, home: FakeEc2) -> None:
