@@ -1,5 +1,6 @@
 """`imds-enforcer history`: what the ledger has."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -7,6 +8,7 @@ from typing import Annotated
 import typer
 
 from imds_enforcer.ledger.entry import KEPT, Entry
+from imds_enforcer.model.wording import count, each_count
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.errors import CommandError
@@ -45,7 +47,7 @@ def history(  # each is an option of the command
 ) -> None:
     """Every change of the enforcer, oldest first: of one instance, of one run, or the latest of all.
 
-    The ledger keeps an entry for 400 days.
+    The ledger keeps an entry for 400 days. With `--run` a last line sums the run up.
     """
     if instance and run:
         raise CommandError("an instance and --run; allowed: one of them, or neither")
@@ -58,6 +60,8 @@ def history(  # each is an option of the command
     write_documents(output, [entry.as_json() for entry in entries], ENTRY_COLUMNS, ENTRY_HEADINGS, rows)
     if output is arguments.Format.TABLE and not entries:
         say("The ledger has no such entry.")
+    if run_id is not None and entries:
+        say(run_summary(run_id, entries, now))
 
 
 def _entries(reached: connection.Connection, ids: list[str], run_id: str | None, days: int | None) -> list[Entry]:
@@ -69,14 +73,36 @@ def _entries(reached: connection.Connection, ids: list[str], run_id: str | None,
     return [entry for entry in found if entry.at >= since]
 
 
+def run_summary(run_id: str, entries: Sequence[Entry], now: datetime) -> str:
+    """One run in a line, from its entries: what triggered it, who ordered it, when, and what came of it where."""
+    triggers = ", ".join(sorted({entry.trigger for entry in entries}))
+    by = "".join(f" by {each}" for each in sorted({entry.by for entry in entries if entry.by}))
+    first, last = min(entry.at for entry in entries), max(entry.at for entry in entries)
+    until = "" if last == first else f" to {last:%H:%M:%S}" if last.date() == first.date() else f" to {_moment(last)}"
+    outcomes = each_count(Counter(sorted(_outcome(entry, now) for entry in entries)))
+    instances = count(len({entry.instance_id for entry in entries}), "instance")
+    regions = count(len({entry.region for entry in entries}), "region")
+    return (
+        f"Run {run_id} ({triggers}{by}), {_moment(first)}{until} UTC: {instances} in {regions}: {', '.join(outcomes)}."
+    )
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _outcome(entry: Entry, now: datetime) -> str:
+    """The outcome, or what is known where there is none yet."""
+    return str(entry.outcome) if entry.outcome else "under way" if now < entry.ends_at else "interrupted"
+
+
 def entry_row(entry: Entry, now: datetime) -> Sequence[Cell]:
     """One entry of the ledger: what it changed, or is to change as far as is known."""
-    outcome = str(entry.outcome) if entry.outcome else "under way" if now < entry.ends_at else "interrupted"
     reached = entry.wanted if entry.outcome is None else entry.result or entry.before
     return (
-        (f"{entry.at:%Y-%m-%d %H:%M:%S}",),
+        (_moment(entry.at),),
         (entry.instance_id, entry.region),
-        (outcome, entry.trigger),
+        (_outcome(entry, now), entry.trigger),
         (
             *(arrows(changes(entry.before, reached)) or ["no change"]),
             entry.reason,

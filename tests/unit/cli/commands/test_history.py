@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,44 @@ def test_of_one_instance_everything_that_is_kept(command: Command) -> None:
 def test_of_one_run(command: Command) -> None:
     """Of any age, too."""
     assert lines(command("history", "--run", "run-1").stdout) == [HEADINGS, FIRST]
+
+
+@pytest.mark.parametrize("output", ["table", "json", "csv"])
+def test_a_run_in_one_line(home: FakeEc2, away: FakeEc2, command: Command, output: str) -> None:
+    """Beside the data, in whatever form that is."""
+    home.launch(an_instance(4), an_instance(5))
+    away.launch(an_instance(6))
+    home.modify_errors[an_id(4)] = [UNAUTHORIZED]
+    command.sweep("run-4")
+    summary = "Run run-4 (schedule), 2026-12-01 12:02:00 UTC: 3 instances in 2 regions: 1 FAILED, 2 REMEDIATED.\n"
+    assert command("history", "--run", "run-4", "--output", output).stderr == summary
+    assert command("history", an_id(4), "--output", output).stderr == ""
+    assert command("history", "--output", output).stderr == ""
+
+
+def test_a_run_that_a_person_ordered(command: Command) -> None:
+    """It says who that was."""
+    command("revert", an_id(2), "--yes")
+    said = command("history", "--run", FIRST_REVERT).stderr
+    assert said.startswith(f"Run {FIRST_REVERT} (revert by {ANN}), 2026-12-01 ")
+    assert said.endswith(" UTC: 1 instance in 1 region: 1 REMEDIATED.\n")
+
+
+@pytest.mark.parametrize(
+    ("later", "shown"),
+    [
+        ({"seconds": 0}, "2026-12-01 12:02:00 UTC"),
+        ({"seconds": 50}, "2026-12-01 12:02:00 to 12:02:50 UTC"),
+        ({"hours": 12}, "2026-12-01 12:02:00 to 2026-12-02 00:02:00 UTC"),
+    ],
+)
+def test_when_a_run_was(clients: FakeClients, command: Command, later: dict[str, int], shown: str) -> None:
+    """From its first change to its last; what triggered it may differ, and how it went may not be known."""
+    first = an_intent(clients, ends_in=0)
+    last = replace(first, instance_id=an_id(4), at=first.at + timedelta(**later), trigger="launch")
+    clients.ledger_table.entries.write([first, replace(last, ends_at=last.at + timedelta(days=1))])
+    summary = f"Run run-3 (drift, launch), {shown}: 2 instances in 1 region: 1 interrupted, 1 under way.\n"
+    assert command("history", "--run", "run-3").stderr == summary
 
 
 @pytest.mark.parametrize("which", [(an_id(1),), ("--run", "run-1")])
