@@ -102,6 +102,7 @@ app.command(
     epilog=manual(
         "audit --regions eu-west-1,us-east-1",
         "audit --group-by source --no-calls",
+        "audit --instance i-0123456789abcdef0",
         "audit --output html > audit.html",
         ends="0 nothing found of what `--fail-on` names; 1 found, or something could not be read",
         needs=f"{_FIND}, {_READ_PARAMETERS}, sts:GetCallerIdentity, {_QUERY}, ec2:DescribeRegions, "

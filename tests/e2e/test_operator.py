@@ -136,6 +136,7 @@ def test_the_actions_that_the_manual_names_are_enough(stage: Stage) -> None:
             ["sweep"],
             ["status"],
             ["audit", "--group-by", "source"],
+            ["audit", "--instance", instance],
             ["history"],
             ["hold", instance, "--reason", "audit"],
             ["release", instance],

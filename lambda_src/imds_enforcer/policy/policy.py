@@ -172,13 +172,8 @@ class Policy:
         return marks_container_host(instance.tags) or any(each.fits(instance) for each in self.container_host_tags)
 
     def has_reached(self, instance_id: str) -> bool:
-        """True if the instance is in the rollout's share.
-
-        Each instance has a place between 0 and 100 of its own, for ever: a larger share adds
-        instances and takes none out.
-        """
-        digest = hashlib.sha256(instance_id.encode()).digest()
-        return int.from_bytes(digest[:8]) * 100 < self.rollout_percent << 64
+        """True if the instance is in the rollout's share."""
+        return reached_from(instance_id) <= self.rollout_percent
 
     def exemption_for(self, instance: Instance, now: datetime) -> Exemption | None:
         """The first exemption in force that fits the instance."""
@@ -187,3 +182,12 @@ class Policy:
     def expired_exemptions(self, now: datetime) -> tuple[Exemption, ...]:
         """Exemptions that no longer protect and wait to be removed."""
         return tuple(exemption for exemption in self.exemptions if exemption.expired(now))
+
+
+def reached_from(instance_id: str) -> int:
+    """The smallest `rollout_percent` that reaches the instance, from 1 to 100.
+
+    Each instance has a place of its own, for ever: a larger share adds instances and takes none out.
+    """
+    digest = hashlib.sha256(instance_id.encode()).digest()
+    return (int.from_bytes(digest[:8]) * 100 >> 64) + 1

@@ -1,6 +1,6 @@
 """`imds-enforcer audit`: every instance of the account and how it stands under the policy."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -13,19 +13,24 @@ from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.account.policy_file import read_policy_file
 from imds_enforcer_cli.account.regions import ALL, chosen_regions
-from imds_enforcer_cli.audit.document import Subject, audit_document
+from imds_enforcer_cli.audit.document import Document, Subject, audit_document
 from imds_enforcer_cli.audit.fleet import Fleet, Lookback, RegionAudit
 from imds_enforcer_cli.audit.judge import BY_GATE, Judge, Status
 from imds_enforcer_cli.audit.launches import LaunchReader
 from imds_enforcer_cli.audit.progress import region_progress
+from imds_enforcer_cli.commands.why import explained
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.console.output import say
+from imds_enforcer_cli.console.output import say, write_json
 from imds_enforcer_cli.formats.audit import AuditFormat, Written, write_audit
 from imds_enforcer_cli.formats.tables import summary_line
+from imds_enforcer_cli.formats.why import write_why
 
 _ASSUMED = "none: HttpTokens required is assumed"
 _LOOKBACK_DAYS = Gate().lookback_days
+EXPLAINING = (AuditFormat.TABLE, AuditFormat.JSON)
+"""The formats for single instances."""
+
 _MAX_LOOKBACK_DAYS = 455
 """Days for which CloudWatch keeps what it counted, by the hour (CloudWatch User Guide, "Metrics retention")."""
 
@@ -53,6 +58,16 @@ def audit(  # noqa: PLR0913  # each is an option of the command
             help="What launched the instances (Auto Scaling group, launch template, image) instead of each instance, "
             "and whether it will launch instances that allow IMDSv1 again.",
             show_default="each instance",
+        ),
+    ] = None,
+    instance: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--instance",
+            metavar="ID",
+            help="Everything about this instance instead: what the policy decides and why, exemption, gate, holds, "
+            "ledger, rollout, launcher. Several: the option again.",
+            show_default="every instance",
         ),
     ] = None,
     fail_on: Annotated[
@@ -110,6 +125,8 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     failing = _checked_failing(fail_on)
     if group_by and not output.can_group:
         raise CommandError(f"--group-by with --output {output}; allowed: with table, json, csv, html")
+    ids = arguments.checked_ids(instance or [])
+    _check_beside_instances(ids, output, {"--group-by": group_by, "--all": every})
     from_file = read_policy_file(policy) if policy else None
     reached = connection.reach(profile, region)
     rules, origin = (from_file, str(policy)) if from_file else _policy(reached)
@@ -117,6 +134,10 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     arn = reached.caller().split(":")
     subject = Subject(arn[4], reached.clock.now(), rules, origin, days, everywhere=regions.strip() == ALL)
     where = chosen_regions(reached.clients, regions)
+    if ids:
+        document, complete = explained(reached, subject, ids, where, wants_calls=not no_calls)
+        write_json(document) if output is AuditFormat.JSON else write_why(document)
+        raise typer.Exit(int(not complete or _failed(document, failing)))
     wants_sources = bool(group_by) or output.has_sources
     found = _audited(reached, subject, where, wants_calls=not no_calls, wants_sources=wants_sources)
     _report_errors(found)
@@ -127,9 +148,21 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     say(summary_line(document))
     if any(instance["by"] == BY_GATE for instance in document["instances"]):
         say(HOW_TO_FIND_CALLERS)
-    fails = any(_FAILING[each](instance) for instance in document["instances"] for each in failing)
-    if fails or any(each.errors for each in found):
+    if _failed(document, failing) or any(each.errors for each in found):
         raise typer.Exit(1)
+
+
+def _check_beside_instances(ids: Sequence[str], output: AuditFormat, others: Mapping[str, object]) -> None:
+    """Refuse what says nothing about single instances."""
+    if ids and output not in EXPLAINING:
+        raise CommandError(f"--instance with --output {output}; allowed: with {', '.join(EXPLAINING)}")
+    for name, given in others.items():
+        if ids and given:
+            raise CommandError(f"--instance with {name}; allowed: one of them")
+
+
+def _failed(document: Document, failing: Sequence[str]) -> bool:
+    return any(_FAILING[each](instance) for instance in document["instances"] for each in failing)
 
 
 def _policy(reached: connection.Connection) -> tuple[Policy, str]:

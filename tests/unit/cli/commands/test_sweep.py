@@ -72,12 +72,12 @@ def test_the_report_as_csv(command: Command) -> None:
 )
 def test_regions_where_nothing_was_to_be_done_are_one_line(command: Command, idle: tuple[str, ...], said: str) -> None:
     """A sweep covers 17 regions or more, of which most have nothing to show; programs get all of them."""
-    nothing = RegionReport().as_json()
-    command.stack.log.write(a_report(**dict.fromkeys(idle, nothing), eu_west_1=DONE))
+    parts = {**dict.fromkeys(idle, RegionReport().as_json()), HOME: DONE}
+    command.stack.log.write(a_report(RUN, **parts))
     result = command("sweep")
     assert lines(result.stdout) == ["REGION STATUS OUTCOMES PROBLEM", f"{HOME} DONE 2 REMEDIATED"]
     assert result.stderr.splitlines()[1:] == [f"Nothing to do in {said}."]
-    assert command.json("sweep")["regions"] == {**dict.fromkeys(idle, nothing), HOME: DONE}
+    assert command.json("sweep")["regions"] == parts
     rows = command("sweep", "--output", "csv").stdout.splitlines()[1:]
     assert [row.split(",")[1] for row in rows] == [*idle, HOME]
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imds_enforcer.policy import Exemption, Match, PolicyVersions, RegionSelection
+from imds_enforcer.policy.policy import reached_from
 from tests.fakes.clock import START
 from tests.fakes.examples import AWAY, HOME, a_policy, an_exemption, an_id, an_instance
 
@@ -197,3 +198,13 @@ def test_exemptions_may_be_for_a_region(instance: Instance) -> None:
     """All instances of it and no other."""
     policy = a_policy(exemptions=(an_exemption(region=AWAY),))
     assert bool(policy.exemption_for(instance, START)) == (instance.region == AWAY)
+
+
+def test_from_which_percentage_an_instance_is_reached() -> None:
+    """The smallest that reaches it; places are spread evenly, and 100 % reaches every instance."""
+    places = [reached_from(an_id(number)) for number in range(1_000)]
+    for number, percent in enumerate(places):
+        assert not a_policy(rollout_percent=percent - 1).has_reached(an_id(number))
+        assert a_policy(rollout_percent=percent).has_reached(an_id(number))
+    assert (min(places), max(places)) == (1, 100)
+    assert reached_from("i-0123456789abcdef0") == 35  # its place, by its id's SHA-256, is 34.3

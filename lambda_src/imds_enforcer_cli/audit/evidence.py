@@ -1,0 +1,127 @@
+"""What there is to read about instances that were asked for by their ids; nothing here writes."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from imds_enforcer.aws.call_history import CallHistory
+from imds_enforcer.aws.dynamodb import NoTable
+from imds_enforcer.aws.ledger_table import LedgerTable
+from imds_enforcer.aws.services import Clients
+from imds_enforcer.decision.legacy_calls import REJECTED, SERVED, Calls
+from imds_enforcer.enforcement.gate import gate_query
+from imds_enforcer.ledger.entry import Entry
+from imds_enforcer.ledger.holds import Standing
+from imds_enforcer.model import AwsError, Clock, Instance
+from imds_enforcer.policy import Gate
+from imds_enforcer_cli.audit.fleet import Lookback
+
+CALLS, HOLDS, LEDGER = "calls", "holds", "ledger"
+"""The kinds of evidence that may be unreadable while EC2 is not."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Evidence:
+    """One instance, and what else was read about it.
+
+    `calls` are those without a token, by metric, and `gate_calls` those in the days that the policy's gate looks at;
+    empty and None if CloudWatch was not asked. `failures` say by the kind of evidence why it could not be read.
+    """
+
+    instance: Instance
+    calls: dict[str, Calls] = field(default_factory=dict)
+    gate_calls: Calls | None = None
+    standing: Standing = field(default_factory=Standing)
+    entries: list[Entry] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The instances that were found, by id; the regions that were asked, and why others could not be."""
+
+    found: Mapping[str, Instance]
+    asked: tuple[str, ...]
+    refused: Mapping[str, str]
+
+
+def search(clients: Clients, instance_ids: Sequence[str], regions: Sequence[str]) -> Search:
+    """Look for the instances in all these regions at once, by their ids: lists leave out what a service manages."""
+    # Beforehand: a session is not safe to make clients from in several threads.
+    adapters = {region: clients.ec2(region) for region in regions}
+    found: dict[str, Instance] = {}
+    refused: dict[str, str] = {}
+
+    def read(region: str) -> None:
+        try:
+            found.update(adapters[region].read(instance_ids))
+        except AwsError as error:
+            refused[region] = str(error)
+
+    with ThreadPoolExecutor(len(regions), thread_name_prefix="region") as pool:
+        list(pool.map(read, regions))
+    asked = tuple(region for region in regions if region not in refused)
+    return Search({each: found[each] for each in instance_ids if each in found}, asked, dict(sorted(refused.items())))
+
+
+def gathered(
+    clients: Clients, clock: Clock, instances: Iterable[Instance], now: datetime, lookback: Lookback | None
+) -> list[Evidence]:
+    """What is known of each of the instances; `lookback` is None if CloudWatch is not to be asked."""
+    evidence = [Evidence(instance=instance) for instance in instances]
+    with _noted(evidence, HOLDS):
+        standing = clients.ledger_table.holds.standing()
+        for each in evidence:
+            each.standing = standing
+    for each in evidence:
+        with _noted([each], LEDGER):
+            each.entries = clients.ledger_table.entries.of(each.instance.instance_id)
+    by_region: dict[str, list[Evidence]] = defaultdict(list)
+    for each in evidence:
+        by_region[each.instance.region].append(each)
+    for region, some in by_region.items():
+        with _noted(some, CALLS):
+            if lookback:
+                _read_calls(_Counts(clients, clock, region, now), some, lookback)
+    return evidence
+
+
+def _read_calls(counts: "_Counts", evidence: Sequence[Evidence], lookback: Lookback) -> None:
+    ids = [each.instance.instance_id for each in evidence]
+    gate_days = lookback.days if lookback.gate_days is None else lookback.gate_days
+    served, rejected = (counts.of(ids, metric, lookback.days) for metric in (SERVED, REJECTED))
+    gated = served if gate_days == lookback.days else counts.of(ids, SERVED, gate_days)
+    for each in evidence:
+        instance_id = each.instance.instance_id
+        each.calls = {SERVED: served[instance_id], REJECTED: rejected[instance_id]}
+        each.gate_calls = gated[instance_id]
+
+
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """How often the instances of one region were called without a token, asked as the gate asks."""
+
+    clients: Clients
+    clock: Clock
+    region: str
+    now: datetime
+
+    def of(self, instance_ids: Sequence[str], metric: str, days: int) -> dict[str, Calls]:
+        """The calls in so many days. What a gate would note for later is not kept: an audit writes nothing."""
+        query = replace(gate_query(Gate(lookback_days=days), self.region), metric=metric)
+        notes = LedgerTable(NoTable(), self.clock).notes
+        history = CallHistory(notes, lambda: self.clients.call_metrics(self.region), self.clock, query)
+        return history.of(dict.fromkeys(instance_ids, Lookback(days).since(self.now, days)))
+
+
+@contextmanager
+def _noted(evidence: Sequence[Evidence], kind: str) -> Iterator[None]:
+    """Note why a kind of evidence could not be read: the others may still be known."""
+    try:
+        yield
+    except AwsError as error:
+        for each in evidence:
+            each.failures[kind] = str(error)

@@ -1,0 +1,37 @@
+"""`imds-enforcer audit --instance`: everything about single instances."""
+
+from collections.abc import Sequence
+
+from imds_enforcer_cli.account.connection import Connection
+from imds_enforcer_cli.audit.document import Document, Subject
+from imds_enforcer_cli.audit.evidence import gathered, search
+from imds_enforcer_cli.audit.fleet import Lookback
+from imds_enforcer_cli.audit.why import why_document
+from imds_enforcer_cli.console.errors import CommandError
+from imds_enforcer_cli.console.output import say
+
+
+def explained(
+    reached: Connection, subject: Subject, instance_ids: Sequence[str], regions: Sequence[str], *, wants_calls: bool
+) -> tuple[Document, bool]:
+    """The why of these instances, in whatever of the regions they are; and whether all of it could be read.
+
+    Raises:
+        CommandError: if none of the instances was found, naming the regions that were asked.
+    """
+    searched = search(reached.clients, instance_ids, regions)
+    unknown = [each for each in instance_ids if each not in searched.found]
+    refused = [f"{region} could not be asked: {why}" for region, why in searched.refused.items()]
+    if unknown:
+        named = f"no instance {', '.join(unknown)} in {', '.join(searched.asked) or 'any region that could be asked'}"
+        if not searched.found:
+            raise CommandError("; ".join([named, *refused]))
+        for each in (named, *refused):
+            say(each)
+    gate = subject.policy.gate
+    lookback = Lookback(subject.lookback_days, gate.lookback_days if gate else None) if wants_calls else None
+    evidence = gathered(reached.clients, reached.clock, searched.found.values(), subject.at, lookback)
+    if not reached.deployed:
+        say("The enforcer is not deployed here, so there is neither ledger nor hold.")
+    complete = not unknown and not any(each.failures for each in evidence)
+    return why_document(subject, searched, evidence, unknown), complete

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.policy import Exemption, Match
+from imds_enforcer_cli.audit.document import Subject
+from imds_enforcer_cli.audit.evidence import Evidence, Search
+from imds_enforcer_cli.audit.why import why_document
+from tests.fakes.clock import START
+from tests.fakes.examples import ACCOUNT, AWAY, HOME, a_policy, an_exemption, an_instance
+
+if TYPE_CHECKING:
+    from imds_enforcer.model import Instance
+
+TAGS = {"Env": "prod", "Team": "pay", "karpenter.sh/nodepool": "a", "KubernetesCluster": "shop"}
+
+
+def why(instance: Instance | None = None, **policy: Any) -> dict[str, Any]:
+    """What the document says of an instance that allows IMDSv1, under a policy that requires tokens."""
+    instance = instance or an_instance(tags=TAGS, image_id="ami-1")
+    subject = Subject(ACCOUNT, START, a_policy(**policy), "a test", 14)
+    document = why_document(subject, Search({}, (HOME,), {}), [Evidence(instance=instance)], [])
+    [found] = document["instances"]
+    return dict(found)
+
+
+def near_misses(*exemptions: Exemption) -> list[str]:
+    """Why exemptions nearly fit."""
+    return [each["why"] for each in why(exemptions=exemptions)["exemption"]["near_misses"]]
+
+
+@pytest.mark.parametrize(
+    ("match", "differing"),
+    [
+        ({"region": HOME, "image_id": "ami-2"}, "image_id"),
+        ({"region": AWAY, "image_id": "ami-1"}, "region"),
+        ({"region": HOME, "auto_scaling_group": "web"}, "auto_scaling_group"),
+        ({"tag_key": "Env", "tag_value": "test"}, "tag_value"),
+        ({"region": HOME, "tag_key": "env"}, "tag_key"),
+        ({"image_id": "ami-2"}, None),
+        ({"tag_key": "env", "tag_value": "prod"}, None),
+        ({"region": AWAY, "image_id": "ami-2"}, None),
+    ],
+)
+def test_an_exemption_that_nearly_fits(match: dict[str, str], differing: str | None) -> None:
+    """But for one of its criteria; one that has no other is for other instances altogether."""
+    expected = [f"only its {differing} does not fit"] if differing else []
+    assert near_misses(Exemption(match=Match(**match), reason="legacy SDK")) == expected
+
+
+def test_an_exemption_that_has_expired() -> None:
+    """It fits, and does not protect any more."""
+    assert near_misses(an_exemption(expires=date(2026, 11, 21))) == ["it expired on 2026-11-21"]
+
+
+def test_beside_one_that_fits_no_other_matters() -> None:
+    """The first in force is what counts."""
+    found = why(exemptions=(an_exemption("old", expires=date(2026, 11, 21)), an_exemption("new")))["exemption"]
+    assert found == {"fits": "(instance_id *) new", "near_misses": []}
+
+
+def test_which_tags_make_it_a_container_host() -> None:
+    """Each of them, the policy's own included."""
+    found = why(container_host_tags=(Match(tag_key="Team", tag_value="p*"),))["container_host"]
+    assert found == {"is": True, "tags": ["Team=pay", "karpenter.sh/nodepool=a", "KubernetesCluster=shop"]}
+    assert why(an_instance(tags={"Env": "prod"}))["container_host"] == {"is": False, "tags": []}
+
+
+@pytest.mark.parametrize(
+    ("age", "new_until", "grace_until"),
+    [
+        (timedelta(minutes=5), "2026-11-22T12:55:00+00:00", "2026-11-22T12:05:00+00:00"),
+        (timedelta(minutes=20), "2026-11-22T12:40:00+00:00", None),
+        (timedelta(hours=1), None, None),
+    ],
+)
+def test_how_long_it_is_new(age: timedelta, new_until: str | None, grace_until: str | None) -> None:
+    """For an hour; its boot scripts have as long as the policy says."""
+    launch = why(an_instance(attached_at=START - age), launch_grace_seconds=600)["launch"]
+    assert (launch["new_until"], launch["grace_until"]) == (new_until, grace_until)
+
+
+def test_when_it_was_launched_may_not_be_known() -> None:
+    """EC2 does not show a network interface that is being attached."""
+    assert why()["launch"] == {"at": None, "new_until": None, "grace_seconds": 0, "grace_until": None}
+
+
+def test_its_place_in_the_rollout() -> None:
+    """From which percentage on it is reached."""
+    percent = why(rollout_percent=0)["rollout"]["reached_from_percent"]
+    assert why(rollout_percent=percent - 1)["rollout"]["reached"] is False
+    assert why(rollout_percent=percent)["rollout"]["reached"] is True
+    assert why(rollout_percent=percent - 1)["decision"]["verdict"] == "NOT_REACHED"
+    assert why(rollout_percent=percent)["decision"]["verdict"] == "REMEDIATE"
