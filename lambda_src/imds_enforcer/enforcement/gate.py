@@ -92,19 +92,29 @@ class LegacyCallGate:
 
         None if they could not be had, which is not tried again for this region.
         """
+        if self._failure:
+            return None
         try:
-            return None if self._failure else self._calls(instances, now)
+            return deciding_calls(instances, self._gate, self._of_instances, self._of_groups, now)
         except AwsError as error:
             self._failure = error
             return None
 
-    def _calls(self, instances: Mapping[str, Instance], now: datetime) -> dict[str, Calls]:
-        since = datetime.combine(now.astimezone(UTC).date() - timedelta(days=self._gate.lookback_days), time(), UTC)
-        groups = {i: group for i, each in instances.items() if (group := group_of(each, self._gate))}
-        of_groups = self._of_groups.of(dict.fromkeys(sorted({*groups.values()}), since))
-        known = {i: replace(of_groups[group], group=group) for i, group in groups.items()}
-        alone = [i for i, each in instances.items() if own_calls_decide(each, known.get(i), now)]
-        return known | self._of_instances.of(dict.fromkeys(sorted(alone), since))
+
+def deciding_calls(
+    instances: Mapping[str, Instance], gate: Gate, of_instances: CallHistory, of_groups: CallHistory, now: datetime
+) -> dict[str, Calls]:
+    """The calls that decide about each instance, its own or its group's, by the instance's id.
+
+    Raises:
+        AwsError: if they could not be had.
+    """
+    since = datetime.combine(now.astimezone(UTC).date() - timedelta(days=gate.lookback_days), time(), UTC)
+    groups = {i: group for i, each in instances.items() if (group := group_of(each, gate))}
+    calls = of_groups.of(dict.fromkeys(sorted({*groups.values()}), since))
+    known = {i: replace(calls[group], group=group) for i, group in groups.items()}
+    alone = [i for i, each in instances.items() if own_calls_decide(each, known.get(i), now)]
+    return known | of_instances.of(dict.fromkeys(sorted(alone), since))
 
 
 def _held(plan: PlannedChange, why: str) -> Result:

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from imds_enforcer.aws.call_history import CallHistory
+from imds_enforcer.aws.call_history import CallHistory, CallQuery
 from imds_enforcer.aws.dynamodb import NoTable
 from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.aws.services import Clients
-from imds_enforcer.decision.legacy_calls import REJECTED, SERVED, Calls
-from imds_enforcer.enforcement.gate import gate_query
+from imds_enforcer.decision.legacy_calls import REJECTED, SERVED, Calls, Counted
+from imds_enforcer.enforcement.gate import deciding_calls, gate_query, group_query
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.model import AwsError, Clock, Instance
@@ -27,7 +27,7 @@ CALLS, HOLDS, LEDGER = "calls", "holds", "ledger"
 class Evidence:
     """One instance, and what else was read about it.
 
-    `calls` are those without a token, by metric, and `gate_calls` those in the days that the policy's gate looks at;
+    `calls` are those without a token, by metric, and `gate_calls` those that the policy's gate goes by;
     empty and None if CloudWatch was not asked. `failures` say by the kind of evidence why it could not be read.
     """
 
@@ -90,31 +90,37 @@ def gathered(
 
 
 def _read_calls(counts: "_Counts", evidence: Sequence[Evidence], lookback: Lookback) -> None:
-    ids = [each.instance.instance_id for each in evidence]
-    gate_days = lookback.days if lookback.gate_days is None else lookback.gate_days
-    served, rejected = (counts.of(ids, metric, lookback.days) for metric in (SERVED, REJECTED))
-    gated = served if gate_days == lookback.days else counts.of(ids, SERVED, gate_days)
+    instances = {each.instance.instance_id: each.instance for each in evidence}
+    gate = lookback.gate or Gate(lookback_days=lookback.days)
+    shown = gate_query(Gate(lookback_days=lookback.days), counts.region)
+    since = dict.fromkeys(instances, lookback.since(counts.now, lookback.days))
+    of_instances = counts.history(shown)
+    served = of_instances.of(since)
+    rejected = counts.history(replace(shown, counted=Counted((REJECTED,)))).of(since)
+    if gate.lookback_days != lookback.days:
+        of_instances = counts.history(gate_query(gate, counts.region))
+    deciding = deciding_calls(
+        instances, gate, of_instances, counts.history(group_query(gate, counts.region)), counts.now
+    )
     for each in evidence:
         instance_id = each.instance.instance_id
         each.calls = {SERVED: served[instance_id], REJECTED: rejected[instance_id]}
-        each.gate_calls = gated[instance_id]
+        each.gate_calls = deciding[instance_id]
 
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """How often the instances of one region were called without a token, asked as the gate asks."""
+    """How often the instances and groups of one region were called without a token, asked as the gate asks."""
 
     clients: Clients
     clock: Clock
     region: str
     now: datetime
 
-    def of(self, instance_ids: Sequence[str], metric: str, days: int) -> dict[str, Calls]:
-        """The calls in so many days. What a gate would note for later is not kept: an audit writes nothing."""
-        query = replace(gate_query(Gate(lookback_days=days), self.region), metric=metric)
+    def history(self, query: CallQuery) -> CallHistory:
+        """What answers the query. What a gate would note for later is not kept: an audit writes nothing."""
         notes = LedgerTable(NoTable(), self.clock).notes
-        history = CallHistory(notes, lambda: self.clients.call_metrics(self.region), self.clock, query)
-        return history.of(dict.fromkeys(instance_ids, Lookback(days).since(self.now, days)))
+        return CallHistory(notes, lambda: self.clients.call_metrics(self.region), self.clock, query)
 
 
 @contextmanager

@@ -137,6 +137,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     if ids:
         document, complete = explained(reached, subject, ids, where, wants_calls=not no_calls)
         write_json(document) if output is AuditFormat.JSON else write_why(document)
+        _say_how_to_find_callers(document)
         raise typer.Exit(int(not complete or _failed(document, failing)))
     wants_sources = bool(group_by) or output.has_sources
     found = _audited(reached, subject, where, wants_calls=not no_calls, wants_sources=wants_sources)
@@ -146,8 +147,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         say(f"Note: {note}.")
     write_audit(document, output, Written(bool(group_by), every, arn[1], reached.clients.home_region))
     say(summary_line(document))
-    if any(instance["by"] == BY_GATE for instance in document["instances"]):
-        say(HOW_TO_FIND_CALLERS)
+    _say_how_to_find_callers(document)
     if _failed(document, failing) or any(each.errors for each in found):
         raise typer.Exit(1)
 
@@ -159,6 +159,11 @@ def _check_beside_instances(ids: Sequence[str], output: AuditFormat, others: Map
     for name, given in others.items():
         if ids and given:
             raise CommandError(f"--instance with {name}; allowed: one of them")
+
+
+def _say_how_to_find_callers(document: Document) -> None:
+    if any(instance["by"] == BY_GATE for instance in document["instances"]):
+        say(HOW_TO_FIND_CALLERS)
 
 
 def _failed(document: Document, failing: Sequence[str]) -> bool:

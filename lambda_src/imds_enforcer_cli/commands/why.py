@@ -28,8 +28,7 @@ def explained(
             raise CommandError("; ".join([named, *refused]))
         for each in (named, *refused):
             say(each)
-    gate = subject.policy.gate
-    lookback = Lookback(subject.lookback_days, gate.lookback_days if gate else None) if wants_calls else None
+    lookback = Lookback(subject.lookback_days, subject.policy.gate) if wants_calls else None
     evidence = gathered(reached.clients, reached.clock, searched.found.values(), subject.at, lookback)
     if not reached.deployed:
         say("The enforcer is not deployed here, so there is neither ledger nor hold.")

@@ -121,7 +121,8 @@ def _or_error(found: Mapping[str, Any]) -> Cell:
 def _launch(launch: Mapping[str, Any]) -> Cell:
     if launch["at"] is None:
         return ("EC2 does not show when",)
-    new = f"counts as new until {launch['new_until']}: neither rollout nor gate apply" if launch["new_until"] else ""
+    until = launch["new_until"]
+    new = f"counts as new until {until}: neither rollout nor the gate by instance applies" if until else ""
     grace = f"left to its boot scripts until {launch['grace_until']}" if launch["grace_until"] else ""
     return (launch["at"], new or "an existing instance", grace)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.decision.legacy_calls import REJECTED, SERVED
+from imds_enforcer.decision.legacy_calls import FIND_CALLER, HOW_TO_FIND_CALLERS, REJECTED, SERVED
 from imds_enforcer.ledger.holds import Contest, Hold
 from imds_enforcer.model import InstanceState
 from tests.fakes.clients import FakeClients
@@ -77,7 +77,7 @@ def rows(command: Command, *arguments: str, number: int = 1) -> dict[str, str]:
 def test_everything_about_one_instance(command: Command) -> None:
     """From what it is now to what launched it."""
     result = command("audit", "--instance", an_id(1))
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr) == (0, f"{HOW_TO_FIND_CALLERS}\n")
     drift = "HttpTokens is optional, not required, HttpPutResponseHopLimit is 1, not 2"
     calls = "17 IMDSv1 calls in 14 days, the last on 2026-11-22"
     appliance = "old appliance, until 2026-11-21"
@@ -89,12 +89,12 @@ def test_everything_about_one_instance(command: Command) -> None:
     assert lines(result.stdout) == [
         "WHAT STATE",
         f"instance {an_id(1)}; {HOME}; web-1; running",
-        f"status HELD; {calls}; held until they end; {drift}; {lapsed}; by the policy's legacy_calls",
+        f"status HELD; {calls}; held until they end; {FIND_CALLER}; {drift}; {lapsed}; by the policy's legacy_calls",
         f"options {options}; applied",
         "policy HttpTokens required, mode enforce; from Parameter Store; versions 1 (HttpTokens) and 2 (policy)",
         "decision NOT_REACHED; not among the 5 % of the existing instances that have their turn",
         f"exemption none fits; nearly: (instance_id {an_id(1)}) {appliance}: it expired on 2026-11-21",
-        f"gate holds it back; {calls}; held until they end; {GATE}",
+        f"gate holds it back; {calls}; held until they end; {FIND_CALLER}; {GATE}",
         "IMDSv1 calls served: 17 in 14 days, the last on 2026-11-22; rejected: no data in 14 days",
         "hold none",
         "contest none",
@@ -163,8 +163,17 @@ def test_one_that_follows_the_policy(command: Command, clients: FakeClients) -> 
         (
             {"lookback_days": 1},
             (
-                "holds it back; 5 IMDSv1 calls in 1 days, the last on 2026-11-22; held until they end; "
+                f"holds it back; 5 IMDSv1 calls in 1 days, the last on 2026-11-22; held until they end; {FIND_CALLER}; "
                 "it is for instances with more than 0 IMDSv1 calls in 1 days"
+            ),
+            "HELD",
+        ),
+        (
+            {"by": "group", "tolerate": 17},
+            (
+                "holds it back; Auto Scaling group web: 40 IMDSv1 calls in 14 days, the last on 2026-11-22; held until "
+                f"they end; {FIND_CALLER}; it is for instances with more than 17 IMDSv1 calls in 14 days, counted by "
+                "Auto Scaling group"
             ),
             "HELD",
         ),
@@ -175,6 +184,7 @@ def test_the_gate(
 ) -> None:
     """Whether it is there, in force, and what it makes of the calls in its own days; the calls are shown either way."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"legacy_calls": gate} if gate else {}))
+    clients.metrics[HOME].groups = {(REJECTED, "web"): [(MIDNIGHT, 40.0)]}
     table = rows(command, "--lookback-days", "14")
     assert table["gate"] == shown
     assert table["IMDSv1 calls"].startswith("served: 17 in 14 days")
@@ -217,8 +227,8 @@ def test_an_instance_that_a_service_manages(command: Command, home: FakeEc2) -> 
     assert table["managed by"] == "eks.amazonaws.com"
     assert table["decision"] == "MANAGED; managed by eks.amazonaws.com: the account cannot change it"
     assert table["first launched"] == (
-        "2026-11-22T11:55:00+00:00; counts as new until 2026-11-22T12:55:00+00:00: neither rollout nor gate apply; "
-        "left to its boot scripts until 2026-11-22T12:05:00+00:00"
+        "2026-11-22T11:55:00+00:00; counts as new until 2026-11-22T12:55:00+00:00: neither rollout nor the gate by "
+        "instance applies; left to its boot scripts until 2026-11-22T12:05:00+00:00"
     )
 
 
@@ -285,7 +295,10 @@ def test_an_unknown_instance(command: Command) -> None:
 def test_an_unknown_instance_beside_a_known_one(command: Command) -> None:
     """The other is shown, and the exit code says that something is missing."""
     result = command("audit", "--instance", an_id(1), "--instance", an_id(9), "--output", "json")
-    assert (result.exit_code, result.stderr) == (1, f"no instance {an_id(9)} in {HOME}, {AWAY}\n")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"no instance {an_id(9)} in {HOME}, {AWAY}\n{HOW_TO_FIND_CALLERS}\n",
+    )
     assert json.loads(result.stdout)["unknown"] == [an_id(9)]
 
 
