@@ -86,7 +86,7 @@ class Deployment:
         pages = (
             self.aws.client("ec2", region)
             .get_paginator("describe_instances")
-            .paginate(Filters=[{"Name": "instance-id", "Values": list(instance_ids)}])
+            .paginate(Filters=[{"Name": "instance-id", "Values": list(instance_ids)}], IncludeManagedResources=True)
         )
         return {
             instance["InstanceId"]: instance["MetadataOptions"]

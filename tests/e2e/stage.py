@@ -158,7 +158,7 @@ class Stage(Deployment):
     def _terminate_all(self, region: str) -> None:
         ec2 = self.aws.client("ec2", region)
         live = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
-        pages = ec2.get_paginator("describe_instances").paginate(Filters=live)
+        pages = ec2.get_paginator("describe_instances").paginate(Filters=live, IncludeManagedResources=True)
         ids = [i["InstanceId"] for page in pages for r in page["Reservations"] for i in r["Instances"]]
         if ids:
             ec2.terminate_instances(InstanceIds=ids)

@@ -6,6 +6,8 @@ from infra.local.client import LocalAws
 from infra.local.waiting import until
 from tests.integration.local_resources import UNKNOWN, refused
 
+SHOW_MANAGED = {"IncludeManagedResources": True}
+
 
 def _found(aws: LocalAws, *filters: tuple[str, str], **arguments: Any) -> list[str]:
     """Ids of the instances that fit all the filters."""
@@ -162,8 +164,8 @@ class TestModify:
         """EKS Auto Mode changes its own instances; nobody else may."""
         [managed] = aws.launch(managed_by="eks.amazonaws.com")
         [own] = aws.launch()
-        assert _found(aws, ("operator.managed", "true")) == [managed]
-        assert _found(aws, ("operator.managed", "false")) == [own]
+        assert _found(aws, ("operator.managed", "true"), **SHOW_MANAGED) == [managed]
+        assert _found(aws, ("operator.managed", "false"), **SHOW_MANAGED) == [own]
         modify = aws.client("ec2").modify_instance_metadata_options
         assert refused(modify, InstanceId=managed, HttpTokens="required") == "OperationNotPermitted"
 
@@ -259,6 +261,22 @@ class TestDescribe:
         ids = {"Name": "instance-id", "Values": [known, UNKNOWN]}
         [reservation] = ec2.describe_instances(Filters=[ids])["Reservations"]
         assert [each["InstanceId"] for each in reservation["Instances"]] == [known]
+
+    def test_managed_instances_are_shown_to_those_who_ask_for_them(self, aws: LocalAws) -> None:
+        """By the parameter or by id, not by a filter; the account can choose to see them always.
+
+        EC2 API Reference, "DescribeInstances", and EC2 User Guide, "Managed resource visibility".
+        """
+        [own], [managed] = aws.launch(), aws.launch(managed_by="eks.amazonaws.com")
+        it = ("instance-id", managed)
+        assert _found(aws) == [own]
+        assert _found(aws, it) == []
+        assert _found(aws, **SHOW_MANAGED) == [own, managed]
+        assert _found(aws, IncludeManagedResources=False) == [own]
+        assert _found(aws, it, **SHOW_MANAGED) == [managed]
+        assert _found(aws, InstanceIds=[managed]) == [managed]
+        aws.knobs(managed_visible=True)
+        assert _found(aws) == [own, managed]
 
     def test_an_unknown_filter_or_too_many_values_are_refused(self, aws: LocalAws) -> None:
         """A filter that is silently ignored would answer everything."""

@@ -90,6 +90,26 @@ def test_states_are_told_in_order(aws: LocalAws) -> None:
     assert queue.bodies[0]["resources"] == [f"arn:aws:ec2:{aws.region}:{aws.account}:instance/{instance}"]
 
 
+def test_the_states_of_a_hidden_instance_are_not_told(aws: LocalAws) -> None:
+    """Its launch is in the trail, with who manages it; where the account shows managed resources, states are told.
+
+    EC2 User Guide, "Managed resource visibility".
+    """
+    launches, states = listen(aws, LAUNCHES), listen(aws, STATES)
+    [hidden] = aws.launch(managed_by="eks.amazonaws.com")
+    [launch] = launches.wait_for(1)
+    [item] = launch["detail"]["responseElements"]["instancesSet"]["items"]
+    assert item["instanceId"] == hidden
+    assert item["operator"] == {"managed": True, "principal": "eks.amazonaws.com"}
+    ec2 = aws.client("ec2")
+    ec2.stop_instances(InstanceIds=[hidden])
+    ec2.start_instances(InstanceIds=[hidden])
+    ec2.terminate_instances(InstanceIds=[hidden])
+    aws.knobs(managed_visible=True)
+    [shown] = aws.launch(managed_by="eks.amazonaws.com")
+    assert [event["detail"]["instance-id"] for event in states.wait_for(2)] == [shown, shown]
+
+
 def test_each_kind_of_event_can_be_off(aws: LocalAws) -> None:
     """An account without a trail has state changes only."""
     everything = listen(aws, {"source": ["aws.ec2"]})
@@ -179,6 +199,23 @@ def test_a_forwarded_event_keeps_its_region(aws: LocalAws, bus: str) -> None:
     [event] = queue.wait_for(1)
     assert (event["region"], event["account"]) == ("us-east-1", aws.account)
     assert _launched(event) == [instance]
+
+
+def test_an_event_of_another_account_keeps_its_account(aws: LocalAws) -> None:
+    """A bus gets what the rules of other accounts send to it; a pattern that names an account lets in no other's.
+
+    EventBridge User Guide, "Sending and receiving events between AWS accounts".
+    """
+    everyone, own = listen(aws, LAUNCHES), listen(aws, {**LAUNCHES, "account": [aws.account]})
+    other = aws.in_account(f"9{aws.account[1:]}")
+    events = other.client("events")
+    events.put_rule(Name="share", EventPattern=json.dumps(LAUNCHES))
+    bus = f"arn:aws:events:{aws.region}:{aws.account}:event-bus/default"
+    events.put_targets(Rule="share", Targets=[{"Id": "bus", "Arn": bus, "RoleArn": role(other, "sharer")}])
+    [theirs], [ours] = other.launch(), aws.launch()
+    seen = {event["account"]: _launched(event) for event in everyone.wait_for(2)}
+    assert seen == {other.account: [theirs], aws.account: [ours]}
+    assert [_launched(event) for event in own.wait_for(1)] == [[ours]]
 
 
 def test_another_region_needs_a_role_that_may(aws: LocalAws) -> None:

@@ -51,6 +51,14 @@ def test_errors_come_by_action_instance_and_number(aws: LocalAws) -> None:
     assert aws.calls("ec2:ModifyInstanceMetadataOptions", error="InternalError") == 1
 
 
+def test_an_endpoint_may_not_know_a_parameter(aws: LocalAws) -> None:
+    """As EC2 refuses it: the same call without it goes well (EC2 API Reference, "Error codes")."""
+    aws.fail("ec2:DescribeInstances", "UnknownParameter", status=400, parameter="IncludeManagedResources")
+    describe = aws.client("ec2").describe_instances
+    assert refused(describe, IncludeManagedResources=True) == "UnknownParameter"
+    describe()
+
+
 @pytest.mark.parametrize("service", ["ssm", "sqs", "sns", "lambda", "cloudwatch", "dynamodb"])
 def test_every_protocol_carries_the_error(aws: LocalAws, service: str) -> None:
     """XML or JSON, boto3 reads the same code from it."""

@@ -24,6 +24,7 @@ class Fault:
         region: only there; empty: everywhere.
         instance_id: only calls that name it.
         caller: only calls by it, `role/NAME` for one.
+        parameter: only calls that have this parameter, as one that an endpoint does not know.
         first: the first call that fails, counted from 1 among those that fit.
         calls: how many fail; None: all that follow.
         seconds: how long the fault lasts (for `hang`, how long a call hangs); None: until it is cleared.
@@ -37,6 +38,7 @@ class Fault:
     region: str = ""
     instance_id: str = ""
     caller: str = ""
+    parameter: str = ""
     first: int = 1
     calls: int | None = None
     seconds: float | None = None
@@ -70,6 +72,7 @@ class Fault:
             and self.region in ("", call.region)
             and self.caller in ("", call.caller.name)
             and (not self.instance_id or self.instance_id in call.parameters.values())
+            and (not self.parameter or self.parameter in call.parameters)
         )
 
 

@@ -93,6 +93,7 @@ class Knobs:
     batch_write_items: float | None = _knob(None, _optional_number)  # so many of a batch are written; None: all
     move_listing_seconds: float = _knob(0.0, _number)  # so long after its start a move of messages is not listed
     move_seconds: float = _knob(0.0, _number)  # for so long it runs
+    managed_visible: bool = _knob(default=False, check=_flag)  # the account's setting for managed resources
     imds_v2_images: tuple[str, ...] = _knob((), _names)  # AMIs with ImdsSupport=v2.0
 
     def turn(self, values: Mapping[str, object]) -> None:

@@ -41,7 +41,7 @@ _FIELDS: dict[str, Callable[[Instance], Any]] = {
 
 
 def describe_instances(parameters: Parameters) -> Response:
-    """DescribeInstances: by ids, or by filters and pages."""
+    """DescribeInstances: by ids, or by filters and pages, which leave out what is managed unless asked for it."""
     p = flat(parameters)
     ids = listed(p, "InstanceId")
     filters = [_filter(name, values) for name, values in _filters(p)]
@@ -51,8 +51,9 @@ def describe_instances(parameters: Parameters) -> Response:
             "The parameter instancesSet cannot be used with the parameter maxResults",
         )
     ec2._cleanup_terminated()
+    every = p.get("IncludeManagedResources") == "true"
     found: Iterable[Instance] = [instances.known_instance(each) for each in ids] or (
-        each for each in ec2._instances.values() if instances.visible(each)
+        each for each in ec2._instances.values() if instances.visible(each) and (every or not instances.hidden(each))
     )
     matching = [each for each in found if all(fits(each) for fits in filters)]
     page, token = _page(matching, p, filtered=bool(filters))

@@ -48,6 +48,11 @@ def visible(instance: Instance) -> bool:
     return bool(instance["LaunchedAt"] + KNOBS.visibility_seconds <= time.time())
 
 
+def hidden(instance: Instance) -> bool:
+    """Whether only those who ask for managed resources see it (EC2 User Guide, "Managed resource visibility")."""
+    return bool(instance["Operator"]["managed"]) and not KNOBS.managed_visible
+
+
 def run_instances(original: Action) -> Action:
     """RunInstances that launches MaxCount, honours MetadataOptions and DryRun, and tags with the launch template."""
 
@@ -150,8 +155,8 @@ def ending(original: Action, passing_state: str, final_state: str) -> Action:
         changed = [each for each in _named(parameters) if each["State"]["Name"] != final_state]
         response = original(parameters)
         for instance in changed:
-            state_changed(instance["InstanceId"], passing_state)
-            state_changed(instance["InstanceId"], final_state)
+            _tell(instance, passing_state)
+            _tell(instance, final_state)
         return response
 
     return end
@@ -180,9 +185,14 @@ def _named(parameters: Parameters) -> list[Instance]:
     return named
 
 
+def _tell(instance: Instance, state: str) -> None:
+    if not hidden(instance):
+        state_changed(instance["InstanceId"], state)
+
+
 def _boot(instance: Instance) -> None:
     instance["State"] = dict(PENDING)
-    state_changed(instance["InstanceId"], "pending")
+    _tell(instance, "pending")
     if KNOBS.boot_seconds:
         soon(KNOBS.boot_seconds, _running, get_account_id(), get_region(), instance)
     else:
@@ -193,4 +203,4 @@ def _running(account: str, region: str, instance: Instance) -> None:
     if instance["State"] == PENDING:
         instance["State"] = dict(RUNNING)
         with request_scope(account, region):
-            state_changed(instance["InstanceId"], "running")
+            _tell(instance, "running")
