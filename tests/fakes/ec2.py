@@ -56,6 +56,7 @@ class FakeEc2(Ec2Region):
         self.visible_after = self.applied_after = 0.0
         self.read_seconds = self.modify_seconds = self.prepare_seconds = 0.0
         self.page_size = PAGE_SIZE
+        self.managed_visible = False  # the account's setting; without it, filters find nothing that is managed
         self.modify_errors: dict[str, list[Failure]] = defaultdict(list)
         self.read_errors: dict[int, Failure] = {}
         self.find_errors: dict[int, Failure] = {}
@@ -134,7 +135,7 @@ class FakeEc2(Ec2Region):
     # What the enforcer calls.
 
     def find(self, filters: Filters) -> Iterator[list[Instance]]:
-        """Instances that fit, page by page; one empty page if none does."""
+        """Instances that fit, page by page; one empty page if none does. Filters find none that is hidden."""
         self.finds.append(filters)
         ids = [instance.instance_id for instance in self._listed(self._records, filters)]
         for page in list(batched(ids, self.page_size)) or [[]]:
@@ -230,7 +231,11 @@ class FakeEc2(Ec2Region):
     def _listed(self, instance_ids: Iterable[str], filters: Filters) -> list[Instance]:
         """Those that fit at this moment."""
         observed = [self._observed(instance_id) for instance_id in instance_ids if instance_id in self._records]
-        return [instance for instance in observed if not instance.state.ended and fits(instance, filters)]
+        shown = [instance for instance in observed if self._shows(instance, filters)]
+        return [instance for instance in shown if not instance.state.ended and fits(instance, filters)]
+
+    def _shows(self, instance: Instance, filters: Filters) -> bool:
+        return not filters or instance.managed_by is None or self.managed_visible
 
     def _observed(self, instance_id: str) -> Instance:
         record, now = self._records[instance_id], self._clock.monotonic()

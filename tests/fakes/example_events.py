@@ -9,6 +9,7 @@ from imds_enforcer.runs.events import QueuedMessage
 from tests.fakes.examples import ACCOUNT, HOME, an_id
 
 TIME = "2026-11-22T12:00:00Z"
+MANAGED = {"managed": True, "principal": "eks.amazonaws.com"}
 
 
 def _event(kind: str, detail: dict[str, Any], fields: dict[str, Any]) -> dict[str, Any]:
@@ -27,6 +28,14 @@ def launch(*instance_ids: str, **fields: Any) -> dict[str, Any]:
     items = [{"instanceId": instance_id, "currentState": {"name": "pending"}} for instance_id in instance_ids]
     answer = {"reservationId": "r-1", "instancesSet": {"items": items}}
     return _event("AWS API Call via CloudTrail", {"eventName": "RunInstances", "responseElements": answer}, fields)
+
+
+def managed_launch(*instance_ids: str, operator: object = MANAGED, **fields: Any) -> dict[str, Any]:
+    """CloudTrail's record of a launch by a service whose instances these are."""
+    event = launch(*instance_ids, **fields)
+    for item in event["detail"]["responseElements"]["instancesSet"]["items"]:
+        item["operator"] = operator
+    return event
 
 
 def launch_without_ids(**fields: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.aws.boto import aws_errors, batched, expected
-from imds_enforcer.model import AwsError, Instance, InstanceState, MetadataOptions
+from imds_enforcer.model import AwsError, Failure, Instance, InstanceState, Kind, MetadataOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import (
-        FilterTypeDef,
+        DescribeInstancesRequestTypeDef,
+        DescribeInstancesResultTypeDef,
         InstanceTypeDef,
         ModifyInstanceMetadataOptionsRequestTypeDef,
     )
@@ -45,15 +46,21 @@ class Ec2Region:
         self._client = client
         self._clock = clock
         self._writer = writer
+        self._shows_managed = True
         self.changes = changes
         self.name = client.meta.region_name
 
     def find(self, filters: Filters) -> Iterator[list[Instance]]:
-        """Instances that fit the filters and have not ended, page by page. A page may be empty."""
-        return self._pages({**filters, "instance-state-name": list(map(str, LIVE_STATES))})
+        """Instances that fit the filters and have not ended, page by page. A page may be empty.
+
+        Without filters these are all, also those that AWS services manage. Filters look for what can be
+        changed: they leave those out, which EC2 hides unless asked for them.
+        """
+        live = {**filters, "instance-state-name": list(map(str, LIVE_STATES))}
+        return self._pages(live, managed=not filters)
 
     def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
-        """The instances that EC2 knows among these ids, by id.
+        """The instances that EC2 knows among these ids, by id, managed ones too.
 
         Asked for with the filter `instance-id`: the parameter InstanceIds would fail the
         whole call for one unknown id.
@@ -61,7 +68,7 @@ class Ec2Region:
         return {
             instance.instance_id: instance
             for ids in batched(instance_ids, FILTER_VALUES)
-            for page in self._pages({"instance-id": ids})
+            for page in self._pages({"instance-id": ids}, managed=True)
             for instance in page
         }
 
@@ -110,22 +117,59 @@ class Ec2Region:
             answer = self._client.describe_regions()
         return tuple(sorted(region["RegionName"] for region in expected(answer, "Regions")))
 
-    def _pages(self, filters: Mapping[str, list[str]]) -> Iterator[list[Instance]]:
-        request: list[FilterTypeDef] = [{"Name": name, "Values": values} for name, values in filters.items()]
-        paginator = self._client.get_paginator("describe_instances")
-        pages = iter(paginator.paginate(Filters=request, PaginationConfig={"PageSize": PAGE_SIZE}))
+    def _pages(self, filters: Mapping[str, list[str]], *, managed: bool) -> Iterator[list[Instance]]:
+        request: DescribeInstancesRequestTypeDef = {
+            "Filters": [{"Name": name, "Values": values} for name, values in filters.items()],
+            "MaxResults": PAGE_SIZE,
+        }
         while True:
             # The age of an observation counts from the request: its answer may be slow.
             observed_at = self._clock.monotonic()
-            with aws_errors():
-                page = next(pages, None)
-            if page is None:
-                return
+            page = self._page(request, managed=managed)
             yield [
                 _instance(item, self.name, observed_at)
                 for reservation in expected(page, "Reservations")
                 for item in reservation["Instances"]
             ]
+            following = page.get("NextToken")
+            if not following:
+                return
+            if following == request.get("NextToken"):
+                problem = f"the page {following} of the listing leads to itself"
+                raise AwsError(Failure("EndlessListing", problem, Kind.UNAVAILABLE))
+            request["NextToken"] = following
+
+    def _page(self, request: DescribeInstancesRequestTypeDef, *, managed: bool) -> DescribeInstancesResultTypeDef:
+        """One page, with the managed instances too where they are wanted and the endpoint knows how to ask for them.
+
+        EC2 leaves managed instances out unless IncludeManagedResources is sent (EC2 API Reference,
+        "DescribeInstances"). An endpoint that refuses the parameter is asked without it from then on.
+        """
+        asks = managed and self._shows_managed
+        if asks:
+            try:
+                return self._described({**request, "IncludeManagedResources": True})
+            except AwsError as error:
+                if not _may_mean_a_parameter(error.failure):
+                    raise
+        page = self._described(request)
+        if asks:
+            # Only now: what is refused without the parameter too has another reason.
+            self._shows_managed = False
+        return page
+
+    def _described(self, request: DescribeInstancesRequestTypeDef) -> DescribeInstancesResultTypeDef:
+        with aws_errors():
+            return self._client.describe_instances(**request)
+
+
+def _may_mean_a_parameter(failure: Failure) -> bool:
+    """True if EC2 may have refused a request for a parameter that it does not know.
+
+    It has UnknownParameter for it (EC2 API Reference, "Error codes"); which code an endpoint of another version or
+    partition answers is not documented.
+    """
+    return failure.code in {"UnknownParameter", "UnsupportedOperation"} or failure.code.startswith("InvalidParameter")
 
 
 def _request(instance_id: str, change: Change) -> ModifyInstanceMetadataOptionsRequestTypeDef:

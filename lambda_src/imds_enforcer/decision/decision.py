@@ -62,8 +62,8 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # no
     exemption = policy.exemption_for(instance, now)
     if exemption:
         return Decision(Verdict.EXEMPT, f"exempt: {exemption}")
-    if instance.managed_by is not None:
-        return Decision(Verdict.MANAGED, f"managed by {instance.managed_by}: the account cannot change it")
+    if instance.unchangeable:
+        return Decision(Verdict.MANAGED, instance.unchangeable)
     if options is None:
         return Decision(Verdict.UNREADABLE, "EC2 describes its metadata options in a way that is not known here")
     if not_yet := _not_yet(instance, policy, now):

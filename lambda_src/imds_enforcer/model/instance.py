@@ -155,6 +155,11 @@ class Instance:
         return self.attached_at is not None and now - self.attached_at < FIRST_LAUNCH
 
     @property
+    def unchangeable(self) -> str | None:
+        """Why nothing that the account does can change the instance; None if something can."""
+        return None if self.managed_by is None else f"managed by {self.managed_by}: the account cannot change it"
+
+    @property
     def auto_scaling_group(self) -> str | None:
         """The Auto Scaling group that launched the instance, from the tag which AWS sets."""
         return self.tags.get(AUTO_SCALING_GROUP_TAG)

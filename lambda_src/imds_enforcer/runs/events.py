@@ -123,15 +123,24 @@ def _state_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Instan
 
 
 def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent:
-    """The launched ids, or the whole region: CloudTrail omits a responseElements over 100 KB."""
+    """The launched ids, or the whole region: CloudTrail omits a responseElements over 100 KB.
+
+    Not among them are the instances that a service manages: EC2 hides them, and the account cannot change them.
+    """
     if detail.get("errorCode"):
         return _instance_event(event, Trigger.LAUNCH, ())
     answer = detail.get("responseElements")
     instances = answer.get("instancesSet") if isinstance(answer, Mapping) else None
     if not isinstance(instances, Mapping) or "items" not in instances:
         return _instance_event(event, Trigger.LAUNCH, (), whole_region=True)
-    ids = [item.get("instanceId") if isinstance(item, Mapping) else item for item in _list(instances, "items")]
-    return _instance_event(event, Trigger.LAUNCH, ids, whole_region=not ids)
+    items = _list(instances, "items")
+    ids = [item.get("instanceId") if isinstance(item, Mapping) else item for item in items if not _is_managed(item)]
+    return _instance_event(event, Trigger.LAUNCH, ids, whole_region=not items)
+
+
+def _is_managed(item: object) -> bool:
+    operator = item.get("operator") if isinstance(item, Mapping) else None
+    return isinstance(operator, Mapping) and operator.get("managed") in (True, "true")
 
 
 def _options_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent:

@@ -109,6 +109,8 @@ class Revert:
     ) -> Reverting:
         if instance is None or instance.state.ended:
             return Reverting(instance_id, region, tuple(entries), instance, problem="the instance is gone")
+        if instance.unchangeable:
+            return Reverting(instance_id, region, tuple(entries), instance, problem=instance.unchangeable)
         if instance.options is None:
             problem = "EC2 describes its metadata options in a way that is not known here"
             return Reverting(instance_id, region, tuple(entries), instance, problem=problem)

@@ -38,7 +38,9 @@ def hold(  # each is an option of the command
     now = reached.clock.now()
     end = arguments.checked_moment(until, now)
     # It would go unnoticed that a mistyped instance is not held.
-    connection.require_instances(reached.clients, ids)
+    for each in connection.require_instances(reached.clients, ids).values():
+        if each.unchangeable:
+            say(f"{each.instance_id} is {each.unchangeable}, held or not.")
     by = reached.caller()
     holds = [Hold(instance_id=instance_id, reason=why, by=by, at=now, until=end) for instance_id in ids]
     name_replaced(reached.clients.ledger_table, ids)

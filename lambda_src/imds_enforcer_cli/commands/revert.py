@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -120,7 +120,9 @@ def _plans(core: Revert, reached: connection.Connection, order: _Order) -> list[
     ledger_table = reached.clients.ledger_table
     strange = [plan.instance_id for plan in plans if plan.problem and not ledger_table.entries.of(plan.instance_id)]
     if strange:
-        connection.require_instances(reached.clients, strange)
+        seen = connection.require_instances(reached.clients, strange)
+        managed = {instance_id: each.unchangeable for instance_id, each in seen.items() if each.unchangeable}
+        plans = [replace(plan, problem=managed.get(plan.instance_id, plan.problem)) for plan in plans]
     return plans
 
 

@@ -77,6 +77,9 @@ def verify(  # noqa: PLR0913  # each is an option of the command
         [(_, made)] = checks
         made += _probed(metadata, wanted)
     _write(checks, wanted, output)
+    for instance, made in checks:
+        if instance.unchangeable and not all(check.passed for check in made):
+            say(f"{instance.instance_id} is {instance.unchangeable}.")
     if not all(check.passed for _, made in checks for check in made):
         raise typer.Exit(1)
 

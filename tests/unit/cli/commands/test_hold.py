@@ -50,6 +50,14 @@ def test_a_hold_as_json(command: Command) -> None:
     }
 
 
+def test_that_a_service_manages_it_is_said_of_a_held_instance(home: FakeEc2, command: Command) -> None:
+    """The hold is there, and was not needed."""
+    home.launch(an_instance(1, managed_by="eks.amazonaws.com"))
+    result = command("hold", *BOTH, *WHY)
+    assert result.exit_code == 0
+    assert result.stderr == f"{an_id(1)} is managed by eks.amazonaws.com: the account cannot change it, held or not.\n"
+
+
 @pytest.mark.parametrize(
     ("until", "moment"),
     [

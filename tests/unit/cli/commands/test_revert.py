@@ -285,6 +285,17 @@ def test_an_instance_that_was_never_changed_is_no_user_error(home: FakeEc2, comm
     assert instances[1]["problem"] == "the ledger has no change that is not undone"
 
 
+def test_a_managed_instance_is_not_touched(clients: FakeClients, home: FakeEc2, command: Command, changed: str) -> None:
+    """Whether the enforcer once changed it or never did; it is not called gone, nor unknown to the ledger."""
+    home.launch(an_instance(1, V2_ONLY, managed_by="eks.amazonaws.com"))
+    home.launch(an_instance(2, managed_by="eks.amazonaws.com"))
+    home.forget_calls()
+    instances = command.json("revert", changed, an_id(2), "--yes", exit_code=1)["instances"]
+    assert {each["problem"] for each in instances} == {"managed by eks.amazonaws.com: the account cannot change it"}
+    assert home.sent == []
+    assert clients.ledger_table.holds.standing().holds == {}
+
+
 def test_a_revert_is_made_once_and_a_later_change_can_be_reverted_again(
     clients: FakeClients, command: Command, changed: str
 ) -> None:

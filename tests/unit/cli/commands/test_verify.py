@@ -52,6 +52,15 @@ def test_what_is_required_and_applied(command: Command) -> None:
     assert result.stderr == ""
 
 
+def test_what_is_not_so_of_a_managed_instance_is_for_its_service_to_change(home: FakeEc2, command: Command) -> None:
+    """Nothing is said of one that is as it should be."""
+    home.launch(an_instance(1, V1_ALLOWED, managed_by="eks.amazonaws.com"))
+    home.launch(an_instance(3, V2_ONLY, managed_by="eks.amazonaws.com"))
+    result = command(*ONE, an_id(3))
+    assert result.exit_code == 1
+    assert result.stderr == f"{an_id(1)} is managed by eks.amazonaws.com: the account cannot change it.\n"
+
+
 def test_instances_of_several_regions(command: Command) -> None:
     """One that is not so makes it a finding."""
     result = command("verify", "--instance-id", an_id(1), an_id(2))

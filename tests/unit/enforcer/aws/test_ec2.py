@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.fakes.clock import FakeClock
     from tests.fakes.transport import FakeTransport
 
+SHOW_MANAGED = "IncludeManagedResources"
 LIVE = ["pending", "running", "stopping", "stopped"]
 
 
@@ -72,6 +73,100 @@ def test_an_empty_page_is_not_the_last(region: Ec2Region, transport: FakeTranspo
     found = [[instance.instance_id for instance in page] for page in region.find({})]
     assert found == [[], [an_id(1), an_id(2)], [an_id(3)]]
     assert [request.get("NextToken") for request in transport.requests] == [None, "t-2", "t-3"]
+
+
+def test_a_page_that_leads_to_itself_is_a_failed_call(region: Ec2Region, transport: FakeTransport) -> None:
+    """And not a listing without end."""
+    transport.answer(a_page(an_item(1), following="t-2"))
+    transport.answer(a_page(an_item(2), following="t-2"))
+    pages = region.find({})
+    assert [next(pages)[0].instance_id for _ in range(2)] == [an_id(1), an_id(2)]
+    with pytest.raises(AwsError, match="t-2"):
+        next(pages)
+
+
+def test_managed_instances_are_asked_for_except_where_only_drift_is_looked_for(
+    region: Ec2Region, transport: FakeTransport
+) -> None:
+    """EC2 hides them from whoever does not ask; one that cannot be changed would only be listed to be skipped."""
+    for _ in range(3):
+        transport.answer(a_page())
+    list(region.find({}))
+    region.read([an_id(1)])
+    list(region.find(drift_filters(a_policy())[0]))
+    assert [request.get(SHOW_MANAGED) for request in transport.requests] == ["true", "true", None]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "UnknownParameter",
+        "InvalidParameter",
+        "InvalidParameterValue",
+        "InvalidParameterCombination",
+        "UnsupportedOperation",
+    ],
+)
+@pytest.mark.parametrize("call", ["find", "read"])
+def test_an_endpoint_that_does_not_know_managed_instances_is_asked_without(
+    region: Ec2Region, transport: FakeTransport, call: str, code: str
+) -> None:
+    """In the same call, whose every page it answers; and from then on."""
+    transport.refuse(code)
+    transport.answer(a_page(an_item(1), following="t-2"))
+    transport.answer(a_page(an_item(2)))
+    transport.answer(a_page(an_item(3)))
+    ids = [an_id(1), an_id(2)]
+    found = region.read(ids) if call == "read" else [each.instance_id for page in region.find({}) for each in page]
+    assert list(found) == ids
+    region.read([an_id(3)])
+    asked = [(request.get(SHOW_MANAGED), request.get("NextToken")) for request in transport.requests]
+    assert asked == [("true", None), (None, None), (None, "t-2"), (None, None)]
+
+
+def test_a_refusal_in_the_middle_of_a_listing_loses_no_page(region: Ec2Region, transport: FakeTransport) -> None:
+    """Behind one address there may be servers of two versions."""
+    transport.answer(a_page(an_item(1), following="t-2"))
+    transport.refuse("UnknownParameter")
+    transport.answer(a_page(an_item(2)))
+    assert [page[0].instance_id for page in region.find({})] == [an_id(1), an_id(2)]
+    assert [request.get("NextToken") for request in transport.requests] == [None, "t-2", "t-2"]
+
+
+def test_what_is_refused_without_the_parameter_too_says_nothing_about_it(
+    region: Ec2Region, transport: FakeTransport
+) -> None:
+    """The error is that of the call, and the next one asks for managed instances again."""
+    transport.refuse("InvalidParameterValue", "a bad filter", times=2)
+    with pytest.raises(AwsError, match=r"^InvalidParameterValue: a bad filter$"):
+        region.read([an_id(1)])
+    transport.answer(a_page())
+    region.read([an_id(1)])
+    assert [request.get(SHOW_MANAGED) for request in transport.requests] == ["true", None, "true"]
+
+
+@pytest.mark.parametrize(
+    "code", ["UnauthorizedOperation", "AuthFailure", "OptInRequired", "InvalidInstanceID.NotFound"]
+)
+def test_another_error_is_no_reason_to_ask_without_managed_instances(
+    region: Ec2Region, transport: FakeTransport, code: str
+) -> None:
+    """They would be missing for as long as the process lives."""
+    transport.refuse(code)
+    with pytest.raises(AwsError):
+        region.read([an_id(1)])
+    transport.answer(a_page())
+    region.read([an_id(1)])
+    assert [request.get(SHOW_MANAGED) for request in transport.requests] == ["true", "true"]
+
+
+@pytest.mark.usefixtures("backoffs")
+def test_throttling_is_no_reason_to_ask_without_managed_instances(region: Ec2Region, transport: FakeTransport) -> None:
+    """Though it be the third time."""
+    transport.refuse("RequestLimitExceeded", status=503, times=3)
+    with pytest.raises(AwsError):
+        region.read([an_id(1)])
+    assert [request.get(SHOW_MANAGED) for request in transport.requests] == ["true"] * 3
 
 
 def test_an_observation_is_as_old_as_its_request(region: Ec2Region, transport: FakeTransport, clock: FakeClock) -> None:

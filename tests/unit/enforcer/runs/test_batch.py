@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -44,6 +44,23 @@ def test_what_the_messages_name_is_enforced_and_acknowledged(clients: FakeClient
     assert batch.again == []
     assert batch.report.trigger == "events"
     assert batch.report.outcomes == {Outcome.REMEDIATED: 1, Outcome.COMPLIANT: 1}
+
+
+def test_a_launch_of_managed_instances_is_acknowledged_and_asks_about_none(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 may hide them: they would be waited for, and end as gone."""
+    batch = Batch(clients, a_message(events.managed_launch(an_id(1), an_id(2))))
+    assert (batch.again, batch.outcomes) == ([], {})
+    assert (home.reads, home.finds) == ([[]], []), "neither they nor the region"
+
+
+@pytest.mark.parametrize("event", [events.running, events.drift])
+def test_a_managed_instance_that_another_event_names_is_skipped(
+    clients: FakeClients, home: FakeEc2, event: Callable[..., dict[str, Any]]
+) -> None:
+    """By a service that changes its options, or in an account that does not hide what is managed."""
+    home.launch(an_instance(1, managed_by="eks.amazonaws.com"))
+    batch = Batch(clients, a_message(event(an_id(1))))
+    assert (batch.again, batch.outcomes, home.sent) == ([], {an_id(1): Outcome.SKIPPED}, [])
 
 
 def test_ids_are_merged_before_anything_is_asked(clients: FakeClients, home: FakeEc2) -> None:

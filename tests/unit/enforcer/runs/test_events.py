@@ -45,6 +45,36 @@ def test_the_short_ids_of_old_instances_are_ids_too() -> None:
     assert _parsed(events.running("i-1234abcd")).instance_ids == ("i-1234abcd",)
 
 
+@pytest.mark.parametrize("managed", [True, "true"])
+def test_a_launch_names_no_instance_that_a_service_manages(managed: object) -> None:
+    """Nor does it mean the whole region then, as one would whose ids were omitted."""
+    theirs = events.managed_launch(an_id(1), an_id(2), operator={"managed": managed, "principal": "eks.amazonaws.com"})
+    assert _parsed(theirs) == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, ())
+    mixed = events.launch(an_id(3))
+    items = mixed["detail"]["responseElements"]["instancesSet"]["items"]
+    items[:0] = theirs["detail"]["responseElements"]["instancesSet"]["items"]
+    assert _parsed(mixed) == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, (an_id(3),))
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        {"managed": False},
+        {"managed": "false", "principal": "eks.amazonaws.com"},
+        {"managed": None},
+        {"managed": []},
+        {},
+        {"principal": "eks.amazonaws.com"},
+        None,
+        "eks.amazonaws.com",
+        True,
+    ],
+)
+def test_a_launch_names_every_other_instance(operator: object) -> None:
+    """EC2 is asked about it, and says whether it is managed."""
+    assert _parsed(events.managed_launch(an_id(1), operator=operator)).instance_ids == (an_id(1),)
+
+
 @pytest.mark.parametrize(
     "request_parameters",
     [

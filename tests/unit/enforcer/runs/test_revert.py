@@ -44,6 +44,19 @@ def test_a_region_that_cannot_be_read_keeps_no_other_from_the_way_back(
     assert home.actual(an_id(1)).options == V1_ALLOWED
 
 
+def test_an_instance_that_a_service_takes_over_after_the_plan_is_left(clients: FakeClients, home: FakeEc2) -> None:
+    """The look before the change decides."""
+    home.launch(an_instance(1, V2_ONLY))
+    clients.ledger_table.entries.write([an_entry(1, at=AN_HOUR_AGO)])
+    revert = _revert(clients, "revert-1")
+    plans = revert.plan([an_id(1)])
+    home.launch(an_instance(1, V2_ONLY, managed_by="eks.amazonaws.com"))
+    (result,) = revert.carry_out(plans, reason="too early")
+    why = "managed by eks.amazonaws.com: the account cannot change it"
+    assert (result.outcome, result.reason) == (Outcome.SKIPPED, why)
+    assert home.sent == []
+
+
 def test_a_revert_that_was_killed_is_settled_and_done_by_the_next(clients: FakeClients, home: FakeEc2) -> None:
     """A quarter of an hour later, without a sweep in between; what it had done is not done again."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(150)))

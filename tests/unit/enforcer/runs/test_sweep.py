@@ -150,8 +150,17 @@ def test_an_instance_found_twice_is_settled_once(clients: FakeClients, home: Fak
     assert done.report.outcomes == {Outcome.FAILED: 1}
 
 
+def test_hidden_managed_instances_are_counted_once_a_day(clients: FakeClients, home: FakeEc2) -> None:
+    """By the inventory; a sweep for drift cannot change them and has no use for them."""
+    home.launch(an_instance(1, managed_by="eks.amazonaws.com"))
+    assert Sweep(clients).report.outcomes == {}
+    counted = Sweep(clients, request=INVENTORY).report
+    assert (counted.outcomes, counted.instances) == ({Outcome.SKIPPED: 1}, 1)
+
+
 def test_unchanged_instances_are_counts_and_no_lines(clients: FakeClients, home: FakeEc2) -> None:
     """The same hundred exemptions every quarter of an hour are no news."""
+    home.managed_visible = True
     home.launch(an_instance(1, tags={"legacy": ""}), an_instance(2, managed_by="eks.amazonaws.com"))
     done = Sweep(clients, a_policy(exemptions=(an_exemption(tag_key="legacy"),)))
     assert done.log == []
