@@ -62,8 +62,13 @@ def test_an_expired_exemption_protects_nobody_and_is_reported(stage: Stage) -> N
 
 
 def test_what_must_not_be_changed_is_never_written_to(stage: Stage) -> None:
-    """IMDS off would have to be turned on; a service's instance is the service's. By events, sweep and inventory."""
+    """IMDS off would have to be turned on; a service's instance is the service's. By events, sweep and inventory.
+
+    Managed instances are hidden, and their launch is no reason to wait for them; or the account shows them.
+    """
     [off] = stage.aws.launch(HOME, HttpTokens="optional", HttpEndpoint="disabled")
+    [hidden] = stage.aws.launch(HOME, HttpTokens="optional", managed_by="eks.amazonaws.com")
+    stage.aws.knobs(managed_visible=True)
     [managed] = stage.aws.launch(HOME, HttpTokens="optional", managed_by="eks.amazonaws.com")
     for instance, reason in (
         (off, "the metadata service is off, which satisfies every policy"),
@@ -71,12 +76,16 @@ def test_what_must_not_be_changed_is_never_written_to(stage: Stage) -> None:
     ):
         assert stage.wait_for_outcome(instance, "SKIPPED")["reason"] == reason
     stage.drain()
+    assert stage.outcomes(hidden) == []
     assert set(stage.invoke({})["outcomes"]) == {"SKIPPED"}
-    assert stage.invoke({"inventory": True})["outcomes"] == {"SKIPPED": 2}
+    stage.aws.knobs(managed_visible=False)
+    assert stage.invoke({})["outcomes"] == {}
+    assert stage.invoke({"inventory": True})["outcomes"] == {"SKIPPED": 3}
     assert stage.writes() == 0
-    options = stage.options([off, managed])
-    assert [(each["HttpTokens"], each["HttpEndpoint"]) for each in (options[off], options[managed])] == [
+    options = stage.options([off, hidden, managed])
+    assert [(options[each]["HttpTokens"], options[each]["HttpEndpoint"]) for each in (off, hidden, managed)] == [
         ("optional", "disabled"),
+        ("optional", "enabled"),
         ("optional", "enabled"),
     ]
 

@@ -119,6 +119,21 @@ def test_where_imdsv1_instances_come_from(aws: LocalAws) -> None:
     assert {each["auto_scaling_group"]: each["launches_imdsv1"] for each in document["sources"]}[None]
 
 
+def test_hidden_managed_instances_are_counted(aws: LocalAws) -> None:
+    """Beside the account's own; also where EC2 does not know how to be asked for them, and so hides none."""
+    [own] = aws.launch(HttpTokens="optional")
+    [managed] = aws.launch(HttpTokens="optional", managed_by="eks.amazonaws.com")
+
+    def statuses() -> dict[str, str]:
+        document = audited(aws, "--regions", "eu-west-1")
+        return {each["instance_id"]: each["status"] for each in document["instances"]}
+
+    assert statuses() == {own: "DRIFT", managed: "MANAGED"}
+    aws.knobs(managed_visible=True)
+    aws.fail("ec2:DescribeInstances", "UnknownParameter", status=400, parameter="IncludeManagedResources")
+    assert statuses() == {own: "DRIFT", managed: "MANAGED"}
+
+
 def audited(aws: LocalAws, *arguments: str) -> Any:
     """The document of an audit that finds something."""
     done = operator.run(aws, "audit", *arguments, "--output", "json")

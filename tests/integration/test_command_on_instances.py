@@ -78,6 +78,16 @@ def test_instances_of_two_regions_by_their_ids(aws: LocalAws, instance: str) -> 
     installed(aws, "verify", "--instance-id", *ids, "--version-2-state", "optional", exit_code=1)
 
 
+def test_a_hidden_managed_instance_is_found_and_left(aws: LocalAws) -> None:
+    """What is said of it is who manages it, and not that it does not exist."""
+    [managed] = aws.launch(AWAY, HttpTokens="optional", managed_by="eks.amazonaws.com")
+    named, why = ("--instance-id", managed), "managed by eks.amazonaws.com: the account cannot change it"
+    done = installed(aws, "set", "--version-2-state", "required", *named, exit_code=1)
+    assert f"{managed} in {AWAY} was left as it is (SKIPPED): {why}" in done.stderr
+    assert f"{managed} is {why}.\n" in installed(aws, "verify", *named, exit_code=1).stderr
+    assert aws.calls(MODIFY) == 0
+
+
 def test_what_must_not_be_set_stays(aws: LocalAws, instance: str) -> None:
     """A service that is off, what the policy exempts, and where it cannot be used everything: nothing is sent."""
     [off] = aws.launch(HttpTokens="optional", HttpEndpoint="disabled")

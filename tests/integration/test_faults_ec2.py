@@ -1,6 +1,6 @@
 from infra.local.client import LocalAws
 from tests.integration.enforcer_process import Enforcer
-from tests.integration.guarded_fleet import HOME, MODIFY, Fleet
+from tests.integration.guarded_fleet import DESCRIBE, HOME, MODIFY, REGIONS, Fleet
 
 REFUSED = {
     "InvalidInstanceID.NotFound": "DEFERRED",
@@ -8,6 +8,19 @@ REFUSED = {
     "UnauthorizedOperation": "FAILED",
     "UnsupportedOperation": "FAILED",
 }
+
+
+def test_an_endpoint_that_does_not_know_managed_instances_hides_no_other(aws: LocalAws) -> None:
+    """The first read is made again without the parameter, and no other one has it."""
+    fleet, enforcer = Fleet(aws), Enforcer(aws)
+    aws.knobs(managed_visible=True)
+    aws.fail(DESCRIBE, "UnknownParameter", status=400, parameter="IncludeManagedResources")
+    records = fleet.records(*fleet.events())
+    run = enforcer.batch(records)
+    assert run.remediated == fleet.ids
+    assert run.coming_back(records) == []
+    assert aws.calls(DESCRIBE, error="UnknownParameter") == len(REGIONS)
+    assert fleet.violated() == []
 
 
 def test_what_a_batch_is_refused_for_one_instance_stops_no_other(aws: LocalAws) -> None:
