@@ -1,10 +1,14 @@
 """The EventBridge patterns: which events concern the enforcer, in one place for every bus and region.
 
+Each names the own account: organizations send the events of all their accounts to one bus (EventBridge User Guide,
+"Sending and receiving events between AWS accounts").
 Forwarders and home rules share them. Only the home rules know the enforcer's own role, and shut it out: its
 changes come back as events, and answering those would never end.
 """
 
 from typing import Any
+
+from aws_cdk import Aws
 
 Pattern = dict[str, Any]
 
@@ -23,11 +27,7 @@ def launched() -> Pattern:
 
 def running() -> Pattern:
     """An instance that starts to run; needs no trail, so that it alone enforces launches without one."""
-    return {
-        "source": ["aws.ec2"],
-        "detail-type": ["EC2 Instance State-change Notification"],
-        "detail": {"state": ["running"]},
-    }
+    return _own("aws.ec2", "EC2 Instance State-change Notification", {"state": ["running"]})
 
 
 def options_changed(*, but_by: str | None = None) -> Pattern:
@@ -41,19 +41,17 @@ def options_changed(*, but_by: str | None = None) -> Pattern:
 
 def parameter_changed(*names: str) -> Pattern:
     """A new value or the loss of one of the parameters; a label moves no value and is left out."""
-    return {
-        "source": ["aws.ssm"],
-        "detail-type": ["Parameter Store Change"],
-        "detail": {"name": [*names], "operation": ["Create", "Update", "Delete"]},
-    }
+    detail = {"name": [*names], "operation": ["Create", "Update", "Delete"]}
+    return _own("aws.ssm", "Parameter Store Change", detail)
 
 
 def _call(name: str) -> Pattern:
-    return {
-        "source": ["aws.ec2"],
-        "detail-type": ["AWS API Call via CloudTrail"],
-        "detail": {"eventSource": ["ec2.amazonaws.com"], "eventName": [name], "errorCode": _SUCCEEDED},
-    }
+    detail = {"eventSource": ["ec2.amazonaws.com"], "eventName": [name], "errorCode": _SUCCEEDED}
+    return _own("aws.ec2", "AWS API Call via CloudTrail", detail)
+
+
+def _own(source: str, detail_type: str, detail: dict[str, Any]) -> Pattern:
+    return {"account": [Aws.ACCOUNT_ID], "source": [source], "detail-type": [detail_type], "detail": detail}
 
 
 def _session_of(role: list[Any]) -> Pattern:

@@ -14,7 +14,7 @@ from imds_enforcer.model import AwsError, Trigger
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.reporting import mails, telemetry
 from imds_enforcer.runs.batch import check_regions, enforce_batch, parse_batch
-from imds_enforcer.runs.events import SweepRequest, parse_invocation
+from imds_enforcer.runs.events import ForeignEventError, SweepRequest, parse_invocation
 from imds_enforcer.runs.retry import retry_delay
 from imds_enforcer.runs.run import ANSWER_RESERVE_SECONDS, PolicyRun
 from imds_enforcer.runs.sweep import sweep
@@ -62,12 +62,18 @@ class Application:
     def invoke(self, event: object, invocation: Invocation) -> dict[str, Any]:
         """Do what the event asks for. The answer is a sweep's report, or the messages that must come back.
 
+        It is empty where the event is of another account: then nothing is done.
+
         Raises:
             MalformedEventError: if the function was invoked with something it does not handle.
             AwsError: if a sweep could not begin: no policy or no list of regions to be had.
         """
         telemetry.begin(run_id=invocation.run_id, account=invocation.account)
-        request = parse_invocation(event)
+        try:
+            request = parse_invocation(event, invocation.account)
+        except ForeignEventError as error:
+            telemetry.foreign_events({error.account: 1})
+            return {}
         try:
             if isinstance(request, SweepRequest):
                 return self._sweep(request, invocation)
@@ -165,6 +171,7 @@ class Application:
             again = _usual_delays(delivery.message for delivery in batch.deliveries)
         else:
             again = self._enforce(batch, policy, invocation)
+        telemetry.foreign_events(batch.foreign)
         for message, problem in batch.malformed.items():
             telemetry.message_refused(message.message_id, problem)
         for message, problem in batch.unchecked.items():

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.e2e.stage import HOME, MODIFY, Stage
 from tests.fakes import example_events
+from tests.integration.local_resources import role
 
 UNKNOWN = "i-0123456789abcdef0"
 
@@ -34,6 +35,25 @@ def test_of_five_ids_one_unknown_four_are_enforced_at_once_and_one_is_gone_later
     stage.drain()
     assert stage.log_lines(level="ERROR") == []
     assert stage.dead_letters(0) == []
+
+
+def test_events_of_other_accounts_are_left_to_those_accounts(stage: Stage) -> None:
+    """A rule of theirs sends all that they have to this account's bus; one is in the queue as by an older rule."""
+    other = stage.aws.in_account("444455556666")
+    bus = f"arn:aws:events:{HOME}:{stage.aws.account}:event-bus/default"
+    rules = other.client("events")
+    rules.put_rule(Name="share", EventPattern='{"source": ["aws.ec2"]}')
+    rules.put_targets(Rule="share", Targets=[{"Id": "bus", "Arn": bus, "RoleArn": role(other, "sharer")}])
+    counted = stage.metric("ForeignEvents")
+    [theirs], [ours] = other.launch(HOME, HttpTokens="optional"), stage.aws.launch(HOME, HttpTokens="optional")
+    stage.wait_for([ours], HttpTokens="required")
+    stage.send(example_events.running(theirs, **_arrived(stage) | {"account": other.account}))
+    [line] = stage.wait_for_lines(message="events of other accounts were left alone")
+    assert line["foreign_accounts"] == {other.account: 1}
+    stage.drain()
+    assert stage.metric("ForeignEvents") == counted + 1
+    assert (stage.outcomes(theirs), stage.dead_letters(0)) == ([], [])
+    assert other.metadata_options(theirs)["HttpTokens"] == "optional"
 
 
 def test_a_change_that_meets_a_fault_of_ec2_is_made_when_its_message_comes_back(stage: Stage) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from datetime import date
 
 ACCOUNT = "111122223333"
+OTHER_ACCOUNT = "444455556666"
 HOME = "eu-west-1"
 AWAY = "us-east-1"
 

@@ -32,13 +32,17 @@ _add, _run_finished = RegionReport.add, telemetry.run_finished
 
 @dataclass(frozen=True)
 class Letter:
-    """A message of the event queue and what it is about; `understood` is False for one that never can be."""
+    """A message of the event queue and what it is about; `understood` is False for one that never can be.
+
+    A `foreign` one is about another account.
+    """
 
     message: QueuedMessage
     region: str = HOME
     instance_ids: tuple[str, ...] = ()
     whole_region: bool = False
     understood: bool = True
+    foreign: bool = False
 
     def named(self, name: str) -> Letter:
         """The same under another name."""

@@ -34,7 +34,7 @@ class Batch:
     """What became of some messages, under a policy that requires tokens unless told otherwise."""
 
     def __init__(self, clients: FakeClients, *messages: QueuedMessage, policy: Policy | None = None) -> None:
-        deliveries = [Delivery(message, parse_instance_event(message.body)) for message in messages]
+        deliveries = [Delivery(message, parse_instance_event(message.body, ACCOUNT)) for message in messages]
         self.log: list[tuple[Result, str]] = []
         run = a_run(clients, policy or a_policy(), self.log)
         self.report, again = enforce_batch(run, deliveries, gone_after=600)

@@ -19,6 +19,7 @@ from tests.fakes.examples import (
     DENIED_BY_SCP,
     HOME,
     NOT_FOUND,
+    OTHER_ACCOUNT,
     SERVER_FAULT,
     THROTTLED,
     UNAUTHORIZED,
@@ -222,6 +223,18 @@ def _launch_without_ids(region: str, receives: int) -> Letter:
     return Letter(events.a_message(event, receives=receives), region, whole_region=True)
 
 
+def _managed_launch(region: str, receives: int) -> Letter:
+    """By a service, of what the account does not see."""
+    event = events.managed_launch(an_id(90), an_id(91), region=region)
+    return Letter(events.a_message(event, receives=receives), region)
+
+
+def _foreign(number: int, receives: int) -> Letter:
+    """Of an instance in another account, which may have the id of one here."""
+    event = events.running(an_id(number), account=OTHER_ACCOUNT)
+    return Letter(events.a_message(event, receives=receives), foreign=True)
+
+
 def _poison(body: object) -> Letter:
     return Letter(events.a_message(body), understood=False)
 
@@ -235,8 +248,10 @@ LETTERS = st.one_of(
     st.builds(_launch, st.frozensets(NUMBERS), st.integers(0, 1), RECEIVES),
     st.builds(_drift, NUMBERS, RECEIVES),
     st.builds(_launch_without_ids, st.sampled_from(REGIONS), RECEIVES),
+    st.builds(_managed_launch, st.sampled_from(REGIONS), RECEIVES),
+    st.builds(_foreign, NUMBERS, RECEIVES),
     st.builds(lambda number, receives, fields: _running(number, receives, **fields), NUMBERS, RECEIVES, _ODD_FIELDS),
-    st.sampled_from(["", "{}", "[]", events.running("i-1"), events.running(account="000000000000")]).map(_poison),
+    st.sampled_from(["", "{}", "[]", events.running("i-1"), events.running(account="0000")]).map(_poison),
 )
 """An event names an instance in its own region, but for some that are odd."""
 

@@ -249,6 +249,8 @@ def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_
     """A message is acknowledged once its instances are settled, and comes back only for a reason of its own."""
     if not letter.understood:
         assert back, "what nobody understands has to end in the dead-letter queue"
+    elif letter.foreign:
+        assert not back, "it is for another account to handle"
     elif not process.reports:
         assert back or may_be_invalid, "nothing was done, and the message is gone"
     elif letter.region not in process.reports[0].regions:

@@ -6,7 +6,8 @@ import pytest
 from infra.local.client import LocalAws
 from tests.infra.synthesized import Stack
 
-CALL = {"source": ["aws.ec2"], "detail-type": ["AWS API Call via CloudTrail"]}
+OWN = {"account": ["${AWS::AccountId}"]}
+CALL = {**OWN, "source": ["aws.ec2"], "detail-type": ["AWS API Call via CloudTrail"]}
 LAUNCHED = {
     **CALL,
     "detail": {
@@ -16,6 +17,7 @@ LAUNCHED = {
     },
 }
 RUNNING = {
+    **OWN,
     "source": ["aws.ec2"],
     "detail-type": ["EC2 Instance State-change Notification"],
     "detail": {"state": ["running"]},
@@ -118,6 +120,7 @@ def state_change(state: str) -> dict[str, Any]:
     }
 
 
+OWN_ACCOUNT, OTHER_ACCOUNT = {"account": "111122223333"}, {"account": "444455556666"}
 ROOT = {"type": "Root", "arn": "arn:aws:iam::111122223333:root"}
 CHANGE = "ModifyInstanceMetadataOptions"
 
@@ -144,13 +147,16 @@ CHANGE = "ModifyInstanceMetadataOptions"
         ),
         pytest.param(api_call(CHANGE, identity=session_of(OWN_ROLE)), set(), id="change by the enforcer"),
         pytest.param(api_call(CHANGE, errorCode="Client.UnauthorizedOperation"), set(), id="refused change"),
+        pytest.param(api_call("RunInstances") | OTHER_ACCOUNT, set(), id="launch in another account"),
+        pytest.param(state_change("running") | OTHER_ACCOUNT, set(), id="running in another account"),
+        pytest.param(api_call(CHANGE) | OTHER_ACCOUNT, set(), id="change in another account"),
     ],
 )
 def test_what_the_rules_match(home: Stack, local_aws: LocalAws, event: dict[str, Any], rules: set[str]) -> None:
     """The patterns as EventBridge reads them, its `$or` and its missing fields included."""
     envelope = {
         "id": "1",
-        "account": "111122223333",
+        **OWN_ACCOUNT,
         "time": "2026-11-01T00:00:00Z",
         "region": "eu-west-1",
         "resources": [],
@@ -159,6 +165,7 @@ def test_what_the_rules_match(home: Stack, local_aws: LocalAws, event: dict[str,
 
     def matches(rule: str) -> bool:
         pattern = json.dumps(home.properties(rule)["EventPattern"]).replace("${EnforcerRole.Arn}", OWN_ROLE)
+        pattern = pattern.replace("${AWS::AccountId}", OWN_ACCOUNT["account"])
         return bool(events.test_event_pattern(EventPattern=pattern, Event=json.dumps(envelope | event))["Result"])
 
     assert {rule for rule in RULES if matches(rule)} == rules

@@ -12,6 +12,7 @@ def test_a_change_of_either_parameter_invokes_the_function(home: Stack) -> None:
     """Created, updated or deleted; a label changes no value."""
     assert home.properties("TriggersParameterChanged") == {
         "EventPattern": {
+            "account": ["${AWS::AccountId}"],
             "source": ["aws.ssm"],
             "detail-type": ["Parameter Store Change"],
             "detail": {
@@ -35,7 +36,7 @@ def test_the_schedules(home: Stack, name: str, expression: str, payload: dict[st
     properties = home.properties(name)
     received = json.loads(properties["Target"].pop("Input"))
     assert received == payload
-    assert isinstance(parse_invocation(received), SweepRequest)
+    assert isinstance(parse_invocation(received, "111122223333"), SweepRequest)
     assert properties == {
         "ScheduleExpression": expression,
         "FlexibleTimeWindow": {"Mode": "OFF"},

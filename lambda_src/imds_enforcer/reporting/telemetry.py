@@ -94,6 +94,13 @@ def message_postponed(message_id: str, problem: str) -> None:
     logger.warning("a message could not be checked", extra={"message_id": message_id, "error": problem})
 
 
+def foreign_events(accounts: Mapping[str, int]) -> None:
+    """Log the events of other accounts, about which nothing is done, by account; and count them."""
+    if accounts:
+        logger.warning("events of other accounts were left alone", extra={"foreign_accounts": dict(accounts)})
+        _publish({"ForeignEvents": sum(accounts.values())})
+
+
 def run_finished(report: RunReport) -> None:
     """Log the report of a run, and publish its counts in total and by region."""
     logger.info("run finished", extra={"report": report.as_json()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from imds_enforcer.model import AwsError, Failure, Outcome, Result, Trigger
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, unread
 from imds_enforcer.policy import REGION_LEFT_OUT
 from imds_enforcer.reporting.report import RegionReport, RunReport
-from imds_enforcer.runs.events import MalformedEventError, parse_instance_event
+from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, parse_instance_event
 from imds_enforcer.runs.retry import finalize_event, retry_delay, wants_retry
 from imds_enforcer.runs.sweep import RegionSweep
 
@@ -39,12 +39,13 @@ class ParsedBatch:
     """The messages of a batch by what can be done with them.
 
     `malformed` never becomes right, `unchecked` could not be checked this time; the text
-    says why.
+    says why. `foreign` has how many events are of other accounts, by account.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
     malformed: dict[QueuedMessage, str] = field(default_factory=dict)
     unchecked: dict[QueuedMessage, str] = field(default_factory=dict)
+    foreign: Counter[str] = field(default_factory=Counter)
 
 
 def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
@@ -52,14 +53,11 @@ def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
     batch = ParsedBatch()
     for message in messages:
         try:
-            event = parse_instance_event(message.body)
+            batch.deliveries.append(Delivery(message, parse_instance_event(message.body, account)))
+        except ForeignEventError as error:
+            batch.foreign[error.account] += 1
         except MalformedEventError as error:
             batch.malformed[message] = str(error)
-            continue
-        if event.account == account:
-            batch.deliveries.append(Delivery(message, event))
-        else:
-            batch.malformed[message] = f"account is {event.account}; allowed: {account}"
     return batch
 
 

@@ -22,6 +22,14 @@ class MalformedEventError(ValueError):
     """An event that is none of those the function handles. The message says what is wrong with it."""
 
 
+class ForeignEventError(ValueError):
+    """An event of another account, which is for that account to handle."""
+
+    def __init__(self, account: str) -> None:
+        super().__init__(f"the event is of the account {account}")
+        self.account = account
+
+
 @dataclass(frozen=True, slots=True)
 class InstanceEvent:
     """Instances of one region that want a look.
@@ -31,7 +39,6 @@ class InstanceEvent:
     """
 
     trigger: Trigger
-    account: str
     region: str
     time: datetime
     instance_ids: tuple[str, ...]
@@ -61,16 +68,19 @@ class QueuedMessage:
     receives: int
 
 
-def parse_invocation(event: object) -> SweepRequest | tuple[QueuedMessage, ...]:
+def parse_invocation(event: object, account: str) -> SweepRequest | tuple[QueuedMessage, ...]:
     """The work that an invocation asks for: a sweep, or a batch of the event queue.
 
     Raises:
         MalformedEventError: if it is neither.
+        ForeignEventError: if it is an event of another account than this one.
     """
     if isinstance(event, Mapping):
         if "Records" in event:
             return tuple(_parse_record(record) for record in _list(event, "Records"))
         if event.get("source") == "aws.ssm":
+            if (of := event.get("account", account)) != account:
+                raise ForeignEventError(str(of))
             return SweepRequest(Trigger.POLICY_CHANGE)
         if event == {}:
             return SweepRequest(Trigger.MANUAL)
@@ -84,10 +94,11 @@ def parse_invocation(event: object) -> SweepRequest | tuple[QueuedMessage, ...]:
     )
 
 
-def parse_instance_event(body: str) -> InstanceEvent:
+def parse_instance_event(body: str, account: str) -> InstanceEvent:
     """The EventBridge event in the body of a queued message.
 
     Raises:
+        ForeignEventError: if it is of another account than this one.
         MalformedEventError: if it is not one of the three events that the rules let through.
     """
     try:
@@ -98,6 +109,8 @@ def parse_instance_event(body: str) -> InstanceEvent:
         raise MalformedEventError(f"the body is nested too deeply: {shown(body)}") from None
     if not isinstance(event, Mapping):
         raise MalformedEventError(f"the body is {shown(event)}; allowed: an EventBridge event")
+    if (of := _account(event)) != account:
+        raise ForeignEventError(of)
     kind, detail = event.get("detail-type"), _mapping(event, "detail")
     if kind == "EC2 Instance State-change Notification":
         return _state_change(event, detail)
@@ -160,7 +173,6 @@ def _instance_event(
 ) -> InstanceEvent:
     return InstanceEvent(
         trigger=trigger,
-        account=_account(event),
         region=_region(event),
         time=_time(event),
         instance_ids=tuple(dict.fromkeys(map(_instance_id, ids))),

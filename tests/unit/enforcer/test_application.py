@@ -11,6 +11,7 @@ from tests.fakes.example_events import a_batch, a_message
 from tests.fakes.examples import (
     ACCOUNT,
     AWAY,
+    OTHER_ACCOUNT,
     POLICY_PARAMETER,
     SERVER_FAULT,
     THROTTLED,
@@ -147,6 +148,42 @@ def test_a_region_that_is_not_enabled_is_poison(
         "m-1",
         "region is eu-north-9; allowed: the regions enabled in the account",
     )
+
+
+@pytest.mark.parametrize("policy", ["{}", "{"])
+def test_events_of_other_accounts_are_acknowledged_and_counted(
+    app: App, clients: FakeClients, log_lines: Documents, metrics: Documents, policy: str
+) -> None:
+    """Whatever the policy; nothing is done about them, and one line says whose they are."""
+    clients.ssm.put(POLICY_PARAMETER, policy)
+    accounts = (OTHER_ACCOUNT, OTHER_ACCOUNT, "777788889999")
+    theirs = [a_message(events.running(account=each), f"m-{number}") for number, each in enumerate(accounts)]
+    assert app.batch(*theirs) == []
+    assert clients.fake_queue.delays == {}
+    assert clients.ec2_calls == []
+    (line,) = [line for line in log_lines() if "foreign_accounts" in line]
+    assert line["foreign_accounts"] == {OTHER_ACCOUNT: 2, "777788889999": 1}
+    assert [document["ForeignEvents"] for document in metrics() if "ForeignEvents" in document] == [[3.0]]
+
+
+def test_a_batch_without_events_of_other_accounts_says_nothing_of_them(
+    app: App, home: FakeEc2, log_lines: Documents, metrics: Documents
+) -> None:
+    """Neither a line nor a count of none."""
+    home.launch(an_instance())
+    app.batch(a_message(events.running()))
+    assert not any("foreign_accounts" in line for line in log_lines())
+    assert "ForeignEvents" not in metric_names(metrics())
+
+
+def test_a_change_of_another_accounts_policy_starts_no_sweep(
+    app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
+) -> None:
+    """And sends no mail that the policy has changed."""
+    home.launch(an_instance())
+    assert app.invoke({"source": "aws.ssm", "account": OTHER_ACCOUNT}) == {}
+    assert (clients.ec2_calls, clients.topic.mails) == ([], [])
+    assert metric_names(metrics()) == {"ForeignEvents"}
 
 
 def test_under_an_invalid_policy_a_batch_costs_no_call_to_ec2(

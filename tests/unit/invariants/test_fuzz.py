@@ -13,11 +13,20 @@ from hypothesis import strategies as st
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer.reporting import telemetry
-from imds_enforcer.runs.events import MalformedEventError, parse_instance_event, parse_invocation
+from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, parse_instance_event, parse_invocation
 from tests.fakes import example_events as events
 from tests.fakes.clients import FakeClients
 from tests.fakes.clock import FakeClock
-from tests.fakes.examples import HOME, POLICY_PARAMETER, TOKENS_PARAMETER, V1_ALLOWED, V2_ONLY, an_id, an_instance
+from tests.fakes.examples import (
+    ACCOUNT,
+    HOME,
+    POLICY_PARAMETER,
+    TOKENS_PARAMETER,
+    V1_ALLOWED,
+    V2_ONLY,
+    an_id,
+    an_instance,
+)
 from tests.fakes.in_turn import without_threads
 from tests.fakes.runs import App
 
@@ -31,7 +40,13 @@ JSON = st.recursive(
     max_leaves=8,
 )
 
-EVENTS = [events.running(), events.launch(an_id(1), an_id(2)), events.drift(), events.launch_without_ids()]
+EVENTS = [
+    events.running(),
+    events.launch(an_id(1), an_id(2)),
+    events.managed_launch(an_id(1), an_id(2)),
+    events.drift(),
+    events.launch_without_ids(),
+]
 BATCH = events.a_batch(events.a_message(events.running()))
 POLICY = {
     "mode": "audit",
@@ -105,15 +120,15 @@ def _parse_policy(text: str) -> None:
 @given(JSON | _spoiled(BATCH))
 def test_any_invocation_is_a_request_or_refused(event: Any) -> None:
     """A batch with one bad record included."""
-    with suppress(MalformedEventError):
-        parse_invocation(event)
+    with suppress(MalformedEventError, ForeignEventError):
+        parse_invocation(event, ACCOUNT)
 
 
 @given(BODIES)
 def test_any_body_is_an_event_or_refused(body: str) -> None:
     """One poison message stays alone."""
-    with suppress(MalformedEventError):
-        parse_instance_event(body)
+    with suppress(MalformedEventError, ForeignEventError):
+        parse_instance_event(body, ACCOUNT)
 
 
 @given(DOCUMENTS)

@@ -16,6 +16,7 @@ from tests.fakes.examples import (
     AWAY,
     DENIED_BY_SCP,
     HOME,
+    OTHER_ACCOUNT,
     SERVER_FAULT,
     THROTTLED,
     UNAUTHORIZED,
@@ -156,10 +157,15 @@ def test_times_are_in_utc(log_lines: Documents) -> None:
             {"message": "no mail", "error": str(UNAUTHORIZED), "code": "UnauthorizedOperation"},
         ),
         (lambda: telemetry.policy_invalid(PolicyInvalidError("bad mode")), "ERROR", {"error": "bad mode"}),
+        (
+            lambda: telemetry.foreign_events({OTHER_ACCOUNT: 2}),
+            "WARNING",
+            {"account": ACCOUNT, "foreign_accounts": {OTHER_ACCOUNT: 2}},
+        ),
     ],
 )
 def test_other_lines_say_what_is_wrong(
-    log_lines: Documents, write: Callable[[], None], level: str, fields: dict[str, str]
+    log_lines: Documents, write: Callable[[], None], level: str, fields: dict[str, Any]
 ) -> None:
     """At the level that fits."""
     write()

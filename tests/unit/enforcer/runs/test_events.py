@@ -7,19 +7,21 @@ from typing import Any
 import pytest
 
 from imds_enforcer.model import Trigger
-from imds_enforcer.runs.events import InstanceEvent, MalformedEventError, parse_instance_event
+from imds_enforcer.runs.events import ForeignEventError, InstanceEvent, MalformedEventError, parse_instance_event
 from tests.fakes import example_events as events
 from tests.fakes.clock import START
-from tests.fakes.examples import ACCOUNT, HOME, HUGE_NUMBER, an_id
+from tests.fakes.examples import ACCOUNT, HOME, HUGE_NUMBER, OTHER_ACCOUNT, an_id
+
+OWN = {"account": ACCOUNT}
 
 
 def _parsed(event: object) -> InstanceEvent:
-    return parse_instance_event(json.dumps(event))
+    return parse_instance_event(json.dumps(event), ACCOUNT)
 
 
 def _refusal(event: object) -> str:
     with pytest.raises(MalformedEventError) as refused:
-        parse_instance_event(event if isinstance(event, str) else json.dumps(event))
+        parse_instance_event(event if isinstance(event, str) else json.dumps(event), ACCOUNT)
     return str(refused.value)
 
 
@@ -31,13 +33,13 @@ def _changed_answer(answer: object) -> dict[str, Any]:
 
 def test_a_running_instance_wants_a_look() -> None:
     """EC2 says so itself, without a trail."""
-    assert _parsed(events.running(an_id(5))) == InstanceEvent(Trigger.RUNNING, ACCOUNT, HOME, START, (an_id(5),))
+    assert _parsed(events.running(an_id(5))) == InstanceEvent(Trigger.RUNNING, HOME, START, (an_id(5),))
 
 
 def test_a_launch_names_each_of_its_instances_once() -> None:
     """However often an id is given."""
     event = _parsed(events.launch(an_id(1), an_id(2), an_id(1)))
-    assert event == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, (an_id(1), an_id(2)))
+    assert event == InstanceEvent(Trigger.LAUNCH, HOME, START, (an_id(1), an_id(2)))
 
 
 def test_the_short_ids_of_old_instances_are_ids_too() -> None:
@@ -49,11 +51,11 @@ def test_the_short_ids_of_old_instances_are_ids_too() -> None:
 def test_a_launch_names_no_instance_that_a_service_manages(managed: object) -> None:
     """Nor does it mean the whole region then, as one would whose ids were omitted."""
     theirs = events.managed_launch(an_id(1), an_id(2), operator={"managed": managed, "principal": "eks.amazonaws.com"})
-    assert _parsed(theirs) == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, ())
+    assert _parsed(theirs) == InstanceEvent(Trigger.LAUNCH, HOME, START, ())
     mixed = events.launch(an_id(3))
     items = mixed["detail"]["responseElements"]["instancesSet"]["items"]
     items[:0] = theirs["detail"]["responseElements"]["instancesSet"]["items"]
-    assert _parsed(mixed) == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, (an_id(3),))
+    assert _parsed(mixed) == InstanceEvent(Trigger.LAUNCH, HOME, START, (an_id(3),))
 
 
 @pytest.mark.parametrize(
@@ -107,14 +109,14 @@ def test_an_options_change_is_understood_nested_and_flat(request_parameters: dic
 def test_a_launch_whose_ids_were_omitted_is_about_its_whole_region(answer: object) -> None:
     """In whatever form the record was cut; the launch did succeed."""
     event = _parsed(_changed_answer(answer))
-    assert event == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, (), whole_region=True)
+    assert event == InstanceEvent(Trigger.LAUNCH, HOME, START, (), whole_region=True)
 
 
 def test_a_launch_that_failed_is_about_no_instance() -> None:
     """Nor about the region: nothing was launched."""
     event = _changed_answer(None)
     event["detail"]["errorCode"] = "Client.InstanceLimitExceeded"
-    assert _parsed(event) == InstanceEvent(Trigger.LAUNCH, ACCOUNT, HOME, START, ())
+    assert _parsed(event) == InstanceEvent(Trigger.LAUNCH, HOME, START, ())
 
 
 @pytest.mark.parametrize("items", [None, {"instanceId": an_id()}, "i-1"])
@@ -140,6 +142,21 @@ def test_a_malformed_id_is_refused(instance_id: Any) -> None:
 def test_a_malformed_account_is_refused(account: str) -> None:
     """Twelve digits, and those of ASCII."""
     assert _refusal(events.running(account=account)) == f"account is {json.dumps(account)}; allowed: 12 digits"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        events.running(account=OTHER_ACCOUNT),
+        events.running("i-1", account=OTHER_ACCOUNT, region="moon"),
+        {"account": OTHER_ACCOUNT},
+    ],
+)
+def test_an_event_of_another_account_is_not_looked_into(event: dict[str, Any]) -> None:
+    """Whatever else it says."""
+    with pytest.raises(ForeignEventError) as refused:
+        _parsed(event)
+    assert refused.value.account == OTHER_ACCOUNT
 
 
 @pytest.mark.parametrize("region", ["", "moon", "eu-west", "eu-west-1a", "EU-WEST-1", "e-w-1", "eu-west-1/x"])
@@ -193,27 +210,32 @@ def test_a_field_that_is_not_text_is_refused(name: str, value: Any) -> None:
         ),
         ([], "the body is []; allowed: an EventBridge event"),
         (None, "the body is null; allowed: an EventBridge event"),
-        ({}, "detail is null; allowed: an object"),
-        ({"detail": "running"}, 'detail is "running"; allowed: an object'),
+        ({}, "account is null; allowed: text"),
+        (OWN, "detail is null; allowed: an object"),
+        ({**OWN, "detail": "running"}, 'detail is "running"; allowed: an object'),
         (
-            {"detail": {}},
+            {**OWN, "detail": {}},
             "detail-type is null; allowed: EC2 Instance State-change Notification, AWS API Call via CloudTrail",
         ),
         (
-            {"detail": {}, "detail-type": "AWS API Call via CloudTrail"},
+            {**OWN, "detail": {}, "detail-type": "AWS API Call via CloudTrail"},
             "detail.eventName is null; allowed: RunInstances, ModifyInstanceMetadataOptions",
         ),
         (
-            {"detail": {"eventName": "StopInstances"}, "detail-type": "AWS API Call via CloudTrail"},
+            {**OWN, "detail": {"eventName": "StopInstances"}, "detail-type": "AWS API Call via CloudTrail"},
             'detail.eventName is "StopInstances"; allowed: RunInstances, ModifyInstanceMetadataOptions',
         ),
         (
-            {"detail": {"state": "stopped"}, "detail-type": "EC2 Instance State-change Notification"},
+            {**OWN, "detail": {"state": "stopped"}, "detail-type": "EC2 Instance State-change Notification"},
             'detail.state is "stopped"; allowed: running',
         ),
         (events.options_change({}), "instance id is null; allowed: i- and 8 or 17 hexadecimal digits"),
         (
-            {"detail": {"eventName": "ModifyInstanceMetadataOptions"}, "detail-type": "AWS API Call via CloudTrail"},
+            {
+                **OWN,
+                "detail": {"eventName": "ModifyInstanceMetadataOptions"},
+                "detail-type": "AWS API Call via CloudTrail",
+            },
             "requestParameters is null; allowed: an object",
         ),
     ],

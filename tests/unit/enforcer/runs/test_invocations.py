@@ -9,9 +9,9 @@ import pytest
 
 from imds_enforcer.model import Trigger
 from imds_enforcer.model.wording import shown
-from imds_enforcer.runs.events import MalformedEventError, SweepRequest, parse_invocation
+from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, SweepRequest, parse_invocation
 from tests.fakes import example_events as events
-from tests.fakes.examples import HUGE_NUMBER
+from tests.fakes.examples import ACCOUNT, HUGE_NUMBER, OTHER_ACCOUNT
 
 
 @pytest.mark.parametrize(
@@ -20,21 +20,29 @@ from tests.fakes.examples import HUGE_NUMBER
         ({}, Trigger.MANUAL),
         ({"trigger": "schedule"}, Trigger.SCHEDULE),
         ({"inventory": True}, Trigger.INVENTORY),
+        ({"source": "aws.ssm", "account": ACCOUNT}, Trigger.POLICY_CHANGE),
         ({"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {}}, Trigger.POLICY_CHANGE),
     ],
 )
 def test_an_invocation_asks_for_a_sweep(event: dict[str, Any], trigger: Trigger) -> None:
     """Only the daily one counts every instance."""
-    request = parse_invocation(event)
+    request = parse_invocation(event, ACCOUNT)
     assert request == SweepRequest(trigger)
     assert isinstance(request, SweepRequest)
     assert request.inventory == (trigger is Trigger.INVENTORY)
 
 
+def test_a_change_of_another_accounts_policy_asks_for_nothing() -> None:
+    """Its parameters have the same names."""
+    with pytest.raises(ForeignEventError) as refused:
+        parse_invocation({"source": "aws.ssm", "account": OTHER_ACCOUNT}, ACCOUNT)
+    assert refused.value.account == OTHER_ACCOUNT
+
+
 def test_an_invocation_brings_a_batch_of_the_queue() -> None:
     """Each message with how often it was delivered; the body is looked at later, each for itself."""
     messages = events.a_message("{", "m-1", receives=1), events.a_message("", "m-2", receives=12)
-    assert parse_invocation(events.a_batch(*messages)) == messages
+    assert parse_invocation(events.a_batch(*messages), ACCOUNT) == messages
 
 
 @pytest.mark.parametrize(
@@ -56,7 +64,7 @@ def test_an_invocation_brings_a_batch_of_the_queue() -> None:
 def test_an_invocation_with_anything_else_is_an_error_that_names_it(event: object) -> None:
     """With what is allowed."""
     with pytest.raises(MalformedEventError) as refused:
-        parse_invocation(event)
+        parse_invocation(event, ACCOUNT)
     assert str(refused.value) == (
         f"the function was invoked with {json.dumps(event)}; allowed: an SQS batch, a Parameter Store Change event, "
         '{}, {"trigger": "schedule"}, {"inventory": true}'
@@ -80,7 +88,7 @@ def test_a_record_that_no_sqs_queue_delivers_is_refused(change: dict[str, Any], 
     batch = events.a_batch(events.a_message("{}"))
     batch["Records"][0] |= change
     with pytest.raises(MalformedEventError) as refused:
-        parse_invocation(batch)
+        parse_invocation(batch, ACCOUNT)
     assert str(refused.value).startswith(message)
 
 
@@ -92,18 +100,18 @@ def test_a_receive_count_that_is_none_is_refused(receives: str) -> None:
     batch = events.a_batch(events.a_message("{}"))
     batch["Records"][0]["attributes"]["ApproximateReceiveCount"] = receives
     with pytest.raises(MalformedEventError) as refused:
-        parse_invocation(batch)
+        parse_invocation(batch, ACCOUNT)
     assert str(refused.value) == f"ApproximateReceiveCount is {shown(receives)}; allowed: a number"
 
 
 def test_a_receive_count_has_up_to_six_digits() -> None:
     """A queue delivers nothing that often."""
     message = events.a_message("{}", receives=999_999)
-    assert parse_invocation(events.a_batch(message)) == (message,)
+    assert parse_invocation(events.a_batch(message), ACCOUNT) == (message,)
 
 
 @pytest.mark.parametrize("records", [None, {}, "Records"])
 def test_records_that_are_no_list_are_refused(records: object) -> None:
     """By name."""
     with pytest.raises(MalformedEventError, match=r"^Records is .*; allowed: a list$"):
-        parse_invocation({"Records": records})
+        parse_invocation({"Records": records}, ACCOUNT)

@@ -9,7 +9,7 @@ import pytest
 from imds_enforcer.runs.batch import ParsedBatch, check_regions, parse_batch
 from tests.fakes import example_events as events
 from tests.fakes.example_events import a_message
-from tests.fakes.examples import ACCOUNT, AWAY, HUGE_NUMBER, THROTTLED
+from tests.fakes.examples import ACCOUNT, AWAY, HUGE_NUMBER, OTHER_ACCOUNT, THROTTLED
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Failure
@@ -29,8 +29,6 @@ def test_each_message_that_cannot_be_worked_on_has_its_own_reason() -> None:
         a_message("{", "bad JSON"): "the body is not JSON",
         a_message(HUGE_NUMBER, "huge number"): "the body is not JSON",
         a_message(events.running("i-xyz"), "bad id"): 'instance id is "i-xyz"',
-        a_message(events.running(account="9" * 12), "other account"):
-            f"account is {'9' * 12}; allowed: {ACCOUNT}",
     }  # fmt: skip
     batch = parse_batch([*poison, good], ACCOUNT)
     assert _workable(batch) == [good]
@@ -38,6 +36,25 @@ def test_each_message_that_cannot_be_worked_on_has_its_own_reason() -> None:
     for message, reason in batch.malformed.items():
         assert reason.startswith(poison[message])
     assert batch.unchecked == {}
+
+
+def test_events_of_other_accounts_are_counted_and_not_worked_on() -> None:
+    """They are no poison: to deliver them again would not make them ours."""
+    good = a_message(events.running(), "good")
+    others = [
+        a_message(event, f"m-{number}")
+        for number, event in enumerate(
+            (
+                events.running(account=OTHER_ACCOUNT),
+                events.launch_without_ids(account=OTHER_ACCOUNT),
+                events.drift("i-xyz", account="777788889999"),
+            )
+        )
+    ]
+    batch = parse_batch([*others, good], ACCOUNT)
+    assert _workable(batch) == [good]
+    assert batch.foreign == {OTHER_ACCOUNT: 2, "777788889999": 1}
+    assert (batch.malformed, batch.unchecked) == ({}, {})
 
 
 def test_a_message_from_a_region_that_is_not_enabled_is_poison(clients: FakeClients) -> None:
