@@ -64,7 +64,8 @@ class Fleet:
         aws.client("sns").create_topic(Name=TOPIC)
         create_ledger_table(aws, TABLE)
         self._queue = Queue(aws, QUEUE)
-        aws.knobs(apply_seconds=APPLY_SECONDS)
+        # Where the account shows managed instances, sweeps meet them too.
+        aws.knobs(apply_seconds=APPLY_SECONDS, managed_visible=True)
         self.healthy = {region: aws.launch(region, healthy, HttpTokens="optional") for region in REGIONS}
         self.protected = {region: self._launch_protected(region) for region in REGIONS}
         self._as_launched = self._protected_options()
