@@ -90,8 +90,8 @@ def test_states_are_told_in_order(aws: LocalAws) -> None:
     assert queue.bodies[0]["resources"] == [f"arn:aws:ec2:{aws.region}:{aws.account}:instance/{instance}"]
 
 
-def test_the_states_of_a_hidden_instance_are_not_told(aws: LocalAws) -> None:
-    """Its launch is in the trail, with who manages it; where the account shows managed resources, states are told.
+def test_a_hidden_instance_sends_no_state_changes(aws: LocalAws) -> None:
+    """Its launch is in the trail, with what manages it. Where the account shows managed resources, it sends them.
 
     EC2 User Guide, "Managed resource visibility".
     """

@@ -88,7 +88,7 @@ def test_a_page_that_leads_to_itself_is_a_failed_call(region: Ec2Region, transpo
 def test_managed_instances_are_asked_for_except_where_only_drift_is_looked_for(
     region: Ec2Region, transport: FakeTransport
 ) -> None:
-    """EC2 hides them from whoever does not ask; one that cannot be changed would only be listed to be skipped."""
+    """EC2 hides them otherwise; a search for drift would list them only to skip them."""
     for _ in range(3):
         transport.answer(a_page())
     list(region.find({}))
@@ -162,7 +162,7 @@ def test_another_error_is_no_reason_to_ask_without_managed_instances(
 
 @pytest.mark.usefixtures("backoffs")
 def test_throttling_is_no_reason_to_ask_without_managed_instances(region: Ec2Region, transport: FakeTransport) -> None:
-    """Though it be the third time."""
+    """Not even after the third attempt."""
     transport.refuse("RequestLimitExceeded", status=503, times=3)
     with pytest.raises(AwsError):
         region.read([an_id(1)])
