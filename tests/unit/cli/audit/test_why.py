@@ -45,7 +45,7 @@ def near_misses(*exemptions: Exemption) -> list[str]:
         ({"region": AWAY, "image_id": "ami-2"}, None),
     ],
 )
-def test_an_exemption_that_nearly_fits(match: dict[str, str], differing: str | None) -> None:
+def test_an_exemption_that_nearly_fits(match: dict[str, Any], differing: str | None) -> None:
     """But for one of its criteria; one that has no other is for other instances altogether."""
     expected = [f"only its {differing} does not fit"] if differing else []
     assert near_misses(Exemption(match=Match(**match), reason="legacy SDK")) == expected
