@@ -83,7 +83,7 @@ class Command:
         clients.ledger_table = LedgerTable(NoTable(), clients.clock)
         return Connection(clients, clients.clock, lambda: ANN, client=self._client)
 
-    def __call__(self, *arguments: str, typed: str | None = None) -> Result:
+    def __call__(self, *arguments: str, typed: str | bytes | None = None) -> Result:
         """Run it to its end; `typed` is what somebody at a terminal types."""
         self._monkeypatch.setattr(output, "interactive", lambda: typed is not None)
         return CliRunner().invoke(app, arguments, input=typed, catch_exceptions=False)

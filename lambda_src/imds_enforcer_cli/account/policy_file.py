@@ -4,6 +4,7 @@ The file is the document of the parameter `/imds-enforcer/policy` with one field
 what the parameter `/imds-enforcer/http-tokens` holds: `{"http_tokens": "required", "container_hop_limit": 2}`.
 """
 
+import codecs
 import json
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy, withou
 from imds_enforcer_cli.console.errors import CommandError
 
 _TOKENS = "http_tokens"
+_MARKS = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_ALLOWED = "allowed: JSON in UTF-8, or in UTF-16 with a byte order mark"
 
 
 def read_policy_file(path: Path) -> Policy:
@@ -22,15 +25,32 @@ def read_policy_file(path: Path) -> Policy:
         CommandError: naming the file and what in it is wrong, or why it cannot be read.
     """
     try:
-        text = path.read_text("utf-8")
+        content = path.read_bytes()
     except OSError as error:
         raise CommandError(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise CommandError(f"{path} is not text in UTF-8") from None
+    text = policy_text(content, str(path))
     try:
         return _parsed(text)
     except PolicyInvalidError as error:
         raise CommandError(f"{path}: {error}") from None
+
+
+def policy_text(content: bytes, name: str) -> str:
+    """The text in a file with a policy: UTF-8, or what its byte order mark says, as PowerShell's `>` writes UTF-16.
+
+    Raises:
+        CommandError: with the name of the file, if it is something else.
+    """
+    encoding = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise CommandError(
+            f"{name} is no text in {encoding.upper()}: {error.reason} at byte {error.start}; {_ALLOWED}"
+        ) from None
+    if "\0" in text:
+        raise CommandError(f"{name} has a zero byte, as UTF-16 without a byte order mark and UTF-32 do; {_ALLOWED}")
+    return text.removeprefix("\N{BYTE ORDER MARK}")
 
 
 def _parsed(text: str) -> Policy:

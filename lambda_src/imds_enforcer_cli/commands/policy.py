@@ -15,10 +15,11 @@ from imds_enforcer.policy.document import as_document, as_words, columns
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy, schema_text
 from imds_enforcer_cli.account import connection, parameters
 from imds_enforcer_cli.commands.pattern_warnings import pattern_warnings
+from imds_enforcer_cli.account.policy_file import policy_text
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.console.output import Cell, say, write_csv, write_documents, write_json, write_table
+from imds_enforcer_cli.console.output import Cell, say, write_csv, write_documents, write_json, write_table, write_text
 
 _COLUMNS = (
     *("valid", "problem", "http_tokens", "versions.http_tokens", "versions.policy"),
@@ -87,7 +88,7 @@ def check(file: File, output: arguments.Output = Format.TABLE) -> None:
 
 def schema() -> None:
     """Print the JSON Schema of the policy document, for editors and for reading."""
-    typer.echo(schema_text(), nl=False)
+    write_text(schema_text())
 
 
 def read_document(file: str) -> str:
@@ -97,13 +98,12 @@ def read_document(file: str) -> str:
         CommandError: if it cannot be read as text.
     """
     try:
-        return sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         raise CommandError(
             f"{file!r} cannot be read: {error.strerror}; allowed: a file, or - for standard input"
         ) from None
-    except UnicodeDecodeError as error:
-        raise CommandError(f"{file!r} is no text: {error}; allowed: JSON in UTF-8") from None
+    return policy_text(content, repr(file))
 
 
 def _rows(found: parameters.Stored, policy: Policy | None, now: datetime) -> list[Sequence[Cell]]:

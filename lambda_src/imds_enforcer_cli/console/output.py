@@ -100,12 +100,14 @@ def require_terminal() -> None:
 
 def write_json(document: Any) -> None:
     """Write one JSON document as the command's data."""
-    typer.echo(json.dumps(document, indent=2))
+    write_text(json.dumps(document, indent=2))
 
 
 def write_text(text: str) -> None:
-    """Write a text as the command's data, as it is."""
-    typer.echo(text, nl=not text.endswith("\n"))
+    r"""Write a text as the command's data: in UTF-8 and with `\n`, whatever the terminal's encoding and line ends."""
+    written = text if text.endswith("\n") else f"{text}\n"
+    # The name of a file may have bytes that are no text: Python has surrogates for these, and UTF-8 has none.
+    typer.echo(written.encode(errors="backslashreplace"), nl=False)
 
 
 def write_csv(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> None:
@@ -113,12 +115,13 @@ def write_csv(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) ->
 
     A value that a spreadsheet would take for a formula is marked as text: tags are free text.
     """
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
     writer.writerow(columns)
     for document in documents:
         fields = dict(_flat(document))
         writer.writerow(_field(fields.get(column)) for column in columns)
-    sys.stdout.flush()  # at the end of the process it would be too late to say that it cannot be written
+    write_text(table.getvalue())
 
 
 def write_documents(

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING
 
 import pytest
 
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Mode, Policy
-from imds_enforcer_cli.account.policy_file import read_policy_file
+from imds_enforcer_cli.account.policy_file import policy_text, read_policy_file
 from imds_enforcer_cli.console.errors import CommandError
 from tests.fakes.examples import HUGE_NUMBER
 
@@ -58,6 +59,46 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     """As the system says it."""
     assert refused(tmp_path / "none.json") == " cannot be read: No such file or directory"
     assert refused(tmp_path) == " cannot be read: Is a directory"
+
+
+TEXT = '{"http_tokens": "required", "exemptions": [{"match": {"instance_id": "i-1"}, "reason": "Größe → 计数"}]}'
+MARKED = [
+    codecs.BOM_UTF8 + TEXT.encode(),
+    codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le"),
+    codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be"),
+]
+
+
+@pytest.mark.parametrize("content", [TEXT.encode(), *MARKED])
+def test_with_the_byte_order_mark_of_its_encoding(tmp_path: Path, content: bytes) -> None:
+    """As editors of Windows and the `>` of PowerShell write it."""
     path = tmp_path / "policy.json"
-    path.write_bytes(b'{"http_tokens": "\xff"}')
-    assert refused(path) == " is not text in UTF-8"
+    path.write_bytes(content)
+    assert read_policy_file(path).exemptions[0].reason == "Größe → 计数"
+    assert policy_text(content, "policy.json") == TEXT
+
+
+ALLOWED = "; allowed: JSON in UTF-8, or in UTF-16 with a byte order mark"
+ZERO_BYTE = " has a zero byte, as UTF-16 without a byte order mark and UTF-32 do"
+
+
+@pytest.mark.parametrize(
+    ("content", "refusal"),
+    [
+        (b'{"http_tokens": "\xff"}', " is no text in UTF-8: invalid start byte at byte 17"),
+        (TEXT.encode("cp1252", "replace"), " is no text in UTF-8: invalid start byte at byte 90"),
+        (TEXT.encode("utf-16-le"), " is no text in UTF-8: "),
+        ('{"http_tokens": "required"}'.encode("utf-16-be"), ZERO_BYTE),
+        (MARKED[1][:-1], " is no text in UTF-16-LE: truncated data at byte 204"),
+        (codecs.BOM_UTF32_LE + TEXT.encode("utf-32-le"), ZERO_BYTE),
+        (codecs.BOM_UTF32_BE + TEXT.encode("utf-32-be"), " is no text in UTF-8: invalid start byte at byte 2"),
+        (b"\x1f\x8b\x08\x00", " is no text in UTF-8: invalid start byte at byte 1"),
+    ],
+)
+def test_what_is_no_text(tmp_path: Path, content: bytes, refusal: str) -> None:
+    """What is wrong with it, and where; never a traceback."""
+    path = tmp_path / "policy.json"
+    path.write_bytes(content)
+    message = refused(path)
+    assert message.startswith(refusal)
+    assert message.endswith(ALLOWED)

@@ -175,17 +175,25 @@ def test_a_document_from_standard_input(command: Command) -> None:
     assert (result.exit_code, lines(result.stdout)[1]) == (1, f"- {PROBLEM}")
 
 
+def test_standard_input_in_utf_16(command: Command) -> None:
+    """Read by the same rules as a file, whatever the locale."""
+    assert command("policy", "check", "-", typed=WRONG.encode("utf-16")).stdout.splitlines()[1:] == [f"-     {PROBLEM}"]
+    refused = "imds-enforcer: '-' has a zero byte, as UTF-16 without a byte order mark and UTF-32 do; allowed: JSON"
+    assert command("policy", "check", "-", typed=WRONG.encode("utf-16-le")).stderr.startswith(refused)
+
+
 @pytest.mark.parametrize("name", ["check", "set"])
 def test_a_file_that_cannot_be_read(command: Command, tmp_path: Path, name: str) -> None:
     """One line, and no traceback."""
     absent, binary = tmp_path / "absent.json", tmp_path / "binary.json"
-    binary.write_bytes(b"\xff\xfe")
+    binary.write_bytes(b"\xff\xff")
     refused = f"imds-enforcer: '{absent}' cannot be read: No such file or directory; allowed: a file, or - for standard"
     assert command.refusal("policy", name, str(absent)).startswith(refused)
     assert command.refusal("policy", name, str(tmp_path)).startswith(
         f"imds-enforcer: '{tmp_path}' cannot be read: Is a"
     )
-    assert command.refusal("policy", name, str(binary)).endswith("allowed: JSON in UTF-8")
+    refused = f"imds-enforcer: '{binary}' is no text in UTF-8: invalid start byte at byte 0; allowed: JSON in UTF-8, or"
+    assert command.refusal("policy", name, str(binary)).startswith(refused)
 
 
 def test_the_schema(command: Command) -> None:
