@@ -8,25 +8,30 @@ from imds_enforcer.model import LaunchTemplate
 from imds_enforcer_cli.audit.judge import Status
 
 TITLE = "EC2 instances should follow the account's policy for the instance metadata service (IMDS)"
+_TYPE = "Software and Configuration Checks/AWS Security Best Practices"
 _MAX_DESCRIPTION = 1024
 
-_COMPLIANCE = {
-    Status.COMPLIANT: ("PASSED", "RESOLVED"),
-    Status.IMDS_OFF: ("PASSED", "RESOLVED"),
-    Status.DRIFT: ("FAILED", "NEW"),
-    Status.HELD: ("WARNING", "NOTIFIED"),
-    Status.EXEMPT: ("WARNING", "SUPPRESSED"),
-    Status.MANAGED: ("WARNING", "NOTIFIED"),
-    Status.UNREADABLE: ("NOT_AVAILABLE", "NEW"),
+_STATES = {
+    Status.COMPLIANT: ("PASSED", "RESOLVED", "ARCHIVED"),
+    Status.IMDS_OFF: ("PASSED", "RESOLVED", "ARCHIVED"),
+    Status.DRIFT: ("FAILED", "NEW", "ACTIVE"),
+    Status.HELD: ("WARNING", "NOTIFIED", "ACTIVE"),
+    Status.EXEMPT: ("WARNING", "NOTIFIED", "ARCHIVED"),
+    Status.MANAGED: ("WARNING", "NOTIFIED", "ACTIVE"),
+    Status.UNREADABLE: ("NOT_AVAILABLE", "NEW", "ACTIVE"),
 }
-"""The status of its compliance, and where it stands in Security Hub's workflow when it is first seen."""
+"""The status of its compliance, where it stands in Security Hub's workflow when it is first seen, and its record state.
+
+What is archived is closed, and becomes NEW when it is active again. One that is SUPPRESSED would stay so after its
+exemption is over (Security Hub API Reference, "Workflow").
+"""
 
 
 def asff(document: Mapping[str, Any], partition: str, hub_region: str) -> list[dict[str, Any]]:
-    """A finding of each instance, those that passed included: they resolve what was found before.
+    """A finding of each instance, those that passed or are exempt included: they close what was found before.
 
     The id of a finding is that of its instance and never changes. Security Hub takes 100 in a call,
-    in the region `hub_region`.
+    in the region `hub_region`, and ignores one that is not newer than what it has, so moments have milliseconds.
     """
     product = f"arn:{partition}:securityhub:{hub_region}:{document['account']}:product/{document['account']}/default"
     at = _moment(document["at"])
@@ -40,7 +45,7 @@ def instance_arn(instance: Mapping[str, Any], partition: str, account: str) -> s
 
 def _finding(instance: Mapping[str, Any], account: str, partition: str, product: str, at: str) -> dict[str, Any]:
     status = Status(instance["status"])
-    compliance, workflow = _COMPLIANCE[status]
+    compliance, workflow, record = _STATES[status]
     arn = instance_arn(instance, partition, account)
     finding = {
         "SchemaVersion": "2018-10-08",
@@ -49,20 +54,21 @@ def _finding(instance: Mapping[str, Any], account: str, partition: str, product:
         "GeneratorId": "imds-enforcer",
         "AwsAccountId": account,
         "Region": instance["region"],
-        "Types": ["Software and Configuration Checks/AWS Security Best Practices"],
         "CreatedAt": _moment(instance["launched_at"]) if instance["launched_at"] else at,
         "UpdatedAt": at,
-        "Severity": {"Label": _severity(status, instance)},
         "Title": TITLE,
         "Description": f"{status}: {instance['reason']}"[:_MAX_DESCRIPTION],
         "ProductFields": _product_fields(instance),
         "Resources": [_resource(instance, arn, partition)],
         "Compliance": {"Status": compliance},
         "Workflow": {"Status": workflow},
-        "RecordState": "ACTIVE",
+        "RecordState": record,
+        # Not beside it: at the top level they belong to the people who work on the finding
+        # (Security Hub User Guide, "BatchImportFindings for finding providers").
+        "FindingProviderFields": {"Severity": {"Label": _severity(status, instance)}, "Types": [_TYPE]},
     }
     if status is Status.DRIFT:
-        text = "Bring it in line with `imds-enforcer enforce`, and mend what it was launched with."
+        text = "Bring it in line with `imds-enforcer enforce`, and fix what it was launched with."
         finding["Remediation"] = {"Recommendation": {"Text": text}}
     return finding
 
@@ -109,4 +115,4 @@ def _resource(instance: Mapping[str, Any], arn: str, partition: str) -> dict[str
 
 
 def _moment(text: str) -> str:
-    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"

@@ -5,10 +5,10 @@ from enum import StrEnum
 
 from imds_enforcer_cli.audit.document import Document
 from imds_enforcer_cli.audit.judge import Status
-from imds_enforcer_cli.console.output import write_csv, write_json, write_table, write_text
+from imds_enforcer_cli.console.output import say, write_csv, write_json, write_table, write_text
 from imds_enforcer_cli.formats.asff import asff
 from imds_enforcer_cli.formats.html_page import html_report
-from imds_enforcer_cli.formats.sarif import sarif
+from imds_enforcer_cli.formats.sarif import MAX_RESULTS, sarif
 from imds_enforcer_cli.formats.tables import (
     INSTANCE_COLUMNS,
     INSTANCE_HEADINGS,
@@ -62,7 +62,7 @@ def write_audit(document: Document, output: AuditFormat, wanted: Written) -> Non
         case AuditFormat.ASFF:
             write_json(asff(document, wanted.partition, wanted.hub_region))
         case AuditFormat.SARIF:
-            write_json(sarif(document, wanted.partition))
+            _write_sarif(document, wanted.partition)
         case AuditFormat.CSV if wanted.by_source:
             write_csv(SOURCE_COLUMNS, document["sources"])
         case AuditFormat.CSV:
@@ -71,6 +71,13 @@ def write_audit(document: Document, output: AuditFormat, wanted: Written) -> Non
             write_table(SOURCE_HEADINGS, [source_row(each) for each in document["sources"]])
         case AuditFormat.TABLE:
             _write_tables(document, every=wanted.every)
+
+
+def _write_sarif(document: Document, partition: str) -> None:
+    log = sarif(document, partition)
+    write_json(log)
+    if (results := len(log["runs"][0]["results"])) > MAX_RESULTS:
+        say(f"These are {results:,} results; GitHub takes {MAX_RESULTS:,} at most: audit fewer regions at a time.")
 
 
 def _write_tables(document: Document, *, every: bool) -> None:

@@ -1,4 +1,8 @@
-"""An audit in the Static Analysis Results Interchange Format 2.1.0, for dashboards that collect it."""
+"""An audit in the Static Analysis Results Interchange Format 2.1.0, for dashboards that collect it.
+
+It has what GitHub's upload asks for beyond the standard (GitHub Docs, "SARIF support for code scanning"): relative
+URIs, a region, the help of each rule, and the fingerprint `primaryLocationLineHash`.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,6 +21,12 @@ _RULES = {
     ),
     Status.UNREADABLE: ("warning", "EC2 describes the instance's metadata options in a way that is not known here."),
 }
+MAX_RESULTS = 25_000
+"""Of a run: GitHub refuses a file with more (GitHub Docs, "SARIF support for code scanning")."""
+
+_HELP = "`imds-enforcer audit` shows the instance, `imds-enforcer enforce` brings it in line with the policy."
+_REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}
+"""An instance has no lines."""
 _ACCEPTED = {Status.HELD, Status.EXEMPT}
 """Decided by a person: the result is there, and suppressed."""
 
@@ -51,6 +61,7 @@ def _rule(status: Status) -> dict[str, Any]:
         "id": _rule_id(status),
         "shortDescription": {"text": says},
         "fullDescription": {"text": f"{TITLE}. {says}"},
+        "help": {"text": _HELP},
         "defaultConfiguration": {"level": level},
     }
 
@@ -66,12 +77,17 @@ def _result(instance: Mapping[str, Any], arn: str) -> dict[str, Any]:
         "message": {"text": f"{named} in {instance['region']}: {instance['reason']}"},
         "locations": [
             {
-                "physicalLocation": {"artifactLocation": {"uri": arn}},
+                "physicalLocation": {"artifactLocation": {"uri": _path(arn)}, "region": _REGION},
                 "logicalLocations": [{"fullyQualifiedName": arn, "kind": "resource"}],
             }
         ],
-        "partialFingerprints": {"instance/v1": arn},
+        "partialFingerprints": {"instance/v1": arn, "primaryLocationLineHash": arn},
     }
     if status in _ACCEPTED:
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": instance["reason"]}]
     return result
+
+
+def _path(arn: str) -> str:
+    """The ARN as a path: `arn:` would be the scheme of an absolute URI, and the whole upload be refused for it."""
+    return arn.removeprefix("arn:").replace(":", "/")

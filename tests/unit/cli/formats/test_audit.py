@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +62,39 @@ def test_security_hub_takes_the_findings(command: Command) -> None:
     assert not report.has_errors(), report.generate_report()
     assert len(findings) == len({each["Id"] for each in findings}) == 10
     for each in findings:
+        assert len(each["Id"]) <= 512
         assert len(each["Title"]) <= 256
         assert 0 < len(each["Description"]) <= 1024
+        assert each.keys().isdisjoint({"Severity", "Types"})
+        assert each["FindingProviderFields"].keys() == {"Severity", "Types"}
+
+
+def test_what_needs_nothing_done_is_archived(command: Command) -> None:
+    """So findings close, and come back as NEW: one whose workflow is SUPPRESSED would not after an exemption."""
+    findings = json.loads(command("audit", "--output", "asff").stdout)
+    states = {
+        (each["ProductFields"]["imds-enforcer/Status"], each["RecordState"], each["Workflow"]["Status"])
+        for each in findings
+    }
+    assert states == {
+        ("COMPLIANT", "ARCHIVED", "RESOLVED"),
+        ("IMDS_OFF", "ARCHIVED", "RESOLVED"),
+        ("EXEMPT", "ARCHIVED", "NOTIFIED"),
+        ("DRIFT", "ACTIVE", "NEW"),
+        ("HELD", "ACTIVE", "NOTIFIED"),
+        ("MANAGED", "ACTIVE", "NOTIFIED"),
+        ("UNREADABLE", "ACTIVE", "NEW"),
+    }
+
+
+def test_a_second_audit_is_newer_than_the_first(command: Command) -> None:
+    """Also within the same second: Security Hub ignores what is not."""
+    document: Any = json.loads(command("audit", "--output", "json").stdout)
+    moments = []
+    for at in ("2026-11-22T12:00:00.001+00:00", "2026-11-22T12:00:00.250999+00:00", "2026-11-22T13:00:01+01:00"):
+        [moment] = {each["UpdatedAt"] for each in asff(document | {"at": at}, "aws", "eu-west-1")}
+        moments.append(moment)
+    assert moments == ["2026-11-22T12:00:00.001Z", "2026-11-22T12:00:00.250Z", "2026-11-22T12:00:01.000Z"]
 
 
 @pytest.mark.parametrize("partition", ["aws", "aws-us-gov", "aws-cn"])
@@ -83,8 +115,42 @@ def test_a_long_reason_is_cut(command: Command) -> None:
 
 
 def test_sarif_is_what_the_standard_asks_for(command: Command) -> None:
-    """As far as the part of its schema goes that is kept here."""
-    assert violations(json.loads(command("audit", "--output", "sarif").stdout)) == []
+    """By its own schema, from the first field to the last."""
+    log = json.loads(command("audit", "--output", "sarif").stdout)
+    assert violations(log) == []
+    assert violations(log | {"version": "2.2.0"}) != []
+
+
+def test_github_takes_the_sarif(command: Command) -> None:
+    """What it requires beyond the standard: GitHub Docs, "SARIF support for code scanning"."""
+    log = json.loads(command("audit", "--output", "sarif").stdout)
+    assert log["$schema"] == "https://json.schemastore.org/sarif-2.1.0.json"
+    [run] = log["runs"]
+    [invocation] = run["invocations"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", invocation["endTimeUtc"])
+    rules = run["tool"]["driver"]["rules"]
+    for rule in rules:
+        for text in ("shortDescription", "fullDescription", "help"):
+            assert 0 < len(rule[text]["text"]) <= 1_024
+    hashes = {result["partialFingerprints"]["primaryLocationLineHash"] for result in run["results"]}
+    assert len(hashes) == len(run["results"]) == 7
+    for result in run["results"]:
+        assert result["ruleId"] == rules[result["ruleIndex"]]["id"]
+        assert result["level"] in {"note", "warning", "error"}
+        assert result["message"]["text"]
+        [location] = result["locations"]
+        # Relative: what is absolute has to have the scheme of the checkout.
+        uri = location["physicalLocation"]["artifactLocation"]["uri"]
+        assert re.fullmatch(r"aws/ec2/[a-z0-9-]+/111122223333/instance/i-[0-9a-f]{17}", uri)
+        assert location["physicalLocation"]["region"].keys() == {"startLine", "startColumn", "endLine", "endColumn"}
+
+
+def test_more_results_than_github_takes(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is whole all the same: others may take it."""
+    monkeypatch.setattr("imds_enforcer_cli.formats.audit.MAX_RESULTS", 6)
+    result = command("audit", "--output", "sarif")
+    assert len(json.loads(result.stdout)["runs"][0]["results"]) == 7
+    assert "These are 7 results; GitHub takes 6 at most: audit fewer regions at a time.\n" in result.stderr
 
 
 def test_the_page_is_made_of_the_document(command: Command) -> None:
