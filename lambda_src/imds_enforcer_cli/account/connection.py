@@ -18,6 +18,7 @@ from imds_enforcer.model import AwsError, Clock, Instance, SystemClock
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.settings import Settings
+from imds_enforcer_cli.account.credentials import find_credentials
 from imds_enforcer_cli.console.errors import CommandError
 
 ACCESS_ERRORS = (AwsError, BotoCoreError)
@@ -83,7 +84,7 @@ def connect(profile: str | None, region: str | None) -> Connection:
     """Find the deployed enforcer in its home region.
 
     Raises:
-        CommandError: if there is no region, no stack in it, or an older one.
+        CommandError: if there is no region, no stack in it, or an older one, or if the profile gives no credentials.
         AwsError: if CloudFormation could not be asked.
         BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
     """
@@ -103,17 +104,20 @@ def reach(
     `asks_for_stack` the account is taken as one without it.
 
     Raises:
-        CommandError: if there is no region, or an older stack in it.
+        CommandError: if there is no region, or an older stack in it, or if the profile gives no credentials.
         AwsError: if CloudFormation could not be asked.
         BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
     """
     # boto3 itself knows AWS_DEFAULT_REGION only; the other tools of AWS know both.
     named = region or os.environ.get("AWS_REGION")
-    session = Session(profile_name=profile, region_name=named, botocore_session=_core())
+    core = _core()
+    session = Session(profile_name=profile, region_name=named, botocore_session=core)
     if not session.region_name and fallback:
-        session = Session(profile_name=profile, region_name=fallback, botocore_session=_core())
+        core = _core()
+        session = Session(profile_name=profile, region_name=fallback, botocore_session=core)
     if not session.region_name:
         raise CommandError("no region; name the home region with --region, or set AWS_REGION")
+    find_credentials(core)
     clock = SystemClock()
     outputs = _outputs(session) if asks_for_stack else {}
     clients = Clients(_settings(session, outputs), clock, session)
