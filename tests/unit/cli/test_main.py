@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -224,3 +226,15 @@ def test_what_is_tested_is_what_is_installed() -> None:
     files = [ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"]
     pins = {line for file in files for line in file.read_text().splitlines()}
     assert set(project["optional-dependencies"]["cli"]) <= pins
+
+
+def test_the_crt_is_the_one_that_this_botocore_asks_for() -> None:
+    """And its botocore is the function's, which is packed without the CRT."""
+    [crt] = [each for each in metadata.requires("botocore") or () if "crt" in each.partition(";")[2]]
+    [version] = re.findall(r"^awscrt *\(?==([\d.]+)", crt)
+    assert f"awscrt=={version}" in (ROOT / "infra" / "constraints.txt").read_text().splitlines()
+    functions = (ROOT / "lambda_src" / "requirements.txt").read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [botocore] = [pin for pin in project["optional-dependencies"]["cli"] if pin.startswith("botocore")]
+    assert botocore.replace("[crt]", "") in functions.splitlines()
+    assert "awscrt" not in functions
