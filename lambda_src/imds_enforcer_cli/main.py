@@ -58,10 +58,17 @@ def _show_version(wanted: bool) -> None:  # noqa: FBT001  # as typer calls it
         raise typer.Exit
 
 
-@app.callback()
+def _help_if_alone(context: typer.Context) -> None:
+    """Show the help where no command is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.callback(invoke_without_command=True)
 def _describe(
+    context: typer.Context,
     *,
-    version: Annotated[  # its callback has done all
+    version: Annotated[  # noqa: ARG001  # its callback has done all
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
@@ -73,6 +80,10 @@ def _describe(
     Data goes to standard output, everything else to standard error. Credentials and region come from where the
     other tools of AWS look for them.
     """
+    _help_if_alone(context)
+
+
+_policy.callback(invoke_without_command=True)(_help_if_alone)
 
 
 # The order is that of the help: the panels stand in it as their first commands do.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from imds_enforcer.limits.cancellation import Versions
 from imds_enforcer.model import AwsError
-from imds_enforcer.policy import Policy, RegionSelection
+from imds_enforcer.policy import Mode, Policy, RegionSelection
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
 from imds_enforcer_cli.account.policy_file import read_policy_file
@@ -65,11 +65,21 @@ def _stored(reached: Connection) -> Policy:
 
 
 def _compare(policy: Policy, reached: Connection) -> None:
-    """Say it if the deployed enforcer follows another policy: it undoes what differs."""
+    """Say it if the deployed enforcer follows another policy, and what that means for the changes of this run."""
     try:
         deployed = reached.clients.policies.read(fresh=True)
-    except (PolicyInvalidError, AwsError) as error:
+    except AwsError as error:
         say(f"Which policy the deployed enforcer follows could not be read: {error}")
         return
-    if replace(deployed, versions=policy.versions) != policy:
-        say(f"The deployed enforcer follows another policy, {deployed.versions}, and will turn back what differs.")
+    except PolicyInvalidError as error:
+        say(f"The deployed enforcer changes nothing, because its policy is invalid: {error}")
+        return
+    if replace(deployed, versions=policy.versions) == policy:
+        return
+    another = f"The deployed enforcer follows another policy, {deployed.versions}"
+    if deployed.mode is Mode.AUDIT:
+        say(f"{another}, in audit mode, and changes nothing. This run's mode is that of the file: {policy.mode}.")
+    elif policy.mode is Mode.AUDIT:
+        say(f"{another}.")
+    else:
+        say(f"{another}, and will turn back what that policy names differently.")

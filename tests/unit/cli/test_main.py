@@ -30,12 +30,22 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize(("arguments", "refusal"), [((), "Missing command."), (("fix",), "No such command 'fix'.")])
-def test_without_a_command(arguments: tuple[str, ...], refusal: str) -> None:
+@pytest.mark.parametrize("group", [(), ("policy",)])
+def test_alone_it_shows_its_help(group: tuple[str, ...]) -> None:
+    """As with `--help`; a group of commands too."""
+    alone, asked = (CliRunner().invoke(app, [*group, *option]) for option in ((), ("--help",)))
+    assert (alone.exit_code, alone.stderr) == (0, "")
+    assert f"Usage: {' '.join(('imds-enforcer', *group))} [OPTIONS] COMMAND" in alone.stdout
+    assert alone.stdout == asked.stdout
+
+
+@pytest.mark.parametrize("group", [(), ("policy",)])
+def test_a_command_that_there_is_not(group: tuple[str, ...]) -> None:
     """One line says where to read on."""
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, [*group, "fix"])
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == f"imds-enforcer: {refusal} (see imds-enforcer --help)\n"
+    where = " ".join(("imds-enforcer", *group))
+    assert result.stderr == f"imds-enforcer: No such command 'fix'. (see {where} --help)\n"
 
 
 def test_an_interrupt_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:

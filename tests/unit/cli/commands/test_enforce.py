@@ -30,6 +30,7 @@ from tests.fakes.examples import (
     an_instance,
 )
 from tests.fakes.runs import ledger
+from tests.fakes.stack import refusal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,15 +210,49 @@ def test_rows_for_a_spreadsheet(command: Command, fleet: None) -> None:  # noqa:
 
 # The policy.
 
+ANOTHER = "The deployed enforcer follows another policy, versions 1 (HttpTokens) and 1 (policy)"
+
 
 def test_a_policy_from_a_file(command: Command, clients: FakeClients, home: FakeEc2, policy_file: Path) -> None:
     """It is followed instead, and whoever runs it hears that the deployed enforcer goes by another."""
     home.launch(an_instance(1))
     result = command("enforce", "--yes", "--policy", str(policy_file))
     assert command.options(HOME, an_id(1)) == replace(V2_ONLY, http_put_response_hop_limit=2)
-    another = "follows another policy, versions 1 (HttpTokens) and 1 (policy), and will turn back what differs."
-    assert result.stderr.startswith(f"The deployed enforcer {another}\n")
+    assert result.stderr.startswith(f"{ANOTHER}, and will turn back what that policy names differently.\n")
     assert {entry.versions for entry in ledger(clients)} == {PolicyVersions()}
+
+
+def test_a_file_beside_a_deployed_policy_in_audit_mode(
+    command: Command, clients: FakeClients, home: FakeEc2, policy_file: Path
+) -> None:
+    """The deployed enforcer turns nothing back; the run goes by the file, and changes what differs."""
+    put(clients, mode="audit", http_put_response_hop_limit=2)
+    home.launch(an_instance(1))
+    said = (f"{ANOTHER}, in audit mode, and changes nothing. This run's mode is that of the file: enforce.\n").replace(
+        "and 1 (policy)", "and 2 (policy)"
+    )
+    assert command("enforce", "--dry-run", "--policy", str(policy_file)).stderr.startswith(said)
+    assert home.modified == []
+    result = command("enforce", "--yes", "--policy", str(policy_file))
+    assert (result.exit_code, result.stderr.startswith(said)) == (0, True)
+    assert command.options(HOME, an_id(1)) == replace(V2_ONLY, http_put_response_hop_limit=2)
+
+
+@pytest.mark.parametrize("mode", ["enforce", "audit"])
+def test_a_file_in_audit_mode(
+    command: Command, clients: FakeClients, home: FakeEc2, policy_file: Path, mode: str
+) -> None:
+    """There is nothing that the deployed enforcer could turn back."""
+    put(clients, mode=mode, http_put_response_hop_limit=3)
+    home.launch(an_instance(1))
+    policy_file.write_text('{"http_tokens": "required", "mode": "audit"}')
+    result = command("enforce", "--yes", "--policy", str(policy_file))
+    deployed, run = result.stderr.splitlines()
+    another = ANOTHER.replace("and 1 (policy)", "and 2 (policy)")
+    audits = ", in audit mode, and changes nothing. This run's mode is that of the file: audit."
+    assert deployed == another + {"enforce": ".", "audit": audits}[mode]
+    assert (result.exit_code, run) == (1, "The policy's mode is audit: nothing is changed.")
+    assert home.modified == []
 
 
 def test_the_same_policy_from_a_file(command: Command, clients: FakeClients, policy_file: Path) -> None:
@@ -226,12 +261,23 @@ def test_the_same_policy_from_a_file(command: Command, clients: FakeClients, pol
     assert command("enforce", "--yes", "--policy", str(policy_file)).stderr == "Nothing to change.\n"
 
 
-def test_while_the_deployed_policy_cannot_be_read(command: Command, clients: FakeClients, policy_file: Path) -> None:
-    """A file is followed all the same."""
+def test_while_the_deployed_policy_is_invalid(command: Command, clients: FakeClients, policy_file: Path) -> None:
+    """A file is followed all the same, and nothing turned back."""
     clients.ssm.put(POLICY_PARAMETER, "no JSON")
     result = command("enforce", "--yes", "--policy", str(policy_file))
     assert result.exit_code == 0
-    assert result.stderr.startswith("Which policy the deployed enforcer follows could not be read: policy is not JSON")
+    said = "The deployed enforcer changes nothing, because its policy is invalid: policy is not JSON: "
+    assert result.stderr.startswith(said)
+
+
+def test_while_the_deployed_policy_cannot_be_read(command: Command, clients: FakeClients, policy_file: Path) -> None:
+    """Nor does that keep a file from being followed."""
+    clients.ssm.error = refusal("AccessDeniedException")
+    result = command("enforce", "--yes", "--policy", str(policy_file))
+    assert result.exit_code == 0
+    assert result.stderr.startswith(
+        "Which policy the deployed enforcer follows could not be read: AccessDeniedException: no\n"
+    )
 
 
 def test_without_a_policy(command: Command, clients: FakeClients) -> None:
