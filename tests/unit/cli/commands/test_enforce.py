@@ -210,7 +210,10 @@ def test_rows_for_a_spreadsheet(command: Command, fleet: None) -> None:  # noqa:
 
 # The policy.
 
-ANOTHER = "The deployed enforcer follows another policy, versions 1 (HttpTokens) and 1 (policy)"
+
+def another(version: int = 1) -> str:
+    """What is said where the deployed policy is another one."""
+    return f"The deployed enforcer follows another policy, versions 1 (HttpTokens) and {version} (policy)"
 
 
 def test_a_policy_from_a_file(command: Command, clients: FakeClients, home: FakeEc2, policy_file: Path) -> None:
@@ -218,7 +221,7 @@ def test_a_policy_from_a_file(command: Command, clients: FakeClients, home: Fake
     home.launch(an_instance(1))
     result = command("enforce", "--yes", "--policy", str(policy_file))
     assert command.options(HOME, an_id(1)) == replace(V2_ONLY, http_put_response_hop_limit=2)
-    assert result.stderr.startswith(f"{ANOTHER}, and will turn back what that policy names differently.\n")
+    assert result.stderr.startswith(f"{another()}, and will turn back what that policy names differently.\n")
     assert {entry.versions for entry in ledger(clients)} == {PolicyVersions()}
 
 
@@ -228,9 +231,7 @@ def test_a_file_beside_a_deployed_policy_in_audit_mode(
     """The deployed enforcer turns nothing back; the run goes by the file, and changes what differs."""
     put(clients, mode="audit", http_put_response_hop_limit=2)
     home.launch(an_instance(1))
-    said = (f"{ANOTHER}, in audit mode, and changes nothing. This run's mode is that of the file: enforce.\n").replace(
-        "and 1 (policy)", "and 2 (policy)"
-    )
+    said = f"{another(2)}, in audit mode, and changes nothing. This run's mode is that of the file: enforce.\n"
     assert command("enforce", "--dry-run", "--policy", str(policy_file)).stderr.startswith(said)
     assert home.modified == []
     result = command("enforce", "--yes", "--policy", str(policy_file))
@@ -248,9 +249,8 @@ def test_a_file_in_audit_mode(
     policy_file.write_text('{"http_tokens": "required", "mode": "audit"}')
     result = command("enforce", "--yes", "--policy", str(policy_file))
     deployed, run = result.stderr.splitlines()
-    another = ANOTHER.replace("and 1 (policy)", "and 2 (policy)")
     audits = ", in audit mode, and changes nothing. This run's mode is that of the file: audit."
-    assert deployed == another + {"enforce": ".", "audit": audits}[mode]
+    assert deployed == another(2) + {"enforce": ".", "audit": audits}[mode]
     assert (result.exit_code, run) == (1, "The policy's mode is audit: nothing is changed.")
     assert home.modified == []
 
