@@ -14,9 +14,10 @@ def main() -> None:
             raise
         print(f"imds-enforcer: {library} is missing; install it with: pip install '.[cli]'", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # An arrow or a tag's value that the terminal's encoding lacks must not end the command.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, io.TextIOWrapper):
+            # An arrow, a tag's value or an answer that the terminal's encoding lacks must not end the command.
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="imds-enforcer")
 
 

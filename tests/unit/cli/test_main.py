@@ -230,6 +230,18 @@ def test_it_starts_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.errors == "backslashreplace"
 
 
+def test_an_answer_that_the_encoding_lacks_is_a_no(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And no traceback."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xc3\xa4\n"), encoding="ascii"))
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "--version"])
+    with pytest.raises(SystemExit):
+        start.main()
+    assert not output.confirmed("Change 2 instances?")
+    assert capsys.readouterr().err == "Change 2 instances? [y/N] "
+
+
 def test_what_is_tested_is_what_is_installed() -> None:
     """The pins of the extra are those of the tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
