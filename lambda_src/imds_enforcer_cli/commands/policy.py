@@ -14,8 +14,8 @@ from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.document import as_document, as_words, columns
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy, schema_text
 from imds_enforcer_cli.account import connection, parameters
-from imds_enforcer_cli.commands.pattern_warnings import pattern_warnings
 from imds_enforcer_cli.account.policy_file import policy_text
+from imds_enforcer_cli.commands.pattern_warnings import pattern_warnings
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
