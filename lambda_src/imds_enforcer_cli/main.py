@@ -204,7 +204,8 @@ app.command(
     epilog=manual(
         "revert i-0123456789abcdef0 --dry-run",
         "revert --run 1c2d3e4f-5a6b-7c8d-9e0f-a1b2c3d4e5f6 --yes",
-        ends="0 reverted, or nothing to revert; 1 not all could be reverted, or not agreed to",
+        ends="0 all is set back, or nothing is left to undo; 1 something could not be set back, an option stays as "
+        "someone else has set it since, or not agreed to",
         needs=f"{_FIND}, sts:GetCallerIdentity, {_UNDO} and ec2:ModifyInstanceMetadataOptions",
     ),
 )(revert)

@@ -22,7 +22,11 @@ _OPTIONS = {
 
 
 class NothingToUndoError(Exception):
-    """The ledger has no change to undo. The message says what it has instead."""
+    """The ledger has no change that is left to undo."""
+
+
+class OpenChangeError(Exception):
+    """It is not known yet how a change went, and so not what would undo it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +45,11 @@ def to_undo(entries: Sequence[Entry], run_id: str | None = None) -> list[Entry]:
     undone before is not undone again. Among what is undone may be reverts, that took back a part of it.
 
     Raises:
-        NothingToUndoError: if there is none, or if it is not known how one went.
+        NothingToUndoError: if there is none: those that EC2 refused, or that were never sent, need no undoing.
+        OpenChangeError: if it is not known how one went.
     """
     if any(entry.outcome is None for entry in entries):
-        raise NothingToUndoError("a change is under way or was interrupted: the next sweep settles it")
+        raise OpenChangeError("a change is under way or was interrupted: the next sweep settles it")
     made: list[Entry] = []
     for entry in entries:
         if entry.result is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.ledger.recovery import completed, left_behind
-from imds_enforcer.ledger.undo import NothingToUndoError, Undo, to_undo, undo
+from imds_enforcer.ledger.undo import NothingToUndoError, OpenChangeError, Undo, to_undo, undo
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.result import result_of
@@ -29,16 +29,23 @@ _LEAST_SECONDS = 60.0
 _CHANGES_A_SECOND = 2.5
 """Half of what EC2 allows: for so long a revert is waited for before it counts as left behind."""
 
+_SHOWN = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.COMPLIANT})
+
 
 @dataclass(frozen=True, slots=True)
 class Reverting:
-    """One instance that is to be set back: what is undone, and how it looks now; why not, where it cannot be."""
+    """One instance that is to be set back: what is undone, and how it looks now.
+
+    Without a `way`, either there is nothing left to undo, and `nothing_left` says why, or the `problem` is why it
+    cannot be set back.
+    """
 
     instance_id: str
     region: str = ""
     undone: tuple[Entry, ...] = ()
     instance: Instance | None = None
     way: Undo | None = None
+    nothing_left: str | None = None
     problem: str | None = None
 
 
@@ -55,11 +62,13 @@ class Revert:
         self._by = by
         self._overwrite = overwrite
         self.ledger_failures: dict[str, Failure] = {}
+        self._ways: dict[str, Undo] = {}  # as the last look at each instance showed it
 
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
         """What would be done about each of these instances, or about each that the run changed.
 
-        A region that cannot be read is the problem of its instances, and of no others.
+        None at all if the ledger has no change of theirs by that run. A region that cannot be read is the problem of
+        its instances, and of no others.
 
         Raises:
             AwsError: if the ledger could not be read, or not be written where entries had to be completed first.
@@ -69,6 +78,8 @@ class Revert:
         if run_id is not None and not ids:
             ids = list(dict.fromkeys(entry.instance_id for entry in ledger_table.entries.of_run(run_id)))
         ledger = {instance_id: ledger_table.entries.of(instance_id) for instance_id in ids}
+        if run_id is not None and all(entry.run_id != run_id for entries in ledger.values() for entry in entries):
+            return []
         by_region: dict[str, list[str]] = defaultdict(list)
         for instance_id, entries in ledger.items():
             if entries:
@@ -84,7 +95,7 @@ class Revert:
                 entries = self._completed(ledger[instance_id], seen)
                 plans[instance_id] = self._planned(region, instance_id, entries, run_id, seen.get(instance_id))
         nothing = "the ledger has no change that is not undone"
-        return [plans.get(each) or Reverting(each, problem=nothing) for each in ids]
+        return [plans.get(each) or Reverting(each, nothing_left=nothing) for each in ids]
 
     def _completed(self, entries: Sequence[Entry], seen: Mapping[str, Instance]) -> list[Entry]:
         """The entries; those that a process left behind are completed by what the instance shows, as by a sweep."""
@@ -101,6 +112,8 @@ class Revert:
         try:
             undone = to_undo(entries, run_id)
         except NothingToUndoError as error:
+            return Reverting(instance_id, region, nothing_left=str(error))
+        except OpenChangeError as error:
             return Reverting(instance_id, region, problem=str(error))
         return self._way_back(region, instance_id, undone, instance)
 
@@ -108,7 +121,7 @@ class Revert:
         self, region: str, instance_id: str, entries: Sequence[Entry], instance: Instance | None
     ) -> Reverting:
         if instance is None or instance.state.ended:
-            return Reverting(instance_id, region, tuple(entries), instance, problem="the instance is gone")
+            return Reverting(instance_id, region, tuple(entries), instance, nothing_left="the instance is gone")
         if instance.unchangeable:
             return Reverting(instance_id, region, tuple(entries), instance, problem=instance.unchangeable)
         if instance.options is None:
@@ -116,6 +129,25 @@ class Revert:
             return Reverting(instance_id, region, tuple(entries), instance, problem=problem)
         way = undo(entries, instance.options, overwrite=self._overwrite)
         return Reverting(instance_id, region, tuple(entries), instance, way)
+
+    def left(self, plan: Reverting) -> tuple[str, ...]:
+        """The options that stay as someone else has set them since, as of the last look at the instance."""
+        way = self._ways.get(plan.instance_id, plan.way)
+        return way.theirs if way else ()
+
+    def is_done(self, plan: Reverting, result: Result | None = None) -> bool:
+        """True if all is set back, or will be if there is no result yet; also if nothing is left to undo.
+
+        A change that EC2 accepted and shows, and that is applied later, counts; so does an instance that is gone.
+        """
+        if plan.way is None:
+            return plan.problem is None
+        if self.left(plan):
+            return False
+        if result is None or result.outcome is Outcome.GONE:
+            return True
+        way = self._ways.get(plan.instance_id, plan.way)
+        return result.outcome in _SHOWN and result.after is not None and result.after.agree_with(way.wanted)
 
     def carry_out(self, plans: Sequence[Reverting], *, reason: str, until: datetime | None = None) -> Iterator[Result]:
         """Hold the instances, set them back, read back; one result for each that has a way back.
@@ -163,7 +195,10 @@ class Revert:
         """Decided anew by every look: between the plan and the change somebody may have done something."""
         now = self._way_back(instance.region, instance.instance_id, undone, instance)
         if now.way is None or instance.options is None:
+            if now.nothing_left:
+                return result_of(instance, Outcome.GONE, now.nothing_left)
             return result_of(instance, Outcome.SKIPPED, now.problem or "", after=instance.options)
+        self._ways[instance.instance_id] = now.way
         left = f"; left as somebody else has set it: {', '.join(now.way.theirs)}" if now.way.theirs else ""
         if now.way.change is None:
             return result_of(instance, Outcome.COMPLIANT, f"nothing to set back{left}", after=instance.options)

@@ -1,7 +1,7 @@
 """`imds-enforcer revert`: instances back to what they were before the enforcer changed them."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from imds_enforcer.ledger.entry import Entry
-from imds_enforcer.model import Outcome, Result, Trigger
+from imds_enforcer.model import Result, Trigger
 from imds_enforcer.model.wording import count
 from imds_enforcer.runs.revert import Revert, Reverting
 from imds_enforcer_cli.account import connection
@@ -35,8 +35,6 @@ REVERT_COLUMNS = (
     *("left", "problem", "outcome", "reason"),
     *options_columns("after"),
 )
-
-_DONE = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.COMPLIANT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +79,15 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     region: arguments.Region = None,
     output_format: arguments.Output = Format.TABLE,
 ) -> None:
-    """Revert the enforcer's changes to instances, and hold those instances.
+    """Revert changes by the enforcer, by `enforce` or by `set`, and hold those instances.
 
     Exactly the options from before come back. One that someone else has changed since is named and left,
     and a metadata service that is off stays off. The enforcer leaves the instances alone until the hold
     ends, or until `imds-enforcer release`.
+
+    There is nothing left to undo where EC2 refused the change or it was never sent, where it is undone already, and
+    where the instance is gone. A change that EC2 accepted counts as set back before it is applied, as on an
+    instance that is stopped.
     """
     ids = arguments.checked_ids(instances or [])
     of_run = None if run is None else arguments.checked_run(run)
@@ -103,26 +105,32 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     possible = [plan for plan in plans if plan.way]
     _show_plan(order, plans, asks=bool(possible) and not (dry_run or yes))
     if not possible:
-        say("Nothing to undo.")
+        say("Nothing can be undone now." if any(plan.problem for plan in plans) else "Nothing to undo.")
     results = _carried_out(core, reached, order, possible) if possible and not dry_run else {}
-    _write(order, plans, results)
-    if any(plan.problem for plan in plans) or any(result.outcome not in _DONE for result in results.values()):
+    _write(order, plans, results, core)
+    if not all(core.is_done(plan, results.get(plan.instance_id)) for plan in plans):
         raise typer.Exit(1)
 
 
 def _plans(core: Revert, reached: connection.Connection, order: _Order) -> list[Reverting]:
     plans = core.plan(order.instance_ids, order.of_run)
     if not plans:
-        raise CommandError(f"the ledger has no change by the run {order.of_run!r}")
+        whose = " of these instances" if order.instance_ids else ""
+        raise CommandError(f"the ledger has no change{whose} by the run {order.of_run!r}")
     if not order.instance_ids:
         # A run goes through the instances in random order.
         plans.sort(key=lambda plan: (plan.region, plan.instance_id))
     ledger_table = reached.clients.ledger_table
-    strange = [plan.instance_id for plan in plans if plan.problem and not ledger_table.entries.of(plan.instance_id)]
+    strange = [
+        plan.instance_id for plan in plans if plan.nothing_left and not ledger_table.entries.of(plan.instance_id)
+    ]
     if strange:
         seen = connection.require_instances(reached.clients, strange)
         managed = {instance_id: each.unchangeable for instance_id, each in seen.items() if each.unchangeable}
-        plans = [replace(plan, problem=managed.get(plan.instance_id, plan.problem)) for plan in plans]
+        plans = [
+            replace(plan, problem=managed[plan.instance_id], nothing_left=None) if plan.instance_id in managed else plan
+            for plan in plans
+        ]
     return plans
 
 
@@ -152,8 +160,8 @@ def _carried_out(
     return {instance_id: by_id[instance_id] for instance_id in ids}
 
 
-def _write(order: _Order, plans: Sequence[Reverting], results: dict[str, Result]) -> None:
-    instances = revert_json(plans, results)
+def _write(order: _Order, plans: Sequence[Reverting], results: dict[str, Result], core: Revert) -> None:
+    instances = [reverting_json(plan, results.get(plan.instance_id), core.left(plan)) for plan in plans]
     match order.format:
         case Format.JSON:
             run_id = order.run_id if results else None
@@ -172,25 +180,21 @@ def plan_row(plan: Reverting) -> Sequence[Cell]:
         for phrase in (f"{entry.trigger} of {entry.at:%Y-%m-%d %H:%M}", f"run {entry.run_id}")
     ]
     reverted = arrows(_reverted(plan)) or ("nothing",)
-    left = [plan.problem] if plan.problem else [*plan.way.theirs] if plan.way else []
+    left = [plan.problem or plan.nothing_left or ""] if plan.way is None else [*plan.way.theirs]
     return (plan.instance_id, plan.region), undone or ("nothing",), reverted, left
 
 
-def revert_json(plans: Iterable[Reverting], results: dict[str, Result]) -> list[dict[str, Any]]:
-    """Each instance of a revert: what was planned, and what became of it where it was carried out."""
-    return [_reverting_json(plan, results.get(plan.instance_id)) for plan in plans]
-
-
-def _reverting_json(plan: Reverting, result: Result | None) -> dict[str, Any]:
+def reverting_json(plan: Reverting, result: Result | None, left: Sequence[str]) -> dict[str, Any]:
+    """One instance of a revert: what was planned, and what became of it where it was carried out."""
     return {
         "instance_id": plan.instance_id,
         "region": plan.region or None,
         "undoes": [{"run_id": entry.run_id, "at": entry.at.isoformat(timespec="seconds")} for entry in _undone(plan)],
         "set_back": {name: {"now": now, "before": before} for name, (now, before) in _reverted(plan).items()},
-        "left": [*plan.way.theirs] if plan.way else [],
+        "left": [*left],
         "problem": plan.problem,
         "outcome": str(result.outcome) if result else None,
-        "reason": result.reason if result else None,
+        "reason": result.reason if result else plan.nothing_left,
         "after": result.after.as_log() if result and result.after else None,
     }
 

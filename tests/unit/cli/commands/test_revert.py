@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from imds_enforcer.model import HttpTokens, InstanceState, Switch
+from imds_enforcer.model import HttpTokens, InstanceState, Outcome, Switch
+from imds_enforcer.runs.revert import Revert
 from tests.fakes.command import ANN, FIRST_REVERT, Command, lines
+from tests.fakes.entries import an_entry, an_intent
 from tests.fakes.examples import (
     AWAY,
     HOME,
     POLICY_PARAMETER,
+    SERVER_FAULT,
     THROTTLED,
     UNAUTHORIZED,
     V1_ALLOWED,
@@ -121,10 +124,11 @@ def test_an_earlier_hold_is_named_when_it_is_replaced(command: Command, changed:
 
 
 def test_what_somebody_else_has_set_since_is_named_and_left(home: FakeEc2, command: Command, changed: str) -> None:
-    """The enforcer's own part comes back all the same."""
+    """The enforcer's own part comes back all the same; that not all does, the exit code says, of a dry run too."""
     home.set_options(changed, instance_metadata_tags=Switch.ENABLED)
+    assert command("revert", changed, "--dry-run").exit_code == 1
     result = command("revert", changed, "--yes")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert "InstanceMetadataTags is enabled, not disabled" in lines(result.stdout)[1]
     assert "left as somebody else has set it: InstanceMetadataTags is enabled" in lines(result.stdout)[-1]
     assert command.options(HOME, changed) == replace(V1_ALLOWED, instance_metadata_tags=Switch.ENABLED)
@@ -136,6 +140,7 @@ def test_what_somebody_else_has_set_since_is_overwritten_where_that_is_wanted(
     """By the flag, and by nothing less."""
     home.set_options(changed, instance_metadata_tags=Switch.ENABLED)
     result = command("revert", changed, "--yes", "--overwrite-later-changes")
+    assert result.exit_code == 0
     assert "InstanceMetadataTags: enabled → disabled" in lines(result.stdout)[1]
     assert command.options(HOME, changed) == V1_ALLOWED
 
@@ -147,7 +152,7 @@ def test_a_metadata_service_that_was_switched_off_stays_off(
     """Any change of an option would switch it on."""
     home.set_options(changed, http_endpoint=Switch.DISABLED)
     home.forget_calls()
-    (instance,) = command.json("revert", changed, "--yes", *flags)["instances"]
+    (instance,) = command.json("revert", changed, "--yes", *flags, exit_code=1)["instances"]
     assert (instance["left"], instance["outcome"]) == (["HttpEndpoint is disabled"], "COMPLIANT")
     assert home.sent == []
 
@@ -199,13 +204,73 @@ def test_without_a_terminal_nobody_can_be_asked(clients: FakeClients, command: C
 
 
 def test_an_instance_that_is_gone_does_not_keep_the_others(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """It is named, and the exit code says that not all was done."""
+    """It is named; nothing is left to undo about it."""
     clients.ec2(HOME).set_state(an_id(1), InstanceState.TERMINATED)
     clients.ec2(AWAY).forget(an_id(3))
-    instances = command.json("revert", "--run", "run-1", "--yes", exit_code=1)["instances"]
-    found = [(each["problem"], each["outcome"]) for each in instances]
-    gone, back = ("the instance is gone", None), (None, "REMEDIATED")
+    instances = command.json("revert", "--run", "run-1", "--yes")["instances"]
+    reason = "set back to what it was before the run run-1"
+    found = [(each["reason"], each["problem"], each["outcome"]) for each in instances]
+    gone, back = ("the instance is gone", None, None), (reason, None, "REMEDIATED")
     assert found == [gone, back, gone, back]
+
+
+def test_an_instance_that_is_terminated_meanwhile(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """Between the plan and the change: it is gone, and so is what there was to undo."""
+    home.launch(an_instance(1))
+    command.sweep("run-1")
+    clients.table.before_write = lambda _: home.set_state(an_id(1), InstanceState.TERMINATED)
+    (instance,) = command.json("revert", an_id(1), "--yes")["instances"]
+    assert (instance["outcome"], instance["reason"]) == ("GONE", "the instance is gone")
+
+
+def test_what_someone_else_sets_meanwhile_is_left_too(home: FakeEc2, clients: FakeClients, command: Command) -> None:
+    """The last look counts, not the plan: an option changed in between stays."""
+    home.launch(an_instance(1))
+    command.sweep("run-1")
+    clients.table.before_write = lambda _: home.set_options(an_id(1), instance_metadata_tags=Switch.ENABLED)
+    (instance,) = command.json("revert", an_id(1), "--yes", exit_code=1)["instances"]
+    assert (instance["left"], instance["outcome"]) == (["InstanceMetadataTags is enabled, not disabled"], "REMEDIATED")
+
+
+def test_what_ec2_refused_or_was_never_sent_needs_no_way_back(
+    clients: FakeClients, home: FakeEc2, command: Command
+) -> None:
+    """Their entries have no result: beside those that are set back they are no problem, and alone neither."""
+    for number, made in enumerate(({}, {"outcome": Outcome.FAILED}, {"outcome": Outcome.DEFERRED}), 1):
+        home.launch(an_instance(number, V1_ALLOWED if made else V2_ONLY))
+        clients.ledger_table.entries.write([an_entry(number, **made, **({"after": None} if made else {}))])
+    instances = command.json("revert", "--run", "run-1", "--yes")["instances"]
+    nothing = ("the ledger has no change by the run run-1 that is not undone", None, None)
+    back = ("set back to what it was before the run run-1", None, "REMEDIATED")
+    assert [(each["reason"], each["problem"], each["outcome"]) for each in instances] == [back, nothing, nothing]
+    assert home.modified_ids == [an_id(1)]
+    result = command("revert", an_id(2), an_id(3), "--yes")
+    assert (result.exit_code, result.stderr) == (0, "Nothing to undo.\n")
+
+
+def test_of_a_run_that_is_reverted_in_part_the_rest(command: Command, fleet: None) -> None:  # noqa: ARG001
+    """Some of its instances are set back already: nothing is left to do about those."""
+    command("revert", an_id(2), "--run", "run-1", "--yes")
+    instances = command.json("revert", "--run", "run-1", "--yes")["instances"]
+    assert [each["outcome"] for each in instances] == ["REMEDIATED", None, "REMEDIATED", "REMEDIATED"]
+    assert {each: command.options(*each) for each in MIXED} == MIXED
+
+
+def test_a_change_that_is_under_way_is_a_problem(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """It is not known yet what would undo it."""
+    home.launch(an_instance(1))
+    clients.ledger_table.entries.write([an_intent(1)])
+    result = command("revert", an_id(1), "--yes")
+    assert (result.exit_code, result.stderr) == (1, "Nothing can be undone now.\n")
+    (instance,) = command.json("revert", an_id(1), "--yes", exit_code=1)["instances"]
+    assert instance["problem"] == "a change is under way or was interrupted: the next sweep settles it"
+
+
+def test_one_that_cannot_be_read_is_a_problem(home: FakeEc2, command: Command, changed: str) -> None:
+    """Its options may be anything."""
+    home.launch(an_instance(1, None))
+    (instance,) = command.json("revert", changed, "--yes", exit_code=1)["instances"]
+    assert instance["problem"].startswith("EC2 describes its metadata options in a way that is not known")
 
 
 def test_one_that_ec2_refuses_is_a_failure(home: FakeEc2, command: Command, changed: str) -> None:
@@ -217,10 +282,33 @@ def test_one_that_ec2_refuses_is_a_failure(home: FakeEc2, command: Command, chan
 
 
 def test_a_stopped_instance_has_it_with_its_next_start(home: FakeEc2, command: Command, changed: str) -> None:
-    """Pending is no failure."""
+    """EC2 has accepted it, and shows it."""
     home.set_state(changed, InstanceState.STOPPED)
     (instance,) = command.json("revert", changed, "--yes")["instances"]
     assert instance["outcome"] == "PENDING"
+
+
+def test_what_ec2_accepted_and_does_not_show_is_not_known_to_be_set_back(
+    home: FakeEc2, command: Command, changed: str
+) -> None:
+    """It could not be read back."""
+
+    def fail_from_now_on(*_: object) -> None:
+        home.read_errors = dict.fromkeys(range(1, 1_000), SERVER_FAULT)
+
+    home.judge = fail_from_now_on
+    (instance,) = command.json("revert", changed, "--yes", exit_code=1)["instances"]
+    assert (instance["outcome"], instance["after"]) == ("PENDING", None)
+
+
+def test_what_ec2_set_back_only_in_part_is_not_set_back(clients: FakeClients, home: FakeEc2, changed: str) -> None:
+    """Whatever its outcome says: what the instance shows differs from what was to come back."""
+    revert = Revert(clients, clients.clock, run_id="revert-1", by="ana")
+    (plan,) = revert.plan([changed])
+    (result,) = revert.carry_out([plan], reason="too early")
+    assert revert.is_done(plan, result)
+    assert not revert.is_done(plan, replace(result, after=replace(V1_ALLOWED, http_protocol_ipv6=Switch.ENABLED)))
+    assert home.modified_ids[-1] == changed
 
 
 def test_of_a_run_only_some_instances(command: Command, fleet: None) -> None:  # noqa: ARG001
@@ -261,6 +349,7 @@ def test_outcomes_that_cannot_be_written_down_are_told(
         ((), "nothing to revert; name instances, or a run with --run"),
         (("i-1",), "'i-1' is no instance id; allowed: i- and 17 (or 8) hexadecimal digits"),
         (("--run", "run-9"), "the ledger has no change by the run 'run-9'"),
+        ((an_id(1), "--run", "run-9"), "the ledger has no change of these instances by the run 'run-9'"),
         (("--run", " "), "--run is ' '; allowed: the id of a run, as `imds-enforcer history` shows it"),
         ((an_id(9),), f"no instance of this account: {an_id(9)}"),
         ((an_id(1), "--reason", " "), "--reason is ' '; allowed: a text that says why"),
@@ -280,9 +369,10 @@ def test_what_it_cannot_use(
 def test_an_instance_that_was_never_changed_is_no_user_error(home: FakeEc2, command: Command, changed: str) -> None:
     """It exists; there is nothing to undo about it."""
     home.launch(an_instance(2, V2_ONLY))
-    instances: list[dict[str, Any]] = command.json("revert", changed, an_id(2), "--yes", exit_code=1)["instances"]
+    instances: list[dict[str, Any]] = command.json("revert", changed, an_id(2), "--yes")["instances"]
     assert [each["outcome"] for each in instances] == ["REMEDIATED", None]
-    assert instances[1]["problem"] == "the ledger has no change that is not undone"
+    assert instances[1]["problem"] is None
+    assert instances[1]["reason"] == "the ledger has no change that is not undone"
 
 
 def test_a_managed_instance_is_not_touched(clients: FakeClients, home: FakeEc2, command: Command, changed: str) -> None:
@@ -303,7 +393,7 @@ def test_a_revert_is_made_once_and_a_later_change_can_be_reverted_again(
     command("revert", "--run", "run-1", "--yes")
     for which in (("--run", "run-1"), (changed,), ("--run", FIRST_REVERT)):
         result = command("revert", *which, "--yes")
-        assert (result.exit_code, result.stderr) == (1, "Nothing to undo.\n")
+        assert (result.exit_code, result.stderr) == (0, "Nothing to undo.\n")
         assert lines(result.stdout)[1].endswith("that is not undone")
     assert command.options(HOME, changed) == V1_ALLOWED
     command("release", changed)

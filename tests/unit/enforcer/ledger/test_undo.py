@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imds_enforcer.ledger.undo import NothingToUndoError, Undo, to_undo, undo
+from imds_enforcer.ledger.undo import NothingToUndoError, OpenChangeError, Undo, to_undo, undo
 from imds_enforcer.model import Change, HttpTokens, MetadataOptions, OptionsState, Outcome, Switch, Trigger
 from tests.fakes.entries import a_change, an_entry, an_intent
 from tests.fakes.examples import IMDS_OFF, V1_ALLOWED, V2_ONLY
@@ -60,7 +60,7 @@ def test_where_nothing_was_changed_nothing_can_be_undone(run_id: str | None, mes
 @pytest.mark.parametrize("run_id", [None, "A"])
 def test_nothing_is_undone_while_a_change_is_under_way(run_id: str | None) -> None:
     """It is not known yet what there is to undo."""
-    with pytest.raises(NothingToUndoError, match=r"^a change is under way or was interrupted: the next sweep settles"):
+    with pytest.raises(OpenChangeError, match=r"^a change is under way or was interrupted: the next sweep settles"):
         to_undo([TOKENS, an_intent()], run_id)
 
 
