@@ -95,7 +95,8 @@ app.command(
         "set --version-2-state required",
         ends="0 set and applied, or so already; 1 not all could be set, or not in time",
         needs=f"{_FIND}, {_READ_PARAMETERS}, ec2:DescribeInstances and ec2:ModifyInstanceMetadataOptions; for ids of "
-        f"other regions, and where the stack is not in the home region, ec2:DescribeRegions; where it is {_QUERY}",
+        "other regions, and where the stack is not in the home region, ec2:DescribeRegions; where it is "
+        f"sts:GetCallerIdentity, {_QUERY} and dynamodb:BatchWriteItem",
     ),
 )(set_options)
 app.command(

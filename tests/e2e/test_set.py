@@ -7,7 +7,7 @@ from tests.e2e.stage import HOME, Stage
 
 
 def test_a_hold_binds_whoever_sets_and_the_policy_turns_back_what_is_not_held(stage: Stage) -> None:
-    """The same rules for the enforcer and for the command, which writes nothing down of its own."""
+    """The same rules for the enforcer and for the command, whose changes are in the ledger too."""
     stage.warm_up()
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     stage.wait_for_outcome(instance, "REMEDIATED")
@@ -28,4 +28,5 @@ def test_a_hold_binds_whoever_sets_and_the_policy_turns_back_what_is_not_held(st
     verified = operator.run(stage.aws, "verify", instance)
     assert verified.returncode == 0, verified.stdout
     changes = operator.answer(stage.aws, "history", instance)
-    assert [each["trigger"] == "manual" for each in changes] == [False, True]
+    assert [each["trigger"] for each in changes[1:]] == ["command", "manual"]
+    assert [each["by"] is None for each in changes] == [True, False, True]

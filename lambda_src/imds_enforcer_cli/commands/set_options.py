@@ -66,7 +66,8 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
         bool,
         typer.Option(
             "--no-policy",
-            help="On the instance itself: goes on where its role may not read policy and holds.",
+            help="On the instance itself: goes on where its role may not read policy and holds, or not write the "
+            "ledger; nothing is written down.",
         ),
     ] = False,
     profile: arguments.Profile = None,
@@ -81,6 +82,9 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
 
     What the policy exempts and what is held stays as it is (see `release`), and so does a metadata
     service that is off. Where no policy is deployed none is heeded; where it cannot be read nothing is changed.
+
+    Where the enforcer is deployed, the change is in its ledger: `history` shows it, and `revert` undoes it. If it
+    cannot be written there, it is not made, unless by --no-policy.
     """
     ids = arguments.checked_ids([*(instance_id or []), *(more or [])])
     if ids and no_policy:
@@ -88,15 +92,20 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
     identity = None if ids else instance_metadata.here(profile).identity()
     reached, policy = _guarded(profile, region, identity, no_policy=no_policy)
     instances = targets.find(reached, ids, identity)
-    setter = SetInstances(reached, version_2_state, hop_limit, policy)
+    by = None if dry_run or no_policy or not reached.deployed else reached.caller()
+    setter = SetInstances(reached, version_2_state, hop_limit, policy, by=by)
     for instance in instances.values():
         if output_format is Format.JSON:
             say(f"{_where(instance)} before: {_shown(instance.options)}")
         _warn(setter, instance)
+    if by is None and not dry_run and setter.changes_any(instances.values()):
+        why = "--no-policy" if no_policy else "the enforcer is not deployed here"
+        say(f"Nothing is written down, and `imds-enforcer revert` cannot undo this: {why}.")
     with output.working("Rehearsing" if dry_run else "Setting, and waiting until it is applied"):
         results = setter.carry_out(instances.values(), rehearse=dry_run)
-    ordered = [_explained(results[each.instance_id], setter, each) for each in instances.values()]
+    ordered = [_explained(results[each.instance_id], setter, each, identity) for each in instances.values()]
     _write(ordered, output_format)
+    _tell_what_is_open(setter, ordered)
     if not all(map(setter.is_done, ordered)):
         raise typer.Exit(1)
 
@@ -144,13 +153,21 @@ def _warn(setter: SetInstances, instance: Instance) -> None:
         )
 
 
-def _explained(result: Result, setter: SetInstances, instance: Instance) -> Result:
+def _explained(result: Result, setter: SetInstances, instance: Instance, identity: Identity | None) -> Result:
     """The result, with what the user can do about it, or has to know of it."""
+    if result.outcome is Outcome.DEFERRED and identity and result.region in setter.ledger_failures:
+        return replace(result, reason=f"{result.reason}; --no-policy makes the change, and writes nothing down")
     if result.outcome is Outcome.HELD:
         return replace(result, reason=f"{result.reason}; `imds-enforcer release {result.instance_id}` ends the hold")
     if result.failure and result.failure.code == READ_BACK_DIFFERS and setter.against_policy(instance):
         return replace(result, reason=f"{result.reason}; the enforcer has turned it back, most likely")
     return result
+
+
+def _tell_what_is_open(setter: SetInstances, results: Sequence[Result]) -> None:
+    for region, failure in setter.ledger_failures.items():
+        if any(each.region == region and each.outcome is not Outcome.DEFERRED for each in results):
+            say(f"The ledger does not have everything about {region} ({failure}); the next sweep completes it.")
 
 
 def _write(results: Sequence[Result], output_format: Format) -> None:

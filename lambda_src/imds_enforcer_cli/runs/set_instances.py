@@ -1,5 +1,6 @@
 """Sets options of single instances for an operator as the enforcer does: look, decide, send, read back."""
 
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from imds_enforcer.model import (
     PlannedChange,
     Result,
     Switch,
+    Trigger,
 )
 from imds_enforcer.model.result import failed, result_of
 from imds_enforcer.policy import Mode, Policy, PolicyVersions
@@ -40,17 +42,25 @@ Metadata Service")."""
 class SetInstances:
     """Sets instances to the options that an operator wants, unless exempt or held.
 
-    `policy` is None where none is in force. These changes are not in the ledger, which is for the enforcer's own,
-    those that `revert` undoes.
+    `policy` is None where none is in force. `by` is the operator's ARN, as the ledger has it; None where nothing is
+    written down. `ledger_failures` are why the ledger does not have everything about the changes of a region.
     """
 
     def __init__(
-        self, reached: Connection, http_tokens: HttpTokens, hop_limit: int | None, policy: Policy | None
+        self,
+        reached: Connection,
+        http_tokens: HttpTokens,
+        hop_limit: int | None,
+        policy: Policy | None,
+        *,
+        by: str | None,
     ) -> None:
         self._clients = reached.clients
         self._clock = reached.clock
         self._deployed = reached.deployed
         self._policy = policy
+        self._by = by
+        self.ledger_failures: dict[str, Failure] = {}
         # Only what is named is sent: a container host gets no other hop limit by itself.
         self._wanted = Policy(
             http_tokens=http_tokens,
@@ -72,25 +82,34 @@ class SetInstances:
             results = list(pool.map(lambda item: list(work(run, *item)), by_region.items()))
         return {result.instance_id: result for each in results for result in each}
 
+    def changes_any(self, instances: Iterable[Instance]) -> bool:
+        """True if one of the instances differs from what is wanted, and may be changed as far as it shows."""
+        return any(isinstance(examined, PlannedChange) for examined in self._examined(instances))
+
     def _run(self, changes: int) -> Run:
+        ledger_table = self._clients.ledger_table if self._by else LedgerTable(NoTable(), self._clock)
         return Run(
-            run_id="set",
+            run_id=str(uuid.uuid4()),
             clients=self._clients,
             clock=self._clock,
-            ledger=LedgerTable(NoTable(), self._clock).entries,
+            ledger=ledger_table.entries,
             seconds=_LEAST_SECONDS + changes / _CHANGES_A_SECOND,
             verify_timeout=_VERIFY_SECONDS,
+            by=self._by,
             versions=self._policy.versions if self._policy else PolicyVersions(),
             source=self._clients.policies if self._policy else None,
         )
 
     def _carried_out(self, run: Run, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
-        remediation = Remediation(run.order(region, "set", heeds_holds=True), self._examined)
-        return remediation.results((instance.instance_id, None) for instance in instances)
+        context = run.order(region, Trigger.COMMAND, heeds_holds=True)
+        remediation = Remediation(context, self._examined)
+        yield from remediation.results((instance.instance_id, None) for instance in instances)
+        if context.ledger_failure:
+            self.ledger_failures[region] = context.ledger_failure
 
     def _rehearsed(self, run: Run, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
         """From what was seen a moment ago: nothing is written that would have to rest on a fresh look."""
-        context = run.order(region, "set", heeds_holds=True)
+        context = run.order(region, Trigger.COMMAND, heeds_holds=True)
         plans: list[PlannedChange] = []
         for examined in self._examined(instances):
             if isinstance(examined, Result):

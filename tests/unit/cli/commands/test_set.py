@@ -9,7 +9,7 @@ import pytest
 from imds_enforcer.ledger.holds import Contest, Hold
 from imds_enforcer.model import HttpTokens, InstanceState
 from tests.fakes.clock import START
-from tests.fakes.command import Command, lines, undeployed
+from tests.fakes.command import ANN, Command, lines, undeployed
 from tests.fakes.examples import (
     AWAY,
     HOME,
@@ -23,6 +23,7 @@ from tests.fakes.examples import (
 )
 
 if TYPE_CHECKING:
+    from imds_enforcer.ledger.entry import Entry
     from tests.fakes.clients import FakeClients
     from tests.fakes.ec2 import FakeEc2
 
@@ -33,6 +34,8 @@ SHOWN = (
     "HttpTokens {}, HttpEndpoint enabled, HttpPutResponseHopLimit 1, HttpProtocolIpv6 disabled, "
     "InstanceMetadataTags disabled, State applied"
 )
+
+UNWRITTEN = "Nothing is written down, and `imds-enforcer revert` cannot undo this: the enforcer is not deployed here."
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ def test_instances_of_several_regions_are_set(clients: FakeClients, command: Com
     assert result.stderr.splitlines() == [
         f"{an_id(1)} in {HOME} before: {SHOWN.format('optional')}",
         f"{an_id(2)} in {AWAY} before: {SHOWN.format('optional')}",
+        UNWRITTEN,
         f"{an_id(1)} in {HOME} after: {SHOWN.format('required')}",
         f"{an_id(2)} in {AWAY} after: {SHOWN.format('required')}",
     ]
@@ -65,7 +69,7 @@ def test_the_change_as_a_table(command: Command) -> None:
         "INSTANCE OUTCOME CHANGE REASON",
         f"{an_id(1)}; {HOME} REMEDIATED HttpTokens: optional → required HttpTokens is optional, not required",
     ]
-    assert result.stderr == ""
+    assert result.stderr == f"{UNWRITTEN}\n"
 
 
 def test_the_change_as_csv(command: Command) -> None:
@@ -112,6 +116,7 @@ def test_what_is_so_already_is_not_sent(clients: FakeClients, command: Command) 
     command(*REQUIRED, "--instance-id", an_id(1))
     result = command(*REQUIRED, "--instance-id", an_id(1), "--http-put-response-hop-limit", "1")
     assert (result.exit_code, result.stdout) == (0, "")
+    assert UNWRITTEN not in result.stderr
     assert result.stderr.splitlines()[-1] == f"{an_id(1)} in {HOME}: it is so already, and nothing was sent"
     assert clients.ec2(HOME).modified_ids == [an_id(1)]
 
@@ -127,6 +132,7 @@ def test_a_rehearsal_asks_ec2_and_changes_nothing(home: FakeEc2, command: Comman
     assert result.stderr.splitlines()[-1] == (
         f"{an_id(2)} in {AWAY} would change, and EC2 would let it: HttpTokens: optional → required"
     )
+    assert UNWRITTEN not in result.stderr
     assert (home.modified, len(home.rehearsed)) == ([], 1)
     assert command.options(HOME, an_id(1)) == V1_ALLOWED
 
@@ -313,11 +319,84 @@ def test_containers_get_no_token_within_one_hop(home: FakeEc2, command: Command)
     assert "containers" not in enough.stderr
 
 
-def test_the_ledger_does_not_get_what_a_person_sets(deployed: Command, clients: FakeClients) -> None:
-    """It has the enforcer's own changes, for `revert` to undo."""
+def test_the_ledger_has_what_a_person_sets(deployed: Command, clients: FakeClients, home: FakeEc2) -> None:
+    """Who it was and how it went, as any change; the intent is there before EC2 is asked."""
+    intents: list[list[Entry]] = []
+    home.judge = lambda *_: intents.append(clients.ledger_table.entries.of(an_id(1)))
+    result = deployed(*REQUIRED, *BOTH)
+    assert "Nothing is written down" not in result.stderr
+    [[intent]] = intents
+    assert (intent.outcome, intent.wanted) == (None, V2_ONLY)
+    entries = [*clients.ledger_table.entries.of(an_id(1)), *clients.ledger_table.entries.of(an_id(2))]
+    assert [(each.trigger, each.by, each.outcome) for each in entries] == [("command", ANN, "REMEDIATED")] * 2
+    assert len({each.run_id for each in entries}) == 1
+    assert entries[0].versions.as_log() == {"http_tokens": 1, "policy": 1}
+    [shown] = deployed.json("history", an_id(1))
+    assert (shown["trigger"], shown["by"], shown["after"]) == ("command", ANN, V2_ONLY.as_log())
+
+
+def test_what_a_person_set_can_be_reverted(deployed: Command) -> None:
+    """As it was before, and held so."""
+    deployed(*REQUIRED, *BOTH)
+    result = deployed("revert", an_id(1), "--yes")
+    assert result.exit_code == 0, result.output
+    assert (deployed.options(HOME, an_id(1)), deployed.options(AWAY, an_id(2))) == (V1_ALLOWED, V2_ONLY)
+    assert deployed(*REQUIRED, "--instance-id", an_id(1)).exit_code == 1
+
+
+def test_what_ec2_refuses_has_an_entry_and_nothing_to_undo(home: FakeEc2, deployed: Command) -> None:
+    """With EC2's code."""
+    home.modify_errors[an_id(1)] = [UNAUTHORIZED]
     deployed(*REQUIRED, "--instance-id", an_id(1))
-    assert clients.table.items == {}
-    assert clients.table.writes == 0
+    [entry] = deployed.json("history", an_id(1))
+    assert (entry["outcome"], entry["code"], entry["after"]) == ("FAILED", UNAUTHORIZED.code, None)
+    assert deployed("revert", an_id(1), "--yes").exit_code == 0
+
+
+def test_a_ledger_that_cannot_be_written(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+    """Nothing is changed that nobody could find again."""
+    clients.table.write_failure = UNAUTHORIZED
+    result = deployed(*REQUIRED, "--instance-id", an_id(1))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == (
+        f"{an_id(1)} in {HOME} was left as it is (DEFERRED): the ledger is out of reach ({UNAUTHORIZED}), "
+        "and changes are not made without it; HttpTokens is optional, not required"
+    )
+    assert home.sent == []
+    assert clients.clock.elapsed < 1
+
+
+def test_an_outcome_that_cannot_be_written(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+    """The change is made: its entry stays open until the next sweep."""
+
+    def cut_off(*_: object) -> None:
+        clients.table.write_failure = UNAUTHORIZED
+
+    home.judge = cut_off
+    result = deployed(*REQUIRED, "--instance-id", an_id(1))
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1] == (
+        f"The ledger does not have everything about {HOME} ({UNAUTHORIZED}); the next sweep completes it."
+    )
+    assert [entry.instance_id for entry in clients.ledger_table.entries.open_intents()] == [an_id(1)]
+
+
+def test_an_interrupt_leaves_an_intent_that_revert_completes(
+    home: FakeEc2, deployed: Command, clients: FakeClients
+) -> None:
+    """What was sent is not lost: the entry is open until the run is over, and then read off the instance."""
+
+    def interrupt(_ec2: FakeEc2, instance_id: str, _change: object) -> None:
+        home.set_options(instance_id, http_tokens=HttpTokens.REQUIRED)
+        raise KeyboardInterrupt
+
+    home.judge = interrupt
+    assert deployed(*REQUIRED, "--instance-id", an_id(1)).exit_code == 130
+    home.judge = None
+    assert deployed("revert", an_id(1), "--yes").exit_code == 1
+    clients.clock.advance(180)
+    assert deployed("revert", an_id(1), "--yes").exit_code == 0
+    assert deployed.options(HOME, an_id(1)) == V1_ALLOWED
 
 
 def test_a_policy_that_changes_meanwhile(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:

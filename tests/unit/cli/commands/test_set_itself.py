@@ -112,6 +112,25 @@ def test_a_role_that_may_not_read_the_policy(home: FakeEc2, deployed: Command, c
     assert result.exit_code == 0
     said = "Going on without the policy, which cannot be read (AccessDeniedException: no)."
     assert result.stderr.splitlines()[0] == said
+    assert UNWRITTEN in result.stderr.splitlines()
+    assert deployed.json("history", an_id(1)) == []
+
+
+UNWRITTEN = "Nothing is written down, and `imds-enforcer revert` cannot undo this: --no-policy."
+
+
+def test_a_ledger_that_the_role_may_not_write(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+    """The instance stays as it is, and the line says how it is set all the same."""
+    clients.table.write_failure = UNAUTHORIZED
+    result = deployed(*REQUIRED)
+    assert result.exit_code == 1
+    assert result.stderr.endswith("; --no-policy makes the change, and writes nothing down\n")
+    assert f"the ledger is out of reach ({UNAUTHORIZED})" in result.stderr
+    assert home.sent == []
+    result = deployed(*REQUIRED, "--no-policy")
+    assert (result.exit_code, result.stderr.count("writes nothing down")) == (0, 0)
+    assert UNWRITTEN in result.stderr.splitlines()
+    assert deployed.options(HOME, an_id(1)) == V2_ONLY
 
 
 def test_a_policy_that_can_be_read_binds_always(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
