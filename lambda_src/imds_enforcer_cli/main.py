@@ -130,8 +130,9 @@ app.command(
         "enforce --policy policy.json --yes",
         ends="0 all done; 1 something was deferred or failed, or not agreed to; 130 interrupted",
         needs=f"{_FIND}, sts:GetCallerIdentity, {_READ_PARAMETERS}, ec2:DescribeRegions, ec2:DescribeInstances, "
-        "ec2:ModifyInstanceMetadataOptions, where the policy has a gate cloudwatch:GetMetricData, and where the stack "
-        f"is deployed {_QUERY} and dynamodb:BatchWriteItem",
+        "ec2:ModifyInstanceMetadataOptions, where tokens become optional ec2:GetInstanceMetadataDefaults, where the "
+        f"policy has a gate cloudwatch:GetMetricData, and where the stack is deployed {_QUERY}, dynamodb:Scan on its "
+        "indexes and dynamodb:BatchWriteItem",
     ),
 )(enforce)
 app.add_typer(_policy, name="policy", rich_help_panel=_DEPLOYED)

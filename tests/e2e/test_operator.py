@@ -1,15 +1,12 @@
 """The operator's hand on the deployed enforcer: the installed command, and nothing else."""
 
 import json
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from imds_enforcer_cli.main import app
 from infra.local import operator
 from infra.local.waiting import until
 from tests.e2e.stage import HOME, PATIENCE_SECONDS, Stage
@@ -122,33 +119,3 @@ def test_who_may_look_and_not_change_is_told_so_once(stage: Stage) -> None:
         assert done.stderr.startswith("imds-enforcer: you may not change these instances: UnauthorizedOperation: ")
         assert done.stderr.count("\n") == 1
         assert {options["HttpTokens"] for options in stage.options(ids).values()} == {"optional"}
-
-
-def test_the_actions_that_the_manual_names_are_enough(stage: Stage) -> None:
-    """For each command by itself."""
-    [instance] = stage.aws.launch(HOME, HttpTokens="required", HttpEndpoint="enabled")
-    lost = stage.outputs["DeadLetterQueueUrl"]
-    stage.aws.client("sqs").send_message(QueueUrl=lost, MessageBody="poison")
-    for number, arguments in enumerate(
-        [
-            ["redrive"],
-            ["policy", "show"],
-            ["sweep"],
-            ["status"],
-            ["audit", "--group-by", "source"],
-            ["audit", "--instance", instance],
-            ["history"],
-            ["hold", instance, "--reason", "audit"],
-            ["release", instance],
-            ["enforce", "--dry-run"],
-            ["set", "--version-2-state", "required", "--http-put-response-hop-limit", "2", instance],
-            ["verify", instance],
-            ["toggle", "optional", "--yes"],
-        ]
-    ):
-        words = arguments[:2] if arguments[0] == "policy" else arguments[:1]
-        manual = CliRunner().invoke(app, [*words, "--help"]).stdout
-        actions = re.findall(r"\b[a-z0-9]+:[A-Z][A-Za-z]+", manual)
-        done = run_as(permitted(stage, f"operators-{number}", *actions), *arguments)
-        assert done.returncode in {0, 1}, (arguments, done.stderr)
-    stage.spoil()

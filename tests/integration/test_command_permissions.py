@@ -1,0 +1,305 @@
+"""The manual of each command names the IAM actions that it may need: all of them, and no other.
+
+Each command is walked through every branch that calls AWS, by someone who may do exactly what its manual names, with
+IAM enforced. What it called is then held against the manual.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.loaders
+import pytest
+from botocore.loaders import Loader
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from imds_enforcer_cli.account.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, STACK
+from imds_enforcer_cli.main import app
+from infra.local.client import LocalAws
+from infra.local.imds import LocalImds
+from infra.local.ledger_table import create_ledger_table
+from tests.integration.local_resources import Queue, assumed, function, role
+
+AWAY = "us-east-1"
+TABLE, FUNCTION = "ledger", "enforcer"
+LOG_GROUP = f"/aws/lambda/{FUNCTION}"
+EVERYWHERE = {"--profile", "--region", "--output"}
+"""The options of every command; no walk has to use them."""
+
+WITHOUT_AWS = {"policy check", "policy schema"}
+
+ACTION = re.compile(r"\b[a-z0-9]+:[A-Z][A-Za-z]+")
+
+NOT_CALLED = {
+    "redrive": {
+        # A caller of StartMessageMoveTask needs what the move does, and the queues' key (SQS Developer Guide,
+        # "Configuring queue permissions for dead-letter queue redrive").
+        *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey")
+    }
+}
+"""What a command needs without calling it itself."""
+
+SWEEP = """
+    import json
+    def handler(event, context):
+        report = {"run_id": context.aws_request_id, "trigger": "manual", "mode": "enforce", "http_tokens": "required"}
+        report |= {"policy_versions": {"http_tokens": 1, "policy": 1}, "seconds": 1.0, "instances": 0}
+        report |= {"compliant_instances": 0, "outcomes": {}, "regions": {}}
+        print(json.dumps({"message": "run finished", "report": report}))
+"""
+"""The deployed function, as far as a command can see it: it logs a report."""
+
+
+def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, set[str]]]:
+    """Each command that calls AWS, with its options."""
+    for name, command in group.commands.items():
+        words = " ".join((*path, name))
+        if isinstance(command, TyperGroup):
+            yield from commands(command, *path, name)
+        elif words not in WITHOUT_AWS:
+            yield words, {option for each in command.params for option in each.opts if option.startswith("--")}
+
+
+_GROUP = get_command(app)
+assert isinstance(_GROUP, TyperGroup)
+OPTIONS = dict(commands(_GROUP))
+
+
+class Account:
+    """An account with the enforcer's stack, as far as a command can see it, and an instance in each of two regions.
+
+    The command `name` runs as someone who may do what its manual names; any other runs as root. `used` are the options
+    that it was run with.
+    """
+
+    def __init__(self, aws: LocalAws, name: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.aws = aws
+        self.name = name
+        self.used: set[str] = set()
+        self._monkeypatch = monkeypatch
+        self._folder = folder
+        self._as_root = aws.environment()
+        for policy_field, value in ((HTTP_TOKENS_PARAMETER, "required"), (POLICY_PARAMETER, "{}")):
+            aws.client("ssm").put_parameter(Name=policy_field, Value=value, Type="String")
+        self.lost = Queue(aws, "lost")
+        redrive = json.dumps({"deadLetterTargetArn": self.lost.arn, "maxReceiveCount": 1})
+        self._deploy(Queue(aws, "events", RedrivePolicy=redrive))
+        aws.knobs(attached_seconds=24 * 3600)  # a gate asks about existing instances only
+        [self.here], [self.away] = aws.launch(HttpTokens="optional"), aws.launch(AWAY, HttpTokens="optional")
+        words = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "500"}).stdout
+        self.named = set(ACTION.findall(words))
+        keys = assumed(aws, role(aws, "operator", *self._statements(words)))
+        self._as_operator = self._as_root | {key.upper(): value for key, value in keys.items()}
+        aws.enforce_iam()
+        aws.reset_calls()
+
+    def _deploy(self, events: Queue) -> None:
+        aws = self.aws
+        create_ledger_table(aws, TABLE)
+        function(aws, FUNCTION, SWEEP)
+        aws.client("logs").create_log_group(logGroupName=LOG_GROUP)
+        outputs = {
+            "FunctionName": FUNCTION,
+            "EventQueueUrl": events.url,
+            "DeadLetterQueueUrl": self.lost.url,
+            "NotificationTopicArn": aws.client("sns").create_topic(Name="topic")["TopicArn"],
+            "LogGroupName": LOG_GROUP,
+            "LedgerTableName": TABLE,
+            "Version": "1",
+        }
+        template = {
+            "Resources": {"Nothing": {"Type": "AWS::CloudFormation::WaitConditionHandle"}},
+            "Outputs": {name: {"Value": value} for name, value in outputs.items()},
+        }
+        aws.client("cloudformation").create_stack(StackName=STACK, TemplateBody=json.dumps(template))
+
+    def _statements(self, manual: str) -> Iterator[dict[str, Any]]:
+        """What is read in the table is the table itself, unless the manual names its indexes too."""
+        table = f"arn:aws:dynamodb:{self.aws.region}:{self.aws.account}:table/{TABLE}"
+        resources = {
+            "dynamodb:Query": [table],
+            "dynamodb:Scan": [f"{table}/index/*"],
+            "dynamodb:BatchWriteItem": [table],
+        }
+        if "dynamodb:Query on the ledger's table and its indexes" in manual:
+            resources["dynamodb:Query"].append(f"{table}/index/*")
+        for action in self.named:
+            yield {"Action": action, "Resource": resources.get(action, "*")}
+
+    def __call__(self, *arguments: str, environment: dict[str, str] | None = None, exit_code: int = 0) -> Any:
+        """Run the command; what it writes."""
+        self.used |= {each for each in arguments if each.startswith("--")}
+        return self._run(self.name, arguments, environment or self._as_operator, exit_code)
+
+    def as_root(self, name: str, *arguments: str) -> Any:
+        """Run another command."""
+        return self._run(name, arguments, self._as_root, 0)
+
+    def _run(self, name: str, arguments: tuple[str, ...], environment: dict[str, str], exit_code: int) -> Any:
+        with self._monkeypatch.context() as patch:
+            for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"):
+                patch.delenv(variable, raising=False)
+            patch.delenv("AWS_DEFAULT_REGION", raising=False)
+            for variable, value in environment.items():
+                patch.setenv(variable, value)
+            result = CliRunner().invoke(app, [*name.split(), *arguments], catch_exceptions=False)
+        assert result.exit_code == exit_code, result.output
+        return result.stdout
+
+    def policy(self, document: dict[str, Any]) -> str:
+        """A file with a policy."""
+        path = self._folder / f"policy-{len(list(self._folder.iterdir()))}.json"
+        path.write_text(json.dumps(document))
+        return str(path)
+
+    def on_the_instance(self) -> LocalImds:
+        """The metadata service of the instance at home, whose role is the operator's."""
+        return LocalImds(self.aws, self.here, role="operator")
+
+    def undeploy(self) -> None:
+        """Remove the stack."""
+        self.aws.client("cloudformation").delete_stack(StackName=STACK)
+
+
+def _set(account: Account) -> None:
+    state = ("--version-2-state", "required")
+    account(*state, "--dry-run", "--instance-id", account.here)
+    account(*state, "--http-put-response-hop-limit", "2", "--instance-id", account.here, account.away)
+    with account.on_the_instance() as imds:
+        account("--version-2-state", "optional", "--no-policy", environment=imds.environment())
+    account.undeploy()
+    account(*state, "--instance-id", account.here)
+
+
+def _verify(account: Account) -> None:
+    account("--instance-id", account.here, account.away, exit_code=1)
+    with account.on_the_instance() as imds:
+        account("--version-2-state", "optional", "--probe", environment=imds.environment())
+
+
+def _audit(account: Account) -> None:
+    aws = account.aws
+    aws.client("autoscaling").create_launch_configuration(
+        LaunchConfigurationName="old", ImageId="ami-1", InstanceType="t3.micro"
+    )
+    group = {"MinSize": 0, "MaxSize": 1, "AvailabilityZones": ["eu-west-1a"]}
+    aws.client("autoscaling").create_auto_scaling_group(
+        AutoScalingGroupName="batch", LaunchConfigurationName="old", **group
+    )
+    aws.launch(auto_scaling_group="batch", HttpTokens="optional")
+    template = aws.client("ec2").create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": "a"})
+    launch = {"LaunchTemplateId": template["LaunchTemplate"]["LaunchTemplateId"]}
+    aws.client("ec2").run_instances(LaunchTemplate=launch, MinCount=1, MaxCount=1)
+    regions = ("--regions", f"{aws.region},{AWAY}")
+    account(*regions, "--group-by", "source", "--all", "--lookback-days", "7", exit_code=1)
+    gated = account.policy({"http_tokens": "required", "legacy_calls": {}})
+    account(*regions, "--policy", gated, "--fail-on", "held")
+    account(*regions, "--no-calls", exit_code=1)
+
+
+def _enforce(account: Account) -> None:
+    regions = ("--regions", f"{account.aws.region},{AWAY}")
+    account(*regions, "--dry-run")
+    gated = account.policy({"http_tokens": "required", "legacy_calls": {}})
+    account("--regions", account.aws.region, "--policy", gated, "--yes")
+    account(*regions, "--yes")
+    account(*regions, "--policy", account.policy({"http_tokens": "optional"}), "--yes")
+    account.undeploy()
+    account(*regions, "--yes")
+
+
+def _policy_show(account: Account) -> None:
+    account()
+
+
+def _policy_set(account: Account) -> None:
+    account(account.policy({"mode": "audit"}), "--yes")
+
+
+def _toggle(account: Account) -> None:
+    account("optional", "--yes")
+
+
+def _status(account: Account) -> None:
+    cloudwatch = account.aws.client("cloudwatch")
+    cloudwatch.put_metric_data(Namespace="ImdsEnforcer", MetricData=[{"MetricName": "SweepCompleted", "Value": 1}])
+    account.as_root("sweep")
+    account()
+
+
+def _sweep(account: Account) -> None:
+    account("--no-wait")
+    account()
+
+
+def _redrive(account: Account) -> None:
+    account()
+    account.lost.send("poison")
+    account()
+
+
+def _history(account: Account) -> None:
+    account.as_root("set", "--version-2-state", "required", "--instance-id", account.here)
+    [entry] = json.loads(account("--output", "json"))
+    account(account.here)
+    account("--run", entry["run_id"], "--since", "1")
+
+
+def _revert(account: Account) -> None:
+    for state in ("required", "optional"):
+        account.as_root("set", "--version-2-state", state, "--instance-id", account.here)
+    *_, entry = json.loads(account.as_root("history", "--output", "json"))
+    account("--run", entry["run_id"], "--dry-run", "--overwrite-later-changes")
+    account(account.here, account.away, "--yes", "--until", "2100-01-01", "--reason", "vendor agent")
+
+
+def _hold(account: Account) -> None:
+    account(account.here, account.away, "--until", "2100-01-01", "--reason", "vendor agent")
+
+
+def _release(account: Account) -> None:
+    account.as_root("hold", account.here, "--reason", "vendor agent")
+    account(account.here)
+
+
+WALKS: dict[str, Callable[[Account], None]] = {
+    "set": _set,
+    "verify": _verify,
+    "audit": _audit,
+    "enforce": _enforce,
+    "policy show": _policy_show,
+    "policy set": _policy_set,
+    "toggle": _toggle,
+    "status": _status,
+    "sweep": _sweep,
+    "redrive": _redrive,
+    "history": _history,
+    "revert": _revert,
+    "hold": _hold,
+    "release": _release,
+}
+
+
+@pytest.fixture(scope="module")
+def models() -> Loader:
+    """The services' models, which each run of a command would read anew: half a second for EC2's."""
+    return Loader()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_manual_names_what_a_command_needs(
+    aws: LocalAws, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models: Loader
+) -> None:
+    """Every option is used, no call is refused, and each action that is named is called."""
+    monkeypatch.setattr(botocore.loaders, "create_loader", lambda *_: models)
+    account = Account(aws, name, monkeypatch, tmp_path)
+    WALKS[name](account)
+    assert account.used >= OPTIONS[name] - EVERYWHERE
+    rows = [row for row in aws.call_rows() if row["caller"] == "role/operator"]
+    assert [row for row in rows if "Denied" in row["error"] or "Unauthorized" in row["error"]] == []
+    called = {row["action"] for row in rows}
+    assert called | NOT_CALLED.get(name, set()) == account.named
