@@ -13,6 +13,7 @@ import fastjsonschema
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.model.wording import shown
 from imds_enforcer.policy.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
+from imds_enforcer.policy.problems import compiled, problems
 from imds_enforcer.policy.safeguards import CountedBy, Gate, Watch
 
 if TYPE_CHECKING:
@@ -25,18 +26,40 @@ MAX_POLICY_BYTES = 8192
 """The most that an advanced parameter of Parameter Store holds (Systems Manager User Guide)."""
 
 
+_NAMED = 3
+"""The problems that a message names; the others are counted in it."""
+
+
 class PolicyInvalidError(ValueError):
-    """The policy cannot be read as one. The message names the field, its value and what is allowed."""
+    """The policy cannot be read as one. Each of its `problems` names the field, its value and what is allowed."""
+
+    def __init__(self, *problems: str) -> None:
+        more = len(problems) - _NAMED
+        super().__init__("; also ".join(problems[:_NAMED]) + (f"; and {more} more" if more > 0 else ""))
+        self.problems = problems
 
 
 def parse_policy(http_tokens: str | None, document: str | None, versions: PolicyVersions) -> Policy:
     """The policy that the two parameters hold; None stands for a parameter that does not exist.
 
     Raises:
-        PolicyInvalidError: if either is missing or says anything that is not allowed.
+        PolicyInvalidError: with all that is missing or not allowed in either.
     """
-    tokens = _parse_http_tokens(http_tokens)
-    fields = _parse_document(document)
+    found: list[str] = []
+    fields: dict[str, Any] = {}
+    if http_tokens not in tuple(HttpTokens):
+        is_what = "is missing" if http_tokens is None else f"is {shown(http_tokens)}"
+        found.append(f"http-tokens {is_what}; allowed: required or optional")
+    try:
+        fields = _parse_document(document)
+    except PolicyInvalidError as error:
+        found += error.problems
+    if found:
+        raise PolicyInvalidError(*found)
+    return _policy(HttpTokens(str(http_tokens)), fields, versions)
+
+
+def _policy(tokens: HttpTokens, fields: Mapping[str, Any], versions: PolicyVersions) -> Policy:
     ipv6, tags = fields.get("http_protocol_ipv6"), fields.get("instance_metadata_tags")
     hop_limit = fields.get("http_put_response_hop_limit")
     container_hop_limit = fields.get("container_hop_limit", DEFAULT_CONTAINER_HOP_LIMIT)
@@ -52,10 +75,7 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
         http_protocol_ipv6=None if ipv6 is None else Switch(ipv6),
         instance_metadata_tags=None if tags is None else Switch(tags),
         regions=RegionSelection(tuple(regions.get("include", ())), tuple(regions.get("exclude", ()))),
-        exemptions=tuple(
-            _parse_exemption(exemption, f"exemptions[{index}]")
-            for index, exemption in enumerate(fields.get("exemptions", ()))
-        ),
+        exemptions=tuple(map(_parse_exemption, fields.get("exemptions", ()))),
         rollout_percent=int(fields.get("rollout_percent", 100)),
         launch_grace_seconds=int(fields.get("launch_grace_seconds", 0)),
         max_changes_per_sweep=None if max_changes is None else int(max_changes),
@@ -65,38 +85,41 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
     )
 
 
-def _parse_http_tokens(value: str | None) -> HttpTokens:
-    if value is None:
-        _refuse("http-tokens", "is missing", allowed="required or optional")
-    if value not in tuple(HttpTokens):
-        _refuse("http-tokens", f"is {shown(value)}", allowed="required or optional")
-    return HttpTokens(value)
-
-
 def _parse_document(text: str | None) -> dict[str, Any]:
     if text is None:
         _refuse("policy", "is missing", allowed="a JSON object, {} at least")
     size = len(text.encode(errors="surrogatepass"))
     if size > MAX_POLICY_BYTES:
         _refuse("policy", f"is {size:,} bytes long", allowed=f"up to {MAX_POLICY_BYTES:,} bytes")
+    twice: list[str] = []
+
+    def fields_of(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+        try:
+            return without_duplicates(pairs)
+        except PolicyInvalidError as error:
+            twice.extend(error.problems)
+            return dict(pairs)
+
     try:
-        document = json.loads(text, object_pairs_hook=without_duplicates)
-    except PolicyInvalidError:
-        raise
+        document = json.loads(text, object_pairs_hook=fields_of)
     except ValueError as error:  # a number of thousands of digits raises no JSONDecodeError
         _refuse("policy", f"is not JSON: {error}, in {shown(text)}", allowed="a JSON object")
     except RecursionError:
         _refuse("policy", f"is nested too deeply: {shown(text)}", allowed="a JSON object")
-    try:
-        _schema_validator()(document)
-    except fastjsonschema.JsonSchemaValueException as error:
-        raise PolicyInvalidError(_explain(error)) from None
-    try:
-        json.dumps(document, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        _refuse("policy", f"has half a character: {shown(error.object[error.start])}", allowed="text in Unicode")
+    if found := [*twice, *_problems(document)]:
+        raise PolicyInvalidError(*found)
     assert isinstance(document, dict)
     return document
+
+
+def _problems(document: Any) -> list[str]:
+    try:
+        _schema_validator()(document)
+        json.dumps(document, ensure_ascii=False).encode()
+    except (fastjsonschema.JsonSchemaValueException, UnicodeEncodeError) as error:
+        # It stops at the first thing that is wrong; the reader gets all.
+        return problems(schema(), document) or [str(error)]
+    return []
 
 
 def without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -117,7 +140,7 @@ def _parse_gate(fields: Mapping[str, Any] | None) -> Gate | None:
     if fields is None:
         return None
     numbers = {name: int(fields[name]) for name in ("lookback_days", "tolerate") if name in fields}
-    last_day = _parse_day(fields.get("enforce_after"), "legacy_calls.enforce_after", or_null=True)
+    last_day = _parse_day(fields.get("enforce_after"))
     return Gate(**numbers, enforce_after=last_day, by=CountedBy(fields.get("by", CountedBy.INSTANCE)))
 
 
@@ -128,20 +151,15 @@ def _parse_watch(fields: Mapping[str, Any] | None) -> Watch | None:
     return Watch(**numbers)
 
 
-def _parse_day(text: str | None, path: str, *, or_null: bool = False) -> date | None:
-    try:
-        return None if text is None else date.fromisoformat(text)
-    except ValueError:
-        _refuse(
-            path, f"is {shown(text)}", allowed=f"a day of the calendar as YYYY-MM-DD{', or null' if or_null else ''}"
-        )
+def _parse_day(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)
 
 
 def _parse_tags(tags: Sequence[Mapping[str, str]]) -> tuple[Match, ...]:
     return tuple(Match(tag_key=tag["key"], tag_value=tag.get("value", "*")) for tag in tags)
 
 
-def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:
+def _parse_exemption(fields: Mapping[str, Any]) -> Exemption:
     match = fields["match"]
     tag = match.get("tag", {})
     return Exemption(
@@ -157,7 +175,7 @@ def _parse_exemption(fields: Mapping[str, Any], path: str) -> Exemption:
         ),
         reason=fields["reason"],
         owner=fields.get("owner"),
-        expires=_parse_day(fields.get("expires"), f"{path}.expires"),
+        expires=_parse_day(fields.get("expires")),
     )
 
 
@@ -175,50 +193,7 @@ def schema() -> dict[str, Any]:
 @cache
 def _schema_validator() -> Callable[[Any], Any]:
     """Compiled on first use only: most invocations of a warm function find the policy unchanged."""
-    validator: Callable[[Any], Any] = fastjsonschema.compile(schema())
-    return validator
-
-
-def _explain(error: fastjsonschema.JsonSchemaValueException) -> str:
-    """What is wrong with which field, in the reader's terms instead of the schema's."""
-    field = str(error.name).removeprefix("data").removeprefix(".") or "policy"
-    definition = error.definition
-    names = ", ".join(definition.get("properties", ()))
-    match error.rule:
-        case "additionalProperties":
-            unknown = sorted(set(error.value) - set(definition["properties"]))
-            for name, why in definition.get("removed", {}).items():
-                if name in unknown:
-                    return f"{field} has the removed field {name}: {why}; remove it"
-            return f"{field} has the unknown field {shown(unknown[0])}; allowed: {names}"
-        case "required":
-            absent = next(name for name in definition["required"] if name not in error.value)
-            return f"{field} lacks the field {absent}: {shown(error.value)}; allowed: {names}"
-        case "minProperties" | "maxProperties":
-            number = "exactly one" if "maxProperties" in definition else "at least one"
-            return f"{field} is {shown(error.value)}; allowed: {number} of {names}"
-        case _:
-            return f"{field} is {shown(error.value)}; allowed: {_allowed(definition)}"
-
-
-def _allowed(definition: Mapping[str, Any]) -> str:
-    """The values that a schema's definition allows, in words."""
-    if "enum" in definition:
-        return ", ".join("null" if value is None else str(value) for value in definition["enum"])
-    types = definition["type"] if isinstance(definition["type"], list) else [definition["type"]]
-    return _allowed_type(definition, types[0]) + (", or null" if "null" in types else "")
-
-
-def _allowed_type(definition: Mapping[str, Any], kind: str) -> str:
-    if kind == "integer":
-        return f"a whole number from {definition['minimum']} to {definition['maximum']}"
-    if kind == "object":
-        return f"an object with the fields {', '.join(definition['properties'])}"
-    if kind == "array":
-        return "a list with at least one entry" if "minItems" in definition else "a list"
-    if "pattern" in definition:
-        return f"text that matches {definition['pattern']}"
-    return "text, not empty" if "minLength" in definition else "text"
+    return compiled(schema())
 
 
 def _refuse(field: str, problem: str, *, allowed: str) -> NoReturn:

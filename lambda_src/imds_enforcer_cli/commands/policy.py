@@ -67,16 +67,16 @@ def show(
 def check(file: File, output: arguments.Output = Format.TABLE) -> None:
     """Check, without AWS, whether a document would be taken as the policy.
 
-    The enforcer's own parser looks at it. A finding names the field, what it has and what is allowed. Nothing is
-    written where nothing is found. Patterns that may fit something else than was meant are no findings: standard
-    error names them.
+    The enforcer's own parser looks at it. Each finding, of all that there are, names the field, what it has and what
+    is allowed. Nothing is written where nothing is found. Patterns that may fit something else than was meant are no
+    findings: standard error names them.
     """
     text = read_document(file)
-    findings = []
+    findings: list[dict[str, str]] = []
     try:
         policy = parse_policy(HttpTokens.REQUIRED, text, PolicyVersions())
     except PolicyInvalidError as error:
-        findings.append({"file": file, "finding": str(error)})
+        findings = [{"file": file, "finding": problem} for problem in error.problems]
     else:
         for warning in pattern_warnings(policy):
             say(f"{file}: {warning}")

@@ -47,7 +47,7 @@ def put(
         # A toggle that is out of order is no reason to leave the document so as well.
         new = replace(before, http_tokens=old.http_tokens if old else HttpTokens.REQUIRED, document=text).policy()
     except PolicyInvalidError as error:
-        raise CommandError(f"{file!r} is no policy: {error}") from None
+        raise CommandError(f"{file!r} is no policy: {'; also '.join(error.problems)}") from None
     for warning in pattern_warnings(new):
         say(f"{file}: {warning}")
     if problem:

@@ -169,6 +169,23 @@ def test_a_pattern_that_may_not_be_meant_is_no_finding(command: Command, tmp_pat
     assert (json.loads(result.stdout), result.stderr) == ([], f"{file}: {warning}\n")
 
 
+def test_every_mistake_is_a_finding(command: Command, tmp_path: Path) -> None:
+    """So that one round is enough."""
+    file = tmp_path / "policy.json"
+    file.write_text('{"mod": 1, "mode": "audits", "rollout_percent": 101, "exemptions": [{"reason": 1}]}')
+    findings = [each["finding"] for each in command.json("policy", "check", str(file), exit_code=1)]
+    assert [each.partition(";")[0] for each in findings] == [
+        'policy has the unknown field "mod"',
+        'mode is "audits"',
+        'exemptions[0] lacks the field match: {"reason": 1}',
+        "exemptions[0].reason is 1",
+        "rollout_percent is 101",
+    ]
+    assert len(lines(command("policy", "check", str(file)).stdout)) == 1 + len(findings)
+    refused = command.refusal("policy", "set", str(file))
+    assert all(finding in refused for finding in findings)
+
+
 def test_a_document_from_standard_input(command: Command) -> None:
     """For pipes."""
     result = command("policy", "check", "-", typed=WRONG)

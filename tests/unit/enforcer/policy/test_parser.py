@@ -256,7 +256,8 @@ def test_a_missing_policy_is_refused() -> None:
         ("[]", f"policy is []; allowed: an object with the fields {POLICY_FIELDS}"),
         ("null", f"policy is null; allowed: an object with the fields {POLICY_FIELDS}"),
         ({"mod": "audit"}, f'policy has the unknown field "mod"; allowed: {POLICY_FIELDS}'),
-        ({"z": 1, "a": 2}, f'policy has the unknown field "a"; allowed: {POLICY_FIELDS}'),
+        ({"z": 1, "a": 2}, (f'policy has the unknown field "a"; allowed: {POLICY_FIELDS}; '
+         f'also policy has the unknown field "z"; allowed: {POLICY_FIELDS}')),
         ({"": 1}, f'policy has the unknown field ""; allowed: {POLICY_FIELDS}'),
         ({"\ud800": 1}, f'policy has the unknown field "\\ud800"; allowed: {POLICY_FIELDS}'),
         ({"mode": "off"}, 'mode is "off"; allowed: enforce, audit'),
@@ -335,9 +336,11 @@ def test_a_missing_policy_is_refused() -> None:
          'legacy_calls.enforce_after is "2027-02-29"; allowed: a day of the calendar as YYYY-MM-DD, or null'),
         ({"ledger": "best_effort"}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
         ({"ledger": "required"}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
-        ({"ledger": None, "a": 1}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
+        ({"ledger": None, "a": 1}, (f"policy has the removed field ledger: {LEDGER_REMOVED}; "
+         f'also policy has the unknown field "a"; allowed: {POLICY_FIELDS}')),
         ({"ledger": None, "mode": "audit", "watch": {"ledger": "required"}},
-         f'watch has the unknown field "ledger"; allowed: {WATCH_FIELDS}'),
+         (f"policy has the removed field ledger: {LEDGER_REMOVED}; "
+         f'also watch has the unknown field "ledger"; allowed: {WATCH_FIELDS}')),
         ({"watch": False}, f"watch is false; allowed: an object with the fields {WATCH_FIELDS}, or null"),
         ({"watch": {"days": 1}}, f'watch has the unknown field "days"; allowed: {WATCH_FIELDS}'),
         ({"watch": {"hours": 0}}, "watch.hours is 0; allowed: a whole number from 1 to 336"),
@@ -347,13 +350,85 @@ def test_a_missing_policy_is_refused() -> None:
          "watch.rejected_calls is 1000001; allowed: a whole number from 1 to 1000000"),
         ({"watch": {"revert": True}}, f"watch has the removed field revert: {REVERT_REMOVED}"),
         ({"watch": {"hours": 12, "revert": False}}, f"watch has the removed field revert: {REVERT_REMOVED}"),
-        ({"watch": {"revert": None, "a": 1}}, f"watch has the removed field revert: {REVERT_REMOVED}"),
+        ({"watch": {"revert": None, "a": 1}}, (f"watch has the removed field revert: {REVERT_REMOVED}; "
+         f'also watch has the unknown field "a"; allowed: {WATCH_FIELDS}')),
         ({"revert": True}, f'policy has the unknown field "revert"; allowed: {POLICY_FIELDS}'),
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_field_its_value_and_what_is_allowed(document: object, message: str) -> None:
     """Whoever wrote it can mend it from the message alone."""
     assert _refusal(document) == message
+
+
+def _problems(document: object, tokens: str | None = "required") -> tuple[str, ...]:
+    text = document if isinstance(document, str) else json.dumps(document)
+    with pytest.raises(PolicyInvalidError) as refused:
+        parse_policy(tokens, text, VERSIONS)
+    return refused.value.problems
+
+
+MANY: dict[str, Any] = {
+    "watch": {"hours": 0, "rejected_calls": 0},
+    "exemptions": [
+        {"match": {"region": ""}, "expires": "2027-02-30"},
+        {"match": {}, "reason": "\ud83d"},
+        *[{"match": {"region": "*"}, "reason": "r"}] * 8,
+        {"match": {"ami": "x", "tag": {"value": 1}}, "reason": "r"},
+    ],
+    "mode": "off",
+    "rollout": 5,
+    "ledger": None,
+    "regions": {"include": ["Paris", "eu-west-1"], "only": []},
+}
+ALL_OF_THEM = (
+    f"policy has the removed field ledger: {LEDGER_REMOVED}",
+    f'policy has the unknown field "rollout"; allowed: {POLICY_FIELDS}',
+    'mode is "off"; allowed: enforce, audit',
+    'regions has the unknown field "only"; allowed: include, exclude',
+    f'regions.include[0] is "Paris"; allowed: {REGION_NAMES}',
+    'exemptions[0] lacks the field reason: {"match": {"region": ""}, "expires": "2027-02-30"}; allowed: '
+    + EXEMPTION_FIELDS,
+    f'exemptions[0].match.region is ""; allowed: {TEXT}',
+    'exemptions[0].expires is "2027-02-30"; allowed: a day of the calendar as YYYY-MM-DD',
+    f"exemptions[1].match is {{}}; allowed: at least one of {MATCH_FIELDS}",
+    'exemptions[1].reason has half a character: "\\ud83d"; allowed: text in Unicode',
+    f'exemptions[10].match has the unknown field "ami"; allowed: {MATCH_FIELDS}',
+    'exemptions[10].match.tag lacks the field key: {"value": 1}; allowed: key, value',
+    "exemptions[10].match.tag.value is 1; allowed: text",
+    "watch.hours is 0; allowed: a whole number from 1 to 336",
+    "watch.rejected_calls is 0; allowed: a whole number from 1 to 1000000",
+)
+
+
+def test_all_mistakes_are_named_at_once() -> None:
+    """In the order of the schema, whatever that of the document is."""
+    assert _problems(MANY) == ALL_OF_THEM
+    assert _problems(dict(reversed(MANY.items()))) == ALL_OF_THEM
+
+
+def test_the_toggle_and_the_document_are_named_together() -> None:
+    """Whichever of the two is wrong, or missing."""
+    assert _problems({"mode": "off"}, "on") == (
+        'http-tokens is "on"; allowed: required or optional',
+        'mode is "off"; allowed: enforce, audit',
+    )
+    assert _problems("{", None)[0] == "http-tokens is missing; allowed: required or optional"
+    assert len(_problems("{", None)) == 2
+
+
+def test_fields_given_twice_are_named_beside_the_other_mistakes() -> None:
+    """Each object that has one."""
+    assert _problems('{"watch": {"hours": 1, "hours": 2}, "mode": "off", "mode": "on"}') == (
+        'policy has "hours" more than once; allowed: each field once',
+        'policy has "mode" more than once; allowed: each field once',
+        'mode is "on"; allowed: enforce, audit',
+    )
+
+
+def test_a_message_names_three_mistakes_and_counts_the_rest() -> None:
+    """It goes into logs and mails, and must not grow with the document."""
+    assert _refusal(MANY) == f"{'; also '.join(ALL_OF_THEM[:3])}; and 12 more"
+    assert len(_refusal({"exemptions": [None] * 1_000})) < 1_000
 
 
 @pytest.mark.parametrize("expires", ["2027-02-29", "2027-13-01", "0000-01-01"])
@@ -383,7 +458,7 @@ def test_a_day_in_another_form_is_refused(expires: str) -> None:
 )
 def test_a_field_given_twice_is_refused(document: str, names: str) -> None:
     """JSON would silently take the last one: audit could turn out to be enforce."""
-    assert _refusal(document) == f"policy has {names} more than once; allowed: each field once"
+    assert _problems(document)[0] == f"policy has {names} more than once; allowed: each field once"
 
 
 @pytest.mark.parametrize(
@@ -415,7 +490,7 @@ def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
 def test_half_a_character_is_refused_wherever_the_schema_takes_text() -> None:
     """It could be neither logged nor mailed."""
     message = _refusal('{"exemptions": [{"match": {"region": "*"}, "reason": "\\ud83d"}]}')
-    assert message == 'policy has half a character: "\\ud83d"; allowed: text in Unicode'
+    assert message == 'exemptions[0].reason has half a character: "\\ud83d"; allowed: text in Unicode'
     assert "half a character" in _refusal(_exempting(tag={"key": "\udc00"}))
 
 
