@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable
 
 import pytest
+from aws_cdk.cx_api import CloudAssembly
 
 from imds_enforcer.model import Outcome
 from infra.app import KEYS
 from infra.deploy import ROOT
+from tests.e2e.test_permissions import ASSERTED_IN_THE_TEMPLATE, SEEN_WITHOUT
 from tests.infra.synthesized import HOME, Stack
 
 README = (ROOT / "infra" / "README.md").read_text(encoding="utf-8")
@@ -40,14 +42,38 @@ def first_column(before: str) -> set[str]:
     return {name for row in rows(before) for name in row[0]}
 
 
-@pytest.mark.parametrize(
-    ("heading", "stack", "role"),
-    [
-        ("### Role of the function", "home", "EnforcerRole"),
-        ("### Role of the schedules", "home", "TriggersSchedulerRole"),
-        ("### Role of a forwarder", "forwarder", "Role"),
-    ],
-)
+ROLES = [
+    ("### Role of the function", "home", "EnforcerRole"),
+    ("### Role of the schedules", "home", "TriggersSchedulerRole"),
+    ("### Role of a forwarder", "forwarder", "Role"),
+]
+"""The table of each role: its heading, the stack, and the role's name there."""
+
+
+def test_every_role_has_its_table(home: Stack, forwarder: Stack, assembly: CloudAssembly) -> None:
+    """And nothing else in the stacks gives a role permissions: no policy of its own, no managed one."""
+    stacks = {"home": home, "forwarder": forwarder}
+    assert len(assembly.stacks) == len(stacks)
+    assert re.findall("^### Role .*$", README, re.MULTILINE) == [heading for heading, _, _ in ROLES]
+    found = {
+        (stack, name, resource["Type"])
+        for stack, template in stacks.items()
+        for name, resource in template.resources.items()
+        if resource["Type"].startswith("AWS::IAM::")
+    }
+    assert found == {(stack, role, "AWS::IAM::Role") for _, stack, role in ROLES}
+    for _, stack, role in ROLES:
+        assert {*stacks[stack].properties(role)} == {"AssumeRolePolicyDocument", "Policies"}
+
+
+def test_every_statement_of_the_functions_role_is_taken_away_by_a_test() -> None:
+    """End to end, or it is said why not."""
+    sids = [sid for [sid], *_ in rows("### Role of the function")]
+    assert {*sids} == SEEN_WITHOUT.keys() | ASSERTED_IN_THE_TEMPLATE.keys()
+    assert not SEEN_WITHOUT.keys() & ASSERTED_IN_THE_TEMPLATE.keys()
+
+
+@pytest.mark.parametrize(("heading", "stack", "role"), ROLES)
 def test_permissions(request: pytest.FixtureRequest, heading: str, stack: str, role: str) -> None:
     """Every statement of the role with its actions and resources, in the template's order, and no conditions."""
     template: Stack = request.getfixturevalue(stack)

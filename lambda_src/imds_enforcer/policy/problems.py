@@ -20,7 +20,7 @@ _PARTS = frozenset({"$ref", "properties", "items", "required", "additionalProper
 _NUMBER_OF_FIELDS = frozenset({"minProperties", "maxProperties"})
 
 
-def compiled(schema: Mapping[str, Any]) -> Callable[[Any], Any]:
+def compiled(schema: dict[str, Any]) -> Callable[[Any], Any]:
     """What validates a value by a JSON Schema, and raises fastjsonschema's error for the first thing wrong with it."""
     validate: Callable[[Any], Any] = fastjsonschema.compile(schema, formats={"date": _is_day})
     return validate
