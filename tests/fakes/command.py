@@ -19,6 +19,7 @@ from imds_enforcer_cli.account import connection, instance_metadata
 from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.console import output
 from imds_enforcer_cli.main import app
+from tests.fakes.actions import Recorded, missing, taken
 from tests.fakes.examples import ACCOUNT, AWAY, HOME, POLICY_PARAMETER, SETTINGS, TOKENS_PARAMETER, an_instance
 from tests.fakes.imds import FakeImds
 from tests.fakes.launches import FakeLaunches
@@ -46,6 +47,8 @@ class Command:
     launched with, by region. `profiles` are the profile and region of each connection that a command asked for.
     Where the stack is not `deployed`, a command that needs it finds none; asking for it fails with `reach_failure`,
     if there is one. `imds` is the metadata service of the instance that the command runs on.
+
+    Whatever a test runs, the help of the command has to name each IAM action that it takes.
     """
 
     def __init__(self, clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,6 +61,7 @@ class Command:
         self.deployed = True
         self.reach_failure: Failure | None = None
         self.imds = FakeImds(clients)
+        self._actions: list[str] = []
         numbers = itertools.count(1)
         monkeypatch.setattr(connection, "connect", self._connect)
         monkeypatch.setattr(connection, "reach", self._reach)
@@ -66,27 +70,41 @@ class Command:
 
     def _connect(self, profile: str | None, region: str | None) -> Connection:
         self.profiles.append((profile, region))
-        return Connection(self._clients, self._clients.clock, lambda: ANN, OUTPUTS, self._client)
+        self._actions.append("cloudformation:DescribeStacks")
+        return Connection(self._clients, self._clients.clock, self._caller, OUTPUTS, self._client)
+
+    def _caller(self) -> str:
+        self._actions.append("sts:GetCallerIdentity")
+        return ANN
 
     def _client(self, service: str, region: str | None) -> Any:
-        return self.launches[str(region)] if service in {"ec2", "autoscaling"} else self.stack.client(service, region)
+        launches = service in {"ec2", "autoscaling"}
+        client = self.launches[str(region)] if launches else self.stack.client(service, region)
+        return Recorded(service, client, self._actions.append)
 
     def _reach(
         self, profile: str | None, region: str | None, *, fallback: str | None = None, asks_for_stack: bool = True
     ) -> Connection:
         self.profiles.append((profile, region or fallback))
+        if asks_for_stack:
+            self._actions.append("cloudformation:DescribeStacks")
         if asks_for_stack and self.reach_failure:
             raise AwsError(self.reach_failure)
         clients = copy(self._clients)
         if self.deployed and asks_for_stack:
-            return Connection(clients, clients.clock, lambda: ANN, OUTPUTS, self._client)
+            return Connection(clients, clients.clock, self._caller, OUTPUTS, self._client)
         clients.ledger_table = LedgerTable(NoTable(), clients.clock)
-        return Connection(clients, clients.clock, lambda: ANN, client=self._client)
+        return Connection(clients, clients.clock, self._caller, client=self._client)
 
     def __call__(self, *arguments: str, typed: str | bytes | None = None) -> Result:
         """Run it to its end; `typed` is what somebody at a terminal types."""
         self._monkeypatch.setattr(output, "interactive", lambda: typed is not None)
-        return CliRunner().invoke(app, arguments, input=typed, catch_exceptions=False)
+        self._actions.clear()
+        before = taken(self._clients)
+        result = CliRunner().invoke(app, arguments, input=typed, catch_exceptions=False)
+        unnamed = missing(arguments, {*self._actions, *(taken(self._clients) - before)})
+        assert not unnamed, f"the help of {arguments[0]} does not name {unnamed}"
+        return result
 
     def json(self, *arguments: str, exit_code: int = 0) -> Any:
         """The document that it writes."""

@@ -1,0 +1,75 @@
+"""The IAM actions that a command takes in an account in memory, and those that its help names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from imds_enforcer_cli.main import app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from tests.fakes.clients import FakeClients
+
+_ACTION = re.compile(r"\b[a-z0-9]+:[A-Z][A-Za-z]+")
+_OTHERWISE_NAMED = {"lambda:Invoke": "lambda:InvokeFunction"}
+
+
+@cache
+def _root() -> Any:
+    return get_command(app)
+
+
+def named_for(arguments: Sequence[str]) -> set[str]:
+    """The actions that the help of the command names with which the arguments begin."""
+    command = _root()
+    for word in arguments:
+        if not isinstance(command, TyperGroup) or word not in command.commands:
+            break
+        command = command.commands[word]
+    return set(_ACTION.findall(command.epilog or ""))
+
+
+class Recorded:
+    """A client of boto3's, whose calls are noted as IAM names them."""
+
+    def __init__(self, service: str, client: Any, note: Callable[[str], None]) -> None:
+        self._service = service
+        self._client = client
+        self._note = note
+
+    def __getattr__(self, name: str) -> Any:
+        """A call; that of a paginator counts as what it pages through."""
+        if name == "get_paginator":
+            return self._paginator
+        self._called(name)
+        return getattr(self._client, name)
+
+    def _paginator(self, name: str) -> Any:
+        self._called(name)
+        return self._client.get_paginator(name)
+
+    def _called(self, name: str) -> None:
+        action = f"{self._service}:{''.join(map(str.capitalize, name.split('_')))}"
+        self._note(_OTHERWISE_NAMED.get(action, action))
+
+
+def taken(clients: FakeClients) -> Counter[str]:
+    """How often each action was taken through the enforcer's own adapters until now."""
+    ec2 = (f"ec2:{call.partition(' ')[0]}" for call in clients.ec2_calls)
+    table = (f"dynamodb:{request.partition(' ')[0]}" for request in clients.table.requests)
+    metrics = sum(len(metrics.requests) for metrics in clients.metrics.values())
+    return Counter([*ec2, *table]) + Counter(
+        {"ssm:GetParameters": len(clients.ssm.requests), "cloudwatch:GetMetricData": metrics}
+    )
+
+
+def missing(arguments: Sequence[str], actions: Iterable[str]) -> set[str]:
+    """The actions that the command took and its help does not name."""
+    return set(actions) - named_for(arguments)
