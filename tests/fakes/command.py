@@ -46,7 +46,8 @@ class Command:
     `stack` is what the command meets of the deployed enforcer, beside its clients, and `launches` what instances are
     launched with, by region. `profiles` are the profile and region of each connection that a command asked for.
     Where the stack is not `deployed`, a command that needs it finds none; asking for it fails with `reach_failure`,
-    if there is one. `imds` is the metadata service of the instance that the command runs on.
+    if there is one, and asking for the caller with `caller_failure`. `imds` is the metadata service of the instance
+    that the command runs on.
 
     Whatever a test runs, the help of the command has to name each IAM action that it takes.
     """
@@ -60,6 +61,7 @@ class Command:
         self.launches: defaultdict[str, FakeLaunches] = defaultdict(FakeLaunches)
         self.deployed = True
         self.reach_failure: Failure | None = None
+        self.caller_failure: Failure | None = None
         self.imds = FakeImds(clients)
         self._actions: list[str] = []
         numbers = itertools.count(1)
@@ -75,6 +77,8 @@ class Command:
 
     def _caller(self) -> str:
         self._actions.append("sts:GetCallerIdentity")
+        if self.caller_failure:
+            raise AwsError(self.caller_failure)
         return ANN
 
     def _client(self, service: str, region: str | None) -> Any:

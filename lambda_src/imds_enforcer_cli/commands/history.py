@@ -47,7 +47,8 @@ def history(  # each is an option of the command
 ) -> None:
     """Every change of the enforcer, oldest first: of one instance, of one run, or the latest of all.
 
-    The ledger keeps an entry for 400 days. With `--run` a last line sums the run up.
+    Those by `enforce`, `set` and `revert` are among them, with the caller. The ledger keeps an entry for 400 days.
+    With `--run` a last line sums the run up.
     """
     if instance and run:
         raise CommandError("an instance and --run; allowed: one of them, or neither")

@@ -86,8 +86,8 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     ends, or until `imds-enforcer release`.
 
     There is nothing left to undo where EC2 refused the change or it was never sent, where it is undone already, and
-    where the instance is gone. A change that EC2 accepted counts as set back before it is applied, as on an
-    instance that is stopped.
+    where the instance is gone. A change that EC2 has accepted and shows counts as set back before it is applied, as on
+    an instance that is stopped.
     """
     ids = arguments.checked_ids(instances or [])
     of_run = None if run is None else arguments.checked_run(run)

@@ -32,6 +32,9 @@ _COLUMNS = (
     *options_columns("after"),
 )
 
+_UNWRITTEN = "; --no-policy makes the change, and writes nothing down"
+"""The way out on the instance itself, where its role may set it and not write down that it did."""
+
 Version2State = Annotated[
     HttpTokens,
     typer.Option(
@@ -92,7 +95,7 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
     identity = None if ids else instance_metadata.here(profile).identity()
     reached, policy = _guarded(profile, region, identity, no_policy=no_policy)
     instances = targets.find(reached, ids, identity)
-    by = None if dry_run or no_policy or not reached.deployed else reached.caller()
+    by = None if dry_run or no_policy or not reached.deployed else _operator(reached, identity)
     setter = SetInstances(reached, version_2_state, hop_limit, policy, by=by)
     for instance in instances.values():
         if output_format is Format.JSON:
@@ -142,6 +145,19 @@ def _guarded(
         return reached, None
 
 
+def _operator(reached: Connection, identity: Identity | None) -> str:
+    """The ARN of the caller, for the ledger.
+
+    Raises:
+        CommandError: if STS does not tell it: it may be out of reach from an instance that reaches EC2.
+    """
+    try:
+        return reached.caller()
+    except AwsError as error:
+        hint = _UNWRITTEN if identity else ""
+        raise CommandError(f"no change without an entry in the ledger, which names the caller: {error}{hint}") from None
+
+
 def _warn(setter: SetInstances, instance: Instance) -> None:
     """Say what may come of the change: containers without a token, or the enforcer that changes it back."""
     if hops := setter.hops_too_few(instance):
@@ -156,7 +172,7 @@ def _warn(setter: SetInstances, instance: Instance) -> None:
 def _explained(result: Result, setter: SetInstances, instance: Instance, identity: Identity | None) -> Result:
     """The result, with what the user can do about it, or has to know of it."""
     if result.outcome is Outcome.DEFERRED and identity and result.region in setter.ledger_failures:
-        return replace(result, reason=f"{result.reason}; --no-policy makes the change, and writes nothing down")
+        return replace(result, reason=f"{result.reason}{_UNWRITTEN}")
     if result.outcome is Outcome.HELD:
         return replace(result, reason=f"{result.reason}; `imds-enforcer release {result.instance_id}` ends the hold")
     if result.failure and result.failure.code == READ_BACK_DIFFERS and setter.against_policy(instance):

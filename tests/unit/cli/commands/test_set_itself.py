@@ -133,6 +133,18 @@ def test_a_ledger_that_the_role_may_not_write(home: FakeEc2, deployed: Command, 
     assert deployed.options(HOME, an_id(1)) == V2_ONLY
 
 
+def test_a_caller_that_sts_does_not_tell(home: FakeEc2, deployed: Command) -> None:
+    """From a network without a way to STS, too, an instance can be set; elsewhere there is nothing to hint at."""
+    deployed.caller_failure = UNAUTHORIZED
+    why = f"imds-enforcer: no change without an entry in the ledger, which names the caller: {UNAUTHORIZED}"
+    assert deployed(*REQUIRED, "--instance-id", an_id(1)).stderr.splitlines()[-1] == why
+    result = deployed(*REQUIRED)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == f"{why}; --no-policy makes the change, and writes nothing down"
+    assert home.sent == []
+    assert deployed(*REQUIRED, "--no-policy").exit_code == 0
+
+
 def test_a_policy_that_can_be_read_binds_always(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
     """`--no-policy` is for what cannot be read."""
     exemption = {"match": {"instance_id": an_id(1)}, "reason": "legacy SDK"}
