@@ -39,8 +39,9 @@ def test_it_does_what_the_deployed_enforcer_would(stage: Stage) -> None:
         stage.aws.client("ec2", HOME).modify_instance_metadata_options(
             InstanceId=touched, HttpTokens="required", HttpEndpoint="enabled", HttpPutResponseHopLimit=7
         )
-    reverted = operator.answer(stage.aws, "revert", "--run", done["run_id"], "--yes")
-    [left] = [each["left"] for each in reverted["instances"] if each["left"]]
+    reverted = operator.run(stage.aws, "revert", "--run", done["run_id"], "--yes", "--output", "json")
+    assert reverted.returncode == 1, reverted.stderr
+    [left] = [each["left"] for each in json.loads(reverted.stdout)["instances"] if each["left"]]
     assert left == ["HttpPutResponseHopLimit is 7, not 1"]
     assert options(stage, fleet.all) == before | {touched: {**before[touched], "HttpPutResponseHopLimit": 7}}
 

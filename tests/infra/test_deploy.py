@@ -182,7 +182,7 @@ class TestRemovedFields:
         assert cli == []
         with pytest.raises(PolicyInvalidError) as invalid:
             parse_policy("required", json.dumps(policy), PolicyVersions())
-        assert str(invalid.value) in problems
+        assert [*invalid.value.problems] == problems
 
     def test_the_script_ends_with_the_message(self, empty: LocalAws) -> None:
         """Without a bootstrap: the account is as empty as before."""
