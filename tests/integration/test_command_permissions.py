@@ -199,6 +199,7 @@ def _audit(account: Account) -> None:
     gated = account.policy({"http_tokens": "required", "legacy_calls": {}})
     account(*regions, "--policy", gated, "--fail-on", "held")
     account(*regions, "--no-calls", exit_code=1)
+    account(*regions, "--instance", account.here, "--policy", gated, "--fail-on", "held")
 
 
 def _enforce(account: Account) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -257,7 +258,12 @@ def test_the_last_words_are_followed_by_the_cursor() -> None:
         done = subprocess.run(  # noqa: S603  # our own module
             [sys.executable, "-c", program], stderr=ours, check=False, env={"PYTHONPATH": os.pathsep.join(sys.path)}
         )
-        assert (done.returncode, os.read(terminal, 100)) == (130, b"\r\nSent: i-1.\r\n\x1b[?25h")
+        written = b""
+        # What a process wrote before it ended may come in several pieces.
+        while not written.endswith(b"\x1b[?25h"):
+            assert select.select([terminal], [], [], PATIENCE)[0], written
+            written += os.read(terminal, 100)
+        assert (done.returncode, written) == (130, b"\r\nSent: i-1.\r\n\x1b[?25h")
     finally:
         os.close(terminal)
         os.close(ours)
