@@ -196,6 +196,7 @@ class LocalAws:
         with _managed(ec2, managed_by):
             answer = ec2.run_instances(
                 ImageId=image_id,
+                InstanceType="t3.micro",  # on Nitro: types on Xen cannot have all metadata options
                 MinCount=count,
                 MaxCount=count,
                 **({"MetadataOptions": options} if options else {}),

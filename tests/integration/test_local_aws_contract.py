@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
+
 from infra.local.client import LocalAws
 from infra.local.waiting import until
 from tests.integration.local_resources import UNKNOWN, refused
@@ -189,6 +192,46 @@ class TestModify:
             == "InvalidParameterCombination"
         )
         modify(InstanceId=instance, HttpTokens="required", HttpEndpoint="enabled")
+
+
+class TestOptionsThatEc2Refuses:
+    """ModifyInstanceMetadataOptions on an instance that cannot have one of the options: nothing changes."""
+
+    @pytest.mark.parametrize("key", ["Patch Group", "k8s.io/cluster-autoscaler/enabled", "größe", ".", "_index"])
+    def test_tags_with_a_key_that_does_not_fit_a_path(self, aws: LocalAws, key: str) -> None:
+        """EC2 User Guide, "View tags for your EC2 instances using instance metadata"; words: aws/aws-cli issue 8825."""
+        [instance] = aws.launch(tags={key: "x", "Owner": "web"}, HttpTokens="optional")
+        modify = aws.client("ec2").modify_instance_metadata_options
+        wanted = {"HttpTokens": "required", "InstanceMetadataTags": "enabled"}
+        with pytest.raises(ClientError, match=f"'{key}' is not a valid tag key. Tag keys must match pattern") as error:
+            modify(InstanceId=instance, **wanted)
+        assert error.value.response["Error"]["Code"] == "InvalidParameterValue"
+        assert aws.metadata_options(instance)["HttpTokens"] == "optional"
+        modify(InstanceId=instance, HttpTokens="required", InstanceMetadataTags="disabled")
+        aws.client("ec2").delete_tags(Resources=[instance], Tags=[{"Key": key}])
+        modify(InstanceId=instance, **wanted)
+        assert aws.metadata_options(instance)["InstanceMetadataTags"] == "enabled"
+
+    def test_ipv6_on_xen(self, aws: LocalAws) -> None:
+        """The address is there on Nitro only; words: aws/aws-ec2-imdsv2-get pull request 6."""
+        ec2 = aws.client("ec2")
+        answer = ec2.run_instances(ImageId="ami-12345678", InstanceType="m4.large", MinCount=1, MaxCount=1)
+        instance, modify = answer["Instances"][0]["InstanceId"], ec2.modify_instance_metadata_options
+        with pytest.raises(ClientError, match="HttpProtocolIpv6 metadata option cannot be enabled for Xen") as error:
+            modify(InstanceId=instance, HttpTokens="required", HttpProtocolIpv6="enabled")
+        assert error.value.response["Error"]["Code"] == "UnsupportedOperation"
+        modify(InstanceId=instance, HttpTokens="required", HttpProtocolIpv6="disabled")
+        assert aws.metadata_options(instance)["HttpTokens"] == "required"
+
+    def test_an_option_that_the_region_does_not_have(self, aws: LocalAws) -> None:
+        """Whatever its value. No document says which regions: a knob has them."""
+        aws.knobs(unsupported_options=["InstanceMetadataTags"])
+        [instance] = aws.launch()
+        modify = aws.client("ec2").modify_instance_metadata_options
+        for value in ("enabled", "disabled"):
+            wanted = {"HttpTokens": "required", "InstanceMetadataTags": value}
+            assert refused(modify, InstanceId=instance, **wanted) == "UnsupportedOperation"
+        modify(InstanceId=instance, HttpTokens="required")
 
 
 def test_account_defaults_make_the_round_trip_and_belong_to_one_region(aws: LocalAws) -> None:

@@ -87,6 +87,7 @@ class Knobs:
     )
     enforce_iam: bool = _knob(default=False, check=_flag)
     strict_options: bool = _knob(default=False, check=_flag)  # options only with HttpEndpoint=enabled beside them
+    unsupported_options: tuple[str, ...] = _knob((), _names)  # metadata options that the region refuses
     sparse_pages: bool = _knob(default=False, check=_flag)  # a filtered listing begins with an empty page
     opted_in_regions: tuple[str, ...] = _knob((), _names)  # beside those that need no opt-in
     declarative_policy_message: str | None = _knob(None, _optional_text)  # who is refused reads it; None: no policy

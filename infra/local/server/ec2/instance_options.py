@@ -2,6 +2,8 @@
 
 import time
 
+from ministack.services import ec2
+
 from infra.local.server.ec2 import account_defaults, metadata_options
 from infra.local.server.ec2.instances import AT_NEXT_START, Instance, known_instance
 from infra.local.server.ec2.metadata_options import Options
@@ -57,6 +59,11 @@ def _check_modifiable(instance: Instance, requested: Options) -> None:
         raise AwsError(
             "IncorrectInstanceState", f"The instance '{instance_id}' is not in a valid state: it is {state}."
         )
+    for name in KNOBS.unsupported_options:
+        if name in requested:
+            raise metadata_options.unsupported(name)
+    tag_keys = [tag["Key"] for tag in ec2._tags.get(instance_id, [])]
+    metadata_options.check_offered(requested, tag_keys, instance["InstanceType"])
     wished = requested.get("HttpTokens")
     enforced = account_defaults.current().get(metadata_options.ENFORCED) == "enabled"
     if enforced and wished == "optional" and instance["MetadataOptions"]["HttpTokens"] == "required":

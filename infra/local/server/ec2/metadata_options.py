@@ -1,6 +1,7 @@
 """Instance metadata options: which values EC2 takes, and where an instance's own come from."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 
 from infra.local.server.errors import AwsError
 
@@ -17,6 +18,14 @@ HOP_LIMIT = "HttpPutResponseHopLimit"
 HOP_LIMITS = range(1, 65)
 ENFORCED = "HttpTokensEnforced"
 NO_PREFERENCE = "no-preference"
+IPV6 = "HttpProtocolIpv6"
+TAGS = "InstanceMetadataTags"
+
+TAG_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}")
+RESERVED_TAG_KEYS = (".", "..", "_index")
+
+XEN = re.compile(r"(c[134]|d2|f1|g2|g3s?|h1|i[23]|m[1-4]|p[23]|r[34]|t[12]|x1e?)\.(?!metal)")
+"""Instance types on Xen begin so (Amazon EC2 Instance Types guide, "Amazon EC2 instance type specifications")."""
 
 # What an instance gets when nobody says anything, and when its AMI asks for IMDSv2.
 LAUNCH_OPTIONS: Options = {
@@ -73,6 +82,31 @@ def check_alone(requested: Options) -> None:
         )
     if others and "HttpEndpoint" not in requested:
         raise AwsError("InvalidParameterValue", f"HttpEndpoint must be enabled to set {', '.join(sorted(others))}.")
+
+
+def check_offered(requested: Options, tag_keys: Collection[str], instance_type: str) -> None:
+    """Options that EC2 cannot enable on this instance.
+
+    Not every tag key fits the metadata service (EC2 User Guide, "View tags for your EC2 instances using instance
+    metadata"), and its IPv6 address is there on Nitro only ("Access instance metadata for an EC2 instance"). The
+    words are those of public reports: aws/aws-cli issue 8825, aws/aws-ec2-imdsv2-get pull request 6.
+    """
+    if requested.get(IPV6) == "enabled" and XEN.match(instance_type):
+        raise AwsError(
+            "UnsupportedOperation", f"The {IPV6} metadata option cannot be enabled for Xen-backed instance types."
+        )
+    unfit = [key for key in tag_keys if not TAG_KEY.fullmatch(key) or key in RESERVED_TAG_KEYS]
+    if requested.get(TAGS) == "enabled" and unfit:
+        raise AwsError(
+            "InvalidParameterValue",
+            f"'{unfit[0]}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{{1,255}}), "
+            "and must not be a reserved name ('.', '..', '_index')",
+        )
+
+
+def unsupported(name: str) -> AwsError:
+    """What a region without an option answers, whatever the value."""
+    return AwsError("UnsupportedOperation", f"{name} is not supported in this region.")
 
 
 def tokens_enforced() -> AwsError:
