@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import defaultdict
 from copy import copy
@@ -12,7 +13,7 @@ from imds_enforcer.aws.boto import batched
 from imds_enforcer.aws.ec2 import PAGE_SIZE, Ec2Region
 from imds_enforcer.limits.pacing import CHANGES, RequestBucket
 from imds_enforcer.model import AwsError, Failure, Instance, InstanceState, OptionsState, Switch
-from tests.fakes.examples import HOME, NOT_FOUND, SERVER_FAULT, WRONG_STATE
+from tests.fakes.examples import HOME, NO_IPV6, NOT_FOUND, SERVER_FAULT, WRONG_STATE, a_failure
 from tests.fakes.filter_evaluator import fits
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.model import Change, Clock
     from tests.fakes.clock import FakeClock
+
+_TAG_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]+")
 
 
 @dataclass(slots=True)
@@ -39,8 +42,9 @@ class FakeEc2(Ec2Region):
     takes `read_seconds` or `modify_seconds`. Errors wait in `modify_errors` by instance, and
     in `read_errors` by call and in `find_errors` by page, both counted from 1. `ignored` are
     instances whose changes are taken and forgotten; of `unanswered` the next change is taken, and
-    its answer is lost. `shown` is the newest observation of each instance that the enforcer can have,
-    and of `unseen` it has none since it changed them;
+    its answer is lost. Instances in `xen` cannot have IPv6, and none can have an option in `unsupported`;
+    `refusals` are the changes that were refused for that, or for a tag's key. `shown` is the newest observation
+    of each instance that the enforcer can have, and of `unseen` it has none since it changed them;
     `sent` has every change that was asked for, with that observation's age in seconds. A `judge`
     is asked about each change at that moment.
     """
@@ -65,6 +69,8 @@ class FakeEc2(Ec2Region):
         self.defaults_error: Failure | None = None
         self.ignored: set[str] = set()
         self.unanswered: set[str] = set()
+        self.xen: set[str] = set()
+        self.unsupported: set[str] = set()
         self.judge: Callable[[FakeEc2, str, Change], None] | None = None
         self.forget_calls()
 
@@ -78,6 +84,7 @@ class FakeEc2(Ec2Region):
         self.pages = 0
         self.modified: list[tuple[str, Change]] = []
         self.rehearsed: list[tuple[str, Change]] = []
+        self.refusals: list[tuple[str, Change]] = []
         self.calls: list[str] = []
 
     def in_another_process(self) -> FakeEc2:
@@ -114,9 +121,15 @@ class FakeEc2(Ec2Region):
         record.instance, record.before = replace(record.instance, state=state), replace(record.before, state=state)
 
     def set_tags(self, instance_id: str, **tags: str) -> None:
-        """Tag an instance."""
+        """Tag an instance, beside the tags that it has."""
         record = self._records[instance_id]
         tags = {**record.instance.tags, **tags}
+        record.instance, record.before = replace(record.instance, tags=tags), replace(record.before, tags=tags)
+
+    def remove_tag(self, instance_id: str, key: str) -> None:
+        """Take a tag from an instance."""
+        record = self._records[instance_id]
+        tags = {name: value for name, value in record.instance.tags.items() if name != key}
         record.instance, record.before = replace(record.instance, tags=tags), replace(record.before, tags=tags)
 
     def forget(self, instance_id: str) -> None:
@@ -178,6 +191,9 @@ class FakeEc2(Ec2Region):
                 raise AwsError(NOT_FOUND)
             if self._records[instance_id].instance.state.ended:
                 raise AwsError(WRONG_STATE)
+            if refusal := self._refusal(self._records[instance_id].instance, change):
+                self.refusals.append((instance_id, change))
+                raise AwsError(refusal)
             self.modified.append((instance_id, change))
             self.unseen.add(instance_id)
             before = self._records[instance_id].instance
@@ -191,6 +207,17 @@ class FakeEc2(Ec2Region):
                 raise AwsError(SERVER_FAULT)
             answered = replace(options, state=OptionsState.PENDING).as_log()
             return {"InstanceId": instance_id, "InstanceMetadataOptions": answered}
+
+    def _refusal(self, instance: Instance, change: Change) -> Failure | None:
+        """Why EC2 cannot give the instance an option that the change names, in EC2's words; None if it can."""
+        unfit = [key for key in instance.tags if not _TAG_KEY.fullmatch(key)]
+        if change.http_protocol_ipv6 is Switch.ENABLED and instance.instance_id in self.xen:
+            return NO_IPV6
+        if change.instance_metadata_tags is Switch.ENABLED and unfit:
+            return a_failure("InvalidParameterValue", f"'{unfit[0]}' is not a valid tag key.")
+        named = {"HttpProtocolIpv6": change.http_protocol_ipv6, "InstanceMetadataTags": change.instance_metadata_tags}
+        missing = [option for option, value in named.items() if value and option in self.unsupported]
+        return a_failure("UnsupportedOperation", f"{missing[0]} is not supported in this region.") if missing else None
 
     def rehearse(self, instance_id: str, change: Change) -> None:
         """Say whether the change would be taken."""

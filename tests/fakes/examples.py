@@ -69,4 +69,7 @@ UNAUTHORIZED = a_failure("UnauthorizedOperation")
 NOT_FOUND = a_failure("InvalidInstanceID.NotFound")
 SERVER_FAULT = a_failure("InternalError")
 WRONG_STATE = a_failure("IncorrectInstanceState")
+NO_IPV6 = a_failure(
+    "UnsupportedOperation", "The HttpProtocolIpv6 metadata option cannot be enabled for Xen-backed instance types."
+)
 DENIED_BY_SCP = a_failure("UnauthorizedOperation", "with an explicit deny in a service control policy")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from imds_enforcer.decision.legacy_calls import Calls
 from imds_enforcer.ledger.entry import KEPT, Entry
 from imds_enforcer.ledger.holds import Contest, Hold
-from imds_enforcer.model import MetadataOptions, Outcome
+from imds_enforcer.ledger.refusals import RefusalNote
+from imds_enforcer.model import Failure, Kind, MetadataOptions, Outcome, Refusal, Switch
 from imds_enforcer.policy import PolicyVersions
 
 if TYPE_CHECKING:
@@ -146,6 +147,32 @@ def noted_item(topic: str, calls: Mapping[str, Calls], at: datetime, gone_at: da
 def noted_of(item: Item) -> dict[str, Calls]:
     """The calls of each instance of a note."""
     return {instance_id: _calls_of(noted) for instance_id, noted in dict(json.loads(item["calls"])).items()}
+
+
+def refusal_item(region: str, note: RefusalNote) -> Item:
+    """A note of what EC2 refused to an instance is gone some time after its end."""
+    refused = [[each.option, each.value, each.failure.code, each.failure.message] for each in note.refused]
+    return {
+        "pk": f"refused#{region}",
+        "sk": note.instance_id,
+        "refused": json.dumps(refused, separators=(",", ":")),
+        "tag_keys": note.tag_keys,
+        "until": moment_text(note.until),
+        "expires_at": int(note.until.timestamp()),
+    }
+
+
+def refusal_of(item: Item) -> RefusalNote:
+    """The note of what EC2 refused to an instance."""
+    return RefusalNote(
+        instance_id=item["sk"],
+        refused=tuple(
+            Refusal(str(option), Switch(value), Failure(str(code), str(message), Kind.FINAL), noted=True)
+            for option, value, code, message in json.loads(item["refused"])
+        ),
+        tag_keys=item["tag_keys"],
+        until=_moment(item["until"]),
+    )
 
 
 def _calls_of(noted: tuple[int | None, str | None]) -> Calls:

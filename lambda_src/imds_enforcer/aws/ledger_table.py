@@ -15,6 +15,8 @@ from imds_enforcer.aws.ledger_items import (
     moment_text,
     noted_item,
     noted_of,
+    refusal_item,
+    refusal_of,
 )
 from imds_enforcer.ledger.holds import Standing
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from imds_enforcer.decision.legacy_calls import Calls
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.ledger.holds import Contest, Hold
+    from imds_enforcer.ledger.refusals import RefusalNote
     from imds_enforcer.model import Clock
 
 _MAILED = "told"
@@ -136,7 +139,7 @@ class Holds:
 
 
 class Notes:
-    """What CloudWatch said about IMDSv1 calls, and which changes the operators have had a mail about."""
+    """What CloudWatch said about IMDSv1 calls, what EC2 refused, and which changes the operators had a mail about."""
 
     def __init__(self, table: Table | NoTable, clock: Clock, parser: _Parser) -> None:
         self._table = table
@@ -154,6 +157,16 @@ class Notes:
         """Note the calls of some instances: 500 at most."""
         now = self._clock.now()
         self._table.put([noted_item(topic, calls, now, now + kept)])
+
+    def refusals(self, region: str) -> dict[str, RefusalNote]:
+        """What EC2 refused to instances of a region, by instance."""
+        items = self._table.partition(f"refused#{region}")
+        notes = [note for item in items if (note := self._parser.parse(refusal_of, item))]
+        return {note.instance_id: note for note in notes}
+
+    def write_refusals(self, region: str, notes: Iterable[RefusalNote]) -> None:
+        """Note what EC2 refused to instances of a region, each note in place of the instance's last."""
+        self._table.put(refusal_item(region, note) for note in notes)
 
     def mailed(self) -> set[tuple[str, str]]:
         """The changes that a mail was about, by instance and run."""

@@ -3,6 +3,7 @@
 Enforcer        decides about each instance that was read, and keeps those that have to change.
   LegacyCallGate  holds back an instance that still calls IMDSv1.
   preflight       skips what EC2 is known to refuse: tokens that the account's defaults enforce.
+  Refusals        leaves out the options that EC2 refused to an instance before.
 Remediation     changes the rest in rounds, until each has an outcome or the time is up:
   look            reads again what is too old to act on, and reads back what was accepted.
   HoldCheck       leaves out what a person holds, and what someone else keeps changing back.

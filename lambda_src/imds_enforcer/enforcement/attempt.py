@@ -6,12 +6,13 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from imds_enforcer.model import AcceptedChange, AwsError, Failure, Kind, PlannedChange
+from imds_enforcer.decision.refused_options import refusals, without_refused
+from imds_enforcer.model import AcceptedChange, AwsError, Failure, Kind, PlannedChange, Result
 from imds_enforcer.model.result import failed
 
 if TYPE_CHECKING:
     from imds_enforcer.enforcement.context import RegionContext
-    from imds_enforcer.model import Clock, Result
+    from imds_enforcer.model import Clock
 
 MAX_OBSERVATION_AGE = 10.0
 """Seconds after which an instance is read again before it is written to.
@@ -24,9 +25,18 @@ _ATTEMPTS = 3
 """How often a change is sent that EC2 leaves unanswered, or answers with a fault of its own."""
 
 
-def too_old(plan: PlannedChange, clock: Clock) -> bool:
-    """True if the observation behind the plan is too old to act on."""
-    return clock.monotonic() - plan.instance.observed_at > MAX_OBSERVATION_AGE
+def needs_look(plan: PlannedChange, clock: Clock) -> bool:
+    """True if the observation behind the plan is too old to act on, or an attempt has come in between."""
+    refused = any(plan.change.extras.get(each.option) is each.value for each in plan.refused)
+    return plan.doubtful or refused or clock.monotonic() - plan.instance.observed_at > MAX_OBSERVATION_AGE
+
+
+def seen_again(plan: PlannedChange | None, examined: PlannedChange | Result) -> PlannedChange | Result:
+    """What follows from another look at an instance: what is known of the attempts so far goes with its plan."""
+    if plan is None or isinstance(examined, Result):
+        return examined
+    carried = replace(examined, unanswered=plan.unanswered, failure=plan.failure)
+    return without_refused(carried, [each for each in plan.refused if not each.noted])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +58,7 @@ class Attempts:
             self._throttled.is_set()
             or not context.limits.allow(plan)
             or context.cancellation.reason()
-            or too_old(plan, context.clock)
+            or needs_look(plan, context.clock)
         ):
             pace.give_back(1, self.share)
             return plan
@@ -72,4 +82,7 @@ class Attempts:
         self.context.ec2.changes.answered(self.share)
         if failure.kind is Kind.UNAVAILABLE and plan.unanswered + 1 < _ATTEMPTS:
             return replace(plan, unanswered=plan.unanswered + 1, doubtful=True, failure=failure)
+        if refused := refusals(plan.change, failure):
+            # Without them it is another change: after another look, cleared again, and with an intent of its own.
+            return replace(plan, refused=(*plan.refused, *refused), doubtful=False, failure=None)
         return failed(plan.instance, failure)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from imds_enforcer.aws.ec2 import Ec2Region
     from imds_enforcer.enforcement.hold_check import HoldCheck
     from imds_enforcer.enforcement.ledger_writer import LedgerWriter
+    from imds_enforcer.enforcement.refusals import Refusals
     from imds_enforcer.limits.cancellation import RegionCancellation
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.model import Clock, Failure, Result
@@ -31,10 +32,11 @@ class RegionContext:
     cancellation: RegionCancellation
     hold_check: HoldCheck | None
     ledger: LedgerWriter
+    refusals: Refusals
     verify_timeout: float
     finalize: Callable[[Result], Result]
 
     @property
     def ledger_failure(self) -> Failure | None:
-        """Why the ledger could not be read or written; None if it could."""
-        return self.ledger.failure or (self.hold_check.failure if self.hold_check else None)
+        """Why the ledger's table could not be read or written; None if it could."""
+        return self.ledger.failure or (self.hold_check.failure if self.hold_check else None) or self.refusals.failure

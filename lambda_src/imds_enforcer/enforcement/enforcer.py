@@ -58,6 +58,9 @@ class Enforcer:
                 yield possible
             else:
                 passed.append(possible)
+        reviewed = self.context.refusals.review(passed)
+        yield from (each for each in reviewed if isinstance(each, Result))
+        passed = [each for each in reviewed if isinstance(each, PlannedChange)]
         yield from self._audited(passed) if self._policy.mode is Mode.AUDIT else passed
 
     def remediate(self, backlog: Iterable[tuple[str, PlannedChange | None]], share: float = 1.0) -> Iterator[Result]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.boto import MAX_CONNECTIONS, batched
 from imds_enforcer.aws.ec2 import FILTER_VALUES
+from imds_enforcer.decision.refused_options import made_after_all
 from imds_enforcer.decision.verification import confirmed, superseded, unconfirmed
-from imds_enforcer.enforcement.attempt import Attempts, too_old
+from imds_enforcer.enforcement.attempt import Attempts, needs_look, seen_again
 from imds_enforcer.model import AcceptedChange, AwsError, Failure, Instance, Outcome, PlannedChange, Result
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, failed, result_of, unread
 
@@ -74,6 +75,8 @@ class Remediation:
             self.latest.append(self._context.finalize(result))
             self._limits.finished(result)
         self._context.ledger.complete(self.latest)
+        if self._context.ledger_failure is None:  # a table that is out of reach is not waited for once more
+            self._context.refusals.note(self.latest)
         return self.latest
 
     def _rounds(self, rest: Iterator[tuple[str, PlannedChange | None]]) -> Iterator[Iterable[Result]]:
@@ -99,11 +102,8 @@ class Remediation:
 
     def _ready(self) -> list[PlannedChange]:
         """What may be sent without another look."""
-        return [
-            plan
-            for plan in self._waiting.values()
-            if plan and not plan.doubtful and not too_old(plan, self._clock) and self._limits.allow(plan)
-        ]
+        plans = filter(None, self._waiting.values())
+        return [plan for plan in plans if not needs_look(plan, self._clock) and self._limits.allow(plan)]
 
     def _look(self) -> Iterator[Result]:
         """Read everything under way, and give the results that this shows."""
@@ -134,20 +134,20 @@ class Remediation:
             if result:
                 del self._accepted[instance_id]
                 self._limits.changed(result)
-                yield replace(result, answer=change.answer)
+                yield replace(result, answer=change.answer, refused=change.plan.refused)
 
     def _decide_again(self, seen: Mapping[str, Instance]) -> Iterator[Result]:
         for instance_id in [each for each in self._waiting if each not in seen]:
             yield self._failed(instance_id, self._waiting.pop(instance_id), UNKNOWN_INSTANCE)
         known = [instance for instance_id, instance in seen.items() if instance_id in self._waiting]
-        for examined in self._examine(known):
-            instance_id = examined.instance_id
+        for each in self._examine(known):
+            instance_id = each.instance_id
             plan = self._waiting[instance_id]
+            examined = seen_again(plan, each)
             if isinstance(examined, PlannedChange):
-                again = replace(examined, unanswered=plan.unanswered, failure=plan.failure) if plan else examined
-                self._waiting[instance_id] = again
+                self._waiting[instance_id] = examined
                 continue
-            if plan and plan.unanswered and examined.outcome is Outcome.COMPLIANT:
+            if plan and made_after_all(plan, examined):
                 # An attempt that was not answered was made after all.
                 self._accepted[instance_id] = AcceptedChange(plan, self._clock.monotonic())
                 self._context.ledger.answered(plan, self._accepted[instance_id])
@@ -212,7 +212,7 @@ class Remediation:
             seconds = self._ec2.changes.wait(self._share)
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
-        elif all(plan and not too_old(plan, self._clock) for plan in self._waiting.values()):
+        elif all(plan and not needs_look(plan, self._clock) for plan in self._waiting.values()):
             # Only what was accepted is waited for; the circuit breaker may be waiting for it too.
             seconds = self._looked_at + self._poll - self._clock.monotonic()
             self._poll = min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
@@ -232,7 +232,7 @@ class Remediation:
 
     def _leave(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
         """Results for everything that another sweep has to change; what was begun here goes on."""
-        begun = [plan for plan in self._waiting.values() if plan and plan.unanswered]
+        begun = [plan for plan in self._waiting.values() if plan and plan.begun]
         waiting, self._waiting = self._waiting, {plan.instance_id: plan for plan in begun}
         for instance_id, plan in chain(waiting.items(), rest):
             if instance_id not in self._waiting:

@@ -38,7 +38,7 @@ class RegionLimits:
 
     def allow(self, plan: PlannedChange) -> bool:
         """False for a change that was not tried before, while the circuit breaker is in doubt."""
-        return bool(plan.unanswered) or self._breaker is None or not self._breaker.in_doubt
+        return plan.begun or self._breaker is None or not self._breaker.in_doubt
 
     def declare(self, need: int) -> None:
         """Say how many instances of the region have to be changed."""
@@ -52,7 +52,7 @@ class RegionLimits:
     def withdraw(self, plans: Iterable[PlannedChange]) -> None:
         """Give back the share of changes that were not sent, or that EC2 did not accept yet."""
         for plan in plans:
-            if not plan.unanswered:
+            if not plan.begun:
                 self._sweep_limit.withdraw(self.region, plan.instance_id)
 
     def used_up(self) -> str | None:

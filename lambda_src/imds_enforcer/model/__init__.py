@@ -1,6 +1,6 @@
 """The nouns: an instance and its options, a change, a result, a failure, a clock."""
 
-from imds_enforcer.model.change import AcceptedChange, Change, PlannedChange
+from imds_enforcer.model.change import AcceptedChange, Change, PlannedChange, Refusal
 from imds_enforcer.model.clock import Clock, Deadline, SystemClock
 from imds_enforcer.model.failures import AwsError, Failure, Kind
 from imds_enforcer.model.instance import (
@@ -31,6 +31,7 @@ __all__ = [
     "OptionsState",
     "Outcome",
     "PlannedChange",
+    "Refusal",
     "Result",
     "Source",
     "Switch",

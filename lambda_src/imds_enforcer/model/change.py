@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from imds_enforcer.model.failures import Failure
     from imds_enforcer.model.instance import HttpTokens, Instance, MetadataOptions, Switch
@@ -35,6 +35,33 @@ class Change:
             instance_metadata_tags=self.instance_metadata_tags or options.instance_metadata_tags,
         )
 
+    @property
+    def extras(self) -> dict[str, Switch]:
+        """What it names beside tokens and hop limit, under EC2's own names: EC2 cannot give these to every instance."""
+        extras = {"HttpProtocolIpv6": self.http_protocol_ipv6, "InstanceMetadataTags": self.instance_metadata_tags}
+        return {option: value for option, value in extras.items() if value is not None}
+
+    def without(self, options: Collection[str]) -> Change:
+        """The change that leaves these extras alone."""
+        return replace(
+            self,
+            http_protocol_ipv6=None if "HttpProtocolIpv6" in options else self.http_protocol_ipv6,
+            instance_metadata_tags=None if "InstanceMetadataTags" in options else self.instance_metadata_tags,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A value of an option that EC2 refused to an instance, and how it said so.
+
+    `noted` says that an earlier run was refused it, and that this one did not ask.
+    """
+
+    option: str
+    value: Switch
+    failure: Failure
+    noted: bool = False
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedChange:
@@ -42,7 +69,8 @@ class PlannedChange:
 
     `cleared` says that it was asked, after the observation, whether the instance is held or contested.
     `unanswered` counts the attempts of which it is unknown whether EC2 took them, and
-    `doubtful` says that the last one was such. `failure` is how the last attempt ended.
+    `doubtful` says that the last one was such. `failure` is how the last attempt ended. `refused` are options
+    that EC2 refused.
     """
 
     instance: Instance
@@ -53,6 +81,12 @@ class PlannedChange:
     unanswered: int = 0
     doubtful: bool = False
     failure: Failure | None = None
+    refused: tuple[Refusal, ...] = ()
+
+    @property
+    def begun(self) -> bool:
+        """True if it was sent and goes on: unanswered, or without an option that EC2 refused to this run."""
+        return bool(self.unanswered) or any(not each.noted for each in self.refused)
 
     @property
     def instance_id(self) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
+    from imds_enforcer.model.change import Refusal
+
 
 UNKNOWN_INSTANCE = Failure("InvalidInstanceID.NotFound", "EC2 does not list the instance", Kind.UNKNOWN_INSTANCE)
 
@@ -45,6 +47,7 @@ class Result:
     `look_again_in` is after how many seconds a deferred instance's turn comes, where that is
     known; `left_to_sweep` says that no event has to come back for it. `source` is None where the instance was not read.
     `answer` is what EC2 answered to the change; None where it was asked for none, or its answer was lost.
+    `refused` are options in which it differs from what was wanted, as EC2 refused them.
     """
 
     instance_id: str
@@ -58,6 +61,7 @@ class Result:
     left_to_sweep: bool = False
     source: Source | None = None
     answer: Mapping[str, Any] | None = None
+    refused: tuple[Refusal, ...] = ()
 
     @property
     def compliant(self) -> bool:
@@ -68,7 +72,7 @@ class Result:
         if self.after is None:
             return False
         applied = self.after.state is OptionsState.APPLIED
-        as_wanted = self.outcome in {Outcome.COMPLIANT, Outcome.REMEDIATED} and applied
+        as_wanted = self.outcome in {Outcome.COMPLIANT, Outcome.REMEDIATED} and applied and not self.refused
         return as_wanted or self.after.http_endpoint is Switch.DISABLED
 
 

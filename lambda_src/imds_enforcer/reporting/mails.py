@@ -12,7 +12,6 @@ from imds_enforcer.model.result import counts
 from imds_enforcer.model.wording import each_count, launched_by
 from imds_enforcer.policy.document import as_text
 from imds_enforcer.reporting import telemetry
-from imds_enforcer.reporting.report import KEPT_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,7 +69,7 @@ def needs_attention(report: RunReport) -> Mail:
     if unnamed > 0:
         lines.append(f"… and {unnamed} more failures, each with a line in the log.")
     lines += [f"{r.instance_id} in {r.region} is {r.outcome}: {r.reason}" for r in report.kept_back]
-    unnamed = sum(report.outcomes[outcome] for outcome in KEPT_BACK) - len(report.kept_back)
+    unnamed = report.kept_back_in_all - len(report.kept_back)
     if unnamed > 0:
         lines.append(f"… and {unnamed} more are kept back, each with a line in the log of the daily inventory.")
     if any(FIND_CALLER in r.reason for r in report.kept_back):

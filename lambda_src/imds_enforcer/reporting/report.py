@@ -38,7 +38,7 @@ class RegionReport:
 
     `stopped` is why changes in it ended before all were made, `tripped` that too many of them failed, and
     `ledger_failure` why the ledger does not have all of them; `left_to_sweep` counts deferred instances
-    that no event comes back for.
+    that no event comes back for, `refused` those that lack an option which EC2 refused them.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -46,6 +46,7 @@ class RegionReport:
     failures: list[Result] = field(default_factory=list)
     kept_back: list[Result] = field(default_factory=list)
     left_to_sweep: int = 0
+    refused: int = 0
     failure: Failure | None = None
     stopped: str | None = None
     tripped: bool = False
@@ -70,7 +71,8 @@ class RegionReport:
         self.left_to_sweep += result.left_to_sweep
         if result.outcome is Outcome.FAILED and len(self.failures) < MAX_FAILURES:
             self.failures.append(result)
-        if result.outcome in KEPT_BACK and len(self.kept_back) < MAX_FAILURES:
+        self.refused += bool(result.refused)
+        if (result.outcome in KEPT_BACK or result.refused) and len(self.kept_back) < MAX_FAILURES:
             self.kept_back.append(result)
 
     def include(self, other: RegionReport) -> None:
@@ -78,6 +80,7 @@ class RegionReport:
         self.outcomes += other.outcomes
         self.compliant += other.compliant
         self.left_to_sweep += other.left_to_sweep
+        self.refused += other.refused
         self.failures = [*self.failures, *other.failures][:MAX_FAILURES]
         self.kept_back = [*self.kept_back, *other.kept_back][:MAX_FAILURES]
         self.failure = self.failure or other.failure
@@ -132,8 +135,15 @@ class RunReport:
 
     @property
     def kept_back(self) -> list[Result]:
-        """The first instances, over all regions, that are held or contested."""
+        """The first instances, over all regions, that are held or contested, or lack an option that EC2 refused."""
         return [result for region in self.regions.values() for result in region.kept_back][:MAX_FAILURES]
+
+    @property
+    def kept_back_in_all(self) -> int:
+        """How many these are, with those that are not named."""
+        return sum(
+            region.refused + sum(region.outcomes[each] for each in KEPT_BACK) for region in self.regions.values()
+        )
 
     @property
     def stopped_regions(self) -> dict[str, str]:

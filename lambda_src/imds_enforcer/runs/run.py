@@ -12,6 +12,7 @@ from imds_enforcer.enforcement.enforcer import Enforcer
 from imds_enforcer.enforcement.gate import LegacyCallGate, gate_query, group_query
 from imds_enforcer.enforcement.hold_check import HoldCheck
 from imds_enforcer.enforcement.ledger_writer import LedgerWriter, Origin
+from imds_enforcer.enforcement.refusals import Refusals
 from imds_enforcer.limits.cancellation import Cancellation, RegionCancellation
 from imds_enforcer.limits.region_limits import RegionLimits
 from imds_enforcer.model import Deadline
@@ -91,6 +92,7 @@ class Run:
             ledger=LedgerWriter(self.ledger, self.clock, cancellation, origin),
             verify_timeout=self.verify_timeout,
             finalize=finalize,
+            refusals=Refusals(self.clients.ledger_table.notes, self.clock, limits.region),
         )
 
 

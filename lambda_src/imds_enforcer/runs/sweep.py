@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED, Outcome.HELD})
 """Outcomes that a sweep counts and does not log: the same instances, unchanged, every time.
 
-Those that are held have a line in the daily inventory, and the first of them a place in each report.
+Those that are held, or lack an option that EC2 refused, have a line in the daily inventory, and the first of them a
+place in each report.
 """
 
 _MAX_PLANS = PAGE_SIZE
@@ -106,18 +107,23 @@ class RegionSweep:
             self._complete_entries()
         except AwsError as error:
             report.ledger_failure = error.failure
-        as_before = _AS_BEFORE - {Outcome.HELD} if self.trigger == Trigger.INVENTORY else _AS_BEFORE
         enforcer = self.run.for_sweep(self.trigger, self.limits, finalize_sweep)
         try:
             for result in self._results(enforcer):
                 report.add(result)
-                if result.outcome not in as_before:
+                if self._logged(result):
                     self.run.log(result, self.trigger)
         except AwsError as error:
             report.failure = error.failure
         report.stopped, report.tripped = enforcer.context.cancellation.stopped, self.limits.tripped is not None
         report.ledger_failure = enforcer.context.ledger_failure or report.ledger_failure
         return report
+
+    def _logged(self, result: Result) -> bool:
+        """True for what is new, and in an inventory also for what stays as it is although it should not."""
+        if self.trigger == Trigger.INVENTORY and (result.outcome is Outcome.HELD or result.refused):
+            return True
+        return result.outcome not in _AS_BEFORE or any(not each.noted for each in result.refused)
 
     def _complete_entries(self) -> None:
         if not self.left_behind:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.model import MetadataOptions, Outcome, Result
+from imds_enforcer.model import MetadataOptions, Outcome, Refusal, Result, Switch
 from imds_enforcer.reporting.mails import needs_attention
 from imds_enforcer.reporting.report import MAX_FAILURES, RegionReport, RegionStatus, RunReport
 from tests.fakes.examples import (
@@ -169,6 +169,20 @@ def test_instances_that_are_kept_back_are_named_with_their_reason() -> None:
         f"{an_id(1)} in eu-west-1 is HELD: because",
         f"{an_id(3)} in us-east-1 is CONTESTED: because",
     ]
+
+
+def test_instances_that_lack_an_option_which_ec2_refused_are_named_too() -> None:
+    """Whatever else became of them; the rest is counted, over two looks as well."""
+    refusal = Refusal("InstanceMetadataTags", Switch.ENABLED, UNAUTHORIZED)
+    lacking = [replace(_result(n, Outcome.SKIPPED), refused=(refusal,)) for n in range(MAX_FAILURES)]
+    remediated = replace(_result(200, Outcome.REMEDIATED, after=V2_ONLY), refused=(refusal,))
+    region = _region(remediated, *lacking[:-1])
+    region.include(_region(lacking[-1], _result(300, Outcome.SKIPPED)))
+    report = _report({HOME: region})
+    assert report.compliant == 0
+    named = [each["instance_id"] for each in report.as_json()["kept_back"]]
+    assert named == [an_id(200), *map(an_id, range(MAX_FAILURES - 1))]
+    assert needs_attention(report).text.splitlines()[-1].startswith("… and 1 more are kept back")
 
 
 def test_a_report_names_the_first_hundred_that_are_kept_back_and_counts_them_all() -> None:
