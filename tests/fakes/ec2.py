@@ -46,7 +46,7 @@ class FakeEc2(Ec2Region):
     `refusals` are the changes that were refused for that, or for a tag's key. `shown` is the newest observation
     of each instance that the enforcer can have, and of `unseen` it has none since it changed them;
     `sent` has every change that was asked for, with that observation's age in seconds. A `judge`
-    is asked about each change at that moment.
+    is asked about each change at that moment, and `on_refusal` hears of each that is refused so.
     """
 
     def __init__(self, clock: FakeClock, name: str = HOME, regions: tuple[str, ...] = (HOME,)) -> None:
@@ -72,6 +72,7 @@ class FakeEc2(Ec2Region):
         self.xen: set[str] = set()
         self.unsupported: set[str] = set()
         self.judge: Callable[[FakeEc2, str, Change], None] | None = None
+        self.on_refusal: Callable[[str, Change], None] | None = None
         self.forget_calls()
 
     def forget_calls(self) -> None:
@@ -193,6 +194,8 @@ class FakeEc2(Ec2Region):
                 raise AwsError(WRONG_STATE)
             if refusal := self._refusal(self._records[instance_id].instance, change):
                 self.refusals.append((instance_id, change))
+                if self.on_refusal:
+                    self.on_refusal(instance_id, change)
                 raise AwsError(refusal)
             self.modified.append((instance_id, change))
             self.unseen.add(instance_id)

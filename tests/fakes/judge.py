@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from imds_enforcer.enforcement.attempt import MAX_OBSERVATION_AGE
 from imds_enforcer.model import Kind, OptionsState, Outcome, Switch
 from tests.fakes.clock import START
 from tests.fakes.records import FakeTable
+from tests.fakes.rules import smaller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from tests.fakes.rules import Rules
 
 _ROUNDING = 1e-6
+
+_CAN_BE_REFUSED = ("http_protocol_ipv6", "instance_metadata_tags")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,9 @@ class Judge:
         self.held: dict[str, float] = {}
         self._history: list[tuple[float, PolicyVersions, Rules]] = []
         self._off_since: dict[str, float] = {}
+        self._refused: dict[str, set[str]] = defaultdict(set)
+        self.refusals: list[str] = []
+        self.refused_at_once: set[str] = set()
         self.changes = 0
 
     def enact(self, versions: PolicyVersions, rules: Rules) -> None:
@@ -84,6 +90,18 @@ class Judge:
         """Take notice of the end of a hold."""
         self.held.pop(instance_id, None)
 
+    def refuse(self, instance_id: str, change: Change) -> None:
+        """Take notice of a change that EC2 refused for an option which the instance cannot have.
+
+        Of two options at once, the enforcer leaves the other to its next run.
+        """
+        named = {name for name in _CAN_BE_REFUSED if getattr(change, name)}
+        assert named, "a change of tokens and hop limit alone is never refused so"
+        self.refusals.append(instance_id)
+        self._refused[instance_id] |= named
+        if len(named) > 1:
+            self.refused_at_once.add(instance_id)
+
     def table_is_readable(self, *, readable: bool) -> None:
         """Take notice of whether holds can be read."""
         self._unreadable_since = float("inf") if readable else min(self._unreadable_since, self._clock.monotonic())
@@ -99,13 +117,27 @@ class Judge:
         off_since = self._off_since.get(instance_id, float("inf"))
         off_for = self._clock.monotonic() - off_since
         assert off_for <= MAX_OBSERVATION_AGE, f"{instance_id} was switched off {off_for} s ago"
-        allowed = [rules.change_for(shown, self._clock.now()) for rules in self.lately()]
+        assert (instance_id, change) not in ec2.refusals, f"{change} of {instance_id} was refused to this run already"
+        asked = [rules.change_for(shown, self._clock.now()) for rules in self.lately()]
+        allowed = [*asked, *(less for full in asked if full for less in self._less(shown, full))]
         assert change in allowed, f"{change} was sent to {shown}; allowed: {allowed}"
         held_at = self.held.get(instance_id, float("inf"))
         assert shown.observed_at <= held_at, f"{instance_id} was changed, on an observation from after it was held"
         assert shown.observed_at <= self._unreadable_since, f"{instance_id} was changed, and nobody can read the holds"
         self._is_written_down(shown, change)
         self._asked_for.add(instance_id)
+
+    def _less(self, shown: Instance, full: Change) -> list[Change]:
+        """What may be sent in the place of a change of which EC2 has refused something, if that changes anything."""
+        assert shown.options is not None
+        refused = self._refused[shown.instance_id]
+        return [
+            less
+            for less in smaller(full)
+            if less.applied_to(shown.options) != shown.options
+            and any(getattr(full, name) and not getattr(less, name) for name in refused)
+            and less.http_put_response_hop_limit == full.http_put_response_hop_limit
+        ]
 
     def _is_written_down(self, shown: Instance, change: Change) -> None:
         """The ledger has the change as intended, and what the enforcer knew when it decided on it."""
@@ -156,16 +188,21 @@ class Judge:
         options = shown.options if shown else None
         is_off = options is not None and options.http_endpoint is Switch.DISABLED
         ended = shown is None or shown.state.ended
-        shown_applied = rules.agree_with(options) and options is not None and options.state is OptionsState.APPLIED
+        applied = options is not None and options.state is OptionsState.APPLIED
+        shown_applied = rules.agree_with(options) and applied
+        but_for = self._refused[result.instance_id] if result.refused else set()
+        agrees = rules.agree_with(options, but_for)
+        lacks = bool(result.refused) and agrees and not rules.agree_with(options) and not is_off
         # Of an unanswered change nobody knows whether it took effect, or somebody else's did: sent will do.
         proofs: dict[Outcome, Callable[[], object]] = {
-            Outcome.REMEDIATED: lambda: shown_applied and not is_off and one.sent and result.after == options,
+            Outcome.REMEDIATED: lambda: agrees and applied and not is_off and one.sent and result.after == options,
             Outcome.PENDING: lambda: one.sent and (result.after is None or result.after == options),
             Outcome.COMPLIANT: lambda: rules.agree_with(options) and not is_off and result.after == options,
             Outcome.EXEMPT: lambda: shown and rules.exempts(shown, one.now),
             Outcome.SKIPPED: lambda: (
                 is_off
                 or ended
+                or lacks
                 or not rules.covers(result.region)
                 or (shown and (shown.managed_by is not None or not rules.has_reached(shown, one.now)))
             ),

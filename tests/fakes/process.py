@@ -69,7 +69,7 @@ class Process:
         self._evidence: list[Evidence] = []
         self._left_behind: set[str] = set()
         for ec2 in clients.fakes.values():
-            ec2.judge = judge.change
+            ec2.judge, ec2.on_refusal = judge.change, judge.refuse
 
     def deliver(self, letters: Sequence[Letter]) -> list[Letter]:
         """A batch of the event queue; answers the messages that must come back."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from imds_enforcer.model import Change, HttpTokens, Switch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
 
     from imds_enforcer.model import Instance, MetadataOptions
@@ -28,6 +28,25 @@ def calls_imdsv1(instance_id: str) -> bool:
 
 CALLING_GROUP = "web-1"
 """The Auto Scaling group that calls IMDSv1, every day, in each region; of every other one CloudWatch has no data."""
+
+
+def is_xen(instance_id: str) -> bool:
+    """Whether an instance is of an old type, without IPv6: every other one is."""
+    return int(instance_id[-1], 16) % 4 in (1, 2)
+
+
+def refused_options(instance: Instance, change: Change) -> set[str]:
+    """What a change names that EC2 cannot give the instance."""
+    unfit = any(" " in key or "/" in key for key in instance.tags)
+    ipv6 = change.http_protocol_ipv6 == "enabled" and is_xen(instance.instance_id)
+    tags = change.instance_metadata_tags == "enabled" and unfit
+    return {name for name, refused in (("http_protocol_ipv6", ipv6), ("instance_metadata_tags", tags)) if refused}
+
+
+def smaller(change: Change) -> list[Change]:
+    """What is left of a change without one or all of the options that EC2 may refuse."""
+    ipv6, tags = replace(change, http_protocol_ipv6=None), replace(change, instance_metadata_tags=None)
+    return [each for each in (ipv6, tags, replace(ipv6, instance_metadata_tags=None)) if each != change]
 
 
 def is_new(instance: Instance, now: datetime) -> bool:
@@ -83,9 +102,9 @@ class Rules:
         exemptions = self._asked.get("exemptions", [])
         return any(e.get("expires", today) >= today and _fits(e["match"], instance) for e in exemptions)
 
-    def agree_with(self, options: MetadataOptions | None) -> bool:
-        """Whether options are as it wants them."""
-        return options is not None and not self._differences(options)
+    def agree_with(self, options: MetadataOptions | None, but_for: Collection[str] = ()) -> bool:
+        """Whether options are as it wants them; some of them do not matter."""
+        return options is not None and not self._differences(options).keys() - set(but_for)
 
     def change_for(self, instance: Instance, now: datetime) -> Change | None:
         """The one change that may be made to an instance that looks like this; None if none may."""

@@ -58,7 +58,10 @@ GROUPS = [
     {AUTO_SCALING_GROUP_TAG: "web-2"},
 ]
 TAGS = st.sampled_from(
-    [{}, {}, {"imds": "v1"}, {"imds": "v2"}, {"Name": "imds"}, {"imds": "v1", "Name": "imds"}, *GROUPS]
+    [
+        *({}, {}, {"imds": "v1"}, {"imds": "v2"}, {"Name": "imds"}, {"imds": "v1", "Name": "imds"}, *GROUPS),
+        *({"Patch Group": "linux"}, {"team/owner": "web"}),
+    ]
 )
 
 OPTIONS = st.builds(

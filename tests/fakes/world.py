@@ -18,13 +18,13 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.examples import AWAY, HOME, POLICY_PARAMETER, THROTTLED, TOKENS_PARAMETER, an_id
 from tests.fakes.judge import Judge
 from tests.fakes.process import Letter, Process
-from tests.fakes.rules import CALLING_GROUP, calls_imdsv1
+from tests.fakes.rules import CALLING_GROUP, calls_imdsv1, is_xen, refused_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from imds_enforcer.model import Instance, InstanceState, Result
+    from imds_enforcer.model import Change, Instance, InstanceState, Result
     from tests.fakes.ec2 import FakeEc2
     from tests.fakes.rules import Rules
 
@@ -119,6 +119,8 @@ class World:
         del ec2.shown[an_id(number)]
         if calls_imdsv1(an_id(number)):
             self._clients.metrics[ec2.name].data[SERVED, an_id(number)] = self._every_day()
+        if is_xen(an_id(number)):
+            ec2.xen.add(an_id(number))
         self.judge.look(ec2.actual(an_id(number)))
 
     def _every_day(self) -> list[tuple[datetime, float]]:
@@ -217,6 +219,17 @@ class World:
                 return process
         return None
 
+    def sweep_to_the_end(self) -> None:
+        """One sweep; and a second one where EC2 refused two options at once, of which it may mean one.
+
+        Tokens and hop limits are right after the first.
+        """
+        self.judge.refused_at_once.clear()
+        self.sweep()
+        if self.judge.refused_at_once:
+            assert self.without_tokens_or_hops == []
+            self.sweep()
+
     def deliver(self, letters: Sequence[Letter]) -> list[Letter]:
         """One batch, in a process that is free; answers the messages that come back."""
         for process in self._free():
@@ -240,9 +253,28 @@ class World:
 
     @property
     def differing(self) -> list[Instance]:
-        """The instances that the policy in force asks to be changed, and that nobody holds."""
-        free = [instance for instance in self.fleet if instance.instance_id not in self.judge.held]
-        return [instance for instance in free if self.judge.rules.change_for(instance, self.clock.now())]
+        """The instances that the policy in force asks to be changed, as far as EC2 can, and that nobody holds."""
+        return [instance for instance, change in self._wanted() if _changes(instance, change)]
+
+    @property
+    def without_tokens_or_hops(self) -> list[Instance]:
+        """Those among them that differ in more than the options which EC2 may refuse."""
+        return [
+            instance
+            for instance, change in self._wanted()
+            if _changes(instance, replace(change, http_protocol_ipv6=None, instance_metadata_tags=None))
+        ]
+
+    def _wanted(self) -> Iterator[tuple[Instance, Change]]:
+        for instance in self.fleet:
+            change = self.judge.rules.change_for(instance, self.clock.now())
+            if change and instance.instance_id not in self.judge.held:
+                yield instance, replace(change, **dict.fromkeys(refused_options(instance, change)))  # type: ignore[arg-type]
+
+
+def _changes(instance: Instance, change: Change) -> bool:
+    """Whether anything is left of the change."""
+    return instance.options is not None and change.applied_to(instance.options) != instance.options
 
 
 def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_invalid: bool) -> None:

@@ -173,7 +173,7 @@ class Account(RuleBasedStateMachine):
         """One sweep then mends what a valid policy asks for, and the next writes nothing."""
         world = self.world
         world.calm_down()
-        world.sweep()
+        world.sweep_to_the_end()
         assert world.differing == []
         changes = world.judge.changes
         world.sweep()
