@@ -1,12 +1,16 @@
 """How an instance stands under the policy, whether or not the enforcer would change it today."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from imds_enforcer.aws.ledger_table import Notes
 from imds_enforcer.decision.decision import Verdict, decide
 from imds_enforcer.decision.legacy_calls import Calls, held_back, is_gated
+from imds_enforcer.decision.refused_options import without_refused
 from imds_enforcer.ledger.holds import Standing
+from imds_enforcer.ledger.refusals import RefusalNote
 from imds_enforcer.model import Instance, PlannedChange
 from imds_enforcer.policy import REGION_LEFT_OUT, Policy
 
@@ -57,16 +61,33 @@ class Judgement:
     expired: bool = False
 
 
-class Judge:
-    """Judges instances by one policy, with the holds there are, at one moment."""
+def noted_refusals(notes: Notes, policy: Policy, regions: Iterable[str]) -> dict[str, RefusalNote]:
+    """What EC2 refused to instances of these regions, by instance; not asked if the policy names no such option.
 
-    def __init__(self, policy: Policy, standing: Standing, now: datetime) -> None:
+    Raises:
+        AwsError: if the notes cannot be read.
+    """
+    if policy.http_protocol_ipv6 is None and policy.instance_metadata_tags is None:
+        return {}
+    return {instance_id: note for region in regions for instance_id, note in notes.refusals(region).items()}
+
+
+class Judge:
+    """Judges instances by one policy, with the holds there are, at one moment.
+
+    `refusals` are the notes of what EC2 refused, by instance.
+    """
+
+    def __init__(
+        self, policy: Policy, standing: Standing, now: datetime, refusals: Mapping[str, RefusalNote] | None = None
+    ) -> None:
         self._policy = policy
         # An instance whose turn or grace the enforcer waits for differs from the policy all the same.
         self._in_full = replace(policy, rollout_percent=100, launch_grace_seconds=0)
         self._expired = policy.expired_exemptions(now)
         self._standing = standing
         self._now = now
+        self._refusals = refusals or {}
 
     @property
     def policy(self) -> Policy:
@@ -95,6 +116,7 @@ class Judge:
         return (
             self._held(instance, judgement)
             or self._gated(instance, judgement, gate_calls)
+            or self._refused(instance, judgement)
             or self._waiting(instance, judgement)
         )
 
@@ -131,6 +153,18 @@ class Judge:
             until=until,
             by=BY_GATE,
         )
+
+    def _refused(self, instance: Instance, judgement: Judgement) -> Judgement | None:
+        """That the instance differs only in what EC2 refused it, which the enforcer tries again some day."""
+        note, change = self._refusals.get(instance.instance_id), decide(instance, self._in_full, self._now).change
+        if note is None or not note.applies(instance.tags, self._now) or change is None or instance.options is None:
+            return None
+        plan = PlannedChange(instance, change, change.applied_to(instance.options), judgement.reason)
+        left = without_refused(plan, note.refused)
+        if isinstance(left, PlannedChange):
+            return None
+        until = note.until.isoformat(timespec="seconds")
+        return replace(judgement, status=Status.HELD, reason=left.reason, until=until, by="EC2")
 
     def _waiting(self, instance: Instance, judgement: Judgement) -> Judgement:
         """The same, with why the enforcer has not set it right yet, where that is known."""

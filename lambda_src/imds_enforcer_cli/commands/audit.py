@@ -15,7 +15,7 @@ from imds_enforcer_cli.account.policy_file import read_policy_file
 from imds_enforcer_cli.account.regions import ALL, chosen_regions
 from imds_enforcer_cli.audit.document import Document, Subject, audit_document
 from imds_enforcer_cli.audit.fleet import Fleet, Lookback, RegionAudit
-from imds_enforcer_cli.audit.judge import BY_GATE, Judge, Status
+from imds_enforcer_cli.audit.judge import BY_GATE, Judge, Status, noted_refusals
 from imds_enforcer_cli.audit.launches import LaunchReader
 from imds_enforcer_cli.audit.progress import region_progress
 from imds_enforcer_cli.commands.why import explained
@@ -118,9 +118,10 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     """Show how every instance stands under the policy, and why.
 
     It reads only. COMPLIANT follows the policy; IMDS_OFF has no metadata service, which satisfies it; DRIFT
-    differs from it; HELD, EXEMPT and MANAGED differ too, and are left alone; UNREADABLE has unrecognized options.
-    Without a policy in the account, HttpTokens required is assumed. A note names an exemption that no instance
-    fits, and a tag of the policy that instances only have in another case.
+    differs from it; HELD (by a person, by the policy, or by EC2, which refuses an option), EXEMPT and MANAGED differ
+    too, and are left alone; UNREADABLE has unrecognized options. Without a policy in the account, HttpTokens required
+    is assumed. A note names an exemption that no instance fits, and a tag of the policy that instances only have in
+    another case.
     """
     failing = _checked_failing(fail_on)
     if group_by and not output.can_group:
@@ -193,10 +194,12 @@ def _audited(
     gate = subject.policy.gate
     # Beforehand: several threads may not make clients of one session.
     readers = {each: _reader(reached, each) for each in regions} if wants_sources else {}
+    ledger_table = reached.clients.ledger_table
+    refusals = noted_refusals(ledger_table.notes, subject.policy, regions)
     with region_progress(regions) as progress:
         fleet = Fleet(
             clients=reached.clients,
-            judge=Judge(subject.policy, reached.clients.ledger_table.holds.standing(), subject.at),
+            judge=Judge(subject.policy, ledger_table.holds.standing(), subject.at, refusals),
             now=subject.at,
             lookback=Lookback(subject.lookback_days, gate) if wants_calls else None,
             readers=readers,

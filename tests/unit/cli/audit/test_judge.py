@@ -8,12 +8,13 @@ import pytest
 
 from imds_enforcer.decision.legacy_calls import FIND_CALLER, Calls
 from imds_enforcer.ledger.holds import Contest, Hold, Standing
-from imds_enforcer.model import HttpTokens
+from imds_enforcer.ledger.refusals import RefusalNote, digest
+from imds_enforcer.model import HttpTokens, Refusal, Switch
 from imds_enforcer.policy import Gate, Mode, RegionSelection
 from imds_enforcer_cli.audit.judge import Judge, Judgement, Status
 from tests.fakes.clock import START
 from tests.fakes.command import ANN
-from tests.fakes.examples import AWAY, HOME, V1_ALLOWED, V2_ONLY, a_policy, an_exemption, an_id, an_instance
+from tests.fakes.examples import AWAY, HOME, V1_ALLOWED, V2_ONLY, a_failure, a_policy, an_exemption, an_id, an_instance
 
 DRIFT = "HttpTokens is optional, not required"
 HELD = Standing(holds={an_id(1): Hold(instance_id=an_id(1), reason="vendor agent", by=ANN, at=START)})
@@ -117,6 +118,27 @@ def test_the_gate_holds_back_what_still_calls() -> None:
         judged(gate=gate),
     ):
         assert unheld == Judgement(Status.DRIFT, DRIFT)
+
+
+def test_what_ec2_refused_is_held_back_by_ec2() -> None:
+    """With its words, until it is tried again: neither compliant nor left to be changed."""
+    words = "'Patch Group' is not a valid tag key."
+    refusal = Refusal("InstanceMetadataTags", Switch.ENABLED, a_failure("InvalidParameterValue", words), noted=True)
+    note = RefusalNote(
+        instance_id=an_id(1), refused=(refusal,), tag_keys=digest(["Patch Group"]), until=START + timedelta(days=30)
+    )
+    policy = a_policy(instance_metadata_tags=Switch.ENABLED)
+    differs = "InstanceMetadataTags is disabled, not enabled"
+
+    def judged_at(now: datetime, **fields: Any) -> Judgement:
+        known = {"options": V2_ONLY, "tags": {"Patch Group": "linux"}} | fields
+        return Judge(policy, Standing(), now, {an_id(1): note}).judge(an_instance(1, **known))
+
+    reason = f"{differs}; EC2 refused InstanceMetadataTags=enabled (InvalidParameterValue: {words})"
+    assert judged_at(START) == Judgement(Status.HELD, reason, "2026-12-22T12:00:00+00:00", "EC2")
+    assert judged_at(START, options=V1_ALLOWED).status is Status.DRIFT
+    assert judged_at(START, tags={"Name": "web"}) == Judgement(Status.DRIFT, differs)
+    assert judged_at(note.until).status is Status.DRIFT
 
 
 def test_a_policy_that_makes_tokens_optional() -> None:

@@ -124,6 +124,21 @@ def test_a_hold_may_fail(command: Command) -> None:
     assert command("audit", "--fail-on", "held").exit_code == 1
 
 
+def test_what_ec2_refused_does_not_fail_for_ever(command: Command, clients: FakeClients, away: FakeEc2) -> None:
+    """The enforcer has done what it can; it is not compliant either. Notes are read only for a policy that needs them."""
+    clients.ssm.put(POLICY_PARAMETER, '{"instance_metadata_tags": "enabled"}')
+    away.set_tags(an_id(2), **{"Patch Group": "linux"})
+    command.sweep()
+    clients.table.requests.clear()
+    assert statuses(command, exit_code=0) == {an_id(1): "COMPLIANT", an_id(2): "HELD"}
+    assert command("audit", "--fail-on", "held").exit_code == 1
+    asked = [request for request in clients.table.requests if "refused#" in request]
+    assert len(asked) == 4
+    clients.ssm.put(POLICY_PARAMETER, "{}")
+    command("audit")
+    assert [request for request in clients.table.requests if "refused#" in request] == asked
+
+
 def test_an_expired_exemption_may_fail(command: Command, clients: FakeClients) -> None:
     """Before it is drift that somebody has to explain."""
     exemption = {"match": {"instance_id": "*"}, "reason": "legacy SDK", "expires": "2026-11-21"}

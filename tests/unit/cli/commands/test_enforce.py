@@ -488,3 +488,24 @@ def test_where_the_enforcer_is_in_another_region(command: Command, policy_file: 
     refusal = f"imds-enforcer: the stack ImdsEnforcer is in {AWAY}; name that region with --region"
     assert command.refusal("enforce", "--policy", str(policy_file), "--yes") == refusal
     assert home.sent == []
+
+
+@pytest.mark.parametrize("deployed", [True, False])
+def test_what_ec2_refuses_is_said_and_tokens_are_required(
+    home: FakeEc2, command: Command, tmp_path: Path, *, deployed: bool
+) -> None:
+    """Where the enforcer is not deployed too. It is done then: EC2 would answer the same again."""
+    command.deployed = deployed
+    path = tmp_path / "policy.json"
+    path.write_text('{"http_tokens": "required", "instance_metadata_tags": "enabled"}')
+    home.launch(an_instance(1, tags={"Patch Group": "linux"}), an_instance(2, V2_ONLY, tags={"team/owner": "web"}))
+    result = command("enforce", "--yes", "--policy", str(path))
+    assert result.exit_code == 0
+    refused = "EC2 refused InstanceMetadataTags=enabled (InvalidParameterValue: '{}' is not a valid tag key.)"
+    differs = "InstanceMetadataTags is disabled, not enabled"
+    rows = [line for line in lines(result.stdout) if "refused" in line]
+    assert rows == [
+        f"{an_id(1)}; {HOME} REMEDIATED {WHY}, {differs}; {refused.format('Patch Group')}",
+        f"{an_id(2)}; {HOME} SKIPPED {differs}; {refused.format('team/owner')}",
+    ]
+    assert command.options(HOME, an_id(1)) == V2_ONLY

@@ -402,3 +402,28 @@ def test_a_revert_is_made_once_and_a_later_change_can_be_reverted_again(
     assert command.options(HOME, changed) == V2_ONLY
     assert command("revert", changed, "--yes").exit_code == 0
     assert command.options(HOME, changed) == V1_ALLOWED
+
+
+def test_an_option_that_ec2_refuses_to_give_back_is_said_and_the_rest_comes_back(
+    clients: FakeClients, home: FakeEc2, command: Command
+) -> None:
+    """Tokens and hop limit above all: there is an application that waits for them. Exit code 1, until all is back."""
+    clients.ssm.put(POLICY_PARAMETER, '{"http_put_response_hop_limit": 2, "instance_metadata_tags": "disabled"}')
+    home.launch(an_instance(1, replace(V1_ALLOWED, instance_metadata_tags=Switch.ENABLED)))
+    command.sweep("run-1")
+    home.set_tags(an_id(1), **{"Patch Group": "linux"})
+    result = command("revert", an_id(1), "--yes")
+    assert result.exit_code == 1
+    assert lines(result.stdout)[-1] == (
+        f"{an_id(1)}; {HOME} REMEDIATED set back to what it was before the run run-1; EC2 refused "
+        "InstanceMetadataTags=enabled (InvalidParameterValue: 'Patch Group' is not a valid tag key.)"
+    )
+    assert command.options(HOME, an_id(1)) == V1_ALLOWED
+    entry = clients.ledger_table.entries.of(an_id(1))[-1]
+    assert (entry.outcome, entry.wanted, entry.after) == ("REMEDIATED", V1_ALLOWED, V1_ALLOWED)
+    result = command("revert", an_id(1), "--yes")
+    assert result.exit_code == 1
+    assert "SKIPPED" in lines(result.stdout)[-1]
+    home.remove_tag(an_id(1), "Patch Group")
+    assert command("revert", an_id(1), "--yes").exit_code == 0
+    assert command.options(HOME, an_id(1)).instance_metadata_tags is Switch.ENABLED

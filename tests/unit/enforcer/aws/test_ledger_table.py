@@ -9,11 +9,12 @@ import pytest
 from imds_enforcer.decision.legacy_calls import Calls
 from imds_enforcer.ledger.entry import KEPT, Entry
 from imds_enforcer.ledger.holds import Contest, Hold
-from imds_enforcer.model import AwsError, MetadataOptions, OptionsState, Outcome, Switch, Trigger
+from imds_enforcer.ledger.refusals import RefusalNote, digest
+from imds_enforcer.model import AwsError, MetadataOptions, OptionsState, Outcome, Refusal, Switch, Trigger
 from imds_enforcer.policy import PolicyVersions
 from tests.fakes.clock import START
 from tests.fakes.entries import an_entry, an_intent
-from tests.fakes.examples import AWAY, THROTTLED, V1_ALLOWED, V2_ONLY, an_id
+from tests.fakes.examples import AWAY, THROTTLED, V1_ALLOWED, V2_ONLY, a_failure, an_id
 from tests.fakes.records import FakeTable
 
 if TYPE_CHECKING:
@@ -277,6 +278,48 @@ def test_a_note_about_500_instances_fits_an_item(ledger_table: LedgerTable, tabl
     assert len(item["calls"]) < 40_000
 
 
+REFUSED = RefusalNote(
+    instance_id=an_id(),
+    refused=(
+        Refusal("InstanceMetadataTags", Switch.ENABLED, a_failure("InvalidParameterValue", "no such key"), noted=True),
+        Refusal("HttpProtocolIpv6", Switch.DISABLED, a_failure("UnsupportedOperation", "no"), noted=True),
+    ),
+    tag_keys=digest(["Name", "Patch Group"]),
+    until=UNTIL,
+)
+
+
+def test_a_refusal_comes_back_as_it_was_noted_and_as_one_that_was(ledger_table: LedgerTable, table: FakeTable) -> None:
+    """By region; DynamoDB removes the note once it is of no more use."""
+    now = replace(REFUSED, refused=tuple(replace(each, noted=False) for each in REFUSED.refused))
+    ledger_table.notes.write_refusals("eu-west-1", [now])
+    assert ledger_table.notes.refusals("eu-west-1") == {an_id(): REFUSED}
+    assert ledger_table.notes.refusals("us-east-1") == {}
+    (item,) = table.written
+    assert item["expires_at"] == int(UNTIL.timestamp())
+
+
+def test_the_last_refusals_of_an_instance_count(ledger_table: LedgerTable) -> None:
+    """They say everything that was refused to it."""
+    later = replace(REFUSED, tag_keys=digest([]), refused=REFUSED.refused[:1])
+    ledger_table.notes.write_refusals("eu-west-1", [REFUSED])
+    ledger_table.notes.write_refusals("eu-west-1", [later])
+    assert ledger_table.notes.refusals("eu-west-1") == {an_id(): later}
+
+
+@pytest.mark.parametrize("spoiled", [{"refused": "{"}, {"refused": "[[1]]"}, {"until": "soon"}, {"tag_keys": None}])
+def test_a_refusal_that_cannot_be_read_is_none(
+    ledger_table: LedgerTable, table: FakeTable, spoiled: dict[str, str | None]
+) -> None:
+    """EC2 is asked again."""
+    ledger_table.notes.write_refusals("eu-west-1", [REFUSED])
+    (key,) = table.items
+    changed = table.items[key] | spoiled
+    table.items[key] = {name: value for name, value in changed.items() if value is not None}
+    assert ledger_table.notes.refusals("eu-west-1") == {}
+    assert ledger_table.unreadable() == {key}
+
+
 def test_whom_a_message_was_about_is_remembered_by_instance_and_run(
     ledger_table: LedgerTable, table: FakeTable
 ) -> None:
@@ -293,6 +336,7 @@ def test_nothing_of_the_table_is_taken_for_something_else(ledger_table: LedgerTa
     ledger_table.holds.contest(Contest(instance_id=an_id(), principal="x", until=UNTIL))
     ledger_table.notes.write_calls("a", CALLS, DAY)
     ledger_table.notes.write_mailed([an_entry()], DAY)
+    ledger_table.notes.write_refusals("a", [REFUSED])
     assert (
         len(ledger_table.entries.of(an_id()))
         == len(ledger_table.entries.open_intents())
@@ -303,6 +347,7 @@ def test_nothing_of_the_table_is_taken_for_something_else(ledger_table: LedgerTa
         len(ledger_table.holds.standing().holds)
         == len(ledger_table.holds.standing().contests)
         == len(ledger_table.notes.mailed())
+        == len(ledger_table.notes.refusals("a"))
         == 1
     )
     assert ledger_table.notes.calls("a", START) == CALLS
@@ -315,6 +360,7 @@ READS: dict[str, Callable[[LedgerTable], object]] = {
     "open intents": lambda ledger_table: ledger_table.entries.open_intents(),
     "standing": lambda ledger_table: ledger_table.holds.standing(),
     "noted calls": lambda ledger_table: ledger_table.notes.calls("a", START),
+    "noted refusals": lambda ledger_table: ledger_table.notes.refusals("a"),
     "told": lambda ledger_table: ledger_table.notes.mailed(),
 }
 WRITES: dict[str, Callable[[LedgerTable], object]] = {
@@ -325,6 +371,7 @@ WRITES: dict[str, Callable[[LedgerTable], object]] = {
         Contest(instance_id=an_id(), principal="x", until=UNTIL)
     ),
     "note calls": lambda ledger_table: ledger_table.notes.write_calls("a", CALLS, DAY),
+    "note refusals": lambda ledger_table: ledger_table.notes.write_refusals("a", [REFUSED]),
     "note told": lambda ledger_table: ledger_table.notes.write_mailed([an_entry()], DAY),
 }
 
