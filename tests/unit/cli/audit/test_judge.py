@@ -131,7 +131,7 @@ def test_what_ec2_refused_is_held_back_by_ec2() -> None:
     differs = "InstanceMetadataTags is disabled, not enabled"
 
     def judged_at(now: datetime, **fields: Any) -> Judgement:
-        known = {"options": V2_ONLY, "tags": {"Patch Group": "linux"}} | fields
+        known: dict[str, Any] = {"options": V2_ONLY, "tags": {"Patch Group": "linux"}} | fields
         return Judge(policy, Standing(), now, {an_id(1): note}).judge(an_instance(1, **known))
 
     reason = f"{differs}; EC2 refused InstanceMetadataTags=enabled (InvalidParameterValue: {words})"

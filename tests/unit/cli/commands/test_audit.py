@@ -125,7 +125,7 @@ def test_a_hold_may_fail(command: Command) -> None:
 
 
 def test_what_ec2_refused_does_not_fail_for_ever(command: Command, clients: FakeClients, away: FakeEc2) -> None:
-    """The enforcer has done what it can; it is not compliant either. Notes are read only for a policy that needs them."""
+    """The enforcer has done what it can; it is not compliant either. Only a policy that names such an option asks."""
     clients.ssm.put(POLICY_PARAMETER, '{"instance_metadata_tags": "enabled"}')
     away.set_tags(an_id(2), **{"Patch Group": "linux"})
     command.sweep()
