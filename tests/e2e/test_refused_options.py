@@ -22,7 +22,7 @@ def test_an_option_that_ec2_refuses_does_not_keep_tokens_from_being_required(sta
     report = stage.invoke({"inventory": True})
     assert report["outcomes"] == {"SKIPPED": 1}
     assert report["compliant_instances"] == 0
-    assert [each["instance_id"] for each in report["kept_back"]] == [instance]
+    assert [each["instance_id"] for each in report["refused"]] == [instance]
     assert stage.writes() == writes
     stage.aws.client("ec2").delete_tags(Resources=[instance], Tags=[{"Key": BAD_KEY}])
     assert stage.invoke({})["outcomes"] == {"REMEDIATED": 1}

@@ -12,6 +12,7 @@ from imds_enforcer.model.result import counts
 from imds_enforcer.model.wording import each_count, launched_by
 from imds_enforcer.policy.document import as_text
 from imds_enforcer.reporting import telemetry
+from imds_enforcer.reporting.report import KEPT_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,11 +70,15 @@ def needs_attention(report: RunReport) -> Mail:
     if unnamed > 0:
         lines.append(f"… and {unnamed} more failures, each with a line in the log.")
     lines += [f"{r.instance_id} in {r.region} is {r.outcome}: {r.reason}" for r in report.kept_back]
-    unnamed = report.kept_back_in_all - len(report.kept_back)
+    unnamed = sum(report.outcomes[outcome] for outcome in KEPT_BACK) - len(report.kept_back)
     if unnamed > 0:
         lines.append(f"… and {unnamed} more are kept back, each with a line in the log of the daily inventory.")
     if any(FIND_CALLER in r.reason for r in report.kept_back):
         lines.append(HOW_TO_FIND_CALLERS)
+    lines += [f"{r.instance_id} in {r.region} lacks an option: {r.reason}" for r in report.refused]
+    unnamed = report.refused_in_all - len(report.refused)
+    if unnamed > 0:
+        lines.append(f"… and {unnamed} more lack an option, each with a line in the log of the daily inventory.")
     lines += [f"Exemption expired, remove or renew it: {exemption.named()}" for exemption in report.expired_exemptions]
     return Mail("Instances that need attention", "\n".join([*lines, *report.warnings]))
 

@@ -38,15 +38,17 @@ class RegionReport:
 
     `stopped` is why changes in it ended before all were made, `tripped` that too many of them failed, and
     `ledger_failure` why the ledger does not have all of them; `left_to_sweep` counts deferred instances
-    that no event comes back for, `refused` those that lack an option which EC2 refused them.
+    that no event comes back for. `refused` are the first that lack an option which EC2 refused, of so many as
+    `refused_in_all`.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     compliant: int = 0
     failures: list[Result] = field(default_factory=list)
     kept_back: list[Result] = field(default_factory=list)
+    refused: list[Result] = field(default_factory=list)
+    refused_in_all: int = 0
     left_to_sweep: int = 0
-    refused: int = 0
     failure: Failure | None = None
     stopped: str | None = None
     tripped: bool = False
@@ -71,18 +73,21 @@ class RegionReport:
         self.left_to_sweep += result.left_to_sweep
         if result.outcome is Outcome.FAILED and len(self.failures) < MAX_FAILURES:
             self.failures.append(result)
-        self.refused += bool(result.refused)
-        if (result.outcome in KEPT_BACK or result.refused) and len(self.kept_back) < MAX_FAILURES:
+        self.refused_in_all += bool(result.refused)
+        if result.outcome in KEPT_BACK and len(self.kept_back) < MAX_FAILURES:
             self.kept_back.append(result)
+        if result.refused and len(self.refused) < MAX_FAILURES:
+            self.refused.append(result)
 
     def include(self, other: RegionReport) -> None:
         """Add another look at the same region."""
         self.outcomes += other.outcomes
         self.compliant += other.compliant
         self.left_to_sweep += other.left_to_sweep
-        self.refused += other.refused
+        self.refused_in_all += other.refused_in_all
         self.failures = [*self.failures, *other.failures][:MAX_FAILURES]
         self.kept_back = [*self.kept_back, *other.kept_back][:MAX_FAILURES]
+        self.refused = [*self.refused, *other.refused][:MAX_FAILURES]
         self.failure = self.failure or other.failure
         self.stopped = self.stopped or other.stopped
         self.tripped = self.tripped or other.tripped
@@ -135,15 +140,18 @@ class RunReport:
 
     @property
     def kept_back(self) -> list[Result]:
-        """The first instances, over all regions, that are held or contested, or lack an option that EC2 refused."""
+        """The first instances, over all regions, that are held or contested."""
         return [result for region in self.regions.values() for result in region.kept_back][:MAX_FAILURES]
 
     @property
-    def kept_back_in_all(self) -> int:
-        """How many these are, with those that are not named."""
-        return sum(
-            region.refused + sum(region.outcomes[each] for each in KEPT_BACK) for region in self.regions.values()
-        )
+    def refused(self) -> list[Result]:
+        """The first instances, over all regions, that lack an option which EC2 refused."""
+        return [result for region in self.regions.values() for result in region.refused][:MAX_FAILURES]
+
+    @property
+    def refused_in_all(self) -> int:
+        """How many there are of them."""
+        return sum(region.refused_in_all for region in self.regions.values())
 
     @property
     def stopped_regions(self) -> dict[str, str]:
@@ -152,9 +160,10 @@ class RunReport:
 
     @property
     def needs_attention(self) -> bool:
-        """True if somebody has to look: at failures, what is kept back, expired exemptions, or warnings."""
-        lists = (self.failures, self.kept_back, self.failed_regions, self.stopped_regions, self.expired_exemptions)
-        return any(lists) or bool(self.warnings) or any(region.ledger_failure for region in self.regions.values())
+        """True if somebody has to look: at failures, what is kept back or refused, expired exemptions, or warnings."""
+        instances = (self.failures, self.kept_back, self.refused)
+        others = (self.failed_regions, self.stopped_regions, self.expired_exemptions, self.warnings)
+        return any(instances) or any(others) or any(region.ledger_failure for region in self.regions.values())
 
     def as_json(self) -> dict[str, Any]:
         """The report as the function answers and logs it."""
@@ -170,7 +179,8 @@ class RunReport:
             "outcomes": counts(self.outcomes),
             "regions": {name: region.as_json() for name, region in sorted(self.regions.items())},
             "failures": [_failure(result) for result in self.failures],
-            "kept_back": [_kept_back(result) for result in self.kept_back],
+            "kept_back": [_named(result) for result in self.kept_back],
+            "refused": [_named(result) for result in self.refused],
             "expired_exemptions": [exemption.named() for exemption in self.expired_exemptions],
             "warnings": list(self.warnings),
         }
@@ -186,7 +196,7 @@ def _failure(result: Result) -> dict[str, str]:
     }
 
 
-def _kept_back(result: Result) -> dict[str, str]:
+def _named(result: Result) -> dict[str, str]:
     return {
         "instance_id": result.instance_id,
         "region": result.region,

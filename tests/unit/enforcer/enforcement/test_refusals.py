@@ -279,8 +279,8 @@ class TestInTheNextRuns:
         for request, logged in ((INVENTORY, {an_id(): Outcome.SKIPPED}), (SweepRequest(Trigger.SCHEDULE), {})):
             sweep = Sweep(clients, TAGGED, request)
             assert sweep.logged == logged
-            (kept,) = sweep.report.as_json()["kept_back"]
-            assert kept == {
+            (named,) = sweep.report.as_json()["refused"]
+            assert named == {
                 "instance_id": an_id(),
                 "region": HOME,
                 "outcome": "SKIPPED",

@@ -145,6 +145,7 @@ def test_the_report_as_json() -> None:
             }
         ],
         "kept_back": [],
+        "refused": [],
         "expired_exemptions": ["(instance_id *) old SDK, until 2026-01-31"],
         "warnings": ["a warning"],
     }
@@ -180,9 +181,13 @@ def test_instances_that_lack_an_option_which_ec2_refused_are_named_too() -> None
     region.include(_region(lacking[-1], _result(300, Outcome.SKIPPED)))
     report = _report({HOME: region})
     assert report.compliant == 0
-    named = [each["instance_id"] for each in report.as_json()["kept_back"]]
-    assert named == [an_id(200), *map(an_id, range(MAX_FAILURES - 1))]
-    assert needs_attention(report).text.splitlines()[-1].startswith("… and 1 more are kept back")
+    assert report.needs_attention
+    refused = report.as_json()["refused"]
+    assert refused[0] == {"instance_id": an_id(200), "region": HOME, "outcome": "REMEDIATED", "reason": "because"}
+    assert [each["instance_id"] for each in refused[1:]] == [*map(an_id, range(MAX_FAILURES - 1))]
+    text = needs_attention(report).text.splitlines()
+    assert text[1] == f"{an_id(200)} in {HOME} lacks an option: because"
+    assert text[-1] == "… and 1 more lack an option, each with a line in the log of the daily inventory."
 
 
 def test_a_report_names_the_first_hundred_that_are_kept_back_and_counts_them_all() -> None:
