@@ -84,5 +84,5 @@ class Attempts:
             return replace(plan, unanswered=plan.unanswered + 1, doubtful=True, failure=failure)
         if refused := refusals(plan.change, failure):
             # Without them it is another change: after another look, cleared again, and with an intent of its own.
-            return replace(plan, refused=(*plan.refused, *refused), doubtful=False, failure=None)
+            return replace(plan, refused=refused, failure=None)
         return failed(plan.instance, failure)

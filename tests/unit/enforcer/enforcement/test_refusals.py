@@ -171,6 +171,44 @@ class TestInOneRun:
         assert batch.outcomes == {an_id(): Outcome.DEFERRED}
         assert batch.again == ["m-1"]
 
+    def test_what_went_wrong_before_is_forgotten_then(self, clients: FakeClients, home: FakeEc2) -> None:
+        """EC2 has answered since: at the deadline nothing has failed."""
+        home.modify_errors[an_id()] = [SERVER_FAULT]
+        home.modify_seconds = 20
+        batch = Batch(clients, events.a_message(events.running()), policy=TAGGED)
+        ((result, _),) = batch.log
+        assert (result.outcome, result.failure) == (Outcome.DEFERRED, None)
+        assert len(home.sent) == 2
+
+    def test_a_second_that_does_not_show_is_not_noted(self, clients: FakeClients, home: FakeEc2) -> None:
+        """It may be about more than the option."""
+        home.ignored = {an_id()}
+        ((result, _),) = Sweep(clients, TAGGED).log
+        assert (result.outcome, result.failure and result.failure.code) == (Outcome.FAILED, "ReadBackDiffers")
+        assert clients.ledger_table.notes.refusals(HOME) == {}
+
+    def test_a_tag_that_goes_while_the_run_goes_on_has_the_option_tried_again(
+        self, clients: FakeClients, home: FakeEc2
+    ) -> None:
+        """What is noted goes by the tags that were there when EC2 refused it."""
+        home.on_refusal = lambda *_: home.remove_tag(an_id(), BAD_KEY)
+        assert Sweep(clients, TAGGED).report.outcomes == {Outcome.REMEDIATED: 1}
+        assert home.modified == [(an_id(), REQUIRE)]
+        assert Sweep(clients, TAGGED).report.outcomes == {Outcome.REMEDIATED: 1}
+        assert home.actual(an_id()).options == replace(V2_ONLY, instance_metadata_tags=Switch.ENABLED)
+
+    def test_a_table_that_took_no_outcome_is_not_waited_for_again(self, clients: FakeClients) -> None:
+        """For a note, which only saves a call."""
+        asked: list[str] = []
+
+        def refuse_outcomes(items: object) -> None:
+            asked.append(str(items))
+            clients.table.write_failure = None if "'open'" in str(items) else THROTTLED
+
+        clients.table.before_write = refuse_outcomes
+        assert Sweep(clients, TAGGED).report.outcomes == {Outcome.REMEDIATED: 1}
+        assert not any("refused#" in each for each in asked)
+
 
 def test_if_only_the_option_is_missing_there_is_no_second_change(clients: FakeClients, home: FakeEc2) -> None:
     """Tokens are required already; the reason has EC2's words, and the log its code."""
@@ -237,6 +275,16 @@ class TestInTheNextRuns:
         ((result, _),) = Sweep(clients, TAGGED).log
         assert (result.outcome, result.reason) == (Outcome.REMEDIATED, TAGS)
         assert home.actual(an_id()).options == replace(V2_ONLY, instance_metadata_tags=Switch.ENABLED)
+
+    def test_it_is_tried_as_soon_as_a_look_shows_that_the_tag_is_gone(
+        self, clients: FakeClients, home: FakeEc2
+    ) -> None:
+        """In the middle of a run too: what was refused to another run is known from its note, and that is over."""
+        home.set_options(an_id(), http_tokens=HttpTokens.OPTIONAL)
+        home.modify_errors[an_id()] = [SERVER_FAULT]
+        clients.clock.at(clients.clock.elapsed + 1, lambda: home.remove_tag(an_id(), BAD_KEY))
+        Sweep(clients, TAGGED)
+        assert home.modified == [(an_id(), REQUIRE_AND_TAG)]
 
     def test_it_is_not_tried_again_for_another_value_of_a_tag(self, clients: FakeClients, home: FakeEc2) -> None:
         """Some tools write one every hour."""

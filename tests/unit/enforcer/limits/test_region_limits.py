@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from imds_enforcer.limits.circuit_breaker import CircuitBreaker
 from imds_enforcer.limits.region_limits import RegionLimits, limits_of
 from imds_enforcer.limits.sweep_limit import SweepLimit, fair_shares
-from imds_enforcer.model import Change, Failure, HttpTokens, Kind, Outcome, PlannedChange, Result
+from imds_enforcer.model import Change, Failure, HttpTokens, Kind, Outcome, PlannedChange, Refusal, Result, Switch
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from tests.fakes.examples import (
     AWAY,
@@ -314,6 +315,21 @@ def test_regions_share_a_limit_and_no_breaker() -> None:
         limits[HOME].changed(BAD)
     assert limits[HOME].tripped
     assert limits[AWAY].tripped is None
+
+
+def test_what_is_begun_goes_on_whatever_the_breaker_thinks_and_keeps_its_share() -> None:
+    """Unanswered, or refused an option by EC2; not where that was refused to an earlier run."""
+    refusal = Refusal("InstanceMetadataTags", Switch.ENABLED, SERVER_FAULT)
+    unanswered, refused = replace(PLANS[0], unanswered=1), replace(PLANS[1], refused=(refusal,))
+    noted = replace(PLANS[2], refused=(replace(refusal, noted=True),))
+    limits = limits_of(a_policy(max_changes_per_sweep=2), [HOME])[HOME]
+    for plan in PLANS[:10]:
+        limits.attempted(plan, SERVER_FAULT)
+    assert [limits.allow(plan) for plan in (unanswered, refused, noted, PLANS[3])] == [True, True, False, False]
+    limits.declare(10)
+    assert limits.admit([unanswered, refused, noted]) == [unanswered, refused]
+    limits.withdraw([unanswered, refused])
+    assert limits.admit([noted, PLANS[3]]) == []
 
 
 def test_what_no_sweep_does_has_no_limits() -> None:
