@@ -154,6 +154,7 @@ def document(instances: int | None = None) -> dict[str, Any]:
             "versions": {"http_tokens": 3, "policy": 7},
         },
         "lookback_days": 14,
+        "notes": [],
         "summary": _counts(found),
         "regions": regions,
         "instances": found,

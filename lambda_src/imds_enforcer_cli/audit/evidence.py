@@ -15,9 +15,12 @@ from imds_enforcer.decision.legacy_calls import REJECTED, SERVED, Calls, Counted
 from imds_enforcer.enforcement.gate import deciding_calls, gate_query, group_query
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.holds import Standing
+from imds_enforcer.ledger.refusals import RefusalNote
 from imds_enforcer.model import AwsError, Clock, Instance
 from imds_enforcer.policy import Gate
+from imds_enforcer_cli.audit.document import Subject
 from imds_enforcer_cli.audit.fleet import Lookback
+from imds_enforcer_cli.audit.judge import noted_refusals
 
 CALLS, HOLDS, LEDGER = "calls", "holds", "ledger"
 """The kinds of evidence that may be unreadable while EC2 is not."""
@@ -27,14 +30,16 @@ CALLS, HOLDS, LEDGER = "calls", "holds", "ledger"
 class Evidence:
     """One instance, and what else was read about it.
 
-    `calls` are those without a token, by metric, and `gate_calls` those that the policy's gate goes by;
-    empty and None if CloudWatch was not asked. `failures` say by the kind of evidence why it could not be read.
+    `calls` are those without a token, by metric, and `gate_calls` those that the policy's gate goes by; empty and None
+    if CloudWatch was not asked. `refusals` has what EC2 refused, by instance. `failures` say by the kind of evidence
+    why it could not be read.
     """
 
     instance: Instance
     calls: dict[str, Calls] = field(default_factory=dict)
     gate_calls: Calls | None = None
     standing: Standing = field(default_factory=Standing)
+    refusals: dict[str, RefusalNote] = field(default_factory=dict)
     entries: list[Entry] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -68,7 +73,7 @@ def search(clients: Clients, instance_ids: Sequence[str], regions: Sequence[str]
 
 
 def gathered(
-    clients: Clients, clock: Clock, instances: Iterable[Instance], now: datetime, lookback: Lookback | None
+    clients: Clients, clock: Clock, instances: Iterable[Instance], subject: Subject, lookback: Lookback | None
 ) -> list[Evidence]:
     """What is known of each of the instances; `lookback` is None if CloudWatch is not to be asked."""
     evidence = [Evidence(instance=instance) for instance in instances]
@@ -83,9 +88,13 @@ def gathered(
     for each in evidence:
         by_region[each.instance.region].append(each)
     for region, some in by_region.items():
+        with _noted(some, LEDGER):
+            refusals = noted_refusals(clients.ledger_table.notes, subject.policy, [region])
+            for each in some:
+                each.refusals = refusals
         with _noted(some, CALLS):
             if lookback:
-                _read_calls(_Counts(clients, clock, region, now), some, lookback)
+                _read_calls(_Counts(clients, clock, region, subject.at), some, lookback)
     return evidence
 
 

@@ -80,7 +80,7 @@ class _Why:
         if self.instance.state.ended:
             reason = decide(self.instance, self.policy, self.subject.at).reason
             return {"status": None, "reason": reason, "until": None, "by": None, "expired": False}
-        judge = Judge(self.policy, self.evidence.standing, self.subject.at)
+        judge = Judge(self.policy, self.evidence.standing, self.subject.at, self.evidence.refusals)
         found = judge.judge(self.instance, self.evidence.gate_calls)
         return {
             "status": str(found.status),

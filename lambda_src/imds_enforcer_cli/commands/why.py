@@ -29,7 +29,7 @@ def explained(
         for each in (named, *refused):
             say(each)
     lookback = Lookback(subject.lookback_days, subject.policy.gate) if wants_calls else None
-    evidence = gathered(reached.clients, reached.clock, searched.found.values(), subject.at, lookback)
+    evidence = gathered(reached.clients, reached.clock, searched.found.values(), subject, lookback)
     if not reached.deployed:
         say("The enforcer is not deployed here, so there is neither ledger nor hold.")
     complete = not unknown and not any(each.failures for each in evidence)

@@ -132,8 +132,10 @@ def test_what_ec2_refused_does_not_fail_for_ever(command: Command, clients: Fake
     clients.table.requests.clear()
     assert statuses(command, exit_code=0) == {an_id(1): "COMPLIANT", an_id(2): "HELD"}
     assert command("audit", "--fail-on", "held").exit_code == 1
+    [why] = command.json("audit", "--instance", an_id(2))["instances"]
+    assert (why["status"], why["by"]) == ("HELD", "EC2")
     asked = [request for request in clients.table.requests if "refused#" in request]
-    assert len(asked) == 4
+    assert len(asked) == 5
     clients.ssm.put(POLICY_PARAMETER, "{}")
     command("audit")
     assert [request for request in clients.table.requests if "refused#" in request] == asked
