@@ -89,7 +89,7 @@ class Application:
             regions = pool.submit(lambda: self.clients.ec2(self.clients.home_region).enabled_regions())
             intents = pool.submit(self._left_behind)
             try:
-                policy = _read(self.clients.policies, fresh=True)
+                policy = _read(self.clients.policies)
             except PolicyInvalidError as error:
                 telemetry.policy_invalid(error)
                 if changed:
@@ -162,7 +162,7 @@ class Application:
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="beside") as pool:
                 pool.submit(self.clients.prepare_for_changes)
-                policy = _read(store, fresh=False)
+                policy = _read(store)
         except PolicyInvalidError as error:
             # Acknowledged: the sweep that the mended policy starts brings in what is missed now.
             telemetry.policy_invalid(error)
@@ -219,9 +219,9 @@ class Application:
         return {"batchItemFailures": [{"itemIdentifier": message.message_id} for message in delays]}
 
 
-def _read(store: PolicyStore, *, fresh: bool) -> Policy:
+def _read(store: PolicyStore) -> Policy:
     try:
-        return store.read(fresh=fresh)
+        return store.read()
     finally:
         telemetry.under_policy(store.versions)
 

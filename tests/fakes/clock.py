@@ -22,6 +22,7 @@ class FakeClock:
     def __init__(self) -> None:
         self._origin = 5_000.0
         self._elapsed = 0.0
+        self._frozen = 0.0
         self._planned: list[tuple[float, Callable[[], None]]] = []
         self._lock = threading.RLock()
         self.pauses: list[float] = []
@@ -37,7 +38,7 @@ class FakeClock:
 
     def now(self) -> datetime:
         """The present moment."""
-        return START + timedelta(seconds=self._elapsed)
+        return START + timedelta(seconds=self._elapsed + self._frozen)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass, and remember that somebody waited for it."""
@@ -55,6 +56,10 @@ class FakeClock:
                 action()
             # What was planned may have taken time itself.
             self._elapsed = max(self._elapsed, end)
+
+    def freeze(self, seconds: float) -> None:
+        """Let time pass that only the wall clock shows, as between two invocations; less than none sets it back."""
+        self._frozen += seconds
 
     def cancel(self) -> None:
         """Do nothing of what is still planned."""

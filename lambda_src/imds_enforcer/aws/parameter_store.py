@@ -32,7 +32,10 @@ class _Reading:
 
 
 class PolicyStore:
-    """Reads the policy; what was read, an error in it included, serves for the next seconds.
+    """Reads the policy; its versions then serve for the next seconds, as the changes under it ask for them.
+
+    Each invocation begins with `read`: what an earlier one read may be older than it looks, because the monotonic
+    clock may stand still while Lambda has the process frozen (Lambda Developer Guide, "Lambda execution environment").
 
     May be used by several threads: one of them reads, the others wait for what it gets, a failure included.
     """
@@ -50,8 +53,8 @@ class PolicyStore:
         """The versions that were read last, valid or not."""
         return self._reading.versions
 
-    def read(self, *, fresh: bool) -> Policy:
-        """The policy in force; `fresh` reads past the cache.
+    def read(self) -> Policy:
+        """The policy in force at this moment.
 
         Both parameters come from one request, so that no policy is ever put together from
         two moments. `versions` afterwards tells what was read, even if it was invalid.
@@ -61,8 +64,7 @@ class PolicyStore:
             AwsError: if Parameter Store could not be read.
         """
         with self._lock:
-            if fresh or self._age > CACHE_SECONDS:
-                self._fetch()
+            self._fetch()
             reading = self._reading
         tokens, document = (reading.values.get(name) for name in self._names)
         try:
@@ -74,7 +76,7 @@ class PolicyStore:
             ) from None
 
     def in_force(self, *, fresh: bool) -> PolicyVersions:
-        """The versions of the policy in force, valid or not; `fresh` reads past the cache.
+        """The versions of the policy in force, valid or not; `fresh` asks again, however young the last answer is.
 
         Raises:
             AwsError: if Parameter Store could not be read, or not within the time that its answer is good for.

@@ -58,6 +58,9 @@ class RequestBucket:
     botocore's adaptive retry mode is no replacement. It waits inside the call, after the age of
     the observation was looked at, so that a change could leave on one that has grown too old; it
     begins without a limit and learns it from refusals; and it cannot leave a share to others.
+
+    Lambda freezes a process between invocations, and its monotonic clock may then stand still, while EC2's own bucket
+    fills: so the wall clock counts too, where it went further.
     """
 
     def __init__(self, limit: Limit, clock: Clock) -> None:
@@ -67,7 +70,8 @@ class RequestBucket:
         self._tokens = limit.capacity
         self._under_way = 0.0
         self._refill = limit.refill
-        self._counted_at = clock.monotonic()
+        self._counted_at = clock.monotonic(), clock.now()
+        self._elapsed = 0.0
         self._cut_at = float("-inf")
 
     def take(self, wanted: int, share: float = 1.0) -> int:
@@ -103,8 +107,8 @@ class RequestBucket:
             self._count()
             self._under_way -= 1 / share
             self._tokens = min(self._tokens, 0.0)
-            if self._counted_at - self._cut_at >= _ONE_CUT_SECONDS:
-                self._cut_at = self._counted_at
+            if self._elapsed - self._cut_at >= _ONE_CUT_SECONDS:
+                self._cut_at = self._elapsed
                 self._refill = max(self._refill / 2, self._limit.refill / _RECOVERY_SECONDS)
 
     def wait(self, share: float = 1.0) -> float:
@@ -115,8 +119,11 @@ class RequestBucket:
 
     def _count(self) -> None:
         """Add what came back since the last look."""
-        now = self._clock.monotonic()
-        passed, self._counted_at = now - self._counted_at, now
+        before_monotonic, before_wall = self._counted_at
+        monotonic, wall = self._counted_at = self._clock.monotonic(), self._clock.now()
+        # A wall clock that was set back is behind the other.
+        passed = max(monotonic - before_monotonic, (wall - before_wall).total_seconds())
+        self._elapsed += passed
         before = self._refill
         self._refill = min(self._limit.refill, before + passed * self._limit.refill / _RECOVERY_SECONDS)
         self._tokens = min(self._limit.capacity, self._tokens + passed * (before + self._refill) / 2)

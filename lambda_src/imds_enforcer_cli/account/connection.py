@@ -58,7 +58,7 @@ class Connection:
         """
         policies = self.clients.policies
         try:
-            return policies.read(fresh=True)
+            return policies.read()
         except PolicyInvalidError:
             if policies.versions == PolicyVersions():
                 return None

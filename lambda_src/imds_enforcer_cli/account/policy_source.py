@@ -67,7 +67,7 @@ def _stored(reached: Connection) -> Policy:
 def _compare(policy: Policy, reached: Connection) -> None:
     """Say it if the deployed enforcer follows another policy, and what that means for the changes of this run."""
     try:
-        deployed = reached.clients.policies.read(fresh=True)
+        deployed = reached.clients.policies.read()
     except AwsError as error:
         say(f"Which policy the deployed enforcer follows could not be read: {error}")
         return

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from imds_enforcer.model import AwsError
 from imds_enforcer.runs.events import MalformedEventError
 from tests.fakes import example_events as events
 from tests.fakes.example_events import a_batch, a_message
@@ -243,14 +244,54 @@ def test_a_batch_of_poison_alone_costs_no_call_to_ec2(
     assert metric_names(metrics()) == set()
 
 
-def test_batches_share_the_cached_policy_and_a_sweep_reads_past_it(app: App, clients: FakeClients) -> None:
-    """One read for both batches, one for each sweep."""
-    app.batch(a_message(events.running()))
-    app.batch(a_message(events.running()))
-    assert len(clients.ssm.requests) == 1
+def test_each_invocation_reads_the_policy_once(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """Its changes go by that answer, as long as it is young."""
+    home.launch(*map(an_instance, range(1, 4)))
+    for number in range(1, 4):
+        app.batch(a_message(events.running(an_id(number))))
+        assert len(clients.ssm.requests) == number
+    assert len(home.modified) == 3
     app.invoke(SCHEDULE)
     app.invoke({})
-    assert len(clients.ssm.requests) == 3
+    assert len(clients.ssm.requests) == 5
+
+
+def test_a_thawed_process_follows_the_policy_of_this_moment(
+    app: App, clients: FakeClients, clock: FakeClock, home: FakeEc2
+) -> None:
+    """While it was frozen its monotonic clock stood still, so that the last answer looks young."""
+    home.launch(an_instance(1), an_instance(2))
+    app.batch(a_message(events.running(an_id(1))))
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    clock.freeze(3_600)
+    app.batch(a_message(events.running(an_id(1))), a_message(events.running(an_id(2)), "m-2"))
+    assert (home.actual(an_id(1)).options, home.actual(an_id(2)).options) == (V1_ALLOWED, V1_ALLOWED)
+
+
+def test_a_thawed_process_changes_nothing_where_the_policy_cannot_be_read_any_more(
+    app: App, clients: FakeClients, clock: FakeClock, home: FakeEc2
+) -> None:
+    """What it knew before the freeze is no policy."""
+    app.batch(a_message(events.running()))
+    home.launch(an_instance())
+    clock.freeze(3_600)
+    clients.ssm.error = UNREACHABLE
+    assert app.batch(a_message(events.running())) == ["m-1"]
+    with pytest.raises(AwsError, match="Rate exceeded"):
+        app.invoke(SCHEDULE)
+    assert home.modified == []
+
+
+def test_a_thawed_process_has_ec2s_limit_back(clients: FakeClients, clock: FakeClock, home: FakeEc2) -> None:
+    """EC2's own bucket filled meanwhile: the second burst is changed as fast as the first."""
+    app = App(clients)
+    home.launch(*map(an_instance, range(200)))
+    for first in (0, 100):
+        began = clock.elapsed
+        app.batch(*(a_message(events.running(an_id(n)), f"m-{n}") for n in range(first, first + 100)))
+        assert clock.elapsed - began < 1
+        clock.freeze(60)
+    assert len(home.modified) == 200
 
 
 @pytest.mark.parametrize(

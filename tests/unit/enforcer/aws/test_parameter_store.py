@@ -16,6 +16,7 @@ from tests.fakes.clients import FakeSsm
 from tests.fakes.examples import POLICY_PARAMETER, TOKENS_PARAMETER
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from mypy_boto3_ssm import SSMClient
@@ -52,20 +53,30 @@ def test_both_parameters_come_from_one_request(transport: FakeTransport, clock: 
         {"Name": TOKENS_PARAMETER, "Value": "optional", "Version": 3},
     ]
     transport.answer(json.dumps({"Parameters": parameters, "InvalidParameters": []}))
-    policy = _store(transport.client("ssm"), clock).read(fresh=False)
+    policy = _store(transport.client("ssm"), clock).read()
     assert transport.requests == [{"Action": "GetParameters", "Names": [TOKENS_PARAMETER, POLICY_PARAMETER]}]
     assert (policy.http_tokens, policy.mode, policy.versions) == ("optional", "audit", PolicyVersions(3, 7))
 
 
-def test_batches_within_two_seconds_share_one_read(store: PolicyStore, ssm: FakeSsm, clock: FakeClock) -> None:
+def test_changes_within_two_seconds_share_one_read(store: PolicyStore, ssm: FakeSsm, clock: FakeClock) -> None:
     """Parameter Store takes 40 reads a second from the whole account."""
+    store.read()
     for _ in range(3):
-        store.read(fresh=False)
+        store.in_force(fresh=False)
     clock.advance(1.5)
     store.in_force(fresh=False)
     clock.advance(0.5)
-    store.read(fresh=False)
+    store.in_force(fresh=False)
     assert len(ssm.requests) == 1
+
+
+def test_every_read_of_the_policy_asks(store: PolicyStore, ssm: FakeSsm) -> None:
+    """It is the first step of an invocation, which must not go by what an earlier one knew."""
+    store.read()
+    ssm.put(TOKENS_PARAMETER, "optional")
+    assert store.read().http_tokens is HttpTokens.OPTIONAL
+    assert store.in_force(fresh=False) == PolicyVersions(2, 1)
+    assert len(ssm.requests) == 2
 
 
 def test_who_waited_for_an_answer_that_did_not_come_asks_no_second_time(
@@ -114,12 +125,12 @@ def test_an_answer_that_took_too_long_is_no_answer(
 
 def test_a_change_is_seen_after_two_seconds_at_most(store: PolicyStore, ssm: FakeSsm, clock: FakeClock) -> None:
     """Counted from the last request, not from the last use."""
-    store.read(fresh=False)
+    store.read()
     ssm.put(TOKENS_PARAMETER, "optional")
     clock.advance(1.9)
-    assert store.read(fresh=False).http_tokens is HttpTokens.REQUIRED
+    assert store.in_force(fresh=False) == PolicyVersions(1, 1)
     clock.advance(0.2)
-    assert store.read(fresh=False).http_tokens is HttpTokens.OPTIONAL
+    assert store.in_force(fresh=False) == PolicyVersions(2, 1)
 
 
 def test_the_age_of_what_was_read_counts_from_the_request(
@@ -134,31 +145,21 @@ def test_the_age_of_what_was_read_counts_from_the_request(
         return answer
 
     monkeypatch.setattr(ssm, "get_parameters", slowly)
-    store.read(fresh=False)
-    store.read(fresh=False)
-    assert len(ssm.requests) == 2
-
-
-def test_a_sweep_reads_past_the_cache(store: PolicyStore, ssm: FakeSsm) -> None:
-    """It follows a change of which the cache may not know; batches then use what it read."""
-    store.read(fresh=False)
-    ssm.put(TOKENS_PARAMETER, "optional")
-    assert store.read(fresh=True).http_tokens is HttpTokens.OPTIONAL
-    assert store.read(fresh=False).http_tokens is HttpTokens.OPTIONAL
+    store.read()
+    monkeypatch.setattr(ssm, "get_parameters", read)
+    store.in_force(fresh=False)
     assert len(ssm.requests) == 2
 
 
 def test_an_invalid_policy_is_named_with_its_parameters_and_versions(store: PolicyStore, ssm: FakeSsm) -> None:
-    """Who mends it knows where; the cache serves the error too."""
+    """Who mends it knows where."""
     ssm.put(POLICY_PARAMETER, '{"mode": "off"}')
-    for _ in range(2):
-        with pytest.raises(PolicyInvalidError) as refused:
-            store.read(fresh=False)
-        assert str(refused.value) == (
-            'mode is "off"; allowed: enforce, audit '
-            "(parameters /imds-enforcer/http-tokens and /imds-enforcer/policy, versions 1 and 2)"
-        )
-    assert len(ssm.requests) == 1
+    with pytest.raises(PolicyInvalidError) as refused:
+        store.read()
+    assert str(refused.value) == (
+        'mode is "off"; allowed: enforce, audit '
+        "(parameters /imds-enforcer/http-tokens and /imds-enforcer/policy, versions 1 and 2)"
+    )
     assert store.versions == PolicyVersions(1, 2)
 
 
@@ -175,7 +176,7 @@ def test_a_parameter_that_was_deleted_makes_the_policy_invalid(
     """It has no version any more."""
     del ssm.values[name]
     with pytest.raises(PolicyInvalidError, match=problem):
-        store.read(fresh=True)
+        store.read()
     assert store.versions == versions
 
 
@@ -184,33 +185,33 @@ def test_an_answer_that_was_cut_short_is_a_failed_call(transport: FakeTransport,
     """It does not say that the parameters were deleted, so the policy is not invalid."""
     transport.answer(body)
     with pytest.raises(AwsError) as raised:
-        _store(transport.client("ssm"), clock).read(fresh=True)
+        _store(transport.client("ssm"), clock).read()
     assert raised.value.failure == Failure("IncompleteAnswer", "the answer has no Parameters", Kind.UNAVAILABLE)
 
 
 def test_a_failed_read_leaves_nothing_of_the_policy_before_it(store: PolicyStore, ssm: FakeSsm) -> None:
-    """Neither its versions, nor the policy itself for the next batch, however young it was."""
-    store.read(fresh=False)
+    """Neither its versions, nor that they are in force, however young the answer before was."""
+    store.read()
     ssm.error = THROTTLED
     with pytest.raises(AwsError):
-        store.read(fresh=True)
+        store.read()
     assert store.versions == PolicyVersions(0, 0)
     with pytest.raises(AwsError):
-        store.read(fresh=False)
+        store.in_force(fresh=False)
     assert len(ssm.requests) == 3
 
 
-@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("ask", [PolicyStore.read, lambda store: store.in_force(fresh=False)])
 def test_a_store_out_of_reach_is_an_error_and_not_an_old_policy(
-    store: PolicyStore, ssm: FakeSsm, clock: FakeClock, *, fresh: bool
+    store: PolicyStore, ssm: FakeSsm, clock: FakeClock, ask: Callable[[PolicyStore], object]
 ) -> None:
     """The next read asks again."""
-    store.read(fresh=True)
+    store.read()
     clock.advance(6)
     ssm.error = THROTTLED
     with pytest.raises(AwsError) as raised:
-        store.read(fresh=fresh)
+        ask(store)
     assert raised.value.failure.kind is Kind.THROTTLED
     ssm.error = None
     ssm.put(TOKENS_PARAMETER, "optional")
-    assert store.read(fresh=False).http_tokens is HttpTokens.OPTIONAL
+    assert store.read().http_tokens is HttpTokens.OPTIONAL

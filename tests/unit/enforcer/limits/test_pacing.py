@@ -94,6 +94,37 @@ def test_a_bucket_never_holds_more_than_it_can(bucket: RequestBucket, clock: Fak
     assert _take(bucket, 1_000) == 100
 
 
+def test_a_process_that_was_frozen_finds_the_bucket_as_full_as_ec2_has_it(
+    bucket: RequestBucket, clock: FakeClock
+) -> None:
+    """The monotonic clock stood still, and the wall clock went on."""
+    _take(bucket, 100)
+    clock.freeze(4)
+    assert _take(bucket, 1_000) == 20
+    clock.freeze(3_600)
+    assert _take(bucket, 1_000) == 100
+
+
+def test_a_refusal_after_a_freeze_is_another_one(bucket: RequestBucket, clock: FakeClock) -> None:
+    """It answers no burst of the invocation before: the pace is halved again."""
+    assert bucket.take(1) == 1
+    bucket.refused()
+    clock.freeze(2)
+    assert bucket.take(1) == 1
+    bucket.refused()
+    assert bucket.wait() == pytest.approx(1 / ((2.5 + 2 * 5 / 20) / 2))
+
+
+def test_a_wall_clock_that_is_set_back_takes_nothing_away(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Nor does it keep the bucket from filling: seconds that both clocks count are counted once."""
+    _take(bucket, 100)
+    clock.freeze(-3_600)
+    assert _take(bucket, 1_000) == 0
+    clock.advance(2)
+    assert _take(bucket, 1_000) == 10
+    assert _taken(bucket, clock, 60) == pytest.approx(5 * 60, abs=1)
+
+
 def test_a_long_sweep_leaves_some_of_burst_and_refill_to_others(bucket: RequestBucket, clock: FakeClock) -> None:
     """A launch in the middle of it is changed at once."""
     share = sweep_share(201)
