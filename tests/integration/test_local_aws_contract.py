@@ -173,13 +173,26 @@ class TestModify:
         assert refused(modify, InstanceId=managed, HttpTokens="required") == "OperationNotPermitted"
 
     def test_enforced_tokens_forbid_optional_ones(self, aws: LocalAws) -> None:
-        """At launch and afterwards."""
+        """At launch and afterwards, in the same words (EC2 User Guide, "Troubleshoot instance launch issues")."""
         ec2 = aws.client("ec2")
         ec2.modify_instance_metadata_defaults(HttpTokens="required", HttpTokensEnforced="enabled")
         [instance] = aws.launch()
         assert refused(aws.launch, HttpTokens="optional") == "UnsupportedOperation"
-        modify = ec2.modify_instance_metadata_options
-        assert refused(modify, InstanceId=instance, HttpTokens="optional") == "UnsupportedOperation"
+        with pytest.raises(ClientError) as answer:
+            ec2.modify_instance_metadata_options(InstanceId=instance, HttpTokens="optional")
+        assert answer.value.response["Error"] == {
+            "Code": "UnsupportedOperation",
+            "Message": "You can't launch instances with IMDSv1 because httpTokensEnforced is enabled for this account. "
+            "Either launch the instance with httpTokens=required or contact your account owner to disable "
+            "httpTokensEnforced using the ModifyInstanceMetadataDefaults API or the account settings in the EC2 "
+            "console.",
+        }
+
+    def test_a_declarative_policy_that_enforces_nothing_forbids_no_optional_tokens(self, aws: LocalAws) -> None:
+        """It may manage the other defaults, and leave HttpTokensEnforced as it is."""
+        aws.knobs(declarative_policy_message="Ask security")
+        [instance] = aws.launch(HttpTokens="required")
+        aws.client("ec2").modify_instance_metadata_options(InstanceId=instance, HttpTokens="optional")
 
     def test_the_strict_service_wants_the_endpoint_beside_other_options(self, aws: LocalAws) -> None:
         """The user guide says so, and an old service did so; a knob brings it back."""

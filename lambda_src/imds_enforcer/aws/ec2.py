@@ -97,17 +97,15 @@ class Ec2Region:
     def tokens_enforced(self) -> str | None:
         """Why the account's own rules keep tokens from being made optional in this region; None if they do not.
 
-        While they do, EC2 refuses the change of each instance (EC2 User Guide, "Configure instance
-        metadata options for new instances").
+        HttpTokensEnforced does: EC2 then refuses the change of each instance (EC2 User Guide, "Configure instance
+        metadata options for new instances"). A declarative policy that manages the defaults does so only by it.
         """
         with aws_errors():
             defaults = self._client.get_instance_metadata_defaults().get("AccountLevel", {})
-        if defaults.get("ManagedBy") == "declarative-policy":
-            why = "a declarative policy manages the metadata defaults of the region"
-        elif defaults.get("HttpTokensEnforced") == "enabled":
-            why = "the metadata defaults of the region enforce tokens (HttpTokensEnforced)"
-        else:
+        if defaults.get("HttpTokensEnforced") != "enabled":
             return None
+        managed = ", which a declarative policy manages," if defaults.get("ManagedBy") == "declarative-policy" else ""
+        why = f"the metadata defaults of the region{managed} enforce tokens (HttpTokensEnforced)"
         message = defaults.get("ManagedExceptionMessage")
         return f"{why}: {message}" if message else why
 

@@ -110,10 +110,15 @@ def unsupported(name: str) -> AwsError:
 
 
 def tokens_enforced() -> AwsError:
-    """What an account that enforces tokens answers to a wish for optional ones."""
+    """What EC2 answers to a wish for optional tokens where they are enforced, at launch and afterwards.
+
+    Its own words (EC2 User Guide, "Troubleshoot instance launch issues").
+    """
     return AwsError(
         "UnsupportedOperation",
-        "HttpTokens optional is not allowed: HttpTokensEnforced is enabled for this account in this region.",
+        "You can't launch instances with IMDSv1 because httpTokensEnforced is enabled for this account. Either launch "
+        "the instance with httpTokens=required or contact your account owner to disable httpTokensEnforced using the "
+        "ModifyInstanceMetadataDefaults API or the account settings in the EC2 console.",
     )
 
 

@@ -258,10 +258,15 @@ ENFORCED = "<httpTokensEnforced>enabled</httpTokensEnforced>"
             f"<managedBy>account</managedBy>{ENFORCED}",
             "the metadata defaults of the region enforce tokens (HttpTokensEnforced)",
         ),
-        (DECLARED, "a declarative policy manages the metadata defaults of the region"),
+        # A policy may manage the other defaults, and leave this one as it is.
+        (DECLARED, None),
+        (f"{DECLARED}<httpTokens>required</httpTokens><managedExceptionMessage>no</managedExceptionMessage>", None),
         (
             f"{DECLARED}{ENFORCED}<managedExceptionMessage>ask security@example.com</managedExceptionMessage>",
-            "a declarative policy manages the metadata defaults of the region: ask security@example.com",
+            (
+                "the metadata defaults of the region, which a declarative policy manages, enforce tokens "
+                "(HttpTokensEnforced): ask security@example.com"
+            ),
         ),
     ],
 )
