@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from imds_enforcer.decision.drift_filters import Filters
-    from imds_enforcer.model import Change, Clock
+    from imds_enforcer.model import Change, Clock, Deadline
     from tests.fakes.clock import FakeClock
 
 _TAG_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]+")
@@ -148,7 +148,7 @@ class FakeEc2(Ec2Region):
 
     # What the enforcer calls.
 
-    def find(self, filters: Filters) -> Iterator[list[Instance]]:
+    def find(self, filters: Filters, until: Deadline | None = None) -> Iterator[list[Instance]]:  # noqa: ARG002
         """Instances that fit, page by page; one empty page if none does. Filters find none that is hidden."""
         self.finds.append(filters)
         ids = [instance.instance_id for instance in self._listed(self._records, filters)]

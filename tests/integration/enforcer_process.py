@@ -16,6 +16,7 @@ import boto3
 from botocore.config import Config
 
 from imds_enforcer.application import Application, Invocation
+from imds_enforcer.aws.boto import LISTING_CONFIG
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.limits.pacing import CHANGES
 from imds_enforcer.model import SystemClock
@@ -69,18 +70,27 @@ class LocalSession:
         aws: the account.
         refused: services, or EC2's regions, where nobody listens.
         read_timeout: seconds, in place of the shipped ones.
+        listing_timeout: the same, for listings alone.
     """
 
-    def __init__(self, aws: LocalAws, refused: Collection[str] = (), read_timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        aws: LocalAws,
+        refused: Collection[str] = (),
+        read_timeout: float | None = None,
+        listing_timeout: float | None = None,
+    ) -> None:
         self.region_name = aws.region
         self._aws = aws
         self._refused = refused
         self._read_timeout = read_timeout
+        self._listing_timeout = listing_timeout
 
     def client(self, service: str, region_name: str = "", *, config: Config) -> Any:
         """A client of a service."""
-        if self._read_timeout is not None:
-            config = config.merge(Config(read_timeout=self._read_timeout))
+        timeout = (config is LISTING_CONFIG and self._listing_timeout) or self._read_timeout
+        if timeout:
+            config = config.merge(Config(read_timeout=timeout))
         refused = service in self._refused or region_name in self._refused
         return _SESSION.client(
             service,
@@ -145,7 +155,9 @@ class Enforcer:
     ) -> None:
         shown, clock = replace(settings(aws), **seconds), clock or ShortPauses()
         clients = Clients(shown, clock, cast("boto3.Session", session or LocalSession(aws)), change_limit)
-        clients.ec2(aws.region)  # reads EC2's model, as in a warm process: some tests count in tenths of seconds
+        clients.ec2(
+            aws.region
+        ).prepare_to_read()  # reads EC2's model, as in a warm process: some tests count in tenths of seconds
         self._application = Application(shown, clients, clock)
         self._account = aws.account
 

@@ -130,7 +130,7 @@ def test_hidden_managed_instances_are_counted(aws: LocalAws) -> None:
 
     assert statuses() == {own: "DRIFT", managed: "MANAGED"}
     aws.knobs(managed_visible=True)
-    aws.fail("ec2:DescribeInstances", "UnknownParameter", status=400, parameter="IncludeManagedResources")
+    aws.fail("ec2:DescribeInstances", "UnknownParameter", status=400, parameters={"IncludeManagedResources": "true"})
     assert statuses() == {own: "DRIFT", managed: "MANAGED"}
 
 

@@ -1,8 +1,17 @@
+import itertools
+from typing import TYPE_CHECKING
+
 import pytest
 
+from imds_enforcer.aws.boto import LISTING_CONFIG, aws_errors
+from imds_enforcer.aws.listing import Listing
+from imds_enforcer.model import SystemClock
 from infra.local.client import LocalAws
 from tests.integration.enforcer_process import Enforcer, LocalSession
-from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, Fleet
+from tests.integration.guarded_fleet import AWAY, DESCRIBE, HOME, MODIFY, Fleet
+
+if TYPE_CHECKING:
+    from mypy_boto3_ec2.type_defs import DescribeInstancesRequestTypeDef, DescribeInstancesResultTypeDef
 
 READ_TIMEOUT_SECONDS = 0.3
 
@@ -33,6 +42,34 @@ def test_a_change_that_hangs_holds_up_no_other(aws: LocalAws) -> None:
     assert Enforcer(aws).sweep().remediated == {unlucky}
     assert fleet.lagging() == set()
     assert fleet.violated() == []
+
+
+def test_a_region_that_is_slow_to_list_is_listed_in_smaller_pages(aws: LocalAws) -> None:
+    """A page that does not come in time is asked for in halves; reads by id keep to theirs, and have their own time."""
+    fleet = Fleet(aws)
+    enforcer = Enforcer(aws, session=LocalSession(aws, listing_timeout=READ_TIMEOUT_SECONDS))
+    aws.fail(DESCRIBE, kind="hang", seconds=4 * READ_TIMEOUT_SECONDS, region=HOME, parameters={"MaxResults": "1000"})
+    run = enforcer.sweep()
+    assert run.remediated == fleet.ids
+    assert {part["status"] for part in run.answer["regions"].values()} == {"DONE"}
+    assert fleet.violated() == []
+
+
+def test_what_follows_a_slow_page_begins_where_it_did(aws: LocalAws) -> None:
+    """By the same token, and with no instance lost or listed twice."""
+    ids = aws.launch(count=23)
+    client = LocalSession(aws, listing_timeout=READ_TIMEOUT_SECONDS).client("ec2", config=LISTING_CONFIG)
+    slow = {"kind": "hang", "seconds": 4 * READ_TIMEOUT_SECONDS, "parameters": {"MaxResults": "10"}}
+    aws.fail(DESCRIBE, first=2, **slow)
+
+    def describe(request: "DescribeInstancesRequestTypeDef") -> "DescribeInstancesResultTypeDef":
+        with aws_errors():
+            return client.describe_instances(**request)
+
+    pages = [page.answer for page in Listing(SystemClock(), 10).pages({"Filters": []}, describe, None)]
+    found = [[each["InstanceId"] for group in page["Reservations"] for each in group["Instances"]] for page in pages]
+    assert [len(page) for page in found] == [10, 5, 5, 3]
+    assert sorted(itertools.chain.from_iterable(found)) == sorted(ids)
 
 
 def test_a_region_that_refuses_connections_stops_no_other(aws: LocalAws) -> None:

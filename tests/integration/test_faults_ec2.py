@@ -13,7 +13,7 @@ REFUSED = {
 def test_an_endpoint_that_does_not_know_managed_instances_hides_no_other(aws: LocalAws) -> None:
     """The first read is made again without the parameter, and no other one has it."""
     fleet, enforcer = Fleet(aws), Enforcer(aws)
-    aws.fail(DESCRIBE, "UnknownParameter", status=400, parameter="IncludeManagedResources")
+    aws.fail(DESCRIBE, "UnknownParameter", status=400, parameters={"IncludeManagedResources": "true"})
     records = fleet.records(*fleet.events())
     run = enforcer.batch(records)
     assert run.remediated == fleet.ids

@@ -53,10 +53,24 @@ def test_errors_come_by_action_instance_and_number(aws: LocalAws) -> None:
 
 def test_an_endpoint_may_not_know_a_parameter(aws: LocalAws) -> None:
     """As EC2 refuses it: the same call without it goes well (EC2 API Reference, "Error codes")."""
-    aws.fail("ec2:DescribeInstances", "UnknownParameter", status=400, parameter="IncludeManagedResources")
+    aws.fail("ec2:DescribeInstances", "UnknownParameter", status=400, parameters={"IncludeManagedResources": "true"})
     describe = aws.client("ec2").describe_instances
     assert refused(describe, IncludeManagedResources=True) == "UnknownParameter"
     describe()
+
+
+def test_a_call_with_these_parameters_is_slow_and_no_other(aws: LocalAws) -> None:
+    """It is answered after all, to whoever waits that long."""
+    aws.launch()
+    aws.fail("ec2:DescribeInstances", kind="hang", seconds=0.5, parameters={"MaxResults": "1000"})
+    ec2, began = aws.client("ec2"), time.monotonic()
+    assert ec2.describe_instances(MaxResults=1000)["Reservations"]
+    assert time.monotonic() - began >= 0.5
+    assert ec2.describe_instances(MaxResults=500)["Reservations"]
+    aws.clear_faults()
+    aws.fail("ec2:DescribeInstances", parameters={"MaxResults": "1000"})
+    assert refused(ec2.describe_instances, MaxResults=1000) == "InternalError"
+    assert outcome(ec2.describe_instances, MaxResults=500) == ""
 
 
 @pytest.mark.parametrize("service", ["ssm", "sqs", "sns", "lambda", "cloudwatch", "dynamodb"])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from pytest_socket import disable_socket
 
-from imds_enforcer.aws.boto import WRITE_CONFIG
 from imds_enforcer.aws.ec2 import Ec2Region
 from imds_enforcer.limits.pacing import CHANGES, RequestBucket
 from imds_enforcer.reporting import telemetry
@@ -101,7 +101,7 @@ def transport() -> Iterator[FakeTransport]:
 def region(transport: FakeTransport, clock: FakeClock) -> Ec2Region:
     """The real adapter of EC2 on a fake network."""
     changes = RequestBucket(CHANGES, clock)
-    return Ec2Region(transport.client("ec2"), clock, lambda: transport.client("ec2", WRITE_CONFIG), changes)
+    return Ec2Region(HOME, clock, cache(lambda config: transport.client("ec2", config)), changes)
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ class Fault:
     Attributes:
         action: `ec2:ModifyInstanceMetadataOptions`, say.
         code: the error's code; with `status` and `message` what kind `error` answers.
-        kind: `error`; `reset`: the connection is cut before the call is carried out; `hang`: no answer for
-            `seconds`; `truncate`: carried out, but only half of the answer arrives.
+        kind: `error`; `reset`: the connection is cut before the call is carried out; `hang`: the answer comes after
+            `seconds`, in time or not; `truncate`: carried out, but only half of the answer arrives.
         region: only there; empty: everywhere.
         instance_id: only calls that name it.
         caller: only calls by it, `role/NAME` for one.
-        parameter: only calls that have this parameter, as one that an endpoint does not know.
+        parameters: only calls that have these, as `{"MaxResults": "1000"}`.
         first: the first call that fails, counted from 1 among those that fit.
         calls: how many fail; None: all that follow.
         seconds: how long the fault lasts (for `hang`, how long a call hangs); None: until it is cleared.
@@ -38,7 +38,7 @@ class Fault:
     region: str = ""
     instance_id: str = ""
     caller: str = ""
-    parameter: str = ""
+    parameters: Mapping[str, str] = dataclasses.field(default_factory=dict)
     first: int = 1
     calls: int | None = None
     seconds: float | None = None
@@ -72,7 +72,7 @@ class Fault:
             and self.region in ("", call.region)
             and self.caller in ("", call.caller.name)
             and (not self.instance_id or self.instance_id in call.parameters.values())
-            and (not self.parameter or self.parameter in call.parameters)
+            and self.parameters.items() <= call.parameters.items()
         )
 
 

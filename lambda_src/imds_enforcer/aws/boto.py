@@ -33,6 +33,9 @@ CLIENT_CONFIG = Config(
 WRITE_CONFIG = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 """For changes of instances: a retry by the client could send one on an observation that has grown old."""
 
+LISTING_CONFIG = WRITE_CONFIG.merge(Config(read_timeout=60))
+"""For listing a region, which may take EC2 long: `Listing` tries again by itself, with smaller pages."""
+
 BULK_CONFIG = CLIENT_CONFIG.merge(Config(parameter_validation=False))
 """For requests about many items at once, which only our own code puts together: botocore takes longer to check them
 than to send them."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from imds_enforcer.aws.boto import aws_errors, batched, expected
-from imds_enforcer.model import AwsError, Failure, Instance, InstanceState, Kind, MetadataOptions
+from imds_enforcer.aws.boto import CLIENT_CONFIG, LISTING_CONFIG, WRITE_CONFIG, aws_errors, batched, expected
+from imds_enforcer.aws.listing import Listing, Page, following_pages
+from imds_enforcer.model import AwsError, Failure, Instance, InstanceState, MetadataOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
+    from botocore.config import Config
     from mypy_boto3_ec2 import EC2Client
     from mypy_boto3_ec2.type_defs import (
         DescribeInstancesRequestTypeDef,
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.limits.pacing import RequestBucket
-    from imds_enforcer.model import Change, Clock
+    from imds_enforcer.model import Change, Clock, Deadline
 
 PAGE_SIZE = 1000
 """Instances a page, the most that DescribeInstances gives (EC2 API Reference)."""
@@ -35,29 +38,30 @@ LIVE_STATES = tuple(state for state in InstanceState if not state.ended)
 class Ec2Region:
     """The instances of one region. Every method raises `AwsError`, and nothing else, for a failed call.
 
-    `writer` gives the client for changes, which must not try again by itself; it is asked for
-    only when there is something to change. `changes` is how many of them EC2 takes just now: who
-    calls `modify` asks there first.
+    `client` gives the client with these limits: one to read with, one for listings, and one for changes, which must
+    not try again by itself. Each is asked for with the first call that needs it. `changes` is how many changes EC2
+    takes just now: who calls `modify` asks there first.
     """
 
-    def __init__(
-        self, client: EC2Client, clock: Clock, writer: Callable[[], EC2Client], changes: RequestBucket
-    ) -> None:
-        self._client = client
+    def __init__(self, name: str, clock: Clock, client: Callable[[Config], EC2Client], changes: RequestBucket) -> None:
+        self.name = name
         self._clock = clock
-        self._writer = writer
+        self._client = client
+        self._listing = Listing(clock, PAGE_SIZE)
         self._shows_managed = True
         self.changes = changes
-        self.name = client.meta.region_name
 
-    def find(self, filters: Filters) -> Iterator[list[Instance]]:
+    def find(self, filters: Filters, until: Deadline | None = None) -> Iterator[list[Instance]]:
         """Instances that fit the filters and have not ended, page by page. A page may be empty.
 
         Without filters these are all, also those that AWS services manage. Filters look for what can be
-        changed: they leave those out, which EC2 hides unless asked for them.
+        changed: they leave those out, which EC2 hides unless asked for them. EC2 is given a minute for each
+        page, and after a failure another try, unless `until` has passed.
         """
         live = {**filters, "instance-state-name": list(map(str, LIVE_STATES))}
-        return self._pages(live, managed=not filters)
+        describe = partial(self._described, LISTING_CONFIG, managed=not filters)
+        for page in self._listing.pages(_request_for(live), describe, until):
+            yield self._instances(page)
 
     def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
         """The instances that EC2 knows among these ids, by id, managed ones too.
@@ -68,18 +72,22 @@ class Ec2Region:
         return {
             instance.instance_id: instance
             for ids in batched(instance_ids, FILTER_VALUES)
-            for page in self._pages({"instance-id": ids}, managed=True)
-            for instance in page
+            for page in following_pages(_request_for({"instance-id": ids}), self._read_page)
+            for instance in self._instances(page)
         }
+
+    def prepare_to_read(self) -> None:
+        """Make the client for reads, which takes a moment."""
+        self._reader()
 
     def prepare_to_modify(self) -> None:
         """Make the client for changes, which takes a moment, before the age of an observation is looked at."""
-        self._writer()
+        self._client(WRITE_CONFIG)
 
     def modify(self, instance_id: str, change: Change) -> dict[str, Any]:
         """Ask EC2 for the change, and give what it answers, which does not mean that it applied it."""
         with aws_errors():
-            answer = self._writer().modify_instance_metadata_options(**_request(instance_id, change))
+            answer = self._client(WRITE_CONFIG).modify_instance_metadata_options(**_request(instance_id, change))
         return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
 
     def rehearse(self, instance_id: str, change: Change) -> None:
@@ -88,7 +96,7 @@ class Ec2Region:
         request["DryRun"] = True
         try:
             with aws_errors():
-                self._client.modify_instance_metadata_options(**request)
+                self._reader().modify_instance_metadata_options(**request)
         except AwsError as error:
             # EC2 has no other way to say yes.
             if error.failure.code != "DryRunOperation":
@@ -101,7 +109,7 @@ class Ec2Region:
         metadata options for new instances"). A declarative policy that manages the defaults does so only by it.
         """
         with aws_errors():
-            defaults = self._client.get_instance_metadata_defaults().get("AccountLevel", {})
+            defaults = self._reader().get_instance_metadata_defaults().get("AccountLevel", {})
         if defaults.get("HttpTokensEnforced") != "enabled":
             return None
         managed = ", which a declarative policy manages," if defaults.get("ManagedBy") == "declarative-policy" else ""
@@ -112,32 +120,20 @@ class Ec2Region:
     def enabled_regions(self) -> tuple[str, ...]:
         """Every region that is enabled in the account."""
         with aws_errors():
-            answer = self._client.describe_regions()
+            answer = self._reader().describe_regions()
         return tuple(sorted(region["RegionName"] for region in expected(answer, "Regions")))
 
-    def _pages(self, filters: Mapping[str, list[str]], *, managed: bool) -> Iterator[list[Instance]]:
-        request: DescribeInstancesRequestTypeDef = {
-            "Filters": [{"Name": name, "Values": values} for name, values in filters.items()],
-            "MaxResults": PAGE_SIZE,
-        }
-        while True:
-            # The age of an observation counts from the request: its answer may be slow.
-            observed_at = self._clock.monotonic()
-            page = self._page(request, managed=managed)
-            yield [
-                _instance(item, self.name, observed_at)
-                for reservation in expected(page, "Reservations")
-                for item in reservation["Instances"]
-            ]
-            following = page.get("NextToken")
-            if not following:
-                return
-            if following == request.get("NextToken"):
-                problem = f"the page {following} of the listing leads to itself"
-                raise AwsError(Failure("EndlessListing", problem, Kind.UNAVAILABLE))
-            request["NextToken"] = following
+    def _reader(self) -> EC2Client:
+        return self._client(CLIENT_CONFIG)
 
-    def _page(self, request: DescribeInstancesRequestTypeDef, *, managed: bool) -> DescribeInstancesResultTypeDef:
+    def _read_page(self, request: DescribeInstancesRequestTypeDef) -> Page:
+        asked_at = self._clock.monotonic()
+        request["MaxResults"] = PAGE_SIZE
+        return Page(asked_at, self._described(CLIENT_CONFIG, request, managed=True))
+
+    def _described(
+        self, config: Config, request: DescribeInstancesRequestTypeDef, *, managed: bool
+    ) -> DescribeInstancesResultTypeDef:
         """One page, with the managed instances too where they are wanted and the endpoint knows how to ask for them.
 
         EC2 leaves managed instances out unless IncludeManagedResources is sent (EC2 API Reference,
@@ -146,19 +142,25 @@ class Ec2Region:
         asks = managed and self._shows_managed
         if asks:
             try:
-                return self._described({**request, "IncludeManagedResources": True})
+                with aws_errors():
+                    return self._client(config).describe_instances(**request, IncludeManagedResources=True)
             except AwsError as error:
                 if not _may_mean_a_parameter(error.failure):
                     raise
-        page = self._described(request)
+        with aws_errors():
+            page = self._client(config).describe_instances(**request)
         if asks:
             # Only now: what is refused without the parameter too has another reason.
             self._shows_managed = False
         return page
 
-    def _described(self, request: DescribeInstancesRequestTypeDef) -> DescribeInstancesResultTypeDef:
-        with aws_errors():
-            return self._client.describe_instances(**request)
+    def _instances(self, page: Page) -> list[Instance]:
+        """The age of an observation counts from the request: its answer may be slow."""
+        return [
+            _instance(item, self.name, page.asked_at)
+            for reservation in expected(page.answer, "Reservations")
+            for item in reservation["Instances"]
+        ]
 
 
 def _may_mean_a_parameter(failure: Failure) -> bool:
@@ -168,6 +170,10 @@ def _may_mean_a_parameter(failure: Failure) -> bool:
     partition answers is not documented.
     """
     return failure.code in {"UnknownParameter", "UnsupportedOperation"} or failure.code.startswith("InvalidParameter")
+
+
+def _request_for(filters: Mapping[str, list[str]]) -> DescribeInstancesRequestTypeDef:
+    return {"Filters": [{"Name": name, "Values": values} for name, values in filters.items()]}
 
 
 def _request(instance_id: str, change: Change) -> ModifyInstanceMetadataOptionsRequestTypeDef:

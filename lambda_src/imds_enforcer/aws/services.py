@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
-from imds_enforcer.aws.boto import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
+from imds_enforcer.aws.boto import BULK_CONFIG, CLIENT_CONFIG
 from imds_enforcer.aws.cloudwatch import CallMetrics
 from imds_enforcer.aws.dynamodb import NoTable, Table
 from imds_enforcer.aws.ec2 import Ec2Region
@@ -19,6 +19,7 @@ from imds_enforcer.aws.sqs import EventQueue
 from imds_enforcer.limits.pacing import CHANGES, Limit, RequestBucket
 
 if TYPE_CHECKING:
+    from botocore.config import Config
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
 
@@ -37,7 +38,7 @@ class Clients:
         self._clock = clock
         self._session = session or boto3.Session()
         self._ec2: dict[str, Ec2Region] = {}
-        self._ec2_writers: dict[str, EC2Client] = {}
+        self._ec2_clients: dict[tuple[str, Config], EC2Client] = {}
         self._call_metrics: dict[str, CallMetrics] = {}
         self._dynamodb_client: DynamoDBClient | None = None
         self.known_regions = frozenset({self.home_region})
@@ -53,21 +54,23 @@ class Clients:
         """EC2 of one region."""
         with self._lock:
             if region not in self._ec2:
-                client = self._session.client("ec2", region_name=region, config=CLIENT_CONFIG)
                 changes = RequestBucket(self._change_limit, self._clock)
-                self._ec2[region] = Ec2Region(client, self._clock, lambda: self._ec2_writer(region), changes)
+                self._ec2[region] = Ec2Region(
+                    region, self._clock, lambda config: self._ec2_client(region, config), changes
+                )
             return self._ec2[region]
 
-    def _ec2_writer(self, region: str) -> EC2Client:
+    def _ec2_client(self, region: str, config: Config) -> EC2Client:
         with self._lock:
-            if region not in self._ec2_writers:
-                self._ec2_writers[region] = self._session.client("ec2", region_name=region, config=WRITE_CONFIG)
-            return self._ec2_writers[region]
+            if (region, config) not in self._ec2_clients:
+                client = self._session.client("ec2", region_name=region, config=config)
+                self._ec2_clients[region, config] = client
+            return self._ec2_clients[region, config]
 
     def prepare_for_changes(self) -> None:
         """Make the clients that changes in the home region need. It takes CPU: there is some while others answer."""
         self._dynamodb()
-        self._ec2_writer(self.home_region)
+        self.ec2(self.home_region).prepare_to_modify()
 
     def learn_regions(self) -> None:
         """Ask EC2 which regions are enabled in the account, and keep the answer in `known_regions`.

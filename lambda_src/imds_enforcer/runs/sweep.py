@@ -190,7 +190,7 @@ class _Listing:
 
     def _pages(self, filters: Sequence[Filters]) -> Iterator[list[Instance]]:
         ec2, late = self._run.clients.ec2(self._region), False
-        for page in chain.from_iterable(map(ec2.find, filters)):
+        for page in chain.from_iterable(ec2.find(each, self._run.list_deadline) for each in filters):
             if late and page:
                 raise AwsError(_NOT_LISTED_IN_TIME)
             yield page

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.aws.boto import BULK_CONFIG, CLIENT_CONFIG, WRITE_CONFIG
+from imds_enforcer.aws.boto import BULK_CONFIG, CLIENT_CONFIG, LISTING_CONFIG, WRITE_CONFIG
 from imds_enforcer.aws.cloudwatch import CallMetrics
 from imds_enforcer.aws.ec2 import Ec2Region
 from imds_enforcer.aws.services import Clients
@@ -71,6 +71,16 @@ def test_the_client_for_changes_is_made_at_the_first_of_them(
         transport.answer("<ModifyInstanceMetadataOptionsResponse/>")
         clients.ec2(HOME).modify(an_id(), Change(http_tokens=HttpTokens.REQUIRED))
     assert made == [("ec2", HOME, CLIENT_CONFIG), ("ec2", HOME, WRITE_CONFIG)]
+
+
+def test_a_sweep_that_finds_nothing_to_change_makes_one_client_a_region(
+    clients: Clients, transport: FakeTransport, made: list[tuple[str, str | None, Config]]
+) -> None:
+    """The one for listings; a client takes its time to be made, and there are many regions."""
+    for _ in range(2):
+        transport.answer(a_page())
+        assert list(clients.ec2(AWAY).find({})) == [[]]
+    assert made == [("ec2", AWAY, LISTING_CONFIG)]
 
 
 def test_what_changes_need_can_be_made_beforehand(clients: Clients, made: list[tuple[str, str | None, Config]]) -> None:

@@ -34,7 +34,6 @@ from tests.fakes.runs import Sweep
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.model import Failure, Instance
     from tests.fakes.clients import FakeClients
     from tests.fakes.ec2 import FakeEc2
@@ -269,9 +268,9 @@ def test_regions_are_visited_side_by_side(
     """A slow region does not use up the time of the others."""
     meeting = threading.Barrier(2)
 
-    def meet(find: Callable[[Filters], Iterator[list[Instance]]], filters: Filters) -> Iterator[list[Instance]]:
+    def meet(find: Callable[..., Iterator[list[Instance]]], *asked: object) -> Iterator[list[Instance]]:
         meeting.wait(timeout=10)
-        return find(filters)
+        return find(*asked)
 
     for fake in (home, away):
         monkeypatch.setattr(fake, "find", partial(meet, fake.find))
@@ -297,7 +296,7 @@ def test_an_error_in_the_program_is_not_hidden_in_a_region(
 ) -> None:
     """Only what AWS refused belongs to a region; the rest must reach the alarm."""
 
-    def broken(_: object) -> None:
+    def broken(*_: object) -> None:
         raise KeyError
 
     monkeypatch.setattr(home, "find", broken)

@@ -1,0 +1,117 @@
+"""A region that takes long to list: patience first, then smaller pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
+
+from imds_enforcer.aws.boto import CLIENT_CONFIG, LISTING_CONFIG
+from imds_enforcer.model import AwsError, Deadline, Kind
+from tests.fakes.ec2_answers import a_page, an_item
+from tests.fakes.examples import an_id
+
+if TYPE_CHECKING:
+    from imds_enforcer.aws.ec2 import Ec2Region
+    from tests.fakes.clock import FakeClock
+    from tests.fakes.transport import FakeTransport
+
+TIMED_OUT = ReadTimeoutError(endpoint_url="https://ec2")
+
+
+def _asked(transport: FakeTransport) -> list[tuple[int, str | None]]:
+    """The size of each page that was asked for, and the token that it follows."""
+    return [(int(request["MaxResults"]), request.get("NextToken")) for request in transport.requests]
+
+
+def test_a_listing_waits_a_minute_and_a_read_by_id_ten_seconds() -> None:
+    """A batch has a minute in all."""
+    listing, reader = vars(LISTING_CONFIG), vars(CLIENT_CONFIG)
+    assert (listing["read_timeout"], reader["read_timeout"]) == (60, 10)
+
+
+def test_a_page_that_takes_too_long_is_asked_for_in_halves(region: Ec2Region, transport: FakeTransport) -> None:
+    """From where it began; what follows has the smaller size too, and so has the next listing."""
+    transport.answer(a_page(an_item(1), following="t-2"))
+    transport.fail(TIMED_OUT)
+    transport.answer(a_page(an_item(2), following="t-3"))
+    transport.answer(a_page(an_item(3)))
+    found = [instance.instance_id for page in region.find({}) for instance in page]
+    assert found == [an_id(1), an_id(2), an_id(3)]
+    assert _asked(transport) == [(1000, None), (1000, "t-2"), (500, "t-2"), (500, "t-3")]
+    transport.answer(a_page())
+    list(region.find({}))
+    assert _asked(transport)[-1] == (500, None)
+
+
+def test_a_read_by_id_has_its_own_size_and_patience(region: Ec2Region, transport: FakeTransport) -> None:
+    """It names its instances, and is quick whatever the region has."""
+    transport.fail(TIMED_OUT)
+    transport.answer(a_page())
+    list(region.find({}))
+    transport.answer(a_page(an_item(1)))
+    region.read([an_id(1)])
+    assert _asked(transport)[-1] == (1000, None)
+
+
+def test_pages_get_no_smaller_than_ec2_takes_them(region: Ec2Region, transport: FakeTransport) -> None:
+    """Three tries a page; the next listing goes on from there."""
+    for _ in range(4):
+        transport.fail(TIMED_OUT, times=3)
+        with pytest.raises(AwsError, match=r"^ReadTimeoutError"):
+            list(region.find({}))
+    assert [size for size, _ in _asked(transport)] == [1000, 500, 250, 125, 62, 31, 15, 7, 5, 5, 5, 5]
+
+
+def test_the_pages_are_as_old_as_the_try_that_gave_them(
+    region: Ec2Region, transport: FakeTransport, clock: FakeClock
+) -> None:
+    """Not as the first try, which gave none."""
+    transport.before_answering = lambda: clock.advance(60)
+    transport.fail(TIMED_OUT)
+    transport.answer(a_page(an_item(1)))
+    begin = clock.monotonic()
+    [[instance]] = list(region.find({}))
+    assert instance.observed_at - begin == 60
+
+
+@pytest.mark.parametrize("passes", ["RequestLimitExceeded", "InternalError", "connect", "refused"])
+def test_another_failure_that_passes_is_tried_again_after_a_pause(
+    region: Ec2Region, transport: FakeTransport, clock: FakeClock, passes: str
+) -> None:
+    """A second, then two; the pages stay as large as they are."""
+    for _ in range(2):
+        if passes == "connect":
+            transport.fail(ConnectTimeoutError(endpoint_url="https://ec2"))
+        elif passes == "refused":
+            transport.fail(EndpointConnectionError(endpoint_url="https://ec2"))
+        else:
+            transport.refuse(passes, status=503)
+    transport.answer(a_page(an_item(1)))
+    assert len(list(region.find({}))) == 1
+    assert clock.pauses == [1, 2]
+    assert _asked(transport) == [(1000, None)] * 3
+
+
+def test_a_region_that_stays_throttled_is_given_up(region: Ec2Region, transport: FakeTransport) -> None:
+    """After three tries."""
+    transport.refuse("RequestLimitExceeded", status=503, times=3)
+    with pytest.raises(AwsError) as raised:
+        list(region.find({}))
+    assert raised.value.failure.kind is Kind.THROTTLED
+
+
+@pytest.mark.parametrize("failure", ["time-out", "throttled"])
+def test_a_page_is_not_asked_for_again_once_time_is_up(
+    region: Ec2Region, transport: FakeTransport, clock: FakeClock, failure: str
+) -> None:
+    """What a sweep still has to do would be cut off with the invocation."""
+    transport.before_answering = lambda: clock.advance(60)
+    if failure == "time-out":
+        transport.fail(TIMED_OUT)
+    else:
+        transport.refuse("RequestLimitExceeded", status=503)
+    with pytest.raises(AwsError):
+        list(region.find({}, Deadline.after(clock, 60)))
+    assert len(transport.requests) == 1
