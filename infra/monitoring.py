@@ -14,7 +14,9 @@ NAMESPACE = "ImdsEnforcer"
 
 _SHORT = Duration.minutes(5)
 _DAY = Duration.days(1)
-_OLD_EVENT = timedelta(minutes=15)
+_LONGEST_GRACE = timedelta(minutes=15)
+_OLD_EVENT = _LONGEST_GRACE + timedelta(minutes=15)
+"""A launch waits in the queue for as long as the policy's `launch_grace_seconds`, and needs no person for that."""
 
 CHARTED = (
     "REMEDIATED",
@@ -93,7 +95,7 @@ class Alarms(Construct):
         self._alarm(
             "OldestEvent",
             queue.metric_approximate_age_of_oldest_message(period=_SHORT, statistic="Maximum"),
-            "An event has waited in the queue for 15 minutes",
+            "An event has waited in the queue for 30 minutes: for 15 beyond the longest launch_grace_seconds",
             threshold=_OLD_EVENT // timedelta(seconds=1),
         )
         for name, lost, meaning in (

@@ -1,12 +1,15 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from imds_enforcer import policy
 from imds_enforcer.model import Outcome
 from infra.monitoring import CHARTED
 from tests.infra.synthesized import Stack, Synthesize
 
+SCHEMA = Path(policy.__file__).with_name("schema.json")
 TOPIC = ["${NotificationsTopic}"]
 AT_LEAST = "GreaterThanOrEqualToThreshold"
 OURS = {"Namespace": "ImdsEnforcer", "Statistic": "Sum"}
@@ -79,7 +82,7 @@ def queue(name: str) -> list[dict[str, str]]:
         (
             "AlarmsOldestEvent",
             {**MESSAGES, "MetricName": "ApproximateAgeOfOldestMessage", "Dimensions": queue("EventsQueue")},
-            (AT_LEAST, 900, "1 of 1", "notBreaching"),
+            (AT_LEAST, 1800, "1 of 1", "notBreaching"),
         ),
         (
             "AlarmsLostEvents",
@@ -122,6 +125,12 @@ def test_the_alarm_on_rejected_calls_says_which_command_lists_the_instances(home
     """The watch only reports: the operator needs instances and run for `imds-enforcer revert`."""
     meaning = home.properties("AlarmsRejectedCalls")["AlarmDescription"]
     assert "`imds-enforcer history` lists the instances changed lately, each with its run" in meaning
+
+
+def test_an_event_that_waits_for_its_grace_is_not_old(home: Stack) -> None:
+    """A launch is in the queue for that long, and is then worked on within minutes."""
+    longest = json.loads(SCHEMA.read_text("utf-8"))["properties"]["launch_grace_seconds"]["maximum"]
+    assert home.properties("AlarmsOldestEvent")["Threshold"] - longest == 15 * 60
 
 
 def test_there_are_no_other_alarms(home: Stack) -> None:
