@@ -60,7 +60,7 @@ class Alarms(Construct):
             (
                 "RegionStopped",
                 _total("RegionStopped", period),
-                "Too many changes failed in a region: it was left alone",
+                "A region was left alone: too many changes failed, or EC2 does not accept the credentials there",
             ),
             (
                 "RejectedCalls",

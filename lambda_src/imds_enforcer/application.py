@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
-from imds_enforcer.model import AwsError, Trigger
+from imds_enforcer.model import AwsError, Kind, Trigger
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.reporting import mails, telemetry
 from imds_enforcer.runs.batch import check_regions, enforce_batch, parse_batch
@@ -40,6 +40,9 @@ OLDER_RUNS_SECONDS = CACHE_SECONDS + 1.0
 What a run knows of the policy may be so old, and a call to EC2 takes a moment. One that takes
 longer is left to the next sweep.
 """
+
+
+_REFUSED = "AWS does not accept the credentials: the run has ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class Application:
                     mails.send(self.clients, mails.policy_invalid(error))
                 return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
         watcher = Watcher(self.clients, self.clock)
+        report: RunReport | None = None
         try:
             limits = limits_of(policy, regions.result())
             with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
@@ -104,8 +108,10 @@ class Application:
                 report = self._one_sweep(policy, request, invocation, limits, intents.result())
         finally:
             # After the sweep, which must not wait for a mail.
-            if changed:
+            if changed and not (report and report.credentials_refused):
                 mails.send(self.clients, mails.policy_changed(policy))
+        if report.credentials_refused:
+            return report.as_json()
         if changed:
             self._second_look(policy, started, invocation, limits)
         if request.inventory:
@@ -127,7 +133,10 @@ class Application:
         run = self._run(policy, invocation, self.settings.sweep_deadline_seconds)
         report = sweep(run, request, limits, intents)
         telemetry.run_finished(report)
-        telemetry.sweep_completed()
+        if report.credentials_refused:
+            telemetry.call_failed(_REFUSED, AwsError(report.credentials_refused))
+        else:
+            telemetry.sweep_completed()
         return report
 
     def _left_behind(self) -> Sequence[Entry]:
@@ -158,28 +167,34 @@ class Application:
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account)
         again: dict[QueuedMessage, int] = {}
+        refused = False
         store = self.clients.policies
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="beside") as pool:
                 pool.submit(self.clients.prepare_for_changes)
                 policy = _read(store)
+            again = self._enforce(batch, policy, invocation)
         except PolicyInvalidError as error:
             # Acknowledged: the sweep that the mended policy starts brings in what is missed now.
             telemetry.policy_invalid(error)
         except AwsError as error:
-            telemetry.call_failed("Parameter Store is out of reach: nothing was changed, the batch comes back", error)
+            refused = error.failure.kind is Kind.CREDENTIALS
+            what = _REFUSED if refused else "Parameter Store is out of reach: nothing was changed"
+            telemetry.call_failed(f"{what}, the batch comes back", error)
             again = _usual_delays(delivery.message for delivery in batch.deliveries)
-        else:
-            again = self._enforce(batch, policy, invocation)
         telemetry.foreign_events(batch.foreign)
         for message, problem in batch.malformed.items():
             telemetry.message_refused(message.message_id, problem)
         for message, problem in batch.unchecked.items():
             telemetry.message_postponed(message.message_id, problem)
-        return self._answer(batch.malformed, again)
+        return self._answer(batch.malformed, again, delayed=not refused)
 
     def _enforce(self, batch: ParsedBatch, policy: Policy, invocation: Invocation) -> dict[QueuedMessage, int]:
-        """Work off what the batch names; answers the messages that must come back, and after how many seconds."""
+        """Work off what the batch names; answers the messages that must come back, and after how many seconds.
+
+        Raises:
+            AwsError: if AWS did not accept the credentials; what was done is reported, and the batch comes back whole.
+        """
         check_regions(batch, self.clients)
         unchecked = _usual_delays(batch.unchecked)
         if not batch.deliveries:
@@ -188,6 +203,8 @@ class Application:
         run = self._run(policy, invocation, settings.batch_deadline_seconds - settings.verify_timeout_seconds)
         report, again = enforce_batch(run, batch.deliveries, settings.gone_after_seconds)
         telemetry.run_finished(report)
+        if report.credentials_refused:
+            raise AwsError(report.credentials_refused)
         return unchecked | again
 
     def _run(self, policy: Policy, invocation: Invocation, seconds: float) -> PolicyRun:
@@ -208,10 +225,15 @@ class Application:
         """Until no change may be begun any more, so that each can be read back and reported."""
         return invocation.seconds_left() - self.settings.verify_timeout_seconds - ANSWER_RESERVE_SECONDS
 
-    def _answer(self, malformed: Iterable[QueuedMessage], again: Mapping[QueuedMessage, int]) -> dict[str, Any]:
-        """Report the messages that must come back: at once what will never work, the others after a delay."""
+    def _answer(
+        self, malformed: Iterable[QueuedMessage], again: Mapping[QueuedMessage, int], *, delayed: bool
+    ) -> dict[str, Any]:
+        """Report the messages that must come back: at once what will never work, the others after a delay.
+
+        Unless they are `delayed` all come back after the queue's visibility time-out.
+        """
         delays = {**dict.fromkeys(malformed, 0), **again}
-        if delays:
+        if delays and delayed:
             try:
                 self.clients.queue.deliver_again({each.receipt_handle: delay for each, delay in delays.items()})
             except AwsError as error:

@@ -7,7 +7,19 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    LoginError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    RefreshWithMFAUnsupportedError,
+    SSOError,
+    TokenRetrievalError,
+)
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
 
@@ -40,6 +52,18 @@ BULK_CONFIG = CLIENT_CONFIG.merge(Config(parameter_validation=False))
 """For requests about many items at once, which only our own code puts together: botocore takes longer to check them
 than to send them."""
 
+_NO_CREDENTIALS = (
+    CredentialRetrievalError,
+    LoginError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    RefreshWithMFAUnsupportedError,
+    SSOError,
+    TokenRetrievalError,
+)
+"""What botocore raises where it has no credentials to sign a request with."""
+
 _MAX_MESSAGE = 500
 """Characters that are kept of what botocore says."""
 
@@ -58,9 +82,9 @@ def aws_errors() -> Iterator[None]:
         raise AwsError(Failure(code, answer.get("Message", ""), classify(code, status))) from error
     except (BotoCoreError, ResponseParserError) as error:
         # No answer, or one that was cut short, may come whole next time; anything else that
-        # botocore raises (no credentials, a bad parameter) stays wrong.
+        # botocore raises (a bad parameter) stays wrong.
         lost = isinstance(error, NoConnectionError | HTTPClientError | ResponseParserError)
-        kind = Kind.UNAVAILABLE if lost else Kind.FINAL
+        kind = Kind.UNAVAILABLE if lost else Kind.CREDENTIALS if isinstance(error, _NO_CREDENTIALS) else Kind.FINAL
         # What could not be parsed is quoted whole, and may be a proxy's page.
         raise AwsError(Failure(type(error).__name__, str(error)[:_MAX_MESSAGE], kind)) from error
 

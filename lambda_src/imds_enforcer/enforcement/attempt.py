@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from imds_enforcer.decision.refused_options import refusals, without_refused
 from imds_enforcer.model import AcceptedChange, AwsError, Failure, Kind, PlannedChange, Result
@@ -66,6 +66,7 @@ class Attempts:
         try:
             answer = context.ec2.modify(plan.instance_id, plan.change)
         except AwsError as error:
+            context.cancellation.heed(error.failure)
             context.limits.attempted(plan, error.failure)
             return self._after(error.failure, plan)
         context.limits.attempted(plan, None)
@@ -74,15 +75,22 @@ class Attempts:
 
     def _after(self, failure: Failure, plan: PlannedChange) -> PlannedChange | Result:
         """What follows from a change that failed."""
-        if failure.kind is Kind.THROTTLED:
-            # EC2's bucket is empty for all: the rest of the round waits with this one.
-            self._throttled.set()
-            self.context.ec2.changes.refused(self.share)
-            return replace(plan, failure=failure)
-        self.context.ec2.changes.answered(self.share)
-        if failure.kind is Kind.UNAVAILABLE and plan.unanswered + 1 < _ATTEMPTS:
-            return replace(plan, unanswered=plan.unanswered + 1, doubtful=True, failure=failure)
-        if refused := refusals(plan.change, failure):
-            # Without them it is another change: after another look, cleared again, and with an intent of its own.
-            return replace(plan, refused=refused, failure=None)
-        return failed(plan.instance, failure)
+        match failure.kind:
+            case Kind.THROTTLED:
+                # EC2's bucket is empty for all: the rest of the round waits with this one.
+                self._throttled.set()
+                self.context.ec2.changes.refused(self.share)
+                return replace(plan, failure=failure)
+            case Kind.UNAVAILABLE:
+                self.context.ec2.changes.answered(self.share)
+                if plan.unanswered + 1 < _ATTEMPTS:
+                    return replace(plan, unanswered=plan.unanswered + 1, doubtful=True, failure=failure)
+                return failed(plan.instance, failure)
+            case Kind.UNKNOWN_INSTANCE | Kind.WRONG_STATE | Kind.CREDENTIALS | Kind.REGION | Kind.FINAL:
+                self.context.ec2.changes.answered(self.share)
+                if refused := refusals(plan.change, failure):
+                    # Without them it is another change: after another look, cleared again, with an intent of its own.
+                    return replace(plan, refused=refused, failure=None)
+                return failed(plan.instance, failure)
+            case _:
+                assert_never(failure.kind)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imds_enforcer.model import AwsError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from imds_enforcer.aws.ec2 import Ec2Region
     from imds_enforcer.enforcement.hold_check import HoldCheck
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from imds_enforcer.enforcement.refusals import Refusals
     from imds_enforcer.limits.cancellation import RegionCancellation
     from imds_enforcer.limits.region_limits import RegionLimits
-    from imds_enforcer.model import Clock, Failure, Result
+    from imds_enforcer.model import Clock, Failure, Instance, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,25 @@ class RegionContext:
     refusals: Refusals
     verify_timeout: float
     finalize: Callable[[Result], Result]
+
+    def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
+        """Read instances; where the credentials are not accepted, EC2 is not asked any more.
+
+        Raises:
+            AwsError: if EC2 could not be asked.
+        """
+        if refused := self.cancellation.refused:
+            raise AwsError(refused)
+        try:
+            return self.ec2.read(instance_ids)
+        except AwsError as error:
+            self.cancellation.heed(error.failure)
+            raise
+
+    def looked_enough(self, accepted_at: float, unseen: Failure | None) -> bool:
+        """True once no look will show any more that a change took effect; `unseen` is why the last one failed."""
+        refused = unseen is not None and unseen.of_credentials
+        return refused or self.clock.monotonic() - accepted_at >= self.verify_timeout
 
     @property
     def ledger_failure(self) -> Failure | None:

@@ -55,7 +55,7 @@ class Enforcer:
         for gated in self._gate.hold_back(plans) if self._gate else plans:
             possible = self._possible(gated) if isinstance(gated, PlannedChange) else gated
             if isinstance(possible, Result):
-                yield possible
+                yield self._heeded(possible)
             else:
                 passed.append(possible)
         reviewed = self.context.refusals.review(passed)
@@ -79,11 +79,21 @@ class Enforcer:
         """The latest results, which may not have been handed on yet. May be asked from any thread."""
         return list(self._remediation.latest) if self._remediation else []
 
+    def _heeded(self, result: Result) -> Result:
+        """The result; an instance that is held only because AWS does not accept the credentials waits instead."""
+        if result.failure is None:
+            return result
+        self.context.cancellation.heed(result.failure)
+        if result.failure.kind is not Kind.CREDENTIALS:
+            return result
+        why = self.context.cancellation.cancelled or result.reason
+        return replace(result, outcome=Outcome.DEFERRED, reason=why, after=None)
+
     def _audited(self, plans: Sequence[PlannedChange]) -> Iterator[Result]:
         """What would become of these: holds count, what a sweep's limits leave of it does not."""
         assert self.context.hold_check is not None, "a policy is enforced without asking about holds"
         checked = self.context.hold_check.review(plans)
-        if why := self.context.cancellation.stopped:
+        if why := self.context.cancellation.cancelled:
             yield from (result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}") for plan in plans)
             return
         for each in checked:
@@ -108,11 +118,12 @@ class Enforcer:
 
     def _tokens_enforced(self) -> str | None:
         """Why EC2 refuses to loosen tokens in this region; asked once. If that fails, EC2 says so with the change."""
-        if not self._asked_for_defaults:
+        if not self._asked_for_defaults and self.context.cancellation.refused is None:
             self._asked_for_defaults = True
             try:
                 self._enforced_defaults = self.context.ec2.tokens_enforced()
-            except AwsError:
+            except AwsError as error:
+                self.context.cancellation.heed(error.failure)
                 self._enforced_defaults = None
         return self._enforced_defaults
 

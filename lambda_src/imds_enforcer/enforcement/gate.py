@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.aws.call_history import CallHistory
     from imds_enforcer.decision.legacy_calls import Calls
-    from imds_enforcer.model import Clock, Instance
+    from imds_enforcer.model import Clock, Failure, Instance
     from imds_enforcer.policy import Gate, Policy
 
 
@@ -81,7 +81,8 @@ class LegacyCallGate:
             elif plan.instance_id not in gated:
                 yield plan
             elif calls is None:
-                yield _held(plan, f"it cannot be told whether IMDSv1 is still called ({self._failure})")
+                why = f"it cannot be told whether IMDSv1 is still called ({self._failure})"
+                yield _held(plan, why, self._failure.failure if self._failure else None)
             elif why_held := held_back(calls[plan.instance_id], self._gate):
                 yield _held(plan, why_held)
             else:
@@ -117,8 +118,9 @@ def deciding_calls(
     return known | of_instances.of(dict.fromkeys(sorted(alone), since))
 
 
-def _held(plan: PlannedChange, why: str) -> Result:
-    return result_of(plan.instance, Outcome.HELD, f"{why}; {plan.reason}", after=plan.instance.options)
+def _held(plan: PlannedChange, why: str, failure: Failure | None = None) -> Result:
+    reason = f"{why}; {plan.reason}"
+    return result_of(plan.instance, Outcome.HELD, reason, after=plan.instance.options, failure=failure)
 
 
 def _waiting_for_its_tag(plan: PlannedChange, seconds: float) -> Result:

@@ -45,9 +45,11 @@ class HoldCheck:
     def review(self, plans: Iterable[PlannedChange]) -> list[PlannedChange | Result]:
         """Each plan, cleared, or the result of an instance that is held or contested.
 
-        If holds cannot be read, the region is stopped and nothing is cleared.
+        If holds cannot be read, the region is stopped and nothing is cleared; nor is it where nothing may be sent.
         """
         waiting = list(plans)
+        if self._cancellation.refused:
+            return []
         try:
             if any(plan.instance.observed_at > self._standing.read_at for plan in waiting):
                 self._standing = self._ledger_table.holds.standing()
@@ -55,7 +57,7 @@ class HoldCheck:
         except AwsError as error:
             self.failure = error.failure
             self._cancellation.stop(
-                f"the ledger is out of reach ({error}), and it cannot be told which instances are held"
+                f"the ledger is out of reach ({error}), and it cannot be told which instances are held", error.failure
             )
             return []
 
@@ -86,5 +88,6 @@ class HoldCheck:
             self._ledger_table.holds.contest(contest)
         except AwsError as error:
             # The next drift event counts the corrections again.
+            self._cancellation.heed(error.failure)
             self.failure = error.failure
         return contest

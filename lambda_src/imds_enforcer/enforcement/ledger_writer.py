@@ -55,7 +55,9 @@ class LedgerWriter:
             self._entries.write(intents.values())
         except AwsError as error:
             self.failure = error.failure
-            self._cancellation.stop(f"the ledger is out of reach ({error}), and changes are not made without it")
+            self._cancellation.stop(
+                f"the ledger is out of reach ({error}), and changes are not made without it", error.failure
+            )
             return False
         self._open |= intents
         self._hangs = self._hangs and not intents
@@ -77,9 +79,13 @@ class LedgerWriter:
         self._unwritten += [entry for result in results if (entry := self._completed(result))]
         if not self._unwritten or self._hangs:
             return
+        if (refused := self._cancellation.refused) and refused.kind is Kind.CREDENTIALS:
+            self.failure = refused
+            return
         try:
             self._entries.write(self._unwritten)
         except AwsError as error:
+            self._cancellation.heed(error.failure)
             self._hangs = error.failure.kind is Kind.UNAVAILABLE
             self.failure = error.failure
         else:

@@ -110,7 +110,7 @@ class Remediation:
         seen: dict[str, Instance] = {}
         self._unseen = None
         try:
-            seen = self._ec2.read([*self._waiting, *self._accepted])
+            seen = self._context.read([*self._waiting, *self._accepted])
         except AwsError as error:
             self._unseen = error.failure
         self._looked_at = self._clock.monotonic()
@@ -126,7 +126,7 @@ class Remediation:
         for instance_id, change in list(self._accepted.items()):
             instance = seen.get(instance_id)
             result = confirmed(change.plan, instance)
-            if result is None and self._clock.monotonic() - change.at >= self._context.verify_timeout:
+            if result is None and self._context.looked_enough(change.at, self._unseen):
                 result = unconfirmed(change.plan, instance, self._unseen)
                 if result.outcome is Outcome.FAILED:
                     overtaken = self._context.cancellation.overtaken() if overtaken is None else overtaken
@@ -168,7 +168,7 @@ class Remediation:
 
     def _send(self, pool: ThreadPoolExecutor) -> Iterator[Result]:
         """Send as many changes as EC2's limit allows, side by side, once their intents are written."""
-        if self._context.cancellation.stopped:
+        if self._context.cancellation.cancelled:
             return
         # An observation may have grown too old since the check, and another plan ready: that one waits for its check.
         cleared = [plan for plan in self._ready() if plan.cleared or self._context.hold_check is None]
@@ -221,7 +221,7 @@ class Remediation:
 
     def _give_up(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
         """Results for everything that was not changed: what was tried has failed, the rest has only to wait."""
-        if self._unseen:
+        if self._unseen and not self._unseen.of_credentials:
             why = f"{why}, and it could not be read ({self._unseen})"
         waiting, self._waiting = self._waiting, {}
         for instance_id, plan in chain(waiting.items(), rest):

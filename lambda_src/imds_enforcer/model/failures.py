@@ -26,17 +26,39 @@ _THROTTLING = frozenset(
     }
 )
 _UNAVAILABLE = frozenset({"InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "RequestTimeout"})
+_CREDENTIALS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "SignatureDoesNotMatch",
+        "InvalidSignatureException",
+    }
+)
+_REGION = frozenset({"AuthFailure"})
 _UNKNOWN_INSTANCE = frozenset({"InvalidInstanceID.NotFound"})
 _WRONG_STATE = frozenset({"IncorrectInstanceState", "IncorrectState"})
 
 
 class Kind(Enum):
-    """How a failure is answered."""
+    """How a failure is answered.
+
+    CREDENTIALS: AWS does not accept the caller's credentials, and would refuse every other call, in any region.
+    REGION: so would this region, which may not be enabled in the account.
+    """
 
     THROTTLED = auto()
     UNAVAILABLE = auto()
     UNKNOWN_INSTANCE = auto()
     WRONG_STATE = auto()
+    CREDENTIALS = auto()
+    REGION = auto()
     FINAL = auto()
 
 
@@ -50,8 +72,16 @@ class Failure:
 
     @property
     def may_work_later(self) -> bool:
-        """Trying again may help; of a final failure the same answer is to be expected."""
-        return self.kind is not Kind.FINAL
+        """Trying again may help; of a final failure the same answer is to be expected, and of a region that refuses.
+
+        Credentials may be others in the next run.
+        """
+        return self.kind not in {Kind.FINAL, Kind.REGION}
+
+    @property
+    def of_credentials(self) -> bool:
+        """AWS does not accept the caller's credentials, in this region or in any: other calls fail the same way."""
+        return self.kind in {Kind.CREDENTIALS, Kind.REGION}
 
     @property
     def denied_by_organization(self) -> bool:
@@ -74,14 +104,18 @@ class AwsError(Exception):
         self.failure = failure
 
 
-def classify(code: str, http_status: int = 400) -> Kind:
-    """What an error code of EC2 means (EC2 API Reference, "Error codes").
+def classify(code: str, http_status: int = 400) -> Kind:  # noqa: PLR0911  # one for each kind
+    """What an error code of EC2 means (EC2 API Reference, "Error codes"), or one that all services share.
 
     A code that is not known here is final, unless its HTTP status says that the fault was
     the server's.
     """
     if code in _THROTTLING:
         return Kind.THROTTLED
+    if code in _CREDENTIALS:
+        return Kind.CREDENTIALS
+    if code in _REGION:
+        return Kind.REGION
     if code in _UNKNOWN_INSTANCE:
         return Kind.UNKNOWN_INSTANCE
     if code in _WRONG_STATE:

@@ -102,7 +102,10 @@ class RegionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """One run over any number of regions. `stopped` is why it ended before all was done, if it did."""
+    """One run over any number of regions. `stopped` is why it ended before all was done, if it did.
+
+    `credentials_refused` is why AWS did not accept its credentials, if that ended it.
+    """
 
     run_id: str
     trigger: str
@@ -112,6 +115,7 @@ class RunReport:
     warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     stopped: str | None = None
+    credentials_refused: Failure | None = None
 
     @property
     def outcomes(self) -> Counter[Outcome]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.limits.region_limits import limits_of
-from imds_enforcer.model import AwsError, Failure, Outcome, Result, Trigger
+from imds_enforcer.model import AwsError, Failure, Kind, Outcome, Result, Trigger
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, unread
 from imds_enforcer.policy import REGION_LEFT_OUT
 from imds_enforcer.reporting.report import RegionReport, RunReport
@@ -65,12 +65,17 @@ def check_regions(batch: ParsedBatch, clients: Clients) -> None:
     """Sort out the messages from regions that are not enabled, or of which EC2 could not be asked.
 
     EC2 is asked once, and only if there is a region that it has not named before.
+
+    Raises:
+        AwsError: if AWS does not accept the credentials.
     """
     problem = ""
     if not clients.known_regions.issuperset(delivery.event.region for delivery in batch.deliveries):
         try:
             clients.learn_regions()
         except AwsError as error:
+            if error.failure.kind is Kind.CREDENTIALS:
+                raise
             problem = str(error)
     enabled: list[Delivery] = []
     for delivery in batch.deliveries:
@@ -105,6 +110,7 @@ def enforce_batch(
         regions={batch.region: part for batch, (part, _) in zip(batches, parts, strict=True)},
         seconds=run.clock.monotonic() - started,
         stopped=run.cancellation.cancelled,
+        credentials_refused=run.cancellation.refused,
     )
     return report, {message: delay for _, again in parts for message, delay in again.items()}
 
@@ -166,7 +172,7 @@ class _RegionBatch:
             yield from (unread(i, self.region, Outcome.SKIPPED, REGION_LEFT_OUT) for i in instance_ids)
             return
         try:
-            found = self.run.clients.ec2(self.region).read(instance_ids)
+            found = enforcer.context.read(instance_ids)
         except AwsError as error:
             yield from (self._failed(i, error.failure) for i in instance_ids)
             return

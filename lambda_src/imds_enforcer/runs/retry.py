@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from imds_enforcer.model import Failure, Kind, Outcome, Result
 
@@ -57,8 +57,10 @@ def finalize_sweep(result: Result) -> Result:
             return replace(result, outcome=Outcome.GONE, reason="vanished after it was listed")
         case Kind.THROTTLED | Kind.WRONG_STATE:
             return _deferred(result, failure, "the next sweep tries again")
-        case Kind.UNAVAILABLE | Kind.FINAL:
+        case Kind.UNAVAILABLE | Kind.CREDENTIALS | Kind.REGION | Kind.FINAL:
             return result
+        case _:
+            assert_never(failure.kind)
 
 
 def wants_retry(result: Result) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from imds_enforcer.decision.drift_filters import Filters
+    from imds_enforcer.enforcement.context import RegionContext
     from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.limits.region_limits import RegionLimits
@@ -82,6 +83,7 @@ def sweep(
         ),
         seconds=run.clock.monotonic() - started,
         stopped=run.cancellation.cancelled,
+        credentials_refused=run.cancellation.refused,
     )
 
 
@@ -103,11 +105,12 @@ class RegionSweep:
     def visit(self) -> RegionReport:
         """What came of it, that the region could not be read included."""
         report = RegionReport()
-        try:
-            self._complete_entries()
-        except AwsError as error:
-            report.ledger_failure = error.failure
         enforcer = self.run.for_sweep(self.trigger, self.limits, finalize_sweep)
+        try:
+            self._complete_entries(enforcer.context)
+        except AwsError as error:
+            enforcer.context.cancellation.heed(error.failure)
+            report.ledger_failure = error.failure
         try:
             for result in self._results(enforcer):
                 report.add(result)
@@ -125,11 +128,11 @@ class RegionSweep:
             return True
         return result.outcome not in _AS_BEFORE or any(not each.noted for each in result.refused)
 
-    def _complete_entries(self) -> None:
+    def _complete_entries(self, context: RegionContext) -> None:
         if not self.left_behind:
             return
         try:
-            seen = self.run.clients.ec2(self.region).read({entry.instance_id for entry in self.left_behind})
+            seen = context.read({entry.instance_id for entry in self.left_behind})
         except AwsError:
             # They stay open for the next sweep; if EC2 cannot be read at all, what follows here tells so.
             return
@@ -186,15 +189,27 @@ class _Listing:
                     if several:
                         self._done.add(result.instance_id)
         except AwsError as error:
+            self._enforcer.context.cancellation.heed(error.failure)
             self.error = error
 
     def _pages(self, filters: Sequence[Filters]) -> Iterator[list[Instance]]:
+        """Up to the first that may not be asked for any more.
+
+        Raises:
+            AwsError: if there is one.
+        """
+        cancellation = self._enforcer.context.cancellation
         ec2, late = self._run.clients.ec2(self._region), False
-        for page in chain.from_iterable(ec2.find(each, self._run.list_deadline) for each in filters):
+        pages = chain.from_iterable(ec2.find(each, self._run.list_deadline) for each in filters)
+        while not (refused := cancellation.refused):
+            page = next(pages, None)
+            if page is None:
+                return
             if late and page:
                 raise AwsError(_NOT_LISTED_IN_TIME)
             yield page
             late = self._run.list_deadline.passed
+        raise AwsError(refused)
 
     def _results(self, page: Iterable[Instance]) -> Iterator[Result]:
         # One that fits several sets of filters is listed several times.

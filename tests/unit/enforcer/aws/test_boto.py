@@ -9,13 +9,22 @@ from botocore.exceptions import (
     ClientError,
     ConnectionClosedError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     EndpointConnectionError,
     HTTPClientError,
+    LoginRefreshRequired,
+    LoginTokenLoadError,
+    NoAuthTokenError,
     NoCredentialsError,
     ParamValidationError,
+    PartialCredentialsError,
     ProxyConnectionError,
     ReadTimeoutError,
+    RefreshWithMFAUnsupportedError,
     SSLError,
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
 )
 from botocore.parsers import ResponseParserError
 
@@ -100,10 +109,30 @@ def test_a_connection_that_did_not_come_about_may_next_time(error: Exception) ->
     assert _failure(error) == Failure(type(error).__name__, str(error), Kind.UNAVAILABLE)
 
 
-@pytest.mark.parametrize("error", [NoCredentialsError(), ParamValidationError(report="Invalid type")])
-def test_what_is_wrong_on_this_side_stays_wrong(error: BotoCoreError) -> None:
+def test_what_is_wrong_on_this_side_stays_wrong() -> None:
     """No other try would help."""
+    error = ParamValidationError(report="Invalid type")
     assert _failure(error) == Failure(type(error).__name__, str(error), Kind.FINAL)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoCredentialsError(),
+        PartialCredentialsError(provider="env", cred_var="aws_secret_access_key"),
+        CredentialRetrievalError(provider="process", error_msg="no JSON"),
+        NoAuthTokenError(),
+        TokenRetrievalError(provider="sso", error_msg="expired"),
+        RefreshWithMFAUnsupportedError(),
+        UnauthorizedSSOTokenError(),
+        SSOTokenLoadError(error_msg="no token"),
+        LoginRefreshRequired(),
+        LoginTokenLoadError(error_msg="no token"),
+    ],
+)
+def test_without_credentials_no_call_can_be_made(error: BotoCoreError) -> None:
+    """In botocore's own words, which say how to get some."""
+    assert _failure(error) == Failure(type(error).__name__, str(error), Kind.CREDENTIALS)
 
 
 def test_errors_of_this_program_are_not_errors_of_aws() -> None:

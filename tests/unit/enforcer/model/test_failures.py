@@ -22,6 +22,20 @@ EXPECTED = {
     Kind.UNAVAILABLE: ["InternalError", "InternalFailure", "ServiceUnavailable", "Unavailable", "RequestTimeout"],
     Kind.UNKNOWN_INSTANCE: ["InvalidInstanceID.NotFound"],
     Kind.WRONG_STATE: ["IncorrectInstanceState", "IncorrectState"],
+    Kind.CREDENTIALS: [
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "RequestExpired",
+        "InvalidClientTokenId",
+        "UnrecognizedClientException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "SignatureDoesNotMatch",
+        "InvalidSignatureException",
+    ],
+    Kind.REGION: ["AuthFailure"],
     Kind.FINAL: [
         "UnauthorizedOperation",
         "UnsupportedOperation",
@@ -29,7 +43,6 @@ EXPECTED = {
         "InvalidParameterValue",
         "InvalidInstanceID.Malformed",
         "OptInRequired",
-        "AuthFailure",
         "NeverHeardOf",
     ],
 }
@@ -54,8 +67,14 @@ def test_a_code_counts_for_more_than_the_status() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_only_a_final_failure_is_not_worth_another_try(kind: Kind) -> None:
-    """Of a final one the same answer is to be expected."""
-    assert Failure("Code", "", kind).may_work_later == (kind is not Kind.FINAL)
+    """Of a final one the same answer is to be expected, and of a region that does not accept the credentials."""
+    assert Failure("Code", "", kind).may_work_later == (kind not in {Kind.FINAL, Kind.REGION})
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_credentials_are_refused_in_one_region_or_in_all(kind: Kind) -> None:
+    """Then another call would fail the same way, whatever it is about."""
+    assert Failure("Code", "", kind).of_credentials == (kind in {Kind.CREDENTIALS, Kind.REGION})
 
 
 def test_a_denial_by_a_service_control_policy_is_recognised_by_its_message() -> None:

@@ -1,0 +1,336 @@
+"""Credentials that AWS does not accept end the run at once, or its part in a region that does not accept them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from botocore.exceptions import ClientError
+
+from imds_enforcer.limits.cancellation import Cancellation
+from imds_enforcer.model import Kind, Outcome
+from tests.fakes import example_events as events
+from tests.fakes.example_events import a_message
+from tests.fakes.examples import (
+    AWAY,
+    HOME,
+    POLICY_PARAMETER,
+    TOKENS_PARAMETER,
+    V1_ALLOWED,
+    V2_ONLY,
+    a_failure,
+    an_id,
+    an_instance,
+)
+from tests.fakes.in_turn import without_threads
+from tests.fakes.runs import App, Batch, Documents, Sweep, ledger, metric_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imds_enforcer.model import Failure
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
+
+EXPIRED = a_failure("ExpiredToken", "The security token included in the request is expired")
+SENTENCE = f"AWS does not accept the credentials ({EXPIRED})"
+NOT_HERE = a_failure("AuthFailure", "AWS was not able to validate the provided access credentials")
+WHY = "HttpTokens is optional, not required"
+SCHEDULE = {"trigger": "schedule"}
+POLICY_CHANGE = {"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {"operation": "Update"}}
+
+
+def _client_error(failure: Failure) -> ClientError:
+    return ClientError({"Error": {"Code": failure.code, "Message": failure.message}}, "GetParameters")
+
+
+def _calls(clients: FakeClients) -> int:
+    """How many calls were made, to whatever service."""
+    asked = sum(len(metrics.requests) for metrics in clients.metrics.values())
+    told = len(clients.topic.mails) + len(clients.fake_queue.delays)
+    return len(clients.ec2_calls) + len(clients.table.requests) + len(clients.ssm.requests) + asked + told
+
+
+@pytest.fixture
+def at_refusal(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many calls had been made whenever the run met refused credentials. Everything is done in turn."""
+    without_threads(monkeypatch)
+    seen: list[int] = []
+    heed = Cancellation.heed
+
+    def watched(cancellation: Cancellation, failure: Failure) -> None:
+        if failure.kind is Kind.CREDENTIALS:
+            seen.append(_calls(clients))
+        heed(cancellation, failure)
+
+    monkeypatch.setattr(Cancellation, "heed", watched)
+    return seen
+
+
+@pytest.fixture
+def fleet(home: FakeEc2, away: FakeEc2) -> None:
+    """Forty instances that differ in one region, ten in the other."""
+    _launch(home, away)
+
+
+def _launch(home: FakeEc2, away: FakeEc2) -> None:
+    home.launch(*map(an_instance, range(40)))
+    away.launch(*(an_instance(number) for number in range(40, 50)))
+
+
+def test_a_sweep_ends_with_the_first_change_that_is_refused_for_its_credentials(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
+) -> None:
+    """What was sent before is told as it is, the rest waits with one reason, and nothing is sent in any region."""
+    _launch(home, away)
+    home.modify_errors[an_id(2)] = [EXPIRED]
+    done = Sweep(clients)
+    by_id = {result.instance_id: result for result, _ in done.log}
+    sent = {an_id(number): by_id.pop(an_id(number)) for number in range(3)}
+    accepted = f"accepted, but it could not be read back ({EXPIRED}); {WHY}"
+    assert [(each.outcome, each.reason) for each in sent.values()] == [
+        (Outcome.PENDING, accepted),
+        (Outcome.PENDING, accepted),
+        (Outcome.FAILED, str(EXPIRED)),
+    ]
+    assert {(each.outcome, each.reason) for each in by_id.values()} == {(Outcome.DEFERRED, f"{SENTENCE}; {WHY}")}
+    assert len(by_id) == 37
+    assert home.sent_ids == [an_id(0), an_id(1), an_id(2)]
+    assert away.calls == []
+    assert _calls(clients) == at_refusal[0]
+    assert (done.report.stopped, done.report.refused) == (SENTENCE, EXPIRED)
+    assert {name: str(part.failure) for name, part in done.report.failed_regions.items()} == {AWAY: str(EXPIRED)}
+    assert done.report.stopped_regions == {}, "it is the run that ended, and not the regions one by one"
+    assert clients.clock.elapsed < 1
+
+
+def test_what_was_open_is_completed_by_the_next_sweep(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
+) -> None:
+    """Its outcomes could not be written; the intents were there before."""
+    _launch(home, away)
+    home.modify_errors[an_id(2)] = [EXPIRED]
+    part = Sweep(clients).report.regions[HOME]
+    assert at_refusal
+    assert part.ledger_failure == EXPIRED
+    assert {entry.outcome for entry in ledger(clients)} == {None}
+    clients.clock.advance(3_600)
+    App(clients, "next").invoke(SCHEDULE)
+    outcomes = {entry.instance_id: entry.outcome for entry in ledger(clients)}
+    assert len(outcomes) == 50
+    assert None not in outcomes.values()
+    assert outcomes[an_id(0)] == Outcome.REMEDIATED
+
+
+def test_a_batch_comes_back_whole(
+    app: App, clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int], log_lines: Documents
+) -> None:
+    """With the queue's own delay: its call would be refused too."""
+    _launch(home, away)
+    home.modify_errors[an_id(2)] = [EXPIRED]
+    messages = [a_message(events.running(an_id(number)), f"m-{number}") for number in range(40)]
+    assert app.batch(*messages) == [f"m-{number}" for number in range(40)]
+    assert clients.fake_queue.delays == {}
+    assert _calls(clients) == at_refusal[0]
+    outcomes = [line["outcome"] for line in log_lines() if "outcome" in line]
+    assert [outcomes.count(each) for each in ("PENDING", "DEFERRED", "FAILED")] == [2, 38, 0]
+    (error,) = [line for line in log_lines() if line["level"] == "ERROR"]
+    assert error["message"] == "AWS does not accept the credentials: the run has ended, the batch comes back"
+    assert error["error"] == str(EXPIRED)
+
+
+def _gated(clients: FakeClients) -> None:
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"legacy_calls": {}}))
+
+
+def _in_listing(_: FakeClients, home: FakeEc2) -> None:
+    home.page_size, home.find_errors = 7, {2: EXPIRED}
+
+
+def _in_holds(clients: FakeClients, _: FakeEc2) -> None:
+    clients.table.read_failure = EXPIRED
+
+
+def _in_ledger(clients: FakeClients, _: FakeEc2) -> None:
+    clients.table.write_failure = EXPIRED
+
+
+def _in_policy(clients: FakeClients, home: FakeEc2) -> None:
+    def expire() -> None:
+        clients.ssm.error = _client_error(EXPIRED)
+
+    home.modify_seconds = 1
+    clients.clock.at(2.5, expire)
+
+
+def _in_gate(clients: FakeClients, _: FakeEc2) -> None:
+    _gated(clients)
+    for metrics in clients.metrics.values():
+        metrics.failure = EXPIRED
+
+
+def _in_notes_of_the_gate(clients: FakeClients, _: FakeEc2) -> None:
+    def fail(request: str) -> None:
+        if request.startswith("Query calls"):
+            clients.table.read_failure = EXPIRED
+
+    _gated(clients)
+    clients.table.before_read = fail
+
+
+def _in_defaults(clients: FakeClients, home: FakeEc2) -> None:
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    for number in range(40):
+        home.set_options(an_id(number), http_tokens=V2_ONLY.http_tokens)
+    home.defaults_error = EXPIRED
+
+
+def _in_read_back(_: FakeClients, home: FakeEc2) -> None:
+    home.read_errors = {1: EXPIRED}
+
+
+@pytest.mark.parametrize(
+    "expire",
+    [
+        _in_listing,
+        _in_holds,
+        _in_ledger,
+        _in_policy,
+        _in_gate,
+        _in_notes_of_the_gate,
+        _in_defaults,
+        _in_read_back,
+    ],
+)
+@pytest.mark.parametrize("mode", ["enforce", "audit"])
+@pytest.mark.usefixtures("fleet")
+def test_whichever_call_is_refused_is_the_last(
+    app: App,
+    clients: FakeClients,
+    at_refusal: list[int],
+    log_lines: Documents,
+    expire: Callable[[FakeClients, FakeEc2], None],
+    mode: str,
+) -> None:
+    """No instance fails for it, and none is reported as held: those that were not tried wait."""
+    expire(clients, clients.ec2(HOME))
+    if mode == "audit":
+        policy, _ = clients.ssm.values[POLICY_PARAMETER]
+        clients.ssm.put(POLICY_PARAMETER, json.dumps({**json.loads(policy), "mode": "audit"}))
+    answer = app.invoke(SCHEDULE)
+    if mode == "audit" and expire in (_in_ledger, _in_policy, _in_read_back):
+        assert at_refusal == [], "an audit does not make that call"
+        return
+    assert _calls(clients) == at_refusal[0]
+    assert answer["stopped"] == SENTENCE
+    assert answer["outcomes"].keys() <= {"DEFERRED", "REMEDIATED", "PENDING", "WOULD_REMEDIATE"}
+    reasons = {line["reason"] for line in log_lines() if line.get("outcome") == "DEFERRED"}
+    assert all(reason.startswith(SENTENCE) for reason in reasons)
+
+
+@pytest.mark.parametrize("read", ["policy", "instances", "regions"])
+def test_a_batch_that_cannot_begin_comes_back(
+    app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int], log_lines: Documents, read: str
+) -> None:
+    """Nothing is changed, nothing else is asked, and one line says why."""
+    home.launch(an_instance(1))
+    message = a_message(events.running())
+    if read == "policy":
+        clients.ssm.error = _client_error(EXPIRED)
+    elif read == "instances":
+        home.read_errors = {1: EXPIRED}
+    else:
+        home.regions_error = EXPIRED
+        message = a_message(events.running(region=AWAY))
+    assert app.batch(message) == ["m-1"]
+    assert _calls(clients) == (at_refusal[0] if at_refusal else {"policy": 1, "regions": 2}[read])
+    (error,) = [line for line in log_lines() if line["level"] == "ERROR"]
+    assert error["message"] == "AWS does not accept the credentials: the run has ended, the batch comes back"
+
+
+def test_a_sweep_after_a_change_of_the_policy_looks_no_second_time_and_sends_no_mail(
+    app: App, clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
+) -> None:
+    """Each would be refused like the rest."""
+    _launch(home, away)
+    home.modify_errors[an_id(2)] = [EXPIRED]
+    app.invoke(POLICY_CHANGE)
+    assert clients.topic.mails == []
+    assert len(clients.ssm.requests) == 1
+    assert _calls(clients) == at_refusal[0]
+
+
+def test_such_a_sweep_is_not_a_completed_one(
+    app: App, home: FakeEc2, away: FakeEc2, at_refusal: list[int], log_lines: Documents, metrics: Documents
+) -> None:
+    """The alarm for missing sweeps rises if it goes on; an inventory counts no fleet that it did not see."""
+    _launch(home, away)
+    home.find_errors = {1: EXPIRED}
+    app.invoke({"inventory": True})
+    assert at_refusal
+    names = metric_names(metrics())
+    assert "RegionFailed" in names
+    assert not names & {"SweepCompleted", "Instances", "CompliantInstances", "RegionStopped"}
+    errors = [line["message"] for line in log_lines() if line["level"] == "ERROR"]
+    assert errors == ["AWS does not accept the credentials: the run has ended"]
+
+
+def test_the_next_invocation_asks_again(app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int]) -> None:
+    """Its credentials may be others."""
+    home.launch(an_instance(1))
+    home.modify_errors[an_id(1)] = [EXPIRED]
+    app.batch(a_message(events.running()))
+    assert at_refusal
+    assert app.batch(a_message(events.running())) == []
+    assert home.actual(an_id(1)).options == V2_ONLY
+    assert clients.fake_queue.delays == {}
+
+
+def test_a_region_that_does_not_accept_the_credentials_ends_alone(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
+) -> None:
+    """With its first answer; the others are done."""
+    _launch(home, away)
+    home.modify_errors[an_id(2)] = [NOT_HERE]
+    home.visible_after = 1
+    done = Sweep(clients)
+    stopped = f"EC2 does not accept the credentials in this region ({NOT_HERE})"
+    assert done.report.regions[AWAY].outcomes == {Outcome.REMEDIATED: 10}
+    part = done.report.regions[HOME]
+    assert part.outcomes == {Outcome.PENDING: 2, Outcome.FAILED: 1, Outcome.DEFERRED: 37}
+    assert part.stopped == stopped
+    assert len(home.sent) == 3
+    assert home.reads == [], "a read-back would be refused too"
+    assert done.report.stopped is None
+    assert at_refusal == []
+    outcomes = [entry.outcome for entry in ledger(clients) if entry.region == HOME]
+    assert [outcomes.count(each) for each in (Outcome.PENDING, Outcome.FAILED, None)] == [2, 1, 0]
+
+
+def test_a_region_that_refuses_a_page_is_asked_for_nothing_more(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
+) -> None:
+    """What the pages before it named waits."""
+    _launch(home, away)
+    home.page_size, home.find_errors = 7, {2: NOT_HERE}
+    done = Sweep(clients)
+    part = done.report.regions[HOME]
+    assert (part.outcomes, part.failure) == ({Outcome.DEFERRED: 7}, NOT_HERE)
+    assert home.calls == ["DescribeInstances"] * 2
+    assert done.report.regions[AWAY].outcomes == {Outcome.REMEDIATED: 10}
+    assert at_refusal == []
+
+
+def test_events_of_a_region_that_does_not_accept_the_credentials_are_final(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2
+) -> None:
+    """As before: the next delivery would get the same answer."""
+    home.launch(an_instance(1))
+    away.launch(an_instance(2))
+    home.read_errors = {1: NOT_HERE}
+    messages = [a_message(events.running(an_id(1))), a_message(events.running(an_id(2), region=AWAY), "m-2")]
+    batch = Batch(clients, *messages)
+    assert batch.outcomes == {an_id(1): Outcome.FAILED, an_id(2): Outcome.REMEDIATED}
+    assert batch.again == []
+    assert home.actual(an_id(1)).options == V1_ALLOWED
