@@ -59,8 +59,8 @@ def test_what_follows_a_slow_page_begins_where_it_did(aws: LocalAws) -> None:
     """By the same token, and with no instance lost or listed twice."""
     ids = aws.launch(count=23)
     client = LocalSession(aws, listing_timeout=READ_TIMEOUT_SECONDS).client("ec2", config=LISTING_CONFIG)
-    slow = {"kind": "hang", "seconds": 4 * READ_TIMEOUT_SECONDS, "parameters": {"MaxResults": "10"}}
-    aws.fail(DESCRIBE, first=2, **slow)
+    seconds = 4 * READ_TIMEOUT_SECONDS
+    aws.fail(DESCRIBE, kind="hang", seconds=seconds, first=2, parameters={"MaxResults": "10"})
 
     def describe(request: "DescribeInstancesRequestTypeDef") -> "DescribeInstancesResultTypeDef":
         with aws_errors():

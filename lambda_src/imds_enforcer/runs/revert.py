@@ -12,7 +12,7 @@ from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.ledger.recovery import completed, left_behind
 from imds_enforcer.ledger.undo import NothingToUndoError, OpenChangeError, Undo, to_undo, undo
 from imds_enforcer.limits.pacing import sweep_share
-from imds_enforcer.model import AwsError, Outcome, PlannedChange, Result, Trigger
+from imds_enforcer.model import AwsError, Kind, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.runs.run import Run
 
@@ -52,7 +52,8 @@ class Reverting:
 class Revert:
     """Plans and carries out a person's order; `by` is who gave it.
 
-    `ledger_failures` are why the ledger does not have everything about the changes of a region.
+    `ledger_failures` are why the ledger does not have everything about the changes of a region, and `refused` is why
+    AWS did not accept the credentials, which ended the changes.
     """
 
     def __init__(self, clients: Clients, clock: Clock, *, run_id: str, by: str, overwrite: bool = False) -> None:
@@ -62,6 +63,7 @@ class Revert:
         self._by = by
         self._overwrite = overwrite
         self.ledger_failures: dict[str, Failure] = {}
+        self.refused: Failure | None = None
         self._ways: dict[str, Undo] = {}  # as the last look at each instance showed it
 
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
@@ -89,6 +91,8 @@ class Revert:
             try:
                 seen = self._clients.ec2(region).read(named)
             except AwsError as error:
+                if error.failure.kind is Kind.CREDENTIALS:
+                    raise
                 plans |= {each: Reverting(each, region, problem=f"it cannot be read ({error})") for each in named}
                 continue
             for instance_id in named:
@@ -179,6 +183,7 @@ class Revert:
         with ThreadPoolExecutor(max(1, len(by_region)), thread_name_prefix="region") as pool:
             for results in pool.map(lambda item: list(self._in_region(run, *item)), by_region.items()):
                 yield from results
+        self.refused = run.cancellation.refused
 
     def _in_region(self, run: Run, region: str, plans: Mapping[str, Reverting]) -> Iterator[Result]:
         def examine(instances: Iterable[Instance]) -> Iterator[PlannedChange | Result]:

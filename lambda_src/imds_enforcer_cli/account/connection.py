@@ -14,7 +14,7 @@ from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
 from imds_enforcer.aws.boto import CLIENT_CONFIG, aws_errors
 from imds_enforcer.aws.services import Clients
-from imds_enforcer.model import AwsError, Clock, Instance, SystemClock
+from imds_enforcer.model import AwsError, Clock, Instance, Kind, SystemClock
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.settings import Settings
@@ -183,7 +183,7 @@ def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str
 
     Raises:
         CommandError: naming those that are not, or that may be in a region which could not be asked.
-        AwsError: if the home region could not be asked.
+        AwsError: if the home region could not be asked, or AWS does not accept the credentials.
     """
     ids = list(instance_ids)
     seen = _live(clients, clients.home_region, ids)
@@ -196,6 +196,8 @@ def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str
         try:
             return _live(clients, region, [each for each in ids if each not in seen])
         except AwsError as error:
+            if error.failure.kind is Kind.CREDENTIALS:
+                raise
             refused.append(f"{region} could not be asked ({error})")
             return {}
 

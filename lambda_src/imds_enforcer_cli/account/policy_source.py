@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imds_enforcer.limits.cancellation import Versions
-from imds_enforcer.model import AwsError
+from imds_enforcer.model import AwsError, Kind
 from imds_enforcer.policy import Mode, Policy, RegionSelection
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, Connection
@@ -69,6 +69,8 @@ def _compare(policy: Policy, reached: Connection) -> None:
     try:
         deployed = reached.clients.policies.read()
     except AwsError as error:
+        if error.failure.kind is Kind.CREDENTIALS:
+            raise
         say(f"Which policy the deployed enforcer follows could not be read: {error}")
         return
     except PolicyInvalidError as error:

@@ -12,6 +12,10 @@ from imds_enforcer_cli.console.errors import CommandError
 
 ALL = "all"
 
+_NOT_VALID_THERE = "InvalidClientTokenId"
+"""Of a region that has to be enabled, to a session token of STS's global endpoint (IAM User Guide, "Manage AWS STS in
+an AWS Region"). The home region has accepted it."""
+
 
 def chosen_regions(clients: Clients, text: str) -> tuple[str, ...]:
     """The regions named in `--regions`, or all that are enabled in the account.
@@ -52,7 +56,7 @@ def refuse_if_elsewhere(reached: Connection) -> None:
         if answer is True:
             raise CommandError(f"the stack {STACK} is in {region}; name that region with --region")
     for region, answer in answers.items():
-        if isinstance(answer, Failure) and answer.may_work_later:
+        if isinstance(answer, Failure) and answer.may_work_later and answer.code != _NOT_VALID_THERE:
             raise AwsError(replace(answer, message=f"{answer.message} (asked for the stack {STACK} in {region})"))
 
 

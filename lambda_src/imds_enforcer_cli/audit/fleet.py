@@ -11,7 +11,7 @@ from imds_enforcer.aws.boto import batched
 from imds_enforcer.aws.cloudwatch import CallMetrics, most_at_once
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.decision.legacy_calls import CALLS_OF_GROUP, CALLS_SERVED, Calls, Counted, group_of, own_calls_decide
-from imds_enforcer.model import AwsError, Instance
+from imds_enforcer.model import AwsError, Instance, Kind
 from imds_enforcer.policy import Gate
 from imds_enforcer_cli.audit.findings import Audited, serves_imdsv1
 from imds_enforcer_cli.audit.judge import Judge
@@ -77,7 +77,11 @@ class Fleet:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def audit(self, regions: Sequence[str]) -> list[RegionAudit]:
-        """Every region, in the order given; one that cannot be read stops no other."""
+        """Every region, in the order given; one that cannot be read stops no other.
+
+        Raises:
+            AwsError: if AWS does not accept the credentials.
+        """
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="region") as pool:
             try:
                 return list(pool.map(self._region, regions))
@@ -88,8 +92,10 @@ class Fleet:
 
     def _region(self, region: str) -> RegionAudit:
         audit = RegionAudit(region)
+        if self.stopped.is_set():
+            return audit
         calls = _RegionCalls(self.clients.call_metrics(region), self.now, self.lookback) if self.lookback else None
-        pages = 0
+        pages, asks_further = 0, region in self.readers
         try:
             for page in self.clients.ec2(region).find({}):
                 audit.listed = True
@@ -101,11 +107,16 @@ class Fleet:
                     return audit
             audit.complete = True
         except AwsError as error:
+            if error.failure.kind is Kind.CREDENTIALS:
+                self.stopped.set()
+                raise
             audit.errors.append(str(error))
+            # A region that does not accept the credentials does so in every service.
+            asks_further = asks_further and not error.failure.of_credentials
         if calls and calls.failure:
             audit.errors.append(f"the IMDSv1 calls are not known: {calls.failure}")
         audit.instances.sort(key=lambda each: each.instance_id)
-        if region in self.readers:
+        if asks_further:
             audit.sources = sources(audit.instances, self.readers[region])
         self.progress(region, pages=pages, instances=len(audit.instances), done=True)
         return audit
@@ -161,6 +172,8 @@ class _RegionCalls:
                     counted, some, start=start, end=self._now, period=int(_PERIOD.total_seconds())
                 )
             except AwsError as error:
+                if error.failure.kind is Kind.CREDENTIALS:
+                    raise
                 self.failure = error
                 break
             found |= {each: points.get(each, ()) for each in some}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imds_enforcer.aws.boto import aws_errors, batched
-from imds_enforcer.model import AwsError, LaunchTemplate
+from imds_enforcer.model import AwsError, Kind, LaunchTemplate
 from imds_enforcer_cli.audit.launch_defaults import Recipe, RegionDefaults
 
 NAMES = 50
@@ -139,6 +139,8 @@ def _noted(found: Launches, kind: str) -> Iterator[None]:
     try:
         yield
     except AwsError as error:
+        if error.failure.kind is Kind.CREDENTIALS:
+            raise
         found.failures[kind] = str(error)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from imds_enforcer.model import Outcome
+from imds_enforcer.model import AwsError, Outcome
 from imds_enforcer.model.wording import count
 from imds_enforcer.policy import Mode
 from imds_enforcer_cli.account import connection
@@ -89,6 +89,8 @@ def enforce(  # noqa: PLR0913  # each is an option of the command
     _show_report(order, planned, done)
     if stop.asked:
         _end_interrupted(done)
+    if done and done.report.refused:
+        raise AwsError(done.report.refused)
     left = unfinished((done or planned).report) or (not dry_run and bool(_to_change(done or planned)))
     raise typer.Exit(int(left))
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from imds_enforcer.ledger.entry import Entry
-from imds_enforcer.model import Result, Trigger
+from imds_enforcer.model import AwsError, Result, Trigger
 from imds_enforcer.model.wording import count
 from imds_enforcer.runs.revert import Revert, Reverting
 from imds_enforcer_cli.account import connection
@@ -108,6 +108,8 @@ def revert(  # noqa: PLR0913  # each is an option of the command
         say("Nothing can be undone now." if any(plan.problem for plan in plans) else "Nothing to undo.")
     results = _carried_out(core, reached, order, possible) if possible and not dry_run else {}
     _write(order, plans, results, core)
+    if core.refused:
+        raise AwsError(core.refused)
     if not all(core.is_done(plan, results.get(plan.instance_id)) for plan in plans):
         raise typer.Exit(1)
 
@@ -154,7 +156,7 @@ def _carried_out(
     say(f"This is the run {order.run_id}: it holds {whom} {how_long}, and sets back {changing}.")
     with output.working(f"Setting back {count(changing, 'instance')}"):
         results = list(core.carry_out(possible, reason=order.reason, until=order.until))
-    for region, failure in core.ledger_failures.items():
+    for region, failure in () if core.refused else core.ledger_failures.items():
         say(f"The ledger does not have everything about {region} ({failure}); the next sweep settles what is open.")
     by_id = {result.instance_id: result for result in results}
     return {instance_id: by_id[instance_id] for instance_id in ids}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imds_enforcer.model import AwsError, HttpTokens, Instance, MetadataOptions, Outcome, Result
+from imds_enforcer.model import AwsError, HttpTokens, Instance, Kind, MetadataOptions, Outcome, Result
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from imds_enforcer.policy import Policy
 from imds_enforcer.policy.parser import PolicyInvalidError
@@ -109,6 +109,8 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
     ordered = [_explained(results[each.instance_id], setter, each, identity) for each in instances.values()]
     _write(ordered, output_format)
     _tell_what_is_open(setter, ordered)
+    if setter.refused:
+        raise AwsError(setter.refused)
     if not all(map(setter.is_done, ordered)):
         raise typer.Exit(1)
 
@@ -122,6 +124,7 @@ def _guarded(
 
     Raises:
         CommandError: if policy or holds cannot be read otherwise.
+        AwsError: if AWS does not accept the credentials.
     """
     fallback = identity.region if identity else None
     hint = "; where only policy and holds cannot be read, --no-policy goes on without them" if identity else ""
@@ -132,6 +135,8 @@ def _guarded(
             refuse_if_elsewhere(reached)
         reached.clients.ledger_table.holds.standing()
     except AwsError as error:
+        if error.failure.kind is Kind.CREDENTIALS:
+            raise
         if not no_policy:
             raise CommandError(f"{error}{hint}") from None
         say(f"Going on without holds, which cannot be read ({error}).")
@@ -139,6 +144,8 @@ def _guarded(
     try:
         return reached, reached.policy()
     except (AwsError, PolicyInvalidError) as error:
+        if isinstance(error, AwsError) and error.failure.kind is Kind.CREDENTIALS:
+            raise
         if not no_policy:
             raise CommandError(f"the policy cannot be read, so nothing is changed: {error}{hint}") from None
         say(f"Going on without the policy, which cannot be read ({error}).")

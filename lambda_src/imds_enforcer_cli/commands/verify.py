@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from imds_enforcer.model import AwsError, HttpTokens, Instance, OptionsState, Switch
+from imds_enforcer.model import AwsError, HttpTokens, Instance, Kind, OptionsState, Switch
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account import connection, instance_metadata, targets
 from imds_enforcer_cli.account.connection import Connection
@@ -88,6 +88,8 @@ def _wanted(reached: Connection) -> HttpTokens:
     try:
         policy = reached.policy()
     except (AwsError, PolicyInvalidError) as error:
+        if isinstance(error, AwsError) and error.failure.kind is Kind.CREDENTIALS:
+            raise
         say(f"The policy cannot be read ({error}): required is what is looked for.")
         return HttpTokens.REQUIRED
     return policy.http_tokens if policy else HttpTokens.REQUIRED

@@ -108,16 +108,25 @@ class LocalSweep:
         self._by = by
 
     def plan(self) -> Swept:
-        """What would become of each instance; nothing is written to EC2, and no limit of a sweep applies."""
+        """What would become of each instance; nothing is written to EC2, and no limit of a sweep applies.
+
+        Raises:
+            AwsError: if AWS does not accept the credentials.
+        """
         policy, found = replace(self._rules.policy, mode=Mode.AUDIT), _Collected()
         run = self._run(policy, _A_DAY, found)
         report = sweep(run, _REQUEST, limits_of(policy, self._regions))
+        if report.refused:
+            raise AwsError(report.refused)
         return Swept(report, found.results())
 
     def refusal(self, planned: Swept) -> Failure | None:
         """Why EC2 lets the operator change none of a few of these instances; None if it lets one be changed.
 
         What else may be wrong with them is for the sweep to find out.
+
+        Raises:
+            AwsError: if AWS does not accept the credentials.
         """
         change = Change(http_tokens=self._rules.policy.http_tokens)
         refused: Failure | None = None
@@ -126,6 +135,8 @@ class LocalSweep:
                 try:
                     self._reached.clients.ec2(region).rehearse(each.instance_id, change)
                 except AwsError as error:
+                    if error.failure.kind is Kind.CREDENTIALS:
+                        raise
                     if error.failure.code != "UnauthorizedOperation":
                         return None
                     refused = error.failure
@@ -178,6 +189,8 @@ class LocalSweep:
         try:
             return left_behind(self._reached.clients.ledger_table.entries.open_intents(), self._reached.clock.now())
         except AwsError as error:
+            if error.failure.kind is Kind.CREDENTIALS:
+                raise
             say(f"Open entries of the ledger could not be read, and stay open: {error}")
             return ()
 

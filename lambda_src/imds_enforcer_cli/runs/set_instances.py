@@ -2,7 +2,7 @@
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import assert_never
@@ -10,6 +10,7 @@ from typing import assert_never
 from imds_enforcer.aws.dynamodb import NoTable
 from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.decision.decision import Decision, Verdict, decide
+from imds_enforcer.enforcement.context import RegionContext
 from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.model import (
     AwsError,
@@ -44,6 +45,7 @@ class SetInstances:
 
     `policy` is None where none is in force. `by` is the operator's ARN, as the ledger has it; None where nothing is
     written down. `ledger_failures` are why the ledger does not have everything about the changes of a region.
+    `refused` is why AWS did not accept the credentials, which ended the changes.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class SetInstances:
         )
         self._rules = policy or self._wanted
         self._seen: dict[str, Instance] = {}
+        self.refused: Failure | None = None
 
     def carry_out(self, instances: Iterable[Instance], *, rehearse: bool = False) -> dict[str, Result]:
         """One result for each instance, by id; a failure stays with its instance. A rehearsal changes nothing."""
@@ -80,6 +83,7 @@ class SetInstances:
         work = self._rehearsed if rehearse else self._carried_out
         with ThreadPoolExecutor(len(by_region), thread_name_prefix="region") as pool:
             results = list(pool.map(lambda item: list(work(run, *item)), by_region.items()))
+        self.refused = run.cancellation.refused
         return {result.instance_id: result for each in results for result in each}
 
     def changes_any(self, instances: Iterable[Instance]) -> bool:
@@ -117,10 +121,9 @@ class SetInstances:
             else:
                 plans.append(examined)
         assert context.hold_check is not None, "holds are heeded"
-        for each in context.hold_check.review(plans):
-            yield each if isinstance(each, Result) else _rehearsal(context.ec2.rehearse, each)
-        if why := context.cancellation.stopped:
-            yield from (result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}") for plan in plans)
+        # If holds cannot be read there is no answer, and the region is stopped.
+        for each in context.hold_check.review(plans) or plans:
+            yield each if isinstance(each, Result) else _rehearsal(context, each)
 
     def _examined(self, instances: Iterable[Instance]) -> Iterator[PlannedChange | Result]:
         for instance in instances:
@@ -182,9 +185,12 @@ def _unchanged(instance: Instance, decision: Decision) -> Result:
     return result_of(instance, outcome, reason, after=instance.options)
 
 
-def _rehearsal(rehearse: Callable[[str, Change], None], plan: PlannedChange) -> Result:
+def _rehearsal(context: RegionContext, plan: PlannedChange) -> Result:
+    if why := context.cancellation.cancelled:
+        return result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}")
     try:
-        rehearse(plan.instance_id, plan.change)
+        context.ec2.rehearse(plan.instance_id, plan.change)
     except AwsError as error:
+        context.cancellation.heed(error.failure)
         return failed(plan.instance, error.failure)
     return result_of(plan.instance, Outcome.WOULD_REMEDIATE, plan.reason, after=plan.wanted)

@@ -30,13 +30,13 @@ def test_the_enforcer_is_in_another_region(clients: FakeClients) -> None:
         refuse_if_elsewhere(undeployed(clients, None))
 
 
-@pytest.mark.parametrize("code", ["ValidationError", "AccessDenied"])
+@pytest.mark.parametrize("code", ["ValidationError", "AccessDenied", "InvalidClientTokenId"])
 def test_the_enforcer_is_nowhere(clients: FakeClients, code: str) -> None:
-    """Where nobody may ask it is not either."""
+    """Nor is it where nobody may ask, or where a session token of the global endpoint is not valid."""
     refuse_if_elsewhere(undeployed(clients, code))
 
 
-@pytest.mark.parametrize("code", ["Throttling", "ServiceUnavailable"])
+@pytest.mark.parametrize("code", ["Throttling", "ServiceUnavailable", "ExpiredToken"])
 def test_a_region_that_gives_no_answer_may_have_it(clients: FakeClients, code: str) -> None:
     """Its holds would go unheeded."""
     with pytest.raises(AwsError, match=rf"^{code}: no \(asked for the stack ImdsEnforcer in {AWAY}\)$"):

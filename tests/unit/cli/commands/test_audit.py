@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -417,15 +418,16 @@ def test_who_interrupts_waits_for_a_page_at_most(clients: FakeClients, home: Fak
     """Not for all the pages of the regions that are under way."""
     home.page_size = 1
     home.launch(an_instance(1), an_instance(2))
+    stopped = threading.Event()
     fleet = Fleet(
         clients=clients,
         judge=Judge(a_policy(), Standing(), START),
         now=START,
         lookback=None,
         readers={},
-        progress=lambda *_, **__: None,
+        progress=lambda *_, **__: stopped.set(),
+        stopped=stopped,
     )
-    fleet.stopped.set()
     (region,) = fleet.audit([HOME])
     assert [each.instance_id for each in region.instances] == [an_id(1)]
 
