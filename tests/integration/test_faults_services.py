@@ -8,7 +8,7 @@ from imds_enforcer.limits.pacing import Limit
 from imds_enforcer.model import AwsError
 from infra.local.client import LocalAws
 from tests.integration.enforcer_process import INVENTORY, Enforcer
-from tests.integration.guarded_fleet import AWAY, HOME, Fleet
+from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, Fleet
 
 READ_POLICY = "ssm:GetParameters"
 
@@ -44,6 +44,60 @@ def test_without_a_list_of_regions_nothing_of_the_others_is_lost(aws: LocalAws) 
     fleet.mend()
     assert enforcer.batch(again).remediated == {*fleet.healthy[AWAY]}
     assert fleet.lagging() == set()
+    assert fleet.violated() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "answered"), [("ExpiredToken", "ExpiredToken"), ("ExpiredTokenException", "RequestExpired")]
+)
+def test_credentials_that_are_refused_end_a_sweep_at_once(aws: LocalAws, code: str, answered: str) -> None:
+    """In every region: what was sent is reported as it is, what was not waits, and the next sweep does it."""
+    fleet = Fleet(aws, healthy=20)
+    aws.fail(MODIFY, code, first=3)
+    run = Enforcer(aws, change_limit=Limit(capacity=4, refill=0.3)).sweep()
+    assert aws.calls(MODIFY) <= 2 * 4, "no more than were under way"
+    assert run.answer["stopped"].startswith(f"AWS does not accept the credentials ({answered}: ")
+    counted = run.answer["outcomes"]
+    assert counted["FAILED"] == aws.calls(MODIFY, error=answered)
+    assert counted["DEFERRED"] == 40 - aws.calls(MODIFY)
+    assert [line["message"] for line in run.lines if line["level"] == "ERROR" and "instance_id" not in line] == [
+        "AWS does not accept the credentials: the run has ended"
+    ]
+    fleet.mend()
+    Enforcer(aws).sweep()
+    assert fleet.lagging() == set()
+    assert fleet.violated() == []
+
+
+@pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException"])
+def test_where_every_call_is_refused_for_its_credentials_a_batch_comes_back(aws: LocalAws, code: str) -> None:
+    """After one request to each service that it begins with, and none to the queue."""
+    fleet, enforcer = Fleet(aws), Enforcer(aws)
+    records = fleet.records(*fleet.events())
+    aws.reset_calls()
+    aws.fail("*:*", code)
+    run = enforcer.batch(records)
+    assert len(run.coming_back(records)) == len(records)
+    assert Counter(row["action"] for row in aws.call_rows() for _ in range(row["count"])) == {READ_POLICY: 1}
+    with pytest.raises(AwsError, match=code):
+        enforcer.sweep()
+    fleet.mend()
+    assert enforcer.batch(run.coming_back(records)).remediated == fleet.ids
+    assert fleet.violated() == []
+
+
+def test_a_region_that_does_not_accept_the_credentials_ends_alone(aws: LocalAws) -> None:
+    """With its first answers, and the other is done."""
+    fleet = Fleet(aws, healthy=20)
+    aws.fail(MODIFY, "AuthFailure", region=AWAY)
+    run = Enforcer(aws, change_limit=Limit(capacity=4, refill=20)).sweep()
+    assert run.remediated == {*fleet.healthy[HOME]}
+    away = run.answer["regions"][AWAY]
+    assert away["stopped"].startswith("EC2 does not accept the credentials in this region (AuthFailure: ")
+    assert aws.calls(MODIFY, region=AWAY) == away["outcomes"]["FAILED"] <= 4
+    assert away["outcomes"]["DEFERRED"] == 20 - away["outcomes"]["FAILED"]
+    fleet.mend()
+    assert Enforcer(aws).sweep().remediated == {*fleet.healthy[AWAY]}
     assert fleet.violated() == []
 
 

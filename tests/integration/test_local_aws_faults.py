@@ -12,6 +12,10 @@ from infra.local.client import LocalAws
 from infra.local.waiting import until
 from tests.integration.local_resources import UNKNOWN, outcome, refused
 
+EXPIRED = "The security token included in the request is expired"
+INVALID = "The security token included in the request is invalid."
+REFUSED_KEY = "AWS was not able to validate the provided access credentials"
+
 
 def test_a_bucket_belongs_to_one_action_account_and_region(aws: LocalAws, local_aws: LocalAws) -> None:
     """Neither the other bucket of the same action nor another region or account is touched."""
@@ -88,6 +92,38 @@ def test_every_protocol_carries_the_error(aws: LocalAws, service: str) -> None:
     aws.fail(action, "ServiceUnavailable", status=503, calls=1)
     call = getattr(aws.client(service), method)
     assert refused(call) == "ServiceUnavailable"
+    call()
+
+
+@pytest.mark.parametrize(
+    ("code", "service", "answered"),
+    [
+        ("ExpiredTokenException", "ec2", ("RequestExpired", 400, "Request has expired.")),
+        ("ExpiredTokenException", "ssm", ("ExpiredTokenException", 400, EXPIRED)),
+        ("ExpiredTokenException", "sns", ("ExpiredToken", 403, EXPIRED)),
+        ("UnrecognizedClientException", "ec2", ("AuthFailure", 401, REFUSED_KEY)),
+        ("UnrecognizedClientException", "ssm", ("UnrecognizedClientException", 400, INVALID)),
+        ("UnrecognizedClientException", "sns", ("InvalidClientTokenId", 403, INVALID)),
+        ("ExpiredToken", "ec2", ("ExpiredToken", 403, EXPIRED)),
+        ("AuthFailure", "ec2", ("AuthFailure", 401, REFUSED_KEY)),
+    ],
+)
+def test_credentials_are_refused_in_the_words_of_each_service(
+    aws: LocalAws, code: str, service: str, answered: tuple[str, int, str]
+) -> None:
+    """From one call on, whatever it is to, until the fault is cleared."""
+    call = {
+        "ec2": aws.client("ec2").describe_regions,
+        "ssm": aws.client("ssm").describe_parameters,
+        "sns": aws.client("sns").list_topics,
+    }[service]
+    aws.fail("*:*", code, first=2)
+    call()
+    with pytest.raises(ClientError) as raised:
+        call()
+    error, metadata = raised.value.response["Error"], raised.value.response["ResponseMetadata"]
+    assert (error["Code"], metadata["HTTPStatusCode"], error["Message"]) == answered
+    aws.clear_faults()
     call()
 
 

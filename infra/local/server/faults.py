@@ -11,14 +11,31 @@ from infra.local.server.knobs import KNOBS, ControlError
 
 KINDS = ("error", "reset", "hang", "truncate")
 
+EVERY_CALL = "*:*"
+
+_EXPIRED = "The security token included in the request is expired"
+_INVALID = "The security token included in the request is invalid."
+CREDENTIALS: Mapping[str, tuple[int, str]] = {
+    "AuthFailure": (401, "AWS was not able to validate the provided access credentials"),
+    "ExpiredToken": (403, _EXPIRED),
+    "ExpiredTokenException": (400, _EXPIRED),
+    "UnrecognizedClientException": (400, _INVALID),
+}
+"""What AWS answers, by code, where it does not accept credentials (EC2 API Reference, "Error codes").
+
+ministack gives the two codes of JSON services as each service has them: EC2 answers RequestExpired to an expired token,
+and AuthFailure to an unknown key, other services with XML ExpiredToken and InvalidClientTokenId.
+"""
+
 
 @dataclasses.dataclass
 class Fault:
     """Something that goes wrong with calls to one action.
 
     Attributes:
-        action: `ec2:ModifyInstanceMetadataOptions`, say.
-        code: the error's code; with `status` and `message` what kind `error` answers.
+        action: `ec2:ModifyInstanceMetadataOptions`, say; `*:*` for every call.
+        code: the error's code; with `status` and `message`, for which `CREDENTIALS` has its own, what kind `error`
+            answers.
         kind: `error`; `reset`: the connection is cut before the call is carried out; `hang`: the answer comes after
             `seconds`, in time or not; `truncate`: carried out, but only half of the answer arrives.
         region: only there; empty: everywhere.
@@ -55,7 +72,8 @@ class Fault:
             raise ControlError(f"action is written service:Action, not {wish.get('action')!r}")
         if wish.get("kind", "error") not in KINDS:
             raise ControlError(f"kind is one of {', '.join(KINDS)}, not {wish['kind']!r}")
-        return cls(**wish)
+        status, message = CREDENTIALS.get(wish.get("code", ""), (cls.status, cls.message))
+        return cls(**{"status": status, "message": message, **wish})
 
     def strikes(self, call: Call) -> bool:
         """Whether this call is one that fails; each call that fits is counted."""
@@ -68,7 +86,7 @@ class Fault:
 
     def _fits(self, call: Call) -> bool:
         return (
-            self.action == call.action
+            self.action in (EVERY_CALL, call.action)
             and self.region in ("", call.region)
             and self.caller in ("", call.caller.name)
             and (not self.instance_id or self.instance_id in call.parameters.values())

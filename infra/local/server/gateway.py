@@ -62,7 +62,7 @@ def passing(original: Dispatch) -> Dispatch:
 
 def error_response(call: Call, error: AwsError) -> Response:
     """An error in the protocol its service speaks."""
-    _status, headers, body = iam_actions.access_denied_response(
+    status, headers, body = iam_actions.access_denied_response(
         "monitoring" if call.service == "cloudwatch" else call.service,
         call.action,
         "",
@@ -71,7 +71,8 @@ def error_response(call: Call, error: AwsError) -> Response:
         message=error.message,
         headers=call.headers,
     )
-    return error.status, headers, body
+    # Where it is about credentials, ministack gives it the code and status that the service has for that.
+    return status if error.code in iam_actions._AUTH_FAILURES else error.status, headers, body
 
 
 def remembering_connection(original: Callable[[TCPServer], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
