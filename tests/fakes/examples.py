@@ -72,4 +72,6 @@ WRONG_STATE = a_failure("IncorrectInstanceState")
 NO_IPV6 = a_failure(
     "UnsupportedOperation", "The HttpProtocolIpv6 metadata option cannot be enabled for Xen-backed instance types."
 )
+EXPIRED = a_failure("ExpiredToken", "The security token included in the request is expired")
+NOT_HERE = a_failure("AuthFailure", "AWS was not able to validate the provided access credentials")
 DENIED_BY_SCP = a_failure("UnauthorizedOperation", "with an explicit deny in a service control policy")

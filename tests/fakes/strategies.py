@@ -17,9 +17,11 @@ from tests.fakes.clock import START
 from tests.fakes.examples import (
     AWAY,
     DENIED_BY_SCP,
+    EXPIRED,
     HOME,
     NOT_FOUND,
     OTHER_ACCOUNT,
+    NOT_HERE,
     SERVER_FAULT,
     THROTTLED,
     UNAUTHORIZED,
@@ -148,9 +150,9 @@ POLICIES = _seldom(AUDITING | INVALID, ENFORCING, 5)
 _SECONDS = st.sampled_from([0, 0, 0.3, 2, 4, 11])
 _DELAYS = st.sampled_from([0, 0, 1, 5, 15, 30])
 _CHANGE_FAULTS = st.sampled_from(
-    [THROTTLED, THROTTLED, SERVER_FAULT, SERVER_FAULT, UNAUTHORIZED, WRONG_STATE, NOT_FOUND]
+    [THROTTLED, THROTTLED, SERVER_FAULT, SERVER_FAULT, UNAUTHORIZED, WRONG_STATE, NOT_FOUND, EXPIRED, NOT_HERE]
 )
-_READ_FAULTS = st.sampled_from([THROTTLED, SERVER_FAULT, UNAUTHORIZED, DENIED_BY_SCP])
+_READ_FAULTS = st.sampled_from([THROTTLED, SERVER_FAULT, UNAUTHORIZED, DENIED_BY_SCP, EXPIRED, NOT_HERE])
 _READ_ERRORS = _seldom(st.dictionaries(st.integers(1, 6), _READ_FAULTS, min_size=1, max_size=3), st.just({}), 3)
 TABLES = ("", "reads", "writes", "reads and writes")
 _NUMBERED = st.frozensets(NUMBERS, max_size=2)
@@ -171,10 +173,10 @@ WEATHERS = st.builds(
     read_errors=_READ_ERRORS,
     find_errors=_READ_ERRORS,
     blind=st.sampled_from([*[False] * 19, True]),
-    regions_error=st.sampled_from([*[None] * 9, THROTTLED]),
+    regions_error=st.sampled_from([*[None] * 9, THROTTLED, EXPIRED]),
     ignored=_seldom(_NUMBERED, st.just(frozenset()), 4),
     unanswered=_seldom(_NUMBERED, st.just(frozenset()), 3),
-    cloudwatch_error=st.sampled_from([*[None] * 5, THROTTLED]),
+    cloudwatch_error=st.sampled_from([*[None] * 5, THROTTLED, EXPIRED]),
     table=st.sampled_from([*[""] * 9, *TABLES]),
 )
 

@@ -291,9 +291,10 @@ def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_
         results = [process.results[letter.region, instance_id] for instance_id in letter.instance_ids]
         unsettled = any(_is_unsettled(result) for result in results)
         assert back >= unsettled, f"{letter} is gone before its time: {results}"
-        assert back == unsettled or letter.whole_region, f"{letter} comes back for nothing: {results}"
+        for_nothing = not (unsettled or letter.whole_region or process.reports[0].refused)
+        assert not (back and for_nothing), f"{letter} comes back for nothing: {results}"
 
 
 def _is_unsettled(result: Result) -> bool:
-    final = result.failure is None or result.failure.kind is Kind.FINAL
+    final = result.failure is None or result.failure.kind in {Kind.FINAL, Kind.REGION}
     return result.outcome is Outcome.DEFERRED or (result.outcome is Outcome.FAILED and not final)

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from imds_enforcer.limits.cancellation import Cancellation
 from imds_enforcer.model import HttpTokens, Kind
 from tests.fakes.command import undeployed
-from tests.fakes.examples import AWAY, HOME, V2_ONLY, a_failure, an_id, an_instance
+from tests.fakes.examples import AWAY, EXPIRED, HOME, V2_ONLY, a_failure, an_id, an_instance
 from tests.fakes.in_turn import without_threads
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from tests.fakes.command import Command
     from tests.fakes.ec2 import FakeEc2
 
-EXPIRED = a_failure("ExpiredToken", "The security token included in the request is expired")
 LAST_WORDS = f"imds-enforcer: {EXPIRED}"
 MODIFY = "ModifyInstanceMetadataOptions"
 SET = ("set", "--version-2-state", "required")

@@ -14,12 +14,13 @@ from tests.fakes import example_events as events
 from tests.fakes.example_events import a_message
 from tests.fakes.examples import (
     AWAY,
+    EXPIRED,
     HOME,
+    NOT_HERE,
     POLICY_PARAMETER,
     TOKENS_PARAMETER,
     V1_ALLOWED,
     V2_ONLY,
-    a_failure,
     an_id,
     an_instance,
 )
@@ -33,9 +34,7 @@ if TYPE_CHECKING:
     from tests.fakes.clients import FakeClients
     from tests.fakes.ec2 import FakeEc2
 
-EXPIRED = a_failure("ExpiredToken", "The security token included in the request is expired")
 SENTENCE = f"AWS does not accept the credentials ({EXPIRED})"
-NOT_HERE = a_failure("AuthFailure", "AWS was not able to validate the provided access credentials")
 WHY = "HttpTokens is optional, not required"
 SCHEDULE = {"trigger": "schedule"}
 POLICY_CHANGE = {"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {"operation": "Update"}}
