@@ -64,7 +64,8 @@ def test_what_follows_a_slow_page_begins_where_it_did(aws: LocalAws) -> None:
 
     def describe(request: "DescribeInstancesRequestTypeDef") -> "DescribeInstancesResultTypeDef":
         with aws_errors():
-            return client.describe_instances(**request)
+            answer: DescribeInstancesResultTypeDef = client.describe_instances(**request)
+        return answer
 
     pages = [page.answer for page in Listing(SystemClock(), 10).pages({"Filters": []}, describe, None)]
     found = [[each["InstanceId"] for group in page["Reservations"] for each in group["Instances"]] for page in pages]

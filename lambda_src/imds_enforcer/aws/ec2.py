@@ -142,17 +142,19 @@ class Ec2Region:
         asks = managed and self._shows_managed
         if asks:
             try:
-                with aws_errors():
-                    return self._client(config).describe_instances(**request, IncludeManagedResources=True)
+                return self._ask(config, {**request, "IncludeManagedResources": True})
             except AwsError as error:
                 if not _may_mean_a_parameter(error.failure):
                     raise
-        with aws_errors():
-            page = self._client(config).describe_instances(**request)
+        page = self._ask(config, request)
         if asks:
             # Only now: what is refused without the parameter too has another reason.
             self._shows_managed = False
         return page
+
+    def _ask(self, config: Config, request: DescribeInstancesRequestTypeDef) -> DescribeInstancesResultTypeDef:
+        with aws_errors():
+            return self._client(config).describe_instances(**request)
 
     def _instances(self, page: Page) -> list[Instance]:
         """The age of an observation counts from the request: its answer may be slow."""

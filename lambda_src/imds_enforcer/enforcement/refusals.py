@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from imds_enforcer.aws.ledger_table import Notes
+    from imds_enforcer.limits.cancellation import RegionCancellation
     from imds_enforcer.model import Clock, Failure, PlannedChange, Refusal, Result
 
 _WORKED_WITHOUT = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.SKIPPED})
@@ -24,9 +25,10 @@ class Refusals:
     again by the next run; `failure` is why, then.
     """
 
-    def __init__(self, notes: Notes, clock: Clock, region: str) -> None:
+    def __init__(self, notes: Notes, clock: Clock, cancellation: RegionCancellation, region: str) -> None:
         self._notes = notes
         self._clock = clock
+        self._cancellation = cancellation
         self._region = region
         self._known: Mapping[str, RefusalNote] | None = None
         self._tag_keys: dict[str, str] = {}
@@ -43,6 +45,7 @@ class Refusals:
             try:
                 self._notes.write_refusals(self._region, found)
             except AwsError as error:
+                self._cancellation.heed(error.failure)
                 self.failure = error.failure
 
     def _of(self, plan: PlannedChange) -> tuple[Refusal, ...]:
@@ -51,8 +54,9 @@ class Refusals:
         if self._known is None:
             try:
                 self._known = self._notes.refusals(self._region)
-            except AwsError:
+            except AwsError as error:
                 # Holds are in the same table: nothing is changed where it is out of reach.
+                self._cancellation.heed(error.failure)
                 self._known = {}
         note = self._known.get(plan.instance_id)
         return note.refused if note and note.applies(plan.instance.tags, self._clock.now()) else ()

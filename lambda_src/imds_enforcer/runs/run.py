@@ -92,7 +92,7 @@ class Run:
             ledger=LedgerWriter(self.ledger, self.clock, cancellation, origin),
             verify_timeout=self.verify_timeout,
             finalize=finalize,
-            refusals=Refusals(self.clients.ledger_table.notes, self.clock, limits.region),
+            refusals=Refusals(self.clients.ledger_table.notes, self.clock, cancellation, limits.region),
         )
 
 

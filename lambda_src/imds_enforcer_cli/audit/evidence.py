@@ -16,7 +16,7 @@ from imds_enforcer.enforcement.gate import deciding_calls, gate_query, group_que
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.ledger.refusals import RefusalNote
-from imds_enforcer.model import AwsError, Clock, Instance
+from imds_enforcer.model import AwsError, Clock, Instance, Kind
 from imds_enforcer.policy import Gate
 from imds_enforcer_cli.audit.document import Subject
 from imds_enforcer_cli.audit.fleet import Lookback
@@ -54,7 +54,11 @@ class Search:
 
 
 def search(clients: Clients, instance_ids: Sequence[str], regions: Sequence[str]) -> Search:
-    """Look for the instances in all these regions at once, by their ids: lists leave out what a service manages."""
+    """Look for the instances in all these regions at once, by their ids: lists leave out what a service manages.
+
+    Raises:
+        AwsError: if AWS does not accept the credentials.
+    """
     # Beforehand: a session is not safe to make clients from in several threads.
     adapters = {region: clients.ec2(region) for region in regions}
     found: dict[str, Instance] = {}
@@ -64,6 +68,8 @@ def search(clients: Clients, instance_ids: Sequence[str], regions: Sequence[str]
         try:
             found.update(adapters[region].read(instance_ids))
         except AwsError as error:
+            if error.failure.kind is Kind.CREDENTIALS:
+                raise
             refused[region] = str(error)
 
     with ThreadPoolExecutor(len(regions), thread_name_prefix="region") as pool:
@@ -75,7 +81,11 @@ def search(clients: Clients, instance_ids: Sequence[str], regions: Sequence[str]
 def gathered(
     clients: Clients, clock: Clock, instances: Iterable[Instance], subject: Subject, lookback: Lookback | None
 ) -> list[Evidence]:
-    """What is known of each of the instances; `lookback` is None if CloudWatch is not to be asked."""
+    """What is known of each of the instances; `lookback` is None if CloudWatch is not to be asked.
+
+    Raises:
+        AwsError: if AWS does not accept the credentials.
+    """
     evidence = [Evidence(instance=instance) for instance in instances]
     with _noted(evidence, HOLDS):
         standing = clients.ledger_table.holds.standing()
@@ -138,5 +148,7 @@ def _noted(evidence: Sequence[Evidence], kind: str) -> Iterator[None]:
     try:
         yield
     except AwsError as error:
+        if error.failure.kind is Kind.CREDENTIALS:
+            raise
         for each in evidence:
             each.failures[kind] = str(error)

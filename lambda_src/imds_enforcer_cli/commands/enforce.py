@@ -89,8 +89,8 @@ def enforce(  # noqa: PLR0913  # each is an option of the command
     _show_report(order, planned, done)
     if stop.asked:
         _end_interrupted(done)
-    if done and done.report.refused:
-        raise AwsError(done.report.refused)
+    if done and done.report.credentials_refused:
+        raise AwsError(done.report.credentials_refused)
     left = unfinished((done or planned).report) or (not dry_run and bool(_to_change(done or planned)))
     raise typer.Exit(int(left))
 

@@ -116,8 +116,8 @@ class LocalSweep:
         policy, found = replace(self._rules.policy, mode=Mode.AUDIT), _Collected()
         run = self._run(policy, _A_DAY, found)
         report = sweep(run, _REQUEST, limits_of(policy, self._regions))
-        if report.refused:
-            raise AwsError(report.refused)
+        if report.credentials_refused:
+            raise AwsError(report.credentials_refused)
         return Swept(report, found.results())
 
     def refusal(self, planned: Swept) -> Failure | None:

@@ -130,6 +130,19 @@ def test_an_audit_without_its_metrics(clients: FakeClients, command: Command) ->
 
 
 @pytest.mark.usefixtures("fleet")
+@pytest.mark.parametrize("call", ["read", "table", "metrics"])
+def test_the_why_of_one_instance_is_no_list_of_errors(clients: FakeClients, command: Command, call: str) -> None:
+    """Whichever call meets it."""
+    if call == "read":
+        clients.ec2(HOME).read_errors = {1: EXPIRED}
+    elif call == "table":
+        clients.table.read_failure = EXPIRED
+    else:
+        clients.metrics[HOME].failure = EXPIRED
+    assert command.refusal("audit", "--instance", an_id(1)) == LAST_WORDS
+
+
+@pytest.mark.usefixtures("fleet")
 def test_an_audit_without_its_launches(command: Command) -> None:
     """And so does what is asked about launches."""
     command.launches[HOME].refused["get_instance_metadata_defaults"] = "ExpiredToken"

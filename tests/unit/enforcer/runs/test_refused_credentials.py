@@ -98,7 +98,7 @@ def test_a_sweep_ends_with_the_first_change_that_is_refused_for_its_credentials(
     assert home.sent_ids == [an_id(0), an_id(1), an_id(2)]
     assert away.calls == []
     assert _calls(clients) == at_refusal[0]
-    assert (done.report.stopped, done.report.refused) == (SENTENCE, EXPIRED)
+    assert (done.report.stopped, done.report.credentials_refused) == (SENTENCE, EXPIRED)
     assert {name: str(part.failure) for name, part in done.report.failed_regions.items()} == {AWAY: str(EXPIRED)}
     assert done.report.stopped_regions == {}, "it is the run that ended, and not the regions one by one"
     assert clients.clock.elapsed < 1
