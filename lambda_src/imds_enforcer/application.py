@@ -41,7 +41,6 @@ What a run knows of the policy may be so old, and a call to EC2 takes a moment. 
 longer is left to the next sweep.
 """
 
-
 _REFUSED = "AWS does not accept the credentials: the run has ended"
 
 
@@ -63,9 +62,9 @@ class Application:
     clock: Clock
 
     def invoke(self, event: object, invocation: Invocation) -> dict[str, Any]:
-        """Do what the event asks for. The answer is a sweep's report, or the messages that must come back.
+        """Do what the event asks for; nothing, with an empty answer, if it is of another account.
 
-        It is empty where the event is of another account: then nothing is done.
+        The answer is a sweep's report, or the messages that must come back.
 
         Raises:
             MalformedEventError: if the function was invoked with something it does not handle.
@@ -168,11 +167,10 @@ class Application:
         batch = parse_batch(messages, invocation.account)
         again: dict[QueuedMessage, int] = {}
         refused = False
-        store = self.clients.policies
         try:
             with ThreadPoolExecutor(1, thread_name_prefix="beside") as pool:
                 pool.submit(self.clients.prepare_for_changes)
-                policy = _read(store)
+                policy = _read(self.clients.policies)
             again = self._enforce(batch, policy, invocation)
         except PolicyInvalidError as error:
             # Acknowledged: the sweep that the mended policy starts brings in what is missed now.
