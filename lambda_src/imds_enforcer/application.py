@@ -179,7 +179,7 @@ class Application:
             refused = error.failure.kind is Kind.CREDENTIALS
             what = _REFUSED if refused else "Parameter Store is out of reach: nothing was changed"
             telemetry.call_failed(f"{what}, the batch comes back", error)
-            again = _usual_delays(delivery.message for delivery in batch.deliveries)
+            again = _usual_delays([*(delivery.message for delivery in batch.deliveries), *batch.unchecked])
         telemetry.foreign_events(batch.foreign)
         for message, problem in batch.malformed.items():
             telemetry.message_refused(message.message_id, problem)

@@ -291,7 +291,7 @@ def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_
         results = [process.results[letter.region, instance_id] for instance_id in letter.instance_ids]
         unsettled = any(_is_unsettled(result) for result in results)
         assert back >= unsettled, f"{letter} is gone before its time: {results}"
-        for_nothing = not (unsettled or letter.whole_region or process.reports[0].refused)
+        for_nothing = not (unsettled or letter.whole_region or process.reports[0].credentials_refused)
         assert not (back and for_nothing), f"{letter} comes back for nothing: {results}"
 
 

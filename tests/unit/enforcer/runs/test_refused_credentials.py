@@ -18,6 +18,7 @@ from tests.fakes.examples import (
     HOME,
     NOT_HERE,
     POLICY_PARAMETER,
+    THROTTLED,
     TOKENS_PARAMETER,
     V1_ALLOWED,
     V2_ONLY,
@@ -137,6 +138,15 @@ def test_a_batch_comes_back_whole(
     (error,) = [line for line in log_lines() if line["level"] == "ERROR"]
     assert error["message"] == "AWS does not accept the credentials: the run has ended, the batch comes back"
     assert error["error"] == str(EXPIRED)
+
+
+def test_what_could_not_be_checked_comes_back_too(app: App, home: FakeEc2) -> None:
+    """Like the rest of its batch, of which nothing is done."""
+    home.launch(an_instance(1))
+    home.regions_error = THROTTLED
+    home.read_errors = {1: EXPIRED}
+    messages = (a_message(events.running(an_id(1)), "here"), a_message(events.running(region=AWAY), "unchecked"))
+    assert sorted(app.batch(*messages)) == ["here", "unchecked"]
 
 
 def _gated(clients: FakeClients) -> None:
