@@ -56,6 +56,11 @@ def without_refused(plan: PlannedChange, refused: Iterable[Refusal]) -> PlannedC
     return replace(plan, change=change, wanted=wanted, reason=reason, refused=known)
 
 
+def lacking(plan: PlannedChange, result: Result) -> tuple[Refusal, ...]:
+    """The options that an instance lacks after the rest of its change was made; one that is gone or off lacks none."""
+    return plan.refused if result.outcome in {Outcome.REMEDIATED, Outcome.PENDING} else ()
+
+
 def made_after_all(plan: PlannedChange, result: Result) -> bool:
     """True if the result of a look shows that EC2 made a change which it had left unanswered."""
     as_planned = bool(result.refused and result.after and result.after.agree_with(plan.wanted))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.boto import MAX_CONNECTIONS, batched
 from imds_enforcer.aws.ec2 import FILTER_VALUES
-from imds_enforcer.decision.refused_options import made_after_all
+from imds_enforcer.decision.refused_options import lacking, made_after_all
 from imds_enforcer.decision.verification import confirmed, superseded, unconfirmed
 from imds_enforcer.enforcement.attempt import Attempts, needs_look, seen_again
 from imds_enforcer.model import AcceptedChange, AwsError, Failure, Instance, Outcome, PlannedChange, Result
@@ -134,7 +134,7 @@ class Remediation:
             if result:
                 del self._accepted[instance_id]
                 self._limits.changed(result)
-                yield replace(result, answer=change.answer, refused=change.plan.refused)
+                yield replace(result, answer=change.answer, refused=lacking(change.plan, result))
 
     def _decide_again(self, seen: Mapping[str, Instance]) -> Iterator[Result]:
         for instance_id in [each for each in self._waiting if each not in seen]:

@@ -187,6 +187,25 @@ class TestInOneRun:
         assert (result.outcome, result.failure and result.failure.code) == (Outcome.FAILED, "ReadBackDiffers")
         assert clients.ledger_table.notes.refusals(HOME) == {}
 
+    @pytest.mark.parametrize("end", ["terminated", "off", "differs"])
+    def test_only_an_instance_that_was_changed_is_reported_to_lack_an_option(
+        self, clients: FakeClients, home: FakeEc2, end: str
+    ) -> None:
+        """Of one that is gone, off or unchanged the mail would give the wrong reason for the lack."""
+        home.visible_after = 1
+        if end == "terminated":
+            clients.clock.at(0.5, lambda: home.set_state(an_id(), InstanceState.TERMINATED))
+        elif end == "off":
+            home.visible_after = 0
+            home.applied_after = 1
+            clients.clock.at(0.5, lambda: home.set_options(an_id(), http_endpoint=Switch.DISABLED))
+        else:
+            home.ignored = {an_id()}
+        report = Sweep(clients, TAGGED).report
+        expected = {"terminated": Outcome.GONE, "off": Outcome.SKIPPED, "differs": Outcome.FAILED}
+        assert report.outcomes == {expected[end]: 1}
+        assert (report.refused, report.refused_in_all) == ([], 0)
+
     def test_a_tag_that_goes_while_the_run_goes_on_has_the_option_tried_again(
         self, clients: FakeClients, home: FakeEc2
     ) -> None:
