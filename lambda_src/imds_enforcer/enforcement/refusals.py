@@ -49,7 +49,7 @@ class Refusals:
                 self.failure = error.failure
 
     def _of(self, plan: PlannedChange) -> tuple[Refusal, ...]:
-        # As first seen: whoever changes the tags while the run goes on has it asked for again.
+        # As first seen: if the tags change while the run goes on, the next run asks for it again.
         self._tag_keys.setdefault(plan.instance_id, digest(plan.instance.tags))
         if self._known is None:
             try:

@@ -38,8 +38,8 @@ class RegionReport:
 
     `stopped` is why changes in it ended before all were made, `tripped` that too many of them failed, and
     `ledger_failure` why the ledger does not have all of them; `left_to_sweep` counts deferred instances
-    that no event comes back for. `refused` are the first that lack an option which EC2 refused, of so many as
-    `refused_in_all`.
+    that no event comes back for. `refused` are the first that lack an option which EC2 refused; `refused_in_all`
+    counts all of them.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -164,7 +164,7 @@ class RunReport:
 
     @property
     def needs_attention(self) -> bool:
-        """True if somebody has to look: at failures, what is kept back or refused, expired exemptions, or warnings."""
+        """True if a person has to look: at failures, what is kept back or refused, expired exemptions, or warnings."""
         instances = (self.failures, self.kept_back, self.refused)
         others = (self.failed_regions, self.stopped_regions, self.expired_exemptions, self.warnings)
         return any(instances) or any(others) or any(region.ledger_failure for region in self.regions.values())
