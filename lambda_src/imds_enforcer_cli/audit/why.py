@@ -197,11 +197,21 @@ def _plan(instance: Instance, decision: Decision) -> PlannedChange | None:
 
 def _only_difference(match: Match, instance: Instance) -> str | None:
     """The criterion without which the match would fit; None if there is none, or if it has no other."""
-    for criterion in (each.name for each in fields(Match)):
-        without = replace(match, **{criterion: getattr(Match(), criterion)})
-        if without != match and str(without) and without.fits(instance):
+    for criterion, without in _each_left_out(match):
+        if str(without) and without.fits(instance):
             return criterion
     return None
+
+
+def _each_left_out(match: Match) -> Iterator[tuple[str, Match]]:
+    """Each criterion of the match, and the match without it."""
+    for tag in match.tags:
+        yield str(tag), replace(match, tags=tuple(each for each in match.tags if each is not tag))
+    # The value of a tag comes before its key: without the key no value counts.
+    for name in (each.name for each in reversed(fields(Match)) if each.name != "tags"):
+        without = replace(match, **{name: getattr(Match(), name)})
+        if without != match:
+            yield name, without
 
 
 def _calls(calls: Calls | None) -> Mapping[str, Any] | None:

@@ -32,6 +32,11 @@ def near_misses(*exemptions: Exemption) -> list[str]:
     return [each["why"] for each in why(exemptions=exemptions)["exemption"]["near_misses"]]
 
 
+def tags(*texts: str) -> tuple[Match, ...]:
+    """Matches by one tag each."""
+    return tuple(Match(tag_key=key, tag_value=value) for key, _, value in (text.partition("=") for text in texts))
+
+
 @pytest.mark.parametrize(
     ("match", "differing"),
     [
@@ -40,9 +45,16 @@ def near_misses(*exemptions: Exemption) -> list[str]:
         ({"region": HOME, "auto_scaling_group": "web"}, "auto_scaling_group"),
         ({"tag_key": "Env", "tag_value": "test"}, "tag_value"),
         ({"region": HOME, "tag_key": "env"}, "tag_key"),
+        ({"region": HOME, "tag_key": "Env", "tag_value": "test"}, "tag_value"),
+        ({"region": HOME, "tag_key": "env", "tag_value": "prod"}, "tag_key"),
+        ({"tags": tags("Env=test", "Team=pay")}, "tag Env=test"),
+        ({"region": HOME, "tags": tags("Team=pay", "Owner=ann")}, "tag Owner=ann"),
+        ({"region": AWAY, "tags": tags("Env=prod", "Team=pay")}, "region"),
         ({"image_id": "ami-2"}, None),
         ({"tag_key": "env", "tag_value": "prod"}, None),
         ({"region": AWAY, "image_id": "ami-2"}, None),
+        ({"tags": tags("Env=test", "Team=web")}, None),
+        ({"region": HOME, "tags": tags("Env=test", "Team=web")}, None),
     ],
 )
 def test_an_exemption_that_nearly_fits(match: dict[str, Any], differing: str | None) -> None:
