@@ -141,12 +141,19 @@ class SetInstances:
         return waits or result.outcome in {Outcome.REMEDIATED, Outcome.COMPLIANT, Outcome.WOULD_REMEDIATE}
 
     def against_policy(self, instance: Instance) -> str | None:
-        """Why the enforcer would change the instance back once it is set; None if it would not."""
+        """Why the enforcer would change back what is set; None if it would not. What else differs is no matter here."""
         if not (self._deployed and self._rules.mode is Mode.ENFORCE and self._rules.regions.covers(instance.region)):
             return None
         then = self._afterwards(instance)
-        decision = then and decide(then, self._rules, self._clock.now())
-        return decision.reason if decision and decision.change else None
+        if then is None or then.options is None:
+            return None
+        decision = decide(then, self._rules, self._clock.now())
+        if decision.change is None:
+            return None
+        back, set_to = decision.change.applied_to(then.options), then.options
+        tokens = back.http_tokens is not set_to.http_tokens
+        hops = back.http_put_response_hop_limit != set_to.http_put_response_hop_limit
+        return decision.reason if tokens or (hops and self._wanted.http_put_response_hop_limit is not None) else None
 
     def hops_too_few(self, instance: Instance) -> int | None:
         """The hop limit with which the containers of the instance get no token once it is set; None if they do."""

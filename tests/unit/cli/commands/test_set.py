@@ -286,6 +286,19 @@ def test_what_the_policy_will_turn_back(deployed: Command) -> None:
     assert "turns it back" not in deployed(*REQUIRED, "--instance-id", an_id(1)).stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "turned_back"),
+    [((), False), (("--http-put-response-hop-limit", "2"), True), (("--http-put-response-hop-limit", "3"), False)],
+)
+def test_what_was_not_set_is_not_turned_back(
+    deployed: Command, clients: FakeClients, arguments: tuple[str, ...], *, turned_back: bool
+) -> None:
+    """Other options may differ from the policy before and after, as one that EC2 refuses the instance."""
+    clients.ssm.put(POLICY_PARAMETER, '{"instance_metadata_tags": "enabled", "http_put_response_hop_limit": 3}')
+    said = deployed(*REQUIRED, "--instance-id", an_id(1), "--dry-run", *arguments).stderr
+    assert ("turns it back" in said) is turned_back
+
+
 def test_what_the_enforcer_turned_back_already(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
     """Before it could be read back: it is not done, and it is said why."""
     home.set_options(an_id(1), http_tokens=HttpTokens.REQUIRED)
