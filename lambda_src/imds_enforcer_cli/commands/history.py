@@ -79,7 +79,8 @@ def run_summary(run_id: str, entries: Sequence[Entry], now: datetime) -> str:
     triggers = ", ".join(sorted({entry.trigger for entry in entries}))
     by = "".join(f" by {each}" for each in sorted({entry.by for entry in entries if entry.by}))
     first, last = min(entry.at for entry in entries), max(entry.at for entry in entries)
-    until = "" if last == first else f" to {last:%H:%M:%S}" if last.date() == first.date() else f" to {_moment(last)}"
+    end = f"{last:%H:%M:%S}" if last.date() == first.date() else _moment(last)
+    until = "" if _moment(last) == _moment(first) else f" to {end}"
     outcomes = each_count(Counter(sorted(_outcome(entry, now) for entry in entries)))
     instances = count(len({entry.instance_id for entry in entries}), "instance")
     regions = count(len({entry.region for entry in entries}), "region")

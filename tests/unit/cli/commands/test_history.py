@@ -109,6 +109,7 @@ def test_a_run_that_a_person_ordered(command: Command) -> None:
     ("later", "shown"),
     [
         ({"seconds": 0}, "2026-12-01 12:02:00 UTC"),
+        ({"milliseconds": 900}, "2026-12-01 12:02:00 UTC"),
         ({"seconds": 50}, "2026-12-01 12:02:00 to 12:02:50 UTC"),
         ({"hours": 12}, "2026-12-01 12:02:00 to 2026-12-02 00:02:00 UTC"),
     ],
