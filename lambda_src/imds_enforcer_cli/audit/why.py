@@ -18,6 +18,9 @@ from imds_enforcer_cli.audit.judge import Judge
 ENTRIES = 5
 """How many of the ledger's entries of an instance are shown, the latest."""
 
+_TAG = {"tag_key": "tag", "tag_value": "value of the tag"}
+"""The criteria that a policy spells otherwise."""
+
 
 def why_document(subject: Subject, searched: Search, evidence: Sequence[Evidence], unknown: Sequence[str]) -> Document:
     """The whole as JSON; `unknown` are the ids that were found nowhere."""
@@ -211,7 +214,7 @@ def _each_left_out(match: Match) -> Iterator[tuple[str, Match]]:
     for name in (each.name for each in reversed(fields(Match)) if each.name != "tags"):
         without = replace(match, **{name: getattr(Match(), name)})
         if without != match:
-            yield name, without
+            yield _TAG.get(name, name), without
 
 
 def _calls(calls: Calls | None) -> Mapping[str, Any] | None:

@@ -50,7 +50,8 @@ def why_rows(policy: Mapping[str, Any], instance: Mapping[str, Any]) -> list[Seq
 def _status(instance: Mapping[str, Any]) -> Cell:
     if instance["status"] is None:
         return (instance["reason"],)
-    if instance["expired"] and instance["status"] != Status.HELD:  # an exemption's end, which has a row of its own
+    # The end of an exemption is in the reason.
+    if instance["status"] == Status.EXEMPT or (instance["expired"] and instance["status"] != Status.HELD):
         return (instance["status"], instance["reason"])
     until, by = instance["until"], instance["by"]
     return (instance["status"], instance["reason"], f"until {until}" if until else "", f"by {by}" if by else "")

@@ -272,6 +272,9 @@ def test_an_exemption_that_fits(command: Command, clients: FakeClients) -> None:
     table = rows(command, number=2)
     assert table["exemption"] == f"(region {AWAY}) vendor, owner payments, until 2027-06-30"
     assert table["status"].startswith("COMPLIANT; ")
+    exemption["match"] = {"region": HOME}
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": [exemption]}))
+    assert rows(command)["status"] == "EXEMPT; exempt: vendor, owner payments, until 2027-06-30"
 
 
 def test_several(command: Command) -> None:
@@ -339,7 +342,7 @@ def test_without_access_to_cloudwatch(command: Command, clients: FakeClients) ->
 
 
 def test_calls_cost_money(command: Command, clients: FakeClients) -> None:
-    """Nobody has to ask for them."""
+    """They need not be asked for."""
     assert rows(command, "--no-calls")["IMDSv1 calls"] == "CloudWatch was not asked"
     assert clients.metrics[HOME].requests == []
     assert command("audit", "--instance", an_id(1), "--no-calls").exit_code == 1
