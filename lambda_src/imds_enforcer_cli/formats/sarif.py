@@ -28,7 +28,7 @@ _HELP = "`imds-enforcer audit` shows the instance, `imds-enforcer enforce` bring
 _REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}
 """An instance has no lines."""
 _ACCEPTED = {Status.HELD, Status.EXEMPT}
-"""Decided by a person: the result is there, and suppressed."""
+"""Left alone for a reason: the result is there, and suppressed."""
 
 
 def sarif(document: Mapping[str, Any], partition: str) -> dict[str, Any]:
