@@ -8,6 +8,7 @@ import codecs
 import json
 from pathlib import Path
 
+from imds_enforcer.model import HttpTokens
 from imds_enforcer.model.wording import shown
 from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy, without_duplicates
@@ -32,7 +33,7 @@ def read_policy_file(path: Path) -> Policy:
     try:
         return _parsed(text)
     except PolicyInvalidError as error:
-        raise CommandError(f"{path}: {error}") from None
+        raise CommandError(f"{path}: {'; also '.join(error.problems)}") from None
 
 
 def policy_text(content: bytes, name: str) -> str:
@@ -64,6 +65,15 @@ def _parsed(text: str) -> Policy:
     if not isinstance(fields, dict):
         raise PolicyInvalidError(f"it is {shown(fields)}; {allowed}")
     tokens = fields.pop(_TOKENS, None)
-    if not isinstance(tokens, str | None):
-        raise PolicyInvalidError(f"{_TOKENS} is {shown(tokens)}; allowed: required or optional")
-    return parse_policy(tokens, json.dumps(fields, ensure_ascii=False), PolicyVersions())
+    found: list[str] = []
+    if tokens not in tuple(HttpTokens):
+        # The parser would name the parameter, and no field of a file is called so.
+        is_what = "is missing" if tokens is None else f"is {shown(tokens)}"
+        found, tokens = [f"{_TOKENS} {is_what}; allowed: required or optional"], HttpTokens.REQUIRED
+    try:
+        policy = parse_policy(tokens, json.dumps(fields, ensure_ascii=False), PolicyVersions())
+    except PolicyInvalidError as error:
+        raise PolicyInvalidError(*found, *error.problems) from None
+    if found:
+        raise PolicyInvalidError(*found)
+    return policy

@@ -36,8 +36,9 @@ def test_it_has_what_the_two_parameters_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "refusal"),
     [
-        ("{}", ": http-tokens is missing; allowed: required or optional"),
-        ('{"http_tokens": "on"}', ': http-tokens is "on"; allowed: required or optional'),
+        ("{}", ": http_tokens is missing; allowed: required or optional"),
+        ('{"http_tokens": "on"}', ': http_tokens is "on"; allowed: required or optional'),
+        ('{"http_tokens": []}', ": http_tokens is []; allowed: required or optional"),
         ('{"http_tokens": 2}', ": http_tokens is 2; allowed: required or optional"),
         ('{"http_tokens": "required", "mode": "off"}', ': mode is "off"; allowed: enforce, audit'),
         ('{"http_tokens": "required", "mod": 1}', ': policy has the unknown field "mod"; allowed: mode, '),
@@ -53,6 +54,19 @@ def test_what_is_no_policy(tmp_path: Path, text: str, refusal: str) -> None:
     path = tmp_path / "policy.json"
     path.write_text(text)
     assert refused(path).startswith(refusal)
+
+
+def test_all_that_is_wrong_with_it(tmp_path: Path) -> None:
+    """At once: no other command checks a file with its `http_tokens`."""
+    path = tmp_path / "policy.json"
+    path.write_text('{"mode": 1, "rollout_percent": 101, "container_hop_limit": 0, "launch_grace_seconds": 901}')
+    assert [each.split(" is ")[0] for each in refused(path).removeprefix(": ").split("; also ")] == [
+        "http_tokens",
+        "mode",
+        "container_hop_limit",
+        "rollout_percent",
+        "launch_grace_seconds",
+    ]
 
 
 def test_what_cannot_be_read(tmp_path: Path) -> None:

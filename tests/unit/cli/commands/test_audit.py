@@ -217,7 +217,7 @@ def test_a_policy_in_a_file(command: Command, clients: FakeClients, tmp_path: Pa
     assert [each["status"] for each in document["instances"]] == ["COMPLIANT", "DRIFT"]
     assert clients.ssm.requests == []
     path.write_text("{}")
-    refusal = f"imds-enforcer: {path}: http-tokens is missing; allowed: required or optional"
+    refusal = f"imds-enforcer: {path}: http_tokens is missing; allowed: required or optional"
     assert command.refusal("audit", "--policy", str(path)) == refusal
 
 
