@@ -1,12 +1,14 @@
 """Services and calls beside the changes that are down: the policy stops all writes, the others stop none."""
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from imds_enforcer.limits.pacing import Limit
 from imds_enforcer.model import AwsError
 from infra.local.client import LocalAws
+from infra.local.waiting import until
 from tests.integration.enforcer_process import INVENTORY, Enforcer
 from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, Fleet
 
@@ -16,8 +18,12 @@ READ_POLICY = "ssm:GetParameters"
 def test_parameter_store_that_fails_in_the_middle_of_a_sweep_ends_its_writes(aws: LocalAws) -> None:
     """What is left is in the log with the reason, and the next sweep continues."""
     fleet = Fleet(aws)
-    aws.fail(READ_POLICY, "InternalServerError", first=2)
-    run = Enforcer(aws, change_limit=Limit(capacity=2, refill=0.3)).sweep()
+    with ThreadPoolExecutor(1) as pool:
+        sweep = pool.submit(Enforcer(aws, change_limit=Limit(capacity=2, refill=0.2)).sweep)
+        # Not sooner: on a slow machine the policy may be read again before the first change.
+        until(lambda: aws.calls(MODIFY))
+        aws.fail(READ_POLICY, "InternalServerError")
+        run = sweep.result()
     assert run.answer["stopped"].startswith("Parameter Store is out of reach (InternalServerError")
     deferred = {instance for instance, outcome in run.outcomes.items() if outcome == "DEFERRED"}
     assert run.remediated
