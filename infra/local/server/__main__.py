@@ -29,6 +29,7 @@ from infra.local.server import (
     parameters,
     permissions,
     queues,
+    stacks,
     tables,
 )
 from infra.local.server.ec2 import account_defaults, describe, instance_options, instances, launch_sources
@@ -51,6 +52,7 @@ ADDITIONS = (
     metrics,
     metric_data,
     tables,
+    stacks,
 )
 
 
