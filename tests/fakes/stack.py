@@ -144,16 +144,18 @@ class FakeWatch:
 
 
 class FakeCloudFormation:
-    """CloudFormation of another region: it has the stack, or a refusal."""
+    """CloudFormation of another region: it has one stack, or a refusal."""
 
-    def __init__(self, code: str | None) -> None:
-        self.code = code
+    def __init__(self, code: str | None, stack: str = "ImdsEnforcer") -> None:
+        self.code, self.stack = code, stack
 
-    def describe_stacks(self, **_: str) -> dict[str, Any]:
+    def describe_stacks(self, **request: str) -> dict[str, Any]:
         """The stack."""
         if self.code:
             raise refusal(self.code)
-        return {"Stacks": [{"StackName": "ImdsEnforcer"}]}
+        if request["StackName"] != self.stack:
+            raise refusal("ValidationError")
+        return {"Stacks": [{"StackName": self.stack}]}
 
 
 class FakeStack:

@@ -9,7 +9,7 @@ import pytest
 from aws_cdk.cx_api import CloudAssembly
 
 from infra import app
-from infra.deploy import ROOT
+from infra.arguments import ROOT
 from infra.local.client import LocalAws
 from tests.infra.synthesized import FORWARDED, HOME, Stack, Synthesize
 
@@ -73,3 +73,11 @@ def local_aws() -> Iterator[LocalAws]:
     """A local AWS of these tests' own."""
     with LocalAws(HOME) as aws:
         yield aws
+
+
+def lead_to(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
+    """Let this process's environment lead to an account of a local AWS."""
+    for name, value in aws.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return aws

@@ -8,8 +8,6 @@ from infra.context import Context, ContextError
 DEFAULTS: dict[str, Any] = {
     "regions": [],
     "schedule": "rate(15 minutes)",
-    "http_tokens": "required",
-    "mode": "enforce",
     "notification_email": "",
 }
 
@@ -24,8 +22,6 @@ def test_the_defaults_are_a_sweep_every_quarter_hour_and_no_forwarders() -> None
     assert parse() == Context(
         regions=(),
         period=timedelta(minutes=15),
-        http_tokens="required",
-        mode="enforce",
         notification_email=None,
     )
 
@@ -101,8 +97,6 @@ def test_an_address_is_subscribed() -> None:
         ({"schedule": "rate(14 minutes)"}, "allowed: .* from 15 minutes to 1 day"),
         ({"schedule": "rate(25 hours)"}, "allowed: .* from 15 minutes to 1 day"),
         ({"schedule": 15}, "context 'schedule': received 15; allowed: "),
-        ({"http_tokens": "Required"}, r"context 'http_tokens': received 'Required'; allowed: required \| optional"),
-        ({"mode": ["enforce"]}, r"context 'mode': received \['enforce'\]; allowed: enforce \| audit"),
         ({"notification_email": "ops"}, "context 'notification_email': received 'ops'; allowed: one e-mail address"),
     ],
 )

@@ -11,16 +11,19 @@ from botocore.exceptions import ClientError
 
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
-from infra import deploy
+from infra import deploy, state, state_stack
+from infra.account import Account
+from infra.arguments import ROOT, Arguments, DeployError
 from infra.local.client import LocalAws
+from tests.infra.conftest import lead_to
 from tests.infra.synthesized import FORWARDED, Stack
 
 
 def script(*arguments: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run the script on a machine without Node.js and without a terminal."""
     return subprocess.run(  # noqa: S603
-        [sys.executable, "infra/deploy.py", *arguments],
-        cwd=deploy.ROOT,
+        [sys.executable, "-m", "infra.deploy", *arguments],
+        cwd=ROOT,
         env={**environment, "PATH": "/nonexistent"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -34,6 +37,14 @@ def run(*arguments: str, environment: Mapping[str, str]) -> str:
     """What the script writes, if it ends well."""
     done = script(*arguments, environment=environment)
     assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def refusal(*arguments: str, environment: Mapping[str, str]) -> str:
+    """What the script writes where it refuses."""
+    done = script(*arguments, environment=environment)
+    assert done.returncode == 1, done.stdout
+    assert "Traceback" not in done.stdout
     return done.stdout
 
 
@@ -53,25 +64,23 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 class TestRefusals:
     """What is said before anything is started."""
 
-    @pytest.mark.parametrize("command", ["deploy", "destroy"])
+    @pytest.mark.parametrize("command", ["deploy", "destroy", "destroy-state"])
     def test_no_region(self, command: str) -> None:
         """No guess is made where the stacks should go."""
-        with pytest.raises(deploy.DeployError, match="no region: set AWS_REGION"):
+        with pytest.raises(DeployError, match="no region: set AWS_REGION"):
             deploy.main([command])
 
     def test_no_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The message names the way that was tried."""
         monkeypatch.setenv("AWS_REGION", "eu-west-1")
-        with pytest.raises(deploy.DeployError, match="through the default credentials: Unable to locate credentials"):
+        with pytest.raises(DeployError, match="through the default credentials: Unable to locate credentials"):
             deploy.main([])
 
-    @pytest.mark.parametrize(
-        "argument", ["--tags", "-t", "-tteam=x", "--tags=team=x", "--parameters", "--no-previous-parameters"]
-    )
-    def test_what_would_reset_the_parameters(self, argument: str) -> None:
-        """Tags do, as CloudFormation hands them on to the parameters."""
-        with pytest.raises(deploy.DeployError, match=r"received '.*': it would reset"):
-            deploy.main([argument])
+    @pytest.mark.parametrize("command", ["deploy", "destroy", "destroy-state"])
+    def test_a_first_value_that_is_not_allowed(self, command: str) -> None:
+        """Before AWS is asked anything."""
+        with pytest.raises(DeployError, match=r"context 'mode': received 'adit'; allowed: enforce \| audit"):
+            deploy.main([command, "-c", "mode=adit"])
 
 
 def test_templates_need_neither_an_account_nor_node(tmp_path: Path) -> None:
@@ -80,6 +89,7 @@ def test_templates_need_neither_an_account_nor_node(tmp_path: Path) -> None:
     run("synth", "-c", "regions=us-east-1", f"--output={tmp_path}", environment=bare)
     assert {path.name for path in tmp_path.glob("*.template.json")} == {
         "ImdsEnforcer.template.json",
+        "ImdsEnforcerState.template.json",
         "ImdsEnforcerForwarder-us-east-1.template.json",
     }
 
@@ -91,37 +101,54 @@ def test_the_bootstrap_is_as_new_as_the_templates_ask_for(home: Stack) -> None:
     assert refused == [str(version) for version in range(1, deploy.MINIMUM_BOOTSTRAP)]
 
 
+STATE = "ImdsEnforcerState"
+HAND_SET = {"/imds-enforcer/http-tokens": "optional", "/imds-enforcer/policy": '{"http_put_response_hop_limit": 2}'}
+
+
 @pytest.fixture
 def account(local_aws: LocalAws) -> LocalAws:
     """An account that was empty: deployed to once, and then changed by hand."""
     aws = local_aws.in_account("310987654321")
-    run("-c", f"regions={FORWARDED}", environment=aws.environment())
-    ssm = aws.client("ssm")
-    ssm.put_parameter(Name="/imds-enforcer/http-tokens", Value="optional", Overwrite=True)
-    ssm.put_parameter(Name="/imds-enforcer/policy", Value='{"http_put_response_hop_limit": 2}', Overwrite=True)
+    run("-c", f"regions={FORWARDED}", "-c", "mode=audit", "--tags", "team=a", environment=aws.environment())
+    assert parameters(aws) == {"/imds-enforcer/http-tokens": "required", "/imds-enforcer/policy": '{"mode": "audit"}'}
+    for name, value in HAND_SET.items():
+        aws.client("ssm").put_parameter(Name=name, Value=value, Overwrite=True)
     return aws
 
 
-def test_the_life_of_a_deployment(account: LocalAws) -> None:
+def test_the_life_of_a_deployment(account: LocalAws, tmp_path: Path) -> None:
     """By the real CLI: deployed, deployed again, destroyed.
 
-    Only the home region is bootstrapped, forwarders are deployed without. What was set by hand stays, even if the
-    context now names other first values. The bootstrap stays in the end: other apps may use it.
+    Only the home region is bootstrapped, forwarders are deployed without. What was set by hand stays, whatever the
+    second deployment is given on the command line, in the environment and in the user's configuration. The state
+    stays in the end, until it is removed; so does the bootstrap: other apps may use it.
     """
-    assert stacks(account) == {"CDKToolkit", "ImdsEnforcer"}
+    assert stacks(account) == {"CDKToolkit", "ImdsEnforcer", "ImdsEnforcerState"}
     assert stacks(account, FORWARDED) == {f"ImdsEnforcerForwarder-{FORWARDED}"}
+    before = state_events(account)
 
-    others = ("-c", "http_tokens=required", "-c", "mode=audit", "-c", "schedule=rate(1 hour)")
-    output = run("deploy", *others, environment=account.environment())
+    (tmp_path / ".cdk.json").write_text(json.dumps({"tags": [{"Key": "user", "Value": "b"}]}))
+    environment = {**account.environment(), "HOME": str(tmp_path), "CDK_TAGS": "variable=c", "CDK_REVERT_DRIFT": "true"}
+    schedule = ("-c", "schedule=rate(1 hour)")
+    output = run("deploy", *schedule, "--revert-drift", "--parameters", "FirstPolicy={}", environment=environment)
     assert "(no changes)" not in output
-    assert parameters(account) == {
-        "/imds-enforcer/http-tokens": "optional",
-        "/imds-enforcer/policy": '{"http_put_response_hop_limit": 2}',
-    }
+    assert parameters(account) == HAND_SET
+    assert state_events(account) == before
+    assert tags(account, "ImdsEnforcerState") == {"team": "a"}
+    assert tags(account, "ImdsEnforcer") == {"variable": "c"}
 
-    run("destroy", "-c", f"regions={FORWARDED}", environment=account.environment())
-    assert stacks(account) == {"CDKToolkit"}
+    output = run("destroy", "-c", f"regions={FORWARDED}", environment=account.environment())
+    assert "Kept in eu-central-1, in the stack ImdsEnforcerState: /imds-enforcer/http-tokens, " in output
+    assert stacks(account) == {"CDKToolkit", "ImdsEnforcerState"}
     assert stacks(account, FORWARDED) == set()
+    assert parameters(account) == HAND_SET
+
+    assert "Nothing was deleted: without a terminal, set CONFIRM=ImdsEnforcerState" in refusal(
+        "destroy-state", environment=account.environment()
+    )
+    run("destroy-state", environment={**account.environment(), "CONFIRM": "ImdsEnforcerState"})
+    assert stacks(account) == {"CDKToolkit"}
+    assert parameters(account) == {}
 
 
 LEDGER = "policy has the removed field ledger: a change that cannot be written down always waits; remove it"
@@ -147,15 +174,14 @@ class TestRemovedFields:
         return commands
 
     @pytest.fixture
-    def empty(self, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-        """An account in which nothing is deployed, which the environment leads to."""
-        aws = local_aws.in_account("320987654321")
-        for name, value in aws.environment().items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("AWS_PROFILE", raising=False)
+    def kept(self, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
+        """An account, which the environment leads to, with nothing but what outlived a deployment."""
+        aws = lead_to(local_aws.in_account("320987654321"), monkeypatch)
+        here = Account.of(Arguments())
+        state_stack.deploy(here, state.first_values(http_tokens="required", mode="enforce"), {})
         yield aws
         aws.clear_faults()
-        aws.client("ssm").delete_parameters(Names=["/imds-enforcer/policy"])
+        state_stack.remove(here)
 
     @pytest.mark.parametrize(
         ("policy", "problems"),
@@ -166,50 +192,49 @@ class TestRemovedFields:
         ],
     )
     def test_they_are_named_and_nothing_is_deployed(
-        self, empty: LocalAws, cli: list[str], policy: object, problems: list[str]
+        self, kept: LocalAws, cli: list[str], policy: object, problems: list[str]
     ) -> None:
         """In the function's own words, and with the commands that take them out."""
-        store(empty, json.dumps(policy))
-        with pytest.raises(deploy.DeployError) as refused:
+        store(kept, json.dumps(policy))
+        with pytest.raises(DeployError) as refused:
             deploy.main(["deploy"])
         first, *named, _, get, put = str(refused.value).splitlines()
         assert (
-            first == f"nothing was deployed: the new function would refuse the policy that is stored in {empty.region}"
+            first == f"nothing was deployed: the new function would refuse the policy that is stored in {kept.region}"
         )
         assert [each.strip() for each in named] == problems
-        assert get.strip().startswith(f"aws ssm get-parameter --region {empty.region} --name /imds-enforcer/policy ")
-        assert put.strip() == f"imds-enforcer policy set policy.json --region {empty.region}"
+        assert get.strip().startswith(f"aws ssm get-parameter --region {kept.region} --name /imds-enforcer/policy ")
+        assert put.strip() == f"imds-enforcer policy set policy.json --region {kept.region}"
         assert cli == []
         with pytest.raises(PolicyInvalidError) as invalid:
             parse_policy("required", json.dumps(policy), PolicyVersions())
         assert [*invalid.value.problems] == problems
 
-    def test_the_script_ends_with_the_message(self, empty: LocalAws) -> None:
+    def test_the_script_ends_with_the_message(self, kept: LocalAws) -> None:
         """Without a bootstrap: the account is as empty as before."""
-        store(empty, '{"ledger": "best_effort"}')
-        done = script(environment=empty.environment())
+        store(kept, '{"ledger": "best_effort"}')
+        done = script(environment=kept.environment())
         assert done.returncode == 1
         assert LEDGER in done.stdout
         assert "Traceback" not in done.stdout
-        assert stacks(empty) == set()
+        assert stacks(kept) == {STATE}
 
-    @pytest.mark.parametrize("policy", [None, "{}", '{"watch": null, "exemptions": []}', "[]"])
+    @pytest.mark.parametrize("policy", ["{}", '{"watch": null, "exemptions": []}', "[]"])
     def test_without_them_it_is_deployed(
-        self, empty: LocalAws, cli: list[str], policy: str | None, capsys: pytest.CaptureFixture[str]
+        self, kept: LocalAws, cli: list[str], policy: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Nor need there be a policy yet."""
-        if policy:
-            store(empty, policy)
+        """Whatever else it says."""
+        store(kept, policy)
         assert deploy.main(["deploy"]) == 0
         assert cli == ["bootstrap", "deploy"]
         assert capsys.readouterr().err == ""
 
     def test_a_policy_that_may_not_be_read_is_not_taken_for_a_good_one(
-        self, empty: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
+        self, kept: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
         """It says so and goes on: the function refuses such a policy."""
-        store(empty, '{"ledger": "required"}')
-        empty.fail("ssm:GetParameter", DENIED, status=400, calls=1)
+        store(kept, '{"ledger": "required"}')
+        kept.fail("ssm:GetParameters", DENIED, status=400, calls=1)
         assert deploy.main(["deploy"]) == 0
         assert cli == ["bootstrap", "deploy"]
         (line,) = capsys.readouterr().err.splitlines()
@@ -218,20 +243,20 @@ class TestRemovedFields:
 
     @pytest.mark.parametrize("policy", ['{"ledger": "required"', "[" * 8000])
     def test_nor_is_one_that_is_not_json(
-        self, empty: LocalAws, cli: list[str], policy: str, capsys: pytest.CaptureFixture[str]
+        self, kept: LocalAws, cli: list[str], policy: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         """The function refuses it all the same; what it has is not known."""
-        store(empty, policy)
+        store(kept, policy)
         assert deploy.main(["deploy"]) == 0
         assert cli == ["bootstrap", "deploy"]
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("/imds-enforcer/policy was not checked for removed fields, ")
         assert "refuses it: it is not JSON: " in line
 
-    def test_a_parameter_store_out_of_reach_deploys_nothing(self, empty: LocalAws, cli: list[str]) -> None:
+    def test_a_parameter_store_out_of_reach_deploys_nothing(self, kept: LocalAws, cli: list[str]) -> None:
         """It is no answer, and trying again gives one."""
-        empty.fail("ssm:GetParameter", "ValidationException", status=400, calls=1)
-        with pytest.raises(deploy.DeployError, match="AWS cannot be reached, or refuses") as refused:
+        kept.fail("ssm:GetParameters", "ValidationException", status=400, calls=1)
+        with pytest.raises(DeployError, match="AWS cannot be reached, or refuses") as refused:
             deploy.main(["deploy"])
         assert isinstance(refused.value.__cause__, ClientError)
         assert cli == []
@@ -248,6 +273,18 @@ def stacks(account: LocalAws, region: str = "") -> set[str]:
     """The stacks of a region that were not deleted."""
     pages = account.client("cloudformation", region).get_paginator("describe_stacks").paginate()
     return {stack["StackName"] for page in pages for stack in page["Stacks"]}
+
+
+def state_events(account: LocalAws) -> list[str]:
+    """Everything that has happened to the stack that outlives the others."""
+    pages = account.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=STATE)
+    return [event["EventId"] for page in pages for event in page["StackEvents"]]
+
+
+def tags(account: LocalAws, stack: str) -> dict[str, str]:
+    """The tags of a stack."""
+    described = account.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return {each["Key"]: each["Value"] for each in described["Tags"]}
 
 
 def parameters(account: LocalAws) -> dict[str, str]:

@@ -5,7 +5,8 @@ from imds_enforcer.runs.retry import MAX_RECEIVES
 from imds_enforcer.settings import Settings
 from tests.infra.synthesized import Stack
 
-TABLE = "${LedgerTable.Arn}"
+TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/imds-enforcer-ledger"
+LOG = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/imds-enforcer/function"
 INSTANCES = "arn:${AWS::Partition}:ec2:*:${AWS::AccountId}:instance/*"
 PARAMETERS = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/imds-enforcer"
 
@@ -41,7 +42,7 @@ def test_the_role_allows_what_the_code_calls_and_nothing_else(home: Stack) -> No
             ),
             allow("Notify", "sns:Publish", "${NotificationsTopic}"),
             allow("UseMessageKey", ["kms:Decrypt", "kms:GenerateDataKey"], "${Key.Arn}"),
-            allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], "${EnforcerLogs.Arn}"),
+            allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], f"{LOG}:*"),
             allow("Trace", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
         ],
     }
@@ -76,14 +77,14 @@ def test_the_function(home: Stack) -> None:
         "Timeout": 900,
         "Role": "${EnforcerRole.Arn}",
         "TracingConfig": {"Mode": "Active"},
-        "LoggingConfig": {"LogGroup": "${EnforcerLogs}"},
+        "LoggingConfig": {"LogGroup": "/imds-enforcer/function"},
         "Environment": {
             "Variables": {
                 "HTTP_TOKENS_PARAMETER": "/imds-enforcer/http-tokens",
                 "POLICY_PARAMETER": "/imds-enforcer/policy",
                 "EVENT_QUEUE_URL": "${EventsQueue}",
                 "NOTIFICATION_TOPIC_ARN": "${NotificationsTopic}",
-                "LEDGER_TABLE": "${LedgerTable}",
+                "LEDGER_TABLE": "imds-enforcer-ledger",
                 "BATCH_DEADLINE_SECONDS": "60",
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",
@@ -100,11 +101,6 @@ def test_the_environment_is_what_the_settings_read(home: Stack) -> None:
     own = {name for name in variables if not name.startswith("POWERTOOLS_")}
     assert own == {field.name.upper() for field in fields(Settings)}
     assert Settings.from_environment(variables).sweep_deadline_seconds == 720
-
-
-def test_logs_are_kept_for_three_months(home: Stack) -> None:
-    """And go with the stack."""
-    assert home.of_type("AWS::Logs::LogGroup") == {"EnforcerLogs": {"RetentionInDays": 90}}
 
 
 def test_asynchronous_invocations_are_not_repeated(home: Stack) -> None:

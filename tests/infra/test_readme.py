@@ -7,8 +7,8 @@ import pytest
 from aws_cdk.cx_api import CloudAssembly
 
 from imds_enforcer.model import Outcome
-from infra.app import KEYS
-from infra.deploy import ROOT
+from infra import app, arguments
+from infra.arguments import ROOT
 from tests.e2e.test_permissions import ASSERTED_IN_THE_TEMPLATE, SEEN_WITHOUT
 from tests.infra.synthesized import HOME, Stack
 
@@ -19,12 +19,10 @@ NAMES = {
     "region": "${AWS::Region}",
     "account": "${AWS::AccountId}",
     "home region": HOME,
-    "table": "${LedgerTable.Arn}",
     "event queue": "${EventsQueue.Arn}",
     "undelivered invocations": "${TriggersDeadLetters.Arn}",
     "topic": "${NotificationsTopic}",
     "key": "${Key.Arn}",
-    "log group": "${EnforcerLogs.Arn}",
     "function": "${EnforcerFunction.Arn}",
 }
 """What stands for a resource in the README, as the templates refer to it."""
@@ -101,7 +99,7 @@ def named(resource: str) -> str:
 
 def test_context_and_outcomes() -> None:
     """Every context key, and every outcome."""
-    assert first_column("Context, in `cdk.json`") == {*KEYS}
+    assert first_column("Context, in `cdk.json`") == {*app.KEYS, *arguments.KEYS}
     assert first_column("### Outcomes") == {*Outcome}
 
 

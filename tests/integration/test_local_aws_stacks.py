@@ -35,7 +35,7 @@ def kept(kind: str, **properties: object) -> dict[str, object]:
     }
 
 
-TOGGLE = kept("AWS::SSM::Parameter", Name="/toggle", Type="String", Value={"Ref": "First"})
+TOGGLE: dict[str, Any] = kept("AWS::SSM::Parameter", Name="/toggle", Type="String", Value={"Ref": "First"})
 LOG = kept("AWS::Logs::LogGroup", LogGroupName="/log")
 TABLE = kept("AWS::DynamoDB::Table", TableName="ledger", DeletionProtectionEnabled=True, **KEYS)
 
@@ -93,7 +93,7 @@ def first(value: str) -> dict[str, Any]:
     return {"Parameters": [{"ParameterKey": "First", "ParameterValue": value}]}
 
 
-PREVIOUS = {"Parameters": [{"ParameterKey": "First", "UsePreviousValue": True}]}
+PREVIOUS: dict[str, Any] = {"Parameters": [{"ParameterKey": "First", "UsePreviousValue": True}]}
 TAGS = [{"Key": "team", "Value": "x"}]
 
 
@@ -104,7 +104,7 @@ class TestUpdates:
         """CloudFormation User Guide, AWS::SSM::Parameter: an update without interruption; all of it is put."""
         stacks.create()
         stacks.turn("b")
-        described = {**TOGGLE, "Properties": {**TOGGLE["Properties"], "Description": "new"}}  # type: ignore[dict-item]
+        described = {**TOGGLE, "Properties": {**TOGGLE["Properties"], "Description": "new"}}
         stacks.update(body=template(Toggle=described), **PREVIOUS)
         assert stacks.toggle()[0] == "a"
 
@@ -163,7 +163,7 @@ class TestPolicies:
     @pytest.mark.parametrize(
         "resources",
         [
-            {"Toggle": {**TOGGLE, "Properties": {**TOGGLE["Properties"], "Description": "x"}}},  # type: ignore[dict-item]
+            {"Toggle": {**TOGGLE, "Properties": {**TOGGLE["Properties"], "Description": "x"}}},
             {"Log": LOG},
         ],
         ids=["changed", "removed"],

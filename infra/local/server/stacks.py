@@ -64,13 +64,13 @@ def keeping_what_is_denied(original: Callable[..., Awaitable[None]]) -> Callable
 
     async def deploy(name: str, stack_id: str, template: Properties, *rest: Any, **named: Any) -> None:
         stack = cloudformation._stacks[name]
-        previous = named.get("previous_stack")
-        removed = [] if previous is None else sorted(previous["_resources"].keys() - template["Resources"].keys())
+        previous: Properties = named.get("previous_stack") or {}
+        removed = sorted(previous["_resources"].keys() - template["Resources"].keys()) if previous else []
         try:
             for logical_id in removed:
                 _refuse_if_denied(name, logical_id, "Update:Delete")
         except ValueError as error:
-            stack.update({key: previous[key] for key in previous})  # type: ignore[union-attr]  # there is one
+            stack.update(previous)
             stack.update(StackStatus="UPDATE_ROLLBACK_COMPLETE", StackStatusReason=str(error))
             return
         await original(name, stack_id, template, *rest, **named)

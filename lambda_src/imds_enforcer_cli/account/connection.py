@@ -25,6 +25,9 @@ ACCESS_ERRORS = (AwsError, BotoCoreError)
 """What ends a command that cannot reach AWS: a refused call, or a configuration that cannot be used."""
 
 STACK = "ImdsEnforcer"
+STATE_STACK = "ImdsEnforcerState"
+"""Outlives the other: toggle, policy, ledger and holds are in it, by names that are always the same."""
+LEDGER_TABLE = "imds-enforcer-ledger"
 HTTP_TOKENS_PARAMETER = "/imds-enforcer/http-tokens"
 POLICY_PARAMETER = "/imds-enforcer/policy"
 
@@ -33,9 +36,9 @@ POLICY_PARAMETER = "/imds-enforcer/policy"
 class Connection:
     """The enforcer's own adapters with the operator's credentials; `caller` asks AWS for the operator's ARN.
 
-    `outputs` are those of the stack, none where it is not deployed. `client` makes a client of boto3's for a
-    service, in a region, or in the home region if that is None. Calls raise `AwsError`; those of boto3's clients
-    have to be wrapped for it (`imds_enforcer.aws.boto.aws_errors`).
+    `outputs` are those of the stack; where only what outlives it is there, its table; else none. `client` makes a
+    client of boto3's for a service, in a region, or in the home region if that is None. Calls raise `AwsError`; those
+    of boto3's clients have to be wrapped for it (`imds_enforcer.aws.boto.aws_errors`).
     """
 
     clients: Clients
@@ -46,7 +49,7 @@ class Connection:
 
     @property
     def deployed(self) -> bool:
-        """True if the stack is there: without it there is neither ledger nor hold."""
+        """True if the stack is there, or what outlives it: without either there is neither ledger nor hold."""
         return bool(self.outputs)
 
     def policy(self) -> Policy | None:
@@ -81,7 +84,7 @@ class Session(boto3.Session):
 
 
 def connect(profile: str | None, region: str | None) -> Connection:
-    """Find the deployed enforcer in its home region.
+    """Find the deployed enforcer in its home region, or what outlived it there.
 
     Raises:
         CommandError: if there is no region, no stack in it, or an older one, or if the profile gives no credentials.
@@ -92,6 +95,23 @@ def connect(profile: str | None, region: str | None) -> Connection:
     if not reached.deployed:
         where = reached.clients.home_region
         raise CommandError(f"there is no stack {STACK} in {where}; name the home region with --region")
+    return reached
+
+
+def connect_running(profile: str | None, region: str | None) -> Connection:
+    """Find the deployed enforcer, with its function and queues.
+
+    Raises:
+        CommandError: if there is no region, no stack in it, or an older one.
+        AwsError: if CloudFormation could not be asked.
+        BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
+    """
+    reached = connect(profile, region)
+    if "FunctionName" not in reached.outputs:
+        where = reached.clients.home_region
+        raise CommandError(
+            f"there is no stack {STACK} in {where}, only {STATE_STACK}, which outlives it; deploy it first"
+        )
     return reached
 
 
@@ -144,7 +164,8 @@ def _moment(value: Any) -> datetime:
 
 
 def _settings(session: boto3.Session, outputs: Mapping[str, str]) -> Settings:
-    names = outputs or dict.fromkeys(("EventQueueUrl", "NotificationTopicArn", "LedgerTableName"), "")
+    parts = ("EventQueueUrl", "NotificationTopicArn", "LedgerTableName")
+    names = outputs if "FunctionName" in outputs else {**dict.fromkeys(parts, ""), **outputs}
     try:
         return Settings(
             http_tokens_parameter=HTTP_TOKENS_PARAMETER,
@@ -160,16 +181,22 @@ def _settings(session: boto3.Session, outputs: Mapping[str, str]) -> Settings:
 
 
 def _outputs(session: boto3.Session) -> dict[str, str]:
-    """The outputs of the stack; none if there is no stack."""
+    """The outputs of the stack; without it, the table that outlives it; none if neither is there."""
     client = session.client("cloudformation", config=CLIENT_CONFIG)
+    if stack := _described(client, STACK):
+        return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
+    return {"LedgerTableName": LEDGER_TABLE} if _described(client, STATE_STACK) else {}
+
+
+def _described(client: Any, stack: str) -> Mapping[str, Any] | None:
     try:
         with aws_errors():
-            stacks = client.describe_stacks(StackName=STACK)["Stacks"]
+            found: Mapping[str, Any] = client.describe_stacks(StackName=stack)["Stacks"][0]
     except AwsError as error:
         if error.failure.code == "ValidationError" and "does not exist" in error.failure.message:
-            return {}
+            return None
         raise
-    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", ())}
+    return found
 
 
 def _caller(session: boto3.Session) -> str:

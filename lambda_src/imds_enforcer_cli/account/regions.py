@@ -7,7 +7,7 @@ from typing import Any
 from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import AwsError, Failure
-from imds_enforcer_cli.account.connection import STACK, Connection
+from imds_enforcer_cli.account.connection import STACK, STATE_STACK, Connection
 from imds_enforcer_cli.console.errors import CommandError
 
 ALL = "all"
@@ -39,6 +39,8 @@ def chosen_regions(clients: Clients, text: str) -> tuple[str, ...]:
 def refuse_if_elsewhere(reached: Connection) -> None:
     """Make sure that the enforcer, where it is not in the home region, is in no other either: its holds would count.
 
+    So would the holds that outlived it.
+
     A region in which the caller may not ask counts as one without it; one that does not answer does not.
 
     Raises:
@@ -53,16 +55,23 @@ def refuse_if_elsewhere(reached: Connection) -> None:
     with ThreadPoolExecutor(len(clients)) as pool:
         answers = dict(zip(others, pool.map(_stack_in, clients), strict=True))
     for region, answer in answers.items():
-        if answer is True:
-            raise CommandError(f"the stack {STACK} is in {region}; name that region with --region")
+        if isinstance(answer, str):
+            raise CommandError(f"the stack {answer} is in {region}; name that region with --region")
     for region, answer in answers.items():
         if isinstance(answer, Failure) and answer.may_work_later and answer.code != _NOT_VALID_THERE:
             raise AwsError(replace(answer, message=f"{answer.message} (asked for the stack {STACK} in {region})"))
 
 
-def _stack_in(cloudformation: Any) -> bool | Failure:
-    try:
-        with aws_errors():
-            return bool(cloudformation.describe_stacks(StackName=STACK)["Stacks"])
-    except AwsError as error:
-        return error.failure
+def _stack_in(cloudformation: Any) -> str | Failure:
+    """The stack that is there, or why none was found."""
+    for stack in (STACK, STATE_STACK):
+        try:
+            with aws_errors():
+                cloudformation.describe_stacks(StackName=stack)
+        except AwsError as error:
+            failure = error.failure
+            if failure.code != "ValidationError":
+                break
+        else:
+            return stack
+    return failure

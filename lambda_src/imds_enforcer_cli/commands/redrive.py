@@ -46,7 +46,7 @@ def redrive(
     It is safe, and does not ask: each event only has its instances looked at once more, as they are by then. An
     event that fails again comes back within half an hour. A move that is under way already is followed to its end.
     """
-    reached = connection.connect(profile, region)
+    reached = connection.connect_running(profile, region)
     source, waiting = _arn_and_depth(reached, "DeadLetterQueueUrl")
     document: dict[str, Any] = {"messages": waiting, "moved": 0, "status": _MOVED, "failure": None}
     if waiting:

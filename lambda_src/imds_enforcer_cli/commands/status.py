@@ -60,7 +60,7 @@ def status(
     The last sweep, and the last that changed or kept back anything, are looked for in the last three days. All is
     well if the stack is whole, the policy is valid, no event was given up and no alarm is raised.
     """
-    reached = connection.connect(profile, region)
+    reached = connection.connect_running(profile, region)
     document = _document(reached)
     if output is Format.JSON:
         write_json(document)

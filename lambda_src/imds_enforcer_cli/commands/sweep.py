@@ -46,7 +46,7 @@ def sweep(
     It covers every region, as the scheduled ones do, and takes 15 minutes at most. It goes on by itself if you end
     the command before; `imds-enforcer history --run` then shows what it has changed.
     """
-    reached = connection.connect(profile, region)
+    reached = connection.connect_running(profile, region)
     since = reached.clock.now() - timedelta(minutes=1)  # the two clocks may differ
     run_id = _started(reached)
     say(f"This is the run {run_id}.")

@@ -157,10 +157,39 @@ def test_with_an_endpoint_of_one_service_that_is_no_url(monkeypatch: pytest.Monk
         reached.policy()
 
 
+MISSING = an_error("ValidationError", "Stack with id ImdsEnforcer does not exist")
+
+
 def test_without_the_stack(cloud: FakeTransport) -> None:
-    """It is elsewhere, or nowhere."""
-    cloud.answer(an_error("ValidationError", "Stack with id ImdsEnforcer does not exist"), status=400)
+    """It is elsewhere, or nowhere, and so is what outlives it."""
+    cloud.answer(MISSING, status=400)
+    cloud.answer(MISSING, status=400)
     assert refused() == "imds-enforcer: there is no stack ImdsEnforcer in eu-west-1; name the home region with --region"
+
+
+def test_with_what_outlived_the_stack(cloud: FakeTransport) -> None:
+    """The ledger has its own name, and its holds count."""
+    cloud.answer(MISSING, status=400)
+    cloud.answer(a_stack({}))
+    connection = connect(None, HOME)
+    assert [request["StackName"] for request in cloud.requests] == ["ImdsEnforcer", "ImdsEnforcerState"]
+    assert connection.deployed
+    cloud.answer('{"Items": []}')
+    assert connection.clients.ledger_table.entries.of("i-1") == []
+    assert cloud.requests[-1]["TableName"] == "imds-enforcer-ledger"
+
+
+@pytest.mark.parametrize("command", ["status", "sweep", "redrive"])
+def test_what_needs_the_function_or_its_queues(cloud: FakeTransport, command: str) -> None:
+    """Is no use without the stack."""
+    cloud.answer(MISSING, status=400)
+    cloud.answer(a_stack({}))
+    result = CliRunner().invoke(app, [command, "--region", HOME], catch_exceptions=False)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
+        "imds-enforcer: there is no stack ImdsEnforcer in eu-west-1, only ImdsEnforcerState, which outlives it; "
+        "deploy it first\n"
+    )
 
 
 def test_without_permission(cloud: FakeTransport) -> None:

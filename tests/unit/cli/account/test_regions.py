@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from tests.fakes.clients import FakeClients
 
 
-def undeployed(clients: FakeClients, code: str | None) -> Connection:
+def undeployed(clients: FakeClients, code: str | None, stack: str = "ImdsEnforcer") -> Connection:
     """A connection without the stack in its home region; in others CloudFormation answers this."""
     clients.learn_regions()
-    return Connection(clients, clients.clock, lambda: ANN, client=lambda *_: FakeCloudFormation(code))
+    return Connection(clients, clients.clock, lambda: ANN, client=lambda *_: FakeCloudFormation(code, stack))
 
 
-def test_the_enforcer_is_in_another_region(clients: FakeClients) -> None:
-    """The message says how to name it."""
-    with pytest.raises(CommandError, match=f"the stack ImdsEnforcer is in {AWAY}; name that region with --region"):
-        refuse_if_elsewhere(undeployed(clients, None))
+@pytest.mark.parametrize("stack", ["ImdsEnforcer", "ImdsEnforcerState"])
+def test_the_enforcer_is_in_another_region(clients: FakeClients, stack: str) -> None:
+    """Or what outlived it. The message says how to name it."""
+    with pytest.raises(CommandError, match=f"the stack {stack} is in {AWAY}; name that region with --region"):
+        refuse_if_elsewhere(undeployed(clients, None, stack))
 
 
 @pytest.mark.parametrize("code", ["ValidationError", "AccessDenied", "InvalidClientTokenId"])

@@ -1,0 +1,119 @@
+"""What `make deploy` itself takes from CDK_ARGS and the CDK's configuration files; the CLI gets all of it too."""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+FIRST_VALUES = {"http_tokens": ("required", "optional"), "mode": ("enforce", "audit")}
+"""The context that gives the parameters' first values, with what each may be."""
+ALLOW_SECOND_HOME = "allow_second_home"
+KEYS = (*FIRST_VALUES, ALLOW_SECOND_HOME)
+"""The context that no template depends on."""
+
+
+class DeployError(Exception):
+    """Nothing was started, or nothing went on; the message says what to do about it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Context and tags by name, and what names credentials, region and role.
+
+    `given` is the context of this call, `standing` that of `cdk.json` and the CDK's other files, `output` where
+    templates are written.
+    """
+
+    given: Mapping[str, str] = field(default_factory=dict)
+    standing: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    profile: str | None = None
+    region: str | None = None
+    role_arn: str | None = None
+    output: Path = ROOT / ".build" / "cdk.out"
+
+    @classmethod
+    def parse(cls, arguments: Sequence[str]) -> "Arguments":
+        """Read them as the CDK CLI does, and leave out what is not for here.
+
+        Raises:
+            DeployError: where one has no value, or one of `KEYS` a value that is not allowed.
+        """
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+        parser.add_argument("-c", "--context", action="append", default=[])
+        parser.add_argument("-t", "--tags", action="append", default=[])
+        parser.add_argument("-r", "--role-arn")
+        parser.add_argument("--profile")
+        parser.add_argument("--region")
+        parser.add_argument("-o", "--output", type=Path, default=cls.output)
+        try:
+            known, _ = parser.parse_known_args([*arguments])
+        except argparse.ArgumentError as error:
+            raise DeployError(str(error)) from None
+        # The CLI takes each of its options from the environment as well.
+        context = known.context or list(filter(None, [os.environ.get("CDK_CONTEXT")]))
+        parsed = cls(
+            given=_pairs(context),
+            standing=_standing(),
+            tags=_pairs(known.tags),
+            profile=known.profile,
+            region=known.region,
+            role_arn=known.role_arn,
+            output=known.output,
+        )
+        parsed.first_values()
+        return parsed
+
+    def first_values(self) -> dict[str, str]:
+        """The first value of each of `FIRST_VALUES`.
+
+        Raises:
+            DeployError: naming a value that is not allowed.
+        """
+        chosen: dict[str, str] = {}
+        for key, allowed in FIRST_VALUES.items():
+            chosen[key] = value = self.given.get(key, self.standing.get(key, allowed[0]))
+            if value not in allowed:
+                raise DeployError(f"context {key!r}: received {value!r}; allowed: {' | '.join(allowed)}")
+        return chosen
+
+    def flag(self, key: str) -> bool:
+        """True if the context says so.
+
+        Raises:
+            DeployError: if it says neither true nor false.
+        """
+        value = str(self.given.get(key, self.standing.get(key, False))).lower()
+        if value not in ("true", "false"):
+            raise DeployError(f"context {key!r}: received {value!r}; allowed: true | false")
+        return value == "true"
+
+    def credentials(self) -> list[str]:
+        """The arguments that name the credentials, for another of the CLI's commands."""
+        return ["--profile", self.profile] if self.profile else []
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
+    pairs = (text.partition("=") for text in texts)
+    return {name: value for name, _, value in pairs}
+
+
+def _standing() -> dict[str, Any]:
+    """The context in the CDK's files, in the CLI's order: the project's before the user's."""
+    project = _read(ROOT / "cdk.json").get("context", {})
+    user = _read(Path.home() / ".cdk.json").get("context", {})
+    return {**user, **_read(ROOT / "cdk.context.json"), **project}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DeployError(f"{path} is not JSON: {error}") from None
+    return content if isinstance(content, dict) else {}

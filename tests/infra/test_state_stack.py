@@ -1,0 +1,275 @@
+"""The stack that outlives the others, on a local AWS: created, updated, protected, removed."""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from infra import state, state_stack
+from infra.account import Account
+from infra.arguments import Arguments, DeployError
+from infra.local.client import LocalAws
+from tests.infra.conftest import lead_to
+
+FIRST = state.first_values(http_tokens="optional", mode="audit")
+OTHER = state.first_values(http_tokens="required", mode="enforce")
+TAGS = {"team": "a"}
+_accounts = itertools.count(330_987_654_001)
+
+
+@pytest.fixture
+def aws(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
+    """An empty account, which the environment leads to."""
+    local_aws.reset()
+    return lead_to(local_aws.in_account(str(next(_accounts))), monkeypatch)
+
+
+@pytest.fixture
+def account(aws: LocalAws) -> Account:
+    """The same, as `make deploy` finds it."""
+    account = Account.of(Arguments())
+    assert account.number == aws.account
+    return account
+
+
+def values(aws: LocalAws) -> dict[str, tuple[str, int]]:
+    """Value and version of each parameter."""
+    found = aws.client("ssm").get_parameters(Names=[state.HTTP_TOKENS, state.POLICY])["Parameters"]
+    return {each["Name"]: (each["Value"], each["Version"]) for each in found}
+
+
+def set_by_hand(aws: LocalAws) -> dict[str, tuple[str, int]]:
+    """Turn the toggle, and store a policy."""
+    for name, value in ((state.HTTP_TOKENS, "required"), (state.POLICY, '{"rollout_percent": 5}')):
+        aws.client("ssm").put_parameter(Name=name, Value=value, Overwrite=True)
+    return values(aws)
+
+
+def events(aws: LocalAws) -> list[str]:
+    """What has happened to the stack."""
+    found = aws.client("cloudformation").describe_stack_events(StackName=state.STACK)["StackEvents"]
+    return [event["EventId"] for event in found]
+
+
+def stack(aws: LocalAws) -> dict[str, Any]:
+    """The stack as it is described."""
+    return dict(aws.client("cloudformation").describe_stacks(StackName=state.STACK)["Stacks"][0])
+
+
+def tagged(aws: LocalAws) -> dict[str, str]:
+    """The stack's tags."""
+    return {each["Key"]: each["Value"] for each in stack(aws)["Tags"]}
+
+
+def earlier(monkeypatch: pytest.MonkeyPatch, **properties: object) -> None:
+    """Let the template be another until the test says `monkeypatch.undo`: without the log group, or so."""
+    template = state.template()
+    del template["Resources"]["Log"]
+    template["Resources"]["Ledger"]["DependsOn"] = ["HttpTokens", "Policy"]
+    template["Resources"]["HttpTokens"]["Properties"].update(properties)
+    monkeypatch.setattr(state, "template", lambda: template)
+
+
+class TestCreation:
+    """The first deployment."""
+
+    def test_it_stores_the_first_values_and_is_protected(self, aws: LocalAws, account: Account) -> None:
+        """Against its deletion, and against updates of the parameters."""
+        state_stack.deploy(account, FIRST, TAGS)
+        assert values(aws) == {state.HTTP_TOKENS: ("optional", 1), state.POLICY: ('{"mode": "audit"}', 1)}
+        assert tagged(aws) == TAGS
+        assert stack(aws)["EnableTerminationProtection"]
+        policy = aws.client("cloudformation").get_stack_policy(StackName=state.STACK)["StackPolicyBody"]
+        assert json.loads(policy) == state.PROTECTION
+        table = aws.client("dynamodb").describe_table(TableName=state.TABLE)["Table"]
+        assert table["DeletionProtectionEnabled"]
+        (group,) = aws.client("logs").describe_log_groups(logGroupNamePrefix=state.LOG_GROUP)["logGroups"]
+        assert group["retentionInDays"] == 90
+
+    @pytest.mark.parametrize("existing", [state.HTTP_TOKENS, state.POLICY, state.TABLE, state.LOG_GROUP])
+    def test_one_that_fails_is_not_in_the_way_of_the_next(self, aws: LocalAws, account: Account, existing: str) -> None:
+        """Whatever exists already, nothing else is left, and nothing that exists is changed."""
+        make(aws, existing)
+        with pytest.raises(DeployError, match=r"the stack ImdsEnforcerState failed: .*\n  .*already"):
+            state_stack.deploy(account, FIRST, {})
+        assert stack(aws)["StackStatus"] == "ROLLBACK_COMPLETE"
+        assert state_stack.find(account) is None
+        assert values(aws) == (
+            {existing: ("required", 1)}
+            if existing.startswith("/imds-enforcer/h")
+            else {existing: ("{}", 1)}
+            if existing == state.POLICY
+            else {}
+        )
+        remove(aws, existing)
+        state_stack.deploy(account, FIRST, {})
+        assert stack(aws)["StackStatus"] == "CREATE_COMPLETE"
+
+    @pytest.mark.parametrize(
+        ("call", "what"),
+        [("SetStackPolicy", "a stack policy"), ("UpdateTerminationProtection", "termination protection")],
+    )
+    def test_a_protection_that_is_denied_is_said_and_stops_nothing(
+        self, aws: LocalAws, account: Account, capsys: pytest.CaptureFixture[str], call: str, what: str
+    ) -> None:
+        """The bootstrap's deploy role may not set a stack policy; what writes the parameters is kept away anyway."""
+        aws.fail(f"cloudformation:{call}", "AccessDenied", status=403)
+        state_stack.deploy(account, FIRST, {})
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"ImdsEnforcerState has not got {what}: An error occurred (AccessDenied)")
+        aws.clear_faults()
+        state_stack.deploy(account, FIRST, {})
+        assert capsys.readouterr().err == ""
+
+    def test_it_is_made_in_the_bootstraps_role(self, aws: LocalAws, account: Account) -> None:
+        """As the CDK CLI does it: a deployer may have no other rights than to take these roles."""
+        name = f"cdk-hnb659fds-deploy-role-{aws.account}-{aws.region}"
+        aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
+        aws.reset_calls()
+        state_stack.deploy(account, FIRST, {})
+        assert aws.calls("cloudformation:CreateStack", caller=f"role/{name}") == 1
+        assert aws.calls("cloudformation:CreateStack") == 1
+
+
+class TestLater:
+    """Every later deployment."""
+
+    def test_the_same_template_is_not_deployed_again(self, aws: LocalAws, account: Account) -> None:
+        """Whatever first values and tags are given."""
+        state_stack.deploy(account, FIRST, TAGS)
+        before, happened = set_by_hand(aws), events(aws)
+        state_stack.deploy(account, OTHER, {"team": "b"})
+        assert (values(aws), events(aws), tagged(aws)) == (before, happened, TAGS)
+
+    @pytest.mark.parametrize("tags", [TAGS, {}])
+    def test_a_template_that_adds_something_leaves_values_and_tags(
+        self, aws: LocalAws, account: Account, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str]
+    ) -> None:
+        """An update is sent exactly the tags that the stack has, and never an empty list."""
+        with monkeypatch.context() as before_it:
+            earlier(before_it)
+            state_stack.deploy(account, FIRST, tags)
+        before = set_by_hand(aws)
+        state_stack.deploy(account, OTHER, {"team": "b"})
+        assert (values(aws), tagged(aws)) == (before, tags)
+        assert aws.client("logs").describe_log_groups(logGroupNamePrefix=state.LOG_GROUP)["logGroups"]
+        assert stack(aws)["StackStatus"] == "UPDATE_COMPLETE"
+
+    def test_tags_that_someone_gave_it_stay(
+        self, aws: LocalAws, account: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """They are read from the stack, so an update does not take them off."""
+        with monkeypatch.context() as before_it:
+            earlier(before_it)
+            state_stack.deploy(account, FIRST, {})
+        cloudformation = aws.client("cloudformation")
+        previous = [{"ParameterKey": name, "UsePreviousValue": True} for name in FIRST]
+        cloudformation.update_stack(
+            StackName=state.STACK, UsePreviousTemplate=True, Parameters=previous, Tags=[{"Key": "x", "Value": "y"}]
+        )
+        cloudformation.get_waiter("stack_update_complete").wait(StackName=state.STACK, WaiterConfig={"Delay": 1})
+        before = set_by_hand(aws)
+        state_stack.deploy(account, OTHER, {})
+        assert (values(aws), tagged(aws)) == (before, {"x": "y"})
+
+    @pytest.mark.parametrize("protected", [True, False])
+    def test_an_update_that_would_write_a_parameter_is_not_made(
+        self, aws: LocalAws, account: Account, monkeypatch: pytest.MonkeyPatch, *, protected: bool
+    ) -> None:
+        """It is seen in the change set: the stack policy is not what this relies on."""
+        with monkeypatch.context() as before_it:
+            earlier(before_it, Description="of another version")
+            state_stack.deploy(account, FIRST, {})
+        if not protected:
+            allow_all = json.dumps({"Statement": [PERMIT]})
+            aws.client("cloudformation").set_stack_policy(StackName=state.STACK, StackPolicyBody=allow_all)
+        before = set_by_hand(aws)
+        with pytest.raises(DeployError, match="would write HttpTokens again, and what was set by hand would be lost"):
+            state_stack.deploy(account, OTHER, {})
+        assert values(aws) == before
+        assert aws.client("cloudformation").list_change_sets(StackName=state.STACK)["Summaries"] == []
+
+    def test_a_template_in_which_only_a_description_differs_changes_nothing(
+        self, aws: LocalAws, account: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """CloudFormation finds no change in it, and this is no failure."""
+        state_stack.deploy(account, FIRST, {})
+        before = set_by_hand(aws)
+        template = {**state.template(), "Description": "another"}
+        monkeypatch.setattr(state, "template", lambda: template)
+        state_stack.deploy(account, FIRST, {})
+        assert values(aws) == before
+
+    def test_a_stack_in_the_middle_of_something_is_left_alone(self, aws: LocalAws, account: Account) -> None:
+        """An import that waits to be carried out, for one."""
+        make(aws, state.LOG_GROUP)
+        aws.client("cloudformation").create_change_set(
+            StackName=state.STACK,
+            ChangeSetName="adopt",
+            ChangeSetType="IMPORT",
+            TemplateBody=json.dumps(state.template_of(["Log"])),
+            ResourcesToImport=[
+                {
+                    "ResourceType": "AWS::Logs::LogGroup",
+                    "LogicalResourceId": "Log",
+                    "ResourceIdentifier": {"LogGroupName": state.LOG_GROUP},
+                }
+            ],
+        )
+        with pytest.raises(DeployError, match="ImdsEnforcerState is REVIEW_IN_PROGRESS; allowed: CREATE_COMPLETE, "):
+            state_stack.deploy(account, FIRST, {})
+
+
+class TestRemoval:
+    """The end of everything."""
+
+    def test_nothing_is_left(self, aws: LocalAws, account: Account) -> None:
+        """Both protections are lifted; a second time does nothing."""
+        state_stack.deploy(account, FIRST, {})
+        for _ in range(2):
+            state_stack.remove(account)
+            assert state_stack.find(account) is None
+            assert values(aws) == {}
+            assert aws.client("dynamodb").list_tables()["TableNames"] == []
+            assert aws.client("logs").describe_log_groups()["logGroups"] == []
+
+    def test_what_was_left_when_it_was_interrupted_goes_too(self, aws: LocalAws, account: Account) -> None:
+        """The stack is gone, its resources are not."""
+        state_stack.deploy(account, FIRST, {})
+        aws.fail("dynamodb:DeleteTable", "InternalServerError", calls=3)
+        with pytest.raises(Exception, match="InternalServerError"):
+            state_stack.remove(account)
+        assert aws.client("dynamodb").list_tables()["TableNames"] == [state.TABLE]
+        aws.clear_faults()
+        state_stack.remove(account)
+        assert aws.client("dynamodb").list_tables()["TableNames"] == []
+
+
+PERMIT = {"Effect": "Allow", "Principal": "*", "Action": "Update:*", "Resource": "*"}
+
+
+def make(aws: LocalAws, name: str) -> None:
+    """Make one of the resources by hand."""
+    if name == state.TABLE:
+        aws.client("dynamodb").create_table(
+            TableName=name,
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "pk", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    elif name == state.LOG_GROUP:
+        aws.client("logs").create_log_group(logGroupName=name)
+    else:
+        value = "required" if name == state.HTTP_TOKENS else "{}"
+        aws.client("ssm").put_parameter(Name=name, Value=value, Type="String")
+
+
+def remove(aws: LocalAws, name: str) -> None:
+    """Take it away again."""
+    if name == state.TABLE:
+        aws.client("dynamodb").delete_table(TableName=name)
+    elif name == state.LOG_GROUP:
+        aws.client("logs").delete_log_group(logGroupName=name)
+    else:
+        aws.client("ssm").delete_parameter(Name=name)
