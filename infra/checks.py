@@ -1,14 +1,18 @@
 """What `make deploy` looks at before it changes anything."""
 
 import json
+import shlex
 import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from infra import state
-from infra.account import Account, DeniedError, denials
-from infra.arguments import ROOT, DeployError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from infra import state, state_stack
+from infra.account import Account, DeniedError, denials, described
+from infra.arguments import ALLOW_SECOND_HOME, FIRST_VALUES, ROOT, Arguments, DeployError
 
 HOME = "ImdsEnforcer"
 _SCHEMA = ROOT / "lambda_src" / "imds_enforcer" / "policy" / "schema.json"
@@ -53,6 +57,58 @@ def stored(account: Account) -> Stored:
     return Stored({each["Name"]: each["Value"] for each in found})
 
 
+def compare_first_values(account: Account, found: Stored, wanted: Arguments) -> None:
+    """Say what is stored, and refuse a first value of this call that is another: it would not be used."""
+    for key, name in (("http_tokens", state.HTTP_TOKENS), ("mode", state.POLICY)):
+        if name in found.values:
+            standing = (
+                f" (cdk.json, for a first deployment: {key} {wanted.standing[key]})" if key in wanted.standing else ""
+            )
+            sys.stdout.write(f"{name} in {account.region} is {found.values[name]}{standing}\n")
+    if not (found.values or (found.unreadable and state_stack.find(account))):
+        return
+    for key in FIRST_VALUES:
+        if key in wanted.given and wanted.given[key] != found.in_use(key):
+            raise DeployError(_other_first_value(account, found, key, wanted.given[key]))
+
+
+def _other_first_value(account: Account, found: Stored, key: str, value: str) -> str:
+    if found.unreadable:
+        return f"nothing was deployed: -c {key}={value} cannot be compared with what is stored: {found.unreadable}"
+    if key == "http_tokens":
+        command = f"imds-enforcer toggle {value} --region {account.region}"
+    else:
+        command = f"imds-enforcer policy set - --region {account.region}"
+        try:
+            policy = found.policy
+        except (ValueError, RecursionError):
+            policy = None
+        document = json.dumps({**(policy if isinstance(policy, dict) else {}), "mode": value})
+        command = f"echo {shlex.quote(document)} | {command}"
+    return (
+        f"nothing was deployed: -c {key}={value} is for the first deployment, and what is stored is "
+        f"{found.in_use(key)}. To set it: {command}"
+    )
+
+
+def refuse_second_home(account: Account, *, allowed: bool) -> None:
+    """Refuse where the enforcer, or what outlived it, is in another region: two of them would undo each other."""
+    # A session is not safe to make clients from in several threads.
+    clients = {region: account.cloudformation(region) for region in _other_regions(account)}
+    with ThreadPoolExecutor(16) as pool:
+        answers = dict(zip(clients, pool.map(_home_in, clients.values()), strict=True))
+    silent = {region: str(answer) for region, answer in answers.items() if isinstance(answer, Exception)}
+    if silent:
+        sys.stderr.write(f"Not asked for another home: {', '.join(silent)} ({next(iter(silent.values()))})\n")
+    homes = [f"{answer} in {region}" for region, answer in answers.items() if isinstance(answer, str)]
+    if homes and not allowed:
+        raise DeployError(
+            f"nothing was deployed: there is {', '.join(homes)}. One deployment covers every region of the account: "
+            "name that region in AWS_REGION, or remove what is there (make destroy, make destroy-state); "
+            f"-c {ALLOW_SECOND_HOME}=true deploys here as well"
+        )
+
+
 def refuse_removed_fields(account: Account, found: Stored) -> None:
     """Refuse to deploy while the stored policy has a field for which the new function would refuse all of it."""
     why = found.unreadable
@@ -90,3 +146,21 @@ def _removed_fields(document: Any, schema: Mapping[str, Any], name: str) -> Iter
             yield f"{name} has the removed field {field}: {why}; remove it"
     for field, definition in schema.get("properties", {}).items():
         yield from _removed_fields(document.get(field), definition, field)
+
+
+def _other_regions(account: Account) -> list[str]:
+    """The regions that are enabled, or all of the partition where this may not be asked."""
+    try:
+        with denials():
+            names = [each["RegionName"] for each in account.client("ec2").describe_regions()["Regions"]]
+    except DeniedError:
+        names = account.session.get_available_regions("cloudformation", partition_name=account.partition)
+    return sorted({*names} - {account.region})
+
+
+def _home_in(cloudformation: Any) -> str | Exception | None:
+    """The stack that is there, or why it is not known."""
+    try:
+        return next((stack for stack in (HOME, state.STACK) if described(cloudformation, stack)), None)
+    except (BotoCoreError, ClientError) as error:
+        return error

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra import checks, state, state_stack
+from infra import checks, state, state_stack, takeover
 from infra.account import QUALIFIER, Account, described
-from infra.arguments import ROOT, Arguments, DeployError
+from infra.arguments import ALLOW_SECOND_HOME, ROOT, Arguments, DeployError
 
 BUILD = ROOT / ".build"
 MINIMUM_BOOTSTRAP = 6
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 def _deploy(arguments: list[str]) -> int:
     wanted = Arguments.parse(arguments)
     account = Account.of(wanted)
-    checks.refuse_removed_fields(account, checks.stored(account))
+    _check(account, wanted)
     environment = _environment(account)
     if _bootstrap_version(account) < MINIMUM_BOOTSTRAP:
         # It needs no app: called where there is none, it does not synthesize one.
@@ -56,6 +56,16 @@ def _deploy(arguments: list[str]) -> int:
     state_stack.deploy(account, state.first_values(**wanted.first_values()), wanted.tags)
     unattended = ["--all", "--require-approval=never", "--progress=events", "--ci", "--concurrency=8"]
     return _cdk_aside(["deploy", *unattended, *arguments], environment)
+
+
+def _check(account: Account, wanted: Arguments) -> None:
+    """Look at what is there, and refuse before anything is changed."""
+    found = checks.stored(account)
+    takeover.refuse_layout_before(account, found)
+    takeover.refuse_leftovers(account, found)
+    checks.compare_first_values(account, found, wanted)
+    checks.refuse_removed_fields(account, found)
+    checks.refuse_second_home(account, allowed=wanted.flag(ALLOW_SECOND_HOME))
 
 
 def _destroy(arguments: list[str]) -> int:

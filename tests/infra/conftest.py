@@ -1,14 +1,14 @@
 """The app, synthesized once, and a local AWS for what templates alone cannot show."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aws_cdk.cx_api import CloudAssembly
 
-from infra import app
+from infra import app, deploy
 from infra.arguments import ROOT
 from infra.local.client import LocalAws
 from tests.infra.synthesized import FORWARDED, HOME, Stack, Synthesize
@@ -73,6 +73,19 @@ def local_aws() -> Iterator[LocalAws]:
     """A local AWS of these tests' own."""
     with LocalAws(HOME) as aws:
         yield aws
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The commands that the CDK CLI is given, which it does not run here."""
+    commands: list[str] = []
+
+    def cli(arguments: list[str], _environment: Mapping[str, str], _folder: Path | str) -> int:
+        commands.extend({"bootstrap", "deploy"} & {*arguments})
+        return 0
+
+    monkeypatch.setattr(deploy, "_cli", cli)
+    return commands
 
 
 def lead_to(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:

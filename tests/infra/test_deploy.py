@@ -162,18 +162,6 @@ class TestRemovedFields:
     """The stored policy is read before anything is changed."""
 
     @pytest.fixture
-    def cli(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-        """The commands that the CDK CLI is given, which it does not run here."""
-        commands: list[str] = []
-
-        def cli(arguments: list[str], _environment: Mapping[str, str], _folder: Path | str) -> int:
-            commands.extend({"bootstrap", "deploy"} & {*arguments})
-            return 0
-
-        monkeypatch.setattr(deploy, "_cli", cli)
-        return commands
-
-    @pytest.fixture
     def kept(self, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
         """An account, which the environment leads to, with nothing but what outlived a deployment."""
         aws = lead_to(local_aws.in_account("320987654321"), monkeypatch)

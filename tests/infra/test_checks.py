@@ -1,0 +1,160 @@
+"""What is stored already, and where else the enforcer is: looked at before anything is changed."""
+
+import itertools
+import json
+import shlex
+
+import pytest
+
+from infra import deploy, state, state_stack
+from infra.account import Account
+from infra.arguments import Arguments, DeployError
+from infra.local.client import LocalAws
+from tests.infra.conftest import lead_to
+
+ELSEWHERE = "us-east-1"
+_accounts = itertools.count(350_987_654_001)
+AUDIT = '{"mode": "audit", "exemptions": []}'
+
+
+@pytest.fixture
+def aws(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
+    """An empty account, which the environment leads to."""
+    local_aws.reset()
+    return lead_to(local_aws.in_account(str(next(_accounts))), monkeypatch)
+
+
+@pytest.fixture
+def kept(aws: LocalAws) -> LocalAws:
+    """The account with what outlived a deployment: toggle `optional`, mode `audit`."""
+    state_stack.deploy(Account.of(Arguments()), state.first_values(http_tokens="optional", mode="enforce"), {})
+    store(aws, AUDIT)
+    return aws
+
+
+def store(aws: LocalAws, policy: str) -> None:
+    """Store a policy, whatever it says."""
+    aws.client("ssm").put_parameter(Name=state.POLICY, Value=policy, Overwrite=True)
+
+
+def refused(*arguments: str) -> str:
+    """Why `make deploy` refuses."""
+    with pytest.raises(DeployError, match=r"^nothing was deployed: ") as error:
+        deploy.main(["deploy", *arguments])
+    return str(error.value)
+
+
+class TestStoredValues:
+    """Both are printed, and a first value that is given is not left unused in silence."""
+
+    def test_they_are_printed_beside_the_first_values_of_cdk_json(
+        self, kept: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Which are only that: they refuse nothing."""
+        assert deploy.main(["deploy"]) == 0
+        first, second = capsys.readouterr().out.splitlines()[:2]
+        where = f"in {kept.region} is"
+        assert first == (
+            f"/imds-enforcer/http-tokens {where} optional (cdk.json, for a first deployment: http_tokens required)"
+        )
+        assert second == f"/imds-enforcer/policy {where} {AUDIT} (cdk.json, for a first deployment: mode enforce)"
+        assert cli == ["bootstrap", "deploy"]
+
+    @pytest.mark.parametrize("arguments", [["-c", "mode=audit"], ["--context=http_tokens=optional", "-cmode=audit"]])
+    @pytest.mark.usefixtures("kept")
+    def test_the_same_may_be_given_again(self, cli: list[str], arguments: list[str]) -> None:
+        """A command line that is repeated, for one."""
+        assert deploy.main(["deploy", *arguments]) == 0
+        assert cli == ["bootstrap", "deploy"]
+
+    def test_an_empty_policy_does_not_beat_audit_in_silence(self, kept: LocalAws, cli: list[str]) -> None:
+        """The message names the command, with the policy as it is but for its mode."""
+        store(kept, '{"rollout_percent": 5}')
+        why, command = refused("-c", "mode=audit").split(" To set it: ")
+        assert why == (
+            "nothing was deployed: -c mode=audit is for the first deployment, and what is stored is enforce."
+        )
+        echo, document, *rest = shlex.split(command)
+        assert (echo, json.loads(document)) == ("echo", {"rollout_percent": 5, "mode": "audit"})
+        assert rest == ["|", "imds-enforcer", "policy", "set", "-", "--region", kept.region]
+        assert cli == []
+
+    @pytest.mark.parametrize("policy", ["[]", '{"mode"'])
+    def test_what_is_no_policy_has_no_mode(self, kept: LocalAws, cli: list[str], policy: str) -> None:
+        """So whatever is given differs."""
+        store(kept, policy)
+        assert '{"mode": "enforce"}' in refused("-c", "mode=enforce")
+        assert cli == []
+
+    def test_nor_does_a_toggle(self, kept: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        """The environment is a way to give it, too."""
+        wanted = (
+            "nothing was deployed: -c http_tokens=required is for the first deployment, and what is stored is "
+            f"optional. To set it: imds-enforcer toggle required --region {kept.region}"
+        )
+        assert refused("-c", "http_tokens=required") == wanted
+        monkeypatch.setenv("CDK_CONTEXT", "http_tokens=required")
+        assert refused() == wanted
+        assert cli == []
+
+    def test_what_cannot_be_read_is_not_taken_for_the_same(self, kept: LocalAws, cli: list[str]) -> None:
+        """Without a first value in the call there is nothing to compare."""
+        kept.fail("ssm:GetParameters", "AccessDeniedException", status=400)
+        assert refused("-c", "mode=audit").startswith(
+            "nothing was deployed: -c mode=audit cannot be compared with what is stored: An error occurred (Access"
+        )
+        assert deploy.main(["deploy"]) == 0
+        assert cli == ["bootstrap", "deploy"]
+
+
+class TestSecondHome:
+    """One deployment covers every region: a second would undo what the first does."""
+
+    @pytest.mark.parametrize("stack", ["ImdsEnforcer", "ImdsEnforcerState"])
+    def test_one_in_another_region_is_named(self, aws: LocalAws, cli: list[str], stack: str) -> None:
+        """So is what outlived one: its holds would not count here."""
+        create(aws, stack)
+        assert refused().startswith(f"nothing was deployed: there is {stack} in {ELSEWHERE}. One deployment covers ")
+        assert refused("-c", "allow_second_home=false").startswith("nothing was deployed: there is ")
+        assert cli == []
+        assert deploy.main(["deploy", "-c", "allow_second_home=true"]) == 0
+        assert cli == ["bootstrap", "deploy"]
+
+    def test_a_forwarder_is_none(self, aws: LocalAws, cli: list[str]) -> None:
+        """It belongs to the home."""
+        create(aws, f"ImdsEnforcerForwarder-{ELSEWHERE}")
+        assert deploy.main(["deploy"]) == 0
+        assert cli == ["bootstrap", "deploy"]
+
+    def test_regions_that_cannot_be_asked_share_a_line(
+        self, aws: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """And stop nothing."""
+        for region in ("ap-south-1", ELSEWHERE):
+            aws.fail("cloudformation:DescribeStacks", "AccessDenied", status=403, region=region)
+        assert deploy.main(["deploy"]) == 0
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"Not asked for another home: ap-south-1, {ELSEWHERE} (An error occurred (AccessDenied)")
+        assert cli == ["bootstrap", "deploy"]
+
+    def test_without_the_list_of_regions_all_are_asked(self, aws: LocalAws, cli: list[str]) -> None:
+        """DescribeRegions may be denied."""
+        create(aws, "ImdsEnforcer")
+        aws.fail("ec2:DescribeRegions", "UnauthorizedOperation", status=403)
+        assert refused().startswith(f"nothing was deployed: there is ImdsEnforcer in {ELSEWHERE}.")
+        assert cli == []
+
+    @pytest.mark.usefixtures("aws")
+    def test_the_switch_is_true_or_false(self, cli: list[str]) -> None:
+        """A word that was meant otherwise is not taken for one of them."""
+        with pytest.raises(DeployError, match=r"context 'allow_second_home': received 'yes'; allowed: true \| false"):
+            deploy.main(["deploy", "-c", "allow_second_home=yes"])
+        assert cli == []
+
+
+def create(aws: LocalAws, stack: str) -> None:
+    """A stack of this name in another region."""
+    cloudformation = aws.client("cloudformation", ELSEWHERE)
+    template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+    cloudformation.create_stack(StackName=stack, TemplateBody=json.dumps(template))
+    cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})
