@@ -1,8 +1,9 @@
 """How events reach the function: two buses, one queue."""
 
+import re
 from collections.abc import Sequence
 
-from aws_cdk import Duration
+from aws_cdk import Aws, Duration
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
@@ -13,6 +14,9 @@ from infra import patterns
 
 BUS_NAME = "imds-enforcer"
 """The bus that forwarders send to: on the default one their events would fire the account's own rules."""
+
+PREFIX = "imds-enforcer-"
+"""Of the names of rules and schedules. They are created last, so what admits them has to know them before."""
 
 
 class EventQueue(Construct):
@@ -40,19 +44,28 @@ class EventRules(Construct):
         super().__init__(scope, construct_id)
         bus = events.CfnEventBus(self, "Bus", name=BUS_NAME)
         wanted = patterns.instance_events(but_by=own_role.role_arn)
-        rules = [
-            events.CfnRule(
-                self,
-                f"{prefix}{name}",
-                event_bus_name=bus_name,
-                event_pattern=pattern,
-                targets=[target("EventQueue", to.queue.queue_arn, dead_letters=to.dead_letters)],
-            )
-            for prefix, bus_name in (("", None), ("Forwarded", bus.ref))
-            for name, pattern in wanted.items()
-        ]
+        for prefix, bus_name in (("", None), ("Forwarded", bus.ref)):
+            for name, pattern in wanted.items():
+                events.CfnRule(
+                    self,
+                    f"{prefix}{name}",
+                    name=_rule_name(name),
+                    event_bus_name=bus_name,
+                    event_pattern=pattern,
+                    targets=[target("EventQueue", to.queue.queue_arn, dead_letters=to.dead_letters)],
+                )
+        arns = [rule_arn(f"{of_bus}{_rule_name(name)}") for of_bus in ("", f"{BUS_NAME}/") for name in wanted]
         for queue in (to.queue, to.dead_letters):
-            admit_rules(queue, rules)
+            admit_rules(queue, arns)
+
+
+def rule_arn(name: str) -> str:
+    """The ARN of a rule, named after its bus if that is not the default one."""
+    return f"arn:{Aws.PARTITION}:events:{Aws.REGION}:{Aws.ACCOUNT_ID}:rule/{name}"
+
+
+def _rule_name(of: str) -> str:
+    return PREFIX + re.sub(r"(?<=[a-z])(?=[A-Z])", "-", of).lower()
 
 
 def dead_letter_queue(scope: Construct, key: kms.IKey) -> sqs.Queue:
@@ -71,7 +84,7 @@ def target(construct_id: str, arn: str, *, dead_letters: sqs.IQueue) -> events.C
     )
 
 
-def admit_rules(queue: sqs.Queue, rules: Sequence[events.CfnRule]) -> None:
+def admit_rules(queue: sqs.Queue, arns: Sequence[str]) -> None:
     """Let these rules, and no other source of events, send to the queue."""
     queue.add_to_resource_policy(
         iam.PolicyStatement(
@@ -79,6 +92,6 @@ def admit_rules(queue: sqs.Queue, rules: Sequence[events.CfnRule]) -> None:
             principals=[iam.ServicePrincipal("events.amazonaws.com")],
             actions=["sqs:SendMessage"],
             resources=[queue.queue_arn],
-            conditions={"ArnEquals": {"aws:SourceArn": [rule.attr_arn for rule in rules]}},
+            conditions={"ArnEquals": {"aws:SourceArn": [*arns]}},
         )
     )

@@ -3,7 +3,9 @@
 import tomllib
 from pathlib import Path
 
-from aws_cdk import CfnOutput, Environment, Stack
+from aws_cdk import CfnOutput, CfnResource, CfnWaitConditionHandle, Environment, Stack
+from aws_cdk import aws_events as events
+from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
 from infra import state
@@ -25,28 +27,49 @@ class HomeStack(Stack):
         super().__init__(scope, construct_id, env=env, description="Enforces IMDSv2 on every EC2 instance")
         key = MessageKey(self, "Key")
         topic = Notifications(self, "Notifications", key=key, email=context.notification_email).topic
-        events = EventQueue(self, "Events", key=key)
-        enforcer = EnforcerFunction(self, "Enforcer", queue=events.queue, topic=topic, key=key)
-        EventRules(self, "Rules", to=events, own_role=enforcer.role)
+        queues = EventQueue(self, "Events", key=key)
+        enforcer = EnforcerFunction(self, "Enforcer", queue=queues.queue, topic=topic, key=key)
+        EventRules(self, "Rules", to=queues, own_role=enforcer.role)
         triggers = Triggers(self, "Triggers", function=enforcer.function, sweep=context.schedule, key=key)
         Alarms(
             self,
             "Alarms",
             function=enforcer.function,
-            queue=events.queue,
-            lost_events=events.dead_letters,
+            queue=queues.queue,
+            lost_events=queues.dead_letters,
             lost_invocations=triggers.dead_letters,
             topic=topic,
             sweep_period=context.period,
         )
-        Dashboard(self, "Overview", function=enforcer.function, queue=events.queue)
+        Dashboard(self, "Overview", function=enforcer.function, queue=queues.queue)
         for name, value in {
             "FunctionName": enforcer.function.function_name,
-            "EventQueueUrl": events.queue.queue_url,
-            "DeadLetterQueueUrl": events.dead_letters.queue_url,
+            "EventQueueUrl": queues.queue.queue_url,
+            "DeadLetterQueueUrl": queues.dead_letters.queue_url,
             "NotificationTopicArn": topic.topic_arn,
             "LogGroupName": state.LOG_GROUP,
             "LedgerTableName": state.TABLE,
             "Version": _VERSION,
         }.items():
             CfnOutput(self, name, value=value)
+        self._begin_last()
+
+    def _begin_last(self) -> None:
+        """Create what makes the enforcer act when all else is there: a stack that rolls back has changed nothing.
+
+        The schedule of the sweep is the very last, as it starts one at once (EventBridge Scheduler User Guide,
+        'Schedule types': a rate begins when the schedule is created).
+        """
+        resources = [each for each in self.node.find_all() if isinstance(each, CfnResource)]
+        sweep = self.node.find_child("Triggers").node.find_child("Sweep")
+        assert isinstance(sweep, scheduler.CfnSchedule)
+        acting = [each for each in resources if isinstance(each, (events.CfnRule, scheduler.CfnSchedule))]
+        # A handle that nothing waits for is created at once, and carries the dependencies of all in one place.
+        ready = CfnWaitConditionHandle(self, "Ready")
+        for resource in resources:
+            if resource not in acting:
+                ready.add_dependency(resource)
+        for resource in acting:
+            resource.add_dependency(ready)
+            if resource is not sweep:
+                sweep.add_dependency(resource)

@@ -13,7 +13,7 @@ from constructs import Construct
 
 from infra import patterns, state
 from infra.encryption import USE
-from infra.events import admit_rules, dead_letter_queue, target
+from infra.events import PREFIX, admit_rules, dead_letter_queue, rule_arn, target
 
 DAILY = "cron(0 6 * * ? *)"
 """When the inventory is taken and the digest sent, in UTC."""
@@ -42,18 +42,20 @@ class Triggers(Construct):
             self._schedule(construct_id_, expression, payload, function=function, role=role)
 
     def _on_parameter_change(self, function: lambda_.IFunction) -> None:
-        rule = events.CfnRule(
+        name = f"{PREFIX}parameter-changed"
+        events.CfnRule(
             self,
             "ParameterChanged",
+            name=name,
             event_pattern=patterns.parameter_changed(state.HTTP_TOKENS, state.POLICY),
             targets=[target("Function", function.function_arn, dead_letters=self.dead_letters)],
         )
         function.add_permission(
             "ParameterChanged",
             principal=iam.ServicePrincipal("events.amazonaws.com"),
-            source_arn=rule.attr_arn,
+            source_arn=rule_arn(name),
         )
-        admit_rules(self.dead_letters, [rule])
+        admit_rules(self.dead_letters, [rule_arn(name)])
 
     def _scheduler_role(self, function: lambda_.IFunction, key: kms.IKey) -> iam.Role:
         statements = [
@@ -87,6 +89,7 @@ class Triggers(Construct):
         scheduler.CfnSchedule(
             self,
             construct_id,
+            name=PREFIX + construct_id.lower(),
             schedule_expression=expression,
             flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
             target=scheduler.CfnSchedule.TargetProperty(

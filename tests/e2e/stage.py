@@ -129,11 +129,9 @@ class Stage(Deployment):
         )["Datapoints"]
         return float(sum(point["Sum"] for point in points))
 
-    def begin_sweep(self, schedule: str = "Sweep") -> None:
+    def begin_sweep(self, schedule: str = "sweep") -> None:
         """Let a schedule come due; the sweep that it starts goes on by itself."""
-        schedules = self.aws.client("scheduler").list_schedules()["Schedules"]
-        [name] = [each["Name"] for each in schedules if f"Triggers{schedule}" in each["Name"]]
-        self.aws.fire_schedule(name)
+        self.aws.fire_schedule(f"imds-enforcer-{schedule}")
 
     def drift(self, instance_id: str, region: str = HOME, *, keys: Mapping[str, str] | None = None) -> None:
         """Allow IMDSv1 by hand, as root or whoever has these keys."""

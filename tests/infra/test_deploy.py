@@ -151,6 +151,26 @@ def test_the_life_of_a_deployment(account: LocalAws, tmp_path: Path) -> None:
     assert parameters(account) == {}
 
 
+def test_a_deployment_that_rolls_back_has_changed_nothing(local_aws: LocalAws) -> None:
+    """Rules and the sweep's schedule come last; the next deployment goes on with what the first one kept."""
+    aws = local_aws.in_account("311987654321")
+    [instance] = aws.launch(count=1, HttpTokens="optional")
+    events = aws.client("events")
+    events.put_rule(Name="imds-enforcer-launched", EventPattern='{"source": ["x"]}')
+    aws.reset_calls()
+    assert "imds-enforcer-launched already exists" in refusal(environment=aws.environment())
+    described = aws.client("cloudformation").describe_stacks(StackName="ImdsEnforcer")["Stacks"][0]
+    assert described["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert aws.metadata_options(instance)["HttpTokens"] == "optional"
+    assert aws.calls("ec2:ModifyInstanceMetadataOptions") == 0
+    assert aws.client("scheduler").list_schedules()["Schedules"] == []
+
+    events.delete_rule(Name="imds-enforcer-launched")
+    run(environment=aws.environment())
+    names = {each["Name"] for each in aws.client("scheduler").list_schedules()["Schedules"]}
+    assert names == {"imds-enforcer-sweep", "imds-enforcer-inventory"}
+
+
 LEDGER = "policy has the removed field ledger: a change that cannot be written down always waits; remove it"
 REVERT = (
     "watch has the removed field revert: the watch only reports, and its mail has the command that reverts; remove it"

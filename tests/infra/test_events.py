@@ -46,6 +46,8 @@ OPTIONS_CHANGED_BY_OTHERS: dict[str, Any] = {
 }
 OWN_ROLE = "arn:aws:iam::111122223333:role/ImdsEnforcer-EnforcerRole-1A2B3C"
 RULES = ("RulesLaunched", "RulesRunning", "RulesOptionsChanged")
+RULE = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule"
+NAMES = ("imds-enforcer-launched", "imds-enforcer-running", "imds-enforcer-options-changed")
 FORWARDED_RULES = ("RulesForwardedLaunched", "RulesForwardedRunning", "RulesForwardedOptionsChanged")
 
 
@@ -67,8 +69,8 @@ class TestRules:
             "DeadLetterConfig": {"Arn": "${EventsDeadLetters.Arn}"},
         }
         assert [home.properties(name) for name in names] == [
-            {"EventPattern": pattern, "Targets": [target], **bus}
-            for pattern in (LAUNCHED, RUNNING, OPTIONS_CHANGED_BY_OTHERS)
+            {"Name": name, "EventPattern": pattern, "Targets": [target], **bus}
+            for name, pattern in zip(NAMES, (LAUNCHED, RUNNING, OPTIONS_CHANGED_BY_OTHERS), strict=True)
         ]
 
     def test_there_are_no_other_rules(self, home: Stack) -> None:
@@ -190,13 +192,13 @@ class TestQueues:
     @pytest.mark.parametrize(
         ("queue", "rules"),
         [
-            ("EventsQueue", [*RULES, *FORWARDED_RULES]),
-            ("EventsDeadLetters", [*RULES, *FORWARDED_RULES]),
-            ("TriggersDeadLetters", ["TriggersParameterChanged"]),
+            ("EventsQueue", [*NAMES, *(f"imds-enforcer/{name}" for name in NAMES)]),
+            ("EventsDeadLetters", [*NAMES, *(f"imds-enforcer/{name}" for name in NAMES)]),
+            ("TriggersDeadLetters", ["imds-enforcer-parameter-changed"]),
         ],
     )
     def test_only_our_rules_may_send_and_only_over_tls(self, home: Stack, queue: str, rules: list[str]) -> None:
-        """The whole policy of each queue."""
+        """The whole policy of each queue. It names them: they are created when everything else is there."""
         arn = f"${{{queue}.Arn}}"
         assert home.properties(f"{queue}Policy") == {
             "Queues": [f"${{{queue}}}"],
@@ -216,7 +218,7 @@ class TestQueues:
                         "Principal": {"Service": "events.amazonaws.com"},
                         "Action": "sqs:SendMessage",
                         "Resource": arn,
-                        "Condition": {"ArnEquals": {"aws:SourceArn": [f"${{{rule}.Arn}}" for rule in rules]}},
+                        "Condition": {"ArnEquals": {"aws:SourceArn": [f"{RULE}/{name}" for name in rules]}},
                     },
                 ],
             },

@@ -6,6 +6,7 @@ from imds_enforcer.settings import Settings
 from tests.infra.synthesized import Stack
 
 TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/imds-enforcer-ledger"
+RULE = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/imds-enforcer-parameter-changed"
 LOG = "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:/imds-enforcer/function"
 INSTANCES = "arn:${AWS::Partition}:ec2:*:${AWS::AccountId}:instance/*"
 PARAMETERS = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}:parameter/imds-enforcer"
@@ -60,7 +61,7 @@ def test_there_are_no_permissions_beside_those_of_the_two_roles(home: Stack) -> 
             "Action": "lambda:InvokeFunction",
             "FunctionName": "${EnforcerFunction.Arn}",
             "Principal": "events.amazonaws.com",
-            "SourceArn": "${TriggersParameterChanged.Arn}",
+            "SourceArn": RULE,
         }
     }
 

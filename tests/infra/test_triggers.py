@@ -11,6 +11,7 @@ UNDELIVERED = "${TriggersDeadLetters.Arn}"
 def test_a_change_of_either_parameter_invokes_the_function(home: Stack) -> None:
     """Created, updated or deleted; a label changes no value."""
     assert home.properties("TriggersParameterChanged") == {
+        "Name": "imds-enforcer-parameter-changed",
         "EventPattern": {
             "account": ["${AWS::AccountId}"],
             "source": ["aws.ssm"],
@@ -38,6 +39,7 @@ def test_the_schedules(home: Stack, name: str, expression: str, payload: dict[st
     assert received == payload
     assert isinstance(parse_invocation(received, "111122223333"), SweepRequest)
     assert properties == {
+        "Name": f"imds-enforcer-{name.removeprefix('Triggers').lower()}",
         "ScheduleExpression": expression,
         "FlexibleTimeWindow": {"Mode": "OFF"},
         "Target": {
