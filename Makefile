@@ -46,16 +46,19 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser synth deploy destroy destroy-state clean
+.PHONY: help demo demo-rollout demo-lifecycle local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser synth deploy destroy destroy-state clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(TOOLS) $(LOCAL) ## deploy to a local AWS and watch the enforcer at work, in two regions
 	$(RUN) -m infra.demo
 
 demo-rollout: $(TOOLS) $(LOCAL) $(COMMAND) ## require tokens of a fleet with unknown IMDSv1 callers, on a local AWS: gate, watch, the way back
 	$(RUN) -m infra.demo.rollout
+
+demo-lifecycle: $(TOOLS) $(LOCAL) $(COMMAND) ## deploy, change by hand, deploy again, destroy, deploy, on a local AWS: nothing is lost
+	$(RUN) -m infra.demo.lifecycle
 
 local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
 	$(RUN) -m infra.local

@@ -51,3 +51,9 @@ def put_in_force(enforcer: Deployment, policy: Mapping[str, Any]) -> None:
     """Store a policy, and wait until nothing is decided any more by the one before: that is what settling means."""
     enforcer.settle(policy=enforcer.set_policy(policy))
     console.print(f"  policy {json.dumps(policy)}")
+
+
+def expect(found: object, wanted: object) -> None:
+    """Anything else ends the demo."""
+    if found != wanted:
+        raise DemoError(f"found {found}, not {wanted}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from infra.demo.acts import DemoError, act, console, ended_well, put_in_force
+from infra.demo.acts import act, console, ended_well, expect, put_in_force
 from infra.demo.fleet import HOME
 from infra.demo.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet, put_calls
 from infra.local import operator
@@ -139,12 +139,6 @@ def show(fleet: RolloutFleet, seen: Mapping[str, Mapping[str, Any]]) -> None:
 def counts(report: Mapping[str, Any]) -> str:
     """The outcomes of a run."""
     return ", ".join(f"{count} {name}" for name, count in report["outcomes"].items())
-
-
-def expect(found: object, wanted: object) -> None:
-    """Anything else ends the demo."""
-    if found != wanted:
-        raise DemoError(f"found {found}, not {wanted}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 HTTP_TOKENS = "/imds-enforcer/http-tokens"
 POLICY = "/imds-enforcer/policy"
 STACK = "ImdsEnforcer"
+STATE = "ImdsEnforcerState"
 
 Options = Mapping[str, Any]
 
@@ -154,10 +155,20 @@ def deploy(aws: LocalAws, *cdk_args: str) -> Deployment:
     Raises:
         RuntimeError: with what the CDK wrote, if it failed.
     """
-    command = [sys.executable, "-m", "infra.deploy", "deploy", *cdk_args]
-    done = subprocess.run(  # noqa: S603  # our own module
-        command, cwd=ROOT, env=aws.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    done = command(aws, "deploy", *cdk_args)
     if done.returncode != 0:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}")
+        raise RuntimeError(f"{' '.join(done.args)} failed:\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}")
     return Deployment(aws)
+
+
+def command(aws: LocalAws, name: str, *cdk_args: str, confirm: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Do what `make deploy`, `make destroy` or `make destroy-state` does; it may fail."""
+    return subprocess.run(  # noqa: S603  # our own module
+        [sys.executable, "-m", "infra.deploy", name, *cdk_args],
+        cwd=ROOT,
+        env={**aws.environment(), **({"CONFIRM": confirm} if confirm else {})},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
