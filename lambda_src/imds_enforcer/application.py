@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.aws.parameter_store import CACHE_SECONDS
+from imds_enforcer.ledger.lease import Lease
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Kind, Trigger
@@ -18,6 +20,7 @@ from imds_enforcer.runs.events import ForeignEventError, SweepRequest, parse_inv
 from imds_enforcer.runs.retry import retry_delay
 from imds_enforcer.runs.run import ANSWER_RESERVE_SECONDS, PolicyRun
 from imds_enforcer.runs.sweep import sweep
+from imds_enforcer.runs.turn import turn
 from imds_enforcer.runs.watch import Watcher
 
 if TYPE_CHECKING:
@@ -98,21 +101,28 @@ class Application:
                     mails.send(self.clients, mails.policy_invalid(error))
                 return {"run_id": invocation.run_id, "trigger": request.trigger, "policy_invalid": str(error)}
         watcher = Watcher(self.clients, self.clock)
+        ends_at = self.clock.now() + timedelta(seconds=invocation.seconds_left())
+        lease = Lease(run_id=invocation.run_id, versions=policy.versions, expires_at=ends_at)
+        run = self._run(policy, invocation, self.settings.sweep_deadline_seconds)
         report: RunReport | None = None
-        try:
-            limits = limits_of(policy, regions.result())
-            with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
-                # What was changed before: so it need not wait for this sweep.
-                watched = pool.submit(watcher.look, None if request.inventory else policy.watch)
-                report = self._one_sweep(policy, request, invocation, limits, intents.result())
-        finally:
-            # After the sweep, which must not wait for a mail.
-            if changed and not (report and report.credentials_refused):
-                mails.send(self.clients, mails.policy_changed(policy))
-        if report.credentials_refused:
-            return report.as_json()
-        if changed:
-            self._second_look(policy, started, invocation, limits)
+        with turn(self.clients.ledger_table.leases, lease, run.cancellation) as mine:
+            try:
+                if mine.holder and not request.inventory:
+                    telemetry.already_running(mine.holder)
+                    return {"run_id": invocation.run_id, "trigger": request.trigger, "already_running": mine.holder}
+                limits = limits_of(policy, regions.result())
+                with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
+                    # What was changed before: so it need not wait for this sweep.
+                    watched = pool.submit(watcher.look, None if request.inventory else policy.watch)
+                    report = self._one_sweep(run, request, limits, intents.result(), mine.holder)
+            finally:
+                # After the sweep, which must not wait for a mail.
+                if changed and not (report and report.credentials_refused):
+                    mails.send(self.clients, mails.policy_changed(policy))
+            if report.credentials_refused:
+                return report.as_json()
+            if changed or mine.policy_is_new:
+                self._second_look(policy, started, invocation, limits)
         if request.inventory:
             telemetry.inventory_taken(report)
             if report.needs_attention:
@@ -123,18 +133,20 @@ class Application:
 
     def _one_sweep(
         self,
-        policy: Policy,
+        run: PolicyRun,
         request: SweepRequest,
-        invocation: Invocation,
         limits: Mapping[str, RegionLimits],
         intents: Sequence[Entry] = (),
+        holder: str | None = None,
     ) -> RunReport:
-        run = self._run(policy, invocation, self.settings.sweep_deadline_seconds)
-        report = sweep(run, request, limits, intents)
+        """Sweep; or, while another run holds the lease, only look and count."""
+        if holder:
+            run.cancellation.cancel(f"the run {holder} is sweeping, and this one changes nothing")
+        report = sweep(run, request, limits, () if holder else intents)
         telemetry.run_finished(report)
         if report.credentials_refused:
             telemetry.call_failed(_REFUSED, AwsError(report.credentials_refused))
-        else:
+        elif not holder:
             telemetry.sweep_completed()
         return report
 
@@ -161,7 +173,8 @@ class Application:
             telemetry.call_failed("no second look: Parameter Store is out of reach", error)
             return
         if versions == policy.versions:
-            self._one_sweep(policy, SweepRequest(Trigger.SECOND_LOOK), invocation, limits)
+            run = self._run(policy, invocation, self.settings.sweep_deadline_seconds)
+            self._one_sweep(run, SweepRequest(Trigger.SECOND_LOOK), limits)
 
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account)

@@ -27,7 +27,8 @@ class FakeTable(Table):
 
     `requests` counts what DynamoDB would be asked; `read_failure` and `write_failure` are how every such
     request fails while they are set. `before_read` sees each reading request, and `before_write` the items of each
-    write, before it is made; they may let time pass, or fail. It may be written to by one thread and read by another.
+    write, before it is made; they may let time pass, or fail; so may `before_swap`. It may be written to by one
+    thread and read by another.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,7 @@ class FakeTable(Table):
         self.write_failure: Failure | None = None
         self.before_read: Callable[[str], None] | None = None
         self.before_write: Callable[[Sequence[Item]], None] | None = None
+        self.before_swap: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
     def partition(self, pk: str, *, since: str = "") -> Iterator[Item]:
@@ -65,6 +67,20 @@ class FakeTable(Table):
         self._take(len(kept))
         self.written += kept
         self.items |= {(item["pk"], item["sk"]): item for item in kept}
+
+    def swap(self, old: Item | None, new: Item) -> bool:
+        """Keep an item if what has its key is the old one still."""
+        with self._lock:
+            self.requests.append("PutItem")
+        if self.before_swap:
+            self.before_swap()
+        if self.write_failure:
+            raise AwsError(self.write_failure)
+        key = (new["pk"], new["sk"])
+        if self.items.get(key) != old:
+            return False
+        self.items[key] = new
+        return True
 
     def delete(self, keys: Iterable[tuple[str, str]]) -> None:
         """Forget items."""

@@ -203,11 +203,11 @@ class World:
             ec2.unanswered = {an_id(number) for number in weather.unanswered}
 
     def calm_down(self) -> None:
-        """Let nothing happen any more, until everything that did has shown."""
+        """Let nothing happen any more, until everything that did has shown and the lease of every run is over."""
         self.clock.cancel()
         self.change_weather(CALM)
         self.mend()
-        self.clock.advance(600)
+        self.clock.advance(1_000)
 
     # What the enforcer is asked to do.
 

@@ -66,6 +66,27 @@ class Table:
         """Remove the items with these keys; one that is not there is removed already."""
         self._write_all({"DeleteRequest": {"Key": _serialized({"pk": pk, "sk": sk})}} for pk, sk in dict.fromkeys(keys))
 
+    def swap(self, old: Item | None, new: Item) -> bool:
+        """Write an item in place of `old`, which has its key; None stands for nothing. False if anything else is there.
+
+        If its answer is lost, an item that was written may count as one that was not.
+        """
+        expected_there = {} if old is None else old
+        condition = " AND ".join(f"#{number} = :{number}" for number, _ in enumerate(expected_there))
+        request: dict[str, Any] = {"ConditionExpression": condition or "attribute_not_exists(pk)"}
+        if condition:
+            request["ExpressionAttributeNames"] = {f"#{number}": name for number, name in enumerate(expected_there)}
+            values = {f":{number}": value for number, value in enumerate(expected_there.values())}
+            request["ExpressionAttributeValues"] = _serialized(values)
+        try:
+            with aws_errors():
+                self._client().put_item(TableName=self._name, Item=_serialized(new), **request)
+        except AwsError as error:
+            if error.failure.code == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
     def _write_all(self, requests: Iterable[WriteRequestTypeDef]) -> None:
         batches = list(batched(requests, BATCH_SIZE))
         if len(batches) > 1:
@@ -118,6 +139,10 @@ class NoTable:
 
     def put(self, items: Iterable[Item]) -> None:
         """Keep nothing."""
+
+    def swap(self, old: Item | None, new: Item) -> bool:  # noqa: ARG002  # as `Table` is asked
+        """Keep nothing."""
+        return True
 
     def delete(self, keys: Iterable[tuple[str, str]]) -> None:
         """Nothing is there."""

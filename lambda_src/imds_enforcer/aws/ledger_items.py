@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from imds_enforcer.decision.legacy_calls import Calls
 from imds_enforcer.ledger.entry import KEPT, Entry
 from imds_enforcer.ledger.holds import Contest, Hold
+from imds_enforcer.ledger.lease import Lease
 from imds_enforcer.ledger.refusals import RefusalNote
 from imds_enforcer.model import Failure, Kind, MetadataOptions, Outcome, Refusal, Switch
 from imds_enforcer.policy import PolicyVersions
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 STANDING = "standing"
 """The partition of holds and contests."""
+
+LEASE = "lease"
+"""The partition of the sweep's lease, which is the only item that the function's role may write with PutItem."""
 
 
 def moment_text(moment: datetime) -> str:
@@ -130,6 +134,27 @@ def contest_of(item: Item) -> Contest:
     """The contest."""
     _, _, instance_id = item["sk"].partition("#")
     return Contest(instance_id=instance_id, principal=item["principal"], until=_moment(item["until"]))
+
+
+def lease_item(lease: Lease) -> Item:
+    """The lease. The run is not under `run_id`: that is the key of an index, which has entries only."""
+    return {
+        "pk": LEASE,
+        "sk": "sweep",
+        "held_by": lease.run_id,
+        "policy_versions": json.dumps(lease.versions.as_log()),
+        "until": moment_text(lease.expires_at),
+        "expires_at": int(lease.expires_at.timestamp()),
+    }
+
+
+def lease_of(item: Item) -> Lease:
+    """The lease."""
+    return Lease(
+        run_id=item["held_by"],
+        versions=PolicyVersions(**json.loads(item["policy_versions"])),
+        expires_at=_moment(item["until"]),
+    )
 
 
 def noted_item(topic: str, calls: Mapping[str, Calls], at: datetime, gone_at: datetime) -> Item:

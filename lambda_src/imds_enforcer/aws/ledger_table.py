@@ -1,10 +1,11 @@
-"""What the enforcer keeps between its runs: the ledger's entries, holds and contests, and notes."""
+"""What the enforcer keeps between its runs: the ledger's entries, holds and contests, the lease, and notes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
 from imds_enforcer.aws.ledger_items import (
+    LEASE,
     STANDING,
     contest_item,
     contest_of,
@@ -12,6 +13,8 @@ from imds_enforcer.aws.ledger_items import (
     entry_of,
     hold_item,
     hold_of,
+    lease_item,
+    lease_of,
     moment_text,
     noted_item,
     noted_of,
@@ -19,6 +22,8 @@ from imds_enforcer.aws.ledger_items import (
     refusal_of,
 )
 from imds_enforcer.ledger.holds import Standing
+from imds_enforcer.ledger.lease import Lease, Turn
+from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
 
 _MAILED = "told"
 
+_LEASE_ATTEMPTS = 5
+
 _T = TypeVar("_T")
 
 
@@ -43,6 +50,7 @@ class LedgerTable:
         self._parser = _Parser()
         self.entries = Entries(table, clock, self._parser)
         self.holds = Holds(table, clock, self._parser)
+        self.leases = Leases(table, clock, self._parser)
         self.notes = Notes(table, clock, self._parser)
 
     def unreadable(self) -> set[tuple[str, str]]:
@@ -136,6 +144,32 @@ class Holds:
     def contest(self, contest: Contest) -> None:
         """Leave an instance to the sweep for a while."""
         self._table.put([contest_item(contest)])
+
+
+class Leases:
+    """The lease of the run that sweeps."""
+
+    def __init__(self, table: Table | NoTable, clock: Clock, parser: _Parser) -> None:
+        self._table = table
+        self._clock = clock
+        self._parser = parser
+
+    def take(self, wanted: Lease) -> Turn:
+        """Take the lease, unless another run holds it. One that cannot be read is no one's."""
+        for _ in range(_LEASE_ATTEMPTS):
+            item = next(self._table.partition(LEASE), None)
+            found = item and self._parser.parse(lease_of, item)
+            if found and found.blocks(wanted, self._clock.now()):
+                return Turn(holder=found.run_id)
+            # Two runs that read at the same moment: only one of them finds in its place what it has read.
+            if self._table.swap(item, lease_item(wanted)):
+                return Turn(policy_is_new=bool(found) and found.versions != wanted.versions)
+        failure = Failure("LeaseContended", f"others took it {_LEASE_ATTEMPTS} times meanwhile", Kind.THROTTLED)
+        raise AwsError(failure)
+
+    def release(self, lease: Lease) -> None:
+        """End the lease; if another run has taken it over, it stays that run's."""
+        self._table.swap(lease_item(lease), lease_item(lease.released()))
 
 
 class Notes:

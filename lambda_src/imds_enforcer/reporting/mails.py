@@ -58,6 +58,7 @@ def needs_attention(report: RunReport) -> Mail:
     """Of the daily inventory: failures, what is kept back, and what else a person has to look at."""
     outcomes = ", ".join(each_count(counts(report.outcomes))) or "no instances"
     lines = [f"{report.trigger} run {report.run_id}, HttpTokens {report.policy.http_tokens}: {outcomes}."]
+    lines += [f"The run was cut short: {report.stopped}."] if report.stopped else []
     lines += [f"Region {name} failed: {region.failure}" for name, region in report.failed_regions.items()]
     lines += [f"Region {name} was left alone: {why}" for name, why in report.stopped_regions.items()]
     lines += [

@@ -118,6 +118,11 @@ def sweep_completed() -> None:
     _publish({"SweepCompleted": 1})
 
 
+def already_running(run_id: str) -> None:
+    """Log that another run sweeps under the same policy. Not counted: an alarm watches for sweeps that complete."""
+    logger.info("already running", extra={"sweeping_run": run_id})
+
+
 def inventory_taken(report: RunReport) -> None:
     """Publish how many instances there are, and how many follow the policy; never a count that is not whole."""
     for region, part in report.regions.items():

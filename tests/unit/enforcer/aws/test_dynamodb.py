@@ -27,6 +27,7 @@ READS: dict[str, Call] = {
 WRITES: dict[str, Call] = {
     "put": lambda table: table.put([{"pk": "a", "sk": "b"}]),
     "delete": lambda table: table.delete([("a", "b")]),
+    "swap": lambda table: table.swap(None, {"pk": "a", "sk": "b"}),
 }
 CALLS = READS | WRITES
 
@@ -217,6 +218,47 @@ def test_one_of_several_batches_that_was_not_taken_is_an_error(table: Table, tra
         table.put({"pk": "i-1", "sk": str(number)} for number in range(26))
 
 
+def test_an_item_takes_the_place_of_what_was_read(table: Table, transport: FakeTransport) -> None:
+    """All of it is compared: each attribute may be what changed meanwhile."""
+    transport.answer("{}")
+    old, new = {"pk": "a", "sk": "b", "n": 1}, {"pk": "a", "sk": "b", "n": 2, "none": None}
+    assert table.swap(old, new)
+    assert transport.requests == [
+        {
+            "Action": "PutItem",
+            "TableName": NAME,
+            "Item": {"pk": {"S": "a"}, "sk": {"S": "b"}, "n": {"N": "2"}},
+            "ConditionExpression": "#0 = :0 AND #1 = :1 AND #2 = :2",
+            "ExpressionAttributeNames": {"#0": "pk", "#1": "sk", "#2": "n"},
+            "ExpressionAttributeValues": {":0": {"S": "a"}, ":1": {"S": "b"}, ":2": {"N": "1"}},
+        }
+    ]
+
+
+def test_an_item_takes_the_place_of_nothing(table: Table, transport: FakeTransport) -> None:
+    """Where nothing was read."""
+    transport.answer("{}")
+    assert table.swap(None, {"pk": "a", "sk": "b"})
+    assert transport.requests == [
+        {
+            "Action": "PutItem",
+            "TableName": NAME,
+            "Item": {"pk": {"S": "a"}, "sk": {"S": "b"}},
+            "ConditionExpression": "attribute_not_exists(pk)",
+        }
+    ]
+
+
+@pytest.mark.parametrize("old", [None, {"pk": "a", "sk": "b"}])
+def test_an_item_leaves_another_in_its_place(
+    table: Table, transport: FakeTransport, old: dict[str, Any] | None
+) -> None:
+    """Which is no error."""
+    failed = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
+    transport.answer(json.dumps({"__type": failed, "message": "The conditional request failed"}), 400)
+    assert not table.swap(old, {"pk": "a", "sk": "b"})
+
+
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize(
     ("code", "kind", "tries"),
@@ -250,7 +292,7 @@ def test_a_call_that_never_was_answered_may_work_later(table: Table, transport: 
     assert raised.value.failure.kind is Kind.UNAVAILABLE
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("call", [*READS, "put", "delete"])  # the answer to a swap has nothing in it
 @pytest.mark.parametrize("body", ["{}", '{"Items": [{"pk', "<html>", ""])
 def test_an_answer_that_was_cut_short_is_a_failed_call(
     table: Table, transport: FakeTransport, call: str, body: str
