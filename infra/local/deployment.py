@@ -48,7 +48,10 @@ class Deployment:
         return int(answer["Version"])
 
     def invoke(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Invoke the function and wait for its answer."""
+        """Invoke the function and wait for its answer; a sweep is asked for again until no other is under way."""
+        return until(lambda: self._answer(event), lambda answer: "already_running" not in answer, every=0.2)
+
+    def _answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         answer = self._lambda.invoke(FunctionName=self.outputs["FunctionName"], Payload=json.dumps(event))
         payload = json.loads(answer["Payload"].read())
         if "FunctionError" in answer:

@@ -54,6 +54,8 @@ class Meter:
                 case "Query" | "Scan":
                     units = math.ceil(sum(map(size_of, parsed["Items"])) / READ_UNIT) or 1
                     self.reads += units if asked.get("ConsistentRead") else units / 2
+                case "PutItem":
+                    self.writes += self._written(asked["Item"])
                 case "BatchWriteItem":
                     for requests in asked["RequestItems"].values():
                         self.writes += sum(self._written(each["PutRequest"]["Item"]) for each in requests)

@@ -141,6 +141,7 @@ class Enforcer:
         session: other clients than those of `LocalSession`.
         clock: another than `ShortPauses`.
         change_limit: EC2's limit for changes, as the function takes it to be.
+        run_id: that of its invocations.
         seconds: settings that differ from those of `guarded_fleet.settings`.
     """
 
@@ -151,6 +152,7 @@ class Enforcer:
         session: LocalSession | None = None,
         clock: Clock | None = None,
         change_limit: Limit = CHANGES,
+        run_id: str = "run-1",
         **seconds: Any,
     ) -> None:
         shown, clock = replace(settings(aws), **seconds), clock or ShortPauses()
@@ -160,6 +162,7 @@ class Enforcer:
         ).prepare_to_read()  # reads EC2's model, as in a warm process: some tests count in tenths of seconds
         self._application = Application(shown, clients, clock)
         self._account = aws.account
+        self._run_id = run_id
 
     def sweep(self, event: Mapping[str, Any] = SCHEDULE) -> Run:
         """A sweep; raises what the function raises."""
@@ -171,7 +174,7 @@ class Enforcer:
 
     def _invoke(self, event: Mapping[str, Any]) -> Run:
         ends_at = time.monotonic() + LAMBDA_SECONDS
-        invocation = Invocation("run-1", self._account, lambda: ends_at - time.monotonic())
+        invocation = Invocation(self._run_id, self._account, lambda: ends_at - time.monotonic())
         log, metrics = io.StringIO(), io.StringIO()
         handler = cast("Any", telemetry.logger.registered_handler)
         previous = handler.setStream(log)

@@ -29,9 +29,10 @@ class Worker:
     Args:
         aws: the account it works in.
         event: what the function is invoked with.
+        run_id: that of the invocation.
     """
 
-    def __init__(self, aws: LocalAws, event: Mapping[str, Any]) -> None:
+    def __init__(self, aws: LocalAws, event: Mapping[str, Any], run_id: str = "run-1") -> None:
         shown = settings(aws)
         environment = {
             **aws.environment(),
@@ -43,7 +44,7 @@ class Worker:
             "LEDGER_TABLE": shown.ledger_table,
         }
         self._process = subprocess.Popen(  # noqa: S603  # this very interpreter and this very module
-            [sys.executable, "-m", __name__, aws.account],
+            [sys.executable, "-m", __name__, aws.account, run_id],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -81,10 +82,10 @@ class Worker:
         return self._written
 
 
-def main(account: str) -> None:
+def main(account: str, run_id: str) -> None:
     """Handle the event on the standard input."""
     context = SimpleNamespace(
-        aws_request_id="run-1",
+        aws_request_id=run_id,
         invoked_function_arn=f"arn:aws:lambda:eu-west-1:{account}:function:imds-enforcer",
         get_remaining_time_in_millis=lambda: 900_000,
     )
@@ -92,4 +93,4 @@ def main(account: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -6,7 +6,7 @@ from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import HttpTokens, Outcome, SystemClock
 from infra.local.client import LocalAws
 from infra.local.waiting import until
-from tests.integration.enforcer_process import SCHEDULE, Enforcer, WrongClock
+from tests.integration.enforcer_process import INVENTORY, SCHEDULE, Enforcer, WrongClock
 from tests.integration.enforcer_worker import Worker
 from tests.integration.guarded_fleet import DESCRIBE, HOME, MODIFY, REGIONS, TABLE, Fleet
 
@@ -69,6 +69,24 @@ def test_the_next_sweep_settles_what_a_killed_process_had_sent(aws: LocalAws) ->
     assert fleet.violated() == []
 
 
+def test_a_killed_sweep_is_in_the_way_of_others_until_its_deadline(aws: LocalAws) -> None:
+    """Of sweeps under the same policy; an inventory changes nothing until then, and a batch goes on."""
+    fleet = Fleet(aws)
+    aws.fail(MODIFY, kind="hang")
+    with Worker(aws, SCHEDULE) as worker:
+        until(lambda: len(_ledger_table(aws).entries.open_intents()) == len(fleet.ids))
+        worker.kill()
+    fleet.mend()
+    next_one = Enforcer(aws, run_id="run-2")
+    assert next_one.sweep().answer == {"run_id": "run-2", "trigger": "schedule", "already_running": "run-1"}
+    assert next_one.sweep(INVENTORY).answer["stopped"] == "the run run-1 is sweeping, and this one changes nothing"
+    assert fleet.lagging() == fleet.ids
+    assert next_one.batch(fleet.records(*fleet.events())).remediated == fleet.ids
+    run = Enforcer(aws, run_id="run-3", clock=WrongClock(A_SCHEDULE)).sweep()
+    assert run.metrics["SweepCompleted"] == 1
+    assert fleet.violated() == []
+
+
 def _ledger_table(aws: LocalAws) -> LedgerTable:
     clock = SystemClock()
     return LedgerTable(Table(lambda: aws.client("dynamodb"), TABLE, clock), clock)
@@ -77,6 +95,23 @@ def _ledger_table(aws: LocalAws) -> LedgerTable:
 def _open(aws: LocalAws) -> list[Entry]:
     """The intents of this region whose outcome is not known, of whichever process."""
     return [entry for entry in _ledger_table(aws).entries.open_intents() if entry.region == HOME]
+
+
+def test_of_two_sweeps_at_once_one_makes_the_changes(aws: LocalAws) -> None:
+    """Each instance is changed once; the other sweep ends at once, and the next one is in no one's way."""
+    fleet = Fleet(aws)
+    aws.knobs(apply_seconds=3)
+    with Worker(aws, SCHEDULE) as first, Worker(aws, SCHEDULE, "run-2") as second:
+        until(lambda: aws.calls(MODIFY) == len(fleet.ids))
+        during = Enforcer(aws, run_id="run-3").sweep()
+        assert during.answer["already_running"] in ("run-1", "run-2")
+        logs = first.wait(), second.wait()
+    assert all('"message":"run finished"' in log or '"message":"already running"' in log for log in logs)
+    assert aws.calls(MODIFY) == len(fleet.ids)
+    assert fleet.lagging() == set()
+    after = Enforcer(aws, run_id="run-4").sweep()
+    assert (after.remediated, after.metrics["SweepCompleted"]) == (set(), 1)
+    assert fleet.violated() == []
 
 
 def test_two_processes_with_the_same_batch_do_no_harm(aws: LocalAws) -> None:

@@ -1,4 +1,5 @@
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -119,6 +120,49 @@ def test_a_rule_invokes_with_the_retries_that_are_configured(aws: LocalAws, retr
     events.put_events(Entries=[{"Source": "own", "DetailType": "kind", "Detail": json.dumps({"fail": True})}])
     dead.wait_for(1)
     assert out.wait_for(retries + 1) == [{"fail": True}] * (retries + 1)
+
+
+def test_a_failure_reaches_a_destination_that_the_role_may_send_to(aws: LocalAws) -> None:
+    """With what the function was invoked with; where it may not, the invocation is lost, and CloudWatch counts it."""
+    out, dead = Queue(aws, "out"), Queue(aws, "dead")
+    to_out = {"Action": "sqs:SendMessage", "Resource": out.arn}
+    arn = role(aws, "recorder-role", to_out)
+    function(aws, "recorder", RECORDER, role_arn=arn)
+    client = aws.client("lambda")
+    client.update_function_configuration(FunctionName="recorder", Environment={"Variables": {"OUT": out.url}})
+    client.put_function_event_invoke_config(
+        FunctionName="recorder",
+        MaximumRetryAttempts=0,
+        MaximumEventAgeInSeconds=900,
+        DestinationConfig={"OnFailure": {"Destination": dead.arn}},
+    )
+    aws.enforce_iam()
+
+    def fail(name: str) -> None:
+        payload = json.dumps({"fail": True, "name": name})
+        client.invoke(FunctionName="recorder", InvocationType="Event", Payload=payload)
+
+    def lost() -> float:
+        now = datetime.now(UTC)
+        points = aws.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/Lambda",
+            MetricName="DestinationDeliveryFailures",
+            Dimensions=[{"Name": "FunctionName", "Value": "recorder"}],
+            StartTime=now - timedelta(hours=1),
+            EndTime=now + timedelta(minutes=1),
+            Period=3600,
+            Statistics=["Sum"],
+        )["Datapoints"]
+        return float(sum(point["Sum"] for point in points))
+
+    fail("lost")
+    until(lost)
+    statements = [{"Effect": "Allow", **to_out}, {"Effect": "Allow", **to_out, "Resource": dead.arn}]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    aws.client("iam").put_role_policy(RoleName="recorder-role", PolicyName="may", PolicyDocument=policy)
+    fail("kept")
+    assert [body["requestPayload"]["name"] for body in dead.wait_for(1)] == ["kept"]
+    assert lost() == 1
 
 
 def test_a_schedule_invokes_with_its_input(aws: LocalAws) -> None:

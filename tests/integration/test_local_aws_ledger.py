@@ -187,6 +187,23 @@ class TestWrites:
         got = dynamodb.batch_get_item(RequestItems={table: {"Keys": [item("i-1", "1")], "ConsistentRead": True}})
         assert got["Responses"][table] == [again]
 
+    def test_an_item_is_replaced_only_as_it_was_read(self, aws: LocalAws, table: str) -> None:
+        """Each attribute counts, and one that is missing, or of another type, is none of them."""
+        dynamodb = aws.client("dynamodb")
+        dynamodb.put_item(TableName=table, Item={**item("i-1", "1", until="2026"), "n": {"N": "1"}})
+        condition = {
+            "ConditionExpression": "#0 = :0 AND #1 = :1 AND #2 = :2",
+            "ExpressionAttributeNames": {"#0": "pk", "#1": "until", "#2": "n"},
+        }
+        seen = {":0": {TEXT: "i-1"}, ":1": {TEXT: "2026"}, ":2": {"N": "1"}}
+        for wrong in ({":1": {TEXT: "2027"}}, {":2": {"N": "2"}}, {":2": {TEXT: "1"}}):
+            values = {**seen, **wrong}
+            replace = {"Item": item("i-1", "1"), "ExpressionAttributeValues": values, **condition}
+            assert refused(dynamodb.put_item, TableName=table, **replace) == "ConditionalCheckFailedException"
+        replace = {"Item": item("i-1", "1"), "ExpressionAttributeValues": seen, **condition}
+        dynamodb.put_item(TableName=table, **replace)
+        assert refused(dynamodb.put_item, TableName=table, **replace) == "ConditionalCheckFailedException"
+
     def test_an_item_holds_400_kilobytes(self, aws: LocalAws, table: str) -> None:
         """Names included; an empty key is no key, and an index's key is of the type that the index says."""
         put_item = aws.client("dynamodb").put_item

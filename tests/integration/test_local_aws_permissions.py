@@ -2,7 +2,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.client import LocalAws
-from tests.integration.local_resources import Queue, assumed, role
+from infra.local.ledger_table import create_ledger_table
+from tests.integration.local_resources import Queue, assumed, outcome, role
 
 
 def test_policies_hold_once_they_are_enforced(aws: LocalAws) -> None:
@@ -66,3 +67,45 @@ def test_queues_and_topics_are_checked_too(aws: LocalAws) -> None:
     sns.publish(TopicArn=topic, Message="1")
     with pytest.raises(ClientError, match="AuthorizationError"):
         sns.publish(TopicArn=f"{topic}-other", Message="1")
+
+
+def test_a_change_of_options_may_be_allowed_by_what_it_sets(aws: LocalAws) -> None:
+    """Where the condition names an option, a change that leaves it out is not allowed either."""
+    [instance] = aws.launch(HttpTokens="optional")
+    arn = role(
+        aws,
+        "tightens",
+        {
+            "Action": "ec2:ModifyInstanceMetadataOptions",
+            "Resource": f"arn:aws:ec2:*:{aws.account}:instance/*",
+            "Condition": {"StringEquals": {"ec2:Attribute/HttpTokens": "required"}},
+        },
+    )
+    ec2 = aws.client("ec2", keys=assumed(aws, arn))
+    aws.enforce_iam()
+    change = ec2.modify_instance_metadata_options
+    assert outcome(change, InstanceId=instance, HttpTokens="required", HttpEndpoint="enabled") == ""
+    assert outcome(change, InstanceId=instance, HttpTokens="optional") == "UnauthorizedOperation"
+    assert outcome(change, InstanceId=instance, HttpPutResponseHopLimit=2) == "UnauthorizedOperation"
+    assert aws.metadata_options(instance)["HttpTokens"] == "required"
+
+
+def test_items_may_be_allowed_by_their_partition(aws: LocalAws) -> None:
+    """Of every partition but one, PutItem is refused."""
+    create_ledger_table(aws, "ledger")
+    arn = role(
+        aws,
+        "leaseholder",
+        {
+            "Action": "dynamodb:PutItem",
+            "Resource": f"arn:aws:dynamodb:{aws.region}:{aws.account}:table/ledger",
+            "Condition": {
+                "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["lease"]},
+                "Null": {"dynamodb:LeadingKeys": "false"},
+            },
+        },
+    )
+    put = aws.client("dynamodb", keys=assumed(aws, arn)).put_item
+    aws.enforce_iam()
+    for partition, code in (("lease", ""), ("standing", "AccessDeniedException")):
+        assert outcome(put, TableName="ledger", Item={"pk": {"S": partition}, "sk": {"S": "lease"}}) == code

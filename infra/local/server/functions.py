@@ -1,4 +1,4 @@
-"""Lambda functions: started quickly, their whole log, and their metrics, whatever invoked them."""
+"""Lambda functions: started quickly, their whole log, their metrics whatever invoked them, and their destinations."""
 
 import contextlib
 import contextvars
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ministack.core import lambda_runtime
-from ministack.services import lambda_svc
+from ministack.services import cloudwatch, lambda_svc
+
+from infra.local.server.permissions import role_may
 
 END_OF_LOG = "<end of this invocation's log>"
 LINE_SECONDS = 1.0  # a process that has died writes no end
@@ -77,6 +79,23 @@ def measured(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
     return dispatch
 
 
+def if_allowed(original: Callable[..., None]) -> Callable[..., None]:
+    """A failed invocation goes to its destination if the function's role may send to it; otherwise it is counted.
+
+    Lambda Developer Guide, "Capturing records of Lambda asynchronous invocations", "Types of metrics for Lambda
+    functions".
+    """
+
+    def route(target: str, name: str, event: Any, result: Mapping[str, Any]) -> None:
+        role = lambda_svc._functions[name]["config"]["Role"]
+        if ":sqs:" not in target or role_may(role, "sqs:SendMessage", target):
+            original(target, name, event, result)
+        else:
+            cloudwatch.record_metric("AWS/Lambda", "DestinationDeliveryFailures", 1, "Count", {"FunctionName": name})
+
+    return route
+
+
 def install() -> None:
     """Change how ministack's workers start and log, and where it measures."""
     script = lambda_runtime._PYTHON_WORKER_SCRIPT
@@ -86,6 +105,7 @@ def install() -> None:
     names = {name: getattr(zipfile, name) for name in ("BadZipFile", "LargeZipFile")}
     lambda_runtime.zipfile = types.SimpleNamespace(ZipFile=Package, **names)
     lambda_runtime.Worker._drain_stderr_bounded = whole_log
+    lambda_svc._route_async_failure = if_allowed(lambda_svc._route_async_failure)
     lambda_svc._execute_function_dispatch = measured(lambda_svc._execute_function_dispatch)
     # ministack measures some ways of invoking and not others; `measured` sees them all.
     lambda_svc._emit_lambda_metrics = lambda *_, **__: None

@@ -1,4 +1,4 @@
-"""IAM enforcement where ministack's stops short: lists, batches, and roles that AWS itself uses."""
+"""IAM enforcement where ministack's stops short: lists, batches, condition keys, and roles that AWS itself uses."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -7,9 +7,11 @@ from typing import Any
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator, router
 from ministack.core.responses import get_account_id, get_region
+from ministack.services import dynamodb
 
 Handler = Callable[..., Awaitable[tuple[int, dict[str, str], Any]]]
 LISTING = "ssm:GetParameters"
+OPTIONS_CHANGE = "ec2:ModifyInstanceMetadataOptions"
 
 
 def first_parameter(original: Callable[..., str]) -> Callable[..., str]:
@@ -30,6 +32,38 @@ def batches_as_singles(original: Callable[..., str | None]) -> Callable[..., str
         return name.removesuffix("Batch") if name and name.startswith("sqs:") else name
 
     return action
+
+
+def with_attributes(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The condition keys of a request; with `ec2:Attribute/…`, the options that a change of metadata options names.
+
+    EC2 User Guide, "Example policies to control access to the Amazon EC2 API".
+    """
+
+    def context(service: str, action: str, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
+        keys = original(service, action, body, parameters)
+        if action == OPTIONS_CHANGE:
+            named = {name: iam_actions._query_param(parameters, name) for name in parameters}
+            keys |= {f"ec2:Attribute/{name}": value for name, value in named.items()}
+        return keys
+
+    return context
+
+
+def with_leading_keys(original: Callable[[bytes], dict[str, Any]]) -> Callable[[bytes], dict[str, Any]]:
+    """The condition keys of a request to DynamoDB; of PutItem with `dynamodb:LeadingKeys`, the item's partition key.
+
+    DynamoDB Developer Guide, "Using IAM policy conditions for fine-grained access control".
+    """
+
+    def context(body: bytes) -> dict[str, Any]:
+        keys, request = original(body), json.loads(body or b"{}")
+        table = dynamodb._tables.get(dynamodb._normalize_table_name(request.get("TableName")))
+        if table and "Item" in request:
+            keys["dynamodb:LeadingKeys"] = [*request["Item"][table["pk_name"]].values()]
+        return keys
+
+    return context
 
 
 def every_parameter(original: Handler) -> Handler:
@@ -75,6 +109,8 @@ def install() -> None:
     app.pin_request_origin = lambda address, _secure: pin_origin(address, secure_transport=True)
     iam_actions.extract_iam_action = batches_as_singles(iam_actions.extract_iam_action)
     iam_actions.extract_resource_arn = first_parameter(iam_actions.extract_resource_arn)
+    iam_actions.request_tag_context = with_attributes(iam_actions.request_tag_context)
+    iam_actions.dynamodb_service_context = with_leading_keys(iam_actions.dynamodb_service_context)
     app.SERVICE_HANDLERS["ssm"] = every_parameter(app.SERVICE_HANDLERS["ssm"])
 
 

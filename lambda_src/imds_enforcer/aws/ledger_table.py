@@ -158,12 +158,12 @@ class Leases:
         """Take the lease, unless another run holds it. One that cannot be read is no one's."""
         for _ in range(_LEASE_ATTEMPTS):
             item = next(self._table.partition(LEASE), None)
-            found = item and self._parser.parse(lease_of, item)
+            found = self._parser.parse(lease_of, item) if item else None
             if found and found.blocks(wanted, self._clock.now()):
                 return Turn(holder=found.run_id)
             # Two runs that read at the same moment: only one of them finds in its place what it has read.
             if self._table.swap(item, lease_item(wanted)):
-                return Turn(policy_is_new=bool(found) and found.versions != wanted.versions)
+                return Turn(policy_is_new=found is not None and found.versions != wanted.versions)
         failure = Failure("LeaseContended", f"others took it {_LEASE_ATTEMPTS} times meanwhile", Kind.THROTTLED)
         raise AwsError(failure)
 
