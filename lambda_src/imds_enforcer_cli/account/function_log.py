@@ -10,6 +10,7 @@ from imds_enforcer.aws.boto import aws_errors
 from imds_enforcer_cli.account.connection import Connection
 
 _FINISHED = "run finished"
+_ALREADY_RUNNING = "already running"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,17 @@ def reports(
     lines = _lines(reached, since, *([run_id] if run_id else []), _FINISHED, endTime=until and _milliseconds(until))
     found = [line["report"] for line in _documents(lines) if line.get("message") == _FINISHED]
     return [report for report in found if run_id in ("", report["run_id"])]
+
+
+def sweeping_run(reached: Connection, since: datetime, run_id: str) -> str | None:
+    """The run that swept already when this one began, and kept it from sweeping; None if none did.
+
+    Raises:
+        AwsError: if the log could not be read.
+    """
+    lines = _documents(_lines(reached, since, run_id, _ALREADY_RUNNING))
+    own = (line for line in lines if (line.get("message"), line.get("run_id")) == (_ALREADY_RUNNING, run_id))
+    return next((line["sweeping_run"] for line in own), None)
 
 
 def end_of(reached: Connection, since: datetime, run_id: str) -> Line | None:

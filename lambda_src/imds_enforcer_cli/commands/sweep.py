@@ -31,6 +31,7 @@ _NAMED = 3
 PATIENCE = timedelta(minutes=20)
 """An invocation takes 15 minutes at most; it may have to wait for its turn before."""
 
+_LONGEST_RUN = timedelta(minutes=15)
 _PAUSE_SECONDS = 2.0
 
 
@@ -44,7 +45,8 @@ def sweep(
     """Start a sweep of the deployed enforcer, and follow it to its report.
 
     It covers every region, as the scheduled ones do, and takes 15 minutes at most. It goes on by itself if you end
-    the command before; `imds-enforcer history --run` then shows what it has changed.
+    the command before; `imds-enforcer history --run` then shows what it has changed. If another sweep is under way,
+    that one is followed instead.
     """
     reached = connection.connect_running(profile, region)
     since = reached.clock.now() - timedelta(minutes=1)  # the two clocks may differ
@@ -95,6 +97,9 @@ def _report(reached: connection.Connection, since: datetime, run_id: str) -> dic
         if found := function_log.reports(reached, since, run_id=run_id):
             return found[-1]
         if end:
+            if sweeping := function_log.sweeping_run(reached, since, run_id):
+                say(f"Another sweep is under way: this follows the run {sweeping}.")
+                return _followed(reached, since - _LONGEST_RUN, sweeping)
             for error in function_log.errors(reached, since, run_id, end) or ["its log does not say why"]:
                 say(f"The run ended without a report: {error}")
             return None
@@ -103,6 +108,15 @@ def _report(reached: connection.Connection, since: datetime, run_id: str) -> dic
         reached.clock.sleep(_PAUSE_SECONDS)
     say(f"The run has not ended within {PATIENCE // timedelta(minutes=1)} minutes; its log will say how it went.")
     return None
+
+
+def _followed(reached: connection.Connection, since: datetime, run_id: str) -> dict[str, Any] | None:
+    """The report of another run, which kept this one from sweeping; None if there is none, which is said."""
+    report = _report(reached, since, run_id)
+    if report is None:
+        minutes = _LONGEST_RUN // timedelta(minutes=1)
+        say(f"Until {minutes} minutes after its start no other sweep begins under the same policy.")
+    return report
 
 
 def _write(form: Format, report: Mapping[str, Any]) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imds_enforcer.aws.ledger_items import lease_item
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.holds import Hold
+from imds_enforcer.ledger.lease import Lease
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
 from imds_enforcer.policy import PolicyVersions
@@ -509,3 +511,14 @@ def test_what_ec2_refuses_is_said_and_tokens_are_required(
         f"{an_id(2)}; {HOME} SKIPPED {differs}; {refused.format('team/owner')}",
     ]
     assert command.options(HOME, an_id(1)) == V2_ONLY
+
+
+@pytest.mark.usefixtures("fleet")
+def test_the_lease_of_a_sweep_that_is_under_way_is_left_alone(command: Command, clients: FakeClients) -> None:
+    """A person's sweep takes none and waits for none; both are safe beside each other."""
+    lease = Lease(run_id="run-0", versions=PolicyVersions(1, 1), expires_at=START + timedelta(minutes=10))
+    clients.table.put([lease_item(lease)])
+    assert command("enforce", "--yes").exit_code == 0
+    assert [str(entry.outcome) for entry in ledger(clients)] == ["REMEDIATED"] * 5
+    assert clients.table.items["lease", "sweep"] == lease_item(lease)
+    assert "PutItem" not in clients.table.requests

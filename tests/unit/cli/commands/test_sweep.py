@@ -165,6 +165,47 @@ def test_a_run_that_ends_without_a_report(command: Command, line: dict[str, Any]
     assert result.stderr.splitlines()[1:] == [f"The run ended without a report: {why}"]
 
 
+OTHER = "99999999-2222-3333-4444-555555555555"
+ALREADY = {"level": "INFO", "message": "already running", "run_id": RUN, "sweeping_run": OTHER}
+
+
+def test_a_sweep_that_is_under_way_is_followed_instead(command: Command, clients: FakeClients) -> None:
+    """It may have begun, and have written much, before; what it ends with is what the command ends with."""
+    failed = RegionReport(failure=UNAUTHORIZED).as_json()
+    command.stack.log.write({**ALREADY, "run_id": OTHER, "sweeping_run": "a third"}, ALREADY, END)
+    clients.clock.at(60, lambda: command.stack.log.write(a_report(OTHER, us_east_1=failed), at=clients.clock.now()))
+    result = command("sweep")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        f"This is the run {RUN}.",
+        f"Another sweep is under way: this follows the run {OTHER}.",
+    ]
+    assert lines(result.stdout)[1].startswith(f"{AWAY} REGION_FAILED")
+    assert command.json("sweep", exit_code=1)["run_id"] == OTHER
+
+
+def test_the_report_of_the_other_sweep_may_be_older_than_the_command(command: Command) -> None:
+    """It looks a second time, or sends mails, before it is over."""
+    command.stack.log.write(a_report(OTHER), at=START - timedelta(minutes=10))
+    command.stack.log.write(ALREADY, END)
+    assert command("sweep").exit_code == 0
+
+
+def test_another_sweep_that_ends_without_a_report(command: Command) -> None:
+    """Nothing was swept, and it is said from when on a sweep can begin."""
+    command.stack.log.write(ALREADY, END)
+    timed_out = f"2026-11-22 {OTHER} Task timed out after 900.00 seconds"
+    command.stack.log.write(
+        f"START RequestId: {OTHER} Version: 1\n", f"{timed_out}\n", f"END RequestId: {OTHER}\n", stream="second"
+    )
+    result = command("sweep")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[2:] == [
+        f"The run ended without a report: {timed_out}",
+        "Until 15 minutes after its start no other sweep begins under the same policy.",
+    ]
+
+
 def test_a_report_that_arrives_after_the_end_is_not_missed(command: Command, clients: FakeClients) -> None:
     """The log brings lines together, and sometimes late."""
     command.stack.log.write(END)
