@@ -15,7 +15,7 @@ from infra.context import Context, ContextError
 from infra.forwarder import ForwarderStack
 from infra.home import HomeStack
 
-KEYS = ("regions", "schedule", "notification_email")
+KEYS = ("regions", "schedule", "notification_email", "floor")
 
 
 def build(

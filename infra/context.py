@@ -26,11 +26,16 @@ class ContextError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The checked context; `regions` are the regions that get a forwarder, the home region left out."""
+    """The checked context.
+
+    `regions` are the regions that get a forwarder, the home region left out. `floor` is the weakest `HttpTokens`
+    that the function may set.
+    """
 
     regions: tuple[str, ...]
     period: timedelta
     notification_email: str | None
+    floor: str
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, home_region: str) -> "Context":
@@ -39,12 +44,21 @@ class Context:
             regions=_regions(values.get("regions"), home_region),
             period=_period(values.get("schedule")),
             notification_email=_email(values.get("notification_email")),
+            floor=_floor(values.get("floor")),
         )
 
     @property
     def schedule(self) -> str:
         """The sweep's schedule as EventBridge Scheduler writes it."""
         return f"rate({self.period // timedelta(minutes=1)} minutes)"
+
+
+def _floor(received: object) -> str:
+    if received is None:
+        return "optional"
+    if received == "required":
+        return "required"
+    raise ContextError("floor", received, "required; without a floor, leave it out")
 
 
 def _email(received: object) -> str | None:

@@ -4,6 +4,7 @@ from aws_cdk import Acknowledgment, Aws, Duration, Validations
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_lambda_destinations as destinations
 from aws_cdk import aws_logs as logs
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
@@ -16,14 +17,16 @@ from infra.encryption import USE
 class EnforcerFunction(Construct):
     """The function, fed by the event queue; its role allows what the code calls and nothing else."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is something that it works with
         self,
         scope: Construct,
         construct_id: str,
         *,
         queue: sqs.IQueue,
+        lost_invocations: sqs.IQueue,
         topic: sns.ITopic,
         key: kms.IKey,
+        floor: str,
     ) -> None:
         super().__init__(scope, construct_id)
         log_group = logs.LogGroup.from_log_group_name(self, "Logs", state.LOG_GROUP)
@@ -32,9 +35,9 @@ class EnforcerFunction(Construct):
             "Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             inline_policies={
-                "enforce": iam.PolicyDocument(statements=_enforce()),
+                "enforce": iam.PolicyDocument(statements=_enforce(floor)),
                 "remember": iam.PolicyDocument(statements=_remember()),
-                "run": iam.PolicyDocument(statements=_run(queue, topic, key)),
+                "run": iam.PolicyDocument(statements=_run(queue, lost_invocations, topic, key)),
             },
         )
         _acknowledge(
@@ -68,12 +71,18 @@ class EnforcerFunction(Construct):
             tracing=lambda_.Tracing.ACTIVE,
             # Asynchronous invocations are sweeps, and the next sweep is the retry.
             retry_attempts=0,
+            # One that waited as long as a sweep's schedule has been overtaken by the next. Lambda keeps throttled ones
+            # for six hours otherwise (Lambda Developer Guide, "How Lambda handles errors and retries with asynchronous
+            # invocation"), and would then start them all at once.
+            max_event_age=Duration.minutes(15),
+            on_failure=destinations.SqsDestination(lost_invocations),
             environment={
                 "HTTP_TOKENS_PARAMETER": state.HTTP_TOKENS,
                 "POLICY_PARAMETER": state.POLICY,
                 "EVENT_QUEUE_URL": queue.queue_url,
                 "NOTIFICATION_TOPIC_ARN": topic.topic_arn,
                 "LEDGER_TABLE": state.TABLE,
+                "HTTP_TOKENS_FLOOR": floor,
                 "BATCH_DEADLINE_SECONDS": "60",
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",
@@ -107,8 +116,13 @@ def _allow(sid: str, actions: list[str], *resources: str) -> iam.PolicyStatement
     return iam.PolicyStatement(sid=sid, actions=actions, resources=[*resources])
 
 
-def _enforce() -> list[iam.PolicyStatement]:
-    """What the job itself needs, in every region of the account."""
+def _enforce(floor: str) -> list[iam.PolicyStatement]:
+    """What the job itself needs, in every region of the account.
+
+    With the floor `required` every change has to set that: no other value, and none left out, is allowed (EC2 User
+    Guide, "Example policies to control access to the Amazon EC2 API").
+    """
+    conditions = {"StringEquals": {"ec2:Attribute/HttpTokens": "required"}} if floor == "required" else None
     return [
         # The policy and the toggle, in one call.
         _allow(
@@ -125,10 +139,11 @@ def _enforce() -> list[iam.PolicyStatement]:
         # Who still calls IMDSv1, before a change and after it. CloudWatch knows no resource for it.
         _allow("ReadMetrics", ["cloudwatch:GetMetricData"], "*"),
         # The change: the only call that alters anything outside this stack.
-        _allow(
-            "ModifyOptions",
-            ["ec2:ModifyInstanceMetadataOptions"],
-            f"arn:{Aws.PARTITION}:ec2:*:{Aws.ACCOUNT_ID}:instance/*",
+        iam.PolicyStatement(
+            sid="ModifyOptions",
+            actions=["ec2:ModifyInstanceMetadataOptions"],
+            resources=[f"arn:{Aws.PARTITION}:ec2:*:{Aws.ACCOUNT_ID}:instance/*"],
+            conditions=conditions,
         ),
     ]
 
@@ -143,10 +158,24 @@ def _remember() -> list[iam.PolicyStatement]:
         _allow("FindOpenChanges", ["dynamodb:Scan"], f"{table}/index/{state.OPEN}"),
         # What is about to change and what became of it, and the notes of what was asked and told; all in batches.
         _allow("WriteLedger", ["dynamodb:BatchWriteItem"], table),
+        # The lease of the run that sweeps, which is written on a condition, as batches cannot be. Of no other item.
+        iam.PolicyStatement(
+            sid="TakeLease",
+            actions=["dynamodb:PutItem"],
+            resources=[table],
+            conditions={
+                "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["lease"]},
+                # Without a key all of none would be equal (IAM User Guide, "Set operators for multivalued context
+                # keys").
+                "Null": {"dynamodb:LeadingKeys": "false"},
+            },
+        ),
     ]
 
 
-def _run(queue: sqs.IQueue, topic: sns.ITopic, key: kms.IKey) -> list[iam.PolicyStatement]:
+def _run(
+    queue: sqs.IQueue, lost_invocations: sqs.IQueue, topic: sns.ITopic, key: kms.IKey
+) -> list[iam.PolicyStatement]:
     """What running needs: events in, messages and logs out."""
     return [
         # Lambda polls the queue with this role; the code sets the delay before the next delivery.
@@ -155,9 +184,11 @@ def _run(queue: sqs.IQueue, topic: sns.ITopic, key: kms.IKey) -> list[iam.Policy
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
             queue.queue_arn,
         ),
+        # Lambda sends with this role what it drops: asynchronous invocations that grew too old, or that failed.
+        _allow("KeepLostInvocations", ["sqs:SendMessage"], lost_invocations.queue_arn),
         # Changes of the policy, and the daily digest.
         _allow("Notify", ["sns:Publish"], topic.topic_arn),
-        # Decrypt to read the queue, both to publish to the topic.
+        # Decrypt to read the queue, both to publish to the topic and to send to the queue of lost invocations.
         _allow("UseMessageKey", USE, key.key_arn),
         # The group outlives the stack, so no permission to create one.
         _allow(

@@ -15,7 +15,7 @@ from infra.events import EventQueue, EventRules
 from infra.function import EnforcerFunction
 from infra.monitoring import Alarms, Dashboard
 from infra.notifications import Notifications
-from infra.triggers import Triggers
+from infra.triggers import LostInvocations, Triggers
 
 _VERSION = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 
@@ -28,16 +28,32 @@ class HomeStack(Stack):
         key = MessageKey(self, "Key")
         topic = Notifications(self, "Notifications", key=key, email=context.notification_email).topic
         queues = EventQueue(self, "Events", key=key)
-        enforcer = EnforcerFunction(self, "Enforcer", queue=queues.queue, topic=topic, key=key)
+        lost_invocations = LostInvocations(self, "LostInvocations", key=key).queue
+        enforcer = EnforcerFunction(
+            self,
+            "Enforcer",
+            queue=queues.queue,
+            lost_invocations=lost_invocations,
+            topic=topic,
+            key=key,
+            floor=context.floor,
+        )
         EventRules(self, "Rules", to=queues, own_role=enforcer.role)
-        triggers = Triggers(self, "Triggers", function=enforcer.function, sweep=context.schedule, key=key)
+        Triggers(
+            self,
+            "Triggers",
+            function=enforcer.function,
+            sweep=context.schedule,
+            lost_invocations=lost_invocations,
+            key=key,
+        )
         Alarms(
             self,
             "Alarms",
             function=enforcer.function,
             queue=queues.queue,
             lost_events=queues.dead_letters,
-            lost_invocations=triggers.dead_letters,
+            lost_invocations=lost_invocations,
             topic=topic,
             sweep_period=context.period,
         )
@@ -46,6 +62,7 @@ class HomeStack(Stack):
             "FunctionName": enforcer.function.function_name,
             "EventQueueUrl": queues.queue.queue_url,
             "DeadLetterQueueUrl": queues.dead_letters.queue_url,
+            "LostInvocationsQueueUrl": lost_invocations.queue_url,
             "NotificationTopicArn": topic.topic_arn,
             "LogGroupName": state.LOG_GROUP,
             "LedgerTableName": state.TABLE,

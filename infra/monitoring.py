@@ -100,7 +100,11 @@ class Alarms(Construct):
         )
         for name, lost, meaning in (
             ("LostEvents", lost_events, "Events that could not be delivered or worked on are in this queue"),
-            ("LostInvocations", lost_invocations, "Schedules or policy changes that did not reach the function"),
+            (
+                "LostInvocations",
+                lost_invocations,
+                "Schedules or policy changes that did not reach the function, came to it too late, or failed there",
+            ),
         ):
             visible = lost.metric_approximate_number_of_messages_visible(period=_SHORT, statistic="Maximum")
             self._alarm(name, visible, meaning)

@@ -9,6 +9,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import patterns, state
@@ -19,20 +20,35 @@ DAILY = "cron(0 6 * * ? *)"
 """When the inventory is taken and the digest sent, in UTC."""
 
 
-class Triggers(Construct):
-    """Two schedules and a rule, which leave the invocations they cannot deliver in a queue of their own."""
+class LostInvocations(Construct):
+    """The queue of the invocations that did not reach the function, were too old for it, or failed."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, function: lambda_.IFunction, sweep: str, key: kms.IKey
-    ) -> None:
+    def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
-        self.dead_letters = dead_letter_queue(self, key)
-        Validations.of(self.dead_letters).acknowledge(
+        self.queue = dead_letter_queue(self, key)
+        Validations.of(self.queue).acknowledge(
             Acknowledgment(
                 id="AwsSolutions::AwsSolutions-SQS3",
-                reason="It is a dead-letter queue itself, of a rule's target and of two schedules",
+                reason="It is a dead-letter queue itself, of a rule's target, of two schedules and of the function",
             )
         )
+
+
+class Triggers(Construct):
+    """Two schedules and a rule, which leave the invocations they cannot deliver in `lost_invocations`."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        function: lambda_.IFunction,
+        sweep: str,
+        lost_invocations: sqs.Queue,
+        key: kms.IKey,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        self.dead_letters = lost_invocations
         self._on_parameter_change(function)
         role = self._scheduler_role(function, key)
         for construct_id_, expression, payload in (

@@ -49,7 +49,7 @@ class Deployment:
 
     def invoke(self, event: Mapping[str, Any]) -> dict[str, Any]:
         """Invoke the function and wait for its answer; a sweep is asked for again until no other is under way."""
-        return until(lambda: self._answer(event), lambda answer: "already_running" not in answer, every=0.2)
+        return until(lambda: self._answer(event), lambda answer: "already_running" not in answer, seconds=900)
 
     def _answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
         answer = self._lambda.invoke(FunctionName=self.outputs["FunctionName"], Payload=json.dumps(event))

@@ -12,7 +12,7 @@ from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.ledger.lease import Lease
 from imds_enforcer.ledger.recovery import left_behind
 from imds_enforcer.limits.region_limits import limits_of
-from imds_enforcer.model import AwsError, Kind, Trigger
+from imds_enforcer.model import AwsError, HttpTokens, Kind, Trigger
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.reporting import mails, telemetry
 from imds_enforcer.runs.batch import check_regions, enforce_batch, parse_batch
@@ -230,6 +230,7 @@ class Application:
             verify_timeout=self.settings.verify_timeout_seconds,
             log=telemetry.log_result,
             shuffle=random.shuffle,
+            floor=HttpTokens(self.settings.http_tokens_floor),
         )
 
     def _seconds_to_write(self, invocation: Invocation) -> float:

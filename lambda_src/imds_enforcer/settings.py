@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_FLOORS = ("optional", "required")
 
 
 class SettingsError(ValueError):
@@ -20,7 +23,8 @@ class Settings:
     `batch_deadline_seconds` bounds a batch of events, its verification included;
     `sweep_deadline_seconds` is when a sweep stops writing; `verify_timeout_seconds` is how
     long a change may be pending before it is reported as such; an instance that EC2 does
-    not know `gone_after_seconds` after its event counts as gone.
+    not know `gone_after_seconds` after its event counts as gone. `http_tokens_floor` is the weakest `HttpTokens`
+    that IAM lets the function set: with `required` it sets no other.
     """
 
     http_tokens_parameter: str
@@ -28,6 +32,7 @@ class Settings:
     event_queue_url: str
     notification_topic_arn: str
     ledger_table: str
+    http_tokens_floor: str = "optional"
     batch_deadline_seconds: float = 60
     sweep_deadline_seconds: float = 720
     gone_after_seconds: float = 600
@@ -38,7 +43,7 @@ class Settings:
         """Read the settings.
 
         Raises:
-            SettingsError: naming the variable that is missing or not a number of seconds.
+            SettingsError: naming the variable that is missing or has a value that is not allowed.
         """
         values: dict[str, str | float] = {}
         for setting in fields(cls):
@@ -46,9 +51,14 @@ class Settings:
             text = environment.get(variable)
             if text:
                 values[setting.name] = _seconds(variable, text) if variable.endswith("_SECONDS") else text
-            elif not variable.endswith("_SECONDS"):
+            elif setting.default is MISSING:
                 raise SettingsError(f"the environment variable {variable} is missing")
         settings = cls(**values)  # type: ignore[arg-type]  # the loop gave each field its type
+        if settings.http_tokens_floor not in _FLOORS:
+            raise SettingsError(
+                f"the environment variable HTTP_TOKENS_FLOOR is {settings.http_tokens_floor!r}; allowed: "
+                f"{', '.join(_FLOORS)}"
+            )
         if settings.verify_timeout_seconds >= settings.batch_deadline_seconds:
             raise SettingsError(
                 f"the environment variable VERIFY_TIMEOUT_SECONDS is {settings.verify_timeout_seconds:g}; allowed: "

@@ -56,7 +56,8 @@ class Stage(Deployment):
             if values == wanted and self._left_at is not None and versions != self._left_at:
                 self._end_sweeps(versions)
             self.restart()
-        self._sqs.purge_queue(QueueUrl=self.outputs["DeadLetterQueueUrl"])
+        for output in ("DeadLetterQueueUrl", "LostInvocationsQueueUrl"):
+            self._sqs.purge_queue(QueueUrl=self.outputs[output])
         empty_table(self.aws, self.outputs["LedgerTableName"])
         self.mailbox.empty()
         self.forget_log()
@@ -73,16 +74,17 @@ class Stage(Deployment):
         """Trust nothing that is there: the next test sets everything up again."""
         self._left_at = None
 
-    def restart(self) -> None:
+    def restart(self, **variables: str) -> None:
         """Have the function start in new workers, as a change of its environment does: those of before are ended.
 
         A warm worker may decide a batch by a policy up to 2 s old. So this comes before any change of the
-        policy that is to hold for batches: whoever is there afterwards has read it.
+        policy that is to hold for batches: whoever is there afterwards has read it. `variables` are in its environment
+        until the next restart.
         """
         self._restarts += 1
         self._lambda.update_function_configuration(
             FunctionName=self.outputs["FunctionName"],
-            Environment={"Variables": {**self._deployed_environment, "RESTARTS": str(self._restarts)}},
+            Environment={"Variables": {**self._deployed_environment, **variables, "RESTARTS": str(self._restarts)}},
         )
 
     def warm_up(self) -> None:
@@ -101,8 +103,15 @@ class Stage(Deployment):
 
     def dead_letters(self, count: int) -> list[str]:
         """The messages of the dead-letter queue, once there are so many."""
-        until(lambda: self.messages("DeadLetterQueueUrl"), lambda found: found >= count, seconds=PATIENCE_SECONDS)
-        url, bodies = self.outputs["DeadLetterQueueUrl"], []
+        return self._bodies("DeadLetterQueueUrl", count)
+
+    def lost_invocations(self, count: int) -> list[Any]:
+        """What the invocations that were lost were for, once there are so many."""
+        return [json.loads(body)["requestPayload"] for body in self._bodies("LostInvocationsQueueUrl", count)]
+
+    def _bodies(self, output: str, count: int) -> list[str]:
+        until(lambda: self.messages(output), lambda found: found >= count, seconds=PATIENCE_SECONDS)
+        url, bodies = self.outputs[output], []
         while messages := self._sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
             bodies += [message["Body"] for message in messages]
         return bodies
@@ -117,11 +126,18 @@ class Stage(Deployment):
 
     def metric(self, name: str, region: str = "") -> float:
         """The sum of one of the enforcer's metrics since the deployment: in total, or of one region."""
+        return self._sum("ImdsEnforcer", name, {"Region": region} if region else {})
+
+    def lambda_metric(self, name: str) -> float:
+        """The sum of one of Lambda's metrics about the function since the deployment."""
+        return self._sum("AWS/Lambda", name, {"FunctionName": self.outputs["FunctionName"]})
+
+    def _sum(self, namespace: str, name: str, dimensions: Mapping[str, str]) -> float:
         now = time.time()
         points = self.aws.client("cloudwatch").get_metric_statistics(
-            Namespace="ImdsEnforcer",
+            Namespace=namespace,
             MetricName=name,
-            Dimensions=[{"Name": "Region", "Value": region}] if region else [],
+            Dimensions=[{"Name": each, "Value": value} for each, value in dimensions.items()],
             StartTime=now - 3 * 3600,
             EndTime=now + 60,
             Period=3600,

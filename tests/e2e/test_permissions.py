@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.stage import FORWARDED, HOME, Stage
+from infra.local import operator
+from infra.local.waiting import until
+from tests.e2e.stage import FORWARDED, HOME, PATIENCE_SECONDS, Stage
 
 Steps = Iterator[None]
 """What is seen without the statement, up to the first `yield`; then what is seen once it is back."""
@@ -107,6 +109,27 @@ def _find_open_changes(stage: Stage) -> Steps:
     assert stage.log_lines(message="open entries of the ledger could not be read") == []
 
 
+def _take_lease(stage: Stage) -> Steps:
+    refused = "the lease could not be taken: this sweep begins without it"
+    assert "outcomes" in stage.invoke({})
+    [line] = stage.wait_for_lines(message=refused)
+    assert line["code"] == "AccessDeniedException"
+    yield
+    stage.forget_log()
+    assert "outcomes" in stage.invoke({})
+    assert stage.log_lines(message=refused) == []
+
+
+def _keep_lost_invocations(stage: Stage) -> Steps:
+    stage.aws.fail("ssm:GetParameters", "AccessDeniedException", status=400, caller=stage.caller)
+    before = stage.lambda_metric("DestinationDeliveryFailures")
+    stage.begin_sweep("Inventory")
+    until(lambda: stage.lambda_metric("DestinationDeliveryFailures") == before + 1, seconds=PATIENCE_SECONDS)
+    yield
+    stage.begin_sweep()
+    assert stage.lost_invocations(1) == [{"trigger": "schedule"}]
+
+
 SEEN_WITHOUT: dict[str, Callable[[Stage], Steps]] = {
     "ReadPolicy": _read_policy,
     "ListRegions": _list_regions,
@@ -117,9 +140,14 @@ SEEN_WITHOUT: dict[str, Callable[[Stage], Steps]] = {
     "ReadLedger": _use_ledger,
     "FindOpenChanges": _find_open_changes,
     "WriteLedger": _use_ledger,
+    "TakeLease": _take_lease,
     "ConsumeEvents": _consume_events,
+    "KeepLostInvocations": _keep_lost_invocations,
     "Notify": _notify,
 }
+FLOOR = {"StringEquals": {"ec2:Attribute/HttpTokens": "required"}}
+"""The condition that the context `floor` puts on ModifyOptions; the templates' tests hold it to them."""
+
 ASSERTED_IN_THE_TEMPLATE = {
     "UseMessageKey": "the local AWS keeps messages in the clear and asks KMS nothing",
     "WriteLogs": "Lambda itself writes the log with it, and here without asking",
@@ -158,15 +186,37 @@ def test_without_its_statement_a_forwarder_sends_nothing_home(stage: Stage) -> N
     assert stage.options([lost], FORWARDED)[lost]["HttpTokens"] == "optional"
 
 
+def test_with_a_floor_the_toggle_loosens_nothing(stage: Stage) -> None:
+    """IAM alone refuses it; told of the floor, the function does not even try. A person still reverts."""
+    [instance] = stage.aws.launch(HOME, HttpTokens="optional")
+    run_id = stage.wait_for_outcome(instance, "REMEDIATED")["run_id"]
+    role = stage.caller.removeprefix("role/")
+    [modify] = [each for _, listed in _policies(stage, role) for each in listed if each["Sid"] == "ModifyOptions"]
+    with _without(stage, role, "ModifyOptions", modify | {"Condition": FLOOR}):
+        refused = stage.settle(http_tokens=stage.set_http_tokens("optional"))
+        assert [each["code"] for each in refused["failures"]] == ["UnauthorizedOperation"]
+        stage.restart(HTTP_TOKENS_FLOOR="required")
+        writes = stage.writes()
+        assert stage.invoke({})["outcomes"] == {"SKIPPED": 1}
+        assert stage.writes() == writes
+        assert stage.options([instance])[instance]["HttpTokens"] == "required"
+        operator.answer(stage.aws, "revert", instance, "--run", run_id, "--yes")
+        assert stage.options([instance])[instance]["HttpTokens"] == "optional"
+        stage.settle(http_tokens=stage.set_http_tokens("required"))
+        [fresh] = stage.aws.launch(HOME, HttpTokens="optional")
+        stage.wait_for_outcome(fresh, "REMEDIATED")
+    stage.spoil()
+
+
 @contextmanager
-def _without(stage: Stage, role: str, sid: str) -> Iterator[None]:
-    """Take the statement from the role, and give it back whatever happens."""
+def _without(stage: Stage, role: str, sid: str, *instead: dict[str, Any]) -> Iterator[None]:
+    """Take the statement from the role, put others in its place, and give it back whatever happens."""
     [(name, statements)] = [
         (name, statements)
         for name, statements in _policies(stage, role)
         if sid in {statement["Sid"] for statement in statements}
     ]
-    _put(stage, role, name, [statement for statement in statements if statement["Sid"] != sid])
+    _put(stage, role, name, [*(each for each in statements if each["Sid"] != sid), *instead])
     try:
         yield
     finally:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Result
     from imds_enforcer.policy import Policy
     from imds_enforcer.runs.events import QueuedMessage
+    from imds_enforcer.settings import Settings
     from tests.fakes.clients import FakeClients
 
 Documents = Callable[[], list[dict[str, Any]]]
@@ -59,9 +60,9 @@ class Sweep:
 class App:
     """The application, as Lambda invokes it; its runs are `run-1` and so on, unless they have another name."""
 
-    def __init__(self, clients: FakeClients, name: str = "run") -> None:
+    def __init__(self, clients: FakeClients, name: str = "run", settings: Settings = SETTINGS) -> None:
         self._clock = clients.clock
-        self._application = Application(SETTINGS, clients, clients.clock)
+        self._application = Application(settings, clients, clients.clock)
         self._run_ids = (f"{name}-{number}" for number in count(1))
 
     def invoke(self, event: object, seconds_left: float = 900) -> dict[str, Any]:

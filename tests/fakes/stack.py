@@ -20,6 +20,7 @@ OUTPUTS = {
     "FunctionName": "enforcer",
     "EventQueueUrl": "https://sqs/events",
     "DeadLetterQueueUrl": "https://sqs/lost",
+    "LostInvocationsQueueUrl": "https://sqs/invocations",
     "NotificationTopicArn": "arn:aws:sns:eu-west-1:111122223333:topic",
     "LogGroupName": "logs",
     "LedgerTableName": "ledger",
@@ -69,14 +70,14 @@ class FakeLog:
 
 
 class FakeQueues:
-    """SQS with the event queue and its dead-letter queue.
+    """SQS with the event queue, its dead-letter queue and the lost invocations.
 
     `earlier` are the moves before, `later` those after. One that is started takes as many looks as `states` has, of
     which those that are None do not list it. SQS refuses to start one with `refused`, if there is an error.
     """
 
     def __init__(self) -> None:
-        self.depth = {"events": 0, "lost": 0}
+        self.depth = {"events": 0, "lost": 0, "invocations": 0}
         self.earlier: list[dict[str, Any]] = []
         self.later: list[dict[str, Any]] = []
         self.states: list[dict[str, Any] | None] = []

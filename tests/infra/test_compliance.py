@@ -24,7 +24,7 @@ ACKNOWLEDGED = {
         "ImdsEnforcer/Enforcer/Role",
     ),
     ("AwsSolutions-L1", "ImdsEnforcer/Enforcer/Function"),
-    ("AwsSolutions-SQS3", "ImdsEnforcer/Triggers/DeadLetters"),
+    ("AwsSolutions-SQS3", "ImdsEnforcer/LostInvocations/DeadLetters"),
 }
 
 
@@ -59,6 +59,7 @@ def test_outputs_have_their_agreed_names(home: Stack) -> None:
         "FunctionName": "${EnforcerFunction}",
         "EventQueueUrl": "${EventsQueue}",
         "DeadLetterQueueUrl": "${EventsDeadLetters}",
+        "LostInvocationsQueueUrl": "${LostInvocationsDeadLetters}",
         "NotificationTopicArn": "${NotificationsTopic}",
         "LogGroupName": LOG,
         "LedgerTableName": "imds-enforcer-ledger",

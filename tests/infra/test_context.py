@@ -23,6 +23,7 @@ def test_the_defaults_are_a_sweep_every_quarter_hour_and_no_forwarders() -> None
         regions=(),
         period=timedelta(minutes=15),
         notification_email=None,
+        floor="optional",
     )
 
 
@@ -80,6 +81,12 @@ def test_the_schedule_is_a_rate(rate: str, period: timedelta, schedule: str) -> 
     assert (context.period, context.schedule) == (period, schedule)
 
 
+def test_a_floor_is_required_or_none() -> None:
+    """There is no other that would mean anything."""
+    assert parse(floor="required").floor == "required"
+    assert parse(floor=None).floor == "optional"
+
+
 def test_an_address_is_subscribed() -> None:
     """Whoever deploys is usually who wants to know."""
     assert parse(notification_email="ops@example.com").notification_email == "ops@example.com"
@@ -97,6 +104,12 @@ def test_an_address_is_subscribed() -> None:
         ({"schedule": "rate(14 minutes)"}, "allowed: .* from 15 minutes to 1 day"),
         ({"schedule": "rate(25 hours)"}, "allowed: .* from 15 minutes to 1 day"),
         ({"schedule": 15}, "context 'schedule': received 15; allowed: "),
+        (
+            {"floor": "optional"},
+            "context 'floor': received 'optional'; allowed: required; without a floor, leave it out",
+        ),
+        ({"floor": ""}, "context 'floor': received ''; allowed: required; "),
+        ({"floor": True}, "context 'floor': received True; allowed: required; "),
         ({"notification_email": "ops"}, "context 'notification_email': received 'ops'; allowed: one e-mail address"),
     ],
 )

@@ -184,7 +184,7 @@ class TestQueues:
             "RedrivePolicy": {"deadLetterTargetArn": "${EventsDeadLetters.Arn}", "maxReceiveCount": 12},
         }
 
-    @pytest.mark.parametrize("name", ["EventsDeadLetters", "TriggersDeadLetters"])
+    @pytest.mark.parametrize("name", ["EventsDeadLetters", "LostInvocationsDeadLetters"])
     def test_dead_letters_are_kept_for_as_long_as_can_be(self, home: Stack, name: str) -> None:
         """Two weeks; encrypted as well."""
         assert home.properties(name) == {"KmsMasterKeyId": "${Key.Arn}", "MessageRetentionPeriod": 1209600}
@@ -194,7 +194,7 @@ class TestQueues:
         [
             ("EventsQueue", [*NAMES, *(f"imds-enforcer/{name}" for name in NAMES)]),
             ("EventsDeadLetters", [*NAMES, *(f"imds-enforcer/{name}" for name in NAMES)]),
-            ("TriggersDeadLetters", ["imds-enforcer-parameter-changed"]),
+            ("LostInvocationsDeadLetters", ["imds-enforcer-parameter-changed"]),
         ],
     )
     def test_only_our_rules_may_send_and_only_over_tls(self, home: Stack, queue: str, rules: list[str]) -> None:

@@ -1,9 +1,10 @@
 from dataclasses import fields
 from typing import Any
 
+from imds_enforcer.aws.ledger_items import LEASE
 from imds_enforcer.runs.retry import MAX_RECEIVES
 from imds_enforcer.settings import Settings
-from tests.infra.synthesized import Stack
+from tests.infra.synthesized import Stack, Synthesize
 
 TABLE = "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/imds-enforcer-ledger"
 RULE = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/imds-enforcer-parameter-changed"
@@ -34,6 +35,13 @@ def test_the_role_allows_what_the_code_calls_and_nothing_else(home: Stack) -> No
             allow("ReadLedger", "dynamodb:Query", [TABLE, f"{TABLE}/index/by-month"]),
             allow("FindOpenChanges", "dynamodb:Scan", f"{TABLE}/index/open"),
             allow("WriteLedger", "dynamodb:BatchWriteItem", TABLE),
+            allow("TakeLease", "dynamodb:PutItem", TABLE)
+            | {
+                "Condition": {
+                    "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [LEASE]},
+                    "Null": {"dynamodb:LeadingKeys": "false"},
+                }
+            },
         ],
         "run": [
             allow(
@@ -41,6 +49,7 @@ def test_the_role_allows_what_the_code_calls_and_nothing_else(home: Stack) -> No
                 ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
                 "${EventsQueue.Arn}",
             ),
+            allow("KeepLostInvocations", "sqs:SendMessage", "${LostInvocationsDeadLetters.Arn}"),
             allow("Notify", "sns:Publish", "${NotificationsTopic}"),
             allow("UseMessageKey", ["kms:Decrypt", "kms:GenerateDataKey"], "${Key.Arn}"),
             allow("WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], f"{LOG}:*"),
@@ -86,6 +95,7 @@ def test_the_function(home: Stack) -> None:
                 "EVENT_QUEUE_URL": "${EventsQueue}",
                 "NOTIFICATION_TOPIC_ARN": "${NotificationsTopic}",
                 "LEDGER_TABLE": "imds-enforcer-ledger",
+                "HTTP_TOKENS_FLOOR": "optional",
                 "BATCH_DEADLINE_SECONDS": "60",
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",
@@ -104,10 +114,34 @@ def test_the_environment_is_what_the_settings_read(home: Stack) -> None:
     assert Settings.from_environment(variables).sweep_deadline_seconds == 720
 
 
-def test_asynchronous_invocations_are_not_repeated(home: Stack) -> None:
-    """They are sweeps, and the next sweep is the retry."""
+def test_with_a_floor_the_role_allows_no_change_but_to_required_tokens(synthesize: Synthesize) -> None:
+    """And the code knows it; every other statement is the same."""
+    floored = Stack(synthesize(floor="required").get_stack_by_name("ImdsEnforcer").template)
+    assert floored.properties("EnforcerFunction")["Environment"]["Variables"]["HTTP_TOKENS_FLOOR"] == "required"
+    usual = Stack(synthesize().get_stack_by_name("ImdsEnforcer").template)
+    statements, others = (
+        {
+            statement["Sid"]: statement
+            for policy in stack.properties("EnforcerRole")["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+        }
+        for stack in (floored, usual)
+    )
+    condition = {"StringEquals": {"ec2:Attribute/HttpTokens": "required"}}
+    assert statements.pop("ModifyOptions") == others.pop("ModifyOptions") | {"Condition": condition}
+    assert statements == others
+
+
+def test_asynchronous_invocations_are_not_repeated_and_grow_no_older_than_a_sweeps_schedule(home: Stack) -> None:
+    """They are sweeps, and the next sweep is the retry; what is dropped is in the queue of lost invocations."""
     assert [*home.of_type("AWS::Lambda::EventInvokeConfig").values()] == [
-        {"FunctionName": "${EnforcerFunction}", "Qualifier": "$LATEST", "MaximumRetryAttempts": 0}
+        {
+            "FunctionName": "${EnforcerFunction}",
+            "Qualifier": "$LATEST",
+            "MaximumRetryAttempts": 0,
+            "MaximumEventAgeInSeconds": 900,
+            "DestinationConfig": {"OnFailure": {"Destination": "${LostInvocationsDeadLetters.Arn}"}},
+        }
     ]
 
 

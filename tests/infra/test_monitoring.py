@@ -94,7 +94,7 @@ def queue(name: str) -> list[dict[str, str]]:
             {
                 **MESSAGES,
                 "MetricName": "ApproximateNumberOfMessagesVisible",
-                "Dimensions": queue("TriggersDeadLetters"),
+                "Dimensions": queue("LostInvocationsDeadLetters"),
             },
             (AT_LEAST, 1, "1 of 1", "notBreaching"),
         ),

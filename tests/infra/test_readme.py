@@ -1,5 +1,6 @@
 """infra/README.md lists permissions, context, outputs, outcomes and alarms as they are."""
 
+import json
 import re
 from collections.abc import Iterable
 
@@ -10,7 +11,7 @@ from imds_enforcer.model import Outcome
 from infra import app, arguments
 from infra.arguments import ROOT
 from tests.e2e.test_permissions import ASSERTED_IN_THE_TEMPLATE, SEEN_WITHOUT
-from tests.infra.synthesized import HOME, Stack
+from tests.infra.synthesized import FORWARDED, HOME, Stack, Synthesize
 
 README = (ROOT / "infra" / "README.md").read_text(encoding="utf-8")
 CODE = re.compile(r"`([^`]+)`")
@@ -20,7 +21,7 @@ NAMES = {
     "account": "${AWS::AccountId}",
     "home region": HOME,
     "event queue": "${EventsQueue.Arn}",
-    "undelivered invocations": "${TriggersDeadLetters.Arn}",
+    "lost invocations": "${LostInvocationsDeadLetters.Arn}",
     "topic": "${NotificationsTopic}",
     "key": "${Key.Arn}",
     "function": "${EnforcerFunction.Arn}",
@@ -73,17 +74,33 @@ def test_every_statement_of_the_functions_role_is_taken_away_by_a_test() -> None
 
 @pytest.mark.parametrize(("heading", "stack", "role"), ROLES)
 def test_permissions(request: pytest.FixtureRequest, heading: str, stack: str, role: str) -> None:
-    """Every statement of the role with its actions and resources, in the template's order, and no conditions."""
+    """Every statement of the role with its actions and resources, in the template's order."""
     template: Stack = request.getfixturevalue(stack)
     statements = [
         statement
         for policy in template.properties(role)["Policies"]
         for statement in policy["PolicyDocument"]["Statement"]
     ]
+    for statement in statements:
+        statement.pop("Condition", None)
     assert [
         {"Sid": sid, "Effect": "Allow", "Action": one_or_all(actions), "Resource": one_or_all(map(named, resources))}
         for [sid], actions, resources, _why in rows(heading)
     ] == statements
+
+
+def test_conditions(synthesize: Synthesize) -> None:
+    """Every statement of a role that has one; here with the floor, which brings one along."""
+    assembly = synthesize(regions=[FORWARDED], floor="required")
+    conditions = {
+        statement["Sid"]: statement["Condition"]
+        for template in assembly.stacks
+        for role in Stack(template.template).of_type("AWS::IAM::Role").values()
+        for policy in role["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "Condition" in statement
+    }
+    assert {sid: json.loads(condition) for [sid], [condition], _why in rows("Conditions of these")} == conditions
 
 
 def one_or_all(values: Iterable[str]) -> str | list[str]:

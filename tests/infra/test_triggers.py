@@ -5,7 +5,7 @@ import pytest
 from imds_enforcer.runs.events import SweepRequest, parse_invocation
 from tests.infra.synthesized import Stack, Synthesize
 
-UNDELIVERED = "${TriggersDeadLetters.Arn}"
+UNDELIVERED = "${LostInvocationsDeadLetters.Arn}"
 
 
 def test_a_change_of_either_parameter_invokes_the_function(home: Stack) -> None:

@@ -18,16 +18,21 @@ if TYPE_CHECKING:
     from imds_enforcer.enforcement.gate import LegacyCallGate
 
 
+BELOW_FLOOR = "this deployment's floor is HttpTokens required, so it never sets optional"
+"""Why a policy of `optional` changes nothing where the stack was deployed with the floor `required`."""
+
+
 class Enforcer:
     """Makes instances of one region follow one policy, and gives each its outcome.
 
     A failure stays with its instance; nothing here raises for one.
     """
 
-    def __init__(self, context: RegionContext, policy: Policy, gate: LegacyCallGate | None) -> None:
+    def __init__(self, context: RegionContext, policy: Policy, gate: LegacyCallGate | None, floor: HttpTokens) -> None:
         self.context = context
         self._policy = policy
         self._gate = gate
+        self._floor = floor
         self._remediation: Remediation | None = None
         self._enforced_defaults: str | None = None
         self._asked_for_defaults = False
@@ -109,9 +114,11 @@ class Enforcer:
         return PlannedChange(instance, decision.change, decision.change.applied_to(instance.options), decision.reason)
 
     def _possible(self, plan: PlannedChange) -> PlannedChange | Result:
-        """The plan, or the result where it is known beforehand that EC2 refuses the change."""
+        """The plan, or the result where it is known beforehand that IAM or EC2 refuses the change."""
         options = plan.instance.options
         loosens = plan.change.http_tokens is HttpTokens.OPTIONAL
+        if loosens and self._floor is HttpTokens.REQUIRED:
+            return result_of(plan.instance, Outcome.SKIPPED, f"{BELOW_FLOOR}; {plan.reason}", after=options)
         if loosens and options and options.http_tokens is HttpTokens.REQUIRED and (why := self._tokens_enforced()):
             return result_of(plan.instance, Outcome.SKIPPED, f"{why}; {plan.reason}", after=options)
         return plan

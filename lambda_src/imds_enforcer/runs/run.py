@@ -15,7 +15,7 @@ from imds_enforcer.enforcement.ledger_writer import LedgerWriter, Origin
 from imds_enforcer.enforcement.refusals import Refusals
 from imds_enforcer.limits.cancellation import Cancellation, RegionCancellation
 from imds_enforcer.limits.region_limits import RegionLimits
-from imds_enforcer.model import Deadline
+from imds_enforcer.model import Deadline, HttpTokens
 from imds_enforcer.policy import Mode, PolicyVersions
 
 if TYPE_CHECKING:
@@ -101,13 +101,15 @@ class PolicyRun(Run):
     """One invocation under one policy.
 
     No page of a region is read once `list_deadline` has passed. `log` is called once for each instance worth
-    a line, with what triggered the look at it. `shuffle` brings ids into random order.
+    a line, with what triggered the look at it. `shuffle` brings ids into random order. `floor` is the weakest
+    `HttpTokens` that may be set.
     """
 
     policy: Policy
     source: Versions | None = field()  # whether a policy may change under its run has to be said
     log: Callable[[Result, str], None]
     shuffle: Callable[[list[str]], None]
+    floor: HttpTokens = HttpTokens.OPTIONAL
     list_deadline: Deadline = field(init=False)
     _enforcers: list[Enforcer] = field(init=False, default_factory=list)
 
@@ -157,7 +159,7 @@ class PolicyRun(Run):
             trigger_of=trigger_of,
             finalize=finalize,
         )
-        enforcer = Enforcer(context, self.policy, self._gate(limits.region))
+        enforcer = Enforcer(context, self.policy, self._gate(limits.region), self.floor)
         self._enforcers.append(enforcer)
         return enforcer
 

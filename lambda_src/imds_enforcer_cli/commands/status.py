@@ -31,7 +31,7 @@ STATUS_COLUMNS = (
     *("policy.versions.http_tokens", "policy.versions.policy"),
     *_columns("last_sweep"),
     *_columns("last_effective_sweep"),
-    *("queue.waiting", "queue.in_flight", "queue.delayed", "dead_letters", "holds", "alarms"),
+    *("queue.waiting", "queue.in_flight", "queue.delayed", "dead_letters", "lost_invocations", "holds", "alarms"),
 )
 NAMESPACE = "ImdsEnforcer"
 """That of the enforcer's metrics; the module that has it brings Powertools along."""
@@ -47,6 +47,7 @@ MINUTES = 5
 """In the log of how many minutes at most the last sweep with an effect is looked for."""
 
 _DEPTH = "ApproximateNumberOfMessages"
+_LOST = "LostInvocationsQueueUrl"
 
 
 def status(
@@ -58,7 +59,7 @@ def status(
     """Show the enforcer's health: stack, policy, last sweep, queues, alarms and holds.
 
     The last sweep, and the last that changed or kept back anything, are looked for in the last three days. All is
-    well if the stack is whole, the policy is valid, no event was given up and no alarm is raised.
+    well if the stack is whole, the policy is valid, no event and no invocation was given up and no alarm is raised.
     """
     reached = connection.connect_running(profile, region)
     document = _document(reached)
@@ -67,7 +68,7 @@ def status(
     elif output is Format.CSV:
         write_csv(STATUS_COLUMNS, [document | {"alarms": [each["meaning"] for each in document["alarms"]]}])
     else:
-        write_table(("WHAT", "STATE"), _rows(document))
+        write_table(("WHAT", "STATE"), _rows(document, reached.outputs.get(_LOST)))
     if not document["well"]:
         raise typer.Exit(1)
 
@@ -76,8 +77,10 @@ def _document(reached: Connection) -> dict[str, Any]:
     stack, policy, alarms = _stack(reached), _policy(reached), _alarms(reached)
     last, effective = _sweeps(reached)
     dead_letters = sum(_depth(reached, "DeadLetterQueueUrl").values())
+    # A stack of an earlier version has no such output.
+    lost = sum(_depth(reached, _LOST).values()) if _LOST in reached.outputs else None
     return {
-        "well": not (alarms or dead_letters or policy["problem"] or stack["status"].endswith("FAILED")),
+        "well": not (alarms or dead_letters or lost or policy["problem"] or stack["status"].endswith("FAILED")),
         "region": reached.clients.home_region,
         "stack": stack,
         "policy": policy,
@@ -85,6 +88,7 @@ def _document(reached: Connection) -> dict[str, Any]:
         "last_effective_sweep": effective,
         "queue": _depth(reached, "EventQueueUrl"),
         "dead_letters": dead_letters,
+        "lost_invocations": lost,
         "holds": len(reached.clients.ledger_table.holds.standing().holds),
         "alarms": alarms,
     }
@@ -196,7 +200,7 @@ def _alarms(reached: Connection) -> list[dict[str, str]]:
     ]
 
 
-def _rows(document: Mapping[str, Any]) -> list[Sequence[Cell]]:
+def _rows(document: Mapping[str, Any], lost_invocations_url: str | None) -> list[Sequence[Cell]]:
     stack, policy, queue, last = (document[name] for name in ("stack", "policy", "queue", "last_sweep"))
     in_force = f"HttpTokens {policy['http_tokens']}, mode {policy['mode']}"
     versions = f"versions {policy['versions']['http_tokens']} (HttpTokens) and {policy['versions']['policy']} (policy)"
@@ -209,9 +213,18 @@ def _rows(document: Mapping[str, Any]) -> list[Sequence[Cell]]:
         *_effective_row(last, document["last_effective_sweep"]),
         (("event queue",), (waiting,)),
         (("dead-letter queue",), (count(document["dead_letters"], "message"),)),
+        *_lost_row(document["lost_invocations"], lost_invocations_url),
         (("holds",), (str(document["holds"]),)),
         (("alarms",), alarms or ("none",)),
     ]
+
+
+def _lost_row(lost: int | None, url: str | None) -> list[Sequence[Cell]]:
+    """With what to do, where there are any."""
+    if lost is None:
+        return []
+    what_to_do = f"run imds-enforcer sweep, then aws sqs purge-queue --queue-url {url}"
+    return [(("lost invocations",), (count(lost, "message"), what_to_do) if lost else (count(lost, "message"),))]
 
 
 def _effective_row(last: Mapping[str, Any] | None, effective: Mapping[str, Any] | None) -> list[Sequence[Cell]]:

@@ -12,12 +12,13 @@ ENVIRONMENT = {
     "EVENT_QUEUE_URL": "https://queue",
     "NOTIFICATION_TOPIC_ARN": "arn:topic",
     "LEDGER_TABLE": "ledger",
+    "HTTP_TOKENS_FLOOR": "required",
     "BATCH_DEADLINE_SECONDS": "61",
     "SWEEP_DEADLINE_SECONDS": "721.5",
     "GONE_AFTER_SECONDS": "0",
     "VERIFY_TIMEOUT_SECONDS": "21",
 }
-TEXTS = [name for name in ENVIRONMENT if not name.endswith("_SECONDS")]
+TEXTS = [name for name in ENVIRONMENT if not name.endswith("_SECONDS") and name != "HTTP_TOKENS_FLOOR"]
 SECONDS = [name for name in ENVIRONMENT if name.endswith("_SECONDS")]
 
 
@@ -30,6 +31,7 @@ def test_every_setting_comes_from_the_variable_of_its_name() -> None:
         "event_queue_url": "https://queue",
         "notification_topic_arn": "arn:topic",
         "ledger_table": "ledger",
+        "http_tokens_floor": "required",
         "batch_deadline_seconds": 61.0,
         "sweep_deadline_seconds": 721.5,
         "gone_after_seconds": 0.0,
@@ -44,6 +46,23 @@ def test_times_have_defaults() -> None:
     assert settings.sweep_deadline_seconds == 720
     assert settings.gone_after_seconds == 600
     assert settings.verify_timeout_seconds == 20
+
+
+@pytest.mark.parametrize("variables", [{}, {"HTTP_TOKENS_FLOOR": ""}])
+def test_without_a_floor_the_policy_alone_decides(variables: dict[str, str]) -> None:
+    """Which is so by default."""
+    settings = Settings.from_environment({name: ENVIRONMENT[name] for name in TEXTS} | variables)
+    assert settings.http_tokens_floor == "optional"
+
+
+@pytest.mark.parametrize("floor", ["Required", "none", "v2"])
+def test_a_floor_that_is_none_is_shown_with_what_is_allowed(floor: str) -> None:
+    """It must not be taken for one that is lower."""
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment(ENVIRONMENT | {"HTTP_TOKENS_FLOOR": floor})
+    assert str(refused.value) == (
+        f"the environment variable HTTP_TOKENS_FLOOR is '{floor}'; allowed: optional, required"
+    )
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -11,7 +11,7 @@ from imds_enforcer_cli.commands.status import MINUTES, NAMESPACE, STATUS_COLUMNS
 from tests.fakes.clock import START
 from tests.fakes.command import Command, lines
 from tests.fakes.examples import HOME, POLICY_PARAMETER, an_id, an_instance
-from tests.fakes.stack import refusal
+from tests.fakes.stack import OUTPUTS, refusal
 
 if TYPE_CHECKING:
     from tests.fakes.clients import FakeClients
@@ -46,6 +46,7 @@ WELL = {
     },
     "queue": {"waiting": 0, "in_flight": 0, "delayed": 0},
     "dead_letters": 0,
+    "lost_invocations": 0,
     "holds": 0,
     "alarms": [],
 }
@@ -80,6 +81,7 @@ def test_all_is_well(command: Command) -> None:
         "last sweep 2026-11-22T11:59+00:00; schedule, 2.5 s: 3 REMEDIATED, 1 HELD; run run-2",
         "event queue 0 waiting, 0 in flight, 0 delayed",
         "dead-letter queue 0 messages",
+        "lost invocations 0 messages",
         "holds 0",
         "alarms none",
     ]
@@ -116,6 +118,28 @@ def test_events_that_were_given_up(command: Command) -> None:
     command.stack.queues.depth |= {"lost": 2, "events": 5}
     document = command.json("status", exit_code=1)
     assert (document["dead_letters"], document["queue"]["waiting"]) == (2, 5)
+
+
+def test_invocations_that_were_lost(command: Command) -> None:
+    """A sweep does what they were for; purging the queue ends its alarm."""
+    command.stack.queues.depth["invocations"] = 2
+    result = command("status")
+    assert result.exit_code == 1
+    assert lines(result.stdout)[6] == (
+        "lost invocations 2 messages; run imds-enforcer sweep, then aws sqs purge-queue --queue-url "
+        "https://sqs/invocations"
+    )
+    document = command.json("status", exit_code=1)
+    assert (document["lost_invocations"], document["well"]) == (2, False)
+
+
+def test_a_stack_of_before_that_has_no_queue_of_lost_invocations(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked about all the rest."""
+    monkeypatch.delitem(OUTPUTS, "LostInvocationsQueueUrl")
+    assert command.json("status") == WELL | {"lost_invocations": None}
+    assert not any(line.startswith("lost invocations") for line in lines(command("status").stdout))
 
 
 def test_an_invalid_policy(clients: FakeClients, command: Command) -> None:
