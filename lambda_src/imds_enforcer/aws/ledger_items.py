@@ -27,7 +27,9 @@ STANDING = "standing"
 """The partition of holds and contests."""
 
 LEASE = "lease"
-"""The partition of the sweep's lease, which is the only item that the function's role may write with PutItem."""
+"""The partition of the sweep's lease, which is the only one that the function's role may write to with PutItem."""
+
+SWEEP = "sweep"
 
 
 def moment_text(moment: datetime) -> str:
@@ -140,7 +142,7 @@ def lease_item(lease: Lease) -> Item:
     """The lease. The run is not under `run_id`: that is the key of an index, which has entries only."""
     return {
         "pk": LEASE,
-        "sk": "sweep",
+        "sk": SWEEP,
         "held_by": lease.run_id,
         "policy_versions": json.dumps(lease.versions.as_log()),
         "until": moment_text(lease.expires_at),

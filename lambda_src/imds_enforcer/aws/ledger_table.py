@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 from imds_enforcer.aws.ledger_items import (
     LEASE,
     STANDING,
+    SWEEP,
     contest_item,
     contest_of,
     entry_item,
@@ -157,7 +158,7 @@ class Leases:
     def take(self, wanted: Lease) -> Turn:
         """Take the lease, unless another run holds it. One that cannot be read is no one's."""
         for _ in range(_LEASE_ATTEMPTS):
-            item = next(self._table.partition(LEASE), None)
+            item = next((each for each in self._table.partition(LEASE) if each["sk"] == SWEEP), None)
             found = self._parser.parse(lease_of, item) if item else None
             if found and found.blocks(wanted, self._clock.now()):
                 return Turn(holder=found.run_id)

@@ -277,6 +277,14 @@ def test_a_lease_that_others_take_again_and_again_ends_no_sweep(
     )
 
 
+def test_an_item_beside_the_lease_is_none(app: App, clients: FakeClients) -> None:
+    """The lease is the one with its key."""
+    clients.table.items["lease", "other"] = {"pk": "lease", "sk": "other"}
+    for _ in range(2):
+        assert "outcomes" in app.invoke(SCHEDULE)
+        assert lease_in(clients).expires_at == RELEASED
+
+
 def test_a_batch_takes_no_lease_and_waits_for_none(app: App, clients: FakeClients, home: FakeEc2) -> None:
     """Nor does the sweep of one region that a cut-off event asks for."""
     home.launch(an_instance())
