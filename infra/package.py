@@ -49,7 +49,9 @@ def _install(folder: Path) -> None:
     subprocess.run(  # noqa: S603
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
-            *("--requirement", str(REQUIREMENTS), "--target", str(folder), "--no-deps", "--no-compile"),
+            *("--requirement", str(REQUIREMENTS), "--require-hashes", "--no-deps", "--no-compile"),
+            # Beside the target, so that what the user's own settings say of another place does not count.
+            *("--target", str(folder), "--no-user", "--prefix=", "--root=/"),
             # What pip may choose from: wheels for any machine, and so without compiled code.
             *("--only-binary=:all:", "--platform=any", "--abi=none", "--implementation=py"),
             "--python-version=3.13",

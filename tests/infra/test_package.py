@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,46 @@ def contents(folder: Path) -> dict[str, str]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+ELSEWHERE = ("target", "prefix", "root")
+"""Where pip.conf may send what is installed, beside the user's own folder."""
+
+
+class TestInstalling:
+    """What pip is asked for."""
+
+    @pytest.fixture(autouse=True)
+    def _nothing_built(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The libraries are installed anew."""
+        monkeypatch.setattr(package, "BUILD", tmp_path / "build")
+
+    def test_a_file_with_another_hash_is_refused(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """There is no package then."""
+        hashes = re.compile(r"(?<=\nsix==)(\S+ \\)(\n +--hash=\S+( \\)?)+")
+        text, found = hashes.subn(rf"\1\n    --hash=sha256:{'0' * 64}", package.REQUIREMENTS.read_text())
+        assert found == 1
+        (tmp_path / "requirements.txt").write_text(text)
+        monkeypatch.setattr(package, "ROOT", tmp_path)
+        monkeypatch.setattr(package, "REQUIREMENTS", tmp_path / "requirements.txt")
+        monkeypatch.setattr(package, "__file__", str(tmp_path / "requirements.txt"))
+        with pytest.raises(subprocess.CalledProcessError):
+            package.build()
+        assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
+        assert list(package.BUILD.iterdir()) == []
+
+    def test_the_users_own_places_do_not_count(
+        self, asset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Neither those in pip.conf nor those in variables; what it says of indexes does."""
+        lines = [f"{name} = {tmp_path / name}" for name in ELSEWHERE]
+        (tmp_path / "pip.conf").write_text("\n".join(["[install]", "user = true", *lines, ""]))
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+        monkeypatch.setenv("PIP_USER", "1")
+        assert contents(package.build()) == contents(asset)
+        assert not [name for name in ELSEWHERE if (tmp_path / name).exists()]
 
 
 class TestContents:
@@ -88,8 +129,7 @@ class TestContents:
     def test_versions_can_still_be_read(self, asset: Path) -> None:
         """Vulnerability scanners find them where pip puts them."""
         found = {f"{d.name.replace('_', '-')}=={d.version}" for d in distributions(path=[str(asset)])}
-        lines = package.REQUIREMENTS.read_text().replace("_", "-").splitlines()
-        assert found == {line for line in lines if line[:1] not in ("", "#")}
+        assert found == set(re.findall(r"^\S+==\S+", package.REQUIREMENTS.read_text(), re.MULTILINE))
 
 
 @pytest.fixture(scope="module")

@@ -244,19 +244,18 @@ def test_an_answer_that_the_encoding_lacks_is_a_no(
 
 def test_what_is_tested_is_what_is_installed() -> None:
     """The pins of the extra are those of the tests."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    files = [ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"]
-    pins = {line for file in files for line in file.read_text().splitlines()}
-    assert set(project["optional-dependencies"]["cli"]) <= pins
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
+    assert extra["optional-dependencies"]["cli"] == {"file": ["lambda_src/cli.in"]}
+    assert "-r ../lambda_src/cli.in\n" in (ROOT / "tests" / "requirements.in").read_text()
 
 
 def test_the_crt_is_the_one_that_this_botocore_asks_for() -> None:
     """And its botocore is the function's, which is packed without the CRT."""
     [crt] = [each for each in metadata.requires("botocore") or () if "crt" in each.partition(";")[2]]
     [version] = re.findall(r"^awscrt *\(?==([\d.]+)", crt)
-    assert f"awscrt=={version}" in (ROOT / "infra" / "constraints.txt").read_text().splitlines()
+    for file in ("lambda_src/cli.txt", "tests/requirements.txt"):
+        assert f"\nawscrt=={version} " in (ROOT / file).read_text()
     functions = (ROOT / "lambda_src" / "requirements.txt").read_text()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    [botocore] = [pin for pin in project["optional-dependencies"]["cli"] if pin.startswith("botocore")]
-    assert botocore.replace("[crt]", "") in functions.splitlines()
+    [botocore] = re.findall(r"^botocore\[crt\](.*)", (ROOT / "lambda_src" / "cli.in").read_text(), re.MULTILINE)
+    assert f"\nbotocore{botocore} " in functions
     assert "awscrt" not in functions
