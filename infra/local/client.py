@@ -129,6 +129,17 @@ class LocalAws:
         """Let calls to an action go wrong, as `server.faults.Fault` describes."""
         self._control("POST", "faults", {"action": action, "code": code, **fault})
 
+    def deny(self, action: str, *, region: str = "", caller: str = "") -> None:
+        """Let the organization's service control policy deny an action of EC2, here or everywhere, to one or to all.
+
+        EC2 names the kind of policy (IAM User Guide, "Troubleshoot access denied error messages").
+        """
+        message = (
+            f"You are not authorized to perform this operation. User: arn:aws:iam::{self.account}:{caller or 'root'} "
+            f"is not authorized to perform: {action} with an explicit deny in a service control policy"
+        )
+        self.fail(action, "UnauthorizedOperation", status=403, message=message, region=region, caller=caller)
+
     def clear_faults(self) -> None:
         """Let nothing go wrong any more."""
         self._control("DELETE", "faults")

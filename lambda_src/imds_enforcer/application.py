@@ -91,7 +91,7 @@ class Application:
         started = self.clock.monotonic()
         # Asked at the same time: where nothing is to be changed, a sweep waits for little else.
         with ThreadPoolExecutor(2, thread_name_prefix="beside") as pool:
-            regions = pool.submit(lambda: self.clients.ec2(self.clients.home_region).enabled_regions())
+            listed = pool.submit(self.clients.learn_regions)
             intents = pool.submit(self._left_behind)
             try:
                 policy = _read(self.clients.policies)
@@ -110,7 +110,8 @@ class Application:
                 if mine.holder and not request.inventory:
                     telemetry.already_running(mine.holder)
                     return {"run_id": invocation.run_id, "trigger": request.trigger, "already_running": mine.holder}
-                limits = limits_of(policy, regions.result())
+                listed.result()
+                limits = limits_of(policy, self.clients.regions(policy.regions))
                 with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
                     # What was changed before: so it need not wait for this sweep.
                     watched = pool.submit(watcher.look, None if request.inventory else policy.watch)
@@ -194,6 +195,7 @@ class Application:
             telemetry.call_failed(f"{what}, the batch comes back", error)
             again = _usual_delays([*(delivery.message for delivery in batch.deliveries), *batch.unchecked])
         telemetry.foreign_events(batch.foreign)
+        telemetry.events_out_of_reach(batch.out_of_reach)
         for message, problem in batch.malformed.items():
             telemetry.message_refused(message.message_id, problem)
         for message, problem in batch.unchecked.items():
@@ -206,7 +208,7 @@ class Application:
         Raises:
             AwsError: if AWS did not accept the credentials; what was done is reported, and the batch comes back whole.
         """
-        check_regions(batch, self.clients)
+        check_regions(batch, self.clients, policy.regions)
         unchecked = _usual_delays(batch.unchecked)
         if not batch.deliveries:
             return unchecked

@@ -122,14 +122,14 @@ class FakeClients(Clients):
         self.policies = self.ssm.store(clock)
         self.ledger_table = self.table.ledger_table(clock)
         self.queue, self.notifications = self.fake_queue, self.topic
-        self.known_regions = frozenset({self.home_region})
+        self.known_regions, self.unlisted = frozenset({self.home_region}), None
 
     def in_another_process(self) -> FakeClients:
         """The same account, as a second process meets it: nothing is remembered there."""
         twin = copy(self)
         twin.fakes = {name: fake.in_another_process() for name, fake in self.fakes.items()}
         twin.policies = self.ssm.store(self.clock)
-        twin.known_regions = frozenset({self.home_region})
+        twin.known_regions, twin.unlisted = frozenset({self.home_region}), None
         return twin
 
     @property

@@ -134,6 +134,23 @@ def test_hidden_managed_instances_are_counted(aws: LocalAws) -> None:
     assert statuses() == {own: "DRIFT", managed: "MANAGED"}
 
 
+def test_what_the_organization_denies_is_no_finding(aws: LocalAws) -> None:
+    """A region, or the list of them: the exit code is 0, and nobody is told that all is well."""
+    aws.launch(HttpTokens="required")
+    aws.deny("ec2:DescribeInstances", region="us-east-1")
+    denied = operator.run(aws, "audit", "--regions", "eu-west-1,us-east-1")
+    assert denied.returncode == 0, denied.stderr
+    assert "us-east-1: denied by the organization: UnauthorizedOperation: You are not authorized" in denied.stderr
+    assert "1 instance in 2 regions, 99.9 % compliant" in denied.stderr
+    aws.deny("ec2:DescribeRegions")
+    unlisted = operator.run(aws, "audit")
+    assert unlisted.returncode == 0, unlisted.stderr
+    assert "This covers only eu-west-1; name others in the policy's regions.include." in unlisted.stderr
+    aws.clear_faults()
+    aws.fail("ec2:DescribeInstances", "UnauthorizedOperation", status=403, message="No.", region="us-east-1")
+    assert operator.run(aws, "audit", "--regions", "eu-west-1,us-east-1").returncode == 1
+
+
 def audited(aws: LocalAws, *arguments: str) -> Any:
     """The document of an audit that finds something."""
     done = operator.run(aws, "audit", *arguments, "--output", "json")

@@ -9,6 +9,7 @@ from imds_enforcer.limits.pacing import Limit
 from imds_enforcer.model import AwsError
 from infra.local.client import LocalAws
 from infra.local.waiting import until
+from tests.fakes import example_events
 from tests.integration.enforcer_process import INVENTORY, Enforcer
 from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, Fleet
 
@@ -38,14 +39,14 @@ def test_without_a_list_of_regions_nothing_of_the_others_is_lost(aws: LocalAws) 
     """Events of a region that may not be enabled come back, each with a line, and a sweep fails as a whole."""
     fleet, enforcer = Fleet(aws), Enforcer(aws)
     records = fleet.records(*fleet.events())
-    aws.fail("ec2:DescribeRegions", "UnauthorizedOperation", status=403)
+    aws.fail("ec2:DescribeRegions", "AuthFailure", status=401)
     run = enforcer.batch(records)
     assert run.remediated == {*fleet.healthy[HOME]}
     unchecked = [line["error"] for line in run.lines if line["message"] == "a message could not be checked"]
-    assert [error.partition(":")[0] for error in unchecked] == ["UnauthorizedOperation"] * 6
+    assert [error.partition(":")[0] for error in unchecked] == ["AuthFailure"] * 6
     again = run.coming_back(records)
     assert len(again) == 6
-    with pytest.raises(AwsError, match="UnauthorizedOperation"):
+    with pytest.raises(AwsError, match="AuthFailure"):
         enforcer.sweep()
     fleet.mend()
     assert enforcer.batch(again).remediated == {*fleet.healthy[AWAY]}
@@ -104,6 +105,28 @@ def test_a_region_that_does_not_accept_the_credentials_ends_alone(aws: LocalAws)
     assert away["outcomes"]["DEFERRED"] == 20 - away["outcomes"]["FAILED"]
     fleet.mend()
     assert Enforcer(aws).sweep().remediated == {*fleet.healthy[AWAY]}
+    assert fleet.violated() == []
+
+
+def test_where_the_list_of_regions_is_denied_those_of_the_policy_are_worked_on(aws: LocalAws) -> None:
+    """By events, of which none comes back in vain, and by the sweep; a region that is denied too stops no other."""
+    fleet, enforcer = Fleet(aws), Enforcer(aws)
+    records = fleet.records(*fleet.events(), fleet.event(example_events.running, region="eu-north-1"))
+    aws.deny("ec2:DescribeRegions")
+    run = enforcer.batch(records)
+    assert run.remediated == fleet.ids
+    assert run.answer == {"batchItemFailures": []}
+    [left] = [line for line in run.lines if line["message"].startswith("events of regions that EC2 does not list")]
+    assert left["regions"] == {"eu-north-1": 1}
+    aws.deny("ec2:DescribeInstances", region=AWAY)
+    aws.reset_calls()
+    answer = enforcer.sweep().answer
+    assert [*answer["regions"]] == [HOME]
+    assert aws.calls("ec2:DescribeInstances", region=AWAY) == 1
+    [warning] = answer["warnings"]
+    assert warning.endswith(f"This covers only {HOME}, {AWAY}; name others in the policy's regions.include.")
+    assert enforcer.sweep(INVENTORY).answer["regions"][AWAY]["status"] == "REGION_DENIED"
+    fleet.mend()
     assert fleet.violated() == []
 
 

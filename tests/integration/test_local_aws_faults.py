@@ -55,6 +55,22 @@ def test_errors_come_by_action_instance_and_number(aws: LocalAws) -> None:
     assert aws.calls("ec2:ModifyInstanceMetadataOptions", error="InternalError") == 1
 
 
+def test_a_service_control_policy_denies_an_action_in_a_region(aws: LocalAws) -> None:
+    """EC2 says which kind of policy it is (IAM User Guide, "Troubleshoot access denied error messages")."""
+    aws.deny("ec2:DescribeInstances", region="us-east-1")
+    with pytest.raises(ClientError) as raised:
+        aws.client("ec2", "us-east-1").describe_instances()
+    error, answer = raised.value.response["Error"], raised.value.response["ResponseMetadata"]
+    assert (error["Code"], answer["HTTPStatusCode"]) == ("UnauthorizedOperation", 403)
+    assert error["Message"].endswith(
+        "is not authorized to perform: ec2:DescribeInstances with an explicit deny in a service control policy"
+    )
+    aws.client("ec2", "us-east-1").describe_regions()
+    aws.client("ec2").describe_instances()
+    aws.clear_faults()
+    aws.client("ec2", "us-east-1").describe_instances()
+
+
 def test_an_endpoint_may_not_know_a_parameter(aws: LocalAws) -> None:
     """As EC2 refuses it: the same call without it goes well (EC2 API Reference, "Error codes")."""
     aws.fail("ec2:DescribeInstances", "UnknownParameter", status=400, parameters={"IncludeManagedResources": "true"})

@@ -17,13 +17,15 @@ from imds_enforcer.aws.parameter_store import PolicyStore
 from imds_enforcer.aws.sns import Notifications
 from imds_enforcer.aws.sqs import EventQueue
 from imds_enforcer.limits.pacing import CHANGES, Limit, RequestBucket
+from imds_enforcer.model import AwsError
 
 if TYPE_CHECKING:
     from botocore.config import Config
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_ec2 import EC2Client
 
-    from imds_enforcer.model import Clock
+    from imds_enforcer.model import Clock, Failure
+    from imds_enforcer.policy import RegionSelection
     from imds_enforcer.settings import Settings
 
 
@@ -42,6 +44,7 @@ class Clients:
         self._call_metrics: dict[str, CallMetrics] = {}
         self._dynamodb_client: DynamoDBClient | None = None
         self.known_regions = frozenset({self.home_region})
+        self.unlisted: Failure | None = None
         # A session is not safe to make clients from in several threads; clients are safe to use.
         self._lock = threading.Lock()
 
@@ -75,10 +78,25 @@ class Clients:
     def learn_regions(self) -> None:
         """Ask EC2 which regions are enabled in the account, and keep the answer in `known_regions`.
 
+        Where the caller may not ask that, as under some service control policies, `unlisted` has EC2's refusal.
+
         Raises:
             AwsError: if EC2 could not be asked.
         """
-        self.known_regions = frozenset({self.home_region, *self.ec2(self.home_region).enabled_regions()})
+        try:
+            enabled = self.ec2(self.home_region).enabled_regions()
+        except AwsError as error:
+            if not error.failure.denied:
+                raise
+            self.unlisted = error.failure
+        else:
+            self.known_regions, self.unlisted = frozenset({self.home_region, *enabled}), None
+
+    def regions(self, selection: RegionSelection) -> tuple[str, ...]:
+        """The regions of the account; where EC2 does not list them, those that are included, else the home region."""
+        if self.unlisted:
+            return selection.include or (self.home_region,)
+        return tuple(sorted(self.known_regions))
 
     @cached_property
     def policies(self) -> PolicyStore:

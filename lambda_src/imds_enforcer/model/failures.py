@@ -84,6 +84,11 @@ class Failure:
         return self.kind in {Kind.CREDENTIALS, Kind.REGION}
 
     @property
+    def denied(self) -> bool:
+        """EC2 does not let the caller make the call, for whatever reason (EC2 API Reference, "Error codes")."""
+        return self.code == "UnauthorizedOperation"
+
+    @property
     def denied_by_organization(self) -> bool:
         """A service control policy forbids the call: an intended state, not a fault.
 

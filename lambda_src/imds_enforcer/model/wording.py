@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _MAX_LENGTH = 120
 
@@ -25,6 +25,14 @@ def count(number: int, noun: str, separator: str = "") -> str:
 def each_count(counts: Mapping[str, int]) -> list[str]:
     """A phrase for each name that was counted."""
     return [f"{number} {name}" for name, number in counts.items() if number]
+
+
+def regions_unlisted(refusal: object, regions: Sequence[str]) -> str:
+    """What it means that EC2 does not list the regions of the account."""
+    return (
+        f"EC2 does not list the account's regions ({refusal}). This covers only {', '.join(regions)}; "
+        "name others in the policy's regions.include."
+    )
 
 
 def launched_by(group: str | None, template: object, image: str | None, missing: str = "") -> list[str]:

@@ -60,6 +60,7 @@ def needs_attention(report: RunReport) -> Mail:
     lines = [f"{report.trigger} run {report.run_id}, HttpTokens {report.policy.http_tokens}: {outcomes}."]
     lines += [f"The run was cut short: {report.stopped}."] if report.stopped else []
     lines += [f"Region {name} failed: {region.failure}" for name, region in report.failed_regions.items()]
+    lines += [f"Region {name} is denied by the organization: {why}" for name, why in report.denied_regions.items()]
     lines += [f"Region {name} was left alone: {why}" for name, why in report.stopped_regions.items()]
     lines += [
         f"Not every change in {name} is in the ledger: {region.ledger_failure}"

@@ -138,6 +138,11 @@ class RunReport:
         return {name: r for name, r in self.regions.items() if r.status is RegionStatus.REGION_FAILED}
 
     @property
+    def denied_regions(self) -> dict[str, Failure | None]:
+        """Regions that an organization's policy denies, and EC2's refusal."""
+        return {name: r.failure for name, r in self.regions.items() if r.status is RegionStatus.REGION_DENIED}
+
+    @property
     def failures(self) -> list[Result]:
         """The first failures over all regions."""
         return [result for region in self.regions.values() for result in region.failures][:MAX_FAILURES]

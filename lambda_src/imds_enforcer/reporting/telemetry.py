@@ -101,6 +101,12 @@ def foreign_events(accounts: Mapping[str, int]) -> None:
         _publish({"ForeignEvents": sum(accounts.values())})
 
 
+def events_out_of_reach(regions: Mapping[str, int]) -> None:
+    """Log the events of regions that EC2 does not list and the policy does not name: no sweep goes there either."""
+    if regions:
+        logger.warning("events of regions that EC2 does not list were left alone", extra={"regions": dict(regions)})
+
+
 def run_finished(report: RunReport) -> None:
     """Log the report of a run, and publish its counts in total and by region."""
     logger.info("run finished", extra={"report": report.as_json()})

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.aws.services import Clients
     from imds_enforcer.enforcement.enforcer import Enforcer
+    from imds_enforcer.policy import RegionSelection
     from imds_enforcer.runs.events import InstanceEvent, QueuedMessage
     from imds_enforcer.runs.run import PolicyRun
 
@@ -39,13 +40,15 @@ class ParsedBatch:
     """The messages of a batch by what can be done with them.
 
     `malformed` never becomes right, `unchecked` could not be checked this time; the text
-    says why. `foreign` has how many events are of other accounts, by account.
+    says why. `foreign` has how many events are of other accounts, by account, and `out_of_reach` how many are of
+    regions that EC2 does not list and the policy does not include.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
     malformed: dict[QueuedMessage, str] = field(default_factory=dict)
     unchecked: dict[QueuedMessage, str] = field(default_factory=dict)
     foreign: Counter[str] = field(default_factory=Counter)
+    out_of_reach: Counter[str] = field(default_factory=Counter)
 
 
 def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
@@ -61,10 +64,11 @@ def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
     return batch
 
 
-def check_regions(batch: ParsedBatch, clients: Clients) -> None:
+def check_regions(batch: ParsedBatch, clients: Clients, selection: RegionSelection) -> None:
     """Sort out the messages from regions that are not enabled, or of which EC2 could not be asked.
 
-    EC2 is asked once, and only if there is a region that it has not named before.
+    EC2 is asked once, and only if there is a region that it has not named before. Where the function may not ask,
+    those that the policy includes count as enabled; messages from others would come back in vain.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
@@ -77,13 +81,15 @@ def check_regions(batch: ParsedBatch, clients: Clients) -> None:
             if error.failure.kind is Kind.CREDENTIALS:
                 raise
             problem = str(error)
-    enabled: list[Delivery] = []
+    known, enabled = clients.known_regions.union(clients.regions(selection)), []
     for delivery in batch.deliveries:
         region = delivery.event.region
-        if region in clients.known_regions:
+        if region in known:
             enabled.append(delivery)
         elif problem:
             batch.unchecked[delivery.message] = problem
+        elif clients.unlisted:
+            batch.out_of_reach[region] += 1
         else:
             batch.malformed[delivery.message] = f"region is {region}; allowed: the regions enabled in the account"
     batch.deliveries = enabled

@@ -12,9 +12,8 @@ from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.ledger.recovery import completed
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, PlannedChange, Result, Trigger
-from imds_enforcer.model.result import result_of
-from imds_enforcer.policy import REGION_LEFT_OUT
-from imds_enforcer.reporting.report import RegionReport, RunReport
+from imds_enforcer.model.wording import regions_unlisted
+from imds_enforcer.reporting.report import RegionReport, RegionStatus, RunReport
 from imds_enforcer.runs.retry import finalize_sweep
 
 if TYPE_CHECKING:
@@ -50,11 +49,10 @@ def sweep(
 ) -> RunReport:
     """Visit every region of the limits that the policy covers; a region that fails stops no other.
 
-    An inventory visits the others too, where it counts and changes nothing. `left_behind` are
-    intents of processes that are gone: first these are completed.
+    `left_behind` are intents of processes that are gone: first these are completed.
     """
     started = run.clock.monotonic()
-    visited = [region for region in limits if request.inventory or run.policy.regions.covers(region)]
+    visited = [region for region in limits if run.policy.regions.covers(region)]
     for region in limits.keys() - set(visited):
         limits[region].declare(0)
     filters = _EVERY_INSTANCE if request.inventory else drift_filters(run.policy)
@@ -75,15 +73,29 @@ def sweep(
         run_id=run.run_id,
         trigger=request.trigger,
         policy=run.policy,
-        regions=dict(zip(visited, reports, strict=True)),
+        regions={
+            region: report for region, report in zip(visited, reports, strict=True) if _is_told(report, request.trigger)
+        },
         expired_exemptions=run.policy.expired_exemptions(run.clock.now()),
-        warnings=tuple(
-            f"The policy names the region {region}, which is not enabled in this account."
-            for region in run.policy.regions.unknown(limits)
-        ),
+        warnings=_warnings(run, limits),
         seconds=run.clock.monotonic() - started,
         stopped=run.cancellation.cancelled,
         credentials_refused=run.cancellation.refused,
+    )
+
+
+def _is_told(report: RegionReport, trigger: str) -> bool:
+    """False for a region that the organization denies: it is asked each time, and named once a day, or to a person."""
+    told = trigger in {Trigger.INVENTORY, Trigger.COMMAND}
+    return told or report.status is not RegionStatus.REGION_DENIED or bool(report.outcomes or report.ledger_failure)
+
+
+def _warnings(run: PolicyRun, regions: Collection[str]) -> tuple[str, ...]:
+    if run.clients.unlisted:
+        return (regions_unlisted(run.clients.unlisted, [*regions]),)
+    return tuple(
+        f"The policy names the region {region}, which is not enabled in this account."
+        for region in run.policy.regions.unknown(regions)
     )
 
 
@@ -214,9 +226,6 @@ class _Listing:
     def _results(self, page: Iterable[Instance]) -> Iterator[Result]:
         # One that fits several sets of filters is listed several times.
         fresh = [each for each in page if each.instance_id not in self._done and each.instance_id not in self.plans]
-        if not self._run.policy.regions.covers(self._region):
-            yield from (result_of(each, Outcome.SKIPPED, REGION_LEFT_OUT, after=each.options) for each in fresh)
-            return
         for examined in self._enforcer.examine(fresh):
             if isinstance(examined, PlannedChange):
                 self.plans[examined.instance_id] = examined if len(self.plans) < _MAX_PLANS else None

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,8 @@ from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 from imds_enforcer.aws.boto import CLIENT_CONFIG, aws_errors
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import AwsError, Clock, Instance, Kind, SystemClock
-from imds_enforcer.policy import Policy, PolicyVersions
+from imds_enforcer.model.wording import regions_unlisted
+from imds_enforcer.policy import Policy, PolicyVersions, RegionSelection
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.settings import Settings
 from imds_enforcer_cli.account.credentials import find_credentials
@@ -216,8 +218,7 @@ def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str
     seen = _live(clients, clients.home_region, ids)
     if len(seen) == len(ids):
         return seen
-    clients.learn_regions()
-    refused: list[str] = []
+    others, refused = _other_regions(clients)
 
     def live_in(region: str) -> dict[str, Instance]:
         try:
@@ -228,13 +229,25 @@ def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str
             refused.append(f"{region} could not be asked ({error})")
             return {}
 
-    with ThreadPoolExecutor(len(clients.known_regions)) as pool:
-        elsewhere = list(pool.map(live_in, sorted(clients.known_regions - {clients.home_region})))
+    with ThreadPoolExecutor(len(others) or 1) as pool:
+        elsewhere = list(pool.map(live_in, others))
     found = {instance_id: instance for each in (seen, *elsewhere) for instance_id, instance in each.items()}
     if unseen := [each for each in ids if each not in found]:
         but = f"; {'; '.join(refused)}" if refused else ""
         raise CommandError(f"no instance of this account: {', '.join(unseen)}{but}")
     return found
+
+
+def _other_regions(clients: Clients) -> tuple[list[str], list[str]]:
+    """The regions beside the home region, as far as EC2 or else the policy names them; and why they may not be all."""
+    clients.learn_regions()
+    selection = RegionSelection()
+    if clients.unlisted:
+        with suppress(AwsError, PolicyInvalidError):
+            selection = clients.policies.read().regions
+    regions = clients.regions(selection)
+    others = [each for each in regions if each != clients.home_region]
+    return others, [regions_unlisted(clients.unlisted, regions)] if clients.unlisted else []
 
 
 def _live(clients: Clients, region: str, instance_ids: list[str]) -> dict[str, Instance]:

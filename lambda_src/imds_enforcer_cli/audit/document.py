@@ -44,11 +44,14 @@ def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document
         },
         "lookback_days": subject.lookback_days,
         "notes": notes(subject.policy, subject.at, [each.seen for each in regions], unread),
-        "summary": summary_of(each.status for region in regions for each in region.instances),
+        "summary": summary_of(
+            (each.status for region in regions for each in region.instances),
+            whole=all(region.complete for region in regions),
+        ),
         "regions": [
             {
                 "region": region.region,
-                **summary_of(each.status for each in region.instances),
+                **summary_of((each.status for each in region.instances), whole=region.complete),
                 "error": "; ".join(region.errors) or None,
             }
             for region in regions
@@ -58,15 +61,24 @@ def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document
     }
 
 
-def summary_of(statuses: Iterable[Status]) -> dict[str, Any]:
-    """How many instances there are, how many follow the policy, and how many have each status."""
+def summary_of(statuses: Iterable[Status], *, whole: bool = True) -> dict[str, Any]:
+    """How many instances there are, how many follow the policy, and how many have each status.
+
+    Unless these are the `whole` of what there is, they are not all compliant as far as anyone knows.
+    """
     counts = Counter(statuses)
     compliant = sum(number for status, number in counts.items() if status.compliant)
     total = counts.total()
     return {
         "instances": total,
         "compliant": compliant,
-        # Of no instances none differs; where one does, the share is not rounded to all of them.
-        "compliant_percent": 100.0 if compliant == total else min(round(100 * compliant / total, 1), 99.9),
+        "compliant_percent": _percent(compliant, total, whole=whole),
         "statuses": {str(status): counts[status] for status in Status},
     }
+
+
+def _percent(compliant: int, total: int, *, whole: bool) -> float:
+    if compliant == total and whole:
+        return 100.0  # of no instances none differs
+    # Where one differs, or was not read, the share is not rounded to all of them.
+    return min(round(100 * compliant / total, 1), 99.9) if total else 0.0

@@ -29,7 +29,8 @@ _PERIOD = timedelta(days=1)
 class RegionAudit:
     """What was found in a region. `errors` say what could not be read.
 
-    `listed` says that some of its instances were read, `complete` that all were.
+    `listed` says that some of its instances were read, `complete` that all were, and `denied` that an organization's
+    policy lets none be read.
     """
 
     region: str
@@ -38,7 +39,13 @@ class RegionAudit:
     errors: list[str] = field(default_factory=list)
     listed: bool = False
     complete: bool = False
+    denied: bool = False
     seen: Seen = field(default_factory=Seen)
+
+    @property
+    def failed(self) -> bool:
+        """True if something could not be read, and no organization intends it."""
+        return bool(self.errors) and not self.denied
 
 
 class Progress(Protocol):
@@ -110,7 +117,8 @@ class Fleet:
             if error.failure.kind is Kind.CREDENTIALS:
                 self.stopped.set()
                 raise
-            audit.errors.append(str(error))
+            audit.denied = error.failure.denied_by_organization and not audit.listed
+            audit.errors.append(f"denied by the organization: {error}" if audit.denied else str(error))
             # A region that does not accept the credentials does so in every service.
             asks_further = asks_further and not error.failure.of_credentials
         if calls and calls.failure:

@@ -12,7 +12,7 @@ from imds_enforcer.policy import Gate, Policy
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.account.policy_file import read_policy_file
-from imds_enforcer_cli.account.regions import ALL, chosen_regions
+from imds_enforcer_cli.account.regions import ALL, covered_regions
 from imds_enforcer_cli.audit.document import Document, Subject, audit_document
 from imds_enforcer_cli.audit.fleet import Fleet, Lookback, RegionAudit
 from imds_enforcer_cli.audit.judge import BY_GATE, Judge, Status, noted_refusals
@@ -49,7 +49,9 @@ _FAILING: dict[str, Callable[[dict[str, Any]], bool]] = {
 def audit(  # noqa: PLR0913  # each is an option of the command
     regions: Annotated[
         str,
-        typer.Option("--regions", metavar="all|NAME,...", help="Where to look: every region of the account, or these."),
+        typer.Option(
+            "--regions", metavar="all|NAME,...", help="Where to look: every region that the policy covers, or these."
+        ),
     ] = ALL,
     group_by: Annotated[
         _Grouping | None,
@@ -133,8 +135,8 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     rules, origin = (from_file, str(policy)) if from_file else _policy(reached)
     days = lookback_days or (rules.gate or Gate()).lookback_days
     arn = reached.caller().split(":")
-    subject = Subject(arn[4], reached.clock.now(), rules, origin, days, everywhere=regions.strip() == ALL)
-    where = chosen_regions(reached.clients, regions)
+    where, everywhere = covered_regions(reached.clients, regions, rules.regions, with_left_out=bool(ids))
+    subject = Subject(arn[4], reached.clock.now(), rules, origin, days, everywhere)
     if ids:
         document, complete = explained(reached, subject, ids, where, wants_calls=not no_calls)
         write_json(document) if output is AuditFormat.JSON else write_why(document)
@@ -149,7 +151,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     write_audit(document, output, Written(bool(group_by), every, arn[1], reached.clients.home_region))
     say(summary_line(document))
     _say_how_to_find_callers(document)
-    if _failed(document, failing) or any(each.errors for each in found):
+    if _failed(document, failing) or any(each.failed for each in found):
         raise typer.Exit(1)
 
 

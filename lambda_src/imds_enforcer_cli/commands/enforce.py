@@ -75,8 +75,8 @@ def enforce(  # noqa: PLR0913  # each is an option of the command
         output.require_terminal()
     reached = connection.reach(profile, region)
     rules = governing(reached, policy)
-    names = chosen_regions(reached.clients, regions)
-    refuse_if_elsewhere(reached)
+    names = chosen_regions(reached.clients, regions, rules.policy.regions)
+    refuse_if_elsewhere(reached, names)
     rules = rules if regions.strip() == ALL else rules.within(names)
     by = reached.caller() if reached.deployed and not dry_run else None
     sweep = LocalSweep(reached, rules, names, run_id=str(uuid.uuid4()), by=by)

@@ -83,4 +83,5 @@ def _write_sarif(document: Document, partition: str) -> None:
 def _write_tables(document: Document, *, every: bool) -> None:
     shown = [each for each in document["instances"] if every or not Status(each["status"]).compliant]
     write_table(INSTANCE_HEADINGS, [instance_row(each) for each in shown])
-    write_table(REGION_HEADINGS, [region_row(each) for each in document["regions"] if each["instances"]], aside=True)
+    counted = [each for each in document["regions"] if each["instances"] or each["error"]]
+    write_table(REGION_HEADINGS, [region_row(each) for each in counted], aside=True)

@@ -87,7 +87,8 @@ def source_row(source: Mapping[str, Any]) -> Sequence[Cell]:
 def region_row(region: Mapping[str, Any]) -> Sequence[Cell]:
     """One region's counts."""
     wrong = [str(region["statuses"][status]) for status in Status if not status.compliant]
-    share = f"{region['compliant']} ({region['compliant_percent']} %)"
+    unread = region["error"] and not region["instances"]
+    share = "not read" if unread else f"{region['compliant']} ({region['compliant_percent']} %)"
     return ((region["region"],), (str(region["instances"]),), (share,), *((number,) for number in wrong))
 
 
@@ -96,9 +97,11 @@ def summary_line(document: Mapping[str, Any]) -> str:
     summary = document["summary"]
     statuses = each_count(summary["statuses"])
     fleet = f"{count(summary['instances'], 'instance')} in {count(len(document['regions']), 'region')}"
-    share = f"{summary['compliant_percent']} % compliant with HttpTokens {document['policy']['http_tokens']}"
     unread = [region["region"] for region in document["regions"] if region["error"]]
     but = f" Not read in full: {', '.join(unread)}." if unread else ""
+    if unread and not statuses:
+        return f"{fleet}.{but}"
+    share = f"{summary['compliant_percent']} % compliant with HttpTokens {document['policy']['http_tokens']}"
     return f"{fleet}, {share}{': ' if statuses else ''}{', '.join(statuses)}.{but}"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,8 @@ from tests.fakes.example_events import a_batch, a_message
 from tests.fakes.examples import (
     ACCOUNT,
     AWAY,
+    DENIED_BY_SCP,
+    HOME,
     OTHER_ACCOUNT,
     POLICY_PARAMETER,
     SERVER_FAULT,
@@ -133,6 +136,24 @@ def test_what_could_not_be_checked_comes_back_beside_what_could_not_be_done(
     assert sorted(app.batch(*messages)) == ["faulty", "poison", "unchecked"]
     assert clients.fake_queue.delays == {"poison": 0, "unchecked": 10, "faulty": 20}
     assert home.modified_ids == [an_id(1)]
+
+
+def test_without_a_list_of_regions_events_are_not_tried_in_vain(
+    app: App, clients: FakeClients, home: FakeEc2, away: FakeEc2, log_lines: Documents
+) -> None:
+    """Those of a region that the policy includes are worked on, and of the others a line says how many they are."""
+    home.regions_error = DENIED_BY_SCP
+    away.launch(an_instance())
+    event = a_message(events.running(region=AWAY))
+    assert app.batch(event) == []
+    assert away.calls == []
+    (line,) = [line for line in log_lines() if line["level"] == "WARNING"]
+    assert line["message"] == "events of regions that EC2 does not list were left alone"
+    assert line["regions"] == {AWAY: 1}
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"include": [HOME, AWAY]}}))
+    clients.clock.advance(60)
+    assert app.batch(event) == []
+    assert away.modified_ids == [an_id()]
 
 
 def test_a_region_that_is_not_enabled_is_poison(

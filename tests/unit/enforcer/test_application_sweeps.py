@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from botocore.exceptions import ClientError
 from imds_enforcer.aws.parameter_store import CACHE_SECONDS
 from imds_enforcer.model import AwsError
 from tests.fakes.examples import (
+    AWAY,
+    DENIED_BY_SCP,
+    HOME,
     POLICY_PARAMETER,
     THROTTLED,
     TOKENS_PARAMETER,
@@ -23,6 +27,7 @@ from tests.fakes.examples import (
 from tests.fakes.runs import App, Documents, metric_names
 
 if TYPE_CHECKING:
+    from imds_enforcer.model import Failure
     from tests.fakes.clients import FakeClients
     from tests.fakes.ec2 import FakeEc2
 
@@ -190,6 +195,47 @@ def test_without_a_list_of_regions_a_sweep_is_an_error_and_not_completed(
     with pytest.raises(AwsError):
         app.invoke(SCHEDULE)
     assert metric_names(metrics()) == set()
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
+@pytest.mark.parametrize(
+    ("policy", "covered"),
+    [
+        ({}, [HOME]),
+        ({"regions": {"exclude": [AWAY]}}, [HOME]),
+        ({"regions": {"exclude": [HOME]}}, []),
+        ({"regions": {"include": [AWAY]}}, [AWAY]),
+        ({"regions": {"include": [HOME, AWAY]}}, [HOME, AWAY]),
+    ],
+)
+def test_where_the_list_of_regions_is_denied_the_policy_names_them(
+    app: App, clients: FakeClients, home: FakeEc2, policy: dict[str, Any], covered: list[str], failure: Failure
+) -> None:
+    """Else there is the home region; a warning says so, and the policy's names are not called misspelt."""
+    clients.ec2(AWAY).launch(an_instance(1))
+    home.launch(an_instance(2))
+    home.regions_error = failure
+    clients.ssm.put(POLICY_PARAMETER, json.dumps(policy))
+    answer = app.invoke(SCHEDULE)
+    assert [*answer["regions"]] == sorted(covered)
+    assert {name for name, fake in clients.fakes.items() if fake.modified} == set(covered)
+    named = ", ".join(policy.get("regions", {}).get("include", [HOME]))
+    denied = f"EC2 does not list the account's regions ({failure})."
+    assert answer["warnings"] == [f"{denied} This covers only {named}; name others in the policy's regions.include."]
+    home.regions_error = None
+    assert app.invoke(SCHEDULE)["warnings"] == []
+
+
+def test_a_denied_list_of_regions_is_mailed_once_a_day(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """By the inventory, and what comes after a change of the policy is swept twice as ever."""
+    home.regions_error = DENIED_BY_SCP
+    app.invoke(SCHEDULE)
+    assert clients.topic.mails == []
+    app.invoke(POLICY_CHANGE)
+    app.invoke(INVENTORY)
+    changed, (_, text) = clients.topic.mails
+    assert changed[0] == "imds-enforcer: The policy was changed"
+    assert text.splitlines()[1].startswith("EC2 does not list the account's regions (UnauthorizedOperation: ")
 
 
 def test_a_mail_that_cannot_be_sent_does_not_hide_the_enforcement(

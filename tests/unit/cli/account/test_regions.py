@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from imds_enforcer.model import AwsError
+from imds_enforcer.policy import RegionSelection
 from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.account.regions import chosen_regions, refuse_if_elsewhere
 from imds_enforcer_cli.console.errors import CommandError
 from tests.fakes.command import ANN
-from tests.fakes.examples import AWAY, HOME
+from tests.fakes.examples import AWAY, DENIED_BY_SCP, HOME, UNAUTHORIZED
 from tests.fakes.stack import FakeCloudFormation
 
 if TYPE_CHECKING:
+    from imds_enforcer.model import Failure
     from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
 
 
 def undeployed(clients: FakeClients, code: str | None, stack: str = "ImdsEnforcer") -> Connection:
@@ -44,6 +47,20 @@ def test_a_region_that_gives_no_answer_may_have_it(clients: FakeClients, code: s
         refuse_if_elsewhere(undeployed(clients, code))
 
 
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
+def test_where_no_region_is_listed_those_that_are_to_be_changed_are_asked(
+    clients: FakeClients, home: FakeEc2, failure: Failure
+) -> None:
+    """With none of them nobody knows whether an instance is held."""
+    home.regions_error = failure
+    reached = undeployed(clients, None)
+    with pytest.raises(AwsError, match=r"^UnauthorizedOperation: "):
+        refuse_if_elsewhere(reached)
+    refuse_if_elsewhere(reached, (HOME,))
+    with pytest.raises(CommandError, match=rf"^the stack ImdsEnforcer is in {AWAY}; "):
+        refuse_if_elsewhere(reached, (HOME, AWAY))
+
+
 def test_where_it_was_found_nobody_looks_further(clients: FakeClients) -> None:
     """It is there once."""
     clients.learn_regions()
@@ -52,5 +69,5 @@ def test_where_it_was_found_nobody_looks_further(clients: FakeClients) -> None:
 
 def test_all_regions_or_some(clients: FakeClients) -> None:
     """Each once, in the order in which they are named."""
-    assert chosen_regions(clients, " all ") == (HOME, AWAY)
-    assert chosen_regions(clients, f"{AWAY},{HOME}, {AWAY},") == (AWAY, HOME)
+    assert chosen_regions(clients, " all ", RegionSelection()) == (HOME, AWAY)
+    assert chosen_regions(clients, f"{AWAY},{HOME}, {AWAY},", RegionSelection()) == (AWAY, HOME)

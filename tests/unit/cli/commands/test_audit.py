@@ -22,6 +22,7 @@ from tests.fakes.clock import START
 from tests.fakes.command import Command, lines
 from tests.fakes.examples import (
     AWAY,
+    DENIED_BY_SCP,
     HOME,
     POLICY_PARAMETER,
     SERVER_FAULT,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.aws.cloudwatch import Points
     from imds_enforcer.decision.legacy_calls import Counted
+    from imds_enforcer.model import Failure
     from tests.fakes.clients import FakeClients
     from tests.fakes.clock import FakeClock
     from tests.fakes.ec2 import FakeEc2
@@ -410,8 +412,106 @@ def test_where_no_region_can_be_read(command: Command, home: FakeEc2, away: Fake
 
 def test_regions_that_cannot_be_listed(command: Command, home: FakeEc2) -> None:
     """Nobody could tell what was left out."""
-    home.regions_error = UNAUTHORIZED
-    assert command.refusal("audit") == f"imds-enforcer: {UNAUTHORIZED}"
+    home.regions_error = THROTTLED
+    assert command.refusal("audit") == f"imds-enforcer: {THROTTLED}"
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
+@pytest.mark.parametrize(
+    ("regions", "audited"),
+    [(None, [HOME]), ({"exclude": [AWAY]}, [HOME]), ({"include": [AWAY]}, [AWAY]), ({"include": [HOME, AWAY]}, None)],
+)
+def test_regions_that_may_not_be_listed(
+    command: Command, clients: FakeClients, regions: dict[str, Any] | None, audited: list[str] | None, failure: Failure
+) -> None:
+    """Those of the policy, else the home region; a line says so. Who names some gets these."""
+    clients.ec2(HOME).regions_error = failure
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": regions} if regions else {}))
+    result = command("audit", "--output", "json", "--fail-on", "held")
+    audited = audited or [HOME, AWAY]
+    assert result.exit_code == 0
+    assert [each["region"] for each in json.loads(result.stdout)["regions"]] == audited
+    assert result.stderr.splitlines()[0] == (
+        f"EC2 does not list the account's regions ({failure}). This covers only {', '.join(audited)}; "
+        "name others in the policy's regions.include."
+    )
+    named = command("audit", "--output", "json", "--fail-on", "held", "--regions", AWAY)
+    assert [each["region"] for each in json.loads(named.stdout)["regions"]] == [AWAY]
+    assert "EC2 does not list" not in named.stderr
+
+
+def test_no_exemption_is_idle_where_the_regions_are_not_known(command: Command, clients: FakeClients) -> None:
+    """Another region may have the instance that it is for."""
+    exemption = {"match": {"image_id": "ami-1"}, "reason": "old SDK"}
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": [exemption]}))
+    assert len(command.json("audit", exit_code=1)["notes"]) == 1
+    clients.ec2(HOME).regions_error = DENIED_BY_SCP
+    assert command.json("audit", exit_code=1)["notes"] == []
+
+
+def test_a_region_that_the_policy_leaves_out(command: Command, clients: FakeClients, home: FakeEc2) -> None:
+    """Is asked only if it is named; what differs there is exempt."""
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"exclude": [HOME]}}))
+    document = command.json("audit")
+    assert [each["region"] for each in document["regions"]] == [AWAY]
+    assert home.finds == []
+    assert statuses(command, "--regions", HOME, exit_code=0) == {an_id(1): "EXEMPT"}
+
+
+def test_a_policy_that_leaves_out_every_region(command: Command, clients: FakeClients) -> None:
+    """There is nothing to ask."""
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"exclude": [HOME, AWAY]}}))
+    refusal = f"the policy leaves out every region: {HOME}, {AWAY}; name one with --regions"
+    assert command.refusal("audit") == f"imds-enforcer: {refusal}"
+
+
+def test_a_region_that_the_organization_denies_is_no_finding(command: Command, home: FakeEc2) -> None:
+    """It keeps its line, and its instances are not taken for compliant."""
+    home.find_errors = dict.fromkeys((1, 2, 3), DENIED_BY_SCP)
+    result = command("audit")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert lines(result.stderr) == [
+        f"{HOME}: denied by the organization: {DENIED_BY_SCP}",
+        "REGION INSTANCES COMPLIANT DRIFT HELD EXEMPT MANAGED UNREADABLE",
+        "eu-west-1 0 not read 0 0 0 0 0",
+        "us-east-1 1 1 (100.0 %) 0 0 0 0 0",
+        f"1 instance in 2 regions, 99.9 % compliant with HttpTokens required: 1 COMPLIANT. Not read in full: {HOME}.",
+    ]
+    document = command.json("audit")
+    assert document["summary"]["compliant_percent"] == 99.9
+    denied, read = document["regions"]
+    assert (denied["compliant_percent"], denied["error"]) == (0.0, f"denied by the organization: {DENIED_BY_SCP}")
+    assert (read["compliant_percent"], read["error"]) == (100.0, None)
+    page = command("audit", "--output", "html")
+    assert page.exit_code == 0
+    assert "100\N{NO-BREAK SPACE}%" not in page.stdout.partition('id="regions"')[0]
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, SERVER_FAULT])
+def test_a_region_that_is_denied_for_another_reason_is_a_failure(
+    command: Command, home: FakeEc2, failure: Failure
+) -> None:
+    """Or a permission that is missing would pass for the organization's will."""
+    home.find_errors = {1: failure}
+    result = command("audit")
+    assert result.exit_code == 1
+    assert f"{HOME}: {failure}\n" in result.stderr
+    assert "100.0 % compliant with" not in result.stderr
+
+
+def test_what_is_denied_after_a_part_was_read_is_a_failure(command: Command, home: FakeEc2) -> None:
+    """No organization intends that."""
+    home.launch(an_instance(3, V2_ONLY), an_instance(4))
+    home.page_size, home.find_errors = 1, {3: DENIED_BY_SCP}
+    assert command("audit", "--fail-on", "held").exit_code == 1
+
+
+def test_no_instances_and_a_region_that_is_denied(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No share of nothing is claimed."""
+    clients.ec2(AWAY).find_errors = {1: DENIED_BY_SCP}
+    result = Command(clients, monkeypatch)("audit")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[-1] == f"0 instances in 2 regions. Not read in full: {AWAY}."
 
 
 def test_who_interrupts_waits_for_a_page_at_most(clients: FakeClients, home: FakeEc2) -> None:

@@ -37,6 +37,7 @@ from tests.fakes.stack import refusal
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from imds_enforcer.model import Failure
     from tests.fakes.clients import FakeClients
     from tests.fakes.ec2 import FakeEc2
 
@@ -373,6 +374,28 @@ def test_regions_that_the_policy_leaves_out(clients: FakeClients, command: Comma
     assert command.refusal("enforce", "--yes", "--regions", AWAY) == (
         f"imds-enforcer: --regions is {AWAY}; allowed: regions of the policy, only {HOME}"
     )
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
+def test_regions_that_may_not_be_listed(
+    clients: FakeClients,
+    command: Command,
+    home: FakeEc2,
+    fleet: None,  # noqa: ARG001
+    failure: Failure,
+) -> None:
+    """Those of the policy, else the home region; a line says so."""
+    home.regions_error = failure
+    result = command("enforce", "--yes")
+    assert result.exit_code == 0
+    denied = f"EC2 does not list the account's regions ({failure}). This covers only"
+    assert result.stderr.count(f"{denied} {HOME}; name others in the policy's regions.include.") == 1
+    assert command.options(HOME, an_id(1)) == V2_ONLY
+    assert command.options(AWAY, an_id(7)) == V1_ALLOWED
+    put(clients, regions={"include": [AWAY]})
+    result = command("enforce", "--yes")
+    assert f"{denied} {AWAY};" in result.stderr
+    assert command.options(AWAY, an_id(7)) == V2_ONLY
 
 
 def test_a_region_of_the_policy_that_is_misspelt(clients: FakeClients, command: Command) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.model import InstanceState
 from tests.fakes.clock import START
 from tests.fakes.command import ANN, Command, lines
-from tests.fakes.examples import AWAY, UNAUTHORIZED, an_id, an_instance
+from tests.fakes.examples import AWAY, DENIED_BY_SCP, HOME, POLICY_PARAMETER, UNAUTHORIZED, an_id, an_instance
 
 if TYPE_CHECKING:
     from tests.fakes.clients import FakeClients
@@ -108,6 +109,22 @@ def test_an_instance_that_has_ended_is_none(home: FakeEc2, command: Command) -> 
     """EC2 lists it for an hour more."""
     home.set_state(an_id(1), InstanceState.TERMINATED)
     assert command.refusal("hold", an_id(1), *WHY) == f"imds-enforcer: no instance of this account: {an_id(1)}"
+
+
+def test_where_no_region_is_listed_the_policy_names_those_to_look_in(
+    clients: FakeClients, home: FakeEc2, command: Command
+) -> None:
+    """Else there is the home region, and the message says so."""
+    home.regions_error = DENIED_BY_SCP
+    assert command.refusal("hold", an_id(2), *WHY) == (
+        f"imds-enforcer: no instance of this account: {an_id(2)}; EC2 does not list the account's regions "
+        f"({DENIED_BY_SCP}). This covers only {HOME}; name others in the policy's regions.include."
+    )
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"include": [AWAY]}}))
+    assert command("hold", an_id(2), *WHY).exit_code == 0
+    clients.ssm.put(POLICY_PARAMETER, "no policy")
+    assert command("hold", an_id(1), *WHY).exit_code == 0
+    assert an_id(2) in command.refusal("hold", an_id(2), *WHY)
 
 
 def test_a_region_that_could_not_be_asked_is_named(away: FakeEc2, command: Command) -> None:

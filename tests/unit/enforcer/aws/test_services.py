@@ -10,9 +10,10 @@ from imds_enforcer.aws.cloudwatch import CallMetrics
 from imds_enforcer.aws.ec2 import Ec2Region
 from imds_enforcer.aws.services import Clients
 from imds_enforcer.model import AwsError, Change, HttpTokens
+from imds_enforcer.policy import RegionSelection
 from tests.fakes.ec2 import FakeEc2
 from tests.fakes.ec2_answers import a_page, an_item
-from tests.fakes.examples import AWAY, HOME, SETTINGS, THROTTLED, an_id
+from tests.fakes.examples import AWAY, DENIED_BY_SCP, HOME, SETTINGS, THROTTLED, UNAUTHORIZED, an_id
 from tests.fakes.transport import SESSION
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from botocore.config import Config
 
+    from imds_enforcer.model import Failure
     from tests.fakes.clock import FakeClock
     from tests.fakes.transport import FakeTransport
 
@@ -127,6 +129,22 @@ def test_regions_stay_known_when_ec2_cannot_be_asked_again(clients: Clients, hom
     with pytest.raises(AwsError):
         clients.learn_regions()
     assert clients.known_regions == {HOME, AWAY}
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
+def test_where_the_caller_may_not_list_regions_the_policy_names_them(
+    clients: Clients, home: FakeEc2, failure: Failure
+) -> None:
+    """Until it may; what it excludes are no names of regions to look at."""
+    home.regions_error = failure
+    clients.learn_regions()
+    assert (clients.known_regions, clients.unlisted) == ({HOME}, failure)
+    assert clients.regions(RegionSelection(include=("eu-north-1", AWAY))) == ("eu-north-1", AWAY)
+    assert clients.regions(RegionSelection(exclude=(AWAY,))) == clients.regions(RegionSelection()) == (HOME,)
+    home.regions_error = None
+    clients.learn_regions()
+    assert clients.unlisted is None
+    assert clients.regions(RegionSelection(include=("eu-north-1",))) == (HOME, AWAY)
 
 
 def test_the_other_adapters_are_made_once_from_the_settings(clients: Clients) -> None:

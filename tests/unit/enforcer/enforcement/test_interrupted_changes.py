@@ -134,15 +134,17 @@ def test_what_cannot_be_read_stays_open(clients: FakeClients, home: FakeEc2, app
     assert _settled(clients, app).outcome is Outcome.REMEDIATED
 
 
-def test_a_region_that_the_policy_leaves_out_is_settled_by_the_inventory(
+def test_what_is_open_in_a_region_that_the_policy_leaves_out_waits(
     clients: FakeClients, away: FakeEc2, app: App
 ) -> None:
-    """It alone goes there."""
+    """Nobody goes there, until the policy covers it again."""
     away.launch(an_instance(1, V2_ONLY))
     clients.ssm.put(POLICY_PARAMETER, f'{{"regions": {{"exclude": ["{AWAY}"]}}}}')
     _leave_behind(clients, region=AWAY)
     assert _settled(clients, app).outcome is None
     app.invoke({"inventory": True})
+    assert away.calls == []
+    clients.ssm.put(POLICY_PARAMETER, "{}")
     assert _settled(clients, app).outcome is Outcome.REMEDIATED
 
 

@@ -151,6 +151,15 @@ def test_the_report_as_json() -> None:
     }
 
 
+def test_a_region_that_an_organization_denies_is_in_the_digest_and_causes_none() -> None:
+    """It is as somebody wanted it, for as long as it lasts."""
+    report = _report({HOME: _region(_result(1, Outcome.HELD)), AWAY: _region(failure=DENIED_BY_SCP)})
+    assert needs_attention(report).text.splitlines()[1:] == [
+        f"Region {AWAY} is denied by the organization: {DENIED_BY_SCP}",
+        f"{an_id(1)} in eu-west-1 is HELD: because",
+    ]
+
+
 KEPT_BACK = [Outcome.HELD, Outcome.CONTESTED]
 
 

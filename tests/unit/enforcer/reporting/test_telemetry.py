@@ -162,6 +162,7 @@ def test_times_are_in_utc(log_lines: Documents) -> None:
             "WARNING",
             {"account": ACCOUNT, "foreign_accounts": {OTHER_ACCOUNT: 2}},
         ),
+        (lambda: telemetry.events_out_of_reach({"eu-north-1": 2}), "WARNING", {"regions": {"eu-north-1": 2}}),
     ],
 )
 def test_other_lines_say_what_is_wrong(

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.policy import RegionSelection
 from imds_enforcer.runs.batch import ParsedBatch, check_regions, parse_batch
 from tests.fakes import example_events as events
 from tests.fakes.example_events import a_message
-from tests.fakes.examples import ACCOUNT, AWAY, HUGE_NUMBER, OTHER_ACCOUNT, THROTTLED
+from tests.fakes.examples import ACCOUNT, AWAY, DENIED_BY_SCP, HOME, HUGE_NUMBER, OTHER_ACCOUNT, THROTTLED, UNAUTHORIZED
 
 if TYPE_CHECKING:
     from imds_enforcer.model import Failure
@@ -65,7 +66,7 @@ def test_a_message_from_a_region_that_is_not_enabled_is_poison(clients: FakeClie
     batch = parse_batch([bad, unknown, away, here], ACCOUNT)
     assert _workable(batch) == [unknown, away, here], "that much is known without asking EC2"
     reason = batch.malformed[bad]
-    check_regions(batch, clients)
+    check_regions(batch, clients, RegionSelection())
     assert _workable(batch) == [away, here]
     assert batch.malformed == {
         bad: reason,
@@ -79,10 +80,33 @@ def test_a_message_whose_region_cannot_be_checked_is_not_poison(clients: FakeCli
     home.regions_error = THROTTLED
     away, here = a_message(events.running(region=AWAY), "away"), a_message(events.running(), "here")
     batch = parse_batch([away, here], ACCOUNT)
-    check_regions(batch, clients)
+    check_regions(batch, clients, RegionSelection())
     assert batch.unchecked == {away: str(THROTTLED)}
     assert _workable(batch) == [here]
     assert batch.malformed == {}
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
+def test_without_a_list_of_regions_those_of_the_policy_are_worked_on(
+    clients: FakeClients, home: FakeEc2, failure: Failure
+) -> None:
+    """The others are only counted: they would come back twelve times, each time in vain, and end as dead letters."""
+    home.regions_error = failure
+    messages = [
+        a_message(events.running(region=name), f"{name} {number}")
+        for name, number in ((AWAY, 1), ("eu-north-1", 1), ("eu-north-1", 2), (HOME, 1))
+    ]
+    for _ in range(2):
+        batch = parse_batch(messages, ACCOUNT)
+        check_regions(batch, clients, RegionSelection(include=(AWAY,)))
+        assert _workable(batch) == [messages[0], messages[3]]
+        assert batch.out_of_reach == {"eu-north-1": 2}
+        assert (batch.malformed, batch.unchecked) == ({}, {})
+    home.regions_error = THROTTLED
+    batch = parse_batch(messages, ACCOUNT)
+    check_regions(batch, clients, RegionSelection(include=(AWAY,)))
+    assert _workable(batch) == [messages[0], messages[3]]
+    assert [*batch.unchecked] == messages[1:3], "there may be a list next time"
 
 
 @pytest.mark.parametrize("failure", [None, THROTTLED])
@@ -93,7 +117,7 @@ def test_ec2_is_asked_once_about_all_regions_of_a_batch(
     home.regions_error = failure
     strange = [a_message(events.running(region="eu-north-9"), str(number)) for number in range(10)]
     batch = parse_batch(strange, ACCOUNT)
-    check_regions(batch, clients)
+    check_regions(batch, clients, RegionSelection())
     assert home.calls == ["DescribeRegions"]
     assert len(batch.unchecked if failure else batch.malformed) == 10
 
@@ -102,6 +126,6 @@ def test_regions_that_ec2_has_named_are_not_asked_about_again(clients: FakeClien
     """A busy forwarder costs no call a batch."""
     for _ in range(3):
         batch = parse_batch([a_message(events.running(region=AWAY))], ACCOUNT)
-        check_regions(batch, clients)
+        check_regions(batch, clients, RegionSelection())
         assert len(batch.deliveries) == 1
     assert home.calls == ["DescribeRegions"]

@@ -29,7 +29,7 @@ from tests.fakes.examples import (
     an_id,
     an_instance,
 )
-from tests.fakes.runs import Sweep
+from tests.fakes.runs import SCHEDULE, Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,24 +90,50 @@ def test_no_region_left_is_a_report_without_regions(clients: FakeClients) -> Non
 
 
 @pytest.mark.parametrize(
-    ("failure", "status"),
+    ("failure", "status", "request_"),
     [
-        (SERVER_FAULT, RegionStatus.REGION_FAILED),
-        (UNAUTHORIZED, RegionStatus.REGION_FAILED),
-        (DENIED_BY_SCP, RegionStatus.REGION_DENIED),
+        (SERVER_FAULT, RegionStatus.REGION_FAILED, SCHEDULE),
+        (UNAUTHORIZED, RegionStatus.REGION_FAILED, SCHEDULE),
+        (DENIED_BY_SCP, RegionStatus.REGION_DENIED, INVENTORY),
+        (DENIED_BY_SCP, RegionStatus.REGION_DENIED, SweepRequest(Trigger.COMMAND)),
     ],
 )
 def test_a_region_that_fails_stops_no_other(
-    clients: FakeClients, home: FakeEc2, away: FakeEc2, failure: Failure, status: RegionStatus
+    clients: FakeClients, home: FakeEc2, away: FakeEc2, failure: Failure, status: RegionStatus, request_: SweepRequest
 ) -> None:
     """It is in the report, with EC2's error; what an organization denies is no fault."""
     home.find_errors[1] = failure
     home.launch(an_instance(1))
     away.launch(an_instance(2))
-    done = Sweep(clients)
+    done = Sweep(clients, request=request_)
     assert done.statuses == {HOME: status, AWAY: RegionStatus.DONE}
     assert done.report.as_json()["regions"][HOME] == {"status": status, "outcomes": {}, "error": str(failure)}
     assert done.logged == {an_id(2): Outcome.REMEDIATED}
+
+
+@pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.MANUAL, Trigger.POLICY_CHANGE, Trigger.SECOND_LOOK])
+def test_a_region_that_the_organization_denies_is_named_once_a_day(
+    clients: FakeClients, away: FakeEc2, trigger: Trigger
+) -> None:
+    """By the inventory; the other sweeps ask it all the same."""
+    away.find_errors[1] = away.find_errors[2] = DENIED_BY_SCP
+    done = Sweep(clients, request=SweepRequest(trigger))
+    assert done.statuses == {HOME: RegionStatus.DONE}
+    assert away.calls == ["DescribeInstances"]
+    assert not done.report.needs_attention
+    away.launch(an_instance(1))
+    assert Sweep(clients, request=INVENTORY).statuses[AWAY] is RegionStatus.REGION_DENIED
+    assert Sweep(clients, request=SweepRequest(trigger)).logged == {an_id(1): Outcome.REMEDIATED}
+
+
+def test_what_was_read_before_a_region_was_denied_counts(clients: FakeClients, away: FakeEc2) -> None:
+    """Nothing that was done goes unreported."""
+    away.launch(an_instance(1), an_instance(2))
+    away.page_size = 1
+    away.find_errors[2] = DENIED_BY_SCP
+    done = Sweep(clients)
+    assert done.report.outcomes == {Outcome.REMEDIATED: 1}
+    assert done.statuses[AWAY] is RegionStatus.REGION_DENIED
 
 
 def test_the_pages_before_a_failure_count(clients: FakeClients, home: FakeEc2) -> None:
@@ -245,21 +271,17 @@ def test_an_inventory_counts_every_instance(clients: FakeClients, home: FakeEc2,
     assert home.actual(an_id(5)).options == V2_ONLY
 
 
-def test_an_inventory_counts_a_region_that_the_policy_leaves_out_and_changes_nothing_there(
-    clients: FakeClients, home: FakeEc2, away: FakeEc2
+@pytest.mark.parametrize("trigger", [Trigger.INVENTORY, Trigger.SCHEDULE, Trigger.COMMAND])
+def test_a_region_that_the_policy_leaves_out_is_not_asked(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2, trigger: Trigger
 ) -> None:
-    """The fleet is what there is; none of it that allows IMDSv1 may go unseen."""
+    """Nor counted, by the inventory neither."""
     home.launch(an_instance(1))
-    away.launch(an_instance(2), an_instance(3, V2_ONLY), an_instance(4, IMDS_OFF), an_instance(5, None))
-    done = Sweep(clients, a_policy(regions=RegionSelection(exclude=(AWAY,))), INVENTORY)
-    assert done.statuses == {HOME: RegionStatus.DONE, AWAY: RegionStatus.DONE}
-    part = done.report.regions[AWAY]
-    assert part.outcomes == {Outcome.SKIPPED: 4}
-    assert (part.instances, part.compliant) == (4, 1), "whose service is off, that one follows every policy"
-    assert (done.report.instances, done.report.compliant) == (5, 2)
-    assert done.logged == {an_id(1): Outcome.REMEDIATED}
-    assert away.calls == ["DescribeInstances"]
-    assert away.sent == []
+    away.launch(an_instance(2), an_instance(3, V2_ONLY))
+    done = Sweep(clients, a_policy(regions=RegionSelection(exclude=(AWAY,))), SweepRequest(trigger))
+    assert done.statuses == {HOME: RegionStatus.DONE}
+    assert done.report.instances == 1
+    assert away.calls == []
 
 
 def test_regions_are_visited_side_by_side(
