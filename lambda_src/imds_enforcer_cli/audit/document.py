@@ -18,7 +18,7 @@ Document = dict[str, Any]
 class Subject:
     """Whose fleet was audited, when, and by what: `origin` says where the policy came from.
 
-    `everywhere` says that every region of the account was asked for.
+    `everywhere` says that every region that the policy covers was asked for.
     """
 
     account: str

@@ -85,6 +85,13 @@ def test_a_denial_by_a_service_control_policy_is_recognised_by_its_message() -> 
     assert not denied.denied_by_organization
 
 
+def test_a_denial_is_known_by_its_code() -> None:
+    """Whoever denied it."""
+    assert DENIED_BY_SCP.denied
+    assert a_failure("UnauthorizedOperation").denied
+    assert not a_failure("AuthFailure", "explicit deny in a service control policy").denied
+
+
 def test_a_failure_that_may_pass_is_no_denial_whatever_its_message_says() -> None:
     """A denial is final."""
     assert not a_failure("RequestLimitExceeded", "service control policy").denied_by_organization
