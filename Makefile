@@ -147,6 +147,7 @@ lock: $(LOCK) ## pin what the *.in files ask for, and all that it needs in turn,
 	$(COMPILE) lambda_src/requirements.in lambda_src/cli.in lambda_src/build.in -c lambda_src/requirements.txt -o lambda_src/cli.txt
 	$(COMPILE) infra/requirements.in -c lambda_src/cli.txt -o requirements.txt
 	$(COMPILE) tests/requirements.in -c lambda_src/cli.txt -c requirements.txt -o tests/requirements.txt
+	$(COMPILE) lambda_src/build.in -o lambda_src/build.txt
 	$(COMPILE) infra/lock.in -o infra/lock.txt
 
 synth: $(TOOLS) ## write the templates to .build/cdk.out
@@ -165,10 +166,12 @@ clean: ## remove everything that make made
 	rm -rf .venv .build build lambda_src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(TOOLS): requirements.txt
+# The CDK CLI is built here: with what was checked, instead of what pip would fetch for it unchecked.
+$(TOOLS): requirements.txt lambda_src/build.txt
 	@echo "Installing the tools into $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
-	@$(call pip_install,$(VENV)) --require-hashes --no-deps -r requirements.txt
+	@$(call pip_install,$(VENV)) --require-hashes --no-deps -r lambda_src/build.txt
+	@$(call pip_install,$(VENV)) --require-hashes --no-deps --no-build-isolation -r requirements.txt
 	@touch $@
 
 $(TESTS): $(TOOLS) tests/requirements.txt

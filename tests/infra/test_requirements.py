@@ -19,6 +19,7 @@ INPUTS = {
         *("infra/requirements.in", "lambda_src/requirements.in", "lambda_src/cli.in"),
         "tests/requirements.in",
     ),
+    "lambda_src/build.txt": ("lambda_src/build.in",),
     "infra/lock.txt": ("infra/lock.in",),
 }
 """What `make lock` writes, and what it makes each of."""
