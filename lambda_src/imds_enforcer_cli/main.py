@@ -116,8 +116,8 @@ app.command(
         "audit --group-by source --no-calls",
         "audit --instance i-0123456789abcdef0",
         "audit --output html > audit.html",
-        ends="0 nothing found of what `--fail-on` names; 1 found, or something could not be read, unless in a region that "
-        "a service control policy denies",
+        ends="0 nothing found of what `--fail-on` names; 1 found, or something could not be read, unless a service "
+        "control policy denies the region",
         needs=f"{_FIND}, {_READ_PARAMETERS}, sts:GetCallerIdentity, {_QUERY}, ec2:DescribeRegions, "
         "ec2:DescribeInstances and cloudwatch:GetMetricData; for what launched the instances "
         "autoscaling:DescribeAutoScalingGroups, autoscaling:DescribeLaunchConfigurations, "
