@@ -9,18 +9,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.aws.parameter_store import CACHE_SECONDS
-from imds_enforcer.ledger.lease import Lease
-from imds_enforcer.ledger.recovery import left_behind
+from imds_enforcer.ledger.lease import Lease, Turn
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, HttpTokens, Kind, Trigger
+from imds_enforcer.model.wording import CREDENTIALS_REFUSED
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.reporting import mails, telemetry
 from imds_enforcer.runs.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.runs.events import ForeignEventError, SweepRequest, parse_invocation
 from imds_enforcer.runs.retry import retry_delay
 from imds_enforcer.runs.run import ANSWER_RESERVE_SECONDS, PolicyRun
-from imds_enforcer.runs.sweep import sweep
-from imds_enforcer.runs.turn import turn
+from imds_enforcer.runs.sweep import intents_left_behind
+from imds_enforcer.runs.turn import sweep_in_turn, turn
 from imds_enforcer.runs.watch import Watcher
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from imds_enforcer.aws.parameter_store import PolicyStore
     from imds_enforcer.aws.services import Clients
-    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.model import Clock
     from imds_enforcer.policy import Policy
@@ -43,8 +42,6 @@ OLDER_RUNS_SECONDS = CACHE_SECONDS + 1.0
 What a run knows of the policy may be so old, and a call to EC2 takes a moment. One that takes
 longer is left to the next sweep.
 """
-
-_REFUSED = "AWS does not accept the credentials: the run has ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,7 @@ class Application:
         # Asked at the same time: where nothing is to be changed, a sweep waits for little else.
         with ThreadPoolExecutor(2, thread_name_prefix="beside") as pool:
             listed = pool.submit(self.clients.learn_regions)
-            intents = pool.submit(self._left_behind)
+            intents = pool.submit(intents_left_behind, self.clients, self.clock)
             try:
                 policy = _read(self.clients.policies)
             except PolicyInvalidError as error:
@@ -104,7 +101,6 @@ class Application:
         ends_at = self.clock.now() + timedelta(seconds=invocation.seconds_left())
         lease = Lease(run_id=invocation.run_id, versions=policy.versions, expires_at=ends_at)
         run = self._run(policy, invocation, self.settings.sweep_deadline_seconds)
-        report: RunReport | None = None
         with turn(self.clients.ledger_table.leases, lease, run.cancellation) as mine:
             try:
                 if mine.holder and not request.inventory:
@@ -114,68 +110,51 @@ class Application:
                 limits = limits_of(policy, self.clients.regions(policy.regions))
                 with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
                     # What was changed before: so it need not wait for this sweep.
-                    watched = pool.submit(watcher.look, None if request.inventory else policy.watch)
-                    report = self._one_sweep(run, request, limits, intents.result(), mine.holder)
+                    looks = not (request.inventory or run.cancellation.refused)
+                    watched = pool.submit(watcher.look, policy.watch if looks else None)
+                    report = sweep_in_turn(run, request, limits, intents.result(), mine)
+            except AwsError as error:
+                run.cancellation.heed(error.failure)
+                raise
             finally:
                 # After the sweep, which must not wait for a mail.
-                if changed and not (report and report.credentials_refused):
+                if changed and not run.cancellation.refused:
                     mails.send(self.clients, mails.policy_changed(policy))
-            if report.credentials_refused:
-                return report.as_json()
-            if changed or mine.policy_is_new:
-                self._second_look(policy, started, invocation, limits)
+            if (changed or mine.policy_is_new) and not run.cancellation.refused:
+                self._second_look(run, started, invocation, limits)
+        if run.cancellation.refused:
+            return report.as_json()
         if request.inventory:
-            telemetry.inventory_taken(report)
-            if report.needs_attention:
-                mails.send(self.clients, mails.needs_attention(report))
+            self._tell_inventory(report)
         if policy.watch:
             watcher.follow_up(watched.result(), policy.watch)
         return report.as_json()
 
-    def _one_sweep(
-        self,
-        run: PolicyRun,
-        request: SweepRequest,
-        limits: Mapping[str, RegionLimits],
-        intents: Sequence[Entry] = (),
-        holder: str | None = None,
-    ) -> RunReport:
-        """Sweep; or, while another run holds the lease, only look and count."""
-        if holder:
-            run.cancellation.cancel(f"the run {holder} is sweeping, and this one changes nothing")
-        report = sweep(run, request, limits, () if holder else intents)
-        telemetry.run_finished(report)
-        if report.credentials_refused:
-            telemetry.call_failed(_REFUSED, AwsError(report.credentials_refused))
-        elif not holder:
-            telemetry.sweep_completed()
-        return report
-
-    def _left_behind(self) -> Sequence[Entry]:
-        """Intents of processes that are gone; none if the ledger is out of reach: the next sweep asks again."""
-        try:
-            return left_behind(self.clients.ledger_table.entries.open_intents(), self.clock.now())
-        except AwsError as error:
-            telemetry.ledger_unavailable("open entries of the ledger could not be read", error)
-            return ()
+    def _tell_inventory(self, report: RunReport) -> None:
+        telemetry.inventory_taken(report)
+        if report.needs_attention:
+            mails.send(self.clients, mails.needs_attention(report))
 
     def _second_look(
-        self, policy: Policy, started: float, invocation: Invocation, limits: Mapping[str, RegionLimits]
+        self, first: PolicyRun, started: float, invocation: Invocation, limits: Mapping[str, RegionLimits]
     ) -> None:
         """Sweep again once no run is under way any more that goes by an older policy.
 
-        Such a run may have changed an instance after the first look at it. Where the policy has
-        changed yet again, it is for that change's own sweeps to do.
+        Such a run may have changed an instance after the first look at it. Where the policy has changed yet again, it
+        is for that change's own sweeps to do. Where AWS does not accept the credentials, the first run ends too.
         """
         self.clock.sleep(max(0.0, started + OLDER_RUNS_SECONDS - self.clock.monotonic()))
         try:
             versions = self.clients.policies.in_force(fresh=True)
         except AwsError as error:
+            first.cancellation.heed(error.failure)
             telemetry.call_failed("no second look: Parameter Store is out of reach", error)
             return
-        if versions == policy.versions:
-            run = self._run(policy, invocation, self.settings.sweep_deadline_seconds)
-            self._one_sweep(run, SweepRequest(Trigger.SECOND_LOOK), limits)
+        if versions == first.versions:
+            run = self._run(first.policy, invocation, self.settings.sweep_deadline_seconds)
+            report = sweep_in_turn(run, SweepRequest(Trigger.SECOND_LOOK), limits, (), Turn())
+            if report.credentials_refused:
+                first.cancellation.heed(report.credentials_refused)
 
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account)
@@ -191,7 +170,7 @@ class Application:
             telemetry.policy_invalid(error)
         except AwsError as error:
             refused = error.failure.kind is Kind.CREDENTIALS
-            what = _REFUSED if refused else "Parameter Store is out of reach: nothing was changed"
+            what = CREDENTIALS_REFUSED if refused else "Parameter Store is out of reach: nothing was changed"
             telemetry.call_failed(f"{what}, the batch comes back", error)
             again = _usual_delays([*(delivery.message for delivery in batch.deliveries), *batch.unchecked])
         telemetry.foreign_events(batch.foreign)

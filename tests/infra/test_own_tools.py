@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra import deploy
-from infra.deploy import DeployError
+from infra.arguments import DeployError
 
 TELLS = """#!{python}
 import json, os, sys

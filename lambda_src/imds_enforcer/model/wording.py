@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+CREDENTIALS_REFUSED = "AWS does not accept the credentials: the run has ended"
+
 _MAX_LENGTH = 120
 
 

@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.ec2 import PAGE_SIZE
 from imds_enforcer.decision.drift_filters import drift_filters
-from imds_enforcer.ledger.recovery import completed
+from imds_enforcer.ledger.recovery import completed, left_behind
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.wording import regions_unlisted
+from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.report import RegionReport, RegionStatus, RunReport
 from imds_enforcer.runs.retry import finalize_sweep
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from imds_enforcer.aws.services import Clients
     from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.enforcement.context import RegionContext
     from imds_enforcer.enforcement.enforcer import Enforcer
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.limits.region_limits import RegionLimits
+    from imds_enforcer.model import Clock
     from imds_enforcer.runs.events import SweepRequest
     from imds_enforcer.runs.run import PolicyRun
 
@@ -42,6 +45,15 @@ _NOT_LISTED_IN_TIME = Failure(
 )
 
 _EVERY_INSTANCE: Sequence[Filters] = ({},)
+
+
+def intents_left_behind(clients: Clients, clock: Clock) -> Sequence[Entry]:
+    """Intents of processes that are gone; none if the ledger is out of reach: the next sweep asks again."""
+    try:
+        return left_behind(clients.ledger_table.entries.open_intents(), clock.now())
+    except AwsError as error:
+        telemetry.ledger_unavailable("open entries of the ledger could not be read", error)
+        return ()
 
 
 def sweep(

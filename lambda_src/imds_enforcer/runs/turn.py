@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.ledger.lease import Turn
 from imds_enforcer.model import AwsError
+from imds_enforcer.model.wording import CREDENTIALS_REFUSED
 from imds_enforcer.reporting import telemetry
+from imds_enforcer.runs.sweep import sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from imds_enforcer.aws.ledger_table import Leases
+    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.ledger.lease import Lease
     from imds_enforcer.limits.cancellation import Cancellation
+    from imds_enforcer.limits.region_limits import RegionLimits
+    from imds_enforcer.reporting.report import RunReport
+    from imds_enforcer.runs.events import SweepRequest
+    from imds_enforcer.runs.run import PolicyRun
 
 
 @contextmanager
@@ -36,6 +43,21 @@ def turn(leases: Leases, lease: Lease, cancellation: Cancellation) -> Iterator[T
     finally:
         if taken and cancellation.refused is None:
             _release(leases, lease)
+
+
+def sweep_in_turn(
+    run: PolicyRun, request: SweepRequest, limits: Mapping[str, RegionLimits], intents: Sequence[Entry], mine: Turn
+) -> RunReport:
+    """Sweep and report it; while another run holds the lease, only look and count."""
+    if mine.holder:
+        run.cancellation.cancel(f"the run {mine.holder} is sweeping, and this one changes nothing")
+    report = sweep(run, request, limits, () if mine.holder else intents)
+    telemetry.run_finished(report)
+    if report.credentials_refused:
+        telemetry.call_failed(CREDENTIALS_REFUSED, AwsError(report.credentials_refused))
+    elif not mine.holder:
+        telemetry.sweep_completed()
+    return report
 
 
 def _release(leases: Leases, lease: Lease) -> None:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from botocore.exceptions import ClientError
 
+from imds_enforcer.aws.ledger_items import lease_of
 from imds_enforcer.limits.cancellation import Cancellation
-from imds_enforcer.model import Kind, Outcome
+from imds_enforcer.model import AwsError, Kind, Outcome
 from tests.fakes import example_events as events
 from tests.fakes.example_events import a_message
 from tests.fakes.examples import (
@@ -228,7 +229,7 @@ def test_whichever_call_is_refused_is_the_last(
         policy, _ = clients.ssm.values[POLICY_PARAMETER]
         clients.ssm.put(POLICY_PARAMETER, json.dumps({**json.loads(policy), "mode": "audit"}))
     answer = app.invoke(SCHEDULE)
-    if mode == "audit" and expire in (_in_ledger, _in_policy, _in_read_back):
+    if mode == "audit" and expire in (_in_policy, _in_read_back):
         assert at_refusal == [], "an audit does not make that call"
         return
     assert _calls(clients) == at_refusal[0]
@@ -267,6 +268,42 @@ def test_a_sweep_after_a_change_of_the_policy_looks_no_second_time_and_sends_no_
     app.invoke(POLICY_CHANGE)
     assert clients.topic.mails == []
     assert len(clients.ssm.requests) == 1
+    assert _calls(clients) == at_refusal[0]
+
+
+def test_a_second_look_that_is_refused_is_the_last_call(
+    app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int]
+) -> None:
+    """The lease, which the first look holds too, ends by itself."""
+    home.launch(an_instance(1))
+    home.find_errors = {2: EXPIRED}
+    app.invoke(POLICY_CHANGE)
+    assert _calls(clients) == at_refusal[0]
+    assert lease_of(clients.table.items["lease", "sweep"]).expires_at > clients.clock.now()
+
+
+def test_a_second_look_for_which_the_policy_is_refused_is_none(
+    app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int]
+) -> None:
+    """Nor is anything asked after it."""
+
+    def expire() -> None:
+        clients.ssm.error = _client_error(EXPIRED)
+
+    clients.clock.at(1, expire)
+    app.invoke(POLICY_CHANGE)
+    assert len(home.finds) == 1
+    assert _calls(clients) == at_refusal[0]
+
+
+def test_a_sweep_that_is_refused_the_regions_sends_no_mail_and_leaves_the_lease(
+    app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int]
+) -> None:
+    """It fails as a whole."""
+    home.regions_error = EXPIRED
+    with pytest.raises(AwsError):
+        app.invoke(POLICY_CHANGE)
+    assert clients.topic.mails == []
     assert _calls(clients) == at_refusal[0]
 
 
