@@ -28,6 +28,7 @@ _FIND = "cloudformation:DescribeStacks"
 _READ_PARAMETERS = "ssm:GetParameters"
 _QUERY = "dynamodb:Query on the ledger's table"
 _UNDO = f"{_QUERY} and its indexes, dynamodb:BatchWriteItem, ec2:DescribeInstances, ec2:DescribeRegions"
+_UNLISTED = f"where EC2 denies the list of regions {_READ_PARAMETERS}"
 
 
 app = typer.Typer(
@@ -209,7 +210,7 @@ app.command(
         "revert --run 1c2d3e4f-5a6b-7c8d-9e0f-a1b2c3d4e5f6 --yes",
         ends="0 all is set back, or nothing is left to undo; 1 something could not be set back, an option stays as "
         "someone else has set it since, or not agreed to",
-        needs=f"{_FIND}, sts:GetCallerIdentity, {_UNDO} and ec2:ModifyInstanceMetadataOptions",
+        needs=f"{_FIND}, sts:GetCallerIdentity, {_UNDO} and ec2:ModifyInstanceMetadataOptions; {_UNLISTED}",
     ),
 )(revert)
 app.command(
@@ -218,7 +219,7 @@ app.command(
         "hold i-0123456789abcdef0 --until 2027-06-30 --reason migration",
         ends="0 held",
         needs=f"{_FIND}, sts:GetCallerIdentity, {_QUERY}, dynamodb:BatchWriteItem, ec2:DescribeInstances and "
-        "ec2:DescribeRegions",
+        f"ec2:DescribeRegions; {_UNLISTED}",
     ),
 )(hold)
 app.command(

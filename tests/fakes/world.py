@@ -279,20 +279,28 @@ def _changes(instance: Instance, change: Change) -> bool:
 
 def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_invalid: bool) -> None:
     """A message is acknowledged once its instances are settled, and comes back only for a reason of its own."""
+    unlisted = _is_unlisted(letter.region, process)
     if not letter.understood:
         assert back, "what nobody understands has to end in the dead-letter queue"
     elif letter.foreign:
         assert not back, "it is for another account to handle"
     elif not process.reports:
-        assert back or may_be_invalid, "nothing was done, and the message is gone"
+        assert back or may_be_invalid or unlisted, "nothing was done, and the message is gone"
     elif letter.region not in process.reports[0].regions:
-        assert back, "a region that is not enabled, or of which nobody can say"
+        assert back or unlisted, "a region that is not enabled, or of which nobody can say"
     else:
         results = [process.results[letter.region, instance_id] for instance_id in letter.instance_ids]
         unsettled = any(_is_unsettled(result) for result in results)
         assert back >= unsettled, f"{letter} is gone before its time: {results}"
         for_nothing = not (unsettled or letter.whole_region or process.reports[0].credentials_refused)
         assert not (back and for_nothing), f"{letter} comes back for nothing: {results}"
+
+
+def _is_unlisted(region: str, process: Process) -> bool:
+    """EC2 does not list the regions, and the policy does not include this one: its events are counted, and over."""
+    clients, policies = process.clients, [report.policy for report in process.reports]
+    included = any(region in policy.regions.include for policy in policies)
+    return clients.unlisted is not None and region not in clients.known_regions and not included
 
 
 def _is_unsettled(result: Result) -> bool:
