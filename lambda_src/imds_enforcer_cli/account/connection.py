@@ -1,9 +1,7 @@
 """The way to the deployed enforcer: the operator's own credentials, and the names in the stack's outputs."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -15,9 +13,8 @@ from botocore.parsers import DEFAULT_TIMESTAMP_PARSER
 
 from imds_enforcer.aws.boto import CLIENT_CONFIG, aws_errors
 from imds_enforcer.aws.services import Clients
-from imds_enforcer.model import AwsError, Clock, Instance, Kind, SystemClock
-from imds_enforcer.model.wording import regions_unlisted
-from imds_enforcer.policy import Policy, PolicyVersions, RegionSelection
+from imds_enforcer.model import AwsError, Clock, SystemClock
+from imds_enforcer.policy import Policy, PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.settings import Settings
 from imds_enforcer_cli.account.credentials import find_credentials
@@ -205,51 +202,3 @@ def _caller(session: boto3.Session) -> str:
     client = session.client("sts", config=CLIENT_CONFIG)
     with aws_errors():
         return client.get_caller_identity()["Arn"]
-
-
-def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str, Instance]:
-    """These instances of the account by id, in whatever region each of them is.
-
-    Raises:
-        CommandError: naming those that are not, or that may be in a region which could not be asked.
-        AwsError: if the home region could not be asked, or AWS does not accept the credentials.
-    """
-    ids = list(instance_ids)
-    seen = _live(clients, clients.home_region, ids)
-    if len(seen) == len(ids):
-        return seen
-    others, refused = _other_regions(clients)
-
-    def live_in(region: str) -> dict[str, Instance]:
-        try:
-            return _live(clients, region, [each for each in ids if each not in seen])
-        except AwsError as error:
-            if error.failure.kind is Kind.CREDENTIALS:
-                raise
-            refused.append(f"{region} could not be asked ({error})")
-            return {}
-
-    with ThreadPoolExecutor(len(others) or 1) as pool:
-        elsewhere = list(pool.map(live_in, others))
-    found = {instance_id: instance for each in (seen, *elsewhere) for instance_id, instance in each.items()}
-    if unseen := [each for each in ids if each not in found]:
-        but = f"; {'; '.join(refused)}" if refused else ""
-        raise CommandError(f"no instance of this account: {', '.join(unseen)}{but}")
-    return found
-
-
-def _other_regions(clients: Clients) -> tuple[list[str], list[str]]:
-    """The regions beside the home region, as far as EC2 or else the policy names them; and why they may not be all."""
-    clients.learn_regions()
-    selection = RegionSelection()
-    if clients.unlisted:
-        with suppress(AwsError, PolicyInvalidError):
-            selection = clients.policies.read().regions
-    regions = clients.regions(selection)
-    others = [each for each in regions if each != clients.home_region]
-    return others, [regions_unlisted(clients.unlisted, regions)] if clients.unlisted else []
-
-
-def _live(clients: Clients, region: str, instance_ids: list[str]) -> dict[str, Instance]:
-    seen = clients.ec2(region).read(instance_ids)
-    return {instance_id: instance for instance_id, instance in seen.items() if not instance.state.ended}

@@ -7,7 +7,7 @@ import typer
 
 from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.ledger.holds import Hold
-from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.account import connection, targets
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.output import say, write_documents
 
@@ -38,7 +38,7 @@ def hold(  # each is an option of the command
     now = reached.clock.now()
     end = arguments.checked_moment(until, now)
     # It would go unnoticed that a mistyped instance is not held.
-    for each in connection.require_instances(reached.clients, ids).values():
+    for each in targets.require_instances(reached.clients, ids).values():
         if each.unchangeable:
             say(f"{each.instance_id} is {each.unchangeable}, held or not.")
     by = reached.caller()

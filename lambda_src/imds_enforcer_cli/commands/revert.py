@@ -12,7 +12,7 @@ from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import AwsError, Result, Trigger
 from imds_enforcer.model.wording import count
 from imds_enforcer.runs.revert import Revert, Reverting
-from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.account import connection, targets
 from imds_enforcer_cli.commands.hold import name_replaced
 from imds_enforcer_cli.console import arguments, output
 from imds_enforcer_cli.console.arguments import Format
@@ -127,7 +127,7 @@ def _plans(core: Revert, reached: connection.Connection, order: _Order) -> list[
         plan.instance_id for plan in plans if plan.nothing_left and not ledger_table.entries.of(plan.instance_id)
     ]
     if strange:
-        seen = connection.require_instances(reached.clients, strange)
+        seen = targets.require_instances(reached.clients, strange)
         managed = {instance_id: each.unchangeable for instance_id, each in seen.items() if each.unchangeable}
         plans = [
             replace(plan, problem=managed[plan.instance_id], nothing_left=None) if plan.instance_id in managed else plan
