@@ -125,7 +125,7 @@ def _take_lease(stage: Stage) -> Steps:
 def _keep_lost_invocations(stage: Stage) -> Steps:
     stage.aws.fail("ssm:GetParameters", "AccessDeniedException", status=400, caller=stage.caller)
     before = stage.lambda_metric("DestinationDeliveryFailures")
-    stage.begin_sweep("Inventory")
+    stage.begin_sweep("inventory")
     until(lambda: stage.lambda_metric("DestinationDeliveryFailures") == before + 1, seconds=PATIENCE_SECONDS)
     yield
     stage.begin_sweep()
