@@ -73,13 +73,14 @@ class Account:
     """An account with the enforcer's stack, as far as a command can see it, and an instance in each of two regions.
 
     The command `name` runs as someone who may do what its manual names; any other runs as root. `used` are the options
-    that it was run with.
+    that it was run with, `denied` the actions that the organization denies.
     """
 
     def __init__(self, aws: LocalAws, name: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self.aws = aws
         self.name = name
         self.used: set[str] = set()
+        self.denied: set[str] = set()
         self._monkeypatch = monkeypatch
         self._folder = folder
         self._as_root = aws.environment()
@@ -256,10 +257,22 @@ def _revert(account: Account) -> None:
     *_, entry = json.loads(account.as_root("history", "--output", "json"))
     account("--run", entry["run_id"], "--dry-run", "--overwrite-later-changes")
     account(account.here, account.away, "--yes", "--until", "2100-01-01", "--reason", "vendor agent")
+    _deny_the_list_of_regions(account)
+    account(account.away, "--yes")
 
 
 def _hold(account: Account) -> None:
     account(account.here, account.away, "--until", "2100-01-01", "--reason", "vendor agent")
+    _deny_the_list_of_regions(account)
+    account(account.away, "--reason", "vendor agent")
+
+
+def _deny_the_list_of_regions(account: Account) -> None:
+    """So that the policy says where to look."""
+    regions = {"regions": {"include": [account.aws.region, AWAY]}}
+    account.aws.client("ssm").put_parameter(Name=POLICY_PARAMETER, Value=json.dumps(regions), Overwrite=True)
+    account.denied.add("ec2:DescribeRegions")
+    account.aws.deny("ec2:DescribeRegions")
 
 
 def _release(account: Account) -> None:
@@ -301,6 +314,7 @@ def test_the_manual_names_what_a_command_needs(
     WALKS[name](account)
     assert account.used >= OPTIONS[name] - EVERYWHERE
     rows = [row for row in aws.call_rows() if row["caller"] == "role/operator"]
-    assert [row for row in rows if "Denied" in row["error"] or "Unauthorized" in row["error"]] == []
+    refused = {row["action"] for row in rows if "Denied" in row["error"] or "Unauthorized" in row["error"]}
+    assert refused == account.denied
     called = {row["action"] for row in rows}
     assert called | NOT_CALLED.get(name, set()) == account.named
