@@ -7,7 +7,6 @@ with LocalAws() as aws:
 
 import contextlib
 import copy
-import http.client
 import json
 import os
 import threading
@@ -119,7 +118,7 @@ class LocalAws:
 
     def knobs(self, **values: object) -> dict[str, Any]:
         """Turn some knobs (see `server.knobs.Knobs`); answers all of them."""
-        return dict(self._control("POST", "knobs", values))
+        return dict(self._running.control("POST", "knobs", values))
 
     def enforce_iam(self, *, enforced: bool = True) -> None:
         """Hold every caller but root to its IAM policies, or stop doing so."""
@@ -127,7 +126,7 @@ class LocalAws:
 
     def fail(self, action: str, code: str = "InternalError", **fault: object) -> None:
         """Let calls to an action go wrong, as `server.faults.Fault` describes."""
-        self._control("POST", "faults", {"action": action, "code": code, **fault})
+        self._running.control("POST", "faults", {"action": action, "code": code, **fault})
 
     def deny(self, action: str, *, region: str = "", caller: str = "") -> None:
         """Let the organization's service control policy deny an action of EC2, here or everywhere, to one or to all.
@@ -142,7 +141,7 @@ class LocalAws:
 
     def clear_faults(self) -> None:
         """Let nothing go wrong any more."""
-        self._control("DELETE", "faults")
+        self._running.control("DELETE", "faults")
 
     def calls(self, action: str = "", *, region: str = "", caller: str = "", error: str | None = None) -> int:
         """How many calls this account made since they were last forgotten.
@@ -164,20 +163,20 @@ class LocalAws:
 
     def call_rows(self) -> list[dict[str, Any]]:
         """This account's calls counted by action, region, caller and error."""
-        return [row for row in self._control("GET", "calls") if row["account"] == self.account]
+        return [row for row in self._running.control("GET", "calls") if row["account"] == self.account]
 
     def reset_calls(self) -> None:
         """Count calls from nought again."""
-        self._control("DELETE", "calls")
+        self._running.control("DELETE", "calls")
 
     def reset(self) -> None:
         """Knobs, faults, buckets and counts as at the start; what was built stays."""
-        self._control("POST", "reset")
+        self._running.control("POST", "reset")
 
     def fire_schedule(self, name: str, region: str = "") -> None:
         """Let an EventBridge schedule come due now."""
         wish = {"account": self.account, "region": region or self.region, "name": name}
-        self._control("POST", "schedules", wish)
+        self._running.control("POST", "schedules", wish)
 
     def launch(  # each is a thing an instance can have
         self,
@@ -230,16 +229,6 @@ class LocalAws:
         if self._process is None:
             raise RuntimeError("the local AWS has not been started: use it in a `with` block")
         return self._process
-
-    def _control(self, method: str, path: str, wish: Mapping[str, object] | None = None) -> Any:
-        connection = http.client.HTTPConnection("127.0.0.1", self._running.port, timeout=30)
-        with contextlib.closing(connection):
-            connection.request(method, f"/_local/{path}", json.dumps(wish or {}))
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        if response.status != http.HTTPStatus.OK:
-            raise ValueError(answer["error"])
-        return answer
 
 
 @contextlib.contextmanager

@@ -2,16 +2,20 @@
 
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv" / "local" / "bin" / "python"
 START_SECONDS = 60.0
+CONTROL_SECONDS = 30.0
 STOP_SECONDS = 10.0
 
 
@@ -53,6 +57,21 @@ class ServerProcess:
             written = self.log()
             self.stop()
             raise RuntimeError(f"the local AWS did not start:\n{written}") from error
+
+    def control(self, method: str, path: str, wish: Mapping[str, object] | None = None) -> Any:
+        """Ask it for something that no AWS has; `infra.local.server.control` knows what.
+
+        Raises:
+            ValueError: with its own words, if it cannot do it.
+        """
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CONTROL_SECONDS)
+        with contextlib.closing(connection):
+            connection.request(method, f"/_local/{path}", json.dumps(wish or {}))
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        if response.status != http.HTTPStatus.OK:
+            raise ValueError(answer["error"])
+        return answer
 
     def log(self) -> str:
         """What it has written so far; empty once it has stopped."""

@@ -101,7 +101,7 @@ class Application:
         ends_at = self.clock.now() + timedelta(seconds=invocation.seconds_left())
         lease = Lease(run_id=invocation.run_id, versions=policy.versions, expires_at=ends_at)
         run = self._run(policy, invocation, self.settings.sweep_deadline_seconds)
-        with turn(self.clients.ledger_table.leases, lease, run.cancellation) as mine:
+        with turn(self.clients.ledger_table.leases, lease, run) as mine:
             try:
                 if mine.holder and not request.inventory:
                     telemetry.already_running(mine.holder)

@@ -95,7 +95,7 @@ class Clients:
     def regions(self, selection: RegionSelection) -> tuple[str, ...]:
         """The regions of the account; where EC2 does not list them, those that are included, else the home region."""
         if self.unlisted:
-            return selection.include or (self.home_region,)
+            return tuple(dict.fromkeys(selection.include)) or (self.home_region,)
         return tuple(sorted(self.known_regions))
 
     @cached_property

@@ -146,9 +146,11 @@ class Revert:
         """
         if plan.way is None:
             return plan.problem is None
+        if result is not None and result.outcome is Outcome.GONE:
+            return True
         if self.left(plan):
             return False
-        if result is None or result.outcome is Outcome.GONE:
+        if result is None:
             return True
         way = self._ways.get(plan.instance_id, plan.way)
         return result.outcome in _SHOWN and result.after is not None and result.after.agree_with(way.wanted)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from imds_enforcer.ledger.lease import Turn
 from imds_enforcer.model import AwsError
 from imds_enforcer.model.wording import CREDENTIALS_REFUSED
+from imds_enforcer.policy import Mode
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.runs.sweep import sweep
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from imds_enforcer.aws.ledger_table import Leases
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.ledger.lease import Lease
-    from imds_enforcer.limits.cancellation import Cancellation
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.reporting.report import RunReport
     from imds_enforcer.runs.events import SweepRequest
@@ -25,13 +25,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def turn(leases: Leases, lease: Lease, cancellation: Cancellation) -> Iterator[Turn]:
+def turn(leases: Leases, lease: Lease, run: PolicyRun) -> Iterator[Turn]:
     """Take the lease, unless another run holds it, and release it at the end.
 
     Without the table a sweep begins all the same: a lease that cannot be had must not end all sweeps. Where AWS does
-    not accept the credentials any more, the lease ends by itself.
+    not accept the credentials any more, the lease ends by itself. In audit mode nothing is written, so no lease is
+    taken: sweeps that change nothing may overlap.
     """
     mine, taken = Turn(), False
+    if run.policy.mode is Mode.AUDIT:
+        yield mine
+        return
+    cancellation = run.cancellation
     try:
         mine = leases.take(lease)
         taken = mine.holder is None

@@ -1,13 +1,12 @@
 """`imds-enforcer set`: the metadata options of single instances, or of the instance that it runs on."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from imds_enforcer.model import AwsError, HttpTokens, Instance, Kind, MetadataOptions, Outcome, Result
+from imds_enforcer.model import AwsError, HttpTokens, Instance, Kind, Outcome, Result
 from imds_enforcer.model.failures import READ_BACK_DIFFERS
 from imds_enforcer.policy import Policy
 from imds_enforcer.policy.parser import PolicyInvalidError
@@ -15,22 +14,12 @@ from imds_enforcer_cli.account import connection, instance_metadata, targets
 from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.account.instance_metadata import Identity
 from imds_enforcer_cli.account.regions import refuse_if_elsewhere
+from imds_enforcer_cli.commands.set_results import shown, where, write
 from imds_enforcer_cli.console import arguments, output
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.console.output import say, write_documents, write_text
-from imds_enforcer_cli.console.phrases import arrows, changes, options_columns
+from imds_enforcer_cli.console.output import say
 from imds_enforcer_cli.runs.set_instances import SetInstances
-
-_HEADINGS = ("INSTANCE", "OUTCOME", "CHANGE", "REASON")
-_COLUMNS = (
-    "instance_id",
-    "region",
-    "outcome",
-    "reason",
-    *options_columns("before"),
-    *options_columns("after"),
-)
 
 _UNWRITTEN = "; --no-policy makes the change, and writes nothing down"
 """The way out on the instance itself, where its role may set it and not write down that it did."""
@@ -99,7 +88,7 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
     setter = SetInstances(reached, version_2_state, hop_limit, policy, by=by)
     for instance in instances.values():
         if output_format is Format.JSON:
-            say(f"{_where(instance)} before: {_shown(instance.options)}")
+            say(f"{where(instance)} before: {shown(instance.options)}")
         _warn(setter, instance)
     if by is None and not dry_run and setter.changes_any(instances.values()):
         why = "--no-policy" if no_policy else "the enforcer is not deployed here"
@@ -107,7 +96,7 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
     with output.working("Rehearsing" if dry_run else "Setting, and waiting until it is applied"):
         results = setter.carry_out(instances.values(), rehearse=dry_run)
     ordered = [_explained(results[each.instance_id], setter, each, identity) for each in instances.values()]
-    _write(ordered, output_format)
+    write(ordered, output_format)
     _tell_what_is_open(setter, ordered)
     if setter.refused:
         raise AwsError(setter.refused)
@@ -168,10 +157,10 @@ def _operator(reached: Connection, identity: Identity | None) -> str:
 def _warn(setter: SetInstances, instance: Instance) -> None:
     """Say what may come of the change: containers without a token, or the enforcer that changes it back."""
     if hops := setter.hops_too_few(instance):
-        say(f"{_where(instance)} runs containers, which get no token with a hop limit of {hops}")
+        say(f"{where(instance)} runs containers, which get no token with a hop limit of {hops}")
     if why := setter.against_policy(instance):
         say(
-            f"{_where(instance)}: the policy in force wants it otherwise ({why}): the event of this change, or the "
+            f"{where(instance)}: the policy in force wants it otherwise ({why}): the event of this change, or the "
             "next sweep, turns it back, unless it is held as soon as it is set (imds-enforcer hold)"
         )
 
@@ -191,77 +180,3 @@ def _tell_what_is_open(setter: SetInstances, results: Sequence[Result]) -> None:
     for region, failure in setter.ledger_failures.items():
         if any(each.region == region and each.outcome is not Outcome.DEFERRED for each in results):
             say(f"The ledger does not have everything about {region} ({failure}); the next sweep completes it.")
-
-
-def _write(results: Sequence[Result], output_format: Format) -> None:
-    if output_format is not Format.JSON:
-        rows = [_row(result) for result in results]
-        write_documents(output_format, [_document(result) for result in results], _COLUMNS, _HEADINGS, rows)
-        return
-    for result in results:
-        if document := _answer(result):
-            write_text(json.dumps(document))
-        say(_said(result))
-
-
-def _answer(result: Result) -> Mapping[str, Any] | None:
-    """EC2's answer; None where it was not asked for a change."""
-    if result.answer:
-        return result.answer
-    match result.outcome:
-        case Outcome.WOULD_REMEDIATE:
-            differing = {name: {"now": now, "then": then} for name, (now, then) in _changes(result).items()}
-            return {"InstanceId": result.instance_id, "DryRun": True, "WouldChange": differing}
-        case Outcome.REMEDIATED | Outcome.PENDING:
-            # The answer was lost on its way; this is what EC2 shows since.
-            shown = result.after.as_log() if result.after else None
-            return {"InstanceId": result.instance_id, "InstanceMetadataOptions": shown}
-        case _:
-            return None
-
-
-def _where(seen: Instance | Result) -> str:
-    return f"{seen.instance_id} in {seen.region}"
-
-
-def _said(result: Result) -> str:
-    where = _where(result)
-    match result.outcome:
-        case Outcome.REMEDIATED:
-            return f"{where} after: {_shown(result.after)}"
-        case Outcome.PENDING:
-            return f"{where} after: {_shown(result.after)}: {result.reason}"
-        case Outcome.WOULD_REMEDIATE:
-            return f"{where} would change, and EC2 would let it: {', '.join(arrows(_changes(result)))}"
-        case Outcome.COMPLIANT:
-            return f"{where}: {result.reason}"
-        case Outcome.FAILED:
-            return f"{where} failed: {result.reason}"
-        case _:
-            return f"{where} was left as it is ({result.outcome}): {result.reason}"
-
-
-def _shown(options: MetadataOptions | None) -> str:
-    if options is None:
-        return "described in a way that is not known here"
-    return ", ".join(f"{name} {value}" for name, value in options.as_log().items())
-
-
-def _changes(result: Result) -> dict[str, tuple[str | int, str | int]]:
-    return changes(result.before, result.after) if result.before and result.after else {}
-
-
-def _row(result: Result) -> tuple[tuple[str, ...], ...]:
-    change = tuple(arrows(_changes(result))) or ("none",)
-    return (result.instance_id, result.region), (str(result.outcome),), change, (result.reason,)
-
-
-def _document(result: Result) -> dict[str, Any]:
-    return {
-        "instance_id": result.instance_id,
-        "region": result.region,
-        "outcome": str(result.outcome),
-        "reason": result.reason,
-        "before": result.before.as_log() if result.before else {},
-        "after": result.after.as_log() if result.after else {},
-    }

@@ -102,6 +102,17 @@ def test_sweeps_one_after_the_other_are_not_in_each_others_way(app: App, other: 
         assert each.invoke(SCHEDULE)["outcomes"] == {"REMEDIATED": 1}
 
 
+@pytest.mark.parametrize("event", [SCHEDULE, INVENTORY, POLICY_CHANGE])
+def test_in_audit_mode_no_lease_is_taken(app: App, clients: FakeClients, home: FakeEc2, event: dict[str, Any]) -> None:
+    """It would be written, and audit mode writes nothing; nor does a lease of another run matter to it."""
+    home.launch(an_instance())
+    clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}')
+    assert app.invoke(event)["outcomes"] == {"WOULD_REMEDIATE": 1}
+    assert KEY not in clients.table.items
+    hold_lease(clients, PolicyVersions(1, 2))
+    assert app.invoke(event)["outcomes"] == {"WOULD_REMEDIATE": 1}
+
+
 def test_a_sweep_that_fails_releases_the_lease(app: App, clients: FakeClients, home: FakeEc2) -> None:
     """The next one is the retry."""
     home.regions_error = THROTTLED

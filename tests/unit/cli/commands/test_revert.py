@@ -223,6 +223,18 @@ def test_an_instance_that_is_terminated_meanwhile(clients: FakeClients, home: Fa
     assert (instance["outcome"], instance["reason"]) == ("GONE", "the instance is gone")
 
 
+def test_what_someone_else_has_set_does_not_matter_once_the_instance_is_gone(
+    clients: FakeClients, home: FakeEc2, command: Command
+) -> None:
+    """There is nothing left of which a part could stay."""
+    home.launch(an_instance(1))
+    command.sweep("run-1")
+    home.set_options(an_id(1), instance_metadata_tags=Switch.ENABLED)
+    clients.table.before_write = lambda _: home.set_state(an_id(1), InstanceState.TERMINATED)
+    (instance,) = command.json("revert", an_id(1), "--yes")["instances"]
+    assert (instance["outcome"], instance["reason"]) == ("GONE", "the instance is gone")
+
+
 def test_what_someone_else_sets_meanwhile_is_left_too(home: FakeEc2, clients: FakeClients, command: Command) -> None:
     """The last look counts, not the plan: an option changed in between stays."""
     home.launch(an_instance(1))

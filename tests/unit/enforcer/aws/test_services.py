@@ -140,7 +140,7 @@ def test_where_the_caller_may_not_list_regions_the_policy_names_them(
     clients.learn_regions()
     assert clients.known_regions == {HOME}
     assert clients.unlisted == failure
-    assert clients.regions(RegionSelection(include=("eu-north-1", AWAY))) == ("eu-north-1", AWAY)
+    assert clients.regions(RegionSelection(include=("eu-north-1", AWAY, AWAY))) == ("eu-north-1", AWAY)
     assert clients.regions(RegionSelection(exclude=(AWAY,))) == clients.regions(RegionSelection()) == (HOME,)
     home.regions_error = None
     clients.learn_regions()
