@@ -29,6 +29,7 @@ from infra.local.server import (
     parameters,
     permissions,
     queues,
+    roles,
     stacks,
     tables,
 )
@@ -52,6 +53,7 @@ ADDITIONS = (
     metrics,
     metric_data,
     tables,
+    roles,
     stacks,
 )
 
