@@ -13,9 +13,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from infra.arguments import Arguments, DeployError
 
-QUALIFIER = "hnb659fds"
-"""The CDK's own: which bootstrap's roles deploy."""
-
 _QUICK = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 _REFUSED = ("AccessDenied", "Unauthorized")
 
@@ -45,6 +42,8 @@ class Account:
     partition: str
     role_arn: str
     """The role that CloudFormation works with."""
+    qualifier: str
+    """Which bootstrap's roles deploy."""
 
     @classmethod
     def of(cls, arguments: Arguments) -> "Account":
@@ -60,8 +59,9 @@ class Account:
             raise DeployError("no region: set AWS_REGION, or name a profile that has one in AWS_PROFILE")
         caller = session.client("sts", config=_QUICK).get_caller_identity()
         number, partition = caller["Account"], caller["Arn"].split(":")[1]
-        role = f"arn:{partition}:iam::{number}:role/cdk-{QUALIFIER}-cfn-exec-role-{number}-{region}"
-        return cls(session, region, number, partition, arguments.role_arn or role)
+        qualifier = arguments.rules().qualifier
+        role = f"arn:{partition}:iam::{number}:role/cdk-{qualifier}-cfn-exec-role-{number}-{region}"
+        return cls(session, region, number, partition, arguments.role_arn or role, qualifier)
 
     def client(self, service: str, region: str = "") -> Any:
         """A client with the caller's own credentials."""
@@ -77,7 +77,7 @@ class Account:
 
     @cached_property
     def _deployer(self) -> Mapping[str, str]:
-        role = f"role/cdk-{QUALIFIER}-deploy-role-{self.number}-{self.region}"
+        role = f"role/cdk-{self.qualifier}-deploy-role-{self.number}-{self.region}"
         try:
             answer = self.client("sts").assume_role(
                 RoleArn=f"arn:{self.partition}:iam::{self.number}:{role}", RoleSessionName="imds-enforcer-deploy"

@@ -11,11 +11,13 @@ from typing import Any
 from aws_cdk import App, Environment, Validations
 from cdk_nag import AwsSolutionsChecks
 
-from infra.context import Context, ContextError
+from infra import account_rules
+from infra.account_rules import ContextError
+from infra.context import Context
 from infra.forwarder import ForwarderStack
 from infra.home import HomeStack
 
-KEYS = ("regions", "schedule", "notification_email", "floor")
+KEYS = ("regions", "schedule", "notification_email", "floor", *account_rules.KEYS)
 
 
 def build(
@@ -36,14 +38,17 @@ def build(
         # Takes as long as all the rest of a synthesis, and cfn-lint looks at the same in the tests.
         builtin_cloud_formation_validation=False,
     )
-    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     checked = Context.parse({key: app.node.try_get_context(key) for key in KEYS}, home_region=home_region)
+    # The CDK does not parse what was given with -c, and would pass over a boundary that is text.
+    app.node.set_context(account_rules.BOUNDARY, checked.rules.boundary)
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     home = HomeStack(app, "ImdsEnforcer", context=checked, env=Environment(account=account, region=home_region))
     for region in checked.regions:
         forwarder = ForwarderStack(
             app,
             f"ImdsEnforcerForwarder-{region}",
             home_region=home_region,
+            rules=checked.rules,
             env=Environment(account=account, region=region),
         )
         forwarder.add_stack_dependency(home)

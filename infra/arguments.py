@@ -3,10 +3,14 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from infra import account_rules
+from infra.account_rules import AccountRules, ContextError
 
 ROOT = Path(__file__).parents[1]
 FIRST_VALUES = {"http_tokens": ("required", "optional"), "mode": ("enforce", "audit")}
@@ -34,6 +38,7 @@ class Arguments:
     profile: str | None = None
     region: str | None = None
     role_arn: str | None = None
+    toolkit_stack: str | None = None
     output: Path = ROOT / ".build" / "cdk.out"
 
     @classmethod
@@ -41,7 +46,7 @@ class Arguments:
         """Read them as the CDK CLI does, and leave out what is not for here.
 
         Raises:
-            DeployError: where one has no value, or one of `KEYS` a value that is not allowed.
+            DeployError: where one has no value, or a value that is not allowed.
         """
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         parser.add_argument("-c", "--context", action="append", default=[])
@@ -49,6 +54,7 @@ class Arguments:
         parser.add_argument("-r", "--role-arn")
         parser.add_argument("--profile")
         parser.add_argument("--region")
+        parser.add_argument("--toolkit-stack-name", default=os.environ.get("CDK_TOOLKIT_STACK_NAME"))
         parser.add_argument("-o", "--output", type=Path, default=cls.output)
         try:
             known, _ = parser.parse_known_args([*arguments])
@@ -63,9 +69,11 @@ class Arguments:
             profile=known.profile,
             region=known.region,
             role_arn=known.role_arn,
+            toolkit_stack=known.toolkit_stack_name,
             output=known.output,
         )
         parsed.first_values()
+        parsed.state_tags()
         return parsed
 
     def first_values(self) -> dict[str, str]:
@@ -76,7 +84,7 @@ class Arguments:
         """
         chosen: dict[str, str] = {}
         for key, allowed in FIRST_VALUES.items():
-            chosen[key] = value = self.given.get(key, self.standing.get(key, allowed[0]))
+            chosen[key] = value = self._context(key, allowed[0])
             if value not in allowed:
                 raise DeployError(f"context {key!r}: received {value!r}; allowed: {' | '.join(allowed)}")
         return chosen
@@ -87,14 +95,53 @@ class Arguments:
         Raises:
             DeployError: if it says neither true nor false.
         """
-        value = str(self.given.get(key, self.standing.get(key, False))).lower()
-        if value not in ("true", "false"):
-            raise DeployError(f"context {key!r}: received {value!r}; allowed: true | false")
-        return value == "true"
+        with _refusals():
+            return account_rules.flag(key, self._context(key))
+
+    def rules(self) -> AccountRules:
+        """What the account's own rules demand.
+
+        Raises:
+            DeployError: naming a value that cannot be used.
+        """
+        with _refusals():
+            return AccountRules.parse({key: self._context(key) for key in account_rules.KEYS})
+
+    def state_tags(self) -> Mapping[str, str]:
+        """The tags for the creation of the stack that the CLI does not deploy: the context's, and before them `--tags`.
+
+        Raises:
+            DeployError: naming a value that cannot be used.
+        """
+        rules = self.rules()
+        with _refusals():
+            return account_rules.checked_tags({**rules.tags, **self.tags})
+
+    def toolkit(self) -> list[str]:
+        """The arguments for `cdk bootstrap` by which another qualifier gets a stack of its own, and replaces none."""
+        qualifier, stack = self.rules().qualifier, self.toolkit_stack
+        chosen: list[str] = []
+        if qualifier != account_rules.DEFAULT_QUALIFIER:
+            # Names of stacks have no underscores.
+            stack = stack or f"CDKToolkit-{qualifier.replace('_', '-')}"
+            chosen = ["--qualifier", qualifier]
+        return [*chosen, "--toolkit-stack-name", stack] if stack else chosen
+
+    def _context(self, key: str, default: object = None) -> Any:
+        """The value of this call, or the standing one."""
+        return self.given.get(key, self.standing.get(key, default))
 
     def credentials(self) -> list[str]:
         """The arguments that name the credentials, for another of the CLI's commands."""
         return ["--profile", self.profile] if self.profile else []
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except ContextError as error:
+        raise DeployError(str(error)) from None
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:

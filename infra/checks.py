@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,8 @@ from infra.account import Account, DeniedError, denials, described
 from infra.arguments import ALLOW_SECOND_HOME, FIRST_VALUES, ROOT, Arguments, DeployError
 
 HOME = "ImdsEnforcer"
+FORWARDER = "ImdsEnforcerForwarder-"
+"""Before the name of its region."""
 _SCHEMA = ROOT / "lambda_src" / "imds_enforcer" / "policy" / "schema.json"
 
 
@@ -93,20 +95,31 @@ def _other_first_value(account: Account, found: Stored, key: str, value: str) ->
 
 def refuse_second_home(account: Account, *, allowed: bool) -> None:
     """Refuse where the enforcer, or what outlived it, is in another region: two of them would undo each other."""
-    # A session is not safe to make clients from in several threads.
-    clients = {region: account.cloudformation(region) for region in _other_regions(account)}
-    with ThreadPoolExecutor(16) as pool:
-        answers = dict(zip(clients, pool.map(_home_in, clients.values()), strict=True))
-    silent = {region: str(answer) for region, answer in answers.items() if isinstance(answer, Exception)}
-    if silent:
-        sys.stderr.write(f"Not asked for another home: {', '.join(silent)} ({next(iter(silent.values()))})\n")
-    homes = [f"{answer} in {region}" for region, answer in answers.items() if isinstance(answer, str)]
+    found = _ask(account, _other_regions(account), _home_in, about="another home")
+    homes = [f"{stack} in {region}" for region, stack in found.items()]
     if homes and not allowed:
         raise DeployError(
             f"nothing was deployed: there is {', '.join(homes)}. One deployment covers every region of the account: "
             "name that region in AWS_REGION, or remove what is there (make destroy, make destroy-state); "
             f"-c {ALLOW_SECOND_HOME}=true deploys here as well"
         )
+
+
+def refuse_protected(account: Account) -> None:
+    """Refuse to remove some stacks where others are protected: the CLI would come to those too late."""
+
+    def protected(cloudformation: Any) -> str | None:
+        region = cloudformation.meta.region_name
+        name = HOME if region == account.region else f"{FORWARDER}{region}"
+        stack = described(cloudformation, name)
+        return name if stack and stack["EnableTerminationProtection"] else None
+
+    found = _ask(account, [account.region, *_other_regions(account)], protected, about="termination protection")
+    if found:
+        why = f"nothing was removed: termination protection is on for {', '.join(found.values())}. To switch it off:"
+        lift = "aws cloudformation update-termination-protection --no-enable-termination-protection"
+        commands = [f"{lift} --region {region} --stack-name {stack}" for region, stack in found.items()]
+        raise DeployError("\n  ".join([why, *commands]))
 
 
 def refuse_removed_fields(account: Account, found: Stored) -> None:
@@ -158,9 +171,27 @@ def _other_regions(account: Account) -> list[str]:
     return sorted({*names} - {account.region})
 
 
-def _home_in(cloudformation: Any) -> str | Exception | None:
-    """The stack that is there, or why it is not known."""
-    try:
-        return next((stack for stack in (HOME, state.STACK) if described(cloudformation, stack)), None)
-    except (BotoCoreError, ClientError) as error:
-        return error
+def _ask(
+    account: Account, regions: Sequence[str], question: Callable[[Any], str | None], *, about: str
+) -> dict[str, str]:
+    """The answer of each region that has one; those that cannot be asked share one line."""
+    # A session is not safe to make clients from in several threads.
+    clients = [account.cloudformation(region) for region in regions]
+
+    def answered(client: Any) -> str | Exception | None:
+        try:
+            return question(client)
+        except (BotoCoreError, ClientError) as error:
+            return error
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = dict(zip(regions, pool.map(answered, clients), strict=True))
+    silent = {region: str(answer) for region, answer in answers.items() if isinstance(answer, Exception)}
+    if silent:
+        sys.stderr.write(f"Not asked for {about}: {', '.join(silent)} ({next(iter(silent.values()))})\n")
+    return {region: answer for region, answer in answers.items() if isinstance(answer, str)}
+
+
+def _home_in(cloudformation: Any) -> str | None:
+    """The stack of a home that is there."""
+    return next((stack for stack in (HOME, state.STACK) if described(cloudformation, stack)), None)

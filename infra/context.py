@@ -8,6 +8,8 @@ from typing import Any
 
 from aws_cdk.region_info import RegionInfo
 
+from infra.account_rules import AccountRules, ContextError
+
 _RATE = re.compile(r"rate\((?P<count>[1-9]\d*) (?P<unit>minute|hour|day)s?\)")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
@@ -17,25 +19,19 @@ _SHORTEST = timedelta(minutes=15)
 _LONGEST = timedelta(days=1)
 
 
-class ContextError(ValueError):
-    """A context value that cannot be used: names the key, what was received and what is allowed."""
-
-    def __init__(self, key: str, received: object, allowed: str) -> None:
-        super().__init__(f"context {key!r}: received {received!r}; allowed: {allowed}")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """The checked context.
 
     `regions` are the regions that get a forwarder, the home region left out. `floor` is the weakest `HttpTokens`
-    that the function may set.
+    that the function may set, `rules` what the account's own rules demand.
     """
 
     regions: tuple[str, ...]
     period: timedelta
     notification_email: str | None
     floor: str
+    rules: AccountRules
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, home_region: str) -> "Context":
@@ -45,6 +41,7 @@ class Context:
             period=_period(values.get("schedule")),
             notification_email=_email(values.get("notification_email")),
             floor=_floor(values.get("floor")),
+            rules=AccountRules.parse(values),
         )
 
     @property
@@ -83,9 +80,8 @@ def _regions(received: object, home: str) -> tuple[str, ...]:
     # The pinned CDK knows every region, its partition and whether it must be opted into.
     partition = RegionInfo.get(home).partition
     neighbours = [region for region in RegionInfo.regions if region.partition == partition]
-    if received == "all" and partition == "aws":
-        names = [region.name for region in neighbours if not region.is_opt_in_region]
-    elif isinstance(received, str):
+    every = {region.name for region in neighbours if not region.is_opt_in_region} if partition == "aws" else set()
+    if isinstance(received, str):
         names = [name.strip() for name in received.split(",") if name.strip()]
     elif isinstance(received, list):
         names = received
@@ -93,7 +89,16 @@ def _regions(received: object, home: str) -> tuple[str, ...]:
         raise ContextError("regions", received, "a list, names separated by commas, or 'all'")
     # Rules do not reach across partitions, so a forwarder can only stand in one of the home region's.
     allowed = sorted(region.name for region in neighbours)
+    chosen, excluded = set[str](), set[str]()
     for name in names:
-        if name not in allowed:
+        if name == "all" and every:
+            chosen |= every
+        elif name in allowed:
+            chosen.add(name)
+        elif isinstance(name, str) and name.removeprefix("-") in allowed:
+            excluded.add(name.removeprefix("-"))
+        else:
             raise ContextError("regions", name, f"'all' (commercial regions) or some of {', '.join(allowed)}")
-    return tuple(sorted({*names} - {home}))
+    if excluded and "all" not in names:
+        raise ContextError("regions", received, "'-' before a region only beside 'all'")
+    return tuple(sorted(chosen - excluded - {home}))

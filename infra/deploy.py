@@ -20,7 +20,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import checks, state, state_stack, takeover
-from infra.account import QUALIFIER, Account, described
+from infra.account import Account, described
 from infra.arguments import ALLOW_SECOND_HOME, ROOT, Arguments, DeployError
 
 BUILD = ROOT / ".build"
@@ -51,10 +51,14 @@ def _deploy(arguments: list[str]) -> int:
         # It needs no app: called where there is none, it does not synthesize one.
         target = f"aws://{account.number}/{account.region}"
         with tempfile.TemporaryDirectory() as nowhere:
-            failed = _cli(["bootstrap", target, "--ci", "--no-notices", *wanted.credentials()], environment, nowhere)
+            failed = _cli(
+                ["bootstrap", target, "--ci", "--no-notices", *wanted.toolkit(), *wanted.credentials()],
+                environment,
+                nowhere,
+            )
         if failed:
             return failed
-    state_stack.deploy(account, state.first_values(**wanted.first_values()), wanted.tags)
+    state_stack.deploy(account, state.first_values(**wanted.first_values()), wanted.state_tags())
     unattended = ["--all", "--require-approval=never", "--progress=events", "--ci", "--concurrency=8"]
     return _cdk_aside(["deploy", *unattended, *arguments], environment)
 
@@ -71,6 +75,7 @@ def _check(account: Account, wanted: Arguments) -> None:
 
 def _destroy(arguments: list[str]) -> int:
     account = Account.of(Arguments.parse(arguments))
+    checks.refuse_protected(account)
     failed = _cdk_aside(["destroy", "--all", "--force", "--ci", *arguments], _environment(account))
     if not failed and state_stack.find(account):
         kept = ", ".join(each.name for each in state.RESOURCES)
@@ -136,7 +141,7 @@ def _environment(account: Account) -> dict[str, str]:
 def _bootstrap_version(account: Account) -> int:
     ssm = account.client("ssm")
     try:
-        return int(ssm.get_parameter(Name=f"/cdk-bootstrap/{QUALIFIER}/version")["Parameter"]["Value"])
+        return int(ssm.get_parameter(Name=f"/cdk-bootstrap/{account.qualifier}/version")["Parameter"]["Value"])
     except ssm.exceptions.ParameterNotFound:
         return 0
 

@@ -1,11 +1,12 @@
 """A forwarder: what a region other than home needs for its events to reach the enforcer."""
 
-from aws_cdk import Aws, BootstraplessSynthesizer, DefaultStackSynthesizer, Environment, Stack
+from aws_cdk import Aws, BootstraplessSynthesizer, DefaultStackSynthesizer, Environment, Stack, Tags
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra import patterns
+from infra.account_rules import AccountRules
 from infra.events import BUS_NAME
 
 
@@ -18,14 +19,20 @@ class ForwarderStack(Stack):
     that is lost on the way is made good by the next sweep.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, home_region: str, env: Environment) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, home_region: str, rules: AccountRules, env: Environment
+    ) -> None:
         super().__init__(
             scope,
             construct_id,
             env=env,
             description=f"Forwards EC2 events to the IMDS enforcer in {home_region}",
-            synthesizer=_with_roles_of(home_region),
+            tags=rules.tags,
+            termination_protection=rules.termination_protection,
+            synthesizer=_with_roles_of(home_region, rules.qualifier),
         )
+        for key, value in rules.tags.items():
+            Tags.of(self).add(key, value)
         bus = f"arn:{Aws.PARTITION}:events:{home_region}:{Aws.ACCOUNT_ID}:event-bus/{BUS_NAME}"
         role = iam.Role(
             self,
@@ -52,9 +59,8 @@ class ForwarderStack(Stack):
             )
 
 
-def _with_roles_of(home_region: str) -> BootstraplessSynthesizer:
+def _with_roles_of(home_region: str, qualifier: str) -> BootstraplessSynthesizer:
     def arn(template: str) -> str:
-        qualifier = DefaultStackSynthesizer.DEFAULT_QUALIFIER
         return template.replace("${Qualifier}", qualifier).replace("${AWS::Region}", home_region)
 
     return BootstraplessSynthesizer(

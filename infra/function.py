@@ -11,6 +11,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra import package, state
+from infra.account_rules import AccountRules
 from infra.encryption import USE
 
 
@@ -27,12 +28,15 @@ class EnforcerFunction(Construct):
         topic: sns.ITopic,
         key: kms.IKey,
         floor: str,
+        rules: AccountRules,
     ) -> None:
         super().__init__(scope, construct_id)
         log_group = logs.LogGroup.from_log_group_name(self, "Logs", state.LOG_GROUP)
         self.role = iam.Role(
             self,
             "Role",
+            role_name=rules.role_name,
+            path=rules.role_path,
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             inline_policies={
                 "enforce": iam.PolicyDocument(statements=_enforce(floor)),

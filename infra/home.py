@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from aws_cdk import CfnOutput, CfnResource, CfnWaitConditionHandle, Environment, Stack
+from aws_cdk import CfnOutput, CfnResource, CfnWaitConditionHandle, Environment, Stack, Tags
 from aws_cdk import aws_events as events
 from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
@@ -24,7 +24,17 @@ class HomeStack(Stack):
     """The enforcer of one account, in the region from which it covers all others."""
 
     def __init__(self, scope: Construct, construct_id: str, *, context: Context, env: Environment) -> None:
-        super().__init__(scope, construct_id, env=env, description="Enforces IMDSv2 on every EC2 instance")
+        super().__init__(
+            scope,
+            construct_id,
+            env=env,
+            description="Enforces IMDSv2 on every EC2 instance",
+            tags=context.rules.tags,
+            termination_protection=context.rules.termination_protection,
+        )
+        # The stack's own reach its resources only through CloudFormation; these are in the template too.
+        for tag, text in context.rules.tags.items():
+            Tags.of(self).add(tag, text)
         key = MessageKey(self, "Key")
         topic = Notifications(self, "Notifications", key=key, email=context.notification_email).topic
         queues = EventQueue(self, "Events", key=key)
@@ -37,6 +47,7 @@ class HomeStack(Stack):
             topic=topic,
             key=key,
             floor=context.floor,
+            rules=context.rules,
         )
         EventRules(self, "Rules", to=queues, own_role=enforcer.role)
         Triggers(

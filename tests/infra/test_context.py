@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from infra.context import Context, ContextError
+from infra.account_rules import AccountRules, ContextError
+from infra.context import Context
 
 DEFAULTS: dict[str, Any] = {
     "regions": [],
@@ -24,6 +25,7 @@ def test_the_defaults_are_a_sweep_every_quarter_hour_and_no_forwarders() -> None
         period=timedelta(minutes=15),
         notification_email=None,
         floor="optional",
+        rules=AccountRules.parse({}),
     )
 
 
@@ -53,6 +55,19 @@ def test_all_regions_are_the_commercial_ones_that_need_no_opt_in() -> None:
         "us-west-1",
         "us-west-2",
     )
+
+
+@pytest.mark.parametrize("received", ["all,-ap-south-1, -us-east-1", ["-us-east-1", "all", "-ap-south-1"]])
+def test_all_may_leave_some_out(received: object) -> None:
+    """Regions that a service control policy denies, for one; either way of writing them, in any order."""
+    every = {*parse(regions="all").regions}
+    assert {*parse(regions=received).regions} == every - {"ap-south-1", "us-east-1"}
+    assert every > {"ap-south-1", "us-east-1"}
+
+
+def test_a_region_that_needs_an_opt_in_can_be_named_beside_all() -> None:
+    """Only these are not among them."""
+    assert {*parse(regions="all,af-south-1").regions} == {*parse(regions="all").regions, "af-south-1"}
 
 
 def test_the_home_region_needs_no_forwarder() -> None:
@@ -100,6 +115,11 @@ def test_an_address_is_subscribed() -> None:
         ({"regions": 3}, "context 'regions': received 3; allowed: a list, names separated by commas, or 'all'"),
         ({"regions": None}, "context 'regions': received None; allowed: "),
         ({"regions": "all", "home_region": "cn-north-1"}, "received 'all'; allowed: .*cn-northwest-1"),
+        ({"regions": "-us-east-1"}, "received '-us-east-1'; allowed: '-' before a region only beside 'all'"),
+        ({"regions": ["eu-west-1", "-us-east-1"]}, "allowed: '-' before a region only beside 'all'"),
+        ({"regions": "all,-us-esat-1"}, "context 'regions': received '-us-esat-1'; allowed: 'all' .*us-east-1"),
+        ({"regions": "all,-cn-north-1"}, "context 'regions': received '-cn-north-1'; allowed: "),
+        ({"regions": ["all", ["us-east-1"]]}, r"context 'regions': received \['us-east-1'\]; allowed: "),
         ({"schedule": "cron(0 * * * ? *)"}, r"context 'schedule': received 'cron\(.*; allowed: rate\(N minutes\)"),
         ({"schedule": "rate(14 minutes)"}, "allowed: .* from 15 minutes to 1 day"),
         ({"schedule": "rate(25 hours)"}, "allowed: .* from 15 minutes to 1 day"),
