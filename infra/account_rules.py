@@ -123,7 +123,9 @@ def _role_path(received: object) -> str | None:
         return None
     if isinstance(received, str) and _ROLE_PATH.fullmatch(received) and len(received) <= _LONGEST_PATH:
         return received
-    raise ContextError("role_path", received, f"a path from / to /, without spaces, of {_LONGEST_PATH} characters")
+    raise ContextError(
+        "role_path", received, f"a path from / to /, without spaces, of {_LONGEST_PATH} characters at most"
+    )
 
 
 def _boundary(received: object) -> Mapping[str, str] | None:

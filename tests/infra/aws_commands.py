@@ -15,25 +15,25 @@ from infra.local.client import LocalAws
 _ASSIGNMENT = re.compile(r"(\w+)=\$\((.*)\)")
 
 
-def run(lines: Iterable[str], aws: LocalAws) -> None:
-    """Run each line; a variable may hold an answer, and comments end lines."""
+def run(lines: Iterable[str], aws: LocalAws, region: str = "") -> None:
+    """Run each line, which has to name this region; a variable may hold an answer, and comments end lines."""
     variables: dict[str, str] = {}
     for line in lines:
         assignment = _ASSIGNMENT.fullmatch(line)
         words = shlex.split(assignment[2] if assignment else line, comments=True)
-        answer = _call([variables.get(word.removeprefix("$"), word) for word in words], aws)
+        answer = _call([variables.get(word.removeprefix("$"), word) for word in words], aws, region or aws.region)
         if assignment:
             variables[assignment[1]] = answer
 
 
-def _call(words: list[str], aws: LocalAws) -> str:
+def _call(words: list[str], aws: LocalAws, region: str) -> str:
     program, service, operation, *rest = words
     assert program == "aws"
     if operation == "wait":
         operation, *rest = rest
     options = _options(rest)
-    assert options.pop("region") == aws.region
-    client = aws.client(service)
+    assert options.pop("region") == region
+    client = aws.client(service, region)
     if words[2] == "wait":
         names = {"stack-name": "StackName", "change-set-name": "ChangeSetName", "table-name": "TableName"}
         named = {names[option]: value for option, value in options.items()}
@@ -48,6 +48,8 @@ def _call(words: list[str], aws: LocalAws) -> str:
         option = xform_name(name, "-")
         if option in options:
             request[name] = _value(shape, options.pop(option))
+        elif options.pop(f"no-{option}", ""):
+            request[name] = False
     assert not options, f"unknown options {options}"
     answer: Any = getattr(client, method)(**request)
     for key in filter(None, query.split(".")):

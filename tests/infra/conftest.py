@@ -81,7 +81,7 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     commands: list[str] = []
 
     def cli(arguments: list[str], _environment: Mapping[str, str], _folder: Path | str) -> int:
-        commands.extend({"bootstrap", "deploy"} & {*arguments})
+        commands.extend({"bootstrap", "deploy", "destroy"} & {*arguments})
         return 0
 
     monkeypatch.setattr(deploy, "_cli", cli)

@@ -10,6 +10,7 @@ from infra import deploy, state, state_stack
 from infra.account import Account
 from infra.arguments import Arguments, DeployError
 from infra.local.client import LocalAws
+from tests.infra import aws_commands
 from tests.infra.conftest import lead_to
 
 ELSEWHERE = "us-east-1"
@@ -152,9 +153,43 @@ class TestSecondHome:
         assert cli == []
 
 
-def create(aws: LocalAws, stack: str) -> None:
-    """A stack of this name in another region."""
-    cloudformation = aws.client("cloudformation", ELSEWHERE)
-    template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
-    cloudformation.create_stack(StackName=stack, TemplateBody=json.dumps(template))
+class TestProtectedStacks:
+    """`make destroy` removes all stacks or none."""
+
+    def test_they_are_named_with_what_lifts_it(self, aws: LocalAws, cli: list[str]) -> None:
+        """The home stack and forwarders; those of another home do not count."""
+        forwarder = f"ImdsEnforcerForwarder-{ELSEWHERE}"
+        create(aws, forwarder, protected=True)
+        create(aws, "ImdsEnforcer", protected=True)
+        create(aws, "ImdsEnforcer", aws.region, protected=True)
+        with pytest.raises(DeployError) as refused:
+            deploy.main(["destroy"])
+        first, home, other = str(refused.value).splitlines()
+        assert first == (
+            f"nothing was removed: termination protection is on for ImdsEnforcer, {forwarder}. To switch it off:"
+        )
+        assert cli == []
+        aws_commands.run([home.strip()], aws)
+        aws_commands.run([other.strip()], aws, ELSEWHERE)
+        assert deploy.main(["destroy"]) == 0
+        assert cli == ["destroy"]
+
+    def test_regions_that_cannot_be_asked_share_a_line(
+        self, aws: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """The CDK CLI has the last word there."""
+        create(aws, "ImdsEnforcer", aws.region)
+        for region in ("ap-south-1", ELSEWHERE):
+            aws.fail("cloudformation:DescribeStacks", "AccessDenied", status=403, region=region)
+        assert deploy.main(["destroy"]) == 0
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f"Not asked for termination protection: ap-south-1, {ELSEWHERE} (An error occurred (Acc")
+        assert cli == ["destroy"]
+
+
+def create(aws: LocalAws, stack: str, region: str = ELSEWHERE, *, protected: bool = False) -> None:
+    """A stack of this name, in another region if none is named."""
+    cloudformation = aws.client("cloudformation", region)
+    template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    cloudformation.create_stack(StackName=stack, TemplateBody=template, EnableTerminationProtection=protected)
     cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})

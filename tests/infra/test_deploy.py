@@ -109,7 +109,8 @@ HAND_SET = {"/imds-enforcer/http-tokens": "optional", "/imds-enforcer/policy": '
 def account(local_aws: LocalAws) -> LocalAws:
     """An account that was empty: deployed to once, and then changed by hand."""
     aws = local_aws.in_account("310987654321")
-    run("-c", f"regions={FORWARDED}", "-c", "mode=audit", "--tags", "team=a", environment=aws.environment())
+    first = ("-c", "mode=audit", "-c", 'tags={"team": "context", "cost": "1"}', "--tags", "team=a")
+    run("-c", f"regions={FORWARDED}", *first, environment=aws.environment())
     assert parameters(aws) == {"/imds-enforcer/http-tokens": "required", "/imds-enforcer/policy": '{"mode": "audit"}'}
     for name, value in HAND_SET.items():
         aws.client("ssm").put_parameter(Name=name, Value=value, Overwrite=True)
@@ -129,12 +130,12 @@ def test_the_life_of_a_deployment(account: LocalAws, tmp_path: Path) -> None:
 
     (tmp_path / ".cdk.json").write_text(json.dumps({"tags": [{"Key": "user", "Value": "b"}]}))
     environment = {**account.environment(), "HOME": str(tmp_path), "CDK_TAGS": "variable=c", "CDK_REVERT_DRIFT": "true"}
-    schedule = ("-c", "schedule=rate(1 hour)")
-    output = run("deploy", *schedule, "--revert-drift", "--parameters", "FirstPolicy={}", environment=environment)
+    changed = ("-c", "schedule=rate(1 hour)", "-c", 'tags={"team": "b", "new": "x"}')
+    output = run("deploy", *changed, "--revert-drift", "--parameters", "FirstPolicy={}", environment=environment)
     assert "(no changes)" not in output
     assert parameters(account) == HAND_SET
     assert state_events(account) == before
-    assert tags(account, "ImdsEnforcerState") == {"team": "a"}
+    assert tags(account, "ImdsEnforcerState") == {"team": "a", "cost": "1"}
     assert tags(account, "ImdsEnforcer") == {"variable": "c"}
 
     output = run("destroy", "-c", f"regions={FORWARDED}", environment=account.environment())

@@ -102,3 +102,26 @@ def test_tags_beyond_the_limits_are_refused(aws: LocalAws) -> None:
     for tags in ([{"Key": "aws:x", "Value": "y"}], [{"Key": str(n), "Value": "y"} for n in range(51)]):
         with pytest.raises(ClientError, match="ValidationError"):
             deploy(aws, "create", {"Queue": {"Type": "AWS::SQS::Queue"}}, Tags=tags)
+
+
+def test_a_stack_shows_the_role_that_it_was_last_given(aws: LocalAws) -> None:
+    """API reference, CreateStack and CreateChangeSet: CloudFormation goes on with it in later operations."""
+    cloudformation = aws.client("cloudformation")
+    first, second = (f"arn:aws:iam::{aws.account}:role/{name}" for name in ("first", "second"))
+    queue = {"Queue": {"Type": "AWS::SQS::Queue"}}
+    deploy(aws, "create", queue, RoleARN=first)
+    assert role_of(aws) == first
+    deploy(aws, "update", queue, Tags=TAGS)
+    assert role_of(aws) == first
+    body = json.dumps({"Resources": {**queue, "Topic": {"Type": "AWS::SNS::Topic"}}})
+    change = {"StackName": STACK, "ChangeSetName": "c"}
+    cloudformation.create_change_set(**change, TemplateBody=body, RoleARN=second)
+    assert role_of(aws) == first
+    cloudformation.execute_change_set(**change)
+    cloudformation.get_waiter("stack_update_complete").wait(StackName=STACK, WaiterConfig=QUICK)
+    assert role_of(aws) == second
+
+
+def role_of(aws: LocalAws) -> str:
+    """The role of the stack."""
+    return str(aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]["RoleARN"])

@@ -53,8 +53,8 @@ ADDITIONS = (
     metrics,
     metric_data,
     tables,
-    roles,
     stacks,
+    roles,
 )
 
 
