@@ -15,8 +15,6 @@ from infra.account import Account, DeniedError, denials, described
 from infra.arguments import ALLOW_SECOND_HOME, FIRST_VALUES, ROOT, Arguments, DeployError
 
 HOME = "ImdsEnforcer"
-FORWARDER = "ImdsEnforcerForwarder-"
-"""Before the name of its region."""
 _SCHEMA = ROOT / "lambda_src" / "imds_enforcer" / "policy" / "schema.json"
 
 
@@ -95,7 +93,7 @@ def _other_first_value(account: Account, found: Stored, key: str, value: str) ->
 
 def refuse_second_home(account: Account, *, allowed: bool) -> None:
     """Refuse where the enforcer, or what outlived it, is in another region: two of them would undo each other."""
-    found = _ask(account, _other_regions(account), _home_in, about="another home")
+    found = ask(account, other_regions(account), _home_in, about="another home")
     homes = [f"{stack} in {region}" for region, stack in found.items()]
     if homes and not allowed:
         raise DeployError(
@@ -103,23 +101,6 @@ def refuse_second_home(account: Account, *, allowed: bool) -> None:
             "name that region in AWS_REGION, or remove what is there (make destroy, make destroy-state); "
             f"-c {ALLOW_SECOND_HOME}=true deploys here as well"
         )
-
-
-def refuse_protected(account: Account) -> None:
-    """Refuse to remove some stacks where others are protected: the CLI would come to those too late."""
-
-    def protected(cloudformation: Any) -> str | None:
-        region = cloudformation.meta.region_name
-        name = HOME if region == account.region else f"{FORWARDER}{region}"
-        stack = described(cloudformation, name)
-        return name if stack and stack["EnableTerminationProtection"] else None
-
-    found = _ask(account, [account.region, *_other_regions(account)], protected, about="termination protection")
-    if found:
-        why = f"nothing was removed: termination protection is on for {', '.join(found.values())}. To switch it off:"
-        lift = "aws cloudformation update-termination-protection --no-enable-termination-protection"
-        commands = [f"{lift} --region {region} --stack-name {stack}" for region, stack in found.items()]
-        raise DeployError("\n  ".join([why, *commands]))
 
 
 def refuse_removed_fields(account: Account, found: Stored) -> None:
@@ -161,7 +142,7 @@ def _removed_fields(document: Any, schema: Mapping[str, Any], name: str) -> Iter
         yield from _removed_fields(document.get(field), definition, field)
 
 
-def _other_regions(account: Account) -> list[str]:
+def other_regions(account: Account) -> list[str]:
     """The regions that are enabled, or all of the partition where this may not be asked."""
     try:
         with denials():
@@ -171,7 +152,7 @@ def _other_regions(account: Account) -> list[str]:
     return sorted({*names} - {account.region})
 
 
-def _ask(
+def ask(
     account: Account, regions: Sequence[str], question: Callable[[Any], str | None], *, about: str
 ) -> dict[str, str]:
     """The answer of each region that has one; those that cannot be asked share one line."""

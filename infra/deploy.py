@@ -19,7 +19,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra import checks, state, state_stack, takeover
+from infra import checks, protection, state, state_stack, takeover
 from infra.account import Account, described
 from infra.arguments import ALLOW_SECOND_HOME, ROOT, Arguments, DeployError
 
@@ -59,6 +59,8 @@ def _deploy(arguments: list[str]) -> int:
         if failed:
             return failed
     state_stack.deploy(account, state.first_values(**wanted.first_values()), wanted.state_tags())
+    if wanted.rules().termination_protection:
+        protection.lift_from_failed_creations(account)
     unattended = ["--all", "--require-approval=never", "--progress=events", "--ci", "--concurrency=8"]
     return _cdk_aside(["deploy", *unattended, *arguments], environment)
 
@@ -75,7 +77,7 @@ def _check(account: Account, wanted: Arguments) -> None:
 
 def _destroy(arguments: list[str]) -> int:
     account = Account.of(Arguments.parse(arguments))
-    checks.refuse_protected(account)
+    protection.refuse(account)
     failed = _cdk_aside(["destroy", "--all", "--force", "--ci", *arguments], _environment(account))
     if not failed and state_stack.find(account):
         kept = ", ".join(each.name for each in state.RESOURCES)

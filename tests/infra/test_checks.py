@@ -5,6 +5,7 @@ import json
 import shlex
 
 import pytest
+from botocore.exceptions import WaiterError
 
 from infra import deploy, state, state_stack
 from infra.account import Account
@@ -186,10 +187,34 @@ class TestProtectedStacks:
         assert line.startswith(f"Not asked for termination protection: ap-south-1, {ELSEWHERE} (An error occurred (Acc")
         assert cli == ["destroy"]
 
+    def test_it_does_not_keep_what_is_left_of_a_creation_that_failed(self, aws: LocalAws, cli: list[str]) -> None:
+        """The CLI has to delete that before it creates the stack anew; what was created stays protected."""
+        aws.client("logs", ELSEWHERE).create_log_group(logGroupName="/there")
+        template = {"Resources": {"Log": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "/there"}}}}
+        left = f"ImdsEnforcerForwarder-{ELSEWHERE}"
+        with pytest.raises(WaiterError):
+            create(aws, left, template=template, protected=True)
+        create(aws, "ImdsEnforcer", aws.region, protected=True)
+        assert deploy.main(["deploy", "-c", "termination_protection=true"]) == 0
+        assert cli == ["bootstrap", "deploy"]
+        assert not protected(aws, left, ELSEWHERE)
+        assert protected(aws, "ImdsEnforcer", aws.region)
 
-def create(aws: LocalAws, stack: str, region: str = ELSEWHERE, *, protected: bool = False) -> None:
+
+def protected(aws: LocalAws, stack: str, region: str) -> bool:
+    """Whether it has termination protection."""
+    described = aws.client("cloudformation", region).describe_stacks(StackName=stack)["Stacks"][0]
+    return bool(described["EnableTerminationProtection"])
+
+
+TOPIC = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
+
+
+def create(
+    aws: LocalAws, stack: str, region: str = ELSEWHERE, *, template: object = TOPIC, protected: bool = False
+) -> None:
     """A stack of this name, in another region if none is named."""
     cloudformation = aws.client("cloudformation", region)
-    template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
-    cloudformation.create_stack(StackName=stack, TemplateBody=template, EnableTerminationProtection=protected)
+    body = json.dumps(template)
+    cloudformation.create_stack(StackName=stack, TemplateBody=body, EnableTerminationProtection=protected)
     cloudformation.get_waiter("stack_create_complete").wait(StackName=stack, WaiterConfig={"Delay": 1})

@@ -153,21 +153,25 @@ def test_the_life_of_a_deployment(account: LocalAws, tmp_path: Path) -> None:
 
 
 def test_a_deployment_that_rolls_back_has_changed_nothing(local_aws: LocalAws) -> None:
-    """Rules and the sweep's schedule come last; the next deployment goes on with what the first one kept."""
+    """Rules and the sweep's schedule come last; the next deployment goes on with what the first one kept.
+
+    What is left of the stack is not in its way, though it is protected: the CLI protects it before it creates it.
+    """
     aws = local_aws.in_account("311987654321")
     [instance] = aws.launch(count=1, HttpTokens="optional")
     events = aws.client("events")
     events.put_rule(Name="imds-enforcer-launched", EventPattern='{"source": ["x"]}')
     aws.reset_calls()
-    assert "imds-enforcer-launched already exists" in refusal(environment=aws.environment())
+    protected = ("-c", "termination_protection=true")
+    assert "imds-enforcer-launched already exists" in refusal(*protected, environment=aws.environment())
     described = aws.client("cloudformation").describe_stacks(StackName="ImdsEnforcer")["Stacks"][0]
-    assert described["StackStatus"] == "ROLLBACK_COMPLETE"
+    assert (described["StackStatus"], described["EnableTerminationProtection"]) == ("ROLLBACK_COMPLETE", True)
     assert aws.metadata_options(instance)["HttpTokens"] == "optional"
     assert aws.calls("ec2:ModifyInstanceMetadataOptions") == 0
     assert aws.client("scheduler").list_schedules()["Schedules"] == []
 
     events.delete_rule(Name="imds-enforcer-launched")
-    run(environment=aws.environment())
+    run(*protected, environment=aws.environment())
     names = {each["Name"] for each in aws.client("scheduler").list_schedules()["Schedules"]}
     assert names == {"imds-enforcer-sweep", "imds-enforcer-inventory"}
 
