@@ -39,8 +39,9 @@ def build(
         builtin_cloud_formation_validation=False,
     )
     checked = Context.parse({key: app.node.try_get_context(key) for key in KEYS}, home_region=home_region)
-    # The CDK does not parse what was given with -c, and would pass over a boundary that is text.
+    # The CDK takes what was given with -c as it is: it would pass over a boundary that is text, and use an empty name.
     app.node.set_context(account_rules.BOUNDARY, checked.rules.boundary)
+    app.node.set_context(account_rules.QUALIFIER, checked.rules.qualifier)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     home = HomeStack(app, "ImdsEnforcer", context=checked, env=Environment(account=account, region=home_region))
     for region in checked.regions:

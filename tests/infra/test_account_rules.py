@@ -189,6 +189,10 @@ WITHOUT_TAGS = {
 """The types that have none (CloudFormation Template Reference)."""
 
 
+OTHERWISE: dict[str, object] = {BOUNDARY: {"arn": POLICY}, QUALIFIER: ""}
+"""Other ways to write two of them."""
+
+
 class TestTemplates:
     """In every stack, with every rule at once."""
 
@@ -221,24 +225,25 @@ class TestTemplates:
 
     def test_the_boundary_of_every_role(self, synthesize: Synthesize, context: dict[str, object], name: str) -> None:
         """By the name of a policy of the account, or by an ARN."""
-        for boundary, expected in (
-            ('{"name": "boundary"}', "arn:${AWS::Partition}:iam::${AWS::AccountId}:policy/boundary"),
-            ({"arn": POLICY}, POLICY),
+        for values, expected in (
+            (context, "arn:${AWS::Partition}:iam::${AWS::AccountId}:policy/boundary"),
+            (context | OTHERWISE, POLICY),
         ):
-            template = synthesize(**context | {BOUNDARY: boundary}).get_stack_by_name(name).template
+            template = synthesize(**values).get_stack_by_name(name).template
             roles = Stack(template).of_type("AWS::IAM::Role").values()
             assert roles
             assert {role["PermissionsBoundary"] for role in roles} == {expected}
 
     def test_the_qualifier(self, synthesize: Synthesize, context: dict[str, object], name: str) -> None:
-        """The roles that deploy, and the bootstrap that is asked for: no other qualifier anywhere."""
-        artifact = synthesize(**context).get_stack_by_name(name)
-        role = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/cdk-strict-%s-role-${AWS::AccountId}-eu-central-1"
-        assert artifact.assume_role_arn == role % "deploy"
-        assert artifact.cloud_formation_execution_role_arn == role % "cfn-exec"
-        assert "hnb659fds" not in json.dumps(artifact.template)
-        for parameter in artifact.template.get("Parameters", {}).values():
-            assert parameter["Default"] == "/cdk-bootstrap/strict/version"
+        """The roles that deploy, and the bootstrap that is asked for: no other qualifier anywhere; empty, the CDK's."""
+        role = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/cdk-%s-%s-role-${AWS::AccountId}-eu-central-1"
+        for values, qualifier in ((context, "strict"), (context | OTHERWISE, "hnb659fds")):
+            artifact = synthesize(**values).get_stack_by_name(name)
+            assert artifact.assume_role_arn == role % (qualifier, "deploy")
+            assert artifact.cloud_formation_execution_role_arn == role % (qualifier, "cfn-exec")
+            for parameter in artifact.template.get("Parameters", {}).values():
+                assert parameter["Default"] == f"/cdk-bootstrap/{qualifier}/version"
+            assert qualifier == "hnb659fds" or "hnb659fds" not in json.dumps(artifact.template)
 
     def test_termination_protection(self, synthesize: Synthesize, context: dict[str, object], name: str) -> None:
         """The CLI sets it."""
