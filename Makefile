@@ -6,6 +6,8 @@ CDK_ARGS ?=
 # Your organization's own CDK CLI and Node.js in place of the wheels, by name or path, as in CDK=cdk NODE=/opt/node/bin/node.
 export CDK ?=
 export NODE ?=
+# yes: `make deploy` may bootstrap the region for the CDK; no: it may not; it asks on a terminal if empty.
+export BOOTSTRAP ?=
 
 # Libraries are installed uncompiled, which is twice as fast; what is imported is then compiled once.
 unexport PYTHONDONTWRITEBYTECODE
@@ -153,7 +155,7 @@ lock: $(LOCK) ## pin what the *.in files ask for, and all that it needs in turn,
 synth: $(TOOLS) ## write the templates to .build/cdk.out
 	$(RUN) -m infra.deploy synth $(CDK_ARGS)
 
-deploy: $(TOOLS) ## deploy every stack to the account that the AWS environment leads to
+deploy: $(TOOLS) ## deploy every stack to the account that the AWS environment leads to; asks, or takes BOOTSTRAP=yes, before it bootstraps
 	$(RUN) -m infra.deploy deploy $(CDK_ARGS)
 
 destroy: $(TOOLS) ## remove every stack but ImdsEnforcerState; takes the CDK_ARGS of the deployment

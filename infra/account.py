@@ -68,8 +68,12 @@ class Account:
         return self._client(service, region, {})
 
     def cloudformation(self, region: str = "") -> Any:
-        """A client for stacks, as the CDK CLI makes it: in the bootstrap's role, or with the caller's credentials."""
-        return self._client("cloudformation", region, self._deployer)
+        """A client for stacks, as the CDK CLI makes it."""
+        return self.deployer("cloudformation", region)
+
+    def deployer(self, service: str, region: str = "") -> Any:
+        """A client in the bootstrap's deploy role, or with the caller's credentials if they cannot take it."""
+        return self._client(service, region, self._deployer)
 
     def _client(self, service: str, region: str, keys: Mapping[str, str]) -> Any:
         # boto3's stubs want the service's name as a literal.

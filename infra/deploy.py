@@ -19,13 +19,11 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra import checks, protection, state, state_stack, takeover
+from infra import bootstrap, checks, protection, state, state_stack, takeover
 from infra.account import Account, described
 from infra.arguments import ALLOW_SECOND_HOME, ROOT, Arguments, DeployError
 
 BUILD = ROOT / ".build"
-MINIMUM_BOOTSTRAP = 6
-"""The version that the templates themselves ask for, in their rule CheckBootstrapVersion."""
 
 
 def main(arguments: list[str]) -> int:
@@ -44,10 +42,11 @@ def main(arguments: list[str]) -> int:
 
 def _deploy(arguments: list[str]) -> int:
     wanted = Arguments.parse(arguments)
+    bootstrap.given()
     account = Account.of(wanted)
     _check(account, wanted)
     environment = _environment(account)
-    if _bootstrap_version(account) < MINIMUM_BOOTSTRAP:
+    if bootstrap.wanted(account):
         # It needs no app: called where there is none, it does not synthesize one.
         target = f"aws://{account.number}/{account.region}"
         with tempfile.TemporaryDirectory() as nowhere:
@@ -138,14 +137,6 @@ def _environment(account: Account) -> dict[str, str]:
         "AWS_DEFAULT_REGION": account.region,
         "CDK_DEFAULT_ACCOUNT": account.number,
     }
-
-
-def _bootstrap_version(account: Account) -> int:
-    ssm = account.client("ssm")
-    try:
-        return int(ssm.get_parameter(Name=f"/cdk-bootstrap/{account.qualifier}/version")["Parameter"]["Value"])
-    except ssm.exceptions.ParameterNotFound:
-        return 0
 
 
 def _cdk_aside(arguments: list[str], environment: dict[str, str]) -> int:

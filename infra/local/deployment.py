@@ -169,7 +169,7 @@ def command(aws: LocalAws, name: str, *cdk_args: str, confirm: str | None = None
     return subprocess.run(  # noqa: S603  # our own module
         [sys.executable, "-m", "infra.deploy", name, *cdk_args],
         cwd=ROOT,
-        env={**aws.environment(), **({"CONFIRM": confirm} if confirm else {})},
+        env={**aws.environment(), "BOOTSTRAP": "yes", **({"CONFIRM": confirm} if confirm else {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -77,7 +77,7 @@ def local_aws() -> Iterator[LocalAws]:
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The commands that the CDK CLI is given, which it does not run here."""
+    """The commands that the CDK CLI is given, which it does not run here; bootstrapping is agreed to."""
     commands: list[str] = []
 
     def cli(arguments: list[str], _environment: Mapping[str, str], _folder: Path | str) -> int:
@@ -85,6 +85,7 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return 0
 
     monkeypatch.setattr(deploy, "_cli", cli)
+    monkeypatch.setenv("BOOTSTRAP", "yes")
     return commands
 
 
