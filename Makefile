@@ -155,7 +155,7 @@ lock: $(LOCK) ## pin what the *.in files ask for, and all that it needs in turn,
 synth: $(TOOLS) ## write the templates to .build/cdk.out
 	$(RUN) -m infra.deploy synth $(CDK_ARGS)
 
-deploy: $(TOOLS) ## deploy every stack to the account that the AWS environment leads to; asks, or takes BOOTSTRAP=yes, before it bootstraps
+deploy: $(TOOLS) ## deploy every stack to the account that the AWS environment leads to; BOOTSTRAP=yes if the CDK is new there
 	$(RUN) -m infra.deploy deploy $(CDK_ARGS)
 
 destroy: $(TOOLS) ## remove every stack but ImdsEnforcerState; takes the CDK_ARGS of the deployment

@@ -39,10 +39,10 @@ def wanted(account: Account) -> bool:
         answer = _asked(f"{consequence}\nGo on? (yes | no): ")
     if answer == "yes":
         return True
+    target = f"aws://{account.number}/{account.region}"
     ways = (
         f"make deploy {_VARIABLE}=yes  # do it",
-        f"cdk bootstrap --cloudformation-execution-policies <policies> aws://{account.number}/{account.region}"
-        "  # as your rules demand it; then make deploy",
+        f"cdk bootstrap --cloudformation-execution-policies <ARNs> {target}  # as your rules demand; then make deploy",
         "make template  # plain CloudFormation, which needs no bootstrap",
     )
     raise DeployError("\n  ".join([f"nothing was deployed: {consequence} The ways on:", *ways]))
@@ -73,8 +73,8 @@ def _consequence(account: Account, version: int) -> str:
             "which CloudFormation uses; it keeps its policies, which are AdministratorAccess where none were chosen."
         )
     return (
-        f"{where} is not bootstrapped for the CDK. Bootstrapping creates the stack CDKToolkit: a bucket and a repository "
-        f"for assets, and roles, among them {role} with AdministratorAccess, which CloudFormation uses."
+        f"{where} is not bootstrapped for the CDK. Bootstrapping creates the stack CDKToolkit: a bucket and a "
+        f"repository for assets, and roles, among them {role} with AdministratorAccess, which CloudFormation uses."
     )
 
 

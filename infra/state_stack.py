@@ -59,17 +59,44 @@ def deploy(account: Account, first_values: Mapping[str, str], tags: Mapping[str,
 
 
 def remove(account: Account) -> None:
-    """Delete the stack and each resource that it leaves; both may be gone already."""
+    """Delete the stack and each resource that it leaves; all of them may be gone already.
+
+    Raises:
+        DeployError: if CloudFormation could not do it; or if a resource may not be deleted, after all others were.
+    """
     cloudformation = account.cloudformation()
     if stack := described(cloudformation, state.STACK):
         if stack["EnableTerminationProtection"]:
             cloudformation.update_termination_protection(StackName=state.STACK, EnableTerminationProtection=False)
         _delete(account, cloudformation)
-    ssm, dynamodb = account.client("ssm"), account.client("dynamodb")
-    ssm.delete_parameters(Names=[state.HTTP_TOKENS, state.POLICY])
-    logs = account.client("logs")
+    kept: list[str] = []
+    for what, delete in (
+        (f"{state.HTTP_TOKENS}, {state.POLICY}", _delete_parameters),
+        (state.LOG_GROUP, _delete_log_group),
+        (state.TABLE, _delete_table),
+    ):
+        try:
+            with denials():
+                delete(account)
+        except DeniedError as error:
+            kept.append(f"{what}: {error}")
+    if kept:
+        gone = f"the stack {state.STACK} is deleted; what it left there may not be deleted with these credentials:"
+        ways = "with others, `make destroy-state` deletes the rest; `make deploy` says how a new stack adopts it"
+        raise DeployError("\n  ".join([gone, *kept, ways]))
+
+
+def _delete_parameters(account: Account) -> None:
+    account.client("ssm").delete_parameters(Names=[state.HTTP_TOKENS, state.POLICY])
+
+
+def _delete_log_group(account: Account) -> None:
     with _missing_is_fine():
-        logs.delete_log_group(logGroupName=state.LOG_GROUP)
+        account.client("logs").delete_log_group(logGroupName=state.LOG_GROUP)
+
+
+def _delete_table(account: Account) -> None:
+    dynamodb = account.client("dynamodb")
     with _missing_is_fine():
         if dynamodb.describe_table(TableName=state.TABLE)["Table"].get("DeletionProtectionEnabled"):
             dynamodb.update_table(TableName=state.TABLE, DeletionProtectionEnabled=False)

@@ -123,7 +123,7 @@ def _table_before(account: Account) -> str:
 
 
 def _exists(account: Account, kept: state.Kept) -> bool:
-    """True if the table or the log group is there; what may not be seen counts as missing, and fails the creation."""
+    """True if the table or the log group is there; where that may not be asked, the stack's creation finds out."""
     try:
         with denials():
             if kept.name == state.TABLE:
@@ -132,8 +132,8 @@ def _exists(account: Account, kept: state.Kept) -> bool:
             if kept.name == state.LOG_GROUP:
                 groups = account.client("logs").describe_log_groups(logGroupNamePrefix=state.LOG_GROUP)["logGroups"]
                 return any(group["logGroupName"] == state.LOG_GROUP for group in groups)
-    except DeniedError:
-        return False
+    except DeniedError as error:
+        sys.stderr.write(f"{kept.name} was not looked for: {error}\n")
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
-from infra import deploy, state, state_stack
+from infra import bootstrap, deploy, state, state_stack
 from infra.account import Account
 from infra.arguments import ROOT, Arguments, DeployError
 from infra.local.client import LocalAws
@@ -24,7 +24,7 @@ def script(*arguments: str, environment: Mapping[str, str]) -> subprocess.Comple
     return subprocess.run(  # noqa: S603
         [sys.executable, "-m", "infra.deploy", *arguments],
         cwd=ROOT,
-        env={**environment, "PATH": "/nonexistent"},
+        env={"BOOTSTRAP": "yes", **environment, "PATH": "/nonexistent"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -98,7 +98,7 @@ def test_the_bootstrap_is_as_new_as_the_templates_ask_for(home: Stack) -> None:
     """An older one is brought up to date, not run into."""
     rule = home.template["Rules"]["CheckBootstrapVersion"]["Assertions"][0]["Assert"]
     refused = rule["Fn::Not"][0]["Fn::Contains"][0]
-    assert refused == [str(version) for version in range(1, deploy.MINIMUM_BOOTSTRAP)]
+    assert refused == [str(version) for version in range(1, bootstrap.MINIMUM_VERSION)]
 
 
 STATE = "ImdsEnforcerState"
