@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -134,6 +135,16 @@ class Arguments:
     def credentials(self) -> list[str]:
         """The arguments that name the credentials, for another of the CLI's commands."""
         return ["--profile", self.profile] if self.profile else []
+
+
+def asked(question: str) -> str | None:
+    """What is typed at the terminal; empty at the end of its input, None without a terminal."""
+    if not sys.stdin.isatty():
+        return None
+    try:
+        return input(question).strip()
+    except EOFError:
+        return ""
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import os
 import sys
 
 from infra.account import Account, DeniedError, denials
-from infra.arguments import DeployError
+from infra.arguments import DeployError, asked
 
 MINIMUM_VERSION = 6
 """The version that the templates themselves ask for, in their rule CheckBootstrapVersion."""
@@ -34,10 +34,7 @@ def wanted(account: Account) -> bool:
     if version is None or version >= MINIMUM_VERSION:
         return False
     consequence = _consequence(account, version)
-    answer = given()
-    if not answer and sys.stdin.isatty():
-        answer = _asked(f"{consequence}\nGo on? (yes | no): ")
-    if answer == "yes":
+    if (given() or asked(f"{consequence}\nGo on? (yes | no): ")) == "yes":
         return True
     target = f"aws://{account.number}/{account.region}"
     ways = (
@@ -76,10 +73,3 @@ def _consequence(account: Account, version: int) -> str:
         f"{where} is not bootstrapped for the CDK. Bootstrapping creates the stack CDKToolkit: a bucket and a "
         f"repository for assets, and roles, among them {role} with AdministratorAccess, which CloudFormation uses."
     )
-
-
-def _asked(question: str) -> str:
-    try:
-        return input(question).strip()
-    except EOFError:
-        return ""

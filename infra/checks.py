@@ -1,4 +1,4 @@
-"""What `make deploy` looks at before it changes anything."""
+"""What `make deploy`, `make destroy` and `make destroy-state` look at before they change anything."""
 
 import json
 import shlex
@@ -101,6 +101,21 @@ def refuse_second_home(account: Account, *, allowed: bool) -> None:
             "name that region in AWS_REGION, or remove what is there (make destroy, make destroy-state); "
             f"-c {ALLOW_SECOND_HOME}=true deploys here as well"
         )
+
+
+def removable(account: Account, stack: str) -> dict[str, Any] | None:
+    """A stack that is to be removed, as CloudFormation describes it; None if there is none.
+
+    Raises:
+        DeployError: while another operation on it is under way; then it cannot be deleted, or is deleted half made.
+    """
+    found = described(account.cloudformation(), stack)
+    status = found["StackStatus"] if found else ""
+    if status.endswith("_IN_PROGRESS") and status not in ("DELETE_IN_PROGRESS", "REVIEW_IN_PROGRESS"):
+        raise DeployError(
+            f"nothing was removed: the stack {stack} in {account.region} is {status}; wait until that is over"
+        )
+    return found
 
 
 def refuse_removed_fields(account: Account, found: Stored) -> None:

@@ -20,8 +20,8 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 
 from infra import bootstrap, checks, protection, state, state_stack, takeover
-from infra.account import Account, described
-from infra.arguments import ALLOW_SECOND_HOME, ROOT, Arguments, DeployError
+from infra.account import Account, DeniedError, denials, described
+from infra.arguments import ALLOW_SECOND_HOME, ROOT, Arguments, DeployError, asked
 
 BUILD = ROOT / ".build"
 
@@ -77,26 +77,47 @@ def _check(account: Account, wanted: Arguments) -> None:
 def _destroy(arguments: list[str]) -> int:
     account = Account.of(Arguments.parse(arguments))
     protection.refuse(account)
+    try:
+        with denials():
+            if not checks.removable(account, checks.HOME):
+                # The CLI says of a stack that does not exist that it is destroyed.
+                sys.stdout.write(f"There is no stack {checks.HOME} in {account.region} of {account.number}.\n")
+    except DeniedError as error:
+        sys.stderr.write(f"{checks.HOME} was not looked at: {error}\n")
     failed = _cdk_aside(["destroy", "--all", "--force", "--ci", *arguments], _environment(account))
-    if not failed and state_stack.find(account):
+    return failed or _say_what_is_kept(account)
+
+
+def _say_what_is_kept(account: Account) -> int:
+    try:
+        with denials():
+            found = state_stack.find(account)
+    except DeniedError as error:
+        sys.stderr.write(f"{state.STACK} was not looked for: {error}\n")
+        return 0
+    if found:
         kept = ", ".join(each.name for each in state.RESOURCES)
         sys.stdout.write(
             f"Kept in {account.region}, in the stack {state.STACK}: {kept}. They hold toggle, policy with its "
             "exemptions, history, holds and log. The next `make deploy` goes on with them; `make destroy-state` "
             "deletes them.\n"
         )
-    return failed
+    return 0
 
 
 def _destroy_state(arguments: list[str]) -> int:
     account = Account.of(Arguments.parse(arguments))
-    if described(account.cloudformation(), checks.HOME):
-        raise DeployError(f"the stack {checks.HOME} is still in {account.region}; remove it first: make destroy")
+    where = f"{account.region} of {account.number}"
+    if home := described(account.cloudformation(), checks.HOME):
+        raise DeployError(
+            f"the stack {checks.HOME} is still in {where} ({home['StackStatus']}); remove it first: make destroy"
+        )
+    checks.removable(account, state.STACK)
     names = ", ".join(each.name for each in state.RESOURCES)
-    what = f"the stack {state.STACK} in {account.region} of {account.number}, with {names}"
+    what = f"the stack {state.STACK} in {where}, with {names}"
     _confirm(f"This deletes {what}: toggle, policy, exemptions, holds, and the way back from every change.")
-    state_stack.remove(account)
-    sys.stdout.write(f"Deleted: {what}.\n")
+    deleted = ", ".join(state_stack.remove(account))
+    sys.stdout.write(f"Deleted in {where}: {deleted}.\n" if deleted else f"There was nothing to delete in {where}.\n")
     return 0
 
 
@@ -104,9 +125,9 @@ def _confirm(consequence: str) -> None:
     """Go on only if CONFIRM, or an answer on a terminal, is the stack's name."""
     answer = os.environ.get("CONFIRM")
     if answer is None:
-        if not sys.stdin.isatty():
-            raise DeployError(f"{consequence}\nNothing was deleted: without a terminal, set CONFIRM={state.STACK}")
-        answer = input(f"{consequence}\nType {state.STACK} to go on: ")
+        answer = asked(f"{consequence}\nType {state.STACK} to go on: ")
+    if answer is None:
+        raise DeployError(f"{consequence}\nNothing was deleted: without a terminal, set CONFIRM={state.STACK}")
     if answer.strip() != state.STACK:
         raise DeployError(f"nothing was deleted: the confirmation is {answer!r}; allowed: {state.STACK}")
 

@@ -58,51 +58,55 @@ def deploy(account: Account, first_values: Mapping[str, str], tags: Mapping[str,
     _protect(account, cloudformation)
 
 
-def remove(account: Account) -> None:
-    """Delete the stack and each resource that it leaves; all of them may be gone already.
+def remove(account: Account) -> list[str]:
+    """Delete the stack and each resource that it leaves; answers what was there and is deleted.
 
     Raises:
         DeployError: if CloudFormation could not do it; or if a resource may not be deleted, after all others were.
     """
     cloudformation = account.cloudformation()
+    deleted: list[str] = []
     if stack := described(cloudformation, state.STACK):
         if stack["EnableTerminationProtection"]:
             cloudformation.update_termination_protection(StackName=state.STACK, EnableTerminationProtection=False)
         _delete(account, cloudformation)
-    kept: list[str] = []
+        deleted.append(state.STACK)
+    denied: list[str] = []
     for what, delete in (
         (f"{state.HTTP_TOKENS}, {state.POLICY}", _delete_parameters),
         (state.LOG_GROUP, _delete_log_group),
         (state.TABLE, _delete_table),
     ):
         try:
-            with denials():
-                delete(account)
+            with denials(), _missing_is_fine():
+                deleted += delete(account)
         except DeniedError as error:
-            kept.append(f"{what}: {error}")
-    if kept:
-        gone = f"the stack {state.STACK} is deleted; what it left there may not be deleted with these credentials:"
-        ways = "with others, `make destroy-state` deletes the rest; `make deploy` says how a new stack adopts it"
-        raise DeployError("\n  ".join([gone, *kept, ways]))
+            denied.append(f"{what}: {error}")
+    if denied:
+        done = f"deleted in {account.region}: {', '.join(deleted) or 'nothing'}. Denied with these credentials:"
+        ways = "With others, `make destroy-state` deletes the rest; `make deploy` says how a new stack adopts it"
+        raise DeployError("\n  ".join([done, *denied, ways]))
+    return deleted
 
 
-def _delete_parameters(account: Account) -> None:
-    account.client("ssm").delete_parameters(Names=[state.HTTP_TOKENS, state.POLICY])
+def _delete_parameters(account: Account) -> list[str]:
+    answer = account.client("ssm").delete_parameters(Names=[state.HTTP_TOKENS, state.POLICY])
+    return list(answer["DeletedParameters"])
 
 
-def _delete_log_group(account: Account) -> None:
-    with _missing_is_fine():
-        account.client("logs").delete_log_group(logGroupName=state.LOG_GROUP)
+def _delete_log_group(account: Account) -> list[str]:
+    account.client("logs").delete_log_group(logGroupName=state.LOG_GROUP)
+    return [state.LOG_GROUP]
 
 
-def _delete_table(account: Account) -> None:
+def _delete_table(account: Account) -> list[str]:
     dynamodb = account.client("dynamodb")
-    with _missing_is_fine():
-        if dynamodb.describe_table(TableName=state.TABLE)["Table"].get("DeletionProtectionEnabled"):
-            dynamodb.update_table(TableName=state.TABLE, DeletionProtectionEnabled=False)
-            dynamodb.get_waiter("table_exists").wait(TableName=state.TABLE, WaiterConfig=_WAIT)
-        dynamodb.delete_table(TableName=state.TABLE)
-        dynamodb.get_waiter("table_not_exists").wait(TableName=state.TABLE, WaiterConfig=_WAIT)
+    if dynamodb.describe_table(TableName=state.TABLE)["Table"].get("DeletionProtectionEnabled"):
+        dynamodb.update_table(TableName=state.TABLE, DeletionProtectionEnabled=False)
+        dynamodb.get_waiter("table_exists").wait(TableName=state.TABLE, WaiterConfig=_WAIT)
+    dynamodb.delete_table(TableName=state.TABLE)
+    dynamodb.get_waiter("table_not_exists").wait(TableName=state.TABLE, WaiterConfig=_WAIT)
+    return [state.TABLE]
 
 
 def _create(account: Account, cloudformation: Any, values: Mapping[str, str], tags: Mapping[str, str]) -> None:

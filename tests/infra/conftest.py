@@ -1,5 +1,6 @@
 """The app, synthesized once, and a local AWS for what templates alone cannot show."""
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,3 +96,18 @@ def lead_to(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     return aws
+
+
+class Terminal(io.StringIO):
+    """A terminal at which this was typed."""
+
+    def isatty(self) -> bool:
+        """So it is asked."""
+        return True
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, answer: str) -> Terminal:
+    """A terminal, and what is typed there."""
+    terminal = Terminal(answer)
+    monkeypatch.setattr("sys.stdin", terminal)
+    return terminal

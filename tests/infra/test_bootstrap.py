@@ -12,19 +12,11 @@ import pytest
 from infra import bootstrap, deploy
 from infra.arguments import ROOT, DeployError
 from infra.local.client import LocalAws
-from tests.infra.conftest import lead_to
+from tests.infra.conftest import lead_to, typed
 from tests.infra.test_state_stack import make, values
 
 VERSION = "/cdk-bootstrap/hnb659fds/version"
 _accounts = itertools.count(370_987_654_001)
-
-
-class Terminal(io.StringIO):
-    """A terminal at which this was typed."""
-
-    def isatty(self) -> bool:
-        """So it is asked."""
-        return True
 
 
 @pytest.fixture
@@ -35,13 +27,6 @@ def aws(local_aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("BOOTSTRAP")
     monkeypatch.setattr("sys.stdin", io.StringIO())
     return lead_to(local_aws.in_account(str(next(_accounts))), monkeypatch)
-
-
-def typed(monkeypatch: pytest.MonkeyPatch, answer: str) -> Terminal:
-    """A terminal, and what is typed there."""
-    terminal = Terminal(answer)
-    monkeypatch.setattr("sys.stdin", terminal)
-    return terminal
 
 
 def bootstrapped(aws: LocalAws, version: int) -> None:

@@ -154,6 +154,14 @@ class TestSecondHome:
         assert cli == []
 
 
+def test_stacks_that_may_not_be_described_stop_it(aws: LocalAws, cli: list[str]) -> None:
+    """Unlike the other looks: without them the stack that outlives the others cannot be deployed either."""
+    aws.fail("cloudformation:DescribeStacks", "AccessDenied", status=403, region=aws.region)
+    with pytest.raises(DeployError, match=r"\(AccessDenied\) when calling the DescribeStacks operation"):
+        deploy.main(["deploy"])
+    assert cli == []
+
+
 class TestProtectedStacks:
     """`make destroy` removes all stacks or none."""
 

@@ -72,12 +72,14 @@ def test_it_deploys_updates_and_destroys(aws: LocalAws, deployer: Mapping[str, s
     assert own <= {"sts:GetCallerIdentity", "sts:AssumeRole"}
 
     said = refusal("destroy-state", environment=deployer)
-    assert "the stack ImdsEnforcerState is deleted; what it left there may not be deleted with these" in said
+    assert f"deleted in {aws.region}: ImdsEnforcerState. Denied with these credentials:" in said
     for first, *_ in DELETES.values():
         assert f"is not authorized to perform: {first} " in said
     for service, actions in DELETES.items():
         permit(aws, service, *actions)
-    run("destroy-state", environment=deployer)
+    rest = "/imds-enforcer/http-tokens, /imds-enforcer/policy, /imds-enforcer/function, imds-enforcer-ledger"
+    said = run("destroy-state", environment=deployer)
+    assert said == f"Deleted in {aws.region} of {aws.account}: {rest}.\n"
     assert aws.client("dynamodb").list_tables()["TableNames"] == []
     assert aws.client("logs").describe_log_groups()["logGroups"] == []
     assert stacks(aws) == {"CDKToolkit"}
