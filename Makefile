@@ -6,7 +6,7 @@ CDK_ARGS ?=
 # Your organization's own CDK CLI and Node.js in place of the wheels, by name or path, as in CDK=cdk NODE=/opt/node/bin/node.
 export CDK ?=
 export NODE ?=
-# yes: `make deploy` may bootstrap the region for the CDK; no: it may not; it asks on a terminal if empty.
+# May `make deploy` bootstrap the region for the CDK: yes, or no; if empty, it asks on a terminal.
 export BOOTSTRAP ?=
 
 # Libraries are installed uncompiled, which is twice as fast; what is imported is then compiled once.

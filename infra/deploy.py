@@ -85,16 +85,18 @@ def _destroy(arguments: list[str]) -> int:
     except DeniedError as error:
         sys.stderr.write(f"{checks.HOME} was not looked at: {error}\n")
     failed = _cdk_aside(["destroy", "--all", "--force", "--ci", *arguments], _environment(account))
-    return failed or _say_what_is_kept(account)
+    if not failed:
+        _say_what_is_kept(account)
+    return failed
 
 
-def _say_what_is_kept(account: Account) -> int:
+def _say_what_is_kept(account: Account) -> None:
     try:
         with denials():
             found = state_stack.find(account)
     except DeniedError as error:
         sys.stderr.write(f"{state.STACK} was not looked for: {error}\n")
-        return 0
+        return
     if found:
         kept = ", ".join(each.name for each in state.RESOURCES)
         sys.stdout.write(
@@ -102,7 +104,6 @@ def _say_what_is_kept(account: Account) -> int:
             "exemptions, history, holds and log. The next `make deploy` goes on with them; `make destroy-state` "
             "deletes them.\n"
         )
-    return 0
 
 
 def _destroy_state(arguments: list[str]) -> int:
