@@ -21,6 +21,9 @@ KEYS = (*FIRST_VALUES, ALLOW_SECOND_HOME)
 """The context that no template depends on."""
 
 
+_TOOLKIT = "CDKToolkit"
+
+
 class DeployError(Exception):
     """Nothing was started, or nothing went on; the message says what to do about it."""
 
@@ -118,15 +121,19 @@ class Arguments:
         with _refusals():
             return account_rules.checked_tags({**rules.tags, **self.tags})
 
+    @property
+    def toolkit_name(self) -> str:
+        """The bootstrap's stack: another qualifier has one of its own, and replaces none."""
+        qualifier = self.rules().qualifier
+        # Names of stacks have no underscores.
+        own = "" if qualifier == account_rules.DEFAULT_QUALIFIER else f"-{qualifier.replace('_', '-')}"
+        return self.toolkit_stack or f"{_TOOLKIT}{own}"
+
     def toolkit(self) -> list[str]:
-        """The arguments for `cdk bootstrap` by which another qualifier gets a stack of its own, and replaces none."""
-        qualifier, stack = self.rules().qualifier, self.toolkit_stack
-        chosen: list[str] = []
-        if qualifier != account_rules.DEFAULT_QUALIFIER:
-            # Names of stacks have no underscores.
-            stack = stack or f"CDKToolkit-{qualifier.replace('_', '-')}"
-            chosen = ["--qualifier", qualifier]
-        return [*chosen, "--toolkit-stack-name", stack] if stack else chosen
+        """The arguments for `cdk bootstrap` that name it, as far as that is not the usual one."""
+        named = {"--qualifier": self.rules().qualifier, "--toolkit-stack-name": self.toolkit_name}
+        usual = (account_rules.DEFAULT_QUALIFIER, _TOOLKIT)
+        return [word for option, value in named.items() if value not in usual for word in (option, value)]
 
     def _context(self, key: str, default: object = None) -> Any:
         """The value of this call, or the standing one."""

@@ -4,7 +4,7 @@ import os
 import sys
 
 from infra.account import Account, DeniedError, denials
-from infra.arguments import DeployError, asked
+from infra.arguments import Arguments, DeployError, asked
 
 MINIMUM_VERSION = 6
 """The version that the templates themselves ask for, in their rule CheckBootstrapVersion."""
@@ -24,7 +24,7 @@ def given() -> str:
     return answer
 
 
-def wanted(account: Account) -> bool:
+def wanted(account: Account, arguments: Arguments) -> bool:
     """True if the home region has to be bootstrapped, and the deployer agrees.
 
     Raises:
@@ -33,13 +33,14 @@ def wanted(account: Account) -> bool:
     version = _version(account)
     if version is None or version >= MINIMUM_VERSION:
         return False
-    consequence = _consequence(account, version)
+    consequence = _consequence(account, version, arguments.toolkit_name)
     if (given() or asked(f"{consequence}\nGo on? (yes | no): ")) == "yes":
         return True
     target = f"aws://{account.number}/{account.region}"
+    own = "cdk bootstrap --cloudformation-execution-policies <ARNs>"
     ways = (
         f"make deploy {_VARIABLE}=yes  # do it",
-        f"cdk bootstrap --cloudformation-execution-policies <ARNs> {target}  # as your rules demand; then make deploy",
+        f"{' '.join([own, *arguments.toolkit(), target])}  # as your rules demand; then make deploy",
         "make template  # plain CloudFormation, which needs no bootstrap",
     )
     raise DeployError("\n  ".join([f"nothing was deployed: {consequence} The ways on:", *ways]))
@@ -59,17 +60,17 @@ def _version(account: Account) -> int | None:
         return 0
 
 
-def _consequence(account: Account, version: int) -> str:
+def _consequence(account: Account, version: int, stack: str) -> str:
     """What has to be done, and what that makes (AWS CDK Developer Guide, "Customize AWS CDK bootstrapping")."""
     where = f"{account.region} of {account.number}"
     role = f"cdk-{account.qualifier}-cfn-exec-role-{account.number}-{account.region}"
     if version:
         return (
             f"the bootstrap of {where} is version {version}, and the stacks need {MINIMUM_VERSION}. The update changes "
-            f"the stack CDKToolkit, with which other apps may deploy: its bucket, and its roles, among them {role}, "
+            f"the stack {stack}, with which other apps may deploy: its bucket, and its roles, among them {role}, "
             "which CloudFormation uses; it keeps its policies, which are AdministratorAccess where none were chosen."
         )
     return (
-        f"{where} is not bootstrapped for the CDK. Bootstrapping creates the stack CDKToolkit: a bucket and a "
+        f"{where} is not bootstrapped for the CDK. Bootstrapping creates the stack {stack}: a bucket and a "
         f"repository for assets, and roles, among them {role} with AdministratorAccess, which CloudFormation uses."
     )

@@ -46,7 +46,7 @@ def _deploy(arguments: list[str]) -> int:
     account = Account.of(wanted)
     _check(account, wanted)
     environment = _environment(account)
-    if bootstrap.wanted(account):
+    if bootstrap.wanted(account, wanted):
         # It needs no app: called where there is none, it does not synthesize one.
         target = f"aws://{account.number}/{account.region}"
         with tempfile.TemporaryDirectory() as nowhere:

@@ -75,6 +75,17 @@ def test_the_refusal_says_what_bootstrapping_makes_and_the_ways_on(aws: LocalAws
     assert cli == []
 
 
+@pytest.mark.usefixtures("aws", "cli")
+def test_another_qualifier_has_another_stack_and_other_roles() -> None:
+    """As it would be made, and as one's own command has to make it."""
+    with pytest.raises(DeployError) as error:
+        deploy.main(["deploy", "-c", "@aws-cdk/core:bootstrapQualifier=strict"])
+    why, _, own, _ = str(error.value).splitlines()
+    assert "creates the stack CDKToolkit-strict: " in why
+    assert "among them cdk-strict-cfn-exec-role-" in why
+    assert " <ARNs> --qualifier strict --toolkit-stack-name CDKToolkit-strict aws://" in own
+
+
 @pytest.mark.parametrize("variable", ["", None])
 def test_without_an_answer_nothing_is_written(
     aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch, variable: str | None
