@@ -55,7 +55,7 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout demo-lifecycle local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser lock synth deploy destroy destroy-state clean
+.PHONY: help demo demo-rollout demo-lifecycle local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser lock synth template deploy destroy destroy-state clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -154,6 +154,9 @@ lock: $(LOCK) ## pin what the *.in files ask for, and all that it needs in turn,
 
 synth: $(TOOLS) ## write the templates to .build/cdk.out
 	$(RUN) -m infra.deploy synth $(CDK_ARGS)
+
+template: $(TOOLS) ## write plain CloudFormation templates and the function's zip to .build/template; needs no AWS
+	$(RUN) -m infra.deploy template $(CDK_ARGS)
 
 deploy: $(TOOLS) ## deploy every stack to the account that the AWS environment leads to; BOOTSTRAP=yes if the CDK is new there
 	$(RUN) -m infra.deploy deploy $(CDK_ARGS)

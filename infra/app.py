@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from aws_cdk import App, Environment, Validations
+from aws_cdk import aws_lambda as lambda_
 from cdk_nag import AwsSolutionsChecks
 
-from infra import account_rules
+from infra import account_rules, package
 from infra.account_rules import ContextError
 from infra.context import Context
 from infra.forwarder import ForwarderStack
@@ -38,12 +39,16 @@ def build(
         # Takes as long as all the rest of a synthesis, and cfn-lint looks at the same in the tests.
         builtin_cloud_formation_validation=False,
     )
-    checked = Context.parse({key: app.node.try_get_context(key) for key in KEYS}, home_region=home_region)
-    # The CDK takes what was given with -c as it is: it would pass over a boundary that is text, and use an empty name.
-    app.node.set_context(account_rules.BOUNDARY, checked.rules.boundary)
-    app.node.set_context(account_rules.QUALIFIER, checked.rules.qualifier)
+    checked = checked_context(app, home_region=home_region)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
-    home = HomeStack(app, "ImdsEnforcer", context=checked, env=Environment(account=account, region=home_region))
+    home = HomeStack(
+        app,
+        "ImdsEnforcer",
+        context=checked,
+        # Byte code appears where somebody imports from the built folder; it must not change the asset.
+        code=lambda_.Code.from_asset(str(package.build()), exclude=["**/__pycache__"]),
+        env=Environment(account=account, region=home_region),
+    )
     for region in checked.regions:
         forwarder = ForwarderStack(
             app,
@@ -54,6 +59,20 @@ def build(
         )
         forwarder.add_stack_dependency(home)
     return app
+
+
+def checked_context(app: App, *, home_region: str, **instead: object) -> Context:
+    """The app's context, checked, with these values `instead` of some of its own.
+
+    Raises:
+        ContextError: naming a value that cannot be used.
+    """
+    values = {key: app.node.try_get_context(key) for key in KEYS}
+    checked = Context.parse({**values, **instead}, home_region=home_region)
+    # The CDK takes what was given with -c as it is: it would pass over a boundary that is text, and use an empty name.
+    app.node.set_context(account_rules.BOUNDARY, checked.rules.boundary)
+    app.node.set_context(account_rules.QUALIFIER, checked.rules.qualifier)
+    return checked
 
 
 if __name__ == "__main__":

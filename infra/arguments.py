@@ -33,7 +33,7 @@ class Arguments:
     """Context and tags by name, and what names credentials, region and role.
 
     `given` is the context of this call, `standing` that of `cdk.json` and the CDK's other files, `output` where
-    templates are written.
+    templates are written, if that was named.
     """
 
     given: Mapping[str, str] = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Arguments:
     region: str | None = None
     role_arn: str | None = None
     toolkit_stack: str | None = None
-    output: Path = ROOT / ".build" / "cdk.out"
+    output: Path | None = None
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> "Arguments":
@@ -59,7 +59,7 @@ class Arguments:
         parser.add_argument("--profile")
         parser.add_argument("--region")
         parser.add_argument("--toolkit-stack-name", default=os.environ.get("CDK_TOOLKIT_STACK_NAME"))
-        parser.add_argument("-o", "--output", type=Path, default=cls.output)
+        parser.add_argument("-o", "--output", type=Path)
         try:
             known, _ = parser.parse_known_args([*arguments])
         except argparse.ArgumentError as error:

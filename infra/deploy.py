@@ -1,6 +1,6 @@
-"""What `make deploy`, `make destroy`, `make destroy-state` and `make synth` run, unattended, on nothing but Python.
+"""What `make deploy`, `destroy`, `destroy-state`, `synth` and `template` run, unattended, on nothing but Python.
 
-    python -m infra.deploy [deploy | destroy | destroy-state | synth] [arguments for cdk …]
+    python -m infra.deploy [deploy | destroy | destroy-state | synth | template] [arguments for cdk …]
 
 The stack that outlives the others is CloudFormation's alone; the others are the CDK CLI's. Node.js and the CLI come
 from wheels, unless the variables NODE and CDK name others. Account and region are those of the standard AWS
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra import bootstrap, checks, protection, state, state_stack, takeover
+from infra import bootstrap, checks, protection, state, state_stack, takeover, templates
 from infra.account import Account, DeniedError, denials, described
 from infra.arguments import ALLOW_SECOND_HOME, ROOT, Arguments, DeployError, asked
 
@@ -28,7 +28,13 @@ BUILD = ROOT / ".build"
 
 def main(arguments: list[str]) -> int:
     """Run one command; the exit code is the CLI's own."""
-    commands = {"deploy": _deploy, "destroy": _destroy, "destroy-state": _destroy_state, "synth": _synth}
+    commands = {
+        "deploy": _deploy,
+        "destroy": _destroy,
+        "destroy-state": _destroy_state,
+        "synth": _synth,
+        "template": _template,
+    }
     if arguments and arguments[0] in commands:
         command, *arguments = arguments
     else:
@@ -137,8 +143,18 @@ def _synth(arguments: list[str]) -> int:
     failed = _cdk(["synth", "--quiet", "--ci", *arguments], tool_environment())
     if not failed:
         template = json.dumps(state.template(), indent=1)
-        (Arguments.parse(arguments).output / f"{state.STACK}.template.json").write_text(template, "utf-8")
+        folder = Arguments.parse(arguments).output or BUILD / "cdk.out"
+        (folder / f"{state.STACK}.template.json").write_text(template, "utf-8")
     return failed
+
+
+def _template(arguments: list[str]) -> int:
+    wanted = Arguments.parse(arguments)
+    folder = wanted.output or Path(os.path.relpath(BUILD / "template"))
+    context, first_values = {**wanted.standing, **wanted.given}, state.first_values(**wanted.first_values())
+    next_steps = templates.write(folder, context, first_values, tool_environment())
+    sys.stdout.write(next_steps)
+    return 0 if next_steps else 1
 
 
 def tool_environment() -> dict[str, str]:

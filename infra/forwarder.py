@@ -1,6 +1,6 @@
 """A forwarder: what a region other than home needs for its events to reach the enforcer."""
 
-from aws_cdk import Aws, BootstraplessSynthesizer, DefaultStackSynthesizer, Environment, Stack, Tags
+from aws_cdk import Aws, BootstraplessSynthesizer, CfnParameter, DefaultStackSynthesizer, Environment, Stack, Tags
 from aws_cdk import aws_events as events
 from aws_cdk import aws_iam as iam
 from constructs import Construct
@@ -9,9 +9,11 @@ from infra import patterns
 from infra.account_rules import AccountRules
 from infra.events import BUS_NAME
 
+_REGION = "[a-z]+(-[a-z]+)+-[0-9]+"
+
 
 class ForwarderStack(Stack):
-    """Three rules that send to the bus in the home region.
+    """Three rules that send to the bus in the home region, which without a name is a parameter of the template.
 
     No assets, and so no bootstrap of its own region: the roles of the home region's deploy it.
 
@@ -20,20 +22,27 @@ class ForwarderStack(Stack):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, home_region: str, rules: AccountRules, env: Environment
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        rules: AccountRules,
+        home_region: str | None = None,
+        env: Environment | None = None,
     ) -> None:
         super().__init__(
             scope,
             construct_id,
             env=env,
-            description=f"Forwards EC2 events to the IMDS enforcer in {home_region}",
+            description=f"Forwards EC2 events to the IMDS enforcer in {home_region or 'its home region'}",
             tags=rules.tags,
             termination_protection=rules.termination_protection,
-            synthesizer=_with_roles_of(home_region, rules.qualifier),
+            synthesizer=_with_roles_of(home_region, rules.qualifier) if home_region else None,
         )
         for key, value in rules.tags.items():
             Tags.of(self).add(key, value)
-        bus = f"arn:{Aws.PARTITION}:events:{home_region}:{Aws.ACCOUNT_ID}:event-bus/{BUS_NAME}"
+        home = home_region or self._home_region_parameter()
+        bus = f"arn:{Aws.PARTITION}:events:{home}:{Aws.ACCOUNT_ID}:event-bus/{BUS_NAME}"
         role = iam.Role(
             self,
             "Role",
@@ -57,6 +66,10 @@ class ForwarderStack(Stack):
                 event_pattern=pattern,
                 targets=[events.CfnRule.TargetProperty(id="Home", arn=bus, role_arn=role.role_arn)],
             )
+
+    def _home_region_parameter(self) -> str:
+        about = "The region of the stack ImdsEnforcer; this stack goes to another"
+        return CfnParameter(self, "HomeRegion", description=about, allowed_pattern=_REGION).value_as_string
 
 
 def _with_roles_of(home_region: str, qualifier: str) -> BootstraplessSynthesizer:

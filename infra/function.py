@@ -10,7 +10,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra import package, state
+from infra import state
 from infra.account_rules import AccountRules
 from infra.encryption import USE
 
@@ -23,6 +23,7 @@ class EnforcerFunction(Construct):
         scope: Construct,
         construct_id: str,
         *,
+        code: lambda_.Code,
         queue: sqs.IQueue,
         lost_invocations: sqs.IQueue,
         topic: sns.ITopic,
@@ -62,8 +63,7 @@ class EnforcerFunction(Construct):
         self.function = lambda_.Function(
             self,
             "Function",
-            # Byte code appears where somebody imports from the built folder; it must not change the asset.
-            code=lambda_.Code.from_asset(str(package.build()), exclude=["**/__pycache__"]),
+            code=code,
             handler="imds_enforcer.handler.handler",
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,

@@ -3,8 +3,9 @@
 import tomllib
 from pathlib import Path
 
-from aws_cdk import CfnOutput, CfnResource, CfnWaitConditionHandle, Environment, Stack, Tags
+from aws_cdk import CfnOutput, CfnParameter, CfnResource, CfnWaitConditionHandle, Environment, Stack, Tags
 from aws_cdk import aws_events as events
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
@@ -21,9 +22,25 @@ _VERSION = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_tex
 
 
 class HomeStack(Stack):
-    """The enforcer of one account, in the region from which it covers all others."""
+    """The enforcer of one account, in the region from which it covers all others.
 
-    def __init__(self, scope: Construct, construct_id: str, *, context: Context, env: Environment) -> None:
+    Args:
+        scope: the app.
+        construct_id: the stack's name.
+        context: what shapes it.
+        code: the function's package; without one, the template has parameters for its place in S3.
+        env: account and region, where they are known.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        context: Context,
+        code: lambda_.Code | None = None,
+        env: Environment | None = None,
+    ) -> None:
         super().__init__(
             scope,
             construct_id,
@@ -42,6 +59,7 @@ class HomeStack(Stack):
         enforcer = EnforcerFunction(
             self,
             "Enforcer",
+            code=code or self._code_in_s3(),
             queue=queues.queue,
             lost_invocations=lost_invocations,
             topic=topic,
@@ -81,6 +99,15 @@ class HomeStack(Stack):
         }.items():
             CfnOutput(self, name, value=value)
         self._begin_last()
+
+    def _code_in_s3(self) -> lambda_.Code:
+        return lambda_.Code.from_cfn_parameters(
+            bucket_name_param=CfnParameter(
+                self, "CodeBucket", description="The bucket in this region that has the function's zip"
+            ),
+            # The zip is named after what is in it. An object version would be a second name for the same.
+            object_key_param=CfnParameter(self, "CodeKey", description="Its key there; another version has another"),
+        )
 
     def _begin_last(self) -> None:
         """Create what makes the enforcer act when all else is there: a stack that rolls back has changed nothing.

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,23 @@ def build() -> Path:
             copy.chmod(0o644)
 
     return _cached("function", [REQUIREMENTS, Path(__file__), *sources], assemble)
+
+
+def archive(folder: Path) -> Path:
+    """The package as one zip in the folder, named after its content: the same sources make the same bytes."""
+    built = build()
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        fresh = Path(scratch) / "package.zip"
+        with zipfile.ZipFile(fresh, "w") as packed:
+            for path in sorted(built.rglob("*")):
+                if path.is_file() and "__pycache__" not in path.parts:
+                    # Without a time of its own, it has the earliest that a zip can have.
+                    entry = zipfile.ZipInfo(path.relative_to(built).as_posix())
+                    entry.external_attr = 0o100644 << 16  # a plain file that Lambda's user may read
+                    entry.compress_type = zipfile.ZIP_DEFLATED
+                    packed.writestr(entry, path.read_bytes())
+        digest = hashlib.sha256(fresh.read_bytes()).hexdigest()
+        return fresh.rename(folder / f"imds-enforcer-{digest[:16]}.zip")
 
 
 def _install(folder: Path) -> None:

@@ -1,0 +1,48 @@
+"""The CDK app of `make template`: home and forwarder as plain CloudFormation, which deploys without the CDK.
+
+    python -m infra.plain_app FOLDER
+
+The stacks are those of `infra.app`, so that their templates are the same but for where the function's code is. They
+fit every account, region and partition.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aws_cdk import App, BootstraplessSynthesizer
+
+from infra.account_rules import ContextError
+from infra.app import checked_context
+from infra.forwarder import ForwarderStack
+from infra.home import HomeStack
+
+
+def write(folder: Path, context: Mapping[str, Any] | None = None) -> None:
+    """Write both templates into the folder; without a context, with the one that the CDK CLI hands to its apps."""
+    with tempfile.TemporaryDirectory() as assembly:
+        app = App(
+            context=context,
+            outdir=assembly,
+            default_stack_synthesizer=BootstraplessSynthesizer(),
+            analytics_reporting=False,
+            builtin_cloud_formation_validation=False,
+        )
+        # One template serves every region that gets a forwarder, whichever these are.
+        checked = checked_context(app, home_region="", regions=[])
+        HomeStack(app, "ImdsEnforcer", context=checked)
+        ForwarderStack(app, "ImdsEnforcerForwarder", rules=checked.rules)
+        for stack in app.synth().stacks:
+            # By lines, for a diff; not indented, as CloudFormation's API takes no more than 51,200 bytes.
+            text = json.dumps(stack.template, indent=0)
+            (folder / f"{stack.stack_name}.template.json").write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        write(Path(sys.argv[1]))
+    except ContextError as error:
+        sys.exit(str(error))

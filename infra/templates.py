@@ -1,0 +1,93 @@
+"""What `make template` writes: the stacks as plain CloudFormation, and the function's zip; and how to deploy them."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infra import package, state
+from infra.arguments import ROOT
+
+HOME, FORWARDER = "ImdsEnforcer", "ImdsEnforcerForwarder"
+FIRST_VALUES = f"{state.STACK}.first-values.json"
+STACK_POLICY = f"{state.STACK}.stack-policy.json"
+
+
+def write(
+    folder: Path, context: Mapping[str, Any], first_values: Mapping[str, str], environment: Mapping[str, str]
+) -> str:
+    """Write every file into the folder; answers what to do with them, empty if the context is refused.
+
+    Args:
+        folder: made where it is missing; zips of other versions in it stay.
+        context: as the CDK CLI merges it.
+        first_values: of the state stack's parameters.
+        environment: with Node.js on its PATH.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(  # noqa: S603  # our own module
+        [sys.executable, "-m", "infra.plain_app", str(folder.absolute())],
+        cwd=ROOT,
+        env={**environment, "CDK_CONTEXT_JSON": json.dumps(context)},
+        check=False,
+    )
+    if done.returncode:
+        return ""
+    documents = {
+        _template(state.STACK): state.template(),
+        FIRST_VALUES: [{"ParameterKey": name, "ParameterValue": value} for name, value in first_values.items()],
+        STACK_POLICY: state.PROTECTION,
+    }
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document, indent=1), "utf-8")
+    return _next_steps(folder, package.archive(folder))
+
+
+def _next_steps(folder: Path, code: Path) -> str:
+    def stack(name: str, *options: str, region: str = "") -> list[str]:
+        named = f"{region}--stack-name {name}"
+        return [
+            f"aws cloudformation create-stack {named} {' '.join(options)}",
+            f"aws cloudformation wait stack-create-complete {named}",
+        ]
+
+    def file(name: str) -> str:
+        return shlex.quote(f"file://{folder / name}")
+
+    files = [_template(state.STACK), FIRST_VALUES, STACK_POLICY, _template(HOME), _template(FORWARDER), code.name]
+    named_iam = "--capabilities CAPABILITY_NAMED_IAM"
+    state_stack = stack(
+        state.STACK,
+        f"--template-body {file(_template(state.STACK))}",
+        f"--parameters {file(FIRST_VALUES)}",
+        f"--stack-policy-body {file(STACK_POLICY)}",
+        "--enable-termination-protection",
+    )
+    place = f"ParameterKey=CodeBucket,ParameterValue=BUCKET ParameterKey=CodeKey,ParameterValue={code.name}"
+    home = stack(HOME, f"--template-body {file(_template(HOME))}", named_iam, f"--parameters {place}")
+    forwarder = stack(
+        f"{FORWARDER}-REGION",
+        f"--template-body {file(_template(FORWARDER))}",
+        named_iam,
+        "--parameters ParameterKey=HomeRegion,ParameterValue=HOME_REGION",
+        region="--region REGION ",
+    )
+    return "\n".join(
+        [
+            f"In {folder}:",
+            *(f"  {name}" for name in files),
+            "Next, in the home region, with a BUCKET there (infra/README.md, 'From plain CloudFormation'):",
+            f"  aws s3api put-object --bucket BUCKET --key {code.name} --body {shlex.quote(str(code))}",
+            *(f"  {line}" for line in (*state_stack, *home)),
+            "Then in each further REGION whose events are to be forwarded:",
+            *(f"  {line}" for line in forwarder),
+            "",
+        ]
+    )
+
+
+def _template(stack: str) -> str:
+    return f"{stack}.template.json"
