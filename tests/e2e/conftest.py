@@ -1,5 +1,7 @@
-"""The real stacks, deployed once by the real CDK CLI to a local AWS, and brought back to their first state for
-each test.
+"""The real stacks, deployed once to a local AWS, and brought back to their first state for each test.
+
+By the real CDK CLI; or with DEPLOYED_BY=templates from the files of `make template`, by CloudFormation's API alone.
+Tests marked `however_deployed` run on both where that is not set.
 
 IAM is enforced from the deployment on, in every test: whatever passes here passes with the policies that the
 stacks give their roles, and with no more. (The deployment itself runs before that: with IAM enforced, the local
@@ -7,32 +9,65 @@ AWS refuses the CLI's upload of assets.)
 """
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 
 from infra.local.client import LocalAws
 from infra.local.deployment import deploy
+from infra.local.templates import deploy_templates
 from tests.e2e.stage import FORWARDED, HOME, Stage
 from tests.integration.local_resources import assumed, role
 
+WAYS: Mapping[str, Callable[[LocalAws], object]] = {
+    "cdk": lambda aws: deploy(aws, "-c", f"regions={FORWARDED}"),
+    "templates": lambda aws: deploy_templates(aws, regions=[FORWARDED]),
+}
+"""How the home stack and one forwarder are deployed, or deployed again."""
+CHOSEN = os.environ.get("DEPLOYED_BY")
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of this folder."""
+    """Name the markers of this folder."""
     config.addinivalue_line("markers", "policy(document): the policy in force when the test begins; {} without it")
+    config.addinivalue_line("markers", "however_deployed: runs on each kind of deployment")
+    if CHOSEN not in (None, *WAYS):
+        raise pytest.UsageError(f"DEPLOYED_BY is {CHOSEN!r}; allowed: {' | '.join(WAYS)}")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked so on each kind of deployment, those of a kind one after the other."""
+    if not CHOSEN and metafunc.definition.get_closest_marker("however_deployed"):
+        metafunc.parametrize("way", WAYS, scope="session")
 
 
 @pytest.fixture(scope="session")
-def deployed() -> Iterator[Stage]:
-    """The one local AWS with the home stack and one forwarder."""
-    with LocalAws(HOME) as aws:
-        deploy(aws, "-c", f"regions={FORWARDED}")
-        yield Stage(aws)
+def way() -> str:
+    """One of `WAYS`."""
+    return CHOSEN or "cdk"
+
+
+@pytest.fixture(scope="session")
+def stages() -> Iterator[Callable[[str], Stage]]:
+    """A local AWS for each way, deployed to when first asked for."""
+    with ExitStack() as running:
+
+        @cache
+        def stage(way: str) -> Stage:
+            aws = running.enter_context(LocalAws(HOME))
+            WAYS[way](aws)
+            return Stage(aws, WAYS[way])
+
+        yield stage
 
 
 @pytest.fixture
-def stage(deployed: Stage, request: pytest.FixtureRequest) -> Iterator[Stage]:
+def stage(stages: Callable[[str], Stage], way: str, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """The enforcer, clean and settled, under the policy that the test's marker names."""
+    deployed = stages(way)
     marker = request.node.get_closest_marker("policy")
     deployed.prepare(marker.args[0] if marker else {})
     failed = request.session.testsfailed
@@ -42,10 +77,14 @@ def stage(deployed: Stage, request: pytest.FixtureRequest) -> Iterator[Stage]:
         print(deployed.aws.log()[-5000:])  # noqa: T201  # pytest shows it beside the failure
 
 
-@pytest.fixture(scope="session")
-def principals(deployed: Stage) -> Mapping[str, Mapping[str, str] | None]:
+@pytest.fixture
+def principals(stage: Stage) -> Mapping[str, Mapping[str, str] | None]:
     """People who may change instances: the keys of each. Root and users have no session, roles have."""
-    aws = deployed.aws
+    return _principals(stage.aws)
+
+
+@cache
+def _principals(aws: LocalAws) -> Mapping[str, Mapping[str, str] | None]:
     allowed = {"Action": "ec2:*", "Resource": "*"}
     iam = aws.client("iam")
     iam.create_user(UserName="operator")

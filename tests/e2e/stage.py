@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -25,10 +25,11 @@ PATIENCE_SECONDS = 60
 
 
 class Stage(Deployment):
-    """The stacks on a local AWS, from outside."""
+    """The stacks on a local AWS, from outside; `deploy_again` is how they came there."""
 
-    def __init__(self, aws: LocalAws) -> None:
+    def __init__(self, aws: LocalAws, deploy_again: Callable[[LocalAws], object]) -> None:
         super().__init__(aws)
+        self.deploy_again = deploy_again
         self.mailbox = Mailbox(aws, self.outputs["NotificationTopicArn"])
         self._sqs = aws.client("sqs")
         self._deployed_environment = self._function()["Environment"]["Variables"]

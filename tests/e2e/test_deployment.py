@@ -1,16 +1,19 @@
 """Deploying again."""
 
-from infra.local.deployment import HTTP_TOKENS, deploy
+import pytest
+
+from infra.local.deployment import HTTP_TOKENS
 from tests.e2e.stage import FORWARDED, HOME, Stage
 
 
+@pytest.mark.however_deployed
 def test_a_second_deployment_changes_nothing_and_leaves_the_toggle_alone(stage: Stage) -> None:
     """What was turned by hand keeps its value and its version."""
     version = stage.set_http_tokens("optional")
     stage.settle(http_tokens=version)
     before = _stack_events(stage)
     stage.aws.enforce_iam(enforced=False)  # see conftest
-    deploy(stage.aws, "-c", f"regions={FORWARDED}")
+    stage.deploy_again(stage.aws)
     assert _stack_events(stage) == before
     parameter = stage.aws.client("ssm").get_parameter(Name=HTTP_TOKENS)["Parameter"]
     assert (parameter["Value"], parameter["Version"]) == ("optional", version)

@@ -7,6 +7,7 @@ import pytest
 from tests.e2e.stage import FORWARDED, HOME, Stage
 
 
+@pytest.mark.however_deployed
 @pytest.mark.parametrize(
     ("who", "region"),
     [("root", HOME), ("role", FORWARDED), ("user", HOME)],

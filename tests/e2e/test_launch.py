@@ -23,6 +23,7 @@ def test_one_kind_of_event_alone_enforces_a_launch(stage: Stage, only: dict[str,
     assert {report["trigger"] for report in stage.reports() if report["run_id"] in runs} == {"events"}
 
 
+@pytest.mark.however_deployed
 def test_a_launch_in_both_regions_is_one_change_an_instance(stage: Stage) -> None:
     """Four events tell of two launches; duplicates are harmless. What was launched as required is not written to."""
     [required] = stage.aws.launch(HOME, HttpTokens="required")

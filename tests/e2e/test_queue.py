@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from tests.e2e.stage import HOME, MODIFY, Stage
 from tests.fakes import example_events
 from tests.integration.local_resources import role
@@ -56,6 +58,7 @@ def test_events_of_other_accounts_are_left_to_those_accounts(stage: Stage) -> No
     assert other.metadata_options(theirs)["HttpTokens"] == "optional"
 
 
+@pytest.mark.however_deployed
 def test_a_change_that_meets_a_fault_of_ec2_is_made_when_its_message_comes_back(stage: Stage) -> None:
     """The other instances of the event are done at once."""
     unlucky, *others = ids = _launched_unseen(stage, 4)

@@ -38,6 +38,7 @@ def test_a_region_that_the_organization_denies_is_no_failure(stage: Stage) -> No
     assert [stage.metric(*name) for name in names] == [before[0] + 1, before[1] + 1, before[2]]
 
 
+@pytest.mark.however_deployed
 @pytest.mark.parametrize(("schedule", "trigger"), [("sweep", "schedule"), ("inventory", "inventory")])
 def test_a_schedule_that_comes_due_brings_in_what_no_event_told_of(stage: Stage, schedule: str, trigger: str) -> None:
     """Both schedules invoke the function, each with its own input."""

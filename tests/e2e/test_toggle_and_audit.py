@@ -8,6 +8,7 @@ from infra.local.waiting import until
 from tests.e2e.stage import FORWARDED, HOME, PATIENCE_SECONDS, REGIONS, Stage
 
 
+@pytest.mark.however_deployed
 def test_the_fleet_follows_the_toggle_both_ways(stage: Stage) -> None:
     """`required` to `optional` to `required`, in both regions, by the operator's command and nothing else.
 
@@ -45,6 +46,7 @@ def test_a_sweep_stops_when_its_policy_changes(stage: Stage) -> None:
     assert not stage.log_lines(outcome="FAILED")
 
 
+@pytest.mark.however_deployed
 @pytest.mark.policy({"mode": "audit"})
 def test_audit_mode_makes_no_write_call_at_all(stage: Stage) -> None:
     """Launch, drift, sweep and inventory: each tells what it would do."""
