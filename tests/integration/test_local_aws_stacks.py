@@ -187,6 +187,16 @@ class TestPolicies:
         assert stacks.toggle() == turned
         assert stacks.aws.client("logs").describe_log_groups(logGroupNamePrefix="/log")["logGroups"]
 
+    def test_an_update_may_bring_a_policy_of_its_own(self, stacks: Stacks) -> None:
+        """API reference, UpdateStack, StackPolicyDuringUpdateBody: for this update alone."""
+        stacks.create(StackPolicyBody=POLICY)
+        allow_all = json.dumps({"Statement": json.loads(POLICY)["Statement"][:1]})
+        stacks.update(**first("b"), StackPolicyDuringUpdateBody=allow_all)
+        assert stacks.toggle()[0] == "b"
+        with pytest.raises(WaiterError):
+            stacks.update(**first("c"))
+        assert stacks.toggle()[0] == "b"
+
 
 class TestCreations:
     """What a creation that fails leaves."""

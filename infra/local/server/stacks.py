@@ -72,11 +72,26 @@ def keeping_what_is_denied(original: Callable[..., Awaitable[None]]) -> Callable
         except ValueError as error:
             stack.update(previous)
             stack.update(StackStatus="UPDATE_ROLLBACK_COMPLETE", StackStatusReason=str(error))
-            return
-        await original(name, stack_id, template, *rest, **named)
+        else:
+            await original(name, stack_id, template, *rest, **named)
         stack.pop(_REVERTING, None)
+        stack.pop(_POLICY_OF_UPDATE, None)
 
     return deploy
+
+
+def with_own_policy(original: Callable[[Properties], Response]) -> Callable[[Properties], Response]:
+    """UpdateStack, which may bring a policy that takes the place of the stack's until it ends (API reference)."""
+
+    def update(request: Properties) -> Response:
+        response = original(request)
+        if response[0] < 400:  # noqa: PLR2004
+            # What it started works when this is over.
+            stack = handlers._resolve_stack(helpers._p(request, "StackName"))
+            stack[_POLICY_OF_UPDATE] = helpers._p(request, "StackPolicyDuringUpdateBody")
+        return response
+
+    return update
 
 
 def reverting_drift(original: Callable[[Properties], Response]) -> Callable[[Properties], Response]:
@@ -128,11 +143,13 @@ def install() -> None:
     stacks._update_keeping_seed = obeying_policy(stacks._update_keeping_seed)
     for module in (stacks, handlers, changesets):
         module._deploy_stack_async = keeping_what_is_denied(module._deploy_stack_async)
+    handlers._ACTION_HANDLERS["UpdateStack"] = with_own_policy(handlers._update_stack)
     handlers._ACTION_HANDLERS["CreateChangeSet"] = reverting_drift(changesets._create_change_set)
     handlers._ACTION_HANDLERS["ExecuteChangeSet"] = executing(changesets._execute_change_set)
 
 
 _REVERTING = "_local_reverting_drift"
+_POLICY_OF_UPDATE = "_local_policy_of_update"
 
 
 def _new_rule(original: Create) -> Create:
@@ -168,7 +185,8 @@ def _drifted(stack: Mapping[str, Any]) -> Iterator[Properties]:
 
 def _refuse_if_denied(stack_name: str, logical_id: str, action: str) -> None:
     """Raise ValueError if the stack's policy does not allow the action on the resource."""
-    policy = cloudformation._stacks[stack_name].get("_stack_policy")
+    stack = cloudformation._stacks[stack_name]
+    policy = stack.get(_POLICY_OF_UPDATE) or stack.get("_stack_policy")
     if not policy:
         return
     effects = set()
