@@ -47,42 +47,41 @@ def write(
 
 
 def _next_steps(folder: Path, code: Path) -> str:
-    def stack(name: str, *options: str, region: str = "") -> list[str]:
-        named = f"{region}--stack-name {name}"
+    def stack(region: str, name: str, template: str, *options: str) -> list[str]:
+        named = f"--region {region} --stack-name {name}"
+        body = f"--template-body {file(_template(template))} --capabilities CAPABILITY_NAMED_IAM"
         return [
-            f"aws cloudformation create-stack {named} {' '.join(options)}",
+            f"aws cloudformation create-stack {named} {body} {' '.join(options)}",
             f"aws cloudformation wait stack-create-complete {named}",
         ]
 
     def file(name: str) -> str:
         return shlex.quote(f"file://{folder / name}")
 
-    files = [_template(state.STACK), FIRST_VALUES, STACK_POLICY, _template(HOME), _template(FORWARDER), code.name]
-    named_iam = "--capabilities CAPABILITY_NAMED_IAM"
-    state_stack = stack(
-        state.STACK,
-        f"--template-body {file(_template(state.STACK))}",
-        f"--parameters {file(FIRST_VALUES)}",
-        f"--stack-policy-body {file(STACK_POLICY)}",
-        "--enable-termination-protection",
-    )
+    body = shlex.quote(str(code))
     place = f"ParameterKey=CodeBucket,ParameterValue=BUCKET ParameterKey=CodeKey,ParameterValue={code.name}"
-    home = stack(HOME, f"--template-body {file(_template(HOME))}", named_iam, f"--parameters {place}")
-    forwarder = stack(
-        f"{FORWARDER}-REGION",
-        f"--template-body {file(_template(FORWARDER))}",
-        named_iam,
-        "--parameters ParameterKey=HomeRegion,ParameterValue=HOME_REGION",
-        region="--region REGION ",
-    )
+    home = [
+        f"aws s3api put-object --region HOME_REGION --bucket BUCKET --key {code.name} --body {body}",
+        *stack(
+            "HOME_REGION",
+            state.STACK,
+            state.STACK,
+            f"--parameters {file(FIRST_VALUES)}",
+            f"--stack-policy-body {file(STACK_POLICY)}",
+            "--enable-termination-protection",
+        ),
+        *stack("HOME_REGION", HOME, HOME, f"--parameters {place}"),
+    ]
+    parameter = "--parameters ParameterKey=HomeRegion,ParameterValue=HOME_REGION"
+    forwarder = stack("REGION", f"{FORWARDER}-REGION", FORWARDER, parameter)
+    files = [*map(_template, (state.STACK, HOME, FORWARDER)), FIRST_VALUES, STACK_POLICY, code.name]
     return "\n".join(
         [
             f"In {folder}:",
             *(f"  {name}" for name in files),
-            "Next, in the home region, with a BUCKET there (infra/README.md, 'From plain CloudFormation'):",
-            f"  aws s3api put-object --bucket BUCKET --key {code.name} --body {shlex.quote(str(code))}",
-            *(f"  {line}" for line in (*state_stack, *home)),
-            "Then in each further REGION whose events are to be forwarded:",
+            "Next, with a BUCKET in the home region (infra/README.md, 'From plain CloudFormation'):",
+            *(f"  {line}" for line in home),
+            "Then for each further REGION whose events are to be forwarded:",
             *(f"  {line}" for line in forwarder),
             "",
         ]

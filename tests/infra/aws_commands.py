@@ -3,10 +3,11 @@
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jmespath  # type: ignore[import-untyped]  # comes with botocore, and has no types
 from botocore import xform_name
 from botocore.model import Shape
 
@@ -15,31 +16,40 @@ from infra.local.client import LocalAws
 _ASSIGNMENT = re.compile(r"(\w+)=\$\((.*)\)")
 
 
-def run(lines: Iterable[str], aws: LocalAws, region: str = "") -> None:
-    """Run each line, which has to name this region; a variable may hold an answer, and comments end lines."""
+def run(lines: Iterable[str], aws: LocalAws, *, regions: Collection[str] = ()) -> None:
+    """Run each line; a variable or a file may hold an answer, and comments end lines.
+
+    Each has to name its region, which is the account's home region or one of `regions`.
+    """
     variables: dict[str, str] = {}
     for line in lines:
         assignment = _ASSIGNMENT.fullmatch(line)
         words = shlex.split(assignment[2] if assignment else line, comments=True)
-        answer = _call([variables.get(word.removeprefix("$"), word) for word in words], aws, region or aws.region)
+        *words, file = words if words[-2] == ">" else [*words, ""]
+        words = [variables.get(word.removeprefix("$"), word) for word in words if word != ">"]
+        answer = _call(words, aws, {aws.region, *regions})
         if assignment:
             variables[assignment[1]] = answer
+        if file:
+            Path(file).write_text(answer, "utf-8")
 
 
-def _call(words: list[str], aws: LocalAws, region: str) -> str:
+def _call(words: list[str], aws: LocalAws, regions: Collection[str]) -> str:
     program, service, operation, *rest = words
     assert program == "aws"
+    service = service.removesuffix("api")  # `aws s3api` is S3's API
     if operation == "wait":
         operation, *rest = rest
     options = _options(rest)
-    assert options.pop("region") == region
+    region = options.pop("region")
+    assert region in regions
     client = aws.client(service, region)
     if words[2] == "wait":
         names = {"stack-name": "StackName", "change-set-name": "ChangeSetName", "table-name": "TableName"}
         named = {names[option]: value for option, value in options.items()}
         client.get_waiter(operation.replace("-", "_")).wait(**named, WaiterConfig={"Delay": 1})
         return ""
-    query, _format = options.pop("query", ""), options.pop("output", "")
+    query, _format = options.pop("query", "@"), options.pop("output", "")
     method = operation.replace("-", "_")
     model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[method])
     members: Mapping[str, Shape] = model.input_shape.members
@@ -52,19 +62,20 @@ def _call(words: list[str], aws: LocalAws, region: str) -> str:
             request[name] = False
     assert not options, f"unknown options {options}"
     answer: Any = getattr(client, method)(**request)
-    for key in filter(None, query.split(".")):
-        answer = answer[key]
-    return str(answer)
+    answer = jmespath.search(query, answer)
+    return answer if isinstance(answer, str) else json.dumps(answer, default=str)
 
 
 def _options(words: list[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     for word in words:
         if word.startswith("--"):
-            name = word.removeprefix("--")
-            options[name] = "true"
+            name = word.removeprefix("--").removeprefix("no-")
+            options[name] = "false" if word.startswith("--no-") else "true"
+            first = True
         else:
-            options[name] = word
+            options[name] = word if first else f"{options[name]} {word}"
+            first = False
     return options
 
 
@@ -73,13 +84,21 @@ def _value(shape: Shape, value: str) -> Any:
     match shape.type_name:
         case "boolean":
             return text == "true"
+        case "blob":
+            return Path(text).read_bytes()
         case "structure" if "=" in text:
-            pairs = dict(pair.split("=") for pair in text.split(","))
-            return {name: {"true": True, "false": False}.get(each, each) for name, each in pairs.items()}
+            return _pairs(text)
+        case "list" if text[0] != "[":
+            return [_pairs(word) if "=" in word else word for word in text.split()]
         case "structure" | "list":
             return json.loads(text)
         case _:
             return text
+
+
+def _pairs(text: str) -> dict[str, Any]:
+    pairs = dict(pair.split("=") for pair in text.split(","))
+    return {name: {"true": True, "false": False}.get(each, each) for name, each in pairs.items()}
 
 
 def _text(value: str) -> str:

@@ -179,7 +179,7 @@ class TestProtectedStacks:
         )
         assert cli == []
         aws_commands.run([home.strip()], aws)
-        aws_commands.run([other.strip()], aws, ELSEWHERE)
+        aws_commands.run([other.strip()], aws, regions=[ELSEWHERE])
         assert deploy.main(["destroy"]) == 0
         assert cli == ["destroy"]
 
