@@ -66,7 +66,7 @@ demo: $(TOOLS) $(LOCAL) ## deploy to a local AWS and watch the enforcer at work,
 demo-rollout: $(TOOLS) $(LOCAL) $(COMMAND) ## require tokens of a fleet with unknown IMDSv1 callers, on a local AWS: gate, watch, the way back
 	$(RUN) -m infra.demo.rollout
 
-demo-lifecycle: $(TOOLS) $(LOCAL) $(COMMAND) ## deploy, change by hand, deploy again, destroy, deploy, on a local AWS: nothing is lost
+demo-lifecycle: $(TOOLS) $(LOCAL) $(COMMAND) ## deploy, change by hand, deploy again, destroy, deploy, by the CDK and from templates, on a local AWS: nothing is lost
 	$(RUN) -m infra.demo.lifecycle
 
 local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
@@ -134,7 +134,7 @@ tools: $(TESTS) ## the tests of the tools: bench, costs, pictures, peers
 infra: $(TESTS) $(LOCAL) ## the templates and the package
 	$(RUN) -m pytest tests/infra
 
-e2e: $(TESTS) $(LOCAL) $(COMMAND) ## the deployed stack on the local AWS
+e2e: $(TESTS) $(LOCAL) $(COMMAND) ## the deployed stack on the local AWS; with DEPLOYED_BY=templates that of make template
 	$(RUN) -m pytest tests/e2e
 
 browser: $(TESTS) ## the HTML report in a browser, if one is installed
