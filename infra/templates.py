@@ -49,7 +49,7 @@ def write(
 def _next_steps(folder: Path, code: Path) -> str:
     def stack(region: str, name: str, template: str, *options: str) -> list[str]:
         named = f"--region {region} --stack-name {name}"
-        body = f"--template-body {file(_template(template))} --capabilities CAPABILITY_NAMED_IAM"
+        body = f"--template-body {file(_template(template))}"
         return [
             f"aws cloudformation create-stack {named} {body} {' '.join(options)}",
             f"aws cloudformation wait stack-create-complete {named}",
@@ -58,7 +58,7 @@ def _next_steps(folder: Path, code: Path) -> str:
     def file(name: str) -> str:
         return shlex.quote(f"file://{folder / name}")
 
-    body = shlex.quote(str(code))
+    body, roles = shlex.quote(str(code)), "--capabilities CAPABILITY_NAMED_IAM"
     place = f"ParameterKey=CodeBucket,ParameterValue=BUCKET ParameterKey=CodeKey,ParameterValue={code.name}"
     home = [
         f"aws s3api put-object --region HOME_REGION --bucket BUCKET --key {code.name} --body {body}",
@@ -70,10 +70,10 @@ def _next_steps(folder: Path, code: Path) -> str:
             f"--stack-policy-body {file(STACK_POLICY)}",
             "--enable-termination-protection",
         ),
-        *stack("HOME_REGION", HOME, HOME, f"--parameters {place}"),
+        *stack("HOME_REGION", HOME, HOME, f"--parameters {place}", roles),
     ]
     parameter = "--parameters ParameterKey=HomeRegion,ParameterValue=HOME_REGION"
-    forwarder = stack("REGION", f"{FORWARDER}-REGION", FORWARDER, parameter)
+    forwarder = stack("REGION", f"{FORWARDER}-REGION", FORWARDER, parameter, roles)
     files = [*map(_template, (state.STACK, HOME, FORWARDER)), FIRST_VALUES, STACK_POLICY, code.name]
     return "\n".join(
         [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BUCKET = "imds-enforcer-code"
 FORWARDER = "ImdsEnforcerForwarder"
-_WAIT = {"Delay": 1, "MaxAttempts": 120}
+_WAIT = {"Delay": 1, "MaxAttempts": 600}
 
 
 def deploy_templates(aws: LocalAws, *, regions: Iterable[str] = ()) -> Deployment:

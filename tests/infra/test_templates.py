@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from infra import package, plain_app, state, state_stack, templates
+from infra import app, package, plain_app, state, state_stack, templates
 from infra.account import Account
 from infra.arguments import ROOT, Arguments
 from infra.local.client import LocalAws
@@ -110,6 +110,10 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 
 class TestTemplates:
     """What is written."""
+
+    def test_every_context_key_that_shapes_a_stack_is_tried(self) -> None:
+        """All but the regions: by the test after this one."""
+        assert {*SHAPES[1], "regions"} == {*app.KEYS}
 
     @pytest.mark.parametrize("shape", SHAPES, ids=["plain", "shaped"])
     def test_home_is_the_cdks_but_for_the_code_and_the_bootstrap(
