@@ -139,6 +139,10 @@ class Arguments:
         """The value of this call, or the standing one."""
         return self.given.get(key, self.standing.get(key, default))
 
+    def context(self) -> list[str]:
+        """The arguments that give the context, for another of the CLI's commands."""
+        return [word for key, value in self.given.items() for word in ("-c", f"{key}={value}")]
+
     def credentials(self) -> list[str]:
         """The arguments that name the credentials, for another of the CLI's commands."""
         return ["--profile", self.profile] if self.profile else []

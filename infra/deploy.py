@@ -14,6 +14,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,23 +53,30 @@ def _deploy(arguments: list[str]) -> int:
     bootstrap.given()
     account = Account.of(wanted)
     _check(account, wanted)
+    agreed = bootstrap.wanted(account, wanted)
     environment = _environment(account)
-    if bootstrap.wanted(account, wanted):
-        # It needs no app: called where there is none, it does not synthesize one.
-        target = f"aws://{account.number}/{account.region}"
-        with tempfile.TemporaryDirectory() as nowhere:
-            failed = _cli(
-                ["bootstrap", target, "--ci", "--no-notices", *wanted.toolkit(), *wanted.credentials()],
-                environment,
-                nowhere,
-            )
+    with _folder() as assembly:
+        # First of all, as it refuses a context that cannot be used. The CLI takes CDK_TAGS for an option that it lacks.
+        quietly = {name: value for name, value in environment.items() if name != "CDK_TAGS"}
+        synth = ["synth", "--quiet", "--ci", *wanted.context(), *wanted.credentials(), f"--output={assembly}"]
+        failed = _cdk(synth, quietly)
+        if agreed and not failed:
+            failed = _bootstrap(account, wanted, environment)
         if failed:
             return failed
-    state_stack.deploy(account, state.first_values(**wanted.first_values()), wanted.state_tags())
-    if wanted.rules().termination_protection:
-        protection.lift_from_failed_creations(account)
-    unattended = ["--all", "--require-approval=never", "--progress=events", "--ci", "--concurrency=8"]
-    return _cdk_aside(["deploy", *unattended, *arguments], environment)
+        state_stack.deploy(account, state.first_values(**wanted.first_values()), wanted.state_tags())
+        if wanted.rules().termination_protection:
+            protection.lift_from_failed_creations(account)
+        unattended = ["--all", "--require-approval=never", "--progress=events", "--ci", "--concurrency=8"]
+        return _cli(["deploy", f"--app={assembly}", *unattended, *arguments], environment, ROOT)
+
+
+def _bootstrap(account: Account, wanted: Arguments, environment: dict[str, str]) -> int:
+    target = f"aws://{account.number}/{account.region}"
+    # It needs no app: called where there is none, it does not synthesize one.
+    with tempfile.TemporaryDirectory() as nowhere:
+        options = ["--ci", "--no-notices", *wanted.toolkit(), *wanted.credentials()]
+        return _cli(["bootstrap", target, *options], environment, nowhere)
 
 
 def _check(account: Account, wanted: Arguments) -> None:
@@ -90,7 +99,9 @@ def _destroy(arguments: list[str]) -> int:
                 sys.stdout.write(f"There is no stack {checks.HOME} in {account.region} of {account.number}.\n")
     except DeniedError as error:
         sys.stderr.write(f"{checks.HOME} was not looked at: {error}\n")
-    failed = _cdk_aside(["destroy", "--all", "--force", "--ci", *arguments], _environment(account))
+    with _folder() as assembly:
+        options = ["--all", "--force", "--ci", *arguments, f"--output={assembly}"]
+        failed = _cdk(["destroy", *options], _environment(account))
     if not failed:
         _say_what_is_kept(account)
     return failed
@@ -177,11 +188,12 @@ def _environment(account: Account) -> dict[str, str]:
     }
 
 
-def _cdk_aside(arguments: list[str], environment: dict[str, str]) -> int:
-    """Run the CLI with an assembly of its own, so that runs at the same time do not wait for each other's."""
+@contextmanager
+def _folder() -> Iterator[str]:
+    """A folder for an assembly of its own, so that runs at the same time do not wait for each other's."""
     BUILD.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="cdk.out-", dir=BUILD) as assembly:
-        return _cdk([*arguments, f"--output={assembly}"], environment)
+    with tempfile.TemporaryDirectory(prefix="cdk.out-", dir=BUILD) as folder:
+        yield folder
 
 
 def _cdk(arguments: list[str], environment: dict[str, str]) -> int:

@@ -1,8 +1,8 @@
 """`make demo-lifecycle`: what people set by hand outlives every deployment, and the end of one.
 
-Deployed, changed by hand, deployed again, destroyed, deployed once more: toggle, holds, exemptions and the way back
-are still there. Then the same in a second account, from plain CloudFormation. Anything that is not as it should be ends
-the demo with exit code 1.
+Deployed as a strict account demands, changed by hand, deployed again, destroyed, deployed once more: toggle, holds,
+exemptions and the way back are still there. Then the same in a second account, from plain CloudFormation. Anything that
+is not as it should be ends the demo with exit code 1.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from infra.demo import plain
+from infra.demo import plain, strict
 from infra.demo.acts import act, console, ended_well, expect
 from infra.demo.kept import Kept, stacks, stored
-from infra.local.deployment import HTTP_TOKENS, POLICY, STATE, command, deploy
+from infra.demo.strict import TOOLKIT
+from infra.local.deployment import HTTP_TOKENS, POLICY, STACK, STATE, command, deploy
 
 if TYPE_CHECKING:
     from infra.local.client import LocalAws
 
 SECOND_ACCOUNT = "123456789012"
+QUALIFIER = "strict"
+OTHER_TAGS = {"team": "security"}
 
 
 def main() -> int:
@@ -35,37 +38,41 @@ def play_both(aws: LocalAws) -> None:
 
 def play(aws: LocalAws) -> None:
     """The story, act by act."""
-    with act("Deploy: make deploy CDK_ARGS='-c http_tokens=optional --tags team=platform'"):
-        enforcer = deploy(aws, "-c", "http_tokens=optional", "--tags", "team=platform")
-        expect(stored(aws), {HTTP_TOKENS: "optional", POLICY: "{}"})
+    with act("Deploy with the account's own bootstrap, tags, boundary and role name, and with http_tokens=optional"):
+        strict.prepare(aws)
+        enforcer = deploy(aws, *strict.context(qualifier=QUALIFIER, http_tokens="optional"))
+        strict.expect_heeded(aws)
+        expect((stacks(aws), stored(aws)), ({TOOLKIT, STACK, STATE}, {HTTP_TOKENS: "optional", POLICY: "{}"}))
 
     with act("By hand: an exemption, a hold, then the toggle: required"):
         kept = Kept.set_by_hand(aws, enforcer)
 
     with act("Deploy again, with -c mode=audit: refused, as it would not be used"):
-        refusal = command(aws, "deploy", "-c", "mode=audit")
+        refusal = command(aws, "deploy", *strict.context(qualifier=QUALIFIER, mode="audit"))
         console.print(f"  {refusal.stderr.strip()}", markup=False)
         expect(refusal.returncode, 1)
 
-    with act("Deploy again, with another tag: what was set by hand stays"):
-        deploy(aws, "--tags", "team=security")
+    with act("Deploy again, with other tags: what was set by hand stays, and so do the tags of its stack"):
+        deploy(aws, *strict.context(qualifier=QUALIFIER, tags=OTHER_TAGS))
+        strict.expect_heeded(aws, home=OTHER_TAGS)
         kept.expect_values()
 
     with act("make destroy: the enforcer is gone, its state is not"):
-        done = command(aws, "destroy")
+        done = command(aws, "destroy", *strict.context(qualifier=QUALIFIER))
         console.print(f"  {done.stdout.splitlines()[-1]}", markup=False)
-        expect((done.returncode, stacks(aws)), (0, {"CDKToolkit", STATE}))
+        expect((done.returncode, stacks(aws)), (0, {TOOLKIT, STATE}))
         kept.revert_without_enforcer()
 
     with act("Deploy once more: toggle, holds, exemptions and the way back are still there"):
-        kept.expect_all(deploy(aws))
+        kept.expect_all(deploy(aws, *strict.context(qualifier=QUALIFIER)))
 
     with act("make destroy, make destroy-state CONFIRM=ImdsEnforcerState: nothing is left"):
-        expect(command(aws, "destroy").returncode, 0)
-        expect(command(aws, "destroy-state").returncode, 1)
-        done = command(aws, "destroy-state", confirm=STATE)
+        same = strict.context(qualifier=QUALIFIER)
+        expect(command(aws, "destroy", *same).returncode, 0)
+        expect(command(aws, "destroy-state", *same).returncode, 1)
+        done = command(aws, "destroy-state", *same, confirm=STATE)
         console.print(f"  {done.stdout.strip()}", markup=False)
-        expect((done.returncode, stacks(aws), stored(aws)), (0, {"CDKToolkit"}, {}))
+        expect((done.returncode, stacks(aws), stored(aws)), (0, {TOOLKIT}, {}))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from infra.demo import strict
 from infra.demo.acts import DemoError, act, console, expect
 from infra.demo.fleet import OTHER
 from infra.demo.kept import Kept, stacks, stored
+from infra.demo.strict import TAGS
 from infra.local.deployment import HTTP_TOKENS, POLICY, STACK, STATE
 from infra.local.templates import FORWARDER, Templates
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from infra.local.client import LocalAws
 
 CHANGE = "ec2:ModifyInstanceMetadataOptions"
-TAGS = {"team": "platform"}
 
 
 def play(aws: LocalAws) -> None:
@@ -28,11 +29,13 @@ def play(aws: LocalAws) -> None:
 
 
 def _play(aws: LocalAws, templates: Templates) -> None:
-    with act(f"In the account {aws.account}: make template CDK_ARGS='-c http_tokens=optional', and create the stacks"):
-        templates.write("-c", "http_tokens=optional")
+    with act(f"In the account {aws.account}: make template with the same context, and create the stacks"):
+        strict.prepare(aws)
+        templates.write(*strict.context(http_tokens="optional"))
         templates.deploy_state(tags=TAGS)
         enforcer = templates.deploy_home(tags=TAGS)
         templates.deploy_forwarder(OTHER)
+        strict.expect_heeded(aws)
         expect((stacks(aws), stored(aws)), ({STACK, STATE}, {HTTP_TOKENS: "optional", POLICY: "{}"}))
 
     with act("By hand: an exemption, a hold, then the toggle: required"):
@@ -40,9 +43,10 @@ def _play(aws: LocalAws, templates: Templates) -> None:
         expect(enforcer.calls()[CHANGE], 2)
 
     with act("Update home, with another schedule and another tag: what was set by hand stays"):
-        templates.write("-c", "schedule=rate(1 hour)")
+        templates.write(*strict.context(schedule="rate(1 hour)"))
         templates.deploy_state()
         templates.deploy_home(tags={"team": "security"})
+        strict.expect_heeded(aws, home={"team": "security"})
         schedule = aws.client("scheduler").get_schedule(Name="imds-enforcer-sweep")["ScheduleExpression"]
         console.print(f"  the sweep's schedule = {schedule}")
         expect(schedule, "rate(60 minutes)")

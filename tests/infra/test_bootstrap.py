@@ -75,6 +75,24 @@ def test_the_refusal_says_what_bootstrapping_makes_and_the_ways_on(aws: LocalAws
     assert cli == []
 
 
+@pytest.mark.parametrize("given", ["regions=nowhere-1", "schedule=daily"])
+def test_a_context_that_cannot_be_used_writes_nothing(aws: LocalAws, given: str) -> None:
+    """Not even a bootstrap, which was agreed to: the stacks are synthesized before anything is made."""
+    done = subprocess.run(  # noqa: S603  # our own module
+        [sys.executable, "-m", "infra.deploy", "deploy", "-c", given],
+        cwd=ROOT,
+        env=aws.environment() | {"BOOTSTRAP": "yes"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    key, _, value = given.partition("=")
+    assert done.returncode == 1
+    assert f"context '{key}': received '{value}'; allowed: " in done.stderr + done.stdout
+    assert nothing_is_there(aws)
+
+
 @pytest.mark.usefixtures("aws", "cli")
 def test_another_qualifier_has_another_stack_and_other_roles() -> None:
     """As it would be made, and as one's own command has to make it."""

@@ -112,6 +112,7 @@ class TestDestroy:
         assert deploy.main(["destroy"]) == 0
         said = capsys.readouterr()
         assert [line.split(":")[0] for line in said.err.splitlines()] == [
+            "Not asked for termination protection",
             "ImdsEnforcer was not looked at",
             "ImdsEnforcerState was not looked for",
         ]

@@ -150,7 +150,7 @@ def removed_only_when_the_protection_is_lifted(aws: LocalAws) -> None:
     assert stacks(aws) == {"CDKToolkit-strict", "ImdsEnforcer", "ImdsEnforcerState"}
     assert stacks(aws, FORWARDED) == {FORWARDER}
     for command, region in zip(commands, (aws.region, FORWARDED), strict=True):
-        aws_commands.run([command.strip()], aws, region)
+        aws_commands.run([command.strip()], aws, regions=[region])
     run("destroy", *given(), environment=aws.environment())
     assert stacks(aws) == {"CDKToolkit-strict", "ImdsEnforcerState"}
     assert stacks(aws, FORWARDED) == set()
