@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,24 @@ def templates(assembly: CloudAssembly) -> list[Path]:
 def asset(assembly: CloudAssembly) -> Path:
     """The function's package, as it is uploaded."""
     [folder] = Path(assembly.directory).glob("asset.*")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files, written on a machine that knows nothing of AWS, and what was printed in `printed`."""
+    folder = tmp_path_factory.mktemp("template")
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "infra.deploy", "template", "-c", "mode=audit", f"--output={folder}"],
+        cwd=ROOT,
+        env={"HOME": str(Path.home()), "PATH": "/nonexistent", "AWS_EC2_METADATA_DISABLED": "true"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder / "printed").write_text(done.stdout)
     return folder
 
 
