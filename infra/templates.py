@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infra import package, state
+from infra import account_rules, package, state
+from infra.account_rules import AccountRules
 from infra.arguments import ROOT
 
 HOME, FORWARDER = "ImdsEnforcer", "ImdsEnforcerForwarder"
@@ -26,7 +27,11 @@ def write(
         context: as the CDK CLI merges it.
         first_values: of the state stack's parameters.
         environment: with Node.js on its PATH.
+
+    Raises:
+        ContextError: if what the account demands cannot be used.
     """
+    rules = AccountRules.parse({key: context.get(key) for key in account_rules.KEYS})
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(  # noqa: S603  # our own module
         [sys.executable, "-m", "infra.plain_app", str(folder.absolute())],
@@ -43,15 +48,21 @@ def write(
     }
     for name, document in documents.items():
         (folder / name).write_text(json.dumps(document, indent=1), "utf-8")
-    return _next_steps(folder, package.archive(folder))
+    return _next_steps(folder, package.archive(folder), rules)
 
 
-def _next_steps(folder: Path, code: Path) -> str:
+def _next_steps(folder: Path, code: Path, rules: AccountRules) -> str:
+    # Stacks have no tags and no protection by their templates.
+    tags = [shlex.quote(f"Key={key},Value={value}") for key, value in rules.tags.items()]
+    tagged = f"--tags {' '.join(tags)}" if tags else ""
+    protected = "--enable-termination-protection"
+    options = [tagged, protected if rules.termination_protection else ""]
+
     def stack(region: str, name: str, template: str, *options: str) -> list[str]:
         named = f"--region {region} --stack-name {name}"
         body = f"--template-body {file(_template(template))}"
         return [
-            f"aws cloudformation create-stack {named} {body} {' '.join(options)}",
+            " ".join(["aws cloudformation create-stack", named, body, *filter(None, options)]),
             f"aws cloudformation wait stack-create-complete {named}",
         ]
 
@@ -68,12 +79,13 @@ def _next_steps(folder: Path, code: Path) -> str:
             state.STACK,
             f"--parameters {file(FIRST_VALUES)}",
             f"--stack-policy-body {file(STACK_POLICY)}",
-            "--enable-termination-protection",
+            tagged,
+            protected,
         ),
-        *stack("HOME_REGION", HOME, HOME, f"--parameters {place}", roles),
+        *stack("HOME_REGION", HOME, HOME, f"--parameters {place}", roles, *options),
     ]
     parameter = "--parameters ParameterKey=HomeRegion,ParameterValue=HOME_REGION"
-    forwarder = stack("REGION", f"{FORWARDER}-REGION", FORWARDER, parameter, roles)
+    forwarder = stack("REGION", f"{FORWARDER}-REGION", FORWARDER, parameter, roles, *options)
     files = [*map(_template, (state.STACK, HOME, FORWARDER)), FIRST_VALUES, STACK_POLICY, code.name]
     return "\n".join(
         [

@@ -12,13 +12,24 @@ from typing import Any
 
 import pytest
 
-from infra import app, package, plain_app, state, templates
+from infra import app, deploy, package, plain_app, state, templates
+from infra.account_rules import BOUNDARY, QUALIFIER
 from infra.arguments import ROOT
 from tests.infra.synthesized import FORWARDED, HOME, Stack, Synthesize, readable
 
 SHAPES: list[dict[str, object]] = [
     {},
-    {"floor": "required", "schedule": "rate(1 hour)", "notification_email": "ops@example.com"},
+    {
+        "floor": "required",
+        "schedule": "rate(1 hour)",
+        "notification_email": "ops@example.com",
+        "tags": {"team": "platform"},
+        "role_name": "imds-enforcer",
+        "role_path": "/security/",
+        "termination_protection": True,
+        BOUNDARY: {"name": "boundary"},
+        QUALIFIER: "strict",
+    },
 ]
 
 
@@ -92,6 +103,18 @@ class TestTemplates:
         command = [str(Path(sys.executable).with_name("cfn-lint")), "--", *files]
         lint = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         assert (lint.returncode, lint.stdout) == (0, "")
+
+    def test_what_stacks_have_beside_their_templates_is_in_the_commands(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Their tags, and their termination protection."""
+        context = ["-c", 'tags={"team": "a b"}', "-c", "termination_protection=true"]
+        assert deploy.main(["template", *context, f"--output={tmp_path}"]) == 0
+        created = [line for line in capsys.readouterr().out.splitlines() if " create-stack " in line]
+        assert len(created) == 3
+        assert all(
+            "--tags 'Key=team,Value=a b'" in line and " --enable-termination-protection" in line for line in created
+        )
 
     def test_a_context_that_is_refused_writes_nothing(self, tmp_path: Path) -> None:
         """With the message that a deployment has."""
