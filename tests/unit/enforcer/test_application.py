@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import ClientError
 
+from imds_enforcer.enforcement import remediation
 from imds_enforcer.model import AwsError
 from imds_enforcer.runs.events import MalformedEventError
 from tests.fakes import example_events as events
@@ -325,10 +326,17 @@ def test_a_thawed_process_has_ec2s_limit_back(clients: FakeClients, clock: FakeC
         (a_batch(a_message(events.launch_without_ids())), 30, 0),
     ],
 )
-def test_writing_ends_in_time_for_verification_and_report(
-    app: App, home: FakeEc2, event: dict[str, Any], seconds_left: float, write_seconds: float
+def test_writing_ends_in_time_for_verification_and_report(  # fixtures, and what is to be seen
+    app: App,
+    home: FakeEc2,
+    monkeypatch: pytest.MonkeyPatch,
+    event: dict[str, Any],
+    seconds_left: float,
+    write_seconds: float,
 ) -> None:
     """At the run's own deadline or 50 seconds before the end of the invocation, whichever comes first."""
+    # One after the other: at the same moment, several could begin that one of them makes too late.
+    monkeypatch.setattr(remediation, "MAX_CONNECTIONS", 1)
     home.launch(*map(an_instance, range(20)))
     home.page_size = 1
     home.modify_seconds = write_seconds / 10 or 1
