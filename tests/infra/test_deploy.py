@@ -24,7 +24,8 @@ def script(*arguments: str, environment: Mapping[str, str]) -> subprocess.Comple
     return subprocess.run(  # noqa: S603
         [sys.executable, "-m", "infra.deploy", *arguments],
         cwd=ROOT,
-        env={"BOOTSTRAP": "yes", **environment, "PATH": "/nonexistent"},
+        # `make test` has the variable, with nothing in it.
+        env={**environment, "BOOTSTRAP": environment.get("BOOTSTRAP") or "yes", "PATH": "/nonexistent"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
