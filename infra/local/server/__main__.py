@@ -33,7 +33,16 @@ from infra.local.server import (
     stacks,
     tables,
 )
-from infra.local.server.ec2 import account_defaults, describe, instance_options, instances, launch_sources
+from infra.local.server.ec2 import (
+    account_defaults,
+    describe,
+    instance_options,
+    instances,
+    launch_sources,
+    launch_templates,
+    template_listings,
+    template_versions,
+)
 
 GRACE_SECONDS = 1.0
 ADDITIONS = (
@@ -46,6 +55,9 @@ ADDITIONS = (
     instance_options,
     describe,
     launch_sources,
+    launch_templates,
+    template_versions,
+    template_listings,
     parameters,
     queues,
     message_moves,

@@ -11,7 +11,7 @@ from hypercorn.asyncio.tcp_server import TCPServer
 from ministack import app
 from ministack.core import iam_actions
 
-from infra.local.server import cloudtrail, functions
+from infra.local.server import cloudtrail, functions, identity
 from infra.local.server.calls import Call, Ledger, read_answer, read_call
 from infra.local.server.ec2 import describe, instances
 from infra.local.server.errors import AwsError
@@ -46,6 +46,7 @@ def passing(original: Dispatch) -> Dispatch:
         except AwsError as error:
             response = error_response(call, error)
         else:
+            identity.answer_to(call.caller)
             instances.operator.set(json.loads(call.headers.get(OPERATOR_HEADER, "null")))
             functions.asked_for.set(call.request_id if call.service == "lambda" else "")
             response = await original(*request)

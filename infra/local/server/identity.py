@@ -1,5 +1,6 @@
 """Who makes a call: as CloudTrail tells it, and as the calls are counted by."""
 
+import contextvars
 import hashlib
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,24 @@ class Caller:
     user_identity: Mapping[str, Any]
 
 
+_current: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
+
+
+def current() -> Caller:
+    """The principal of the call that is being answered; root where AWS itself acts for the account."""
+    return _current.get(Caller(ROOT, {"type": "Root", "arn": root_arn()}))
+
+
+def answer_to(caller: Caller) -> None:
+    """From now on in this context, the call that is being answered is this principal's."""
+    _current.set(caller)
+
+
+def root_arn() -> str:
+    """The account's root."""
+    return f"arn:aws:iam::{get_account_id()}:root"
+
+
 def caller_of(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> Caller:
     """The principal whose access key signed a request; an unknown key counts as the account's root."""
     account = str(get_account_id())
@@ -41,8 +60,7 @@ def caller_of(headers: Mapping[str, str], query: Mapping[str, list[str]]) -> Cal
         arn = user.get("Arn") or f"arn:aws:iam::{account}:user/{name}"
         identity = {"type": "IAMUser", "principalId": user.get("UserId", name), "arn": arn, "userName": name}
         return Caller(f"user/{name}", {**identity, **record})
-    arn = f"arn:aws:iam::{account}:root"
-    return Caller(ROOT, {"type": "Root", "principalId": account, "arn": arn, **record})
+    return Caller(ROOT, {"type": "Root", "principalId": account, "arn": root_arn(), **record})
 
 
 def _assumed_role(session: Mapping[str, Any], record: Mapping[str, str]) -> Caller:

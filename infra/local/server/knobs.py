@@ -14,9 +14,11 @@ PUBLISHED_BUCKETS: Mapping[str, tuple[float, float]] = {
     "ec2:GetInstanceMetadataDefaults": (100, 20),
     "ec2:DescribeRegions": (100, 20),
     "ec2:DescribeImages": (100, 20),
+    "ec2:DescribeLaunchTemplates": (100, 20),
     "ec2:DescribeLaunchTemplateVersions": (100, 20),
     "ec2:CreateLaunchTemplateVersion": (100, 5),
     "ec2:ModifyLaunchTemplate": (100, 5),
+    "ec2:DeleteLaunchTemplateVersions": (100, 5),
 }
 
 
@@ -96,6 +98,9 @@ class Knobs:
     move_seconds: float = _knob(0.0, _number)  # for so long it runs
     managed_visible: bool = _knob(default=False, check=_flag)  # the account's setting for managed resources
     imds_v2_images: tuple[str, ...] = _knob((), _names)  # AMIs with ImdsSupport=v2.0
+    merge_template_options: bool = _knob(default=False, check=_flag)  # a new version's options add to its source's
+    template_fields_lost: tuple[str, ...] = _knob((), _names)  # a new version does not take these from its source
+    template_warnings: tuple[str, ...] = _knob((), _names)  # codes that each new version of a template warns of
 
     def turn(self, values: Mapping[str, object]) -> None:
         """Set some knobs; all of them or, if one is wrong, none."""

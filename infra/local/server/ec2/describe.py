@@ -2,20 +2,18 @@
 
 import base64
 import itertools
-import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ministack.core.responses import get_account_id
 from ministack.services import ec2
 
-from infra.local.server.ec2 import instance_options, instances
+from infra.local.server.ec2 import filters, instance_options, instances
 from infra.local.server.ec2.instances import Instance
 from infra.local.server.ec2.protocol import Parameters, Response, add_actions, flat, listed, reply
 from infra.local.server.errors import AwsError
 from infra.local.server.knobs import KNOBS
 
-FILTER_VALUES = 200
 PAGE_SIZES = range(5, 1001)
 Filter = Callable[[Instance], bool]
 
@@ -44,7 +42,7 @@ def describe_instances(parameters: Parameters) -> Response:
     """DescribeInstances: by ids, or by filters and pages, which leave out what is managed unless asked for it."""
     p = flat(parameters)
     ids = listed(p, "InstanceId")
-    filters = [_filter(name, values) for name, values in _filters(p)]
+    wanted = [_filter(name, values) for name, values in filters.asked(p)]
     if ids and "MaxResults" in p:
         raise AwsError(
             "InvalidParameterCombination",
@@ -55,8 +53,8 @@ def describe_instances(parameters: Parameters) -> Response:
     found: Iterable[Instance] = [instances.known_instance(each) for each in ids] or (
         each for each in ec2._instances.values() if instances.visible(each) and (every or not instances.hidden(each))
     )
-    matching = [each for each in found if all(fits(each) for fits in filters)]
-    page, token = _page(matching, p, filtered=bool(filters))
+    matching = [each for each in found if all(fits(each) for fits in wanted)]
+    page, token = _page(matching, p, filtered=bool(wanted))
     reservations = "".join(_reservation_xml(list(group)) for _, group in itertools.groupby(page, _reservation))
     inner = f"<reservationSet>{reservations}</reservationSet>{token and f'<nextToken>{token}</nextToken>'}"
     return reply("DescribeInstances", inner)
@@ -66,15 +64,15 @@ def describe_regions(parameters: Parameters) -> Response:
     """DescribeRegions: those enabled in the account; the others with AllRegions only."""
     p = flat(parameters)
     wanted = listed(p, "RegionName")
-    filters = dict(_filters(p))
+    conditions = dict(filters.asked(p))
     items = []
     for name, status in region_statuses():
         if (status == "not-opted-in" and p.get("AllRegions") != "true") or (wanted and name not in wanted):
             continue
         shown = {"region-name": name, "opt-in-status": status, "endpoint": f"ec2.{name}.amazonaws.com"}
-        if unknown := filters.keys() - shown.keys():
-            raise _invalid_filter(unknown.pop())
-        if all(_matches(shown[field], values) for field, values in filters.items()):
+        if unknown := conditions.keys() - shown.keys():
+            raise filters.invalid(unknown.pop())
+        if all(filters.matches(shown[field], values) for field, values in conditions.items()):
             items.append(
                 f"<item><regionName>{name}</regionName><regionEndpoint>{shown['endpoint']}</regionEndpoint>"
                 f"<optInStatus>{status}</optInStatus></item>"
@@ -113,42 +111,13 @@ def install() -> None:
     add_actions({"DescribeInstances": describe_instances, "DescribeRegions": describe_regions})
 
 
-def _filters(p: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    named = itertools.takewhile(lambda number: f"Filter.{number}.Name" in p, itertools.count(1))
-    total = 0
-    for number in named:
-        values = listed(p, f"Filter.{number}.Value")
-        total += len(values)
-        if total > FILTER_VALUES:
-            raise AwsError(
-                "FilterLimitExceeded",
-                f"The maximum number of filter values specified on a single call is {FILTER_VALUES}",
-            )
-        yield p[f"Filter.{number}.Name"], values
-
-
 def _filter(name: str, values: list[str]) -> Filter:
-    if name.startswith("tag:"):
-        key = name.removeprefix("tag:")
-        return lambda i: any(t["Key"] == key and _matches(t["Value"], values) for t in _tags(i))
-    if name == "tag-key":
-        return lambda i: any(_matches(t["Key"], values) for t in _tags(i))
+    if filters.is_on_tags(name):
+        return lambda i: filters.fit_tags(name, _tags(i), values)
     if name not in _FIELDS:
-        raise _invalid_filter(name)
+        raise filters.invalid(name)
     field = _FIELDS[name]
-    return lambda i: _matches(str(field(i)), values)
-
-
-def _invalid_filter(name: str) -> AwsError:
-    return AwsError("InvalidParameterValue", f"The filter '{name}' is invalid")
-
-
-def _matches(value: str, patterns: list[str]) -> bool:
-    return value in patterns or any(_pattern(each).fullmatch(value) for each in patterns if set(each) & {*"*?"})
-
-
-def _pattern(wildcards: str) -> re.Pattern[str]:
-    return re.compile(re.escape(wildcards).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
+    return lambda i: filters.matches(str(field(i)), values)
 
 
 def _tags(instance: Instance) -> list[dict[str, str]]:
@@ -166,16 +135,12 @@ def _page(matching: list[Instance], p: dict[str, str], *, filtered: bool) -> tup
     if token := p.get("NextToken"):
         last = int(base64.urlsafe_b64decode(token))
     elif KNOBS.sparse_pages and filtered and matching:
-        return [], _token(0)
+        return [], filters.token(0)
     else:
         last = 0
     rest = [each for each in matching if each["Position"] > last]
     page = rest[: int(size)]
-    return page, _token(page[-1]["Position"]) if len(rest) > len(page) else ""
-
-
-def _token(position: int) -> str:
-    return base64.urlsafe_b64encode(str(position).encode()).decode()
+    return page, filters.token(page[-1]["Position"]) if len(rest) > len(page) else ""
 
 
 def _reservation(instance: Instance) -> str:

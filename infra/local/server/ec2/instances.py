@@ -10,7 +10,7 @@ from typing import Any
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import ec2
 
-from infra.local.server.ec2 import account_defaults, metadata_options
+from infra.local.server.ec2 import account_defaults, launch_templates, metadata_options
 from infra.local.server.ec2.metadata_options import Options
 from infra.local.server.ec2.protocol import Action, Parameters, Response, add_actions, flat, listed
 from infra.local.server.errors import AwsError, dry_run
@@ -23,6 +23,7 @@ Instance = dict[str, Any]
 AT_NEXT_START = float("inf")
 RUNNING = {"Code": 16, "Name": "running"}
 PENDING = {"Code": 0, "Name": "pending"}
+TEMPLATE_PARAMETERS = ("ImageId", "InstanceType", "KeyName", "UserData")
 TEMPLATE_NAMES = ("LaunchTemplateId", "LaunchTemplateName", "Version")
 
 operator: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar("operator", default=None)
@@ -58,10 +59,8 @@ def run_instances(original: Action) -> Action:
 
     def run(parameters: Parameters) -> Response:
         p = flat(parameters)
-        template = {name: p.get(f"LaunchTemplate.{name}", "") for name in TEMPLATE_NAMES}
-        data, template_found, error = ec2._resolve_launch_template_data(template)
-        if error:
-            return error  # type: ignore[no-any-return]  # ministack is untyped
+        version = launch_templates.resolved({name: p.get(f"LaunchTemplate.{name}", "") for name in TEMPLATE_NAMES})
+        data = version.get("LaunchTemplateData", {})
         image = p.get("ImageId") or data.get("ImageId", "")
         requested = {**data.get("MetadataOptions", {}), **metadata_options.parse(p, "MetadataOptions.")}
         options = metadata_options.at_launch(
@@ -75,25 +74,34 @@ def run_instances(original: Action) -> Action:
         tokens = _launch_options.set(options), _launched.set(launched)
         try:
             # ministack launches MinCount.
-            response = original({**parameters, "ImageId": [image], "MinCount": [p.get("MaxCount", "1")]})
+            response = original({**_from_template(data), **parameters, "MinCount": [p.get("MaxCount", "1")]})
         finally:
             _launch_options.reset(tokens[0])
             _launched.reset(tokens[1])
-        if template_found:
-            _tag_origin(launched, template_found, template["Version"])
+        if version:
+            _tag_origin(launched, version)
         return response
 
     return run
 
 
-def _tag_origin(launched: list[Instance], template: Mapping[str, Any], version: str) -> None:
-    """The tags by which EC2 tells what an instance was launched from."""
-    named = {"$Latest": template["LatestVersionNumber"], "": template["DefaultVersionNumber"]}
-    named["$Default"] = named[""]
-    pairs = {"id": template["LaunchTemplateId"], "version": str(named.get(version, version))}
-    tags = [{"Key": f"aws:ec2launchtemplate:{name}", "Value": value} for name, value in pairs.items()]
+def _from_template(data: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What a template says in place of a request that does not, as the request would say it."""
+    profile = {f"IamInstanceProfile.{name}": value for name, value in data.get("IamInstanceProfile", {}).items()}
+    said = {name: data[name] for name in TEMPLATE_PARAMETERS if name in data} | profile
+    return {name: [str(value)] for name, value in said.items()}
+
+
+def _tag_origin(launched: list[Instance], version: Mapping[str, Any]) -> None:
+    """The tags that the template gives, unless the request gave the same, and those that tell where it came from."""
+    specifications = version["LaunchTemplateData"].get("TagSpecifications", ())
+    given = [tag for each in specifications if each.get("ResourceType") == "instance" for tag in each.get("Tags", ())]
+    pairs = {"id": version["LaunchTemplateId"], "version": str(version["VersionNumber"])}
+    origin = [{"Key": f"aws:ec2launchtemplate:{name}", "Value": value} for name, value in pairs.items()]
     for instance in launched:
-        ec2._tags[instance["InstanceId"]] = [*ec2._tags.get(instance["InstanceId"], []), *tags]
+        requested = ec2._tags.get(instance["InstanceId"], [])
+        keys = {tag["Key"] for tag in requested}
+        ec2._tags[instance["InstanceId"]] = [*requested, *(tag for tag in given if tag["Key"] not in keys), *origin]
 
 
 def launch(original: Callable[..., list[Instance]]) -> Callable[..., list[Instance]]:
