@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
+from xml.sax.saxutils import unescape
 
 from ministack import app
 from ministack.core import iam_actions
@@ -78,7 +79,7 @@ def read_answer(status: int, headers: Mapping[str, str], body: Any) -> Answer:
         return Answer(status, content)
     if match := _XML_ERROR.search(content):
         code, message = match.groups()
-        return Answer(status, content, code.decode(), message.decode())
+        return Answer(status, content, code.decode(), unescape(message.decode()))
     try:
         error = json.loads(content)
     except ValueError:

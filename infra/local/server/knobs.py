@@ -64,8 +64,15 @@ def _buckets(value: object) -> Mapping[str, tuple[float, float]]:
     raise ControlError('"off", "published" or {"ec2:SomeAction": [capacity, refill a second]}')
 
 
+def _defaults(value: object) -> Mapping[str, str | int]:
+    if not isinstance(value, Mapping) or not all(isinstance(each, str | int) for each in value.values()):
+        raise ControlError('metadata defaults, {"HttpTokens": "required"} for one')
+    return value
+
+
 def _knob(default: Any, check: Callable[[object], Any]) -> Any:
-    return dataclasses.field(default=default, metadata={"check": check})
+    made = {"default_factory": dict} if default == {} else {"default": default}
+    return dataclasses.field(**made, metadata={"check": check})
 
 
 @dataclasses.dataclass
@@ -84,15 +91,15 @@ class Knobs:
     state_change_seconds: float = _knob(0.0, _number)
     response_elements_limit: float = _knob(100 * 1024.0, _number)  # bytes; CloudTrail omits what is larger
     batching_window_seconds: float | None = _knob(None, _optional_number)  # None: as the mapping says
-    request_buckets: Mapping[str, tuple[float, float]] = dataclasses.field(
-        default_factory=dict, metadata={"check": _buckets}
-    )
+    request_buckets: Mapping[str, tuple[float, float]] = _knob({}, _buckets)
     enforce_iam: bool = _knob(default=False, check=_flag)
     strict_options: bool = _knob(default=False, check=_flag)  # options only with HttpEndpoint=enabled beside them
     unsupported_options: tuple[str, ...] = _knob((), _names)  # metadata options that the region refuses
     sparse_pages: bool = _knob(default=False, check=_flag)  # a filtered listing begins with an empty page
     opted_in_regions: tuple[str, ...] = _knob((), _names)  # beside those that need no opt-in
     declarative_policy_message: str | None = _knob(None, _optional_text)  # who is refused reads it; None: no policy
+    declarative_defaults: Mapping[str, str | int] = _knob({}, _defaults)  # what that policy sets, as the API names it
+    required_default_hops: bool = _knob(default=False, check=_flag)  # default `required` alone means a hop limit of 2
     batch_write_items: float | None = _knob(None, _optional_number)  # so many of a batch are written; None: all
     move_listing_seconds: float = _knob(0.0, _number)  # so long after its start a move of messages is not listed
     move_seconds: float = _knob(0.0, _number)  # for so long it runs

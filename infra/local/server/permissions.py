@@ -11,7 +11,7 @@ from ministack.services import dynamodb
 
 Handler = Callable[..., Awaitable[tuple[int, dict[str, str], Any]]]
 LISTING = "ssm:GetParameters"
-OPTIONS_CHANGE = "ec2:ModifyInstanceMetadataOptions"
+OPTIONS_CHANGES = ("ec2:ModifyInstanceMetadataOptions", "ec2:ModifyInstanceMetadataDefaults")
 
 
 def first_parameter(original: Callable[..., str]) -> Callable[..., str]:
@@ -35,14 +35,14 @@ def batches_as_singles(original: Callable[..., str | None]) -> Callable[..., str
 
 
 def with_attributes(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """The condition keys of a request; with `ec2:Attribute/…`, the options that a change of metadata options names.
+    """The condition keys of a request; with `ec2:Attribute/…`, the options or defaults that a change names.
 
     EC2 User Guide, "Example policies to control access to the Amazon EC2 API".
     """
 
     def context(service: str, action: str, body: bytes, parameters: dict[str, Any]) -> dict[str, Any]:
         keys = original(service, action, body, parameters)
-        if action == OPTIONS_CHANGE:
+        if action in OPTIONS_CHANGES:
             named = {name: iam_actions._query_param(parameters, name) for name in parameters}
             keys |= {f"ec2:Attribute/{name}": value for name, value in named.items()}
         return keys

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Any
+from xml.sax.saxutils import escape
 
 from ministack.services import ec2
 
@@ -169,7 +170,7 @@ def _resolved_for_fleets(specification: Mapping[str, str]) -> tuple[Any, Any, Re
     try:
         version = resolved(specification)
     except AwsError as error:
-        return None, None, ec2._error(error.code, error.message, error.status)
+        return None, None, ec2._error(error.code, escape(error.message), error.status)
     return version.get("LaunchTemplateData", {}), version and _by_id(version["LaunchTemplateId"]), None
 
 

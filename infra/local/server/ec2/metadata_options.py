@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from infra.local.server.errors import AwsError
+from infra.local.server.knobs import KNOBS
 
 Options = dict[str, str | int]
 
@@ -63,10 +64,16 @@ def parse_defaults(parameters: Mapping[str, str]) -> dict[str, str | int | None]
 
 
 def at_launch(requested: Options, defaults: Mapping[str, str | int], *, imds_v2_image: bool) -> Options:
-    """An instance's options: the request's, else the account's, else the AMI's, each option for itself."""
+    """An instance's options: the request's, else the account's, else the AMI's, each option for itself.
+
+    EC2 User Guide, "Configure instance metadata options for new instances", order of precedence. Whether a default of
+    `required` brings the hop limit 2 with it, its paragraphs do not agree: the knob `required_default_hops`.
+    Enforcement comes last: a launch that ends with `optional` fails, whoever said so.
+    """
     preferences = {name: value for name, value in defaults.items() if name != ENFORCED}
     image = IMDS_V2_IMAGE if imds_v2_image else {}
-    options: Options = {**LAUNCH_OPTIONS, **image, **preferences, **requested}
+    hops = {HOP_LIMIT: 2} if KNOBS.required_default_hops and preferences.get("HttpTokens") == "required" else {}
+    options: Options = {**LAUNCH_OPTIONS, **image, **hops, **preferences, **requested}
     if defaults.get(ENFORCED) == "enabled" and options["HttpTokens"] == "optional":
         raise tokens_enforced()
     return options

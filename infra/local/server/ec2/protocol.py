@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any
+from xml.sax.saxutils import escape
 
 from ministack.services import ec2
 
@@ -43,7 +44,7 @@ def answering_errors(action: Action) -> Action:
         try:
             return action(parameters)
         except AwsError as error:
-            response: Response = ec2._error(error.code, error.message, error.status)
+            response: Response = ec2._error(error.code, escape(error.message), error.status)
             return response
 
     return answer
