@@ -156,7 +156,7 @@ def test_dry_runs_and_the_attributes_that_a_permission_names(aws: LocalAws) -> N
 
 
 def test_a_change_of_the_defaults_is_an_event_of_its_region(aws: LocalAws) -> None:
-    """As CloudTrail records ModifyInstanceMetadataOptions, since there is no sample of it. Forwarded, it is the same."""
+    """As CloudTrail records ModifyInstanceMetadataOptions, for lack of a sample. Forwarded, it is the same."""
     pattern = {**CALLS, "detail": {"eventName": ["ModifyInstanceMetadataDefaults"]}}
     queue = listen(aws, pattern)
     events = aws.client("events", "us-east-1")
