@@ -30,9 +30,11 @@ from infra.local.server import (
     permissions,
     queues,
     roles,
+    stack_launchers,
     stacks,
     tables,
 )
+from infra.local.server.autoscaling import activities, groups, launch_configurations, scaling
 from infra.local.server.ec2 import (
     account_defaults,
     describe,
@@ -58,6 +60,10 @@ ADDITIONS = (
     launch_templates,
     template_versions,
     template_listings,
+    launch_configurations,
+    groups,
+    activities,
+    scaling,
     parameters,
     queues,
     message_moves,
@@ -67,6 +73,7 @@ ADDITIONS = (
     tables,
     stacks,
     roles,
+    stack_launchers,
 )
 
 

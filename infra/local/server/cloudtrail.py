@@ -38,7 +38,7 @@ def record(call: Call, answer: Answer) -> None:
         "eventSource": "ec2.amazonaws.com",
         "eventName": call.name,
         "awsRegion": call.region,
-        "sourceIPAddress": "127.0.0.1",
+        "sourceIPAddress": call.caller.user_identity.get("invokedBy", "127.0.0.1"),
         "userAgent": call.headers.get("user-agent", ""),
         "requestParameters": _request_parameters(call),
         "responseElements": None,

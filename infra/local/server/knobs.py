@@ -107,6 +107,7 @@ class Knobs:
     imds_v2_images: tuple[str, ...] = _knob((), _names)  # AMIs with ImdsSupport=v2.0
     merge_template_options: bool = _knob(default=False, check=_flag)  # a new version's options add to its source's
     template_fields_lost: tuple[str, ...] = _knob((), _names)  # a new version does not take these from its source
+    configurations_allow_imdsv1: bool = _knob(default=False, check=_flag)  # launch configurations silent on tokens
     template_warnings: tuple[str, ...] = _knob((), _names)  # codes that each new version of a template warns of
 
     def turn(self, values: Mapping[str, object]) -> None:
