@@ -26,6 +26,7 @@ from infra.local.server import (
     message_moves,
     metric_data,
     metrics,
+    node_groups,
     parameters,
     permissions,
     queues,
@@ -38,9 +39,9 @@ from infra.local.server.autoscaling import activities, groups, launch_configurat
 from infra.local.server.ec2 import (
     account_defaults,
     describe,
+    images,
     instance_options,
     instances,
-    launch_sources,
     launch_templates,
     template_listings,
     template_versions,
@@ -56,7 +57,7 @@ ADDITIONS = (
     instances,
     instance_options,
     describe,
-    launch_sources,
+    images,
     launch_templates,
     template_versions,
     template_listings,
@@ -74,6 +75,7 @@ ADDITIONS = (
     stacks,
     roles,
     stack_launchers,
+    node_groups,
 )
 
 

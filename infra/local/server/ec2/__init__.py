@@ -3,6 +3,8 @@
 instances          launches and changes of state; metadata_options: the values that options take
 instance_options   ModifyInstanceMetadataOptions; account_defaults: the defaults of a region
 describe           listings, with filters and pages
-launch_sources     what instances are launched with: images and launch configurations
+images             what instances are launched from
+launch_templates   and with; template_versions: their versions; template_listings: both described
+filters            the filters and pages of listings
 protocol           what all of them are asked and answer in
 """

@@ -10,7 +10,7 @@ from typing import Any
 from ministack.core.responses import get_account_id, get_region, request_scope
 from ministack.services import ec2
 
-from infra.local.server.ec2 import account_defaults, launch_templates, metadata_options
+from infra.local.server.ec2 import account_defaults, images, launch_templates, metadata_options
 from infra.local.server.ec2.metadata_options import Options
 from infra.local.server.ec2.protocol import Action, Parameters, Response, add_actions, flat, listed
 from infra.local.server.errors import AwsError, dry_run
@@ -66,7 +66,7 @@ def run_instances(original: Action) -> Action:
         options = metadata_options.at_launch(
             {name: value for name, value in requested.items() if name in metadata_options.LAUNCH_OPTIONS},
             account_defaults.current(),
-            imds_v2_image=image in KNOBS.imds_v2_images,
+            imds_v2_image=images.requires_tokens(image),
         )
         if p.get("DryRun") == "true":
             raise dry_run()

@@ -106,6 +106,13 @@ def create(parameters: Parameters) -> Response:
         raise AwsError("InvalidLaunchTemplateName.AlreadyExistsException", "Launch template name already in use.")
     if request.get("DryRun"):
         raise dry_run()
+    template = added(name, request)
+    ec2._parse_tag_specs(parameters, "launch-template", template["LaunchTemplateId"])
+    return reply("CreateLaunchTemplate", shapes.answer("ec2", "CreateLaunchTemplate", _answered(template)))
+
+
+def added(name: str, request: Mapping[str, Any]) -> Template:
+    """A new template of this name."""
     template_id = ec2._new_lt_id()
     version = stored(name, request) | {"LaunchTemplateId": template_id, "VersionNumber": 1, "DefaultVersion": True}
     template: Template = {
@@ -120,9 +127,8 @@ def create(parameters: Parameters) -> Response:
     }
     if principal := request.get("Operator", {}).get("Principal"):
         template["Operator"] = {"Managed": True, "Principal": principal, "HiddenByDefault": True}
-    ec2._parse_tag_specs(parameters, "launch-template", template_id)
     ec2._launch_templates[template_id] = template
-    return reply("CreateLaunchTemplate", shapes.answer("ec2", "CreateLaunchTemplate", _answered(template)))
+    return template
 
 
 def modify(parameters: Parameters) -> Response:
