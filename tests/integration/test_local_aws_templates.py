@@ -13,7 +13,7 @@ import pytest
 from botocore.model import ListShape, Shape, StructureShape
 
 from infra.local.client import LocalAws
-from tests.integration.local_resources import outcome, refused
+from tests.integration.local_resources import assumed, outcome, refused, role
 
 IMAGE = "ami-0abcdef1234567890"
 OPTIONAL, REQUIRED = ({"HttpTokens": tokens} for tokens in ("optional", "required"))
@@ -293,6 +293,13 @@ def test_every_field_that_boto3_knows_is_kept(templates: Templates) -> None:
     assert templates.data(template_id) == {**data, **changed}
 
 
+def test_empty_texts_and_white_space_are_kept(templates: Templates) -> None:
+    """An empty value of a tag is a value; XML's own characters and line ends arrive as they were sent."""
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "Empty", "Value": ""}]}]
+    data = {"KeyName": " <a> & 'b'\r\n\t\"ü\" ", "TagSpecifications": tags}
+    assert templates.data(templates.template("web", data)) == data
+
+
 def test_a_client_token_makes_one_version(templates: Templates) -> None:
     """User Guide, "Ensuring idempotency in Amazon EC2 API requests"."""
     template_id = templates.template("web", {"ImageId": IMAGE})
@@ -372,6 +379,10 @@ def test_who_made_it_its_tags_and_its_operator_are_shown(aws: LocalAws, template
     ]
     codes = {outcome(getattr(templates.ec2, call), LaunchTemplateId=managed, **fields) for call, fields in changes}
     assert codes == {"OperationNotPermitted"}
+    keys = assumed(aws, role(aws, "maker", {"Action": "*", "Resource": "*"}))
+    maker = aws.client("ec2", keys=keys)
+    made = maker.create_launch_template_version(LaunchTemplateId=own, LaunchTemplateData={"KeyName": "k"})
+    assert made["LaunchTemplateVersion"]["CreatedBy"] == f"arn:aws:sts::{aws.account}:assumed-role/maker/session"
 
 
 def test_a_launch_takes_from_its_template_what_the_request_does_not_say(aws: LocalAws, templates: Templates) -> None:

@@ -11,6 +11,9 @@ from botocore.model import ListShape, OperationModel, ServiceModel, Shape, Struc
 FLATTENED = ("ec2",)
 """The protocols that write `Name.1` where the others write `Names.member.1`."""
 
+CARRIAGE_RETURN = {"\r": "&#13;"}
+"""A parser takes a bare one for a line's end."""
+
 _NUMBERS = {"integer": int, "long": int, "double": float, "float": float}
 
 
@@ -42,7 +45,7 @@ def xml(shape: Shape | None, value: Any) -> str:
     if isinstance(shape, ListShape):
         tag = _name(shape.member, "member")
         return "".join(f"<{tag}>{xml(shape.member, each)}</{tag}>" for each in value)
-    return escape(str(value).lower() if isinstance(value, bool) else str(value))
+    return escape(str(value).lower() if isinstance(value, bool) else str(value), CARRIAGE_RETURN)
 
 
 def answer(service_name: str, name: str, output: Mapping[str, Any]) -> str:

@@ -3,10 +3,12 @@
 Codes: EC2 API Reference, "Error codes for the Amazon EC2 API".
 """
 
+import functools
 import re
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 from xml.sax.saxutils import escape
 
 from ministack.services import ec2
@@ -183,6 +185,8 @@ def _resolved_for_fleets(specification: Mapping[str, str]) -> tuple[Any, Any, Re
 def install() -> None:
     """Replace ministack's templates, which keep a few fields only and answer other errors."""
     ec2._resolve_launch_template_data = _resolved_for_fleets
+    # A field that is sent empty is sent: the value of a tag, say.
+    ec2.parse_qs = functools.partial(parse_qs, keep_blank_values=True)
     add_actions(
         {
             "CreateLaunchTemplate": create,
