@@ -40,6 +40,7 @@ from infra.local.server.autoscaling import activities, groups, launch_configurat
 from infra.local.server.ec2 import (
     account_defaults,
     describe,
+    fleets,
     images,
     instance_options,
     instances,
@@ -63,6 +64,7 @@ ADDITIONS = (
     launch_templates,
     template_versions,
     template_listings,
+    fleets,
     launch_configurations,
     groups,
     activities,

@@ -1,25 +1,20 @@
 """How a group comes to its desired capacity: instances launched and terminated in this process's EC2."""
 
-import re
-from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
-from ministack.core.responses import get_account_id, get_region, new_uuid
 from ministack.services import autoscaling, ec2
 
-from infra.local.server import cloudtrail, identity
+from infra.local.server import identity
 from infra.local.server.autoscaling import activities, launch_source
 from infra.local.server.autoscaling.launch_source import Group
 from infra.local.server.autoscaling.protocol import refused
-from infra.local.server.calls import Answer, Call, read_answer
 from infra.local.server.ec2.protocol import Action, Parameters, Response
 from infra.local.server.errors import AwsError
 from infra.local.server.identity import Caller
+from infra.local.server.service_calls import call_ec2, run_one, service_caller
 
 INVOKED_BY = "autoscaling.amazonaws.com"
 ROLE = "AWSServiceRoleForAutoScaling"
-_INSTANCE_ID = re.compile(rb"<instanceId>(i-[0-9a-f]+)</instanceId>")
 
 
 def reconcile(group: Group) -> None:
@@ -34,7 +29,7 @@ def reconcile(group: Group) -> None:
     surplus = group["Instances"][group["DesiredCapacity"] :]
     del group["Instances"][group["DesiredCapacity"] :]
     for each in surplus:
-        _call("TerminateInstances", {"InstanceId.1": each["InstanceId"]}, service_caller())
+        call_ec2("TerminateInstances", {"InstanceId.1": each["InstanceId"]}, _service())
         activities.succeeded(group, "Terminating", each["InstanceId"])
 
 
@@ -46,30 +41,9 @@ def check_by_dry_run(group: Group) -> None:
     """
     caller = identity.current()
     by_service = Caller(caller.name, {**caller.user_identity, "invokedBy": INVOKED_BY})
-    answer = _call("RunInstances", {**_one(launch_source.next_launch(group)), "DryRun": "true"}, by_service)
+    _, answer = run_one({**launch_source.next_launch(group), "DryRun": "true"}, by_service)
     if answer.error != "DryRunOperation":
         raise refused(f"You must use a valid fully-formed launch template. {answer.message}")
-
-
-def service_caller() -> Caller:
-    """Auto Scaling's service-linked role, as CloudTrail records it."""
-    account = get_account_id()
-    issuer = {
-        "type": "Role",
-        "principalId": "AROAEXAMPLEAUTOSCALING",
-        "arn": f"arn:aws:iam::{account}:role/aws-service-role/{INVOKED_BY}/{ROLE}",
-        "accountId": account,
-        "userName": ROLE,
-    }
-    user_identity = {
-        "type": "AssumedRole",
-        "principalId": f"{issuer['principalId']}:AutoScaling",
-        "arn": f"arn:aws:sts::{account}:assumed-role/{ROLE}/AutoScaling",
-        "accountId": account,
-        "sessionContext": {"sessionIssuer": issuer, "attributes": {"mfaAuthenticated": "false"}},
-        "invokedBy": INVOKED_BY,
-    }
-    return Caller(f"role/{ROLE}", user_identity)
 
 
 def replacing(original: Action) -> Action:
@@ -91,44 +65,24 @@ def install() -> None:
     autoscaling._reconcile_instances = reconcile
 
 
+def _service() -> Caller:
+    return service_caller(INVOKED_BY, ROLE)
+
+
 def _launch(group: Group) -> bool:
     try:
-        parameters = _one(launch_source.next_launch(group))
+        parameters = launch_source.next_launch(group)
     except AwsError as error:  # its launch configuration is gone
         activities.failed(group, error.message)
         return False
     group["Launches"] = group.get("Launches", 0) + 1
-    answer = _call("RunInstances", parameters, service_caller())
-    if answer.error:
+    instance_id, answer = run_one(parameters, _service())
+    if not instance_id:
         activities.failed(group, answer.message)
         return False
-    [instance_id] = (each.decode() for each in _INSTANCE_ID.findall(answer.body))
     group["Instances"].append(_member(group, instance_id))
     activities.succeeded(group, "Launching a new", instance_id)
     return True
-
-
-def _one(parameters: Mapping[str, str]) -> dict[str, str]:
-    return {**parameters, "MinCount": "1", "MaxCount": "1"}
-
-
-def _call(action: str, parameters: dict[str, str], caller: Caller) -> Answer:
-    """A call to EC2 by Auto Scaling: a trail records it as any other."""
-    call = Call(
-        service="ec2",
-        name=action,
-        region=get_region(),
-        account=get_account_id(),
-        caller=caller,
-        parameters=parameters,
-        headers={"user-agent": INVOKED_BY},
-        body=b"",
-        request_id=new_uuid(),
-        time=datetime.now(UTC),
-    )
-    answer = read_answer(*ec2._ACTION_MAP[action]({name: [value] for name, value in parameters.items()}))
-    cloudtrail.record(call, answer)
-    return answer
 
 
 def _state(instance_id: str) -> str:

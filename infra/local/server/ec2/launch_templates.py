@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
-from xml.sax.saxutils import escape
 
 from ministack.services import ec2
 
@@ -173,18 +172,8 @@ def resolved(specification: Mapping[str, str]) -> Version:
     return known_version(known_template(specification), specification.get("Version") or "$Default")
 
 
-def _resolved_for_fleets(specification: Mapping[str, str]) -> tuple[Any, Any, Response | None]:
-    """The same in the form in which ministack's CreateFleet asks for it: data, template, refusal."""
-    try:
-        version = resolved(specification)
-    except AwsError as error:
-        return None, None, ec2._error(error.code, escape(error.message), error.status)
-    return version.get("LaunchTemplateData", {}), version and _by_id(version["LaunchTemplateId"]), None
-
-
 def install() -> None:
     """Replace ministack's templates, which keep a few fields only and answer other errors."""
-    ec2._resolve_launch_template_data = _resolved_for_fleets
     # A field that is sent empty is sent: the value of a tag, say.
     ec2.parse_qs = functools.partial(parse_qs, keep_blank_values=True)
     add_actions(
