@@ -93,7 +93,7 @@ def test_a_required_default_may_bring_its_hop_limit(aws: LocalAws) -> None:
 def test_enforcement_comes_after_precedence(
     aws: LocalAws, template: dict[str, Any], defaults: dict[str, Any], image: str, refusal: str
 ) -> None:
-    """What ends with optional tokens is refused, whoever said so; enforced alone refuses who names nothing."""
+    """What ends with optional tokens is refused, wherever they come from; enforced alone refuses what names none."""
     aws.knobs(imds_v2_images=[V2_IMAGE])
     aws.client("ec2").modify_instance_metadata_defaults(**defaults)
     assert outcome(launched, aws=aws, request={}, template=template, image=image) == refusal

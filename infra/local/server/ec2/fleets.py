@@ -39,12 +39,12 @@ def create(parameters: Parameters) -> Response:
     for number in range(target["TotalTargetCapacity"]):
         slot = slots[number % len(slots)]
         instance_id, answer = run_one(_parameters(slot, fleet_id, request), service_caller(*SERVICE))
-        told = {"LaunchTemplateAndOverrides": slot, "Lifecycle": lifecycle}
+        common = {"LaunchTemplateAndOverrides": slot, "Lifecycle": lifecycle}
         if instance_id:
             kind = ec2._instances[instance_id]["InstanceType"]
-            instances.append({**told, "InstanceIds": [instance_id], "InstanceType": kind})
+            instances.append({**common, "InstanceIds": [instance_id], "InstanceType": kind})
         else:
-            errors.append({**told, "ErrorCode": answer.error, "ErrorMessage": answer.message})
+            errors.append({**common, "ErrorCode": answer.error, "ErrorMessage": answer.message})
     answered = {"Instances": instances, "Errors": errors} if request.get("Type") == "instant" else {}
     ec2._parse_tag_specs(parameters, "fleet", fleet_id)
     ec2._fleets[fleet_id] = {

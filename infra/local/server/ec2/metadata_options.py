@@ -68,7 +68,7 @@ def at_launch(requested: Options, defaults: Mapping[str, str | int], *, imds_v2_
 
     EC2 User Guide, "Configure instance metadata options for new instances", order of precedence. Whether a default of
     `required` brings the hop limit 2 with it, its paragraphs do not agree: the knob `required_default_hops`.
-    Enforcement comes last: a launch that ends with `optional` fails, whoever said so.
+    Enforcement comes last: a launch that ends with `optional` fails, wherever that was said.
     """
     preferences = {name: value for name, value in defaults.items() if name != ENFORCED}
     image = IMDS_V2_IMAGE if imds_v2_image else {}
