@@ -6,7 +6,7 @@ import typer
 
 from imds_enforcer_cli import VERSION
 from imds_enforcer_cli.command_group import Commands
-from imds_enforcer_cli.commands import policy, policy_change
+from imds_enforcer_cli.commands import guardrails, policy, policy_change
 from imds_enforcer_cli.commands.audit import audit
 from imds_enforcer_cli.commands.enforce import enforce
 from imds_enforcer_cli.commands.history import history
@@ -23,6 +23,7 @@ _ONE_INSTANCE = "One instance"
 _FLEET = "The fleet"
 _DEPLOYED = "The deployed enforcer"
 _WAY_BACK = "What was changed, and the way back"
+_PREVENTION = "Prevention"
 
 _FIND = "cloudformation:DescribeStacks"
 _READ_PARAMETERS = "ssm:GetParameters"
@@ -47,6 +48,14 @@ _policy = typer.Typer(
     epilog=manual(
         "policy check policy.json",
         "policy set policy.json",
+        ends="those of its sub-commands",
+    ),
+    rich_markup_mode="markdown",
+)
+_guardrails = typer.Typer(
+    help="What an organization refuses so that the policy holds.",
+    epilog=manual(
+        "guardrails scp --operator-role 'arn:aws:iam::*:role/imds-operators'",
         ends="those of its sub-commands",
     ),
     rich_markup_mode="markdown",
@@ -84,7 +93,8 @@ def _describe(
     _help_if_alone(context)
 
 
-_policy.callback(invoke_without_command=True)(_help_if_alone)
+for _group in (_policy, _guardrails):
+    _group.callback(invoke_without_command=True)(_help_if_alone)
 
 
 # The order is that of the help: the panels stand in it as their first commands do.
@@ -230,3 +240,14 @@ app.command(
         needs=f"{_FIND}, {_QUERY} and dynamodb:BatchWriteItem",
     ),
 )(release)
+app.add_typer(_guardrails, name="guardrails", rich_help_panel=_PREVENTION)
+_guardrails.command(
+    "scp",
+    epilog=manual(
+        "guardrails scp --operator-role 'arn:aws:iam::*:role/imds-operators' > scp.json",
+        "guardrails scp --operator-role arn:aws:iam::111122223333:role/ops --policy policy.json --enforcer-role "
+        "arn:aws:iam::111122223333:role/imds-enforcer",
+        ends="0 printed",
+        needs=f"{_FIND}, {_READ_PARAMETERS} and lambda:GetFunctionConfiguration",
+    ),
+)(guardrails.scp)

@@ -13,6 +13,9 @@ from imds_enforcer.model.instance import INSTANCE_ID
 from imds_enforcer_cli.console.errors import CommandError
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_ROLE = re.compile(
+    r"arn:aws[a-z-]*:iam::(?:[0-9]{12}|\*):role/(?:[!-~]+/)?(?=[*?]*[\w+=,.@-])[\w+=,.@*?-]{1,64}", re.ASCII
+)
 
 
 class Format(StrEnum):
@@ -116,3 +119,16 @@ def checked_moment(text: str | None, now: datetime) -> datetime | None:
     if moment <= now:
         raise CommandError(f"--until is {text!r}, which has passed; allowed: a day or a moment that lies ahead")
     return moment
+
+
+def checked_role(option: str, text: str) -> str:
+    """The ARN of a role, in which `*` may stand for the account and in its name.
+
+    Raises:
+        CommandError: if it is something else, as the ARN of a session, or fits every role.
+    """
+    if not _ROLE.fullmatch(text):
+        raise CommandError(
+            f"{option} is {text!r}; allowed: the ARN of a role, as arn:aws:iam::*:role/NAME, where NAME is not * alone"
+        )
+    return text

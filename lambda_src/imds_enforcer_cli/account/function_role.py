@@ -1,0 +1,38 @@
+"""The role that the deployed function runs as."""
+
+import re
+
+from imds_enforcer.aws.boto import aws_errors
+from imds_enforcer_cli.account.connection import STACK, Connection
+from imds_enforcer_cli.console.errors import CommandError
+
+_OTHERWISE = "name the role with --enforcer-role"
+_GENERATED = re.compile(rf"{STACK}-[A-Za-z0-9]+-[A-Za-z0-9]{{12,}}")
+"""A name that CloudFormation made: stack, logical id and random characters (CloudFormation User Guide, "Name type")."""
+
+
+def role_in_every_account(reached: Connection) -> str:
+    """The ARN of the function's role, with `*` for the account.
+
+    Raises:
+        CommandError: if there is no function, or if its role has another name in every account.
+        AwsError: if Lambda could not be asked.
+    """
+    name = reached.outputs.get("FunctionName")
+    if name is None:
+        raise CommandError(f"there is no stack {STACK} in {reached.clients.home_region}; deploy it, or {_OTHERWISE}")
+    with aws_errors():
+        arn: str = reached.client("lambda", None).get_function_configuration(FunctionName=name)["Role"]
+    role = arn.rpartition("/")[2]
+    if _GENERATED.fullmatch(role):
+        raise CommandError(
+            f"the function's role is {role}, a name that CloudFormation made and that differs in every account; "
+            f"deploy with -c role_name=NAME first, or {_OTHERWISE}"
+        )
+    return in_every_account(arn)
+
+
+def in_every_account(arn: str) -> str:
+    """The ARN of a role, with `*` for the account."""
+    *before, _, role = arn.split(":")
+    return ":".join((*before, "*", role))

@@ -1,0 +1,103 @@
+"""`imds-enforcer guardrails scp`: what an organization refuses so that the policy holds."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from imds_enforcer.model import SystemClock
+from imds_enforcer.policy import Policy
+from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.account.connection import HTTP_TOKENS_PARAMETER, LEDGER_TABLE, POLICY_PARAMETER
+from imds_enforcer_cli.account.function_role import in_every_account, role_in_every_account
+from imds_enforcer_cli.account.policy_file import read_policy_file
+from imds_enforcer_cli.account.policy_source import governing
+from imds_enforcer_cli.console import arguments
+from imds_enforcer_cli.console.arguments import checked_role
+from imds_enforcer_cli.console.errors import CommandError
+from imds_enforcer_cli.console.output import say, write_text
+from imds_enforcer_cli.guardrails.limits import limits
+from imds_enforcer_cli.guardrails.scp import Roles, State, TooLongError, document, statements
+
+_STATE = State((HTTP_TOKENS_PARAMETER, POLICY_PARAMETER), LEDGER_TABLE)
+
+
+def scp(  # noqa: PLR0913  # each is an option of the command
+    operator_role: Annotated[
+        list[str],
+        typer.Option(
+            "--operator-role",
+            metavar="ARN",
+            help="A role whose people may run `enforce`, `set`, `revert` and `policy set`; * stands for any account, "
+            "or any part of the name. May be repeated.",
+        ),
+    ],
+    deploy_role: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--deploy-role",
+            metavar="ARN",
+            help="The role that CloudFormation deploys the stack ImdsEnforcerState as. May be repeated.",
+            show_default="none",
+        ),
+    ] = None,
+    enforcer_role: Annotated[
+        str | None,
+        typer.Option(
+            "--enforcer-role",
+            metavar="ARN",
+            help="The role of the enforcer's function; its path and name are those in every account.",
+            show_default="that of the deployed function",
+        ),
+    ] = None,
+    policy: arguments.PolicyFile = None,
+    *,
+    role_delivery: Annotated[
+        bool,
+        typer.Option("--role-delivery", help="Also refuse every call with credentials fetched through IMDSv1."),
+    ] = False,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+) -> None:
+    """Print the organization's service control policy (SCP) that fits the policy in force.
+
+    It refuses launches that allow IMDSv1, and every change of metadata options, of the policy, of the ledger and of
+    the tags that exempt instances, unless the enforcer or one of the named roles makes it. Standard error has the
+    reason for each statement, and what the SCP refuses although the policy allows it.
+
+    Attach it to a test account first. With --policy and --enforcer-role AWS is not asked.
+    """
+    operators = [checked_role("--operator-role", each) for each in operator_role]
+    deployers = [checked_role("--deploy-role", each) for each in deploy_role or ()]
+    named = enforcer_role and in_every_account(checked_role("--enforcer-role", enforcer_role))
+    if policy and named:
+        rules, enforcer, now = read_policy_file(policy), named, SystemClock().now()
+    else:
+        reached = connection.reach(profile, region)
+        enforcer, now = named or role_in_every_account(reached), reached.clock.now()
+        rules = governing(reached, policy).policy
+    roles = Roles(enforcer=enforcer, operators=operators, deployers=deployers)
+    _refuse_other_partitions(roles)
+    _print(rules, roles, now, role_delivery=role_delivery)
+
+
+def _refuse_other_partitions(roles: Roles) -> None:
+    for each in (*roles.operators, *roles.deployers):
+        if each.split(":")[1] != roles.partition:
+            raise CommandError(f"{each} is of another partition than {roles.enforcer}; allowed: {roles.partition}")
+
+
+def _print(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool) -> None:
+    found = statements(policy, roles, _STATE, now, role_delivery=role_delivery)
+    try:
+        text = document(found)
+    except TooLongError as error:
+        raise CommandError(
+            f"{error}; name fewer roles, or one pattern for several (arn:aws:iam::*:role/ops-*), or exempt by fewer "
+            "tag keys"
+        ) from None
+    for each in found:
+        say(f"{each.sid}: {each.reason}.")
+    for sentence in limits(policy, roles, now, role_delivery=role_delivery, characters=len(text)):
+        say(sentence)
+    write_text(text)
