@@ -167,6 +167,7 @@ class FakeStack:
         self.log, self.queues, self.watch = FakeLog(), FakeQueues(), FakeWatch()
         self.invocations: list[dict[str, Any]] = []
         self.elsewhere = FakeCloudFormation("ValidationError")
+        self.role = "arn:aws:iam::111122223333:role/imds-enforcer"
         self.stack: dict[str, Any] = {"StackStatus": "UPDATE_COMPLETE", "CreationTime": START, "LastUpdatedTime": START}
 
     def client(self, service: str, region: str | None) -> Any:
@@ -186,3 +187,8 @@ class FakeStack:
         """Lambda's, which takes the invocation and says no more than its id."""
         self.invocations.append(request)
         return {"ResponseMetadata": {"RequestId": RUN}}
+
+    def get_function_configuration(self, **request: str) -> dict[str, Any]:
+        """Lambda's word of the function."""
+        assert request == {"FunctionName": OUTPUTS["FunctionName"]}
+        return {"Role": self.role}

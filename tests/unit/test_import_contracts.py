@@ -30,6 +30,7 @@ COMMAND = "The command's folders import downwards only"
 UPLOADED = "The enforcer does not import the command"
 BOTO3 = "Only aws/ imports boto3"
 COMMAND_BOTO3 = "Of the command, only account/ imports boto3"
+GUARDRAILS = "guardrails/ knows the policy and nothing of AWS's clients"
 POWERTOOLS = "Only reporting/telemetry imports Powertools"
 
 CASES = [
@@ -68,6 +69,12 @@ CASES = [
     Case(BOTO3, "imds_enforcer.runs.run", "import boto3", "boto3"),
     Case(BOTO3, "imds_enforcer.runs.batch", "if TYPE_CHECKING:\n    import botocore.client", "botocore"),
     Case(COMMAND_BOTO3, "imds_enforcer_cli.commands.hold", "import boto3", "boto3"),
+    Case(
+        GUARDRAILS,
+        "imds_enforcer_cli.guardrails.scp",
+        "from imds_enforcer.aws import services",
+        "imds_enforcer.aws.services",
+    ),
     Case(POWERTOOLS, "imds_enforcer.handler", "import aws_lambda_powertools", "aws_lambda_powertools"),
 ]
 UNLISTED = "imds_enforcer.helpers"

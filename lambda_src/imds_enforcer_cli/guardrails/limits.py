@@ -12,7 +12,7 @@ from imds_enforcer_cli.guardrails.tag_keys import exempting_tag_keys
 def limits(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool, characters: int) -> Iterator[str]:
     """A sentence for each; `characters` is how long the SCP is."""
     if policy.mode is Mode.AUDIT:
-        yield "The policy is in audit mode, but an SCP refuses from the moment it is attached."
+        yield "The policy is in audit mode; an SCP refuses as soon as it is attached."
     if policy.http_tokens is HttpTokens.REQUIRED:
         yield from _refused_launches(policy, now)
     else:

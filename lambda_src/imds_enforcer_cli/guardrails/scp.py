@@ -147,21 +147,20 @@ def _launches(partition: str) -> Iterator[Statement]:
 
 def _changes(roles: Roles, tag_keys: Sequence[str]) -> Iterator[Statement]:
     """What is changed about instances, and what exempts them."""
-    but_by = {"ArnNotLike": {"aws:PrincipalArn": [roles.enforcer, *roles.operators]}}
     yield Statement(
         sid="Options",
         reason="metadata options and the regions' defaults for them are changed by the enforcer and its operators only",
         actions=["ec2:ModifyInstanceMetadataOptions", "ec2:ModifyInstanceMetadataDefaults"],
         resources=["*"],  # the defaults have no other
-        condition=but_by,
+        condition=_unless_by(roles.enforcer, *roles.operators),
     )
     if tag_keys:
         yield Statement(
             sid="ExemptingTags",
-            reason="the tags that exempt an instance are set and removed by operators only",
+            reason="the tags that exempt an instance are set, at its launch too, and removed by operators only",
             actions=["ec2:CreateTags", "ec2:DeleteTags"],
             resources=[_any_instance(roles.partition)],
-            condition={"ForAnyValue:StringLike": {"aws:TagKeys": tag_keys}, **but_by},
+            condition={"ForAnyValue:StringLike": {"aws:TagKeys": tag_keys}, **_unless_by(*roles.operators)},
         )
 
 
@@ -177,7 +176,7 @@ def _kept(roles: Roles, state: State) -> Statement:
             *("dynamodb:PartiQLInsert", "dynamodb:PartiQLUpdate", "dynamodb:PartiQLDelete"),
         ],
         resources=[*parameters, f"arn:{roles.partition}:dynamodb:*:*:table/{state.table}"],
-        condition={"ArnNotLike": {"aws:PrincipalArn": [roles.enforcer, *roles.operators, *roles.deployers]}},
+        condition=_unless_by(roles.enforcer, *roles.operators, *roles.deployers),
     )
 
 
@@ -197,6 +196,11 @@ def _within(regions: RegionSelection, statement: Statement) -> Statement:
         if names:
             condition.setdefault(operator, {})["aws:RequestedRegion"] = names
     return replace(statement, condition=condition)
+
+
+def _unless_by(*roles: str) -> Condition:
+    """The principal of a role's session is the role (IAM User Guide, "aws:PrincipalArn")."""
+    return {"ArnNotLike": {"aws:PrincipalArn": roles}}
 
 
 def _any_instance(partition: str) -> str:

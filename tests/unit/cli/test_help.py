@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 WIDTH = 80
-PANELS = ["One instance", "The fleet", "The deployed enforcer", "What was changed, and the way back"]
+PANELS = ["One instance", "The fleet", "The deployed enforcer", "What was changed, and the way back", "Prevention"]
 WITHOUT_AWS = {"policy check", "policy schema"}
 """What asks nothing of AWS, and so takes neither profile nor region."""
+
+ONE_FORMAT = {"policy schema", "guardrails scp"}
+"""What writes a document of one format, which is not the command's to choose."""
 
 
 def _commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, TyperCommand]]:
@@ -66,7 +69,7 @@ def test_the_manual_of_a_command(name: str) -> None:
     offline = name in WITHOUT_AWS
     assert ("Needs the IAM actions " in said) != offline
     assert ({"--profile", "--region"} <= options) != offline
-    assert ("--output" in options) == (name != "policy schema")
+    assert ("--output" in options) == (name not in ONE_FORMAT)
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= WIDTH
 

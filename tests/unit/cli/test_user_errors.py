@@ -22,6 +22,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "status": [],
     "sweep": [],
     "redrive": [],
+    "guardrails scp": ["--operator-role", "arn:aws:iam::*:role/ops"],
 }
 """What each command needs to get as far as AWS; of the policy's one stands for all."""
 

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.command import Command, undeployed
+from tests.fakes.examples import POLICY_PARAMETER, TOKENS_PARAMETER
+from tests.fakes.stack import OUTPUTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fakes.clients import FakeClients
+
+OPERATOR = "arn:aws:iam::*:role/ops"
+SCP = ("guardrails", "scp", "--operator-role", OPERATOR)
+GENERATED = "ImdsEnforcer-EnforcerRole5E8A0D21-Ab3dEfGh1jKl"
+
+
+def principals(text: str, sid: str = "State") -> list[str]:
+    """Who is let through by a statement of the document."""
+    [statement] = [each for each in json.loads(text)["Statement"] if each["Sid"] == sid]
+    named = statement["Condition"]["ArnNotLike"]["aws:PrincipalArn"]
+    return [named] if isinstance(named, str) else list(named)
+
+
+def test_the_policy_in_force_decides(clients: FakeClients, deployed: Command) -> None:
+    """One line on standard output, a reason a statement on the other."""
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"include": ["eu-west-1"]}}))
+    result = deployed(*SCP, "--deploy-role", "arn:aws:iam::*:role/cfn")
+    assert result.exit_code == 0
+    assert result.stdout.count("\n") == 1
+    document = json.loads(result.stdout)
+    assert [each["Sid"] for each in document["Statement"]] == ["Options", "State"]
+    assert document["Statement"][0]["Condition"]["StringEquals"] == {"aws:RequestedRegion": "eu-west-1"}
+    assert [line.split(" ")[0] for line in result.stderr.splitlines()] == ["Options:", "State:", "No", "Anyone"]
+    role = "arn:aws:iam::*:role/imds-enforcer"
+    assert principals(result.stdout) == [role, OPERATOR, "arn:aws:iam::*:role/cfn"]
+    assert principals(result.stdout, "Options") == [role, OPERATOR]
+
+
+def test_the_functions_role_with_its_path_in_every_account(deployed: Command) -> None:
+    """As the function's configuration names it."""
+    deployed.stack.role = "arn:aws:iam::111122223333:role/security/guards/imds"
+    assert principals(deployed(*SCP).stdout)[0] == "arn:aws:iam::*:role/security/guards/imds"
+
+
+def test_a_name_that_cloudformation_made_is_refused(deployed: Command) -> None:
+    """It is another in every account, and the enforcer would be locked out of all but one."""
+    deployed.stack.role = f"arn:aws:iam::111122223333:role/{GENERATED}"
+    assert deployed.refusal(*SCP) == (
+        f"imds-enforcer: the function's role is {GENERATED}, a name that CloudFormation made and that differs in every "
+        "account; deploy with -c role_name=NAME first, or name the role with --enforcer-role"
+    )
+
+
+@pytest.mark.parametrize("name", ["ImdsEnforcer", "imds-enforcer-role", "ImdsEnforcer-role", "ImdsEnforcer-a-b"])
+def test_a_name_that_a_person_chose(deployed: Command, name: str) -> None:
+    """Also where it begins with the stack's."""
+    deployed.stack.role = f"arn:aws:iam::111122223333:role/{name}"
+    assert principals(deployed(*SCP).stdout)[0] == f"arn:aws:iam::*:role/{name}"
+
+
+def test_where_nothing_is_deployed(clients: FakeClients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The role has to be named, and then the policy in a file is enough."""
+    command = undeployed(clients, monkeypatch)
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({"http_tokens": "required", "exemptions": []}))
+    assert command.refusal(*SCP, "--policy", str(path)) == (
+        "imds-enforcer: there is no stack ImdsEnforcer in eu-west-1; deploy it, or name the role with --enforcer-role"
+    )
+    command.profiles.clear()
+    named = ("--enforcer-role", "arn:aws:iam::111122223333:role/x/imds")
+    result = command(*SCP, "--policy", str(path), *named)
+    assert (result.exit_code, principals(result.stdout)[0]) == (0, "arn:aws:iam::*:role/x/imds")
+    assert command.profiles == [], "AWS was asked"
+    assert "no policy: /imds-enforcer/http-tokens" in command.refusal(*SCP, *named)
+
+
+def test_where_only_the_state_is_left(deployed: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no function to ask about its role."""
+    monkeypatch.delitem(OUTPUTS, "FunctionName")
+    assert "there is no stack ImdsEnforcer in eu-west-1" in deployed.refusal(*SCP)
+
+
+def test_a_policy_that_cannot_be_read(clients: FakeClients, deployed: Command) -> None:
+    """Prints nothing."""
+    clients.ssm.put(POLICY_PARAMETER, '{"mode": "audits"}')
+    assert deployed.refusal(*SCP).startswith("imds-enforcer: the policy is invalid, so nothing is changed: mode is")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ops",
+        "arn:aws:iam::111122223333:user/ops",
+        "arn:aws:sts::111122223333:assumed-role/ops/session",
+        "arn:aws:iam::1111:role/ops",
+        "arn:aws:iam::*:role/*",
+        "arn:aws:iam::*:role/path/*?",
+        "arn:aws:iam::*:role/ops/",
+        "*",
+    ],
+)
+@pytest.mark.parametrize("option", ["--operator-role", "--deploy-role", "--enforcer-role"])
+def test_what_is_no_role(deployed: Command, option: str, text: str) -> None:
+    """Or fits every role."""
+    assert deployed.refusal(*SCP, option, text) == (
+        f"imds-enforcer: {option} is {text!r}; allowed: the ARN of a role, as arn:aws:iam::*:role/NAME, where NAME is "
+        "not * alone"
+    )
+
+
+def test_roles_of_two_partitions(deployed: Command) -> None:
+    """No organization has both."""
+    other = "arn:aws-cn:iam::*:role/ops"
+    assert deployed.refusal(*SCP, "--deploy-role", other) == (
+        f"imds-enforcer: {other} is of another partition than arn:aws:iam::*:role/imds-enforcer; allowed: aws"
+    )
+
+
+def test_too_many_roles(deployed: Command) -> None:
+    """Nothing is printed that Organizations would not take."""
+    many = [part for number in range(100) for part in ("--operator-role", f"{OPERATOR}-{number:040}")]
+    assert "characters long; allowed: 10,240; name fewer roles" in deployed.refusal(*SCP, *many)
+
+
+def test_without_an_operator(deployed: Command) -> None:
+    """The option has to be there."""
+    result = deployed("guardrails", "scp")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--operator-role" in result.stderr
