@@ -34,6 +34,7 @@ COMMAND := .venv/command/.ready
 LOCK := .venv/lock/.ready
 PEERS := .venv/peers/.ready
 PROWLER := .venv/prowler/.ready
+SIMULATOR := .venv/simulator/.ready
 
 # What the installed command is made from.
 SOURCES := $(shell find lambda_src -type f ! -path '*/__pycache__/*' ! -path '*.egg-info/*')
@@ -99,7 +100,7 @@ quick: $(TESTS)
 coverage: $(TESTS)
 	$(RUN) $(PARALLEL) --cov --cov-fail-under=95 tests/unit
 
-other-tests: $(TESTS) $(LOCAL) $(COMMAND)
+other-tests: $(TESTS) $(LOCAL) $(COMMAND) $(SIMULATOR)
 	$(RUN) $(PARALLEL) tests --ignore tests/unit
 
 fuzz: $(TESTS) ## 20,000 examples and more of what must always hold: 10 minutes at most
@@ -131,7 +132,7 @@ integration: $(TESTS) $(LOCAL) $(COMMAND) ## against the local AWS
 tools: $(TESTS) ## the tests of the tools: bench, costs, pictures, peers
 	$(RUN) -m pytest tests/tools
 
-infra: $(TESTS) $(LOCAL) ## the templates and the package
+infra: $(TESTS) $(LOCAL) $(SIMULATOR) ## the templates and the package
 	$(RUN) -m pytest tests/infra
 
 e2e: $(TESTS) $(LOCAL) $(COMMAND) ## the deployed stack on the local AWS; with DEPLOYED_BY=templates that of make template
@@ -220,6 +221,14 @@ $(PROWLER): tests/audit_peers/prowler.txt
 	@echo "Installing Prowler ..."
 	@$(PYTHON) -m venv .venv/prowler
 	@$(call pip_install,.venv/prowler) --no-deps -r tests/audit_peers/prowler.txt
+	@touch $@
+
+# From npm, by the lock file: every file with its hash, and no script of a package is run.
+$(SIMULATOR): $(TOOLS) tests/simulator/package.json tests/simulator/package-lock.json
+	@echo "Installing the IAM simulator ..."
+	@mkdir -p $(@D)
+	@cp tests/simulator/package.json tests/simulator/package-lock.json $(@D)
+	@PATH="$(abspath $(VENV))/bin:$$PATH" npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .venv/local: $(LOCAL)

@@ -7,7 +7,7 @@ from imds_enforcer_cli.account.connection import STACK, Connection
 from imds_enforcer_cli.console.errors import CommandError
 
 _OTHERWISE = "name the role with --enforcer-role"
-_GENERATED = re.compile(rf"{STACK}-[A-Za-z0-9]+-[A-Za-z0-9]{{12,}}")
+GENERATED_NAME = re.compile(rf"{STACK}-[A-Za-z0-9]+-[A-Za-z0-9]{{12,}}")
 """A name that CloudFormation made: stack, logical id and random characters (CloudFormation User Guide, "Name type")."""
 
 
@@ -24,7 +24,7 @@ def role_in_every_account(reached: Connection) -> str:
     with aws_errors():
         arn: str = reached.client("lambda", None).get_function_configuration(FunctionName=name)["Role"]
     role = arn.rpartition("/")[2]
-    if _GENERATED.fullmatch(role):
+    if GENERATED_NAME.fullmatch(role):
         raise CommandError(
             f"the function's role is {role}, a name that CloudFormation made and that differs in every account; "
             f"deploy with -c role_name=NAME first, or {_OTHERWISE}"

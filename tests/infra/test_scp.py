@@ -1,0 +1,137 @@
+"""The SCP of `imds-enforcer guardrails scp`, judged by a simulator that is not ours."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from imds_enforcer_cli.account.connection import STACK
+from imds_enforcer_cli.account.function_role import GENERATED_NAME
+from imds_enforcer_cli.main import app
+from infra import state
+from tests.fakes.examples import ACCOUNT, HOME
+from tests.fakes.scp_cases import CASES, TAGGED
+from tests.fakes.scp_requests import DEPLOYER, ENFORCER, INSTANCE, MODIFY, OPERATOR, PARAMETERS, TABLE, an_scp
+from tests.infra.synthesized import Stack, readable
+from tests.simulator.simulator import refusing
+
+ACTION = re.compile(r"\b[a-z0-9]+:[A-Z][A-Za-z]+")
+STRICTEST = an_scp(TAGGED, role_delivery=True)
+"""With every statement that there is."""
+
+DEPLOYMENT = {
+    "AWS::CloudWatch::Alarm": ("cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms"),
+    "AWS::CloudWatch::Dashboard": ("cloudwatch:PutDashboard", "cloudwatch:DeleteDashboards"),
+    "AWS::DynamoDB::Table": (
+        *("dynamodb:CreateTable", "dynamodb:UpdateTable", "dynamodb:DeleteTable", "dynamodb:DescribeTable"),
+        *("dynamodb:UpdateTimeToLive", "dynamodb:UpdateContinuousBackups", "dynamodb:TagResource"),
+    ),
+    "AWS::Events::EventBus": ("events:CreateEventBus", "events:DeleteEventBus"),
+    "AWS::Events::EventBusPolicy": ("events:PutPermission",),
+    "AWS::Events::Rule": ("events:PutRule", "events:PutTargets", "events:DeleteRule"),
+    "AWS::IAM::Role": ("iam:CreateRole", "iam:PutRolePolicy", "iam:PassRole", "iam:DeleteRole"),
+    "AWS::KMS::Key": ("kms:CreateKey", "kms:PutKeyPolicy", "kms:ScheduleKeyDeletion"),
+    "AWS::Lambda::EventInvokeConfig": ("lambda:PutFunctionEventInvokeConfig",),
+    "AWS::Lambda::EventSourceMapping": ("lambda:CreateEventSourceMapping",),
+    "AWS::Lambda::Function": ("lambda:CreateFunction", "lambda:UpdateFunctionCode", "lambda:DeleteFunction"),
+    "AWS::Lambda::Permission": ("lambda:AddPermission",),
+    "AWS::Logs::LogGroup": ("logs:CreateLogGroup", "logs:PutRetentionPolicy", "logs:DeleteLogGroup"),
+    "AWS::SNS::Subscription": ("sns:Subscribe",),
+    "AWS::SNS::Topic": ("sns:CreateTopic", "sns:DeleteTopic"),
+    "AWS::SNS::TopicPolicy": ("sns:SetTopicAttributes",),
+    "AWS::SQS::Queue": ("sqs:CreateQueue", "sqs:SetQueueAttributes", "sqs:DeleteQueue"),
+    "AWS::SQS::QueuePolicy": ("sqs:SetQueueAttributes",),
+    "AWS::SSM::Parameter": (
+        *("ssm:PutParameter", "ssm:DeleteParameter", "ssm:DeleteParameters", "ssm:GetParameters"),
+        "ssm:AddTagsToResource",
+    ),
+    "AWS::Scheduler::Schedule": ("scheduler:CreateSchedule", "scheduler:DeleteSchedule"),
+}
+"""What CloudFormation calls for the resources of the stacks."""
+
+NO_CALLS = {"AWS::CDK::Metadata", "AWS::CloudFormation::WaitConditionHandle"}
+
+
+@pytest.fixture(scope="module")
+def judged() -> list[list[str]]:
+    """The statements that refuse each request of the table."""
+    return refusing([(case.scp, case.request) for case in CASES])
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[str(case) for case in CASES])
+def test_a_request(judged: list[list[str]], number: int) -> None:
+    """Is refused by the statement that is meant to, or by none: the same table as that of the unit tests."""
+    assert judged[number] == [*CASES[number].refused]
+
+
+def test_what_the_functions_role_may_do_passes(home: Stack) -> None:
+    """Each action of each statement of its role, with its resources."""
+    calls = [
+        (action, resource)
+        for policy in home.properties("EnforcerRole")["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        for action in _many(statement["Action"])
+        for resource in map(_resolved, _many(statement["Resource"]))
+    ]
+    assert (MODIFY, f"arn:aws:ec2:*:{ACCOUNT}:instance/*") in calls
+    assert _refused(ENFORCER, calls) == []
+
+
+def test_what_the_commands_need_passes() -> None:
+    """Each action that the manual of any command names, for an operator."""
+    group = get_command(app)
+    assert isinstance(group, TyperGroup)
+    actions = {action for manual in _manuals(group) for action in ACTION.findall(manual)}
+    assert {MODIFY, "ssm:PutParameter", "dynamodb:BatchWriteItem"} <= actions
+    assert _refused(OPERATOR, [(action, _resource(action)) for action in sorted(actions)]) == []
+
+
+def test_what_cloudformation_calls_passes(home: Stack) -> None:
+    """For every resource of the stacks, with the role that is named for it."""
+    types = {each["Type"] for each in (*home.template["Resources"].values(), *state.template()["Resources"].values())}
+    assert types <= DEPLOYMENT.keys() | NO_CALLS
+    actions = {action for kind in types - NO_CALLS for action in DEPLOYMENT[kind]}
+    assert _refused(DEPLOYER, [(action, _resource(action)) for action in sorted(actions)]) == []
+
+
+def test_a_name_that_cloudformation_makes_is_known(home: Stack) -> None:
+    """Of the function's role in the template."""
+    [logical_id] = [name for name in home.template["Resources"] if readable({"Ref": name}) == "${EnforcerRole}"]
+    assert GENERATED_NAME.fullmatch(f"{STACK}-{logical_id}-1AB2CD3EF4GH")
+
+
+def _refused(by: str, calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    requests: list[dict[str, Any]] = [
+        {"action": action, "resource": resource, "context": {"aws:PrincipalArn": by, "aws:RequestedRegion": HOME}}
+        for action, resource in calls
+    ]
+    found = refusing([(STRICTEST, request) for request in requests])
+    return [call for call, sids in zip(calls, found, strict=True) if sids]
+
+
+def _manuals(group: TyperGroup) -> Iterator[str]:
+    for command in group.commands.values():
+        if isinstance(command, TyperGroup):
+            yield from _manuals(command)
+        yield command.epilog or ""
+
+
+def _resource(action: str) -> str:
+    """What the SCP is about, where an action can be taken on it."""
+    if action == MODIFY:
+        return INSTANCE
+    return {"dynamodb": TABLE, "ssm": PARAMETERS[0]}.get(action.partition(":")[0], "*")
+
+
+def _resolved(resource: str) -> str:
+    """The resource of a statement in the template; any, where its name is made when it is deployed."""
+    for name, value in (("Partition", "aws"), ("Region", HOME), ("AccountId", ACCOUNT)):
+        resource = resource.replace(f"${{AWS::{name}}}", value)
+    return "*" if "${" in resource else resource
+
+
+def _many(values: str | list[str]) -> list[str]:
+    return [values] if isinstance(values, str) else values
