@@ -79,11 +79,12 @@ def listen(aws: LocalAws, pattern: dict[str, Any], region: str = "", bus: str = 
     return queue
 
 
-def role(aws: LocalAws, name: str, *statements: dict[str, Any]) -> str:
+def role(aws: LocalAws, name: str, *statements: dict[str, Any], path: str = "/") -> str:
     """A role that may do what the statements say; answers its ARN."""
     iam = aws.client("iam")
     trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}]}
-    arn: str = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
+    made = iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(trust))
+    arn: str = made["Role"]["Arn"]
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **each} for each in statements]}
     if statements:
         iam.put_role_policy(RoleName=name, PolicyName="may", PolicyDocument=json.dumps(policy))

@@ -280,6 +280,13 @@ def _release(account: Account) -> None:
     account(account.here)
 
 
+def _guardrails_scp(account: Account) -> None:
+    operators = ("--operator-role", "arn:aws:iam::*:role/operators")
+    account(*operators, "--deploy-role", "arn:aws:iam::*:role/deployers", "--role-delivery")
+    named = ("--enforcer-role", "arn:aws:iam::111122223333:role/imds-enforcer")
+    account(*operators, *named, "--policy", account.policy({"http_tokens": "required"}))
+
+
 WALKS: dict[str, Callable[[Account], None]] = {
     "set": _set,
     "verify": _verify,
@@ -295,6 +302,7 @@ WALKS: dict[str, Callable[[Account], None]] = {
     "revert": _revert,
     "hold": _hold,
     "release": _release,
+    "guardrails scp": _guardrails_scp,
 }
 
 

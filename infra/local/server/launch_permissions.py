@@ -20,6 +20,7 @@ TEMPLATE_CHANGES = (
     "DeleteLaunchTemplateVersions",
     "DeleteLaunchTemplate",
 )
+TAG_CHANGES = ("CreateTags", "DeleteTags")
 GROUP_CHANGES = ("CreateAutoScalingGroup", "UpdateAutoScalingGroup")
 OPTIONS = ("HttpTokens", "HttpPutResponseHopLimit", "HttpEndpoint")
 
@@ -28,6 +29,8 @@ Context = dict[str, Any]
 
 def launched_resource(original: Callable[..., str]) -> Callable[..., str]:
     """The resource of a request: the template that it changes; of RunInstances, the instances to be.
+
+    Of several that are tagged, the first.
 
     EC2 checks RunInstances for image, subnet and the rest, too; here for the instances alone.
     """
@@ -40,6 +43,12 @@ def launched_resource(original: Callable[..., str]) -> Callable[..., str]:
         if service == "ec2" and action in TEMPLATE_CHANGES:
             template_id = _template(flat(parameters)).get("LaunchTemplateId", "*")
             return f"arn:aws:ec2:{region}:{account}:launch-template/{template_id}"
+        named = flat(parameters)
+        if service == "ec2" and action in TAG_CHANGES and named.get("ResourceId.1", "").startswith("i-"):
+            return f"arn:aws:ec2:{region}:{account}:instance/{named['ResourceId.1']}"
+        if service == "autoscaling" and action == "CreateLaunchConfiguration":
+            kind = f"arn:aws:autoscaling:{region}:{account}:launchConfiguration"
+            return f"{kind}:*:launchConfigurationName/{named.get('LaunchConfigurationName')}"
         return original(service, method, path, headers, body, *rest)
 
     return resource
@@ -100,5 +109,7 @@ def _group_keys(request: Mapping[str, Any]) -> Context:
         keys["autoscaling:LaunchConfigurationName"] = request["LaunchConfigurationName"]
     mixed = request.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {}).get("LaunchTemplateSpecification")
     if template := request.get("LaunchTemplate") or mixed:
-        keys["autoscaling:LaunchTemplateVersionSpecified"] = str("Version" in template).lower()
+        # A number, and neither `$Latest` nor `$Default` (Auto Scaling User Guide, "Identity-based policy examples").
+        specified = template.get("Version", "").isdecimal()
+        keys["autoscaling:LaunchTemplateVersionSpecified"] = str(specified).lower()
     return keys

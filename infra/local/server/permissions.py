@@ -7,7 +7,7 @@ from typing import Any
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator, router
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import dynamodb
+from ministack.services import dynamodb, iam
 
 Handler = Callable[..., Awaitable[tuple[int, dict[str, str], Any]]]
 LISTING = "ssm:GetParameters"
@@ -66,6 +66,18 @@ def with_leading_keys(original: Callable[[bytes], dict[str, Any]]) -> Callable[[
     return context
 
 
+def with_roles(original: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
+    """The value of a condition key; of `aws:PrincipalArn` in a role's session, the ARN of the role."""
+
+    def value(key: str, context: Any) -> Any:
+        if key.lower() == "aws:principalarn" and ":assumed-role/" in context.principal_arn:
+            role = iam._roles.get_scoped(context.principal_account, None, context.principal_arn.split("/")[1])
+            return role["Arn"]
+        return original(key, context)
+
+    return value
+
+
 def every_parameter(original: Handler) -> Handler:
     """Parameter Store, holding GetParameters to each of the names it lists."""
 
@@ -111,6 +123,7 @@ def install() -> None:
     iam_actions.extract_resource_arn = first_parameter(iam_actions.extract_resource_arn)
     iam_actions.request_tag_context = with_attributes(iam_actions.request_tag_context)
     iam_actions.dynamodb_service_context = with_leading_keys(iam_actions.dynamodb_service_context)
+    iam_evaluator._resolve_condition_key = with_roles(iam_evaluator._resolve_condition_key)
     app.SERVICE_HANDLERS["ssm"] = every_parameter(app.SERVICE_HANDLERS["ssm"])
 
 
