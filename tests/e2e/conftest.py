@@ -4,8 +4,8 @@ By the real CDK CLI; or with DEPLOYED_BY=templates from the files of `make templ
 Tests marked `however_deployed` run on both where that is not set.
 
 IAM is enforced from the deployment on, in every test: whatever passes here passes with the policies that the
-stacks give their roles, and with no more. (The deployment itself runs before that: with IAM enforced, the local
-AWS refuses the CLI's upload of assets.)
+stacks give their roles, and with no more. The SCP of `imds-enforcer guardrails scp` binds the function's role in
+every test as well.
 """
 
 import json
@@ -19,6 +19,7 @@ import pytest
 from infra.local.client import LocalAws
 from infra.local.deployment import deploy
 from infra.local.templates import deploy_templates
+from tests.e2e.organization import OPERATORS, attach, function_role, scp
 from tests.e2e.stage import FORWARDED, HOME, Stage
 from tests.integration.local_resources import assumed, role
 
@@ -59,7 +60,9 @@ def stages() -> Iterator[Callable[[str], Stage]]:
         def stage(way: str) -> Stage:
             aws = running.enter_context(LocalAws(HOME))
             WAYS[way](aws)
-            return Stage(aws, WAYS[way])
+            deployed = Stage(aws, WAYS[way])
+            attach(aws, scp(deployed), function_role(deployed))
+            return deployed
 
         yield stage
 
@@ -80,19 +83,22 @@ def stage(stages: Callable[[str], Stage], way: str, request: pytest.FixtureReque
 @pytest.fixture
 def principals(stage: Stage) -> Mapping[str, Mapping[str, str] | None]:
     """People who may change instances: the keys of each. Root and users have no session, roles have."""
-    return _principals(stage.aws)
+    return _principals(stage)
 
 
 @cache
-def _principals(aws: LocalAws) -> Mapping[str, Mapping[str, str] | None]:
+def _principals(stage: Stage) -> Mapping[str, Mapping[str, str] | None]:
+    aws = stage.aws
     allowed = {"Action": "ec2:*", "Resource": "*"}
     iam = aws.client("iam")
     iam.create_user(UserName="operator")
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **allowed}]}
     iam.put_user_policy(UserName="operator", PolicyName="may", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName="operator")["AccessKey"]
+    operators = role(aws, OPERATORS, allowed)
+    attach(aws, scp(stage), OPERATORS)
     return {
         "root": None,
         "user": {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]},
-        "role": assumed(aws, role(aws, "operators", allowed)),
+        "role": assumed(aws, operators),
     }

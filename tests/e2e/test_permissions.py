@@ -12,6 +12,7 @@ import pytest
 
 from infra.local import operator
 from infra.local.waiting import until
+from tests.e2e.organization import SCP
 from tests.e2e.stage import FORWARDED, HOME, PATIENCE_SECONDS, Stage
 
 Steps = Iterator[None]
@@ -227,7 +228,7 @@ def _without(stage: Stage, role: str, sid: str, *instead: dict[str, Any]) -> Ite
 
 def _policies(stage: Stage, role: str) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     iam = stage.aws.client("iam")
-    for name in iam.list_role_policies(RoleName=role)["PolicyNames"]:
+    for name in {*iam.list_role_policies(RoleName=role)["PolicyNames"]} - {SCP}:
         yield name, iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]["Statement"]
 
 
