@@ -34,5 +34,5 @@ def role_in_every_account(reached: Connection) -> str:
 
 def in_every_account(arn: str) -> str:
     """The ARN of a role, with `*` for the account."""
-    *before, _, role = arn.split(":")
+    *before, _, role = arn.split(":", 5)
     return ":".join((*before, "*", role))

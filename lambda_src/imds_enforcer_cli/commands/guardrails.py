@@ -16,7 +16,7 @@ from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import checked_role
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say, write_text
-from imds_enforcer_cli.guardrails.limits import limits
+from imds_enforcer_cli.guardrails.caveats import caveats
 from imds_enforcer_cli.guardrails.scp import Roles, State, TooLongError, document, statements
 
 _STATE = State((HTTP_TOKENS_PARAMETER, POLICY_PARAMETER), LEDGER_TABLE)
@@ -98,6 +98,6 @@ def _print(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool) 
         ) from None
     for each in found:
         say(f"{each.sid}: {each.reason}.")
-    for sentence in limits(policy, roles, now, role_delivery=role_delivery, characters=len(text)):
+    for sentence in caveats(policy, roles, now, role_delivery=role_delivery, characters=len(text)):
         say(sentence)
     write_text(text)

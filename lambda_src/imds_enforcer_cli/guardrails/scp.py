@@ -93,13 +93,13 @@ def statements(
 
 
 def document(found: Sequence[Statement]) -> str:
-    """The SCP as JSON without white space, in ASCII.
+    """The SCP as JSON in ASCII, in one line and without other white space.
 
     Raises:
         TooLongError: if it is longer than an SCP may be.
     """
     policy = {"Version": "2012-10-17", "Statement": [each.as_json() for each in found]}
-    text = json.dumps(policy, separators=(",", ":"))
+    text = json.dumps(policy, separators=(",", ":")) + "\n"
     if len(text) > QUOTA:
         raise TooLongError(f"the SCP is {len(text):,} characters long; allowed: {QUOTA:,}")
     return text

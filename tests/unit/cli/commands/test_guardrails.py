@@ -57,6 +57,12 @@ def test_a_name_that_cloudformation_made_is_refused(deployed: Command) -> None:
     )
 
 
+def test_a_path_with_colons(deployed: Command) -> None:
+    """IAM takes any printable character in a path."""
+    deployed.stack.role = "arn:aws:iam::111122223333:role/a:b/imds"
+    assert principals(deployed(*SCP).stdout)[0] == "arn:aws:iam::*:role/a:b/imds"
+
+
 @pytest.mark.parametrize("name", ["ImdsEnforcer", "imds-enforcer-role", "ImdsEnforcer-role", "ImdsEnforcer-a-b"])
 def test_a_name_that_a_person_chose(deployed: Command, name: str) -> None:
     """Also where it begins with the stack's."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import parse_policy
-from imds_enforcer_cli.guardrails.limits import limits
+from imds_enforcer_cli.guardrails.caveats import caveats
 from imds_enforcer_cli.guardrails.scp import QUOTA, Roles, TooLongError
 from tests.fakes.clock import START
 from tests.fakes.examples import AWAY, HOME, OTHER_ACCOUNT
@@ -86,7 +86,7 @@ def test_it_is_whole_or_refused(rules: Rules, names: list[str]) -> None:
 def test_each_exemption_in_force_is_named(rules: Rules) -> None:
     """Whose launches would be refused, while launches are refused at all."""
     policy = policy_of(rules)
-    said = list(limits(policy, ROLES, START, role_delivery=False, characters=1))
+    said = list(caveats(policy, ROLES, START, role_delivery=False, characters=1))
     for exemption in policy.exemptions:
         launches = exemption.match.instance_id is None or "*" in exemption.match.instance_id
         named = f"A launch that is exempt is refused unless it requires tokens: {exemption.named()}" in said

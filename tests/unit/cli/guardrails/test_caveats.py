@@ -8,7 +8,7 @@ import pytest
 
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Mode
-from imds_enforcer_cli.guardrails.limits import limits
+from imds_enforcer_cli.guardrails.caveats import caveats
 from imds_enforcer_cli.guardrails.scp import FORMER_QUOTA
 from tests.fakes.clock import START
 from tests.fakes.examples import a_policy, an_exemption, an_id
@@ -27,7 +27,7 @@ PAST = date(2020, 1, 1)
 
 def said(policy: Policy, *, role_delivery: bool = False, characters: int = 1) -> list[str]:
     """What is said beside the one thing that is always said."""
-    [*others, last] = limits(policy, ROLES, START, role_delivery=role_delivery, characters=characters)
+    [*others, last] = caveats(policy, ROLES, START, role_delivery=role_delivery, characters=characters)
     if characters > FORMER_QUOTA:
         others, last = others[:-1], others[-1]
     assert last == IAM
@@ -83,7 +83,7 @@ def test_exempt_instances_may_lose_their_credentials() -> None:
 def test_without_a_role_that_deploys() -> None:
     """Operators do it, or it is refused."""
     roles = replace(ROLES, deployers=())
-    [sentence, _] = limits(a_policy(), roles, START, role_delivery=False, characters=1)
+    [sentence, _] = caveats(a_policy(), roles, START, role_delivery=False, characters=1)
     assert sentence == (
         "No --deploy-role is named: only operators can deploy, update and delete the stack ImdsEnforcerState."
     )
@@ -91,6 +91,6 @@ def test_without_a_role_that_deploys() -> None:
 
 def test_a_length_that_was_too_much_once() -> None:
     """The quota was raised, and not everywhere at once."""
-    *_, last = limits(a_policy(), ROLES, START, role_delivery=False, characters=5_121)
+    *_, last = caveats(a_policy(), ROLES, START, role_delivery=False, characters=5_121)
     assert last == "It is 5,121 characters long: too long where the quota is still 5,120."
-    assert len(list(limits(a_policy(), ROLES, START, role_delivery=False, characters=5_120))) == 1
+    assert len(list(caveats(a_policy(), ROLES, START, role_delivery=False, characters=5_120))) == 1

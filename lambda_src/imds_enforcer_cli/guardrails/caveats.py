@@ -9,7 +9,7 @@ from imds_enforcer_cli.guardrails.scp import FORMER_QUOTA, Roles
 from imds_enforcer_cli.guardrails.tag_keys import exempting_tag_keys
 
 
-def limits(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool, characters: int) -> Iterator[str]:
+def caveats(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool, characters: int) -> Iterator[str]:
     """A sentence for each; `characters` is how long the SCP is."""
     if policy.mode is Mode.AUDIT:
         yield "The policy is in audit mode; an SCP refuses as soon as it is attached."
