@@ -5,17 +5,18 @@ Tests marked `however_deployed` run on both where that is not set.
 
 IAM is enforced from the deployment on, in every test: whatever passes here passes with the policies that the
 stacks give their roles, and with no more. The SCP of `imds-enforcer guardrails scp` binds the function's role in
-every test as well.
+every test as well, and that of the operators, as whom the command runs.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 
 import pytest
 
+from infra.local import operator
 from infra.local.client import LocalAws
 from infra.local.deployment import deploy
 from infra.local.templates import deploy_templates
@@ -61,7 +62,8 @@ def stages() -> Iterator[Callable[[str], Stage]]:
             aws = running.enter_context(LocalAws(HOME))
             WAYS[way](aws)
             deployed = Stage(aws, WAYS[way])
-            attach(aws, scp(deployed), function_role(deployed))
+            role(aws, OPERATORS, {"Action": "*", "Resource": "*"})
+            attach(aws, scp(deployed), function_role(deployed), OPERATORS)
             return deployed
 
         yield stage
@@ -81,24 +83,30 @@ def stage(stages: Callable[[str], Stage], way: str, request: pytest.FixtureReque
 
 
 @pytest.fixture
-def principals(stage: Stage) -> Mapping[str, Mapping[str, str] | None]:
+def operators(stage: Stage) -> Mapping[str, str]:
+    """Keys of an operator, who may do everything that the SCP lets pass."""
+    return assumed(stage.aws, f"arn:aws:iam::{stage.aws.account}:role/{OPERATORS}")
+
+
+@pytest.fixture(autouse=True)
+def _as_an_operator(stage: Stage, operators: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command as an operator where a test names no other."""
+    environment = stage.aws.environment() | {name.upper(): value for name, value in operators.items()}
+    monkeypatch.setattr(operator, "run", partial(operator.run, environment=environment))
+
+
+@pytest.fixture
+def principals(stage: Stage, operators: Mapping[str, str]) -> Mapping[str, Mapping[str, str] | None]:
     """People who may change instances: the keys of each. Root and users have no session, roles have."""
-    return _principals(stage)
+    return {"root": None, "user": _user(stage.aws), "role": operators}
 
 
 @cache
-def _principals(stage: Stage) -> Mapping[str, Mapping[str, str] | None]:
-    aws = stage.aws
+def _user(aws: LocalAws) -> Mapping[str, str]:
     allowed = {"Action": "ec2:*", "Resource": "*"}
     iam = aws.client("iam")
     iam.create_user(UserName="operator")
     policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **allowed}]}
     iam.put_user_policy(UserName="operator", PolicyName="may", PolicyDocument=json.dumps(policy))
     key = iam.create_access_key(UserName="operator")["AccessKey"]
-    operators = role(aws, OPERATORS, allowed)
-    attach(aws, scp(stage), OPERATORS)
-    return {
-        "root": None,
-        "user": {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]},
-        "role": assumed(aws, operators),
-    }
+    return {"aws_access_key_id": key["AccessKeyId"], "aws_secret_access_key": key["SecretAccessKey"]}

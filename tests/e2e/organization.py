@@ -12,15 +12,21 @@ SCP = "scp"
 """The policy of a role that stands for the SCP."""
 
 OPERATORS = "operators"
+"""The role of the people who run the command."""
 
 
-def scp(stage: Stage, *arguments: str, operators: str = OPERATORS) -> str:
-    """The SCP as the command prints it, for operators in this role."""
+def scp(stage: Stage, *arguments: str) -> str:
+    """The SCP as the command prints it."""
     arn = stage.aws.client("iam").get_role(RoleName=function_role(stage))["Role"]["Arn"]
-    roles = ("--operator-role", f"arn:aws:iam::{stage.aws.account}:role/{operators}", "--enforcer-role", arn)
+    roles = ("--operator-role", f"arn:aws:iam::{stage.aws.account}:role/{OPERATORS}", "--enforcer-role", arn)
     done = operator.run(stage.aws, "guardrails", "scp", *roles, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def operator_arn(stage: Stage) -> str:
+    """An operator, as the ledger and CloudTrail name the session."""
+    return f"arn:aws:sts::{stage.aws.account}:assumed-role/{OPERATORS}/session"
 
 
 def function_role(stage: Stage) -> str:
@@ -35,12 +41,12 @@ def attach(aws: LocalAws, document: str, *roles: str) -> None:
 
 
 @contextmanager
-def attached(stage: Stage, document: str, *roles: str) -> Iterator[None]:
-    """Bind the function's role and these roles by another SCP meanwhile."""
-    iam, own = stage.aws.client("iam"), function_role(stage)
-    before = json.dumps(iam.get_role_policy(RoleName=own, PolicyName=SCP)["PolicyDocument"])
-    attach(stage.aws, document, own, *roles)
+def attached(stage: Stage, document: str, *others: str) -> Iterator[None]:
+    """Bind the roles that are always bound by another SCP meanwhile, and others too."""
+    iam, always = stage.aws.client("iam"), (function_role(stage), OPERATORS)
+    before = json.dumps(iam.get_role_policy(RoleName=OPERATORS, PolicyName=SCP)["PolicyDocument"])
+    attach(stage.aws, document, *always, *others)
     try:
         yield
     finally:
-        attach(stage.aws, before, own)
+        attach(stage.aws, before, *always)

@@ -11,6 +11,7 @@ import pytest
 from infra.demo.rollout_fleet import EXEMPTION, launch_rollout_fleet
 from infra.local import operator
 from infra.local.waiting import until
+from tests.e2e.organization import operator_arn
 from tests.e2e.stage import FORWARDED, HOME, MODIFY, PATIENCE_SECONDS, Stage
 from tests.e2e.test_way_back import options
 
@@ -32,7 +33,7 @@ def test_it_does_what_the_deployed_enforcer_would(stage: Stage) -> None:
     assert stage.invoke({})["outcomes"] == {"EXEMPT": 5, "HELD": 20}
     history = operator.answer(stage.aws, "history", "--run", done["run_id"])
     assert {entry["instance_id"] for entry in history} == {*fleet.changeable}
-    assert {entry["by"] for entry in history} == {f"arn:aws:iam::{stage.aws.account}:root"}
+    assert {entry["by"] for entry in history} == {operator_arn(stage)}
     assert {(entry["trigger"], entry["outcome"]) for entry in history} == {("command", "REMEDIATED")}
     touched = fleet.plain[0]
     with stage.unseen():

@@ -2,19 +2,20 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.local import operator
+from infra.local.client import LocalAws
 from infra.local.deployment import HTTP_TOKENS
 from tests.e2e.organization import attached, scp
 from tests.e2e.stage import HOME, Stage
 from tests.integration.local_resources import assumed, outcome, role
 
-OPERATORS, STRANGERS = "guarded-operators", "strangers"
+STRANGERS = "strangers"
 EXEMPTING = {"exemptions": [{"match": {"tag": {"key": "imds", "value": "v1"}}, "reason": "legacy"}]}
 REFUSED = "UnauthorizedOperation"
 LAUNCH: dict[str, Any] = {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1}
@@ -23,9 +24,9 @@ LAUNCH: dict[str, Any] = {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1}
 class Person:
     """Someone in a role that may do everything, as far as the SCP lets it."""
 
-    def __init__(self, stage: Stage, name: str) -> None:
-        self._aws = stage.aws
-        self._keys = assumed(stage.aws, role(stage.aws, name, {"Action": "*", "Resource": "*"}))
+    def __init__(self, aws: LocalAws, keys: Mapping[str, str]) -> None:
+        self._aws = aws
+        self._keys = keys
 
     def client(self, service: str) -> Any:
         """A client of a service, with this person's keys."""
@@ -40,9 +41,11 @@ class Person:
 
 
 @pytest.fixture(scope="session")
-def people(deployed: Stage) -> tuple[Person, Person]:
+def people(deployed: Stage, operators: Mapping[str, str]) -> tuple[Person, Person]:
     """An operator, and a stranger."""
-    return Person(deployed, OPERATORS), Person(deployed, STRANGERS)
+    aws = deployed.aws
+    stranger = assumed(aws, role(aws, STRANGERS, {"Action": "*", "Resource": "*"}))
+    return Person(aws, operators), Person(aws, stranger)
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def bound(people: tuple[Person, Person], stage: Stage, tmp_path: Path) -> Iterat
     """Both, and the enforcer, bound by the SCP of a policy with an exempting tag."""
     path = tmp_path / "exempting.json"
     path.write_text(json.dumps({"http_tokens": "required", **EXEMPTING}))
-    with attached(stage, scp(stage, "--policy", str(path), operators=OPERATORS), OPERATORS, STRANGERS):
+    with attached(stage, scp(stage, "--policy", str(path)), STRANGERS):
         yield people
 
 

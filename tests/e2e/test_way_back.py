@@ -6,6 +6,7 @@ import pytest
 
 from infra.demo.rollout_fleet import EXEMPTION, RolloutFleet, launch_rollout_fleet
 from infra.local import operator
+from tests.e2e.organization import operator_arn
 from tests.e2e.stage import HOME, Stage
 
 GATED = {"exemptions": [EXEMPTION], "legacy_calls": {}}
@@ -43,7 +44,7 @@ def test_a_run_is_undone_exactly_and_its_instances_stay_as_they_were(stage: Stag
     ec2.start_instances(InstanceIds=[restarted])
     line = stage.wait_for_outcome(restarted, "HELD")
     assert "the shop is down" in line["reason"]
-    assert f"by arn:aws:iam::{stage.aws.account}:root" in line["reason"]
+    assert f"by {operator_arn(stage)}" in line["reason"]
     stage.drift(drifting)
     stage.wait_for_lines(instance_id=drifting, outcome="HELD", trigger="drift")
     assert options(stage, fleet.all) == before
