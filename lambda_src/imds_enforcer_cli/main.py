@@ -54,10 +54,7 @@ _policy = typer.Typer(
 )
 _guardrails = typer.Typer(
     help="What an organization refuses so that the policy holds.",
-    epilog=manual(
-        "guardrails scp --operator-role 'arn:aws:iam::*:role/imds-operators'",
-        ends="those of its sub-commands",
-    ),
+    epilog=manual("guardrails scp --operator-role 'arn:aws:iam::*:role/ops'", ends="those of its sub-commands"),
     rich_markup_mode="markdown",
 )
 
@@ -244,9 +241,7 @@ app.add_typer(_guardrails, name="guardrails", rich_help_panel=_PREVENTION)
 _guardrails.command(
     "scp",
     epilog=manual(
-        "guardrails scp --operator-role 'arn:aws:iam::*:role/imds-operators' > scp.json",
-        "guardrails scp --operator-role arn:aws:iam::111122223333:role/ops --policy policy.json --enforcer-role "
-        "arn:aws:iam::111122223333:role/imds-enforcer",
+        "guardrails scp --operator-role 'arn:aws:iam::*:role/ops' --deploy-role 'arn:aws:iam::*:role/cfn' > scp.json",
         ends="0 printed",
         needs=f"{_FIND}, {_READ_PARAMETERS} and lambda:GetFunctionConfiguration",
     ),
