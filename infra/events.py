@@ -38,7 +38,7 @@ class EventQueue(Construct):
 
 
 class EventRules(Construct):
-    """The same three rules on the default bus and on the forwarders', all into the event queue."""
+    """The same rules on the default bus and on the forwarders', all into the event queue."""
 
     def __init__(self, scope: Construct, construct_id: str, *, to: EventQueue, own_role: iam.IRole) -> None:
         super().__init__(scope, construct_id)

@@ -13,7 +13,7 @@ _REGION = "[a-z]+(-[a-z]+)+-[0-9]+"
 
 
 class ForwarderStack(Stack):
-    """Three rules that send to the bus in the home region, which without a name is a parameter of the template.
+    """The rules that send to the bus in the home region, which without a name is a parameter of the template.
 
     No assets, and so no bootstrap of its own region: the roles of the home region's deploy it.
 

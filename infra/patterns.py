@@ -17,12 +17,35 @@ _SUCCEEDED = [{"exists": False}]  # as errorCode: CloudTrail adds that field to 
 
 def instance_events(*, but_by: str | None = None) -> dict[str, Pattern]:
     """The events that concern an instance, by the name of their rule; see `options_changed` for `but_by`."""
-    return {"Launched": launched(), "Running": running(), "OptionsChanged": options_changed(but_by=but_by)}
+    return {
+        "Launched": launched(),
+        "LaunchRefused": launch_refused(),
+        "Running": running(),
+        "OptionsChanged": options_changed(but_by=but_by),
+    }
 
 
 def launched() -> Pattern:
     """RunInstances, by anyone and through any service: EC2 Fleet, Spot and Auto Scaling come as it too."""
     return _call("RunInstances")
+
+
+def launch_refused() -> Pattern:
+    """RunInstances that EC2 refused for the sake of tokens, or may have, by the documented texts of its refusals.
+
+    What a pattern cannot tell, such as dry runs, the function does (`imds_enforcer.ledger.refused_launches`).
+    """
+    texts = (
+        "httpTokensEnforced is enabled",
+        "explicit deny in a service control policy",
+        "organizational policy in effect",
+    )
+    pattern = _call("RunInstances")
+    pattern["detail"] |= {
+        "errorCode": [{"exists": True}],
+        "errorMessage": [{"wildcard": f"*{text}*"} for text in texts],
+    }
+    return pattern
 
 
 def running() -> Pattern:

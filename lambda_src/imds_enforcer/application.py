@@ -17,6 +17,7 @@ from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.reporting import mails, telemetry
 from imds_enforcer.runs.batch import check_regions, enforce_batch, parse_batch
 from imds_enforcer.runs.events import ForeignEventError, SweepRequest, parse_invocation
+from imds_enforcer.runs.refused_launches import remember
 from imds_enforcer.runs.retry import retry_delay
 from imds_enforcer.runs.run import ANSWER_RESERVE_SECONDS, PolicyRun
 from imds_enforcer.runs.sweep import intents_left_behind
@@ -158,6 +159,7 @@ class Application:
 
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account)
+        forgotten = remember(self.clients, batch.refused_launches)
         again: dict[QueuedMessage, int] = {}
         refused = False
         try:
@@ -179,7 +181,7 @@ class Application:
             telemetry.message_refused(message.message_id, problem)
         for message, problem in batch.unchecked.items():
             telemetry.message_postponed(message.message_id, problem)
-        return self._answer(batch.malformed, again, delayed=not refused)
+        return self._answer(batch.malformed, again | _usual_delays(forgotten), delayed=not refused)
 
     def _enforce(self, batch: ParsedBatch, policy: Policy, invocation: Invocation) -> dict[QueuedMessage, int]:
         """Work off what the batch names; answers the messages that must come back, and after how many seconds.

@@ -45,6 +45,58 @@ def launch_without_ids(**fields: Any) -> dict[str, Any]:
     return event
 
 
+TOKENS_ENFORCED = (
+    "You can't launch instances with IMDSv1 because httpTokensEnforced is enabled for this account. Either launch the "
+    "instance with httpTokens=required or contact your account owner to disable httpTokensEnforced using the "
+    "ModifyInstanceMetadataDefaults API or the account settings in the EC2 console."
+)
+"""EC2's words (EC2 User Guide, "Troubleshoot instance launch issues")."""
+AUTO_SCALING_ROLE = (
+    f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
+)
+BY_AUTO_SCALING = {
+    "type": "AssumedRole",
+    "arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/AWSServiceRoleForAutoScaling/AutoScaling",
+    "sessionContext": {"sessionIssuer": {"type": "Role", "arn": AUTO_SCALING_ROLE}},
+    "invokedBy": "autoscaling.amazonaws.com",
+}
+ALICE = {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/alice", "userName": "alice"}
+
+
+def refused_launch(
+    event_id: str = "e-1",
+    *,
+    code: str = "Client.UnsupportedOperation",
+    message: str = TOKENS_ENFORCED,
+    identity: dict[str, Any] = ALICE,
+    request: dict[str, Any] | None = None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """CloudTrail's record of a RunInstances that failed; by alice, with an image, if nothing else is said."""
+    launched = {"instancesSet": {"items": [{"imageId": "ami-1", "minCount": 1, "maxCount": 1}]}}
+    detail = {
+        "eventName": "RunInstances",
+        "eventID": event_id,
+        "errorCode": code,
+        "errorMessage": message,
+        "userIdentity": identity,
+        "requestParameters": launched if request is None else request,
+        "responseElements": None,
+    }
+    return _event("AWS API Call via CloudTrail", detail, fields)
+
+
+def of_group(group: str = "web", template: str | None = "lt-1", version: str = "3") -> dict[str, Any]:
+    """What Auto Scaling asks for when it launches an instance for a group."""
+    tags = [{"key": "aws:autoscaling:groupName", "value": group}]
+    named = {"launchTemplate": {"launchTemplateId": template, "version": version}} if template else {}
+    return {
+        "instancesSet": {"items": [{"minCount": 1, "maxCount": 1}]},
+        "tagSpecificationSet": {"items": [{"resourceType": "instance", "tags": tags}]},
+        **named,
+    }
+
+
 def options_change(request: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """CloudTrail's record of somebody else's ModifyInstanceMetadataOptions."""
     detail = {"eventName": "ModifyInstanceMetadataOptions", "requestParameters": request}

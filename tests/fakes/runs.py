@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Trigger
-from imds_enforcer.runs.batch import Delivery, enforce_batch
-from imds_enforcer.runs.events import SweepRequest, parse_instance_event
+from imds_enforcer.runs.batch import enforce_batch, parse_batch
+from imds_enforcer.runs.events import SweepRequest
 from imds_enforcer.runs.sweep import sweep
 from tests.fakes.clients import a_run
 from tests.fakes.clock import START
@@ -35,10 +35,11 @@ class Batch:
     """What became of some messages, under a policy that requires tokens unless told otherwise."""
 
     def __init__(self, clients: FakeClients, *messages: QueuedMessage, policy: Policy | None = None) -> None:
-        deliveries = [Delivery(message, parse_instance_event(message.body, ACCOUNT)) for message in messages]
+        parsed = parse_batch(messages, ACCOUNT)
+        assert parsed.malformed == {}
         self.log: list[tuple[Result, str]] = []
         run = a_run(clients, policy or a_policy(), self.log)
-        self.report, again = enforce_batch(run, deliveries, gone_after=600)
+        self.report, again = enforce_batch(run, parsed.deliveries, gone_after=600)
         self.again = [message.message_id for message in again]
         self.delays = {message.message_id: delay for message, delay in again.items()}
         self.outcomes = {result.instance_id: result.outcome for result, _ in self.log}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from imds_enforcer.aws.ledger_items import (
     LEASE,
+    REFUSED_LAUNCH,
     STANDING,
     SWEEP,
     contest_item,
@@ -21,9 +22,12 @@ from imds_enforcer.aws.ledger_items import (
     noted_of,
     refusal_item,
     refusal_of,
+    refused_launch_item,
+    refused_launch_of,
 )
 from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.ledger.lease import Lease, Turn
+from imds_enforcer.ledger.refused_launches import KEPT, refused_lately
 from imds_enforcer.model import AwsError, Failure, Kind
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.ledger.holds import Contest, Hold
     from imds_enforcer.ledger.refusals import RefusalNote
+    from imds_enforcer.ledger.refused_launches import RefusedLaunch, RefusedLauncher
     from imds_enforcer.model import Clock
 
 _MAILED = "told"
@@ -202,6 +207,17 @@ class Notes:
     def write_refusals(self, region: str, notes: Iterable[RefusalNote]) -> None:
         """Note what EC2 refused to instances of a region, each note in place of the instance's last."""
         self._table.put(refusal_item(region, note) for note in notes)
+
+    def refused_launchers(self) -> list[RefusedLauncher]:
+        """The launchers that were refused lately, the latest first."""
+        now = self._clock.now()
+        items = self._table.partition(REFUSED_LAUNCH, since=moment_text(now - KEPT))
+        launches = [launch for item in items if (launch := self._parser.parse(refused_launch_of, item))]
+        return refused_lately(launches, now)
+
+    def write_refused_launches(self, launches: Iterable[RefusedLaunch]) -> None:
+        """Remember launches that were refused."""
+        self._table.put(map(refused_launch_item, launches))
 
     def mailed(self) -> set[tuple[str, str]]:
         """The changes that a mail was about, by instance and run."""

@@ -12,7 +12,7 @@ from imds_enforcer.model.result import counts
 from imds_enforcer.model.wording import each_count, launched_by
 from imds_enforcer.policy.document import as_text
 from imds_enforcer.reporting import telemetry
-from imds_enforcer.reporting.report import KEPT_BACK
+from imds_enforcer.reporting.report import KEPT_BACK, MAX_FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,6 +82,10 @@ def needs_attention(report: RunReport) -> Mail:
     if unnamed > 0:
         lines.append(f"… and {unnamed} more lack an option, each with a line in the log of the daily inventory.")
     lines += [f"Exemption expired, remove or renew it: {exemption.named()}" for exemption in report.expired_exemptions]
+    lines += [f"Launches refused: {each}" for each in report.refused_launchers[:MAX_FAILURES]]
+    unnamed = len(report.refused_launchers) - MAX_FAILURES
+    if unnamed > 0:
+        lines.append(f"… and {unnamed} more launchers; imds-enforcer status names all of them.")
     return Mail("Instances that need attention", "\n".join([*lines, *report.warnings]))
 
 

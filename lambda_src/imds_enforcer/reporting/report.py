@@ -13,6 +13,7 @@ from imds_enforcer.model.result import counts
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from imds_enforcer.ledger.refused_launches import RefusedLauncher
     from imds_enforcer.model import Failure
     from imds_enforcer.policy import Exemption, Policy
 
@@ -113,6 +114,7 @@ class RunReport:
     regions: Mapping[str, RegionReport]
     expired_exemptions: tuple[Exemption, ...] = ()
     warnings: tuple[str, ...] = ()
+    refused_launchers: tuple[RefusedLauncher, ...] = ()
     seconds: float = 0.0
     stopped: str | None = None
     credentials_refused: Failure | None = None
@@ -171,7 +173,13 @@ class RunReport:
     def needs_attention(self) -> bool:
         """True if a person has to look: at failures, what is kept back or refused, expired exemptions, or warnings."""
         instances = (self.failures, self.kept_back, self.refused)
-        others = (self.failed_regions, self.stopped_regions, self.expired_exemptions, self.warnings)
+        others = (
+            self.failed_regions,
+            self.stopped_regions,
+            self.expired_exemptions,
+            self.warnings,
+            self.refused_launchers,
+        )
         return any(instances) or any(others) or any(region.ledger_failure for region in self.regions.values())
 
     def as_json(self) -> dict[str, Any]:
@@ -192,6 +200,7 @@ class RunReport:
             "refused": [_named(result) for result in self.refused],
             "expired_exemptions": [exemption.named() for exemption in self.expired_exemptions],
             "warnings": list(self.warnings),
+            "refused_launchers": [each.as_json() for each in self.refused_launchers[:MAX_FAILURES]],
         }
         return document if self.stopped is None else document | {"stopped": self.stopped}
 

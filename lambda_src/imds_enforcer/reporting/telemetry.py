@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from aws_lambda_powertools import Logger
@@ -15,6 +16,7 @@ from imds_enforcer.reporting.report import RegionStatus
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from imds_enforcer.ledger.refused_launches import RefusedLaunch
     from imds_enforcer.model import AwsError, Result
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.policy.parser import PolicyInvalidError
@@ -82,6 +84,17 @@ def table_unreadable(keys: Collection[tuple[str, str]]) -> None:
 def rejected_calls(instances: int) -> None:
     """Count the instances, changed lately, that get calls without a token; an alarm watches for them."""
     _publish({"RejectedCalls": instances} if instances else {})
+
+
+def launches_refused(launches: Collection[RefusedLaunch]) -> None:
+    """Log launches that were refused, or may have been, for the sake of tokens; and count them."""
+    for launch in launches:
+        launcher = launch.launcher
+        extra = {"launcher": str(launcher), "region": launcher.region, "cause": launcher.why, "change": launcher.change}
+        logger.warning("a launch was refused", extra={"event_id": launch.event_id, **extra})
+    for region, number in Counter(launch.launcher.region for launch in launches).items():
+        _publish({"LaunchesRefused": number}, region)
+    _publish({"LaunchesRefused": len(launches)} if launches else {})
 
 
 def message_refused(message_id: str, problem: str) -> None:

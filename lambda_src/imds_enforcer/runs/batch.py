@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imds_enforcer.decision.drift_filters import drift_filters
+from imds_enforcer.ledger.refused_launches import RefusedLaunch
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import AwsError, Failure, Kind, Outcome, Result, Trigger
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, unread
 from imds_enforcer.policy import REGION_LEFT_OUT
 from imds_enforcer.reporting.report import RegionReport, RunReport
-from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, parse_instance_event
+from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, parse_event
 from imds_enforcer.runs.retry import finalize_event, retry_delay, wants_retry
 from imds_enforcer.runs.sweep import RegionSweep
 
@@ -39,12 +40,13 @@ class Delivery:
 class ParsedBatch:
     """The messages of a batch by what can be done with them.
 
-    `malformed` never becomes right, `unchecked` could not be checked this time; the text
-    says why. `foreign` has how many events are of other accounts, by account, and `out_of_reach` how many are of
-    regions that EC2 does not list and the policy does not include.
+    `refused_launches` are about no instance. `malformed` never becomes right, `unchecked` could not be checked this
+    time; the text says why. `foreign` has how many events are of other accounts, by account, and `out_of_reach` how
+    many are of regions that EC2 does not list and the policy does not include.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
+    refused_launches: dict[QueuedMessage, RefusedLaunch] = field(default_factory=dict)
     malformed: dict[QueuedMessage, str] = field(default_factory=dict)
     unchecked: dict[QueuedMessage, str] = field(default_factory=dict)
     foreign: Counter[str] = field(default_factory=Counter)
@@ -56,7 +58,11 @@ def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
     batch = ParsedBatch()
     for message in messages:
         try:
-            batch.deliveries.append(Delivery(message, parse_instance_event(message.body, account)))
+            event = parse_event(message.body, account)
+            if isinstance(event, RefusedLaunch):
+                batch.refused_launches[message] = event
+            else:
+                batch.deliveries.append(Delivery(message, event))
         except ForeignEventError as error:
             batch.foreign[error.account] += 1
         except MalformedEventError as error:

@@ -9,12 +9,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from imds_enforcer.ledger.refused_launches import RefusedLaunch
 from imds_enforcer.model import Trigger
 from imds_enforcer.model.instance import INSTANCE_ID
 from imds_enforcer.model.wording import shown
+from imds_enforcer.runs.refused_launches import launcher_of
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
+_EVENT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+")
 
 
@@ -94,12 +97,12 @@ def parse_invocation(event: object, account: str) -> SweepRequest | tuple[Queued
     )
 
 
-def parse_instance_event(body: str, account: str) -> InstanceEvent:
+def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch:
     """The EventBridge event in the body of a queued message.
 
     Raises:
         ForeignEventError: if it is of another account than this one.
-        MalformedEventError: if it is not one of the three events that the rules let through.
+        MalformedEventError: if it is none of the events that the rules let through.
     """
     try:
         event = json.loads(body)
@@ -109,7 +112,7 @@ def parse_instance_event(body: str, account: str) -> InstanceEvent:
         raise MalformedEventError(f"the body is nested too deeply: {shown(body)}") from None
     if not isinstance(event, Mapping):
         raise MalformedEventError(f"the body is {shown(event)}; allowed: an EventBridge event")
-    if (of := _account(event)) != account:
+    if (of := _matching(event, "account", _ACCOUNT, "12 digits")) != account:
         raise ForeignEventError(of)
     kind, detail = event.get("detail-type"), _mapping(event, "detail")
     if kind == "EC2 Instance State-change Notification":
@@ -135,13 +138,17 @@ def _state_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Instan
     return _instance_event(event, Trigger.RUNNING, (detail.get("instance-id"),))
 
 
-def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent:
+def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent | RefusedLaunch:
     """The launched ids, or the whole region: CloudTrail omits a responseElements over 100 KB.
 
     Not among them are the instances that a service manages: EC2 hides them, and the account cannot change them.
     """
     if detail.get("errorCode"):
-        return _instance_event(event, Trigger.LAUNCH, ())
+        launcher = launcher_of(detail, _region(event))
+        if launcher is None:
+            return _instance_event(event, Trigger.LAUNCH, ())
+        event_id = _matching(detail, "eventID", _EVENT_ID, "the id of a CloudTrail event")
+        return RefusedLaunch(event_id=event_id, at=_time(event), launcher=launcher)
     answer = detail.get("responseElements")
     instances = answer.get("instancesSet") if isinstance(answer, Mapping) else None
     if not isinstance(instances, Mapping) or "items" not in instances:
@@ -186,18 +193,8 @@ def _instance_id(value: object) -> str:
     raise MalformedEventError(f"instance id is {shown(value)}; allowed: i- and 8 or 17 hexadecimal digits")
 
 
-def _account(event: Mapping[str, Any]) -> str:
-    account = _text(event, "account")
-    if not _ACCOUNT.fullmatch(account):
-        raise MalformedEventError(f"account is {shown(account)}; allowed: 12 digits")
-    return account
-
-
 def _region(event: Mapping[str, Any]) -> str:
-    region = _text(event, "region")
-    if not _REGION.fullmatch(region):
-        raise MalformedEventError(f"region is {shown(region)}; allowed: the name of an AWS region")
-    return region
+    return _matching(event, "region", _REGION, "the name of an AWS region")
 
 
 def _time(event: Mapping[str, Any]) -> datetime:
@@ -221,6 +218,13 @@ def _parse_record(record: object) -> QueuedMessage:
         body=_text(record, "body"),
         receives=int(receives),
     )
+
+
+def _matching(fields: Mapping[str, Any], name: str, pattern: re.Pattern[str], allowed: str) -> str:
+    value = _text(fields, name)
+    if not pattern.fullmatch(value):
+        raise MalformedEventError(f"{name} is {shown(value)}; allowed: {allowed}")
+    return value
 
 
 def _text(fields: Mapping[str, Any], name: str) -> str:

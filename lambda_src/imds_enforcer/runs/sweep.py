@@ -15,6 +15,7 @@ from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Plan
 from imds_enforcer.model.wording import regions_unlisted
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.report import RegionReport, RegionStatus, RunReport
+from imds_enforcer.runs.refused_launches import recall
 from imds_enforcer.runs.retry import finalize_sweep
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def sweep(
         },
         expired_exemptions=run.policy.expired_exemptions(run.clock.now()),
         warnings=_warnings(run, limits),
+        refused_launchers=recall(run.clients) if request.inventory else (),
         seconds=run.clock.monotonic() - started,
         stopped=run.cancellation.cancelled,
         credentials_refused=run.cancellation.refused,

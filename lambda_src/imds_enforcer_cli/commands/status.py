@@ -32,6 +32,7 @@ STATUS_COLUMNS = (
     *_columns("last_sweep"),
     *_columns("last_effective_sweep"),
     *("queue.waiting", "queue.in_flight", "queue.delayed", "dead_letters", "lost_invocations", "holds", "alarms"),
+    "refused_launchers",
 )
 NAMESPACE = "ImdsEnforcer"
 """That of the enforcer's metrics; the module that has it brings Powertools along."""
@@ -56,7 +57,7 @@ def status(
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Show the enforcer's health: stack, policy, last sweep, queues, alarms and holds.
+    """Show the enforcer's health: stack, policy, last sweep, queues, alarms, holds, and refused launches.
 
     The last sweep, and the last that changed or kept back anything, are looked for in the last three days. All is
     well if the stack is whole, the policy is valid, no event and no invocation was given up and no alarm is raised.
@@ -66,7 +67,9 @@ def status(
     if output is Format.JSON:
         write_json(document)
     elif output is Format.CSV:
-        write_csv(STATUS_COLUMNS, [document | {"alarms": [each["meaning"] for each in document["alarms"]]}])
+        launchers = [each["line"] for each in document["refused_launchers"]]
+        alarms = [each["meaning"] for each in document["alarms"]]
+        write_csv(STATUS_COLUMNS, [document | {"alarms": alarms, "refused_launchers": launchers}])
     else:
         write_table(("WHAT", "STATE"), _rows(document, reached.outputs.get(_LOST)))
     if not document["well"]:
@@ -91,6 +94,7 @@ def _document(reached: Connection) -> dict[str, Any]:
         "lost_invocations": lost,
         "holds": len(reached.clients.ledger_table.holds.standing().holds),
         "alarms": alarms,
+        "refused_launchers": [each.as_json() for each in reached.clients.ledger_table.notes.refused_launchers()],
     }
 
 
@@ -206,6 +210,7 @@ def _rows(document: Mapping[str, Any], lost_invocations_url: str | None) -> list
     versions = f"versions {policy['versions']['http_tokens']} (HttpTokens) and {policy['versions']['policy']} (policy)"
     waiting = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in queue.items())
     alarms = [f"{each['meaning']} (since {each['since']}): {each['reason']}" for each in document["alarms"]]
+    refused = [each["line"] for each in document["refused_launchers"]]
     return [
         (("stack",), (stack["status"], f"version {stack['version'] or 'unknown'}, since {stack['changed']}")),
         (("policy",), ("INVALID", policy["problem"], versions) if policy["problem"] else (in_force, versions)),
@@ -215,6 +220,7 @@ def _rows(document: Mapping[str, Any], lost_invocations_url: str | None) -> list
         (("dead-letter queue",), (count(document["dead_letters"], "message"),)),
         *_lost_row(document["lost_invocations"], lost_invocations_url),
         (("holds",), (str(document["holds"]),)),
+        (("refused launches",), refused or ("none",)),
         (("alarms",), alarms or ("none",)),
     ]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer.reporting import telemetry
-from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, parse_instance_event, parse_invocation
+from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, parse_event, parse_invocation
 from tests.fakes import example_events as events
 from tests.fakes.clients import FakeClients
 from tests.fakes.clock import FakeClock
@@ -46,6 +46,7 @@ EVENTS = [
     events.managed_launch(an_id(1), an_id(2)),
     events.drift(),
     events.launch_without_ids(),
+    events.refused_launch(identity=events.BY_AUTO_SCALING, request=events.of_group()),
 ]
 BATCH = events.a_batch(events.a_message(events.running()))
 POLICY = {
@@ -128,7 +129,7 @@ def test_any_invocation_is_a_request_or_refused(event: Any) -> None:
 def test_any_body_is_an_event_or_refused(body: str) -> None:
     """One poison message stays alone."""
     with suppress(MalformedEventError, ForeignEventError):
-        parse_instance_event(body, ACCOUNT)
+        parse_event(body, ACCOUNT)
 
 
 @given(DOCUMENTS)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from imds_enforcer.model import Trigger
-from imds_enforcer.runs.events import ForeignEventError, InstanceEvent, MalformedEventError, parse_instance_event
+from imds_enforcer.runs.events import ForeignEventError, InstanceEvent, MalformedEventError, parse_event
 from tests.fakes import example_events as events
 from tests.fakes.clock import START
 from tests.fakes.examples import ACCOUNT, HOME, HUGE_NUMBER, OTHER_ACCOUNT, an_id
@@ -16,12 +16,14 @@ OWN = {"account": ACCOUNT}
 
 
 def _parsed(event: object) -> InstanceEvent:
-    return parse_instance_event(json.dumps(event), ACCOUNT)
+    parsed = parse_event(json.dumps(event), ACCOUNT)
+    assert isinstance(parsed, InstanceEvent)
+    return parsed
 
 
 def _refusal(event: object) -> str:
     with pytest.raises(MalformedEventError) as refused:
-        parse_instance_event(event if isinstance(event, str) else json.dumps(event), ACCOUNT)
+        parse_event(event if isinstance(event, str) else json.dumps(event), ACCOUNT)
     return str(refused.value)
 
 
