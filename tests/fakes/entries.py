@@ -1,4 +1,4 @@
-"""Entries of the ledger that tests start from."""
+"""Entries of the ledger, and launchers that were refused, that tests start from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.ledger.entry import Entry
-from imds_enforcer.model import Outcome, Trigger
+from imds_enforcer.ledger.refused_launches import Cause, Launcher
+from imds_enforcer.model import Outcome, Source, Trigger
 from imds_enforcer.policy import PolicyVersions
 from tests.fakes.clock import START
 from tests.fakes.examples import HOME, V1_ALLOWED, V2_ONLY, an_id
@@ -45,3 +46,16 @@ def a_change(before: MetadataOptions, **fields: Any) -> Entry:
     options = {name: value for name, value in fields.items() if hasattr(before, name)}
     rest = {name: value for name, value in fields.items() if name not in options}
     return an_entry(before=before, wanted=replace(before, **options), **rest)
+
+
+def a_launcher(source: Source | None = None, **fields: Any) -> Launcher:
+    """Alice with an image, where tokens are enforced, unless told otherwise."""
+    known: dict[str, Any] = {
+        "region": HOME,
+        "principal": "alice",
+        "invoked_by": None,
+        "source": source or Source(image_id="ami-1"),
+        "asked_optional": False,
+        "cause": Cause.TOKENS_ENFORCED,
+    }
+    return Launcher(**(known | fields))

@@ -238,6 +238,7 @@ def refused_launch_of(item: Item) -> RefusedLaunch:
         asked_optional=said["asked_optional"],
         cause=Cause(said["cause"]),
     )
+    hash(launcher)  # launches are counted by it: a list in its place is a TypeError here already
     return RefusedLaunch(event_id=event_id, at=_moment(at), launcher=launcher)
 
 

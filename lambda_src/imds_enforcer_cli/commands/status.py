@@ -210,7 +210,6 @@ def _rows(document: Mapping[str, Any], lost_invocations_url: str | None) -> list
     versions = f"versions {policy['versions']['http_tokens']} (HttpTokens) and {policy['versions']['policy']} (policy)"
     waiting = ", ".join(f"{number} {state.replace('_', ' ')}" for state, number in queue.items())
     alarms = [f"{each['meaning']} (since {each['since']}): {each['reason']}" for each in document["alarms"]]
-    refused = [each["line"] for each in document["refused_launchers"]]
     return [
         (("stack",), (stack["status"], f"version {stack['version'] or 'unknown'}, since {stack['changed']}")),
         (("policy",), ("INVALID", policy["problem"], versions) if policy["problem"] else (in_force, versions)),
@@ -220,7 +219,7 @@ def _rows(document: Mapping[str, Any], lost_invocations_url: str | None) -> list
         (("dead-letter queue",), (count(document["dead_letters"], "message"),)),
         *_lost_row(document["lost_invocations"], lost_invocations_url),
         (("holds",), (str(document["holds"]),)),
-        (("refused launches",), refused or ("none",)),
+        *((("launches refused",), (each["line"],)) for each in document["refused_launchers"]),
         (("alarms",), alarms or ("none",)),
     ]
 

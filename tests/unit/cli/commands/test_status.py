@@ -8,9 +8,12 @@ import pytest
 
 from imds_enforcer.reporting import telemetry
 from imds_enforcer_cli.commands.status import MINUTES, NAMESPACE, STATUS_COLUMNS
+from tests.fakes import example_events as events
 from tests.fakes.clock import START
 from tests.fakes.command import Command, lines
+from tests.fakes.example_events import a_message
 from tests.fakes.examples import HOME, POLICY_PARAMETER, an_id, an_instance
+from tests.fakes.runs import App
 from tests.fakes.stack import OUTPUTS, refusal
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ WELL = {
     "lost_invocations": 0,
     "holds": 0,
     "alarms": [],
+    "refused_launchers": [],
 }
 
 
@@ -244,6 +248,29 @@ def test_holds_are_counted(command: Command, home: FakeEc2) -> None:
     home.launch(an_instance(1))
     command("hold", an_id(1), "--reason", "audit")
     assert command.json("status")["holds"] == 1
+
+
+def test_refused_launches(command: Command, clients: FakeClients) -> None:
+    """A line for each launcher; that they are refused is as it should be."""
+    App(clients).batch(
+        a_message(events.refused_launch("e-1"), "m-1"),
+        a_message(events.refused_launch("e-2", identity=events.BY_AUTO_SCALING, request=events.of_group()), "m-2"),
+    )
+    result = command("status")
+    assert result.exit_code == 0
+    alice = (
+        "arn:aws:iam::111122223333:user/alice in eu-west-1, with image ami-1: once, 2026-11-22 12:00 UTC; "
+        "HttpTokensEnforced is enabled. To do: set MetadataOptions.HttpTokens=required in the request."
+    )
+    table = [line for line in lines(result.stdout) if line.startswith("launches refused ")]
+    assert table[0] == f"launches refused {alice}"
+    assert "Auto Scaling group web" in table[1]
+    document = command.json("status")
+    assert document["well"]
+    assert [each["auto_scaling_group"] for each in document["refused_launchers"]] == [None, "web"]
+    [row] = csv.DictReader(command("status", "--output", "csv").stdout.splitlines())
+    assert alice in row["refused_launchers"]
+    assert "Auto Scaling group web" in row["refused_launchers"]
 
 
 def test_a_service_that_cannot_be_asked(command: Command) -> None:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.ledger.refused_launches import RefusedLauncher
 from imds_enforcer.model import MetadataOptions, Outcome, Refusal, Result, Switch
 from imds_enforcer.reporting.mails import needs_attention
 from imds_enforcer.reporting.report import MAX_FAILURES, RegionReport, RegionStatus, RunReport
+from tests.fakes.clock import START
+from tests.fakes.entries import a_launcher
 from tests.fakes.examples import (
     AWAY,
     DENIED_BY_SCP,
@@ -148,6 +151,7 @@ def test_the_report_as_json() -> None:
         "refused": [],
         "expired_exemptions": ["(instance_id *) old SDK, until 2026-01-31"],
         "warnings": ["a warning"],
+        "refused_launchers": [],
     }
 
 
@@ -334,6 +338,20 @@ def test_the_report_as_text_counts_the_failures_it_does_not_name() -> None:
     lines = needs_attention(_report({HOME: _failing(103)})).text.splitlines()
     assert len(lines) == 102
     assert lines[-1] == "… and 3 more failures, each with a line in the log."
+
+
+def test_a_digest_names_the_first_hundred_refused_launchers_and_counts_the_rest() -> None:
+    """They alone are enough for a mail, which has to fit SNS."""
+    launchers = tuple(
+        RefusedLauncher(launcher=a_launcher(principal=f"user-{number}"), times=1, first=START, last=START)
+        for number in range(103)
+    )
+    report = replace(_report({HOME: _region()}), refused_launchers=launchers)
+    assert report.needs_attention
+    lines = needs_attention(report).text.splitlines()
+    assert lines[1:101] == [f"Launches refused: {each}" for each in launchers[:100]]
+    assert lines[101:] == ["… and 3 more launchers; imds-enforcer status names all of them."]
+    assert [each["principal"] for each in report.as_json()["refused_launchers"]] == [f"user-{n}" for n in range(100)]
 
 
 def test_an_empty_report_says_so() -> None:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imds_enforcer.ledger.refused_launches import RefusedLaunch
 from imds_enforcer.model import AwsError, Failure, Outcome, Result
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.report import RegionReport, RunReport
+from tests.fakes.clock import START
+from tests.fakes.entries import a_launcher
 from tests.fakes.examples import (
     ACCOUNT,
     AWAY,
@@ -258,6 +261,29 @@ def test_what_is_about_the_whole_account_has_no_region(metrics: Documents) -> No
     telemetry.policy_invalid(PolicyInvalidError("bad mode"))
     telemetry.sweep_completed()
     assert _published(metrics()) == [(None, {"PolicyInvalid": 1}), (None, {"SweepCompleted": 1})]
+
+
+def test_refused_launches_are_counted_in_total_and_by_region(metrics: Documents, log_lines: Documents) -> None:
+    """Each has a line that says who it was and what has to change."""
+
+    def refused(event_id: str, region: str) -> RefusedLaunch:
+        return RefusedLaunch(event_id=event_id, at=START, launcher=a_launcher(region=region))
+
+    telemetry.launches_refused([refused("e-1", HOME), refused("e-2", AWAY), refused("e-3", HOME)])
+    assert _published(metrics()) == [
+        (HOME, {"LaunchesRefused": 2}),
+        (AWAY, {"LaunchesRefused": 1}),
+        (None, {"LaunchesRefused": 3}),
+    ]
+    assert [line["event_id"] for line in log_lines()] == ["e-1", "e-2", "e-3"]
+    assert {name: log_lines()[1][name] for name in ("level", "message", "launcher", "region", "cause", "change")} == {
+        "level": "WARNING",
+        "message": "a launch was refused",
+        "launcher": f"alice in {AWAY}, with image ami-1",
+        "region": AWAY,
+        "cause": "HttpTokensEnforced is enabled",
+        "change": "set MetadataOptions.HttpTokens=required in the request",
+    }
 
 
 def test_an_inventory_publishes_zeros_too(metrics: Documents) -> None:
