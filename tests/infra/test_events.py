@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from infra.local.client import LocalAws
+from tests.fakes.example_events import TOKENS_ENFORCED
 from tests.infra.synthesized import Stack
 
 OWN = {"account": ["${AWS::AccountId}"]}
@@ -14,6 +15,19 @@ LAUNCHED = {
         "eventSource": ["ec2.amazonaws.com"],
         "eventName": ["RunInstances"],
         "errorCode": [{"exists": False}],
+    },
+}
+LAUNCH_REFUSED = {
+    **CALL,
+    "detail": {
+        "eventSource": ["ec2.amazonaws.com"],
+        "eventName": ["RunInstances"],
+        "errorCode": [{"exists": True}],
+        "errorMessage": [
+            {"wildcard": "*httpTokensEnforced is enabled*"},
+            {"wildcard": "*explicit deny in a service control policy*"},
+            {"wildcard": "*organizational policy in effect*"},
+        ],
     },
 }
 RUNNING = {
@@ -45,10 +59,15 @@ OPTIONS_CHANGED_BY_OTHERS: dict[str, Any] = {
     },
 }
 OWN_ROLE = "arn:aws:iam::111122223333:role/ImdsEnforcer-EnforcerRole-1A2B3C"
-RULES = ("RulesLaunched", "RulesRunning", "RulesOptionsChanged")
+RULES = ("RulesLaunched", "RulesLaunchRefused", "RulesRunning", "RulesOptionsChanged")
 RULE = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule"
-NAMES = ("imds-enforcer-launched", "imds-enforcer-running", "imds-enforcer-options-changed")
-FORWARDED_RULES = ("RulesForwardedLaunched", "RulesForwardedRunning", "RulesForwardedOptionsChanged")
+NAMES = (
+    "imds-enforcer-launched",
+    "imds-enforcer-launch-refused",
+    "imds-enforcer-running",
+    "imds-enforcer-options-changed",
+)
+FORWARDED_RULES = tuple(name.replace("Rules", "RulesForwarded") for name in RULES)
 
 
 class TestRules:
@@ -62,7 +81,7 @@ class TestRules:
     def test_both_buses_send_the_same_events_to_the_queue(
         self, home: Stack, names: tuple[str, ...], bus: dict[str, str]
     ) -> None:
-        """Three rules on each; what a rule cannot deliver it leaves with the dead letters."""
+        """The same rules on each; what a rule cannot deliver it leaves with the dead letters."""
         target = {
             "Id": "EventQueue",
             "Arn": "${EventsQueue.Arn}",
@@ -70,7 +89,7 @@ class TestRules:
         }
         assert [home.properties(name) for name in names] == [
             {"Name": name, "EventPattern": pattern, "Targets": [target], **bus}
-            for name, pattern in zip(NAMES, (LAUNCHED, RUNNING, OPTIONS_CHANGED_BY_OTHERS), strict=True)
+            for name, pattern in zip(NAMES, (LAUNCHED, LAUNCH_REFUSED, RUNNING, OPTIONS_CHANGED_BY_OTHERS), strict=True)
         ]
 
     def test_there_are_no_other_rules(self, home: Stack) -> None:
@@ -81,7 +100,7 @@ class TestRules:
         """Forwarders of every region know it."""
         assert home.of_type("AWS::Events::EventBus") == {"RulesBus": {"Name": "imds-enforcer"}}
 
-    def test_a_forwarder_sends_the_three_patterns_whoever_acted(self, forwarder: Stack) -> None:
+    def test_a_forwarder_sends_the_same_patterns_whoever_acted(self, forwarder: Stack) -> None:
         """It does not know the enforcer's role, whose own changes are shut out at home."""
         target = {
             "Id": "Home",
@@ -90,7 +109,11 @@ class TestRules:
         }
         assert forwarder.of_type("AWS::Events::Rule") == {
             name: {"EventPattern": pattern, "Targets": [target]}
-            for name, pattern in (("Launched", LAUNCHED), ("Running", RUNNING), ("OptionsChanged", OPTIONS_CHANGED))
+            for name, pattern in zip(
+                ("Launched", "LaunchRefused", "Running", "OptionsChanged"),
+                (LAUNCHED, LAUNCH_REFUSED, RUNNING, OPTIONS_CHANGED),
+                strict=True,
+            )
         }
 
 
@@ -125,6 +148,9 @@ def state_change(state: str) -> dict[str, Any]:
 OWN_ACCOUNT, OTHER_ACCOUNT = {"account": "111122223333"}, {"account": "444455556666"}
 ROOT = {"type": "Root", "arn": "arn:aws:iam::111122223333:root"}
 CHANGE = "ModifyInstanceMetadataOptions"
+BY_SCP = "explicit deny in a service control policy"
+ORGANIZATION = "This action is denied due to an organizational policy in effect"
+DRY_RUN = "Request would have succeeded, but DryRun flag is set."
 
 
 @pytest.mark.parametrize(
@@ -137,6 +163,27 @@ CHANGE = "ModifyInstanceMetadataOptions"
             id="launch with an error code",
         ),
         pytest.param(api_call("RunInstances", errorCode="Client.InstanceLimitExceeded"), set(), id="failed launch"),
+        *(
+            pytest.param(api_call("RunInstances", errorCode=code, errorMessage=text), {"RulesLaunchRefused"}, id=kind)
+            for kind, code, text in (
+                ("refused launch", "Client.UnsupportedOperation", TOKENS_ENFORCED),
+                ("launch denied by an SCP", "Client.UnauthorizedOperation", f"x with an {BY_SCP}: arn:x. Encoded: y"),
+                ("launch denied by a declarative policy", "Client.OperationNotPermitted", ORGANIZATION),
+            )
+        ),
+        pytest.param(
+            api_call("RunInstances", errorCode="Client.DryRunOperation", errorMessage=DRY_RUN), set(), id="dry run"
+        ),
+        pytest.param(
+            api_call("RunInstances", errorCode="Client.UnauthorizedOperation", errorMessage="You are not authorized"),
+            set(),
+            id="launch denied by a policy of the account",
+        ),
+        pytest.param(
+            api_call(CHANGE, errorCode="Client.UnsupportedOperation", errorMessage=TOKENS_ENFORCED),
+            set(),
+            id="change refused as tokens are enforced",
+        ),
         pytest.param(api_call("StopInstances"), set(), id="another call"),
         pytest.param(state_change("running"), {"RulesRunning"}, id="running"),
         pytest.param(state_change("stopped"), set(), id="stopped"),

@@ -5,7 +5,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.client import LocalAws
-from tests.integration.local_resources import CHANGES, LAUNCHES, assumed, listen, role
+from tests.integration.local_resources import CHANGES, LAUNCHES, assumed, listen, outcome, role
 
 STATES = {"detail-type": ["EC2 Instance State-change Notification"]}
 NOT_BY_ENFORCER = {
@@ -56,6 +56,38 @@ def test_a_failed_call_has_an_error_and_no_response(aws: LocalAws) -> None:
     [event] = queue.wait_for(1)
     assert event["detail"]["errorCode"] == "Client.InvalidInstanceID.NotFound"
     assert event["detail"]["responseElements"] is None
+
+
+def test_a_refused_launch_says_who_asked_for_what_and_why_it_was_refused(aws: LocalAws) -> None:
+    """The code with its origin, EC2's own words (EC2 User Guide, "Troubleshoot instance launch issues"), no answer."""
+    ec2 = aws.client("ec2")
+    ec2.modify_instance_metadata_defaults(HttpTokens="required", HttpTokensEnforced="enabled")
+    queue = listen(aws, LAUNCHES)
+    template = ec2.create_launch_template(
+        LaunchTemplateName="refused", LaunchTemplateData={"MetadataOptions": {"HttpTokens": "optional"}}
+    )["LaunchTemplate"]["LaunchTemplateId"]
+    wanted = {
+        "LaunchTemplate": {"LaunchTemplateId": template, "Version": "1"},
+        "TagSpecifications": [
+            {"ResourceType": "instance", "Tags": [{"Key": "aws:autoscaling:groupName", "Value": "web"}]}
+        ],
+    }
+    with pytest.raises(ClientError) as refused:
+        ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, **wanted)
+    assert outcome(ec2.run_instances, ImageId="ami-1", MinCount=1, MaxCount=1, DryRun=True) == "DryRunOperation"
+    records = [event["detail"] for event in queue.wait_for(2)]
+    launch, dry_run = sorted(records, key=lambda each: "dryRun" in each["requestParameters"])
+    assert (launch["errorCode"], launch["responseElements"]) == ("Client.UnsupportedOperation", None)
+    assert launch["errorMessage"] == refused.value.response["Error"]["Message"]
+    assert "httpTokensEnforced is enabled for this account" in launch["errorMessage"]
+    assert launch["eventID"] != dry_run["eventID"]
+    assert launch["userIdentity"]["type"] == "Root"
+    request = launch["requestParameters"]
+    assert request["launchTemplate"] == {"launchTemplateId": template, "version": "1"}
+    assert request["tagSpecificationSet"]["items"] == [
+        {"resourceType": "instance", "tags": [{"key": "aws:autoscaling:groupName", "value": "web"}]}
+    ]
+    assert (dry_run["errorCode"], dry_run["requestParameters"]["dryRun"]) == ("Client.DryRunOperation", "true")
 
 
 def test_a_change_names_the_instance_and_the_session_that_made_it(aws: LocalAws) -> None:

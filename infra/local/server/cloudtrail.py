@@ -69,6 +69,12 @@ def _request_parameters(call: Call) -> dict[str, Any]:
         return {"instancesSet": {"items": [{"instanceId": each} for each in ids]}}
     counts = {name: parameters.pop(name, 1) for name in ("minCount", "maxCount")}
     image = {"imageId": parameters.pop("imageId", None)}
+    if specifications := parameters.pop("tagSpecification", None):
+        # In records as public reports show them, under another name than in the request.
+        tagged = [
+            {"resourceType": each["resourceType"], "tags": each["tag"]["items"]} for each in specifications["items"]
+        ]
+        parameters["tagSpecificationSet"] = {"items": tagged}
     return {"instancesSet": {"items": [image | counts]}, **parameters}
 
 
