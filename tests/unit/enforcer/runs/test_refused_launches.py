@@ -153,6 +153,14 @@ def test_a_refused_launch_leads_to_no_call_of_ec2(app: App, clients: FakeClients
     assert expiries == {int((START + KEPT).timestamp())}
 
 
+def test_a_launch_that_failed_for_another_reason_is_done_with(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """It is acknowledged, and EC2 is not even asked whether its region is enabled."""
+    home.regions_error = THROTTLED
+    dry_run = events.refused_launch(request={"dryRun": "true"}, region="eu-north-9")
+    assert app.batch(a_message(dry_run)) == []
+    assert clients.table.items == {}
+
+
 def test_the_events_beside_it_are_worked_off(app: App, home: FakeEc2) -> None:
     """In the same batch."""
     home.launch(an_instance())
