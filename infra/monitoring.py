@@ -28,6 +28,7 @@ CHARTED = (
     "GONE",
     "FAILED",
     "REGION_DENIED",
+    "LaunchesRefused",
 )
 """What was done, and what was not: the instances that were fine anyway would drown the rest."""
 

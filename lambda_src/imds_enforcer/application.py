@@ -159,7 +159,6 @@ class Application:
 
     def _batch(self, messages: Sequence[QueuedMessage], invocation: Invocation) -> dict[str, Any]:
         batch = parse_batch(messages, invocation.account)
-        forgotten = remember(self.clients, batch.refused_launches)
         again: dict[QueuedMessage, int] = {}
         refused = False
         try:
@@ -175,13 +174,14 @@ class Application:
             what = CREDENTIALS_REFUSED if refused else "Parameter Store is out of reach: nothing was changed"
             telemetry.call_failed(f"{what}, the batch comes back", error)
             again = _usual_delays([*(delivery.message for delivery in batch.deliveries), *batch.unchecked])
+        again |= _usual_delays(remember(self.clients, batch.refused_launches))
         telemetry.foreign_events(batch.foreign)
         telemetry.events_out_of_reach(batch.out_of_reach)
         for message, problem in batch.malformed.items():
             telemetry.message_refused(message.message_id, problem)
         for message, problem in batch.unchecked.items():
             telemetry.message_postponed(message.message_id, problem)
-        return self._answer(batch.malformed, again | _usual_delays(forgotten), delayed=not refused)
+        return self._answer(batch.malformed, again, delayed=not refused)
 
     def _enforce(self, batch: ParsedBatch, policy: Policy, invocation: Invocation) -> dict[QueuedMessage, int]:
         """Work off what the batch names; answers the messages that must come back, and after how many seconds.

@@ -42,10 +42,11 @@ class FakeTable(Table):
         self.before_swap: Callable[[], None] | None = None
         self._lock = threading.Lock()
 
-    def partition(self, pk: str, *, since: str = "") -> Iterator[Item]:
-        """The items of a partition, in order of `sk`."""
+    def partition(self, pk: str, *, since: str = "", latest_first: bool = False) -> Iterator[Item]:
+        """The items of a partition, in order of `sk` or the other way round."""
         self._read(f"Query {pk}")
-        return iter([item for key, item in sorted(self.items.items()) if key[0] == pk and key[1] >= since])
+        found = [item for key, item in sorted(self.items.items()) if key[0] == pk and key[1] >= since]
+        return iter(found[::-1] if latest_first else found)
 
     def index(self, name: str, attribute: str, value: str, *, since: str = "") -> Iterator[Item]:
         """The items of an index under one value, in order of `sk`."""

@@ -211,9 +211,9 @@ class Notes:
     def refused_launchers(self) -> list[RefusedLauncher]:
         """The launchers that were refused lately, the latest first."""
         now = self._clock.now()
-        items = self._table.partition(REFUSED_LAUNCH, since=moment_text(now - KEPT))
-        launches = [launch for item in items if (launch := self._parser.parse(refused_launch_of, item))]
-        return refused_lately(launches, now)
+        items = self._table.partition(REFUSED_LAUNCH, since=moment_text(now - KEPT), latest_first=True)
+        launches = (self._parser.parse(refused_launch_of, item) for item in items)
+        return refused_lately(filter(None, launches), now)
 
     def write_refused_launches(self, launches: Iterable[RefusedLaunch]) -> None:
         """Remember launches that were refused."""

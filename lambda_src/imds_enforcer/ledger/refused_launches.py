@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from imds_enforcer.model import HttpTokens, Source
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 KEPT = timedelta(days=3)
 """How long a refused launch is remembered."""
+
+MOST = 10_000
+"""Launches that are counted, the latest: to read all of a launcher that tries again every second would take minutes."""
 
 LATELY = timedelta(hours=25)
 """Launchers refused within this time are reported: each is in one daily digest at least, which may be a little late."""
@@ -103,17 +107,21 @@ class RefusedLaunch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedLauncher:
-    """A launcher that was refused lately, with its refusals as far as they are remembered."""
+    """A launcher that was refused lately, with its refusals as far as they are remembered.
+
+    `uncounted`: there were more launches, of this launcher or of others, than are counted.
+    """
 
     launcher: Launcher
     times: int
     first: datetime
     last: datetime
+    uncounted: bool = False
 
     def __str__(self) -> str:
         """The line of the digest and of `status`."""
-        since = f"{self.times} times since {self.first:%Y-%m-%d %H:%M} UTC, last" if self.times > 1 else "once,"
-        how_often = f"{since} {self.last:%Y-%m-%d %H:%M} UTC"
+        often = f"{self.times} times since {self.first:%Y-%m-%d %H:%M} UTC, last" if self.times > 1 else "once,"
+        how_often = f"{'at least ' if self.uncounted else ''}{often} {self.last:%Y-%m-%d %H:%M} UTC"
         return f"{self.launcher}: {how_often}; {self.launcher.why}. To do: {self.launcher.change}."
 
     def as_json(self) -> dict[str, object]:
@@ -136,14 +144,15 @@ class RefusedLauncher:
         }
 
 
-def refused_lately(launches: Iterable[RefusedLaunch], now: datetime) -> list[RefusedLauncher]:
+def refused_lately(latest_first: Iterable[RefusedLaunch], now: datetime) -> list[RefusedLauncher]:
     """One for each launcher that was refused within `LATELY`, the latest first."""
+    launches = iter(latest_first)
     moments: dict[Launcher, list[datetime]] = {}
-    for launch in launches:
+    for launch in islice(launches, MOST):
         moments.setdefault(launch.launcher, []).append(launch.at)
-    found = [
-        RefusedLauncher(launcher=launcher, times=len(each), first=min(each), last=max(each))
+    uncounted = next(launches, None) is not None
+    return [
+        RefusedLauncher(launcher=launcher, times=len(each), first=each[-1], last=each[0], uncounted=uncounted)
         for launcher, each in moments.items()
-        if max(each) >= now - LATELY
+        if each[0] >= now - LATELY
     ]
-    return sorted(found, key=lambda each: each.last, reverse=True)

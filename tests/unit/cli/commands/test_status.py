@@ -252,9 +252,13 @@ def test_holds_are_counted(command: Command, home: FakeEc2) -> None:
 
 def test_refused_launches(command: Command, clients: FakeClients) -> None:
     """A line for each launcher; that they are refused is as it should be."""
+    earlier = (START - timedelta(hours=1)).isoformat()
+    refused_group = events.refused_launch(
+        "e-2", identity=events.BY_AUTO_SCALING, request=events.of_group(), time=earlier
+    )
     App(clients).batch(
         a_message(events.refused_launch("e-1"), "m-1"),
-        a_message(events.refused_launch("e-2", identity=events.BY_AUTO_SCALING, request=events.of_group()), "m-2"),
+        a_message(refused_group, "m-2"),
     )
     result = command("status")
     assert result.exit_code == 0

@@ -71,6 +71,14 @@ def test_a_partition_is_read_as_it_is_at_this_moment(table: Table, transport: Fa
     ]
 
 
+def test_a_partition_is_read_from_its_end_no_further_than_is_asked(table: Table, transport: FakeTransport) -> None:
+    """What comes on later pages costs nothing then."""
+    transport.answer(_items("b", following="b"))
+    assert next(table.partition("i-1", latest_first=True))["sk"] == "b"
+    [request] = transport.requests
+    assert request["ScanIndexForward"] is False
+
+
 def test_an_index_is_read_by_its_own_attribute(table: Table, transport: FakeTransport) -> None:
     """DynamoDB refuses a consistent read of it."""
     transport.answer(_items("a"))

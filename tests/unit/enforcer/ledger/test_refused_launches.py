@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
 from imds_enforcer.ledger.refused_launches import (
+    MOST,
     Cause,
     RefusedLaunch,
     RefusedLauncher,
@@ -18,6 +20,9 @@ from tests.fakes.clock import START
 from tests.fakes.entries import a_launcher
 from tests.fakes.example_events import TOKENS_ENFORCED
 from tests.fakes.examples import HOME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DENIED = "You are not authorized to perform this operation. User: arn:aws:iam::1:user/a is not authorized to perform: "
 BY_SCP = " with an explicit deny in a service control policy"
@@ -128,13 +133,28 @@ def test_launches_are_counted_by_launcher_the_latest_first() -> None:
     alice, web, earlier = a_launcher(), a_launcher(WEB), a_launcher(principal="bob")
     launches = [
         RefusedLaunch(event_id=str(number), at=START - timedelta(hours=hours), launcher=launcher)
-        for number, (hours, launcher) in enumerate(((50, alice), (40, web), (26, earlier), (3, alice), (1, web)))
+        for number, (hours, launcher) in enumerate(((1, web), (3, alice), (26, earlier), (40, web), (50, alice)))
     ]
     found = refused_lately(launches, START)
     assert [(each.launcher, each.times, each.first, each.last) for each in found] == [
-        (web, 2, launches[1].at, launches[4].at),
-        (alice, 2, launches[0].at, launches[3].at),
+        (web, 2, launches[3].at, launches[0].at),
+        (alice, 2, launches[4].at, launches[1].at),
     ]
+    assert not any(each.uncounted for each in found)
+
+
+def test_no_more_than_the_latest_launches_are_counted() -> None:
+    """One that tries again all the time keeps no digest from coming."""
+    read: list[int] = []
+
+    def tries() -> Iterator[RefusedLaunch]:
+        for number in range(3 * MOST):
+            read.append(number)
+            yield RefusedLaunch(event_id=str(number), at=START - timedelta(seconds=number), launcher=a_launcher())
+
+    [launcher] = refused_lately(tries(), START)
+    assert (len(read), launcher.times) == (MOST + 1, MOST)
+    assert ": at least 10000 times since 2026-11-22 09:13 UTC, last 2026-11-22 12:00 UTC; " in str(launcher)
 
 
 def test_a_digest_a_little_late_misses_no_launcher() -> None:
