@@ -30,7 +30,7 @@ def test_rules_and_schedules_come_after_everything_else(home: Stack) -> None:
     others = {name for name, resource in resources.items() if resource["Type"] not in ACTING}
     before = needs(home)
     acting = resources.keys() - others
-    assert len(acting) == 9
+    assert len(acting) == 11
     for name in acting:
         assert before[name] >= others, f"{name} does not wait for {others - before[name]}"
 

@@ -179,7 +179,7 @@ def test_the_dashboard(home: Stack) -> None:
     assert {metric[1] for metric in share[1:]} == {"CompliantInstances", "Instances"}
     assert widgets["Outcomes by region"][0][0]["expression"] == (
         'SEARCH(\'{ImdsEnforcer,Region} MetricName=("REMEDIATED" OR "PENDING" OR "WOULD_REMEDIATE" OR "HELD" OR '
-        '"CONTESTED" OR "DEFERRED" OR "GONE" OR "FAILED" OR "REGION_DENIED")\', \'Sum\', 300)'
+        '"CONTESTED" OR "DEFERRED" OR "GONE" OR "FAILED" OR "REGION_DENIED" OR "LaunchesRefused")\', \'Sum\', 300)'
     )
 
 
