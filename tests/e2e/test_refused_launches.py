@@ -1,6 +1,7 @@
 """Launches that are refused for the sake of tokens: who launches them is named, and nothing else is done."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -11,58 +12,77 @@ from tests.integration.local_resources import assumed, outcome, role
 DIGEST = "imds-enforcer: Instances that need attention"
 REFUSED = "a launch was refused"
 LAUNCH = {"ImageId": "ami-0abcdef1234567890", "MinCount": 1, "MaxCount": 1}
-OPTIONAL = {"HttpTokens": "optional"}
+OLD = {"ImageId": LAUNCH["ImageId"], "MetadataOptions": {"HttpTokens": "optional"}}
 
 
 @pytest.fixture
-def enforced(stage: Stage) -> Iterator[Stage]:
-    """Someone has the region of the forwarder enforce tokens, by hand."""
-    ec2 = stage.aws.client("ec2", FORWARDED)
+def template(stage: Stage) -> str:
+    """A launch template that allows IMDSv1."""
+    answer = stage.aws.client("ec2", FORWARDED).create_launch_template(LaunchTemplateName="old", LaunchTemplateData=OLD)
+    return str(answer["LaunchTemplate"]["LaunchTemplateId"])
+
+
+@pytest.fixture
+def enforced(stage: Stage, template: str) -> Iterator[Stage]:
+    """Someone has the forwarder's region enforce tokens, by hand, where a group launches from the template."""
+    ec2, autoscaling = (stage.aws.client(service, FORWARDED) for service in ("ec2", "autoscaling"))
+    autoscaling.create_auto_scaling_group(
+        AutoScalingGroupName="web",
+        LaunchTemplate={"LaunchTemplateId": template, "Version": "$Default"},
+        MinSize=0,
+        MaxSize=1,
+        AvailabilityZones=[f"{FORWARDED}a"],
+    )
     ec2.modify_instance_metadata_defaults(HttpTokens="required", HttpTokensEnforced="enabled")
     yield stage
     ec2.modify_instance_metadata_defaults(HttpTokens="no-preference", HttpTokensEnforced="no-preference")
+    autoscaling.delete_auto_scaling_group(AutoScalingGroupName="web", ForceDelete=True)
 
 
-def test_who_is_refused_is_in_the_digest_and_in_the_status(enforced: Stage) -> None:
+def launch(stage: Stage, template: str) -> str:
+    """Have a role be refused twice, a group once, and the role once at home by the organization; its ARN."""
+    arn = role(stage.aws, "launchers", {"Action": "ec2:*", "Resource": "*"})
+    away, home = (stage.aws.client("ec2", region, keys=assumed(stage.aws, arn)) for region in (FORWARDED, HOME))
+    wanted: Any = {**LAUNCH, "LaunchTemplate": {"LaunchTemplateId": template, "Version": "1"}}
+    assert outcome(away.run_instances, **wanted, DryRun=True) == "UnsupportedOperation"
+    assert outcome(away.run_instances, **LAUNCH, DryRun=True) == "DryRunOperation"
+    for _ in range(2):
+        assert outcome(away.run_instances, **wanted) == "UnsupportedOperation"
+    stage.aws.client("autoscaling", FORWARDED).set_desired_capacity(AutoScalingGroupName="web", DesiredCapacity=1)
+    stage.wait_for_lines(3, message=REFUSED, region=FORWARDED)
+    stage.aws.deny("ec2:RunInstances", region=HOME, caller="role/launchers")
+    assert outcome(home.run_instances, **LAUNCH) == "UnauthorizedOperation"
+    stage.wait_for_lines(message=REFUSED, region=HOME)
+    return arn
+
+
+def test_who_is_refused_is_in_the_digest_and_in_the_status(enforced: Stage, template: str) -> None:
     """With the template to change, and how often; dry runs are no launches, and no instance is looked at."""
     stage, aws = enforced, enforced.aws
-    arn = role(aws, "launchers", {"Action": "ec2:*", "Resource": "*"})
-    ec2 = aws.client("ec2", FORWARDED, keys=assumed(aws, arn))
-    template = ec2.create_launch_template(
-        LaunchTemplateName="old", LaunchTemplateData={"ImageId": LAUNCH["ImageId"], "MetadataOptions": OPTIONAL}
-    )["LaunchTemplate"]["LaunchTemplateId"]
-    wanted = {**LAUNCH, "LaunchTemplate": {"LaunchTemplateId": template, "Version": "1"}}
     before = {region: stage.metric("LaunchesRefused", region) for region in ("", FORWARDED)}
-    assert outcome(ec2.run_instances, **wanted, DryRun=True) == "UnsupportedOperation"
-    assert outcome(ec2.run_instances, **LAUNCH, DryRun=True) == "DryRunOperation"
-    for _ in range(2):
-        assert outcome(ec2.run_instances, **wanted) == "UnsupportedOperation"
-    stage.wait_for_lines(2, message=REFUSED, region=FORWARDED)
-    aws.deny("ec2:RunInstances", region=HOME, caller="role/launchers")
-    assert outcome(aws.client("ec2", HOME, keys=assumed(aws, arn)).run_instances, **LAUNCH) == "UnauthorizedOperation"
-    stage.wait_for_lines(message=REFUSED, region=HOME)
+    arn = launch(stage, template)
     assert not {action for action in stage.calls() if action.startswith("ec2:")}
-    assert len(stage.log_lines(message=REFUSED)) == 3
+    assert len(stage.log_lines(message=REFUSED)) == 4
 
-    by_region = {each["region"]: each for each in stage.invoke({"inventory": True})["refused_launchers"]}
-    assert by_region.keys() == {HOME, FORWARDED}
+    by_group, denied, by_role = sorted(
+        stage.invoke({"inventory": True})["refused_launchers"],
+        key=lambda each: (each["invoked_by"] is None, each["region"] == FORWARDED),
+    )
     change = f"set MetadataOptions.HttpTokens=required in a new version of launch template {template}, and have it used"
-    expected = {
-        "principal": arn,
-        "launch_template": template,
-        "launch_template_version": "1",
-        "cause": "HttpTokensEnforced is enabled",
-        "launches": 2,
-        "change": change,
-    }
-    assert expected.items() <= by_region[FORWARDED].items()
-    assert (by_region[HOME]["launches"], "possibly" in by_region[HOME]["cause"]) == (1, True)
+    enforcement = {"region": FORWARDED, "cause": "HttpTokensEnforced is enabled", "change": change}
+    wanted = {"principal": arn, "launch_template": template, "launch_template_version": "1", "launches": 2}
+    assert (enforcement | wanted).items() <= by_role.items()
+    wanted = {"auto_scaling_group": "web", "launch_template": template, "launches": 1}
+    assert (enforcement | wanted).items() <= by_group.items()
+    assert by_group["principal"].endswith("/AWSServiceRoleForAutoScaling")
+    assert (denied["region"], denied["launches"], "possibly" in denied["cause"]) == (HOME, 1, True)
+
     text = stage.mailbox.wait_for(DIGEST)
-    for each in by_region.values():
+    for each in (by_group, denied, by_role):
         assert f"\nLaunches refused: {each['line']}" in text
-    status = operator.answer(aws, "status")
-    assert {each["region"]: each for each in status["refused_launchers"]} == by_region
+    shown = operator.answer(aws, "status")["refused_launchers"]
+    assert sorted(each["line"] for each in shown) == sorted(each["line"] for each in (by_group, denied, by_role))
     assert {region: stage.metric("LaunchesRefused", region) - counted for region, counted in before.items()} == {
-        "": 3,
-        FORWARDED: 2,
+        "": 4,
+        FORWARDED: 3,
     }

@@ -238,7 +238,7 @@ def test_a_launch_that_ec2_refuses_is_a_failed_activity_and_a_record(groups: Gro
     assert detail["errorMessage"].startswith("You can't launch instances with IMDSv1")
     assert detail["userIdentity"]["invokedBy"] == "autoscaling.amazonaws.com"
     assert detail["requestParameters"]["launchTemplate"]["launchTemplateId"] == template
-    tags = detail["requestParameters"]["tagSpecification"]["items"][0]["tag"]["items"]
+    tags = detail["requestParameters"]["tagSpecificationSet"]["items"][0]["tags"]
     assert tags[0] == {"key": "aws:autoscaling:groupName", "value": "web"}
     groups.ec2.modify_instance_metadata_defaults(HttpTokensEnforced="no-preference")
     groups.scale(2)
