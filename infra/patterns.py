@@ -31,7 +31,7 @@ def launched() -> Pattern:
 
 
 def launch_refused() -> Pattern:
-    """RunInstances that EC2 refused for the sake of tokens, or may have, by the documented texts of its refusals.
+    """RunInstances that EC2 refused because of its tokens, or may have, by the documented texts of its refusals.
 
     What a pattern cannot tell, such as dry runs, the function does (`imds_enforcer.ledger.refused_launches`).
     """

@@ -1,4 +1,4 @@
-"""Launches that are refused for the sake of tokens: who launches them is named, and nothing else is done."""
+"""Launches that are refused because of their tokens: who launches is named, and nothing else is done."""
 
 from collections.abc import Iterator
 from typing import Any

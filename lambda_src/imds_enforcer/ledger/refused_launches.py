@@ -1,4 +1,4 @@
-"""Launches that EC2 refused for the sake of tokens: who launches like that, how often, and what has to change."""
+"""Launches that EC2 refused because of their tokens: who launches like that, how often, and what has to change."""
 
 from __future__ import annotations
 

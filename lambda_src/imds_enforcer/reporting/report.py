@@ -105,7 +105,7 @@ class RegionReport:
 class RunReport:
     """One run over any number of regions. `stopped` is why it ended before all was done, if it did.
 
-    `refused_launchers` are in an inventory's only: those whose launches were refused lately, for the sake of tokens.
+    `refused_launchers` are in an inventory's only: their launches were refused lately because of tokens.
     `credentials_refused` is why AWS did not accept its credentials, if that ended it.
     """
 

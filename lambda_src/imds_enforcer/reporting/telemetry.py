@@ -87,7 +87,7 @@ def rejected_calls(instances: int) -> None:
 
 
 def launches_refused(launches: Collection[RefusedLaunch]) -> None:
-    """Log launches that were refused, or may have been, for the sake of tokens; and count them."""
+    """Log launches that were refused because of their tokens, or may have been; and count them."""
     for launch in launches:
         launcher = launch.launcher
         extra = {"launcher": str(launcher), "region": launcher.region, "cause": launcher.why, "change": launcher.change}
