@@ -34,7 +34,7 @@ _add, _run_finished = RegionReport.add, telemetry.run_finished
 class Letter:
     """A message of the event queue and what it is about; `understood` is False for one that never can be.
 
-    A `foreign` one is about another account.
+    A `foreign` one is about another account, one with a `refused_launch` about the launch whose event has that id.
     """
 
     message: QueuedMessage
@@ -43,6 +43,7 @@ class Letter:
     whole_region: bool = False
     understood: bool = True
     foreign: bool = False
+    refused_launch: str = ""
 
     def named(self, name: str) -> Letter:
         """The same under another name."""

@@ -234,6 +234,13 @@ def _managed_launch(region: str, receives: int) -> Letter:
     return Letter(events.a_message(event, receives=receives), region)
 
 
+def _refused_launch(number: int, receives: int) -> Letter:
+    """Of which some are delivered twice."""
+    event_id = f"e-{number}"
+    event = events.refused_launch(event_id, region=REGIONS[number % 2])
+    return Letter(events.a_message(event, receives=receives), refused_launch=event_id)
+
+
 def _foreign(number: int, receives: int) -> Letter:
     """Of an instance in another account, which may have the id of one here."""
     event = events.running(an_id(number), account=OTHER_ACCOUNT)
@@ -254,6 +261,7 @@ LETTERS = st.one_of(
     st.builds(_drift, NUMBERS, RECEIVES),
     st.builds(_launch_without_ids, st.sampled_from(REGIONS), RECEIVES),
     st.builds(_managed_launch, st.sampled_from(REGIONS), RECEIVES),
+    st.builds(_refused_launch, NUMBERS, RECEIVES),
     st.builds(_foreign, NUMBERS, RECEIVES),
     st.builds(lambda number, receives, fields: _running(number, receives, **fields), NUMBERS, RECEIVES, _ODD_FIELDS),
     st.sampled_from(["", "{}", "[]", events.running("i-1"), events.running(account="0000")]).map(_poison),

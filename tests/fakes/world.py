@@ -284,6 +284,9 @@ def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_
         assert back, "what nobody understands has to end in the dead-letter queue"
     elif letter.foreign:
         assert not back, "it is for another account to handle"
+    elif letter.refused_launch:
+        kept = {sk.partition("#")[2] for pk, sk in process.clients.table.items if pk == "refused-launch"}
+        assert back or letter.refused_launch in kept, "a launch was refused, and is forgotten"
     elif not process.reports:
         assert back or may_be_invalid or unlisted, "nothing was done, and the message is gone"
     elif letter.region not in process.reports[0].regions:

@@ -54,14 +54,14 @@ class ParsedBatch:
 
 
 def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
-    """Sort out the messages that cannot be worked on, each for its own reason, and those about no instance."""
+    """Sort out the messages that cannot be worked on, each for its own reason, and those about nothing."""
     batch = ParsedBatch()
     for message in messages:
         try:
             event = parse_event(message.body, account)
             if isinstance(event, RefusedLaunch):
                 batch.refused_launches[message] = event
-            elif event.instance_ids or event.whole_region:
+            elif event is not None:
                 batch.deliveries.append(Delivery(message, event))
         except ForeignEventError as error:
             batch.foreign[error.account] += 1

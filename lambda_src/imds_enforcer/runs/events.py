@@ -97,8 +97,8 @@ def parse_invocation(event: object, account: str) -> SweepRequest | tuple[Queued
     )
 
 
-def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch:
-    """The EventBridge event in the body of a queued message.
+def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch | None:
+    """The EventBridge event in the body of a queued message; None for a launch that failed for another reason.
 
     Raises:
         ForeignEventError: if it is of another account than this one.
@@ -138,7 +138,7 @@ def _state_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Instan
     return _instance_event(event, Trigger.RUNNING, (detail.get("instance-id"),))
 
 
-def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent | RefusedLaunch:
+def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent | RefusedLaunch | None:
     """The launched ids, or the whole region: CloudTrail omits a responseElements over 100 KB.
 
     Not among them are the instances that a service manages: EC2 hides them, and the account cannot change them.
@@ -146,7 +146,7 @@ def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEven
     if detail.get("errorCode"):
         launcher = launcher_of(detail, _region(event))
         if launcher is None:
-            return _instance_event(event, Trigger.LAUNCH, ())
+            return None
         event_id = _matching(detail, "eventID", _EVENT_ID, "the id of a CloudTrail event")
         return RefusedLaunch(event_id=event_id, at=_time(event), launcher=launcher)
     answer = detail.get("responseElements")

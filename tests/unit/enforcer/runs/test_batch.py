@@ -50,7 +50,7 @@ def test_a_launch_of_managed_instances_is_acknowledged_and_asks_about_none(clien
     """EC2 may hide them: they would be waited for, and end as gone."""
     batch = Batch(clients, a_message(events.managed_launch(an_id(1), an_id(2))))
     assert (batch.again, batch.outcomes) == ([], {})
-    assert (home.reads, home.finds) == ([], []), "neither they nor the region"
+    assert (home.reads, home.finds) == ([[]], []), "neither they nor the region"
 
 
 @pytest.mark.parametrize("event", [events.running, events.drift])

@@ -118,7 +118,7 @@ def test_a_launch_that_failed_is_about_no_instance() -> None:
     """Nor about the region: nothing was launched."""
     event = _changed_answer(None)
     event["detail"]["errorCode"] = "Client.InstanceLimitExceeded"
-    assert _parsed(event) == InstanceEvent(Trigger.LAUNCH, HOME, START, ())
+    assert parse_event(json.dumps(event), ACCOUNT) is None
 
 
 @pytest.mark.parametrize("items", [None, {"instanceId": an_id()}, "i-1"])
