@@ -214,6 +214,8 @@ class Application:
             log=telemetry.log_result,
             shuffle=random.shuffle,
             floor=HttpTokens(self.settings.http_tokens_floor),
+            keeps_defaults=self.settings.account_defaults == "true",
+            log_defaults=telemetry.log_defaults,
         )
 
     def _seconds_to_write(self, invocation: Invocation) -> float:

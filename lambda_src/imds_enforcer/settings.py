@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-_FLOORS = ("optional", "required")
+_CHOICES = {"http_tokens_floor": ("optional", "required"), "account_defaults": ("false", "true")}
 
 
 class SettingsError(ValueError):
@@ -24,7 +24,8 @@ class Settings:
     `sweep_deadline_seconds` is when a sweep stops writing; `verify_timeout_seconds` is how
     long a change may be pending before it is reported as such; an instance that EC2 does
     not know `gone_after_seconds` after its event counts as gone. `http_tokens_floor` is the weakest `HttpTokens`
-    that IAM lets the function set: with `required` it sets no other.
+    that IAM lets the function set: with `required` it sets no other. `account_defaults` says whether IAM lets it set
+    the regions' account defaults: `true` or `false`.
     """
 
     http_tokens_parameter: str
@@ -33,6 +34,7 @@ class Settings:
     notification_topic_arn: str
     ledger_table: str
     http_tokens_floor: str = "optional"
+    account_defaults: str = "false"
     batch_deadline_seconds: float = 60
     sweep_deadline_seconds: float = 720
     gone_after_seconds: float = 600
@@ -54,11 +56,11 @@ class Settings:
             elif setting.default is MISSING:
                 raise SettingsError(f"the environment variable {variable} is missing")
         settings = cls(**values)  # type: ignore[arg-type]  # the loop gave each field its type
-        if settings.http_tokens_floor not in _FLOORS:
-            raise SettingsError(
-                f"the environment variable HTTP_TOKENS_FLOOR is {settings.http_tokens_floor!r}; allowed: "
-                f"{', '.join(_FLOORS)}"
-            )
+        for name, allowed in _CHOICES.items():
+            if (value := getattr(settings, name)) not in allowed:
+                raise SettingsError(
+                    f"the environment variable {name.upper()} is {value!r}; allowed: {', '.join(allowed)}"
+                )
         if settings.verify_timeout_seconds >= settings.batch_deadline_seconds:
             raise SettingsError(
                 f"the environment variable VERIFY_TIMEOUT_SECONDS is {settings.verify_timeout_seconds:g}; allowed: "

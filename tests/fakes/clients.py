@@ -14,6 +14,7 @@ from imds_enforcer.limits.cancellation import Cancellation
 from imds_enforcer.model import AwsError, Deadline, Failure
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.runs.run import PolicyRun
+from tests.fakes.account_defaults import FakeDefaults
 from tests.fakes.clock import START
 from tests.fakes.ec2 import FakeEc2
 from tests.fakes.examples import AWAY, HOME, POLICY_PARAMETER, TOKENS_PARAMETER, a_policy
@@ -114,6 +115,7 @@ class FakeClients(Clients):
         self.clock = clock
         self.prepared = threading.Event()
         self.fakes = {name: FakeEc2(clock, name, names) for name in names}
+        self.defaults = {name: FakeDefaults(clock) for name in names}
         self.ssm, self.fake_queue, self.topic = FakeSsm(), FakeQueue(), FakeTopic()
         self.ssm.put(TOKENS_PARAMETER, "required")
         self.ssm.put(POLICY_PARAMETER, "{}")
@@ -141,6 +143,10 @@ class FakeClients(Clients):
         """EC2 of one of the regions."""
         return self.fakes[region]
 
+    def account_defaults(self, region: str) -> FakeDefaults:
+        """The account defaults of one of the regions."""
+        return self.defaults[region]
+
     def prepare_for_changes(self) -> None:
         """There is nothing to make; it is remembered that it was asked for."""
         self.prepared.set()
@@ -152,7 +158,7 @@ class FakeClients(Clients):
     @property
     def ec2_calls(self) -> list[str]:
         """Every call to EC2, in all regions."""
-        return [call for fake in self.fakes.values() for call in fake.calls]
+        return [call for fakes in (self.fakes, self.defaults) for fake in fakes.values() for call in fake.calls]
 
 
 class FakeVersions:
@@ -196,7 +202,12 @@ def an_enforcer(
 
 
 def a_run(
-    clients: FakeClients, policy: Policy, log: list[tuple[Result, str]] | None = None, seconds: float = 40
+    clients: FakeClients,
+    policy: Policy,
+    log: list[tuple[Result, str]] | None = None,
+    seconds: float = 40,
+    *,
+    keeps_defaults: bool | None = True,
 ) -> PolicyRun:
     """A run that stops writing after so many seconds, and whose log is a list.
 
@@ -215,6 +226,7 @@ def a_run(
         verify_timeout=20,
         log=lambda result, trigger: lines.append((result, trigger)),
         shuffle=lambda ids: ids.sort(),
+        keeps_defaults=keeps_defaults,
     )
     in_force = clients.policies.in_force(fresh=True)
     run.cancellation = Cancellation(Deadline.after(clients.clock, seconds), in_force, clients.policies)

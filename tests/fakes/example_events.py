@@ -109,6 +109,13 @@ def drift(instance_id: str = an_id(), **fields: Any) -> dict[str, Any]:
     return options_change(request, **fields)
 
 
+def defaults_change(**fields: Any) -> dict[str, Any]:
+    """CloudTrail's record of somebody else's ModifyInstanceMetadataDefaults."""
+    request = {"ModifyInstanceMetadataDefaultsRequest": {"HttpTokens": "no-preference"}}
+    detail = {"eventName": "ModifyInstanceMetadataDefaults", "requestParameters": request}
+    return _event("AWS API Call via CloudTrail", detail, fields)
+
+
 def a_message(body: object, name: str = "m-1", receives: int = 1) -> QueuedMessage:
     """A message of the event queue; an event becomes its JSON, text stays as it is."""
     return QueuedMessage(name, f"receipt-{name}", body if isinstance(body, str) else json.dumps(body), receives)

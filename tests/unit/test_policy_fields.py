@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from imds_enforcer.policy import Exemption, Gate, Match, Policy, PolicyVersions, RegionSelection, Watch
+from imds_enforcer.policy import AccountDefaults, Exemption, Gate, Match, Policy, PolicyVersions, RegionSelection, Watch
 from imds_enforcer.policy.container_hosts import CONTAINER_HOSTS
 from imds_enforcer.policy.document import as_document, as_text, as_words, columns, differences
 from imds_enforcer.policy.parser import parse_policy, schema
@@ -72,6 +72,10 @@ STEPS = {
         {"lookback_days": 8, "tolerate": 2, "enforce_after": "2028-01-01", "by": "group"},
     ),
     "watch": Step({"hours": 12, "rejected_calls": 5}, None),
+    "account_defaults": Step(
+        {"http_put_response_hop_limit": 2, "instance_metadata_tags": "disabled", "enforce_tokens": True},
+        {"http_put_response_hop_limit": 3, "instance_metadata_tags": "enabled", "enforce_tokens": None},
+    ),
 }
 """For each field a step that an operator is asked about."""
 
@@ -116,6 +120,7 @@ def test_the_data_class_has_the_fields_of_the_schema() -> None:
         (RegionSelection, list(FIELDS["regions"]["properties"])),
         (Gate, list(FIELDS["legacy_calls"]["properties"])),
         (Watch, list(FIELDS["watch"]["properties"])),
+        (AccountDefaults, list(FIELDS["account_defaults"]["properties"])),
         (Exemption, list(EXEMPTION)),
         (Match, [*(name for name in MATCH if name != "tag"), "tag_key", "tag_value"]),
     ],
@@ -146,6 +151,7 @@ def test_each_place_has_the_fields_of_the_schema(place: str, found: list[str]) -
     [
         ("legacy_calls", STEPS["legacy_calls"].strong, FIELDS["legacy_calls"]["properties"]),
         ("watch", STEPS["watch"].strong, FIELDS["watch"]["properties"]),
+        ("account_defaults", STEPS["account_defaults"].strong, FIELDS["account_defaults"]["properties"]),
         ("regions", STEPS["regions"].strong | STEPS["regions"].weak, FIELDS["regions"]["properties"]),
         ("exemptions", STEPS["exemptions"].weak[0], EXEMPTION),
         ("exemptions.match", STEPS["exemptions"].weak[0]["match"], MATCH),

@@ -41,7 +41,7 @@ def moment_text(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
-def _moment(text: str) -> datetime:
+def moment_of(text: str) -> datetime:
     """The moment; one without a time zone is none, and could be compared with no other."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
@@ -85,14 +85,14 @@ def entry_of(item: Item) -> Entry:
     return Entry(
         instance_id=item["pk"],
         region=said["region"],
-        at=_moment(item["sk"].partition("#")[0]),
+        at=moment_of(item["sk"].partition("#")[0]),
         run_id=item["run_id"],
         trigger=said["trigger"],
         versions=PolicyVersions(**said["versions"]),
         before=MetadataOptions.described(said["before"]),
         wanted=MetadataOptions.described(said["wanted"]),
         after=MetadataOptions.described(said["after"]) if said["after"] else None,
-        ends_at=_moment(said["ends_at"]),
+        ends_at=moment_of(said["ends_at"]),
         by=said["by"],
         outcome=Outcome(said["outcome"]) if said["outcome"] else None,
         reason=said["reason"],
@@ -139,7 +139,7 @@ def contest_item(contest: Contest) -> Item:
 def contest_of(item: Item) -> Contest:
     """The contest."""
     _, _, instance_id = item["sk"].partition("#")
-    return Contest(instance_id=instance_id, principal=item["principal"], until=_moment(item["until"]))
+    return Contest(instance_id=instance_id, principal=item["principal"], until=moment_of(item["until"]))
 
 
 def lease_item(lease: Lease) -> Item:
@@ -159,7 +159,7 @@ def lease_of(item: Item) -> Lease:
     return Lease(
         run_id=item["held_by"],
         versions=PolicyVersions(**json.loads(item["policy_versions"])),
-        expires_at=_moment(item["until"]),
+        expires_at=moment_of(item["until"]),
     )
 
 
@@ -202,7 +202,7 @@ def refusal_of(item: Item) -> RefusalNote:
             for option, value, code, message in json.loads(item["refused"])
         ),
         tag_keys=item["tag_keys"],
-        until=_moment(item["until"]),
+        until=moment_of(item["until"]),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from imds_enforcer.aws.defaults_entries import DefaultsEntries
 from imds_enforcer.aws.ledger_items import (
     LEASE,
     REFUSED_LAUNCH,
@@ -53,8 +54,9 @@ class LedgerTable:
     """The table of the enforcer. Every method of its parts raises `AwsError`, and nothing else, for a failed call."""
 
     def __init__(self, table: Table | NoTable, clock: Clock) -> None:
-        self._parser = _Parser()
+        self._parser = Parser()
         self.entries = Entries(table, clock, self._parser)
+        self.defaults = DefaultsEntries(table, self._parser)
         self.holds = Holds(table, clock, self._parser)
         self.leases = Leases(table, clock, self._parser)
         self.notes = Notes(table, clock, self._parser)
@@ -65,7 +67,7 @@ class LedgerTable:
         return found
 
 
-class _Parser:
+class Parser:
     """Skips malformed items, and remembers their keys in `unreadable`."""
 
     def __init__(self) -> None:
@@ -83,7 +85,7 @@ class _Parser:
 class Entries:
     """The ledger: one entry for each change of an instance by a run."""
 
-    def __init__(self, table: Table | NoTable, clock: Clock, parser: _Parser) -> None:
+    def __init__(self, table: Table | NoTable, clock: Clock, parser: Parser) -> None:
         self._table = table
         self._clock = clock
         self._parser = parser
@@ -116,7 +118,7 @@ class Entries:
 class Holds:
     """Holds and contests: which instances the enforcer leaves alone for now."""
 
-    def __init__(self, table: Table | NoTable, clock: Clock, parser: _Parser) -> None:
+    def __init__(self, table: Table | NoTable, clock: Clock, parser: Parser) -> None:
         self._table = table
         self._clock = clock
         self._parser = parser
@@ -155,7 +157,7 @@ class Holds:
 class Leases:
     """The lease of the run that sweeps."""
 
-    def __init__(self, table: Table | NoTable, clock: Clock, parser: _Parser) -> None:
+    def __init__(self, table: Table | NoTable, clock: Clock, parser: Parser) -> None:
         self._table = table
         self._clock = clock
         self._parser = parser
@@ -181,7 +183,7 @@ class Leases:
 class Notes:
     """What CloudWatch said about IMDSv1 calls, what EC2 refused, and which changes the operators had a mail about."""
 
-    def __init__(self, table: Table | NoTable, clock: Clock, parser: _Parser) -> None:
+    def __init__(self, table: Table | NoTable, clock: Clock, parser: Parser) -> None:
         self._table = table
         self._clock = clock
         self._parser = parser

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import boto3
 
+from imds_enforcer.aws.account_defaults import DefaultsApi
 from imds_enforcer.aws.boto import BULK_CONFIG, CLIENT_CONFIG
 from imds_enforcer.aws.cloudwatch import CallMetrics
 from imds_enforcer.aws.dynamodb import NoTable, Table
@@ -62,6 +63,10 @@ class Clients:
                     region, self._clock, lambda config: self._ec2_client(region, config), changes
                 )
             return self._ec2[region]
+
+    def account_defaults(self, region: str) -> DefaultsApi:
+        """The account defaults of one region."""
+        return DefaultsApi(lambda config: self._ec2_client(region, config), self._clock)
 
     def _ec2_client(self, region: str, config: Config) -> EC2Client:
         with self._lock:

@@ -11,6 +11,7 @@ from imds_enforcer.model import Trigger
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from imds_enforcer.ledger.defaults import DefaultsEntry
     from imds_enforcer.ledger.entry import Entry
 
 CONTESTED_FIXES = 3
@@ -66,8 +67,8 @@ class Standing:
     read_at: float = float("-inf")
 
 
-def is_contested(entries: Iterable[Entry], now: datetime) -> bool:
-    """True if the instance with these entries was set right because of drift too often lately."""
+def is_contested(entries: Iterable[Entry | DefaultsEntry], now: datetime) -> bool:
+    """True if what these entries are about was set right because of drift too often lately."""
     fixes = [
         entry
         for entry in entries

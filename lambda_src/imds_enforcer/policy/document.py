@@ -6,6 +6,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
+from imds_enforcer.policy.account_defaults import AccountDefaults
 from imds_enforcer.policy.parser import schema
 from imds_enforcer.policy.policy import Exemption, Match, RegionSelection
 from imds_enforcer.policy.safeguards import Gate, Watch
@@ -22,6 +23,7 @@ _NULL = {
     "max_changes_per_sweep": "any number",
     "legacy_calls": "no gate",
     "watch": "off",
+    "account_defaults": "as each region has them",
 }
 
 
@@ -41,6 +43,7 @@ def _fields(policy: Policy) -> dict[str, Any]:
         "max_changes_per_sweep": policy.max_changes_per_sweep,
         "legacy_calls": policy.gate,
         "watch": policy.watch,
+        "account_defaults": policy.account_defaults,
     }
 
 
@@ -105,7 +108,7 @@ def _json(value: Any, now: datetime | None) -> Any:
             return {"key": value.tag_key or "", "value": value.tag_value}
         case Exemption():
             return _exemption(value, now)
-        case Gate() | Watch():
+        case Gate() | Watch() | AccountDefaults():
             return {name: _json(each, now) for name, each in asdict(value).items()}
         case _:
             return str(value) if isinstance(value, str | date) else value

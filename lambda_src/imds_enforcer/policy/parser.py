@@ -12,6 +12,7 @@ import fastjsonschema
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.model.wording import shown
+from imds_enforcer.policy.account_defaults import AccountDefaults
 from imds_enforcer.policy.policy import Exemption, Match, Mode, Policy, PolicyVersions, RegionSelection
 from imds_enforcer.policy.problems import compiled, problems
 from imds_enforcer.policy.safeguards import CountedBy, Gate, Watch
@@ -81,6 +82,7 @@ def _policy(tokens: HttpTokens, fields: Mapping[str, Any], versions: PolicyVersi
         max_changes_per_sweep=None if max_changes is None else int(max_changes),
         gate=_parse_gate(fields.get("legacy_calls")),
         watch=_parse_watch(fields.get("watch", {})),
+        account_defaults=_parse_account_defaults(fields.get("account_defaults")),
         versions=versions,
     )
 
@@ -149,6 +151,17 @@ def _parse_watch(fields: Mapping[str, Any] | None) -> Watch | None:
         return None
     numbers = {name: int(fields[name]) for name in ("hours", "rejected_calls") if name in fields}
     return Watch(**numbers)
+
+
+def _parse_account_defaults(fields: Mapping[str, Any] | None) -> AccountDefaults | None:
+    if fields is None:
+        return None
+    hop_limit, tags = fields.get("http_put_response_hop_limit"), fields.get("instance_metadata_tags")
+    return AccountDefaults(
+        http_put_response_hop_limit=None if hop_limit is None else int(hop_limit),
+        instance_metadata_tags=None if tags is None else Switch(tags),
+        enforce_tokens=fields.get("enforce_tokens"),
+    )
 
 
 def _parse_day(text: str | None) -> date | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from imds_enforcer.model import HttpTokens, Instance, Switch
+    from imds_enforcer.policy.account_defaults import AccountDefaults
     from imds_enforcer.policy.safeguards import Gate, Watch
 
 
@@ -148,7 +149,7 @@ class Policy:
     Service"). `container_host_tags` tell such hosts, beside the tags that services set.
     `rollout_percent` is the share of the existing instances that the policy has reached by now.
     A new instance is left alone for `launch_grace_seconds`; a sweep changes `max_changes_per_sweep`
-    instances at most.
+    instances at most. Without `account_defaults` the regions' own defaults are left as they are.
     """
 
     http_tokens: HttpTokens
@@ -165,6 +166,7 @@ class Policy:
     max_changes_per_sweep: int | None = None
     gate: Gate | None = None
     watch: Watch | None = DEFAULT_WATCH
+    account_defaults: AccountDefaults | None = None
     versions: PolicyVersions = PolicyVersions()
 
     def is_container_host(self, instance: Instance) -> bool:

@@ -97,7 +97,7 @@ def _allowed(definition: Mapping[str, Any], rule: str) -> str:
         number = "exactly one" if "maxProperties" in definition else "at least one"
         return f"{number} of {', '.join(definition['properties'])}"
     if "enum" in definition:
-        return ", ".join("null" if value is None else str(value) for value in definition["enum"])
+        return ", ".join(each if isinstance(each, str) else json.dumps(each) for each in definition["enum"])
     types = definition["type"] if isinstance(definition["type"], list) else [definition["type"]]
     kind = "a day of the calendar as YYYY-MM-DD" if rule == "format" else _allowed_type(definition, types[0])
     return kind + (", or null" if "null" in types else "")

@@ -81,6 +81,7 @@ def needs_attention(report: RunReport) -> Mail:
     unnamed = report.refused_in_all - len(report.refused)
     if unnamed > 0:
         lines.append(f"… and {unnamed} more lack an option, each with a line in the log of the daily inventory.")
+    lines += [f"The account defaults in {r.region} are {r.outcome}: {r.reason}" for r in report.odd_defaults]
     lines += [f"Exemption expired, remove or renew it: {exemption.named()}" for exemption in report.expired_exemptions]
     lines += [f"Launches refused: {each}" for each in report.refused_launchers[:MAX_FAILURES]]
     unnamed = len(report.refused_launchers) - MAX_FAILURES

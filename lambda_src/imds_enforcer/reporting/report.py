@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.ledger.refused_launches import RefusedLauncher
     from imds_enforcer.model import Failure
+    from imds_enforcer.model.region_defaults import DefaultsResult
     from imds_enforcer.policy import Exemption, Policy
 
 MAX_FAILURES = 100
@@ -23,6 +24,10 @@ MAX_FAILURES = 100
 
 KEPT_BACK = frozenset({Outcome.HELD, Outcome.CONTESTED})
 """Outcomes that somebody has to know of: these instances stay as they are until somebody does something."""
+
+
+_ODD = KEPT_BACK | {Outcome.FAILED, Outcome.SKIPPED, Outcome.PENDING}
+"""Outcomes by which a region's account defaults stay as the policy does not want them."""
 
 
 class RegionStatus(StrEnum):
@@ -40,7 +45,7 @@ class RegionReport:
     `stopped` is why changes in it ended before all were made, `tripped` that too many of them failed, and
     `ledger_failure` why the ledger does not have all of them; `left_to_sweep` counts deferred instances
     that no event comes back for. `refused` are the first that lack an option which EC2 refused; `refused_in_all`
-    counts all of them.
+    counts all of them. `defaults` is what became of the region's account defaults; None if they were not looked at.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -54,6 +59,7 @@ class RegionReport:
     stopped: str | None = None
     tripped: bool = False
     ledger_failure: Failure | None = None
+    defaults: DefaultsResult | None = None
 
     @property
     def status(self) -> RegionStatus:
@@ -98,6 +104,8 @@ class RegionReport:
         """The region's line in the report."""
         document: dict[str, Any] = {"status": str(self.status), "outcomes": counts(self.outcomes)}
         reasons = {"error": self.failure, "stopped": self.stopped, "ledger_error": self.ledger_failure}
+        if self.defaults:
+            document["defaults"] = {"outcome": str(self.defaults.outcome), "reason": self.defaults.reason}
         return document | {name: str(reason) for name, reason in reasons.items() if reason}
 
 
@@ -166,14 +174,20 @@ class RunReport:
         return sum(region.refused_in_all for region in self.regions.values())
 
     @property
+    def odd_defaults(self) -> list[DefaultsResult]:
+        """The account defaults that are not as the policy wants them, region by region."""
+        found = (region.defaults for region in self.regions.values())
+        return [each for each in found if each and each.outcome in _ODD]
+
+    @property
     def stopped_regions(self) -> dict[str, str]:
         """Regions in which changes ended before all were made, and why."""
         return {name: region.stopped for name, region in self.regions.items() if region.stopped}
 
     @property
     def needs_attention(self) -> bool:
-        """True if a person has to look: at failures, what is kept back or refused, expired exemptions, or warnings."""
-        instances = (self.failures, self.kept_back, self.refused)
+        """True if a person has to look: at what failed, is kept back or refused, expired exemptions, or warnings."""
+        instances = (self.failures, self.kept_back, self.refused, self.odd_defaults)
         others = (
             self.failed_regions,
             self.stopped_regions,

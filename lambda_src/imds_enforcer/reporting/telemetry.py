@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from imds_enforcer.ledger.refused_launches import RefusedLaunch
     from imds_enforcer.model import AwsError, Result
+    from imds_enforcer.model.region_defaults import DefaultsResult
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.policy.parser import PolicyInvalidError
     from imds_enforcer.reporting.report import RegionReport, RunReport
@@ -46,6 +47,24 @@ def log_result(result: Result, trigger: str) -> None:
         f"{result.instance_id} in {result.region}: {result.outcome}",
         extra={
             "instance_id": result.instance_id,
+            "region": result.region,
+            "outcome": str(result.outcome),
+            "reason": result.reason,
+            "code": result.failure.code if result.failure else None,
+            "before": result.before.as_log() if result.before else None,
+            "after": result.after.as_log() if result.after else None,
+            "trigger": trigger,
+        },
+    )
+
+
+def log_defaults(result: DefaultsResult, trigger: str) -> None:
+    """Write one line for the account defaults of one region."""
+    write = logger.error if result.outcome is Outcome.FAILED else logger.info
+    write(
+        f"account defaults in {result.region}: {result.outcome}",
+        extra={
+            "kind": "defaults",
             "region": result.region,
             "outcome": str(result.outcome),
             "reason": result.reason,
@@ -152,7 +171,7 @@ def inventory_taken(report: RunReport) -> None:
 
 
 def _metrics(part: RegionReport) -> dict[str, int]:
-    metrics = counts(part.outcomes)
+    metrics = counts(part.outcomes + Counter([part.defaults.outcome] if part.defaults else ()))
     if part.status in _REGION_METRICS:
         metrics[_REGION_METRICS[part.status]] = 1
     if part.ledger_failure:

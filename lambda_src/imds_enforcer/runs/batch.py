@@ -14,6 +14,7 @@ from imds_enforcer.model import AwsError, Failure, Kind, Outcome, Result, Trigge
 from imds_enforcer.model.result import UNKNOWN_INSTANCE, unread
 from imds_enforcer.policy import REGION_LEFT_OUT
 from imds_enforcer.reporting.report import RegionReport, RunReport
+from imds_enforcer.runs.account_defaults import enforce_changed
 from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, parse_event
 from imds_enforcer.runs.retry import finalize_event, retry_delay, wants_retry
 from imds_enforcer.runs.sweep import RegionSweep
@@ -142,10 +143,15 @@ class _RegionBatch:
         results = {result.instance_id: result for result in self._finalized(report)}
         named = {instance_id: result for instance_id, result in results.items() if wants_retry(result)}
         region_again = self._sweep_where_ids_were_omitted(report, set(results))
+        events = ((delivery.message, delivery.event) for delivery in self.deliveries)
+        defaults_again = enforce_changed(self.run, self.region, report, events)
         again: dict[QueuedMessage, int] = {}
         for delivery in self.deliveries:
             waiting = [named[each] for each in delivery.event.instance_ids if each in named]
-            if waiting or (delivery.event.whole_region and region_again):
+            region_waits = (delivery.event.whole_region and region_again) or (
+                delivery.event.of_defaults and defaults_again
+            )
+            if waiting or region_waits:
                 again[delivery.message] = retry_delay(delivery.message.receives, waiting)
         return report, again
 

@@ -17,6 +17,7 @@ from imds_enforcer.runs.refused_launches import launcher_of
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
+_CALLS = "RunInstances, ModifyInstanceMetadataOptions, ModifyInstanceMetadataDefaults"
 _EVENT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+")
 
@@ -35,7 +36,7 @@ class ForeignEventError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class InstanceEvent:
-    """Instances of one region that want a look.
+    """Instances of one region that want a look; none, and `of_defaults` is set, where it is the account defaults.
 
     `whole_region` is set where EC2's record of a launch had to leave out the ids. `time` is
     when it happened, by AWS's clock. `principal` is who called, where the event says so.
@@ -46,6 +47,7 @@ class InstanceEvent:
     time: datetime
     instance_ids: tuple[str, ...]
     whole_region: bool = False
+    of_defaults: bool = False
     principal: str | None = None
 
 
@@ -123,10 +125,10 @@ def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch | None
                 return _launch(event, detail)
             case "ModifyInstanceMetadataOptions":
                 return _options_change(event, detail)
+            case "ModifyInstanceMetadataDefaults":
+                return _drift(event, detail)
             case name:
-                raise MalformedEventError(
-                    f"detail.eventName is {shown(name)}; allowed: RunInstances, ModifyInstanceMetadataOptions"
-                )
+                raise MalformedEventError(f"detail.eventName is {shown(name)}; allowed: {_CALLS}")
     raise MalformedEventError(
         f"detail-type is {shown(kind)}; allowed: EC2 Instance State-change Notification, AWS API Call via CloudTrail"
     )
@@ -169,10 +171,15 @@ def _options_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Inst
     nested = request.get("ModifyInstanceMetadataOptionsRequest")
     if isinstance(nested, Mapping):
         request = nested
+    return _drift(event, detail, request.get("InstanceId", request.get("instanceId")))
+
+
+def _drift(event: Mapping[str, Any], detail: Mapping[str, Any], *ids: object) -> InstanceEvent:
+    """Of these instances; of the account defaults if there are none. What was set there is left to EC2 to say."""
     identity = detail.get("userIdentity")
     caller = identity.get("arn") if isinstance(identity, Mapping) else None
-    drift = _instance_event(event, Trigger.DRIFT, (request.get("InstanceId", request.get("instanceId")),))
-    return replace(drift, principal=caller if isinstance(caller, str) else None)
+    principal = caller if isinstance(caller, str) else None
+    return replace(_instance_event(event, Trigger.DRIFT, ids), of_defaults=not ids, principal=principal)
 
 
 def _instance_event(

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.call_history import CallHistory
+from imds_enforcer.enforcement.account_defaults import DefaultsContext, DefaultsEnforcer
 from imds_enforcer.enforcement.context import RegionContext
 from imds_enforcer.enforcement.enforcer import Enforcer
 from imds_enforcer.enforcement.gate import LegacyCallGate, gate_query, group_query
@@ -17,6 +18,7 @@ from imds_enforcer.limits.cancellation import Cancellation, RegionCancellation
 from imds_enforcer.limits.region_limits import RegionLimits
 from imds_enforcer.model import Deadline, HttpTokens
 from imds_enforcer.policy import Mode, PolicyVersions
+from imds_enforcer.policy.account_defaults import contradictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from imds_enforcer.aws.services import Clients
     from imds_enforcer.limits.cancellation import Versions
     from imds_enforcer.model import Clock, PlannedChange, Result
+    from imds_enforcer.model.region_defaults import DefaultsResult
     from imds_enforcer.policy import Policy
 
 ANSWER_RESERVE_SECONDS = 30.0
@@ -71,6 +74,24 @@ class Run:
             trigger_of=lambda _: trigger,
         )
 
+    def defaults(self, region: str, trigger: str) -> DefaultsContext:
+        """What the work on a region's account defaults needs. What stops it stops no instance, and the reverse."""
+        origin = self._origin(lambda _: trigger)
+        return DefaultsContext(
+            region=region,
+            api=self.clients.account_defaults(region),
+            ledger_table=self.clients.ledger_table,
+            clock=self.clock,
+            cancellation=RegionCancellation(self.cancellation, RegionLimits.none(region)),
+            origin=origin,
+            verify_timeout=self.verify_timeout,
+        )
+
+    def _origin(self, trigger_of: Callable[[str], str]) -> Origin:
+        return Origin(
+            run_id=self.run_id, versions=self.versions, ends_at=self.ends_at, trigger_of=trigger_of, by=self.by
+        )
+
     def _context(
         self,
         limits: RegionLimits,
@@ -80,16 +101,13 @@ class Run:
         trigger_of: Callable[[str], str],
         finalize: Callable[[Result], Result] = lambda result: result,
     ) -> RegionContext:
-        origin = Origin(
-            run_id=self.run_id, versions=self.versions, ends_at=self.ends_at, trigger_of=trigger_of, by=self.by
-        )
         return RegionContext(
             ec2=self.clients.ec2(limits.region),
             clock=self.clock,
             limits=limits,
             cancellation=cancellation,
             hold_check=hold_check,
-            ledger=LedgerWriter(self.ledger, self.clock, cancellation, origin),
+            ledger=LedgerWriter(self.ledger, self.clock, cancellation, self._origin(trigger_of)),
             verify_timeout=self.verify_timeout,
             finalize=finalize,
             refusals=Refusals(self.clients.ledger_table.notes, self.clock, cancellation, limits.region),
@@ -102,7 +120,8 @@ class PolicyRun(Run):
 
     No page of a region is read once `list_deadline` has passed. `log` is called once for each instance worth
     a line, with what triggered the look at it. `shuffle` brings ids into random order. `floor` is the weakest
-    `HttpTokens` that may be set.
+    `HttpTokens` that may be set. `keeps_defaults` says whether the run may set the regions' account defaults; None for
+    one that never does. `log_defaults` is called where there is something to say of them.
     """
 
     policy: Policy
@@ -110,6 +129,8 @@ class PolicyRun(Run):
     log: Callable[[Result, str], None]
     shuffle: Callable[[list[str]], None]
     floor: HttpTokens = HttpTokens.OPTIONAL
+    keeps_defaults: bool | None = None
+    log_defaults: Callable[[DefaultsResult, str], None] = field(default=lambda _result, _trigger: None)
     list_deadline: Deadline = field(init=False)
     _enforcers: list[Enforcer] = field(init=False, default_factory=list)
 
@@ -134,6 +155,18 @@ class PolicyRun(Run):
         # In audit mode no drift is corrected, so that no contest begins.
         drift = {} if self.policy.mode is Mode.AUDIT else drifted_by
         return self._enforcer(RegionLimits.none(region), drift, trigger_of=trigger_of, finalize=finalize)
+
+    def for_defaults(self, region: str, trigger: str, drifted_by: str | None = None) -> DefaultsEnforcer | None:
+        """What keeps the account defaults of a region; None where they are left alone in all regions."""
+        wanted = self.policy.account_defaults
+        if wanted is None or not self.keeps_defaults or self.contradictions():
+            return None
+        return DefaultsEnforcer(self.defaults(region, trigger), self.policy, wanted, self.floor, drifted_by)
+
+    def contradictions(self) -> list[str]:
+        """Why the policy's account defaults cannot be followed. While tokens are optional nothing is enforced."""
+        required = self.policy.http_tokens is HttpTokens.REQUIRED
+        return contradictions(self.policy, self.clock.now()) if required else []
 
     def under_way(self) -> list[PlannedChange]:
         """The changes that were sent, in any region, and have no result yet. For any thread."""

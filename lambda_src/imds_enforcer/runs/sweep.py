@@ -15,6 +15,7 @@ from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, Plan
 from imds_enforcer.model.wording import regions_unlisted
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.report import RegionReport, RegionStatus, RunReport
+from imds_enforcer.runs.account_defaults import findings, visit_with_defaults
 from imds_enforcer.runs.refused_launches import recall
 from imds_enforcer.runs.retry import finalize_sweep
 
@@ -81,7 +82,7 @@ def sweep(
         for region in visited
     ]
     with ThreadPoolExecutor(max(1, len(visits)), thread_name_prefix="region") as pool:
-        reports = list(pool.map(RegionSweep.visit, visits))
+        reports = list(pool.map(visit_with_defaults, visits))
     return RunReport(
         run_id=run.run_id,
         trigger=request.trigger,
@@ -90,7 +91,7 @@ def sweep(
             region: report for region, report in zip(visited, reports, strict=True) if _is_told(report, request.trigger)
         },
         expired_exemptions=run.policy.expired_exemptions(run.clock.now()),
-        warnings=_warnings(run, limits),
+        warnings=(*_warnings(run, limits), *findings(run)),
         refused_launchers=recall(run.clients) if request.inventory else (),
         seconds=run.clock.monotonic() - started,
         stopped=run.cancellation.cancelled,

@@ -11,7 +11,7 @@ _ANY_NUMBER = float("inf")
 
 def weakened(old: Policy, new: Policy) -> list[str]:
     """Why somebody should be asked before the new policy takes the place of the old one; empty if nobody need be."""
-    return [*_protection(old, new), *_reach(old, new), *_safeguards(old, new)]
+    return [*_protection(old, new), *_launches(old, new), *_reach(old, new), *_safeguards(old, new)]
 
 
 def _protection(old: Policy, new: Policy) -> Iterator[str]:
@@ -25,6 +25,23 @@ def _protection(old: Policy, new: Policy) -> Iterator[str]:
     for name in ("http_protocol_ipv6", "instance_metadata_tags"):
         if getattr(old, name) is Switch.DISABLED and getattr(new, name) is not Switch.DISABLED:
             yield f"{name} is no longer disabled"
+
+
+def _launches(old: Policy, new: Policy) -> Iterator[str]:
+    """What new instances are launched with."""
+    defaults, then = old.account_defaults, new.account_defaults
+    if defaults is None:
+        return
+    if then is None:
+        yield "account_defaults are no longer kept; the regions stay as they are"
+        return
+    hops, more = defaults.http_put_response_hop_limit, then.http_put_response_hop_limit
+    if hops is not None and (more is None or more > hops):
+        yield f"account_defaults.http_put_response_hop_limit is {more or 'no longer set'}, not {hops}"
+    if defaults.instance_metadata_tags is Switch.DISABLED and then.instance_metadata_tags is not Switch.DISABLED:
+        yield "account_defaults.instance_metadata_tags is no longer disabled"
+    if defaults.enforce_tokens and not then.enforce_tokens:
+        yield "account_defaults.enforce_tokens is no longer set"
 
 
 def _reach(old: Policy, new: Policy) -> Iterator[str]:

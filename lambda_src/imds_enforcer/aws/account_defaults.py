@@ -1,0 +1,66 @@
+"""EC2's account defaults of one region: read them, set them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imds_enforcer.aws.boto import CLIENT_CONFIG, WRITE_CONFIG, aws_errors, expected
+from imds_enforcer.model import AwsError, Failure, Kind
+from imds_enforcer.model.region_defaults import DEFAULTS, NO_PREFERENCE, RegionDefaults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from botocore.config import Config
+    from mypy_boto3_ec2 import EC2Client
+
+    from imds_enforcer.model import Clock
+
+
+class DefaultsApi:
+    """The account defaults of one region. Every method raises `AwsError`, and nothing else, for a failed call.
+
+    `client` is as for `Ec2Region`.
+    """
+
+    def __init__(self, client: Callable[[Config], EC2Client], clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+
+    def read(self) -> RegionDefaults:
+        """The defaults as EC2 shows them: the age counts from the request."""
+        observed_at = self._clock.monotonic()
+        with aws_errors():
+            answer = self._client(CLIENT_CONFIG).get_instance_metadata_defaults()
+        level = expected(answer, "AccountLevel")
+        managed = None
+        if level.get("ManagedBy") == "declarative-policy":
+            message = level.get("ManagedExceptionMessage")
+            managed = f"a declarative policy manages the region's defaults{f': {message}' if message else ''}"
+        try:
+            return RegionDefaults.described(level, managed=managed, observed_at=observed_at)
+        except ValueError as error:
+            message = f"EC2 describes the region's defaults in a way that is not known here: {error}"
+            raise AwsError(Failure("UnreadableDefaults", message, Kind.FINAL)) from error
+
+    def set(self, wanted: RegionDefaults, named: Iterable[str]) -> None:
+        """Set the defaults with these attributes, in one call; what is not sent stays as it is.
+
+        No preference is sent as `no-preference`, for the hop limit as -1 (EC2 API Reference,
+        "ModifyInstanceMetadataDefaults").
+        """
+        names = {*named}
+        request: dict[str, Any] = {
+            name: _sent(getattr(wanted, attribute), -1 if name == "HttpPutResponseHopLimit" else NO_PREFERENCE)
+            for name, attribute in DEFAULTS.items()
+            if attribute in names
+        }
+        with aws_errors():
+            self._client(WRITE_CONFIG).modify_instance_metadata_defaults(**request)
+
+
+def _sent(value: str | int | None, cleared: str | int) -> str | int:
+    if value is None:
+        return cleared
+    return str(value) if isinstance(value, str) else value

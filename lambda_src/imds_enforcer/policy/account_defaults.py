@@ -1,0 +1,70 @@
+"""What the policy says about the regions' account defaults, and where it contradicts itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imds_enforcer.policy.safeguards import CountedBy
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from imds_enforcer.model import Switch
+    from imds_enforcer.policy.policy import Policy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountDefaults:
+    """The metadata defaults that each covered region gets, beside its HttpTokens, which follow the toggle.
+
+    None leaves a default to the region, but for the hop limit that comes with required tokens. With
+    `enforce_tokens` EC2 refuses launches with optional tokens (EC2 User Guide, "Configure instance metadata options
+    for new instances").
+    """
+
+    http_put_response_hop_limit: int | None = None
+    instance_metadata_tags: Switch | None = None
+    enforce_tokens: bool | None = None
+
+    def __str__(self) -> str:
+        hops, tags = self.http_put_response_hop_limit, self.instance_metadata_tags
+        parts = (
+            "HttpTokens as the toggle",
+            f"hop limit {hops}" if hops else "",
+            f"InstanceMetadataTags {tags}" if tags else "",
+            "optional tokens refused" if self.enforce_tokens else "",
+        )
+        return ", ".join(filter(None, parts))
+
+
+def contradictions(policy: Policy, now: datetime) -> list[str]:
+    """What in the policy forbids launches that it allows elsewhere; a sentence for each exemption in force."""
+    if policy.account_defaults is None or not policy.account_defaults.enforce_tokens:
+        return []
+    return [
+        f"account_defaults.enforce_tokens has EC2 refuse the launches that this exemption allows: {exemption.named()}"
+        for exemption in policy.exemptions
+        if not exemption.expired(now)
+    ]
+
+
+def consequences(policy: Policy) -> list[str]:
+    """What the policy otherwise leaves alone for a while, and required defaults do not: new instances without options.
+
+    What is launched without a word about tokens follows the region's default at once.
+    """
+    if policy.account_defaults is None:
+        return []
+    by_group = policy.gate is not None and policy.gate.by is CountedBy.GROUP
+    waiting = (
+        (f"launch_grace_seconds is {policy.launch_grace_seconds}", policy.launch_grace_seconds > 0),
+        ("legacy_calls.by is group", by_group),
+        (f"rollout_percent is {policy.rollout_percent}", policy.rollout_percent < 100),  # noqa: PLR2004  # all of them
+    )
+    return [
+        f"{what}, but what is launched without a word about tokens requires them from its first second, as "
+        "account_defaults follow the toggle"
+        for what, is_so in waiting
+        if is_so
+    ]

@@ -1,0 +1,78 @@
+"""The account defaults of the regions, in a sweep and in a batch of events: each region's for itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from imds_enforcer.model import Outcome, Trigger
+from imds_enforcer.runs.retry import MAX_RECEIVES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imds_enforcer.model.region_defaults import DefaultsResult
+    from imds_enforcer.reporting.report import RegionReport
+    from imds_enforcer.runs.events import InstanceEvent, QueuedMessage
+    from imds_enforcer.runs.run import PolicyRun
+    from imds_enforcer.runs.sweep import RegionSweep
+
+NOT_DEPLOYED = (
+    "The policy has account_defaults, and the function may not set them: deploy it with "
+    '`make deploy CDK_ARGS="-c account_defaults=true"`. Instances are enforced all the same.'
+)
+
+_AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.SKIPPED, Outcome.HELD})
+"""Outcomes that a sweep reports and does not log, but for the daily inventory."""
+
+
+def findings(run: PolicyRun) -> list[str]:
+    """Why the run leaves the defaults of every region alone, though the policy names them; one sentence at most."""
+    if run.policy.account_defaults is None or run.keeps_defaults is None:
+        return []
+    if not run.keeps_defaults:
+        return [NOT_DEPLOYED]
+    if against := run.contradictions():
+        return [f"The policy contradicts itself, and the account defaults are left alone: {'; '.join(against)}."]
+    return []
+
+
+def visit_with_defaults(visit: RegionSweep) -> RegionReport:
+    """One region's part of a sweep: its defaults, which cannot keep its instances from their turn, then these."""
+    result, ledger_failure = None, None
+    if keeper := visit.run.for_defaults(visit.region, visit.trigger):
+        result = _final(keeper.enforce(), "the next sweep tries again")
+        ledger_failure = keeper.context.ledger_failure
+        if visit.trigger == Trigger.INVENTORY or result.outcome not in _AS_BEFORE:
+            visit.run.log_defaults(result, visit.trigger)
+    report = visit.visit()
+    report.defaults = result
+    report.ledger_failure = report.ledger_failure or ledger_failure
+    return report
+
+
+def enforce_changed(
+    run: PolicyRun, region: str, report: RegionReport, events: Iterable[tuple[QueuedMessage, InstanceEvent]]
+) -> bool:
+    """Correct the defaults that others have changed; True if the messages of these events have to come back."""
+    changes = [(message, event) for message, event in events if event.of_defaults]
+    if not changes or not run.policy.regions.covers(region):
+        return False
+    drifted_by = changes[-1][1].principal or "somebody"
+    keeper = run.for_defaults(region, Trigger.DRIFT, drifted_by)
+    if keeper is None:
+        return False
+    result = keeper.enforce()
+    if min(message.receives for message, _ in changes) < MAX_RECEIVES:
+        result = _final(result, "the queue tries again")
+    run.log_defaults(result, Trigger.DRIFT)
+    report.defaults = result
+    report.ledger_failure = report.ledger_failure or keeper.context.ledger_failure
+    return result.may_work_later
+
+
+def _final(result: DefaultsResult, what_follows: str) -> DefaultsResult:
+    """The outcome; of a failure that may pass, that it is tried again."""
+    if result.outcome is not Outcome.FAILED or not result.may_work_later:
+        return result
+    return replace(result, outcome=Outcome.DEFERRED, reason=f"{result.failure}; {what_follows}")

@@ -1,0 +1,73 @@
+"""EC2's account defaults in memory, as the enforcer meets them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from imds_enforcer.aws.account_defaults import DefaultsApi
+from imds_enforcer.model import AwsError, HttpTokens
+from imds_enforcer.model.region_defaults import RegionDefaults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from imds_enforcer.model import Failure
+    from tests.fakes.clock import FakeClock
+
+UNSET = RegionDefaults()
+"""A region for which nobody has a preference."""
+
+
+class FakeDefaults(DefaultsApi):
+    """The defaults of one region.
+
+    `read_failure` and `set_failure` are how calls fail while they are set. A change shows after `visible_after`
+    seconds, and never where it is `ignored`; where it is `unanswered` it is made, and its answer lost. `sent` has the
+    attributes and values of each call, and `before_set` sees that one comes.
+    """
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._fake_clock = clock
+        self.current = self._before = UNSET
+        self._changed_at = float("-inf")
+        self.managed: str | None = None
+        self.read_failure: Failure | None = None
+        self.set_failure: Failure | None = None
+        self.unanswered: Failure | None = None
+        self.ignored = False
+        self.visible_after = self.read_seconds = 0.0
+        self.before_set: Callable[[], None] | None = None
+        self.calls: list[str] = []
+        self.sent: list[dict[str, Any]] = []
+
+    def put(self, **defaults: Any) -> None:
+        """Change defaults by another hand, seen at once."""
+        self.current = self._before = replace(self.current, **defaults)
+
+    def read(self) -> RegionDefaults:
+        """The defaults as they show."""
+        self.calls.append("GetInstanceMetadataDefaults")
+        now = self._fake_clock.monotonic()
+        if self.read_failure:
+            raise AwsError(self.read_failure)
+        shown = self.current if now >= self._changed_at + self.visible_after else self._before
+        self._fake_clock.advance(self.read_seconds)
+        return replace(shown, managed=self.managed, observed_at=now)
+
+    def set(self, wanted: RegionDefaults, named: Iterable[str]) -> None:
+        """Take a change. Tokens are never enforced on their own."""
+        self.calls.append("ModifyInstanceMetadataDefaults")
+        if self.before_set:
+            self.before_set()
+        if self.set_failure:
+            raise AwsError(self.set_failure)
+        sent = {name: getattr(wanted, name) for name in named}
+        assert sent, "a call that sets nothing"
+        assert sent.get("http_tokens_enforced") != "enabled" or sent.get("http_tokens") is HttpTokens.REQUIRED
+        self.sent.append(sent)
+        if not self.ignored:
+            self._before, self.current = self.current, replace(self.current, **sent)
+            self._changed_at = self._fake_clock.monotonic()
+        if self.unanswered:
+            raise AwsError(self.unanswered)
