@@ -18,7 +18,7 @@ from infra.context import Context
 from infra.forwarder import ForwarderStack
 from infra.home import HomeStack
 
-KEYS = ("regions", "schedule", "notification_email", "floor", *account_rules.KEYS)
+KEYS = ("regions", "schedule", "notification_email", "floor", "account_defaults", *account_rules.KEYS)
 
 
 def build(

@@ -8,6 +8,7 @@ from typing import Any
 
 from aws_cdk.region_info import RegionInfo
 
+from infra import account_rules
 from infra.account_rules import AccountRules, ContextError
 
 _RATE = re.compile(r"rate\((?P<count>[1-9]\d*) (?P<unit>minute|hour|day)s?\)")
@@ -24,13 +25,15 @@ class Context:
     """The checked context.
 
     `regions` are the regions that get a forwarder, the home region left out. `floor` is the weakest `HttpTokens`
-    that the function may set, `rules` what the account's own rules demand.
+    that the function may set, and with `account_defaults` it may set the account's metadata defaults too. `rules` are
+    what the account's own rules demand.
     """
 
     regions: tuple[str, ...]
     period: timedelta
     notification_email: str | None
     floor: str
+    account_defaults: bool
     rules: AccountRules
 
     @classmethod
@@ -41,6 +44,7 @@ class Context:
             period=_period(values.get("schedule")),
             notification_email=_email(values.get("notification_email")),
             floor=_floor(values.get("floor")),
+            account_defaults=account_rules.flag("account_defaults", values.get("account_defaults")),
             rules=AccountRules.parse(values),
         )
 

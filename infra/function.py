@@ -30,6 +30,7 @@ class EnforcerFunction(Construct):
         key: kms.IKey,
         floor: str,
         rules: AccountRules,
+        account_defaults: bool,
     ) -> None:
         super().__init__(scope, construct_id)
         log_group = logs.LogGroup.from_log_group_name(self, "Logs", state.LOG_GROUP)
@@ -40,7 +41,7 @@ class EnforcerFunction(Construct):
             path=rules.role_path,
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
             inline_policies={
-                "enforce": iam.PolicyDocument(statements=_enforce(floor)),
+                "enforce": iam.PolicyDocument(statements=_enforce(floor, account_defaults=account_defaults)),
                 "remember": iam.PolicyDocument(statements=_remember()),
                 "run": iam.PolicyDocument(statements=_run(queue, lost_invocations, topic, key)),
             },
@@ -48,7 +49,7 @@ class EnforcerFunction(Construct):
         _acknowledge(
             self.role,
             "IAM5[Resource::*]",
-            "EC2's three reads, GetMetricData and X-Ray's two writes take no narrower resource",
+            "EC2's three reads, its account defaults, GetMetricData and X-Ray's two writes take no narrower resource",
         )
         _acknowledge(
             self.role,
@@ -87,6 +88,7 @@ class EnforcerFunction(Construct):
                 "NOTIFICATION_TOPIC_ARN": topic.topic_arn,
                 "LEDGER_TABLE": state.TABLE,
                 "HTTP_TOKENS_FLOOR": floor,
+                "ACCOUNT_DEFAULTS": "true" if account_defaults else "false",
                 "BATCH_DEADLINE_SECONDS": "60",
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",
@@ -120,12 +122,15 @@ def _allow(sid: str, actions: list[str], *resources: str) -> iam.PolicyStatement
     return iam.PolicyStatement(sid=sid, actions=actions, resources=[*resources])
 
 
-def _enforce(floor: str) -> list[iam.PolicyStatement]:
+def _enforce(floor: str, *, account_defaults: bool) -> list[iam.PolicyStatement]:
     """What the job itself needs, in every region of the account.
 
     With the floor `required` every change has to set that: no other value, and none left out, is allowed (EC2 User
-    Guide, "Example policies to control access to the Amazon EC2 API").
+    Guide, "Example policies to control access to the Amazon EC2 API"). Which key would say so of the account's defaults
+    is not documented: there the code alone keeps to the floor.
     """
+    # What new instances start with, in every region; EC2 knows no resource for it. Only where it is wanted.
+    defaults = [_allow("ModifyDefaults", ["ec2:ModifyInstanceMetadataDefaults"], "*")] if account_defaults else []
     conditions = {"StringEquals": {"ec2:Attribute/HttpTokens": "required"}} if floor == "required" else None
     return [
         # The policy and the toggle, in one call.
@@ -138,17 +143,18 @@ def _enforce(floor: str) -> list[iam.PolicyStatement]:
         _allow("ListRegions", ["ec2:DescribeRegions"], "*"),
         # The options as they are, before and after a change. EC2 knows no resource for it.
         _allow("ReadInstances", ["ec2:DescribeInstances"], "*"),
-        # Whether a region would refuse the policy anyway, asked once instead of once an instance. As above.
+        # What a region's defaults are: whether it would refuse the policy anyway, and whether they follow it. As above.
         _allow("ReadDefaults", ["ec2:GetInstanceMetadataDefaults"], "*"),
         # Who still calls IMDSv1, before a change and after it. CloudWatch knows no resource for it.
         _allow("ReadMetrics", ["cloudwatch:GetMetricData"], "*"),
-        # The change: the only call that alters anything outside this stack.
+        # The change: but for the defaults, the only call that alters anything outside this stack.
         iam.PolicyStatement(
             sid="ModifyOptions",
             actions=["ec2:ModifyInstanceMetadataOptions"],
             resources=[f"arn:{Aws.PARTITION}:ec2:*:{Aws.ACCOUNT_ID}:instance/*"],
             conditions=conditions,
         ),
+        *defaults,
     ]
 
 

@@ -66,6 +66,7 @@ class HomeStack(Stack):
             key=key,
             floor=context.floor,
             rules=context.rules,
+            account_defaults=context.account_defaults,
         )
         EventRules(self, "Rules", to=queues, own_role=enforcer.role)
         Triggers(

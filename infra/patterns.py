@@ -16,7 +16,10 @@ _SUCCEEDED = [{"exists": False}]  # as errorCode: CloudTrail adds that field to 
 
 
 def instance_events(*, but_by: str | None = None) -> dict[str, Pattern]:
-    """The events that concern an instance, by the name of their rule; see `options_changed` for `but_by`."""
+    """The events that concern instances, launches or account defaults, by the name of their rule.
+
+    See `options_changed` for `but_by`.
+    """
     return {
         "Launched": launched(),
         "LaunchRefused": launch_refused(),
@@ -54,8 +57,8 @@ def running() -> Pattern:
 
 
 def options_changed(*, but_by: str | None = None) -> Pattern:
-    """ModifyInstanceMetadataOptions, by anyone or by anyone but sessions of the role `but_by`."""
-    pattern = _call("ModifyInstanceMetadataOptions")
+    """The options of an instance or the account's defaults, changed by anyone, or anyone but sessions of `but_by`."""
+    pattern = _call("ModifyInstanceMetadataOptions", "ModifyInstanceMetadataDefaults")
     if but_by is not None:
         # anything-but does not match where the field is missing, as it is for IAM users and root.
         pattern["detail"]["$or"] = [_session_of([{"anything-but": [but_by]}]), _session_of([{"exists": False}])]
@@ -68,8 +71,8 @@ def parameter_changed(*names: str) -> Pattern:
     return _own("aws.ssm", "Parameter Store Change", detail)
 
 
-def _call(name: str) -> Pattern:
-    detail = {"eventSource": ["ec2.amazonaws.com"], "eventName": [name], "errorCode": _SUCCEEDED}
+def _call(*names: str) -> Pattern:
+    detail = {"eventSource": ["ec2.amazonaws.com"], "eventName": [*names], "errorCode": _SUCCEEDED}
     return _own("aws.ec2", "AWS API Call via CloudTrail", detail)
 
 

@@ -25,6 +25,7 @@ def test_the_defaults_are_a_sweep_every_quarter_hour_and_no_forwarders() -> None
         period=timedelta(minutes=15),
         notification_email=None,
         floor="optional",
+        account_defaults=False,
         rules=AccountRules.parse({}),
     )
 
@@ -96,6 +97,14 @@ def test_the_schedule_is_a_rate(rate: str, period: timedelta, schedule: str) -> 
     assert (context.period, context.schedule) == (period, schedule)
 
 
+@pytest.mark.parametrize(
+    ("received", "wanted"), [(None, False), (False, False), ("false", False), (True, True), ("true", True)]
+)
+def test_account_defaults_are_kept_or_not(received: object, wanted: bool) -> None:  # noqa: FBT001  # an example
+    """On the command line it is text."""
+    assert parse(account_defaults=received).account_defaults is wanted
+
+
 def test_a_floor_is_required_or_none() -> None:
     """There is no other that would mean anything."""
     assert parse(floor="required").floor == "required"
@@ -128,6 +137,7 @@ def test_an_address_is_subscribed() -> None:
             {"floor": "optional"},
             "context 'floor': received 'optional'; allowed: required; without a floor, leave it out",
         ),
+        ({"account_defaults": "yes"}, "context 'account_defaults': received 'yes'; allowed: true | false"),
         ({"floor": ""}, "context 'floor': received ''; allowed: required; "),
         ({"floor": True}, "context 'floor': received True; allowed: required; "),
         ({"notification_email": "ops"}, "context 'notification_email': received 'ops'; allowed: one e-mail address"),

@@ -40,7 +40,7 @@ OPTIONS_CHANGED: dict[str, Any] = {
     **CALL,
     "detail": {
         "eventSource": ["ec2.amazonaws.com"],
-        "eventName": ["ModifyInstanceMetadataOptions"],
+        "eventName": ["ModifyInstanceMetadataOptions", "ModifyInstanceMetadataDefaults"],
         "errorCode": [{"exists": False}],
     },
 }
@@ -147,10 +147,10 @@ def state_change(state: str) -> dict[str, Any]:
 
 OWN_ACCOUNT, OTHER_ACCOUNT = {"account": "111122223333"}, {"account": "444455556666"}
 ROOT = {"type": "Root", "arn": "arn:aws:iam::111122223333:root"}
-CHANGE = "ModifyInstanceMetadataOptions"
 BY_SCP = "explicit deny in a service control policy"
 ORGANIZATION = "This action is denied due to an organizational policy in effect"
 DRY_RUN = "Request would have succeeded, but DryRun flag is set."
+CHANGE, DEFAULTS = "ModifyInstanceMetadataOptions", "ModifyInstanceMetadataDefaults"
 
 
 @pytest.mark.parametrize(
@@ -196,6 +196,8 @@ DRY_RUN = "Request would have succeeded, but DryRun flag is set."
         ),
         pytest.param(api_call(CHANGE, identity=session_of(OWN_ROLE)), set(), id="change by the enforcer"),
         pytest.param(api_call(CHANGE, errorCode="Client.UnauthorizedOperation"), set(), id="refused change"),
+        pytest.param(api_call(DEFAULTS), {"RulesOptionsChanged"}, id="change of the account's defaults"),
+        pytest.param(api_call(DEFAULTS, identity=session_of(OWN_ROLE)), set(), id="and by the enforcer"),
         pytest.param(api_call("RunInstances") | OTHER_ACCOUNT, set(), id="launch in another account"),
         pytest.param(state_change("running") | OTHER_ACCOUNT, set(), id="running in another account"),
         pytest.param(api_call(CHANGE) | OTHER_ACCOUNT, set(), id="change in another account"),

@@ -96,6 +96,7 @@ def test_the_function(home: Stack) -> None:
                 "NOTIFICATION_TOPIC_ARN": "${NotificationsTopic}",
                 "LEDGER_TABLE": "imds-enforcer-ledger",
                 "HTTP_TOKENS_FLOOR": "optional",
+                "ACCOUNT_DEFAULTS": "false",
                 "BATCH_DEADLINE_SECONDS": "60",
                 "SWEEP_DEADLINE_SECONDS": "720",
                 "GONE_AFTER_SECONDS": "600",
@@ -130,6 +131,28 @@ def test_with_a_floor_the_role_allows_no_change_but_to_required_tokens(synthesiz
     condition = {"StringEquals": {"ec2:Attribute/HttpTokens": "required"}}
     assert statements.pop("ModifyOptions") == others.pop("ModifyOptions") | {"Condition": condition}
     assert statements == others
+
+
+def test_only_where_it_is_wanted_may_the_role_set_account_defaults(synthesize: Synthesize) -> None:
+    """And the code knows it; every other statement is the same."""
+    keeping = Stack(synthesize(account_defaults="true").get_stack_by_name("ImdsEnforcer").template)
+    assert keeping.properties("EnforcerFunction")["Environment"]["Variables"]["ACCOUNT_DEFAULTS"] == "true"
+    usual = Stack(synthesize().get_stack_by_name("ImdsEnforcer").template)
+    with_them, without = (
+        {
+            statement["Sid"]: statement
+            for policy in stack.properties("EnforcerRole")["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+        }
+        for stack in (keeping, usual)
+    )
+    assert with_them.pop("ModifyDefaults") == {
+        "Sid": "ModifyDefaults",
+        "Effect": "Allow",
+        "Action": "ec2:ModifyInstanceMetadataDefaults",
+        "Resource": "*",
+    }
+    assert with_them == without
 
 
 def test_asynchronous_invocations_are_not_repeated_and_grow_no_older_than_a_sweeps_schedule(home: Stack) -> None:

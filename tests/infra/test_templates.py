@@ -21,6 +21,7 @@ SHAPES: list[dict[str, object]] = [
     {},
     {
         "floor": "required",
+        "account_defaults": True,
         "schedule": "rate(1 hour)",
         "notification_email": "ops@example.com",
         "tags": {"team": "platform"},

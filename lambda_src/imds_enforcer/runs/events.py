@@ -36,10 +36,10 @@ class ForeignEventError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class InstanceEvent:
-    """Instances of one region that want a look; none, and `of_defaults` is set, where it is the account defaults.
+    """Instances of one region that want a look; or, with `of_defaults`, the region's account defaults.
 
-    `whole_region` is set where EC2's record of a launch had to leave out the ids. `time` is
-    when it happened, by AWS's clock. `principal` is who called, where the event says so.
+    `whole_region` is set where EC2's record of a launch had to leave out the ids. `time` is when it happened, by AWS's
+    clock. `principal` is who called, where the event says so.
     """
 
     trigger: Trigger
@@ -104,7 +104,7 @@ def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch | None
 
     Raises:
         ForeignEventError: if it is of another account than this one.
-        MalformedEventError: if it is none of the events that the rules let through.
+        MalformedEventError: if it is none that the rules let through.
     """
     try:
         event = json.loads(body)
@@ -128,7 +128,8 @@ def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch | None
             case "ModifyInstanceMetadataDefaults":
                 return _drift(event, detail)
             case name:
-                raise MalformedEventError(f"detail.eventName is {shown(name)}; allowed: {_CALLS}")
+                allowed = "RunInstances, ModifyInstanceMetadataOptions, ModifyInstanceMetadataDefaults"
+                raise MalformedEventError(f"detail.eventName is {shown(name)}; allowed: {allowed}")
     raise MalformedEventError(
         f"detail-type is {shown(kind)}; allowed: EC2 Instance State-change Notification, AWS API Call via CloudTrail"
     )
@@ -176,10 +177,9 @@ def _options_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Inst
 
 def _drift(event: Mapping[str, Any], detail: Mapping[str, Any], *ids: object) -> InstanceEvent:
     """Of these instances; of the account defaults if there are none. What was set there is left to EC2 to say."""
-    identity = detail.get("userIdentity")
-    caller = identity.get("arn") if isinstance(identity, Mapping) else None
-    principal = caller if isinstance(caller, str) else None
-    return replace(_instance_event(event, Trigger.DRIFT, ids), of_defaults=not ids, principal=principal)
+    caller = identity.get("arn") if isinstance(identity := detail.get("userIdentity"), Mapping) else None
+    drift = replace(_instance_event(event, Trigger.DRIFT, ids), of_defaults=not ids)
+    return replace(drift, principal=caller) if isinstance(caller, str) else drift
 
 
 def _instance_event(

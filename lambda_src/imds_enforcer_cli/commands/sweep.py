@@ -18,7 +18,7 @@ from imds_enforcer_cli.console.output import Cell, say, working, write_csv, writ
 
 SWEEP_COLUMNS = (
     *("run_id", "region", "status", *(f"outcomes.{outcome}" for outcome in Outcome)),
-    *("error", "stopped", "ledger_error"),
+    *("error", "stopped", "ledger_error", "defaults.outcome", "defaults.reason"),
 )
 _PROBLEMS = ("error", "stopped", "ledger_error")
 
@@ -69,8 +69,13 @@ def sweep(
 def needs_attention(report: Mapping[str, Any]) -> bool:
     """True if something in the report of a run failed, or was cut short."""
     parts = report["regions"].values()
-    failed = any(part["status"] == RegionStatus.REGION_FAILED for part in parts)
+    failed = any(part["status"] == RegionStatus.REGION_FAILED or _failed_defaults(part) for part in parts)
     return failed or str(Outcome.FAILED) in report["outcomes"] or any("stopped" in part for part in (report, *parts))
+
+
+def _failed_defaults(part: Mapping[str, Any]) -> bool:
+    """True if a region's account defaults could not be set."""
+    return bool(part.get("defaults", {}).get("outcome") == Outcome.FAILED)
 
 
 def outcomes(counts: Mapping[str, int]) -> Cell:
@@ -127,13 +132,13 @@ def _write(form: Format, report: Mapping[str, Any]) -> None:
         case Format.CSV:
             write_csv(SWEEP_COLUMNS, [{"run_id": report["run_id"], "region": name} | regions[name] for name in regions])
         case Format.TABLE:
-            idle = [name for name, part in regions.items() if part == _IDLE]
+            idle = [name for name, part in regions.items() if _is_idle(part)]
             rows = [
                 (
                     (name,),
                     (part["status"],),
                     outcomes(part["outcomes"]),
-                    [part[key] for key in _PROBLEMS if key in part],
+                    [*(part[key] for key in _PROBLEMS if key in part), *_defaults(part)],
                 )
                 for name, part in regions.items()
                 if name not in idle
@@ -141,6 +146,19 @@ def _write(form: Format, report: Mapping[str, Any]) -> None:
             write_table(("REGION", "STATUS", "OUTCOMES", "PROBLEM"), rows)
             if idle:
                 say(f"Nothing to do in {_some_of(idle)}.")
+
+
+def _defaults(part: Mapping[str, Any]) -> Cell:
+    """What became of a region's account defaults, unless they were as the policy wants them."""
+    defaults = part.get("defaults", {"outcome": Outcome.COMPLIANT})
+    if defaults["outcome"] == Outcome.COMPLIANT:
+        return []
+    return [f"account defaults {defaults['outcome']}: {defaults['reason']}"]
+
+
+def _is_idle(part: Mapping[str, Any]) -> bool:
+    """True if nothing in the region differed from the policy, and nothing went wrong."""
+    return {name: value for name, value in part.items() if name != "defaults"} == _IDLE and not _defaults(part)
 
 
 def _some_of(regions: Sequence[str]) -> str:

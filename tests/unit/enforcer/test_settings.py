@@ -13,12 +13,14 @@ ENVIRONMENT = {
     "NOTIFICATION_TOPIC_ARN": "arn:topic",
     "LEDGER_TABLE": "ledger",
     "HTTP_TOKENS_FLOOR": "required",
+    "ACCOUNT_DEFAULTS": "true",
     "BATCH_DEADLINE_SECONDS": "61",
     "SWEEP_DEADLINE_SECONDS": "721.5",
     "GONE_AFTER_SECONDS": "0",
     "VERIFY_TIMEOUT_SECONDS": "21",
 }
-TEXTS = [name for name in ENVIRONMENT if not name.endswith("_SECONDS") and name != "HTTP_TOKENS_FLOOR"]
+OPTIONAL = ("HTTP_TOKENS_FLOOR", "ACCOUNT_DEFAULTS")
+TEXTS = [name for name in ENVIRONMENT if not name.endswith("_SECONDS") and name not in OPTIONAL]
 SECONDS = [name for name in ENVIRONMENT if name.endswith("_SECONDS")]
 
 
@@ -32,6 +34,7 @@ def test_every_setting_comes_from_the_variable_of_its_name() -> None:
         "notification_topic_arn": "arn:topic",
         "ledger_table": "ledger",
         "http_tokens_floor": "required",
+        "account_defaults": "true",
         "batch_deadline_seconds": 61.0,
         "sweep_deadline_seconds": 721.5,
         "gone_after_seconds": 0.0,
