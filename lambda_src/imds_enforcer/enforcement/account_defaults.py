@@ -161,8 +161,7 @@ def set_defaults(context: DefaultsContext, plan: PlannedDefaults) -> DefaultsRes
     except AwsError as error:
         return context.out_of_reach(error, plan.before)
     result = _sent(context, plan)
-    unanswered = result.failure is not None and result.failure.kind is Kind.UNAVAILABLE
-    if unanswered and result.outcome is not Outcome.REMEDIATED:
+    if result.outcome is Outcome.FAILED and result.failure and result.failure.kind is Kind.UNAVAILABLE:
         # Whether EC2 made the change is unknown: the entry is completed by what a later run finds.
         return result
     try:

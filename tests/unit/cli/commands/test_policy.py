@@ -40,6 +40,11 @@ EVERYTHING = {
     "max_changes_per_sweep": 100,
     "legacy_calls": {"lookback_days": 7, "tolerate": 1, "enforce_after": "2027-01-01", "by": "group"},
     "watch": {"hours": 12, "rejected_calls": 5},
+    "account_defaults": {
+        "http_put_response_hop_limit": 2,
+        "instance_metadata_tags": "disabled",
+        "enforce_tokens": True,
+    },
 }
 WRONG = '{"mode": "audits"}'
 PROBLEM = 'mode is "audits"; allowed: enforce, audit'
@@ -63,7 +68,7 @@ def test_what_somebody_set(clients: FakeClients, command: Command) -> None:
     """Says since when; and exemptions that protect no longer say so."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps(EVERYTHING))
     table = lines(command("policy", "show").stdout)
-    assert not any("default" in line for line in table)
+    assert not any(line.endswith(" default") for line in table)
     assert "mode audit version 2; since 2026-11-22 12:00 UTC" in table
     assert any("(tag team=old) legacy, owner ann, until 2026-11-21 (expired);" in line for line in table)
     assert any("(image_id ami-1, region eu-*) vendor, until 2026-11-22 version" in line for line in table)
@@ -97,7 +102,7 @@ def test_what_is_in_force_as_csv(clients: FakeClients, command: Command) -> None
     assert row["policy.regions.exclude"] == "us-east-1"
 
 
-@pytest.mark.parametrize("document", [{}, {"legacy_calls": {}}, {"watch": None}, EVERYTHING])
+@pytest.mark.parametrize("document", [{}, {"legacy_calls": {}}, {"watch": None}, {"account_defaults": {}}, EVERYTHING])
 def test_the_fields_are_the_policy(document: dict[str, object]) -> None:
     """Whoever stores what is shown changes nothing."""
     policy = parse_policy(HttpTokens.REQUIRED, json.dumps(document), PolicyVersions())

@@ -52,8 +52,31 @@ STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"max_changes_per_sweep": 5}, {}, "one sweep may change any number of instances, not 5"),
     ({"max_changes_per_sweep": 5}, {"max_changes_per_sweep": 6}, "one sweep may change 6 instances, not 5"),
     ({}, {"container_hop_limit": None}, "container_hop_limit is null, not 2"),
+    ({"account_defaults": {}}, {}, "account_defaults are no longer kept; the regions stay as they are"),
+    (
+        {"account_defaults": {"http_put_response_hop_limit": 2}},
+        {"account_defaults": {"http_put_response_hop_limit": 3}},
+        "account_defaults.http_put_response_hop_limit is 3, not 2",
+    ),
+    (
+        {"account_defaults": {"http_put_response_hop_limit": 2}},
+        {"account_defaults": {}},
+        "account_defaults.http_put_response_hop_limit is no longer set, not 2",
+    ),
+    (
+        {"account_defaults": {"instance_metadata_tags": "disabled"}},
+        {"account_defaults": {}},
+        "account_defaults.instance_metadata_tags is no longer disabled",
+    ),
+    (
+        {"account_defaults": {"enforce_tokens": True}},
+        {"account_defaults": {}},
+        "account_defaults.enforce_tokens is no longer set",
+    ),
 ]
 HARMLESS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({}, {"account_defaults": {"enforce_tokens": True}}),
+    ({"account_defaults": {}}, {"account_defaults": {"http_put_response_hop_limit": 2}}),
     ({}, {}),
     ({"mode": "audit"}, {"mode": "enforce"}),
     ({"http_put_response_hop_limit": 2}, {"http_put_response_hop_limit": 1}),

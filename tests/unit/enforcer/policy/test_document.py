@@ -6,13 +6,17 @@ from typing import Any
 import pytest
 
 from imds_enforcer.model import HttpTokens, Switch
-from imds_enforcer.policy import Exemption, Gate, Match, Mode, RegionSelection, Watch
+from imds_enforcer.policy import AccountDefaults, Exemption, Gate, Match, Mode, RegionSelection, Watch
 from imds_enforcer.policy.document import as_document, as_text, as_words, columns, differences
 from tests.fakes.clock import START
 from tests.fakes.examples import a_policy, an_exemption
 
 OLD = an_exemption("old SDK", auto_scaling_group="web-*")
 EXPIRED = Exemption(match=Match(region="eu-*"), reason="vendor", owner="ann", expires=date(2026, 11, 21))
+ALL_OF_THEM = "hop limit 2, InstanceMetadataTags disabled, optional tokens refused"
+ALL_DEFAULTS = AccountDefaults(
+    http_put_response_hop_limit=2, instance_metadata_tags=Switch.DISABLED, enforce_tokens=True
+)
 
 
 def test_the_text_has_both_versions_and_every_field() -> None:
@@ -40,7 +44,8 @@ def test_the_text_has_both_versions_and_every_field() -> None:
         "launch_grace_seconds: 0\n"
         "max_changes_per_sweep: any number\n"
         "legacy_calls: no gate\n"
-        "watch: for 24 hours; from 1 rejected IMDSv1 calls on: reported"
+        "watch: for 24 hours; from 1 rejected IMDSv1 calls on: reported\n"
+        "account_defaults: as each region has them"
     )
 
 
@@ -70,6 +75,11 @@ def test_the_text_has_both_versions_and_every_field() -> None:
         (
             {"watch": Watch(hours=48, rejected_calls=5)},
             ["watch: for 48 hours; from 5 rejected IMDSv1 calls on: reported"],
+        ),
+        ({"account_defaults": AccountDefaults()}, ["account_defaults: HttpTokens as the toggle"]),
+        (
+            {"account_defaults": ALL_DEFAULTS},
+            [f"account_defaults: HttpTokens as the toggle, {ALL_OF_THEM}"],
         ),
     ],
 )
@@ -104,6 +114,8 @@ def test_a_table_has_a_column_for_each_field_of_an_object() -> None:
         *("instance_metadata_tags", "regions.include", "regions.exclude", "exemptions", "rollout_percent"),
         *("launch_grace_seconds", "max_changes_per_sweep", "legacy_calls.lookback_days", "legacy_calls.tolerate"),
         *("legacy_calls.enforce_after", "legacy_calls.by", "watch.hours", "watch.rejected_calls"),
+        *("account_defaults.http_put_response_hop_limit", "account_defaults.instance_metadata_tags"),
+        "account_defaults.enforce_tokens",
     ]
 
 

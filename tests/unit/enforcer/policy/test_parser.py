@@ -9,7 +9,18 @@ import pytest
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.model.wording import shown
-from imds_enforcer.policy import CountedBy, Exemption, Gate, Match, Mode, Policy, PolicyVersions, RegionSelection, Watch
+from imds_enforcer.policy import (
+    AccountDefaults,
+    CountedBy,
+    Exemption,
+    Gate,
+    Match,
+    Mode,
+    Policy,
+    PolicyVersions,
+    RegionSelection,
+    Watch,
+)
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer.policy.safeguards import DEFAULT_WATCH
 from tests.fakes.examples import HUGE_NUMBER
@@ -22,11 +33,12 @@ REGION_NAMES = "text that matches ^[a-z]{2,}(-[a-z]+)+-[0-9]+$"
 POLICY_FIELDS = (
     "mode, http_put_response_hop_limit, container_hop_limit, container_host_tags, http_protocol_ipv6, "
     "instance_metadata_tags, regions, exemptions, rollout_percent, launch_grace_seconds, max_changes_per_sweep, "
-    "legacy_calls, watch"
+    "legacy_calls, watch, account_defaults"
 )
 EXEMPTION_FIELDS = "match, reason, owner, expires"
 MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, launch_template, region, tag, tags"
 GATE_FIELDS = "lookback_days, tolerate, enforce_after, by"
+DEFAULTS_FIELDS = "http_put_response_hop_limit, instance_metadata_tags, enforce_tokens"
 WATCH_FIELDS = "hours, rejected_calls"
 LEDGER_REMOVED = "a change that cannot be written down always waits; remove it"
 REVERT_REMOVED = "the watch only reports, and its mail has the command that reverts; remove it"
@@ -96,6 +108,11 @@ def test_every_field_is_read() -> None:
             "max_changes_per_sweep": 500,
             "legacy_calls": {"lookback_days": 30, "tolerate": 10, "enforce_after": "2027-03-31", "by": "group"},
             "watch": {"hours": 48, "rejected_calls": 5},
+            "account_defaults": {
+                "http_put_response_hop_limit": 2.0,
+                "instance_metadata_tags": "disabled",
+                "enforce_tokens": True,
+            },
         }
     )
     assert policy == Policy(
@@ -130,6 +147,9 @@ def test_every_field_is_read() -> None:
         max_changes_per_sweep=500,
         gate=Gate(lookback_days=30, tolerate=10, enforce_after=date(2027, 3, 31), by=CountedBy.GROUP),
         watch=Watch(hours=48, rejected_calls=5),
+        account_defaults=AccountDefaults(
+            http_put_response_hop_limit=2, instance_metadata_tags=Switch.DISABLED, enforce_tokens=True
+        ),
         versions=VERSIONS,
     )
 
@@ -176,6 +196,9 @@ def test_what_nobody_named_goes_carefully_where_that_costs_nothing() -> None:
         ({"watch": None}, "watch", None),
         ({"watch": {"hours": 336, "rejected_calls": 1000000}}, "watch", Watch(hours=336, rejected_calls=10**6)),
         ({"watch": {"hours": 1}}, "watch", Watch(hours=1)),
+        ({"account_defaults": None}, "account_defaults", None),
+        ({"account_defaults": {}}, "account_defaults", AccountDefaults()),
+        ({"account_defaults": {"enforce_tokens": None}}, "account_defaults", AccountDefaults()),
         ({"launch_grace_seconds": 0}, "launch_grace_seconds", 0),
         ({"launch_grace_seconds": 900}, "launch_grace_seconds", 900),
         ({"max_changes_per_sweep": 1}, "max_changes_per_sweep", 1),
@@ -343,6 +366,15 @@ def test_a_missing_policy_is_refused() -> None:
          f'also watch has the unknown field "ledger"; allowed: {WATCH_FIELDS}')),
         ({"watch": False}, f"watch is false; allowed: an object with the fields {WATCH_FIELDS}, or null"),
         ({"watch": {"days": 1}}, f'watch has the unknown field "days"; allowed: {WATCH_FIELDS}'),
+        ({"account_defaults": True},
+         f"account_defaults is true; allowed: an object with the fields {DEFAULTS_FIELDS}, or null"),
+        ({"account_defaults": {"http_tokens": "required"}},
+         f'account_defaults has the unknown field "http_tokens"; allowed: {DEFAULTS_FIELDS}'),
+        *(({"account_defaults": {"enforce_tokens": value}},
+           f"account_defaults.enforce_tokens is {json.dumps(value)}; allowed: true, null")
+          for value in (False, 1, "yes")),
+        ({"account_defaults": {"http_put_response_hop_limit": 65}},
+         f"account_defaults.http_put_response_hop_limit is 65; allowed: {WHOLE_NUMBER}"),
         ({"watch": {"hours": 0}}, "watch.hours is 0; allowed: a whole number from 1 to 336"),
         ({"watch": {"hours": 337}}, "watch.hours is 337; allowed: a whole number from 1 to 336"),
         ({"watch": {"rejected_calls": 0}}, "watch.rejected_calls is 0; allowed: a whole number from 1 to 1000000"),

@@ -1,0 +1,377 @@
+"""The account defaults of one region: read, decided, set, read back, written down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from imds_enforcer.aws.defaults_entries import KIND
+from imds_enforcer.ledger.defaults import subject
+from imds_enforcer.ledger.holds import CONTESTED_FOR, Hold
+from imds_enforcer.model import AwsError, Failure, HttpTokens, Kind, Outcome, Switch, Trigger
+from imds_enforcer.model.region_defaults import RegionDefaults
+from imds_enforcer.policy import AccountDefaults, Mode, Policy
+from tests.fakes.account_defaults import UNSET
+from tests.fakes.clients import a_run
+from tests.fakes.clock import START
+from tests.fakes.examples import (
+    DENIED_BY_SCP,
+    EXPIRED,
+    HOME,
+    NOT_HERE,
+    SERVER_FAULT,
+    THROTTLED,
+    UNAUTHORIZED,
+    a_failure,
+    a_policy,
+)
+
+if TYPE_CHECKING:
+    from imds_enforcer.ledger.defaults import DefaultsEntry
+    from imds_enforcer.model.region_defaults import DefaultsResult
+    from tests.fakes.account_defaults import FakeDefaults
+    from tests.fakes.clients import FakeClients
+
+READ, SET = "GetInstanceMetadataDefaults", "ModifyInstanceMetadataDefaults"
+OTHER = "arn:aws:sts::111122223333:assumed-role/deploy/terraform"
+POLICY = a_policy(account_defaults=AccountDefaults())
+ENFORCING = a_policy(account_defaults=AccountDefaults(enforce_tokens=True))
+OPTIONAL = a_policy(HttpTokens.OPTIONAL, account_defaults=AccountDefaults())
+KEPT = RegionDefaults(http_tokens=HttpTokens.REQUIRED, http_put_response_hop_limit=2)
+WHY = "HttpTokens is no-preference, not required, HttpPutResponseHopLimit is no-preference, not 2"
+
+
+@pytest.fixture
+def region(clients: FakeClients) -> FakeDefaults:
+    """The defaults of the home region, for which nobody has a preference."""
+    return clients.defaults[HOME]
+
+
+def enforced(
+    clients: FakeClients,
+    policy: Policy = POLICY,
+    trigger: Trigger = Trigger.SCHEDULE,
+    *,
+    drifted_by: str | None = None,
+    floor: HttpTokens = HttpTokens.OPTIONAL,
+    seconds: float = 700,
+) -> DefaultsResult:
+    """What became of the home region's defaults in one run."""
+    run = a_run(clients, policy, seconds=seconds)
+    run.floor = floor
+    keeper = run.for_defaults(HOME, trigger, drifted_by)
+    assert keeper
+    return keeper.enforce()
+
+
+def ledger(clients: FakeClients) -> list[DefaultsEntry]:
+    """The entries of the home region."""
+    return clients.ledger_table.defaults.of(HOME)
+
+
+def drifted(clients: FakeClients, seconds: float = 60) -> DefaultsResult:
+    """Someone takes the tokens away, and the event of it comes; then some time passes."""
+    clients.defaults[HOME].put(http_tokens=None)
+    result = enforced(clients, trigger=Trigger.DRIFT, drifted_by=OTHER)
+    clients.clock.advance(seconds)
+    return result
+
+
+def test_they_are_set_in_one_call_and_read_back(clients: FakeClients, region: FakeDefaults) -> None:
+    """With an entry that says what was there before."""
+    result = enforced(clients, ENFORCING)
+    assert (result.outcome, result.before, result.after) == (
+        Outcome.REMEDIATED,
+        UNSET,
+        replace(KEPT, http_tokens_enforced=Switch.ENABLED),
+    )
+    assert region.calls == [READ, SET, READ]
+    assert region.sent == [
+        {
+            "http_tokens": HttpTokens.REQUIRED,
+            "http_put_response_hop_limit": 2,
+            "http_tokens_enforced": Switch.ENABLED,
+        }
+    ]
+    [entry] = ledger(clients)
+    assert (entry.outcome, entry.before, entry.after, entry.trigger) == (
+        Outcome.REMEDIATED,
+        UNSET,
+        result.after,
+        Trigger.SCHEDULE,
+    )
+    assert entry.reason == result.reason == f"{WHY}, HttpTokensEnforced is no-preference, not enabled"
+
+
+def test_where_all_is_as_wanted_one_call_shows_it(clients: FakeClients, region: FakeDefaults) -> None:
+    """And the table is not asked."""
+    region.current = KEPT
+    clients.table.requests.clear()
+    assert enforced(clients).outcome is Outcome.COMPLIANT
+    assert (region.calls, clients.table.requests) == ([READ], [])
+
+
+def test_the_intent_is_in_the_ledger_before_the_change(clients: FakeClients, region: FakeDefaults) -> None:
+    """Without an outcome."""
+    found: list[DefaultsEntry] = []
+    region.before_set = lambda: found.extend(ledger(clients))
+    enforced(clients)
+    assert [(entry.outcome, entry.wanted) for entry in found] == [(None, KEPT)]
+
+
+@pytest.mark.parametrize("fails", ["read_failure", "write_failure"])
+def test_without_the_ledger_nothing_is_set(clients: FakeClients, region: FakeDefaults, fails: str) -> None:
+    """Neither where holds cannot be read, nor where the intent cannot be written."""
+    setattr(clients.table, fails, THROTTLED)
+    keeper = a_run(clients, POLICY).for_defaults(HOME, Trigger.SCHEDULE)
+    assert keeper
+    result = keeper.enforce()
+    assert (result.outcome, result.reason) == (Outcome.DEFERRED, f"the ledger is out of reach ({THROTTLED})")
+    assert (region.sent, keeper.context.ledger_failure) == ([], THROTTLED)
+
+
+def test_a_change_that_shows_late_is_waited_for(clients: FakeClients, region: FakeDefaults) -> None:
+    """A look a second."""
+    region.visible_after = 3
+    assert enforced(clients).outcome is Outcome.REMEDIATED
+    assert region.calls == [READ, SET, *[READ] * 4]
+
+
+def test_what_ec2_accepts_and_does_not_show_is_a_failure(clients: FakeClients, region: FakeDefaults) -> None:
+    """Never reported as success; the region is the enforcer's no more than before."""
+    region.ignored = True
+    result = enforced(clients)
+    assert (result.outcome, result.after) == (Outcome.FAILED, UNSET)
+    assert result.failure
+    assert result.failure.code == "ReadBackDiffers"
+    [entry] = ledger(clients)
+    assert (entry.outcome, entry.code, entry.result) == (Outcome.FAILED, "ReadBackDiffers", None)
+
+
+def test_what_cannot_be_read_back_is_pending(clients: FakeClients, region: FakeDefaults) -> None:
+    """With EC2's reason."""
+
+    def go_dark() -> None:
+        region.read_failure = SERVER_FAULT
+
+    region.before_set = go_dark
+    result = enforced(clients)
+    assert (result.outcome, result.failure) == (Outcome.PENDING, SERVER_FAULT)
+    assert [entry.outcome for entry in ledger(clients)] == [Outcome.PENDING]
+
+
+@pytest.mark.parametrize("failure", [UNAUTHORIZED, THROTTLED, a_failure("SomethingNew"), NOT_HERE])
+def test_a_refusal_has_ec2s_code_and_is_not_repeated(
+    clients: FakeClients, region: FakeDefaults, failure: Failure
+) -> None:
+    """One call, and an entry of it."""
+    region.set_failure = failure
+    result = enforced(clients)
+    assert (result.outcome, result.failure, result.reason) == (Outcome.FAILED, failure, str(failure))
+    assert region.calls == [READ, SET]
+    assert [(entry.outcome, entry.code) for entry in ledger(clients)] == [(Outcome.FAILED, failure.code)]
+
+
+@pytest.mark.parametrize(("made", "outcome"), [(True, Outcome.REMEDIATED), (False, Outcome.FAILED)])
+def test_an_unanswered_change_is_read_back(
+    clients: FakeClients,
+    region: FakeDefaults,
+    made: bool,  # noqa: FBT001  # an example
+    outcome: Outcome,
+) -> None:
+    """What is not known stays open in the ledger."""
+    if made:
+        region.unanswered = SERVER_FAULT
+    else:
+        region.set_failure = SERVER_FAULT
+    assert enforced(clients).outcome is outcome
+    assert [entry.outcome for entry in ledger(clients)] == [Outcome.REMEDIATED if made else None]
+
+
+def test_an_entry_that_was_left_open_is_completed_when_it_matters(clients: FakeClients, region: FakeDefaults) -> None:
+    """By what the region shows: then it goes back when tokens become optional."""
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    region.before_set = die
+    with pytest.raises(KeyboardInterrupt):
+        enforced(clients)
+    region.before_set, region.current = None, KEPT
+    clients.clock.advance(timedelta(minutes=20).total_seconds())
+    assert enforced(clients, OPTIONAL).outcome is Outcome.REMEDIATED
+    assert region.current == UNSET
+    assert [entry.outcome for entry in ledger(clients)] == [Outcome.REMEDIATED, Outcome.REMEDIATED]
+
+
+@pytest.mark.parametrize(
+    ("failure", "outcome", "reason"),
+    [
+        (THROTTLED, Outcome.FAILED, str(THROTTLED)),
+        (EXPIRED, Outcome.FAILED, str(EXPIRED)),
+        (DENIED_BY_SCP, Outcome.SKIPPED, f"denied by the organization ({DENIED_BY_SCP})"),
+    ],
+)
+def test_a_region_that_cannot_be_read(
+    clients: FakeClients, region: FakeDefaults, failure: Failure, outcome: Outcome, reason: str
+) -> None:
+    """It is left as it is."""
+    region.read_failure = failure
+    result = enforced(clients)
+    assert (result.outcome, result.reason, result.failure) == (outcome, reason, failure)
+    assert region.sent == []
+
+
+def test_once_the_credentials_are_refused_nothing_is_asked(clients: FakeClients, region: FakeDefaults) -> None:
+    """No call would fare better."""
+    run = a_run(clients, POLICY)
+    run.cancellation.heed(EXPIRED)
+    keeper = run.for_defaults(HOME, Trigger.SCHEDULE)
+    assert keeper
+    assert (keeper.enforce().outcome, region.calls) == (Outcome.DEFERRED, [])
+
+
+def test_audit_mode_writes_nothing(clients: FakeClients, region: FakeDefaults) -> None:
+    """Not even an intent."""
+    result = enforced(clients, replace(POLICY, mode=Mode.AUDIT))
+    assert (result.outcome, result.reason, result.after) == (Outcome.WOULD_REMEDIATE, WHY, KEPT)
+    assert (region.calls, clients.table.writes) == ([READ], 0)
+
+
+def test_a_held_region_is_left(clients: FakeClients, region: FakeDefaults) -> None:
+    """The hold is read after the region was."""
+    hold = Hold(instance_id=subject(HOME), reason="migration", by="ann", at=START)
+    region.read_seconds = 1
+    clients.clock.at(clients.clock.elapsed + 0.5, lambda: clients.ledger_table.holds.write([hold]))
+    result = enforced(clients)
+    assert (result.outcome, result.reason) == (Outcome.HELD, f"held until it is released by ann: migration; {WHY}")
+    assert region.sent == []
+
+
+def test_what_was_seen_too_long_ago_is_not_acted_on(clients: FakeClients, region: FakeDefaults) -> None:
+    """A slow table lets it grow old."""
+    clients.table.before_write = lambda _: clients.clock.advance(11)
+    result = enforced(clients)
+    assert result.outcome is Outcome.DEFERRED
+    assert result.reason == f"what was seen of them is too old to act on; {WHY}"
+    assert region.sent == []
+    assert [entry.result for entry in ledger(clients)] == [None]
+
+
+def test_a_policy_that_has_changed_ends_it(clients: FakeClients, region: FakeDefaults) -> None:
+    """Also between the intent and the change."""
+    run = a_run(clients, POLICY)
+    clients.table.before_write = lambda _: run.cancellation.cancel("the policy has changed")
+    keeper = run.for_defaults(HOME, Trigger.SCHEDULE)
+    assert keeper
+    assert keeper.enforce().reason == f"the policy has changed; {WHY}"
+    assert region.sent == []
+
+
+def test_the_toggle_both_ways(clients: FakeClients, region: FakeDefaults) -> None:
+    """What was there before comes back, and only that."""
+    region.put(http_put_response_hop_limit=4, http_tokens_enforced=Switch.DISABLED)
+    before = region.current
+    enforced(clients, ENFORCING)
+    clients.clock.advance(60)
+    assert enforced(clients, replace(ENFORCING, http_tokens=HttpTokens.OPTIONAL)).outcome is Outcome.REMEDIATED
+    assert region.current == before
+    clients.clock.advance(60)
+    assert enforced(clients, replace(ENFORCING, http_tokens=HttpTokens.OPTIONAL)).outcome is Outcome.COMPLIANT
+    assert enforced(clients, ENFORCING).outcome is Outcome.REMEDIATED
+
+
+def test_a_required_that_was_there_before_stays(clients: FakeClients, region: FakeDefaults) -> None:
+    """It is reported, and nothing is sent."""
+    region.current = KEPT
+    enforced(clients)
+    result = enforced(clients, OPTIONAL)
+    assert result.outcome is Outcome.SKIPPED
+    assert result.reason == "left as it is: HttpTokens is required (not the enforcer's doing)"
+    assert region.sent == []
+
+
+def test_under_a_floor_nothing_is_loosened(clients: FakeClients, region: FakeDefaults) -> None:
+    """Not what the enforcer has set itself."""
+    enforced(clients)
+    result = enforced(clients, OPTIONAL, floor=HttpTokens.REQUIRED)
+    assert (result.outcome, region.current) == (Outcome.SKIPPED, KEPT)
+    assert "floor" in result.reason
+
+
+def test_the_fourth_correction_within_an_hour_is_left_to_the_sweep(clients: FakeClients, region: FakeDefaults) -> None:
+    """Who it was is named; the sweep goes on to correct them."""
+    region.current = KEPT
+    assert [drifted(clients).outcome for _ in range(4)] == [*[Outcome.REMEDIATED] * 3, Outcome.CONTESTED]
+    result = drifted(clients)
+    assert result.reason.startswith(f"set back again and again, last by {OTHER}: only the sweep sets them right until ")
+    assert enforced(clients).outcome is Outcome.REMEDIATED
+    assert drifted(clients, CONTESTED_FOR.total_seconds()).outcome is Outcome.CONTESTED
+    assert drifted(clients).outcome is Outcome.REMEDIATED
+
+
+def test_in_audit_mode_no_contest_begins(clients: FakeClients, region: FakeDefaults) -> None:
+    """No correction is made that could be undone."""
+    region.current = KEPT
+    for _ in range(3):
+        drifted(clients)
+    region.put(http_tokens=None)
+    audit = replace(POLICY, mode=Mode.AUDIT)
+    result = enforced(clients, audit, Trigger.DRIFT, drifted_by=OTHER)
+    assert result.outcome is Outcome.WOULD_REMEDIATE
+
+
+def test_entries_of_another_kind_in_the_partition_are_skipped(clients: FakeClients) -> None:
+    """And named for the alarm."""
+    enforced(clients)
+    clients.table.put([{"pk": KIND, "sk": "nonsense", "entry": "{}"}])
+    assert len(ledger(clients)) == 1
+    assert clients.ledger_table.unreadable() == {(KIND, "nonsense")}
+
+
+def test_a_lost_outcome_is_a_failure_of_the_ledger_and_not_of_the_change(
+    clients: FakeClients, region: FakeDefaults
+) -> None:
+    """The region is as the policy wants it."""
+
+    def lose_table() -> None:
+        clients.table.write_failure = THROTTLED
+
+    region.before_set = lose_table
+    keeper = a_run(clients, POLICY).for_defaults(HOME, Trigger.SCHEDULE)
+    assert keeper
+    assert keeper.enforce().outcome is Outcome.REMEDIATED
+    assert keeper.context.ledger_failure == THROTTLED
+    clients.table.write_failure = None
+    assert [entry.outcome for entry in ledger(clients)] == [None]
+
+
+def test_credentials_that_are_refused_end_the_run(clients: FakeClients, region: FakeDefaults) -> None:
+    """Those of a region alone do not."""
+    for failure, ends in ((NOT_HERE, None), (EXPIRED, EXPIRED)):
+        region.set_failure = failure
+        run = a_run(clients, POLICY)
+        keeper = run.for_defaults(HOME, Trigger.SCHEDULE)
+        assert keeper
+        keeper.enforce()
+        assert run.cancellation.refused == ends
+        assert run.cancellation.refused is None or run.cancellation.refused.kind is Kind.CREDENTIALS
+
+
+def test_an_error_in_the_table_is_no_exception(clients: FakeClients) -> None:
+    """Nothing is raised past the region, whichever request of it fails."""
+    for request in range(1, 6):
+        clients.defaults[HOME].current = UNSET
+        left = [request]
+
+        def fail(_: object, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise AwsError(SERVER_FAULT)
+
+        clients.table.before_read = fail
+        clients.table.before_write = fail
+        assert enforced(clients, trigger=Trigger.DRIFT, drifted_by=OTHER)

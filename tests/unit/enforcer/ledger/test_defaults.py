@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from imds_enforcer.ledger.defaults import DefaultsEntry, changed_since, completed, original
+from imds_enforcer.model import HttpTokens, Outcome, Switch, Trigger
+from imds_enforcer.model.region_defaults import RegionDefaults
+from imds_enforcer.policy import PolicyVersions
+from tests.fakes.clock import START
+from tests.fakes.examples import HOME
+
+UNSET = RegionDefaults()
+OPTIONAL = RegionDefaults(http_tokens=HttpTokens.OPTIONAL)
+KEPT = RegionDefaults(http_tokens=HttpTokens.REQUIRED, http_put_response_hop_limit=2)
+TOKENS, HOPS = "http_tokens", "http_put_response_hop_limit"
+
+
+def an_entry(before: RegionDefaults, wanted: RegionDefaults, **fields: Any) -> DefaultsEntry:
+    """A change that was made, unless told otherwise."""
+    known: dict[str, Any] = {
+        "region": HOME,
+        "at": START,
+        "run_id": "run-1",
+        "trigger": Trigger.SCHEDULE,
+        "versions": PolicyVersions(3, 7),
+        "ends_at": START + timedelta(minutes=15),
+        "outcome": Outcome.REMEDIATED,
+        "after": wanted,
+    }
+    return DefaultsEntry(before=before, wanted=wanted, **(known | fields))
+
+
+SET = an_entry(UNSET, KEPT)
+BACK = an_entry(KEPT, UNSET)
+
+
+@pytest.mark.parametrize(
+    ("entries", "seen", "found"),
+    [
+        ([], KEPT, {}),
+        ([SET], KEPT, {TOKENS: None, HOPS: None}),
+        ([SET], replace(KEPT, http_put_response_hop_limit=3), {TOKENS: None}),
+        ([SET], UNSET, {}),
+        # A required that was there before is nobody's to take back.
+        ([an_entry(replace(UNSET, http_tokens=HttpTokens.REQUIRED), KEPT)], KEPT, {HOPS: None}),
+        ([SET, BACK], KEPT, {}),
+        ([SET, BACK, SET], KEPT, {TOKENS: None, HOPS: None}),
+        # Two changes of the enforcer's own: what was before the first.
+        (
+            [SET, an_entry(KEPT, replace(KEPT, http_put_response_hop_limit=3))],
+            replace(KEPT, http_put_response_hop_limit=3),
+            {TOKENS: None, HOPS: None},
+        ),
+        # Someone else came in between: what they had set.
+        (
+            [SET, an_entry(replace(KEPT, http_tokens=HttpTokens.OPTIONAL), KEPT)],
+            KEPT,
+            {TOKENS: HttpTokens.OPTIONAL, HOPS: None},
+        ),
+        ([an_entry(UNSET, KEPT, outcome=None, after=None)], KEPT, {}),
+        ([an_entry(UNSET, KEPT, outcome=Outcome.FAILED, after=None)], KEPT, {}),
+        ([an_entry(UNSET, KEPT, outcome=Outcome.PENDING, after=None)], KEPT, {TOKENS: None, HOPS: None}),
+        # Of what was not confirmed counts what shows.
+        (
+            [an_entry(UNSET, KEPT, outcome=Outcome.FAILED, after=replace(KEPT, http_put_response_hop_limit=None))],
+            KEPT,
+            {TOKENS: None},
+        ),
+    ],
+)
+def test_what_the_enforcer_set_and_nobody_changed_since(
+    entries: list[DefaultsEntry], seen: RegionDefaults, found: dict[str, Any]
+) -> None:
+    """With what was there before."""
+    assert original(entries, seen) == found
+
+
+def test_what_someone_else_has_changed_since_is_named() -> None:
+    """Not where it is as before the enforcer came."""
+    seen = replace(UNSET, http_put_response_hop_limit=5)
+    assert changed_since([SET], seen, original([SET], seen)) == ("HttpPutResponseHopLimit is 5",)
+    assert changed_since([SET], KEPT, original([SET], KEPT)) == ()
+
+
+@pytest.mark.parametrize(
+    ("seen", "outcome", "after"),
+    [
+        (KEPT, Outcome.REMEDIATED, KEPT),
+        (replace(KEPT, instance_metadata_tags=Switch.ENABLED), Outcome.REMEDIATED, None),
+        (UNSET, Outcome.DEFERRED, None),
+        (OPTIONAL, Outcome.DEFERRED, None),
+    ],
+)
+def test_what_a_killed_process_left_is_read_off_the_region(
+    seen: RegionDefaults, outcome: Outcome, after: RegionDefaults | None
+) -> None:
+    """Made if the region shows what was to change."""
+    entry = completed(an_entry(UNSET, KEPT, outcome=None, after=None, reason="why"), seen)
+    assert (entry.outcome, entry.after) == (outcome, after or (seen if outcome is Outcome.REMEDIATED else None))
+    assert entry.reason == "the process that was to change them ended before it said how it went; why"
