@@ -215,9 +215,11 @@ app.command(
     epilog=manual(
         "revert i-0123456789abcdef0 --dry-run",
         "revert --run 1c2d3e4f-5a6b-7c8d-9e0f-a1b2c3d4e5f6 --yes",
+        "revert --defaults eu-west-1 us-east-1",
         ends="0 all is set back, or nothing is left to undo; 1 something could not be set back, an option stays as "
         "someone else has set it since, or not agreed to",
-        needs=f"{_FIND}, sts:GetCallerIdentity, {_UNDO} and ec2:ModifyInstanceMetadataOptions; {_UNLISTED}",
+        needs=f"{_FIND}, sts:GetCallerIdentity, {_UNDO} and ec2:ModifyInstanceMetadataOptions; {_UNLISTED}; "
+        "with --defaults ec2:GetInstanceMetadataDefaults and ec2:ModifyInstanceMetadataDefaults",
     ),
 )(revert)
 app.command(

@@ -9,12 +9,12 @@ from imds_enforcer.model import Outcome
 from imds_enforcer.model.region_defaults import DEFAULTS, RegionDefaults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from datetime import datetime
 
     from imds_enforcer.policy import PolicyVersions
 
-_UNKNOWN = object()
+_NOTHING = object()
 
 
 def subject(region: str) -> str:
@@ -84,46 +84,44 @@ def completed(entry: DefaultsEntry, seen: RegionDefaults) -> DefaultsEntry:
     return replace(entry, outcome=outcome, after=seen if made else None, reason=said)
 
 
-def original(entries: Iterable[DefaultsEntry], seen: RegionDefaults) -> dict[str, Any]:
+def original(entries: Iterable[DefaultsEntry], seen: RegionDefaults, *, overwrite: bool = False) -> dict[str, Any]:
     """For each attribute that the enforcer set, and that is still so: what it was before.
 
-    `entries` are a region's, oldest first. A value that has changed between two of them was set by someone else.
+    `entries` are a region's, oldest first. With `overwrite` also what someone else has changed since.
     """
-    made = [(entry.before, entry.result) for entry in entries if entry.result is not None]
-    found: dict[str, Any] = {}
-    for attribute in DEFAULTS.values():
-        ours, before = _set_by_enforcer([(getattr(old, attribute), getattr(new, attribute)) for old, new in made])
-        if getattr(seen, attribute) == ours:
-            found[attribute] = before
-    return found
+    return {
+        attribute: before
+        for attribute, (ours, before) in _set_by_enforcer(entries).items()
+        if getattr(seen, attribute) == ours or (overwrite and getattr(seen, attribute) != before)
+    }
 
 
-def changed_since(entries: Iterable[DefaultsEntry], seen: RegionDefaults, back: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the enforcer set and someone else has changed since, in words; `back` is what is still the enforcer's."""
-    last: dict[str, Any] = {}
+def changed_since(entries: Iterable[DefaultsEntry], seen: RegionDefaults) -> tuple[str, ...]:
+    """What the enforcer set and someone else has changed since, in words; not what is as it was before."""
+    shown = seen.as_log()
+    theirs = {
+        attribute for attribute, pair in _set_by_enforcer(entries).items() if getattr(seen, attribute) not in pair
+    }
+    return tuple(f"{name} is {shown[name]}" for name, attribute in DEFAULTS.items() if attribute in theirs)
+
+
+def _set_by_enforcer(entries: Iterable[DefaultsEntry]) -> dict[str, tuple[Any, Any]]:
+    """The value that the enforcer gave an attribute last, and the one before.
+
+    A value that has changed between two entries was set by someone else. What was set back to what it was is the
+    enforcer's no more.
+    """
+    ours: dict[str, tuple[Any, Any]] = {}
     for entry in entries:
-        if entry.result is not None:
-            last |= {each: getattr(entry.before, each) for each in _changed(entry)}
-    names = {attribute: name for name, attribute in DEFAULTS.items()}
-    shown, log = {each: getattr(seen, each) for each in last}, seen.as_log()
-    theirs = [each for each, before in last.items() if each not in back and shown[each] != before]
-    return tuple(f"{names[each]} is {log[names[each]]}" for each in theirs)
-
-
-def _set_by_enforcer(changes: Iterable[tuple[Any, Any]]) -> tuple[Any, Any]:
-    """The value that the enforcer gave an attribute last, and the one before; unknown if it is someone else's.
-
-    The changes are the attribute's values before and after each of them.
-    """
-    ours: Any = _UNKNOWN
-    original: Any = None
-    for before, after in changes:
-        if before != ours:
-            ours, original = _UNKNOWN, before
-        if after != before:
-            # Set back to what it was, it is the enforcer's no more.
-            ours = _UNKNOWN if after == original else after
-    return ours, original
+        if entry.result is None:
+            continue
+        for attribute in DEFAULTS.values():
+            before, after = getattr(entry.before, attribute), getattr(entry.result, attribute)
+            value, first = ours.pop(attribute, (_NOTHING, before))
+            original = first if before == value else before
+            if after != original:
+                ours[attribute] = (after, original)
+    return ours
 
 
 def _changed(entry: DefaultsEntry) -> list[str]:

@@ -1,5 +1,6 @@
 """The two parameters of the policy in Parameter Store: read as one, and changed only if no one else has meanwhile."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -61,8 +62,10 @@ def stored(reached: Connection) -> Stored:
     )
 
 
-def agree(reasons: list[str], question: str, *, sure: bool) -> None:
-    """Ask the user to agree to a change that weakens the policy for these reasons, if there are any.
+def agree(reasons: Sequence[str], question: str, *, sure: bool, against: Sequence[str] = ()) -> None:
+    """Ask the user to agree to a change that weakens the policy for these reasons, or contradicts itself by those.
+
+    Without any, nothing is asked.
 
     Raises:
         CommandError: if there is no terminal to ask at.
@@ -70,7 +73,9 @@ def agree(reasons: list[str], question: str, *, sure: bool) -> None:
     """
     for reason in reasons:
         say(f"This weakens the policy: {reason}.")
-    if sure or not reasons:
+    for each in against:
+        say(f"The policy contradicts itself, so that account defaults are left alone: {each}.")
+    if sure or not (reasons or against):
         return
     output.require_terminal()
     output.require_yes(question)

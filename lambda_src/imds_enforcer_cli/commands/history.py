@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from imds_enforcer.ledger.defaults import DefaultsEntry
 from imds_enforcer.ledger.entry import KEPT, Entry
 from imds_enforcer.model.wording import count, each_count
 from imds_enforcer_cli.account import connection
@@ -18,9 +19,9 @@ from imds_enforcer_cli.console.phrases import arrows, changes, options_columns
 ENTRY_HEADINGS = ("AT (UTC)", "INSTANCE", "OUTCOME", "CHANGE AND REASON")
 
 ENTRY_COLUMNS = (
-    *("instance_id", "region", "at", "run_id", "trigger", "by"),
+    *("kind", "instance_id", "region", "at", "run_id", "trigger", "by"),
     *("policy_versions.http_tokens", "policy_versions.policy", "outcome", "reason", "code"),
-    *(column for of in ("before", "wanted", "after") for column in options_columns(of)),
+    *(column for of in ("before", "wanted", "after") for column in (*options_columns(of), f"{of}.HttpTokensEnforced")),
 )
 
 _DAYS = 7
@@ -58,23 +59,29 @@ def history(  # each is an option of the command
     entries = _entries(reached, ids, run_id, since)
     now = reached.clock.now()
     rows = [entry_row(entry, now) for entry in entries]
-    write_documents(output, [entry.as_json() for entry in entries], ENTRY_COLUMNS, ENTRY_HEADINGS, rows)
+    documents = [{"kind": "instance"} | entry.as_json() for entry in entries]
+    write_documents(output, documents, ENTRY_COLUMNS, ENTRY_HEADINGS, rows)
     if output is arguments.Format.TABLE and not entries:
         say("The ledger has no such entry.")
     if run_id is not None and entries:
         say(run_summary(run_id, entries, now))
 
 
-def _entries(reached: connection.Connection, ids: list[str], run_id: str | None, days: int | None) -> list[Entry]:
+def _entries(
+    reached: connection.Connection, ids: list[str], run_id: str | None, days: int | None
+) -> list[Entry | DefaultsEntry]:
     ledger_table, now = reached.clients.ledger_table, reached.clock.now()
-    if not ids and run_id is None:
-        return list(ledger_table.entries.since(now - timedelta(days=days or _DAYS)))
-    since = now - (timedelta(days=days) if days else KEPT)
-    found = ledger_table.entries.of(ids[0]) if ids else ledger_table.entries.of_run(str(run_id))
-    return [entry for entry in found if entry.at >= since]
+    every = not ids and run_id is None
+    since = now - timedelta(days=days or (_DAYS if every else KEPT.days))
+    if ids:
+        return [entry for entry in ledger_table.entries.of(ids[0]) if entry.at >= since]
+    found = ledger_table.entries.since(since) if every else ledger_table.entries.of_run(str(run_id))
+    of_regions = [entry for entry in ledger_table.defaults.since(since) if every or entry.run_id == run_id]
+    both: list[Entry | DefaultsEntry] = [*(entry for entry in found if entry.at >= since), *of_regions]
+    return sorted(both, key=lambda entry: entry.at)
 
 
-def run_summary(run_id: str, entries: Sequence[Entry], now: datetime) -> str:
+def run_summary(run_id: str, entries: Sequence[Entry | DefaultsEntry], now: datetime) -> str:
     """One run in a line, from its entries: what triggered it, who ordered it, when, and what came of it where."""
     triggers = ", ".join(sorted({entry.trigger for entry in entries}))
     by = "".join(f" by {each}" for each in sorted({entry.by for entry in entries if entry.by}))
@@ -82,28 +89,36 @@ def run_summary(run_id: str, entries: Sequence[Entry], now: datetime) -> str:
     end = f"{last:%H:%M:%S}" if last.date() == first.date() else _moment(last)
     until = "" if _moment(last) == _moment(first) else f" to {end}"
     outcomes = each_count(Counter(sorted(_outcome(entry, now) for entry in entries)))
-    instances = count(len({entry.instance_id for entry in entries}), "instance")
-    regions = count(len({entry.region for entry in entries}), "region")
-    return (
-        f"Run {run_id} ({triggers}{by}), {_moment(first)}{until} UTC: {instances} in {regions}: {', '.join(outcomes)}."
-    )
+    return f"Run {run_id} ({triggers}{by}), {_moment(first)}{until} UTC: {_what(entries)}: {', '.join(outcomes)}."
+
+
+def _what(entries: Sequence[Entry | DefaultsEntry]) -> str:
+    """How many instances in how many regions these are about, and of how many regions the account defaults."""
+    of_instances = [entry for entry in entries if isinstance(entry, Entry)]
+    regions = {entry.region for entry in entries if isinstance(entry, DefaultsEntry)}
+    parts = [f"the account defaults of {count(len(regions), 'region')}"] if regions else []
+    if of_instances:
+        instances = count(len({entry.instance_id for entry in of_instances}), "instance")
+        parts.insert(0, f"{instances} in {count(len({entry.region for entry in of_instances}), 'region')}")
+    return " and ".join(parts)
 
 
 def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def _outcome(entry: Entry, now: datetime) -> str:
+def _outcome(entry: Entry | DefaultsEntry, now: datetime) -> str:
     """The outcome, or what is known where there is none yet."""
     return str(entry.outcome) if entry.outcome else "under way" if now < entry.ends_at else "interrupted"
 
 
-def entry_row(entry: Entry, now: datetime) -> Sequence[Cell]:
+def entry_row(entry: Entry | DefaultsEntry, now: datetime) -> Sequence[Cell]:
     """One entry of the ledger: what it changed, or is to change as far as is known."""
+    name = entry.instance_id if isinstance(entry, Entry) else "account defaults"
     reached = entry.wanted if entry.outcome is None else entry.result or entry.before
     return (
         (_moment(entry.at),),
-        (entry.instance_id, entry.region),
+        (name, entry.region),
         (_outcome(entry, now), entry.trigger),
         (
             *(arrows(changes(entry.before, reached)) or ["no change"]),

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from imds_enforcer.aws.ledger_table import LedgerTable
+from imds_enforcer.ledger.defaults import subject
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer_cli.account import connection, targets
 from imds_enforcer_cli.console import arguments
@@ -52,12 +53,16 @@ def hold(  # each is an option of the command
 def release(
     instances: _Instances,
     *,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Regions are named, whose account defaults were held by `revert`.")
+    ] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output: arguments.Output = arguments.Format.TABLE,
 ) -> None:
     """End the holds of instances: the next event or sweep brings them in line again."""
-    ids = arguments.checked_ids(instances)
+    ids = [subject(each) for each in arguments.checked_regions(instances)] if defaults else []
+    ids = ids or arguments.checked_ids(instances)
     ledger_table = connection.connect(profile, region).clients.ledger_table
     holds = ledger_table.holds.standing().holds
     # Those without a hold too: theirs may have ended, and is still stored then.

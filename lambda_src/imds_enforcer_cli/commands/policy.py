@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from imds_enforcer.model import HttpTokens
+from imds_enforcer.model import HttpTokens, SystemClock
 from imds_enforcer.policy import Policy, PolicyVersions
+from imds_enforcer.policy.account_defaults import consequences, contradictions
 from imds_enforcer.policy.document import as_document, as_words, columns
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy, schema_text
 from imds_enforcer_cli.account import connection, parameters
@@ -68,8 +69,8 @@ def check(file: File, output: arguments.Output = Format.TABLE) -> None:
     """Check, without AWS, whether a document would be taken as the policy.
 
     The enforcer's own parser looks at it. Each finding, of all that there are, names the field, what it has and what
-    is allowed. Nothing is written where nothing is found. Patterns that may fit something else than was meant are no
-    findings: standard error names them.
+    is allowed. Nothing is written where nothing is found. Patterns that may fit something else than was meant, and
+    fields that work against each other, are no findings: standard error names them.
     """
     text = read_document(file)
     findings: list[dict[str, str]] = []
@@ -78,7 +79,8 @@ def check(file: File, output: arguments.Output = Format.TABLE) -> None:
     except PolicyInvalidError as error:
         findings = [{"file": file, "finding": problem} for problem in error.problems]
     else:
-        for warning in pattern_warnings(policy):
+        against = contradictions(policy, SystemClock().now())
+        for warning in (*pattern_warnings(policy), *against, *consequences(policy)):
             say(f"{file}: {warning}")
     rows = [((each["file"],), (each["finding"],)) for each in findings]
     write_documents(output, findings, ("file", "finding"), ("FILE", "FINDING"), rows)

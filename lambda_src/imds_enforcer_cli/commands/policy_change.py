@@ -8,6 +8,7 @@ import typer
 
 from imds_enforcer.model import HttpTokens
 from imds_enforcer.policy import Policy
+from imds_enforcer.policy.account_defaults import consequences, contradictions
 from imds_enforcer.policy.document import as_document, as_words, differences
 from imds_enforcer.policy.parser import PolicyInvalidError
 from imds_enforcer_cli.account import connection, parameters
@@ -35,9 +36,9 @@ def put(
 ) -> None:
     """Put a document in the place of the policy in force, once it is found valid.
 
-    What differs is shown first, defaults included. You are asked where the new policy protects less or gives up a
-    safeguard. If somebody else changes the policy meanwhile, nothing is written. The change starts a sweep of
-    every region.
+    What differs is shown first, defaults included. You are asked where the new policy protects less, gives up a
+    safeguard, or contradicts itself. If somebody else changes the policy meanwhile, nothing is written. The change
+    starts a sweep of every region.
     """
     text = read_document(file)
     reached = connection.connect(profile, region)
@@ -48,22 +49,30 @@ def put(
         new = replace(before, http_tokens=old.http_tokens if old else HttpTokens.REQUIRED, document=text).policy()
     except PolicyInvalidError as error:
         raise CommandError(f"{file!r} is no policy: {'; also '.join(error.problems)}") from None
-    for warning in pattern_warnings(new):
+    for warning in (*pattern_warnings(new), *consequences(new)):
         say(f"{file}: {warning}")
     if problem:
         say(f"What is in force is invalid, and enforces nothing: {problem}")
     rows, reasons = (_rows(old, new), weakened(old, new)) if old else ([], [])
+    against = contradictions(new, reached.clock.now())
     # Whoever is asked has to see it; the documents say it too.
     write_table(_HEADINGS, rows, aside=output is not Format.TABLE)
     version = before.versions.policy
     if old and not rows:
         say(f"The policy is as it was, version {version}; nothing was written.")
     else:
-        parameters.agree(reasons, "Store it?", sure=yes)
+        parameters.agree(reasons, "Store it?", sure=yes, against=against)
         version = parameters.replace_document(reached, text, before)
         say(f"The policy is stored as version {version}; a sweep of every region follows.")
     if output is Format.JSON:
-        write_json({"version": version, "differences": _documents(old, new) if old else [], "weakens": reasons})
+        write_json(
+            {
+                "version": version,
+                "differences": _documents(old, new) if old else [],
+                "weakens": reasons,
+                "contradicts": against,
+            }
+        )
     elif output is Format.CSV:
         texts = [["; ".join(cell) for cell in row] for row in rows]
         write_csv(_COLUMNS, [dict(zip(_COLUMNS, row, strict=True)) for row in texts])

@@ -14,6 +14,7 @@ from imds_enforcer.model.wording import count
 from imds_enforcer.runs.revert import Revert, Reverting
 from imds_enforcer_cli.account import connection, targets
 from imds_enforcer_cli.commands.hold import name_replaced
+from imds_enforcer_cli.commands.revert_defaults import Order, revert_defaults
 from imds_enforcer_cli.console import arguments, output
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
@@ -59,12 +60,16 @@ def revert(  # noqa: PLR0913  # each is an option of the command
         list[str] | None,
         typer.Argument(
             metavar="[INSTANCE...]",
-            help="Undo the last change of these instances; with --run, that run's and what followed.",
+            help="Undo the last change of these instances; with --run, that run's and what followed. With --defaults, "
+            "the regions whose account defaults are put back.",
             show_default="every instance that the run changed",
         ),
     ] = None,
     run: arguments.Run = None,
     *,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Put back the account defaults of regions, as REGION..., and hold them.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be reverted.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     overwrite: Annotated[
@@ -89,15 +94,24 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     where the instance is gone. A change that EC2 has accepted and shows counts as set back before it is applied, as on
     an instance that is stopped.
     """
-    ids = arguments.checked_ids(instances or [])
+    if defaults and run is not None:
+        raise CommandError("--defaults and --run; allowed: one of them")
+    names = arguments.checked_regions(instances or []) if defaults else []
+    ids = [] if defaults else arguments.checked_ids(instances or [])
     of_run = None if run is None else arguments.checked_run(run)
-    if not ids and of_run is None:
+    if defaults and not names:
+        raise CommandError("nothing to put back; name the regions whose account defaults are to be put back")
+    if not (names or ids) and of_run is None:
         raise CommandError("nothing to revert; name instances, or a run with --run")
     why = arguments.checked_reason(reason)
     if not (dry_run or yes):
         output.require_terminal()
     reached = connection.connect(profile, region)
     end = arguments.checked_moment(until, reached.clock.now())
+    if defaults:
+        wanted = Order(names, why, end, overwrite=overwrite, sure=yes, dry_run=dry_run, format=output_format)
+        revert_defaults(reached, wanted, held(end))
+        return
     order = _Order(ids, of_run, str(uuid.uuid4()), why, end, sure=yes, dry_run=dry_run, format=output_format)
     core = Revert(reached.clients, reached.clock, run_id=order.run_id, by=reached.caller(), overwrite=overwrite)
     with output.working("Reading the ledger and the instances"):

@@ -12,6 +12,7 @@ import typer
 from imds_enforcer.model.instance import INSTANCE_ID
 from imds_enforcer_cli.console.errors import CommandError
 
+_REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _ROLE = re.compile(
     r"arn:aws[a-z-]*:iam::(?:[0-9]{12}|\*):role/(?:[!-~]+/)?(?=[*?]*[\w+=,.@-])[\w+=,.@*?-]{1,64}", re.ASCII
@@ -73,6 +74,18 @@ def checked_ids(texts: Sequence[str]) -> list[str]:
         raise CommandError(
             f"{', '.join(map(repr, malformed))} is no instance id; allowed: i- and 17 (or 8) hexadecimal digits"
         )
+    return list(dict.fromkeys(texts))
+
+
+def checked_regions(texts: Sequence[str]) -> list[str]:
+    """Names of regions, each once.
+
+    Raises:
+        CommandError: naming those that are not.
+    """
+    malformed = [text for text in texts if not _REGION.fullmatch(text)]
+    if malformed:
+        raise CommandError(f"{', '.join(map(repr, malformed))} is no region; allowed: names as eu-west-1")
     return list(dict.fromkeys(texts))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from imds_enforcer.model import MetadataOptions, Result
+from imds_enforcer.model.region_defaults import RegionDefaults
 from imds_enforcer_cli.console.output import Cell
 
 RESULT_HEADINGS = ("INSTANCE", "OUTCOME", "REASON")
@@ -18,8 +19,10 @@ def options_columns(of: str) -> list[str]:
     return [f"{of}.{name}" for name in (*SETTINGS, _STATE)]
 
 
-def changes(now: MetadataOptions, then: MetadataOptions) -> dict[str, tuple[str | int, str | int]]:
-    """The options that differ, under EC2's own names, each with its value now and then."""
+def changes(
+    now: MetadataOptions | RegionDefaults, then: MetadataOptions | RegionDefaults
+) -> dict[str, tuple[str | int, str | int]]:
+    """The options, or the defaults, that differ, under EC2's own names, each with its value now and then."""
     old, new = now.as_log(), then.as_log()
     return {name: (old[name], new[name]) for name in old if name != _STATE and old[name] != new[name]}
 

@@ -82,8 +82,9 @@ def test_what_the_enforcer_set_and_nobody_changed_since(
 def test_what_someone_else_has_changed_since_is_named() -> None:
     """Not where it is as before the enforcer came."""
     seen = replace(UNSET, http_put_response_hop_limit=5)
-    assert changed_since([SET], seen, original([SET], seen)) == ("HttpPutResponseHopLimit is 5",)
-    assert changed_since([SET], KEPT, original([SET], KEPT)) == ()
+    assert changed_since([SET], seen) == ("HttpPutResponseHopLimit is 5",)
+    assert changed_since([SET], KEPT) == changed_since([SET, BACK], seen) == ()
+    assert original([SET], seen, overwrite=True) == {HOPS: None}
 
 
 @pytest.mark.parametrize(
