@@ -7,6 +7,7 @@ import json
 import uuid
 from collections import defaultdict
 from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from typer.testing import CliRunner
@@ -125,8 +126,8 @@ class Command:
         return str(lines[0])
 
     def sweep(self, run_id: str = "run-1") -> None:
-        """Let the enforcer sweep, and a minute pass."""
-        application = Application(SETTINGS, self._clients, self._clients.clock)
+        """Let the enforcer sweep, which may set account defaults, and a minute pass."""
+        application = Application(replace(SETTINGS, account_defaults="true"), self._clients, self._clients.clock)
         application.invoke({"trigger": "schedule"}, Invocation(run_id, ACCOUNT, lambda: 900.0))
         self._clients.clock.advance(60)
 

@@ -108,20 +108,23 @@ def changed_since(entries: Iterable[DefaultsEntry], seen: RegionDefaults) -> tup
 def _set_by_enforcer(entries: Iterable[DefaultsEntry]) -> dict[str, tuple[Any, Any]]:
     """The value that the enforcer gave an attribute last, and the one before.
 
-    A value that has changed between two entries was set by someone else. What was set back to what it was is the
-    enforcer's no more.
+    A value that has changed between two entries was set by someone else: if the enforcer left it so, its own value is
+    nothing that the region could show. What was set back to what it was is the enforcer's no more.
     """
-    ours: dict[str, tuple[Any, Any]] = {}
+    found: dict[str, tuple[Any, Any]] = {}
     for entry in entries:
         if entry.result is None:
             continue
         for attribute in DEFAULTS.values():
             before, after = getattr(entry.before, attribute), getattr(entry.result, attribute)
-            value, first = ours.pop(attribute, (_NOTHING, before))
-            original = first if before == value else before
-            if after != original:
-                ours[attribute] = (after, original)
-    return ours
+            ours, first = found.pop(attribute, (_NOTHING, before))
+            if after == first:
+                continue
+            if before == ours:
+                found[attribute] = (after, first)
+            else:
+                found[attribute] = (after, before) if after != before else (_NOTHING, first)
+    return found
 
 
 def _changed(entry: DefaultsEntry) -> list[str]:

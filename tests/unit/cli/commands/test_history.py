@@ -135,6 +135,7 @@ def test_as_json(command: Command) -> None:
     """Everything that an entry says, under the names of the ledger."""
     assert command.json("history", an_id(1)) == [
         {
+            "kind": "instance",
             "instance_id": an_id(1),
             "region": HOME,
             "at": "2026-11-22T12:00:00+00:00",

@@ -54,6 +54,37 @@ def test_a_stricter_policy_is_stored_without_asking(clients: FakeClients, comman
     }
 
 
+CONTRADICTING: dict[str, Any] = {
+    "account_defaults": {"enforce_tokens": True},
+    "exemptions": [{"match": {"instance_id": "i-1"}, "reason": "legacy"}],
+}
+AGAINST = (
+    "account_defaults.enforce_tokens has EC2 refuse the launches that this exemption allows: (instance_id i-1) legacy"
+)
+
+
+def test_a_contradiction_is_named_and_asked_about(clients: FakeClients, command: Command, file: Path) -> None:
+    """It is no mistake of the document: whoever wants it so may have it."""
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": CONTRADICTING["exemptions"]}))
+    said = f"The policy contradicts itself, so that account defaults are left alone: {AGAINST}."
+    result = put(command, file, CONTRADICTING, typed="n\n")
+    assert (result.exit_code, clients.ssm.puts) == (1, [])
+    assert said in result.stderr.splitlines()
+    result = put(command, file, CONTRADICTING, "--yes", "--output", "json")
+    assert json.loads(result.stdout)["contradicts"] == [AGAINST]
+    assert json.loads(result.stdout)["weakens"] == []
+    assert len(clients.ssm.puts) == 1
+
+
+def test_what_required_defaults_come_before_is_named(command: Command, file: Path) -> None:
+    """In `policy set` and in `policy check`; nothing is asked for it."""
+    document = {"account_defaults": {}, "launch_grace_seconds": 60}
+    file.write_text(json.dumps(document))
+    for result in (command("policy", "check", str(file)), put(command, file, document, "--yes")):
+        assert result.exit_code == 0
+        assert "launch_grace_seconds is 60, but what is launched without a word about tokens" in result.stderr
+
+
 def test_a_pattern_that_may_not_be_meant_is_named(command: Command, file: Path) -> None:
     """Before anything is asked."""
     result = put(command, file, {"container_host_tags": [{"key": "[docker]"}]})
@@ -134,6 +165,7 @@ def test_a_difference_as_json(command: Command, file: Path) -> None:
         "version": 2,
         "differences": [{"field": "mode", "now": "enforce", "then": "audit"}],
         "weakens": ["instances are looked at and no longer changed"],
+        "contradicts": [],
     }
     assert "mode   enforce  audit" in result.stderr
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imds_enforcer.model import Outcome
+from imds_enforcer.model.region_defaults import DefaultsResult
 from imds_enforcer.reporting.report import RegionReport
 from imds_enforcer_cli.commands.sweep import SWEEP_COLUMNS
 from tests.fakes.clock import START
@@ -62,6 +64,20 @@ def test_the_report_as_csv(command: Command) -> None:
     assert (second["region"], second["status"], second["error"]) == (AWAY, "REGION_FAILED", str(UNAUTHORIZED))
 
 
+@pytest.mark.parametrize(("outcome", "exit_code"), [(Outcome.REMEDIATED, 0), (Outcome.FAILED, 1)])
+def test_account_defaults_are_shown_unless_they_are_as_wanted(
+    command: Command, outcome: Outcome, exit_code: int
+) -> None:
+    """And fail the command where they could not be set."""
+    changed = RegionReport(defaults=DefaultsResult(region=HOME, outcome=outcome, reason="why"))
+    fine = RegionReport(defaults=DefaultsResult(region=AWAY, outcome=Outcome.COMPLIANT, reason="as wanted"))
+    command.stack.log.write(a_report(eu_west_1=changed.as_json(), us_east_1=fine.as_json()))
+    result = command("sweep")
+    assert result.exit_code == exit_code
+    assert lines(result.stdout)[1:] == [f"{HOME} DONE nothing to do account defaults {outcome}: why"]
+    assert result.stderr.splitlines()[1:] == [f"Nothing to do in 1 region: {AWAY}."]
+
+
 @pytest.mark.parametrize(
     ("idle", "said"),
     [
@@ -97,6 +113,7 @@ def test_a_sweep_with_nothing_to_do(command: Command) -> None:
         RegionReport(failure=DENIED_BY_SCP),
         RegionReport(stopped="too many failures"),
         RegionReport(ledger_failure=UNAUTHORIZED),
+        RegionReport(defaults=DefaultsResult(region=AWAY, outcome=Outcome.SKIPPED, reason="managed")),
     ],
 )
 def test_a_region_with_a_problem_keeps_its_row(command: Command, problem: RegionReport) -> None:

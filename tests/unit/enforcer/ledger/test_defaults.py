@@ -61,6 +61,15 @@ BACK = an_entry(KEPT, UNSET)
             KEPT,
             {TOKENS: HttpTokens.OPTIONAL, HOPS: None},
         ),
+        # It came in between, and the enforcer left it; whoever sets it so again is not the enforcer.
+        (
+            [
+                SET,
+                an_entry(replace(KEPT, http_put_response_hop_limit=5), replace(UNSET, http_put_response_hop_limit=5)),
+            ],
+            KEPT,
+            {},
+        ),
         ([an_entry(UNSET, KEPT, outcome=None, after=None)], KEPT, {}),
         ([an_entry(UNSET, KEPT, outcome=Outcome.FAILED, after=None)], KEPT, {}),
         ([an_entry(UNSET, KEPT, outcome=Outcome.PENDING, after=None)], KEPT, {TOKENS: None, HOPS: None}),
