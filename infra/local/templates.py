@@ -25,11 +25,12 @@ FORWARDER = "ImdsEnforcerForwarder"
 _WAIT = {"Delay": 1, "MaxAttempts": 600}
 
 
-def deploy_templates(aws: LocalAws, *, regions: Iterable[str] = ()) -> Deployment:
+def deploy_templates(aws: LocalAws, *cdk_args: str, regions: Iterable[str] = ()) -> Deployment:
     """Write the templates, and create or update every stack from them.
 
     Args:
         aws: a running local AWS; its region becomes the home region.
+        cdk_args: for `make template`: `-c floor=required`, for one.
         regions: where forwarders go.
 
     Raises:
@@ -37,7 +38,7 @@ def deploy_templates(aws: LocalAws, *, regions: Iterable[str] = ()) -> Deploymen
     """
     with tempfile.TemporaryDirectory() as folder:
         templates = Templates(aws, Path(folder))
-        templates.write()
+        templates.write(*cdk_args)
         templates.deploy_state()
         templates.deploy_home()
         for region in regions:

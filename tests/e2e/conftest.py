@@ -24,9 +24,10 @@ from tests.e2e.organization import OPERATORS, attach, function_role, scp
 from tests.e2e.stage import FORWARDED, HOME, Stage
 from tests.integration.local_resources import assumed, role
 
+CONTEXT = ("-c", "account_defaults=true")
 WAYS: Mapping[str, Callable[[LocalAws], object]] = {
-    "cdk": lambda aws: deploy(aws, "-c", f"regions={FORWARDED}"),
-    "templates": lambda aws: deploy_templates(aws, regions=[FORWARDED]),
+    "cdk": lambda aws: deploy(aws, "-c", f"regions={FORWARDED}", *CONTEXT),
+    "templates": lambda aws: deploy_templates(aws, *CONTEXT, regions=[FORWARDED]),
 }
 """How the home stack and one forwarder are deployed, or deployed again."""
 CHOSEN = os.environ.get("DEPLOYED_BY")

@@ -16,6 +16,13 @@ FORWARDED = "us-east-1"
 REGIONS = (HOME, FORWARDED)
 MODIFY = "ec2:ModifyInstanceMetadataOptions"
 
+SET_DEFAULTS = "ec2:ModifyInstanceMetadataDefaults"
+NO_PREFERENCE: Mapping[str, Any] = {
+    "HttpTokens": "no-preference",
+    "HttpPutResponseHopLimit": -1,
+    "InstanceMetadataTags": "no-preference",
+}
+
 BATCHING_WINDOW_SECONDS = 0.2
 """Instead of the event source's whole second, which nothing here depends on and every test would wait for."""
 
@@ -95,6 +102,20 @@ class Stage(Deployment):
     def writes(self) -> int:
         """How often the enforcer tried to change an instance."""
         return self.calls()[MODIFY]
+
+    def defaults(self, region: str) -> dict[str, Any]:
+        """What the account prefers in a region, without who manages it."""
+        found = self.aws.client("ec2", region).get_instance_metadata_defaults()["AccountLevel"]
+        return {name: value for name, value in found.items() if not name.startswith("Managed")}
+
+    def prefer(self, region: str = HOME, **defaults: Any) -> None:
+        """Set account defaults by hand, as root."""
+        self.aws.client("ec2", region).modify_instance_metadata_defaults(**defaults)
+
+    def prefer_nothing(self) -> None:
+        """Have no account defaults in either region."""
+        for region in REGIONS:
+            self.prefer(region, HttpTokensEnforced="no-preference", **NO_PREFERENCE)
 
     def send(self, *events: Mapping[str, Any] | str) -> None:
         """Put events on the event queue as its rules do; text goes as it is."""

@@ -83,6 +83,20 @@ def _read_defaults(stage: Stage) -> Steps:
     stage.aws.client("ec2", HOME).modify_instance_metadata_defaults(HttpTokensEnforced="no-preference")
 
 
+def _modify_defaults(stage: Stage) -> Steps:
+    stage.prefer_nothing()
+    with stage.unseen():
+        stage.aws.launch(HOME, HttpTokens="optional")
+    report = stage.settle(policy=stage.set_policy({"account_defaults": {}, "regions": {"include": [HOME]}}))
+    assert report["regions"][HOME]["defaults"]["outcome"] == "FAILED"
+    assert "UnauthorizedOperation" in report["regions"][HOME]["defaults"]["reason"]
+    assert report["outcomes"] == {"REMEDIATED": 1}
+    yield
+    assert stage.invoke({})["regions"][HOME]["defaults"]["outcome"] == "REMEDIATED"
+    stage.settle(policy=stage.set_policy({}))
+    stage.prefer_nothing()
+
+
 def _read_metrics(stage: Stage) -> Steps:
     stage.settle(policy=stage.set_policy({"legacy_calls": {}}))
     stage.aws.knobs(attached_seconds=24 * 3600)
@@ -139,6 +153,7 @@ SEEN_WITHOUT: dict[str, Callable[[Stage], Steps]] = {
     "ReadInstances": _read_instances,
     "ModifyOptions": _modify_options,
     "ReadDefaults": _read_defaults,
+    "ModifyDefaults": _modify_defaults,
     "ReadMetrics": _read_metrics,
     "ReadLedger": _use_ledger,
     "FindOpenChanges": _find_open_changes,

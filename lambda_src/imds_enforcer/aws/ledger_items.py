@@ -239,7 +239,7 @@ def refused_launch_of(item: Item) -> RefusedLaunch:
         cause=Cause(said["cause"]),
     )
     hash(launcher)  # launches are counted by it: a list in its place is a TypeError here already
-    return RefusedLaunch(event_id=event_id, at=_moment(at), launcher=launcher)
+    return RefusedLaunch(event_id=event_id, at=moment_of(at), launcher=launcher)
 
 
 def _calls_of(noted: tuple[int | None, str | None]) -> Calls:
