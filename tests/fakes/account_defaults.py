@@ -24,7 +24,8 @@ class FakeDefaults(DefaultsApi):
 
     `read_failure` and `set_failure` are how calls fail while they are set. A change shows after `visible_after`
     seconds, and never where it is `ignored`; where it is `unanswered` it is made, and its answer lost. `sent` has the
-    attributes and values of each call, and `before_set` sees that one comes.
+    attributes and values of each call, and `before_set` sees that one comes. A `judge` is asked about each, with what
+    was shown last and what is to be.
     """
 
     def __init__(self, clock: FakeClock) -> None:
@@ -38,6 +39,8 @@ class FakeDefaults(DefaultsApi):
         self.ignored = False
         self.visible_after = self.read_seconds = 0.0
         self.before_set: Callable[[], None] | None = None
+        self.judge: Callable[[RegionDefaults, RegionDefaults], None] | None = None
+        self.shown = UNSET
         self.calls: list[str] = []
         self.sent: list[dict[str, Any]] = []
 
@@ -53,11 +56,14 @@ class FakeDefaults(DefaultsApi):
             raise AwsError(self.read_failure)
         shown = self.current if now >= self._changed_at + self.visible_after else self._before
         self._fake_clock.advance(self.read_seconds)
-        return replace(shown, managed=self.managed, observed_at=now)
+        self.shown = replace(shown, managed=self.managed, observed_at=now)
+        return self.shown
 
     def set(self, wanted: RegionDefaults, named: Iterable[str]) -> None:
         """Take a change. Tokens are never enforced on their own."""
         self.calls.append("ModifyInstanceMetadataDefaults")
+        if self.judge:
+            self.judge(self.shown, wanted)
         if self.before_set:
             self.before_set()
         if self.set_failure:

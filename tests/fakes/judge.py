@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imds_enforcer.model import Change, Instance, Result
+    from imds_enforcer.model.region_defaults import RegionDefaults
     from imds_enforcer.policy import PolicyVersions
     from imds_enforcer.reporting.report import RunReport
     from tests.fakes.clock import FakeClock
@@ -126,6 +127,28 @@ class Judge:
         assert shown.observed_at <= self._unreadable_since, f"{instance_id} was changed, and nobody can read the holds"
         self._is_written_down(shown, change)
         self._asked_for.add(instance_id)
+
+    def defaults(self, region: str, shown: RegionDefaults, wanted: RegionDefaults) -> None:
+        """Account defaults have been sent."""
+        self.changes += 1
+        age = self._clock.monotonic() - shown.observed_at
+        assert age <= MAX_OBSERVATION_AGE, f"the defaults of {region} were set on an observation {age} s old"
+        lately = [rules for rules in self.lately() if rules.sets_defaults(region, self._clock.now())]
+        assert lately, f"{wanted} was sent to {region}, and no policy asks for it"
+        entries = self._ledger_table.defaults.of(region)
+        assert (shown, wanted) in [(entry.before, entry.wanted) for entry in entries if entry.outcome is None]
+        loosened = [
+            name
+            for name, tight in (("http_tokens", "required"), ("http_tokens_enforced", "enabled"))
+            if getattr(shown, name) == tight and getattr(wanted, name) != tight
+        ]
+        if loosened:
+            assert any(rules.tokens == "optional" for rules in lately), f"{loosened} of {region} was loosened"
+        for name in loosened:
+            set_by_us = [e for e in entries if getattr(e.before, name) != getattr(e.wanted, name) and e.outcome]
+            assert set_by_us, f"{name} of {region} was loosened, and the enforcer has never set it"
+        stranded = wanted.enforces_tokens and wanted.http_tokens != "required" and not shown.enforces_tokens
+        assert not stranded, f"every launch in {region} that says nothing would fail"
 
     def _less(self, shown: Instance, full: Change) -> list[Change]:
         """What may be sent in the place of a change of which EC2 has refused something, if that changes anything."""

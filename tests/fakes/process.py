@@ -14,7 +14,7 @@ import pytest
 from imds_enforcer.reporting import telemetry
 from imds_enforcer.reporting.report import RegionReport
 from tests.fakes.example_events import a_batch
-from tests.fakes.examples import HOME
+from tests.fakes.examples import HOME, SETTINGS
 from tests.fakes.in_turn import without_threads
 from tests.fakes.judge import Evidence, Judge
 from tests.fakes.runs import App
@@ -34,7 +34,8 @@ _add, _run_finished = RegionReport.add, telemetry.run_finished
 class Letter:
     """A message of the event queue and what it is about; `understood` is False for one that never can be.
 
-    A `foreign` one is about another account, one with a `refused_launch` about the launch whose event has that id.
+    A `foreign` one is about another account, one `of_defaults` about the account's defaults in its region, and one with a
+    `refused_launch` about the launch whose event has that id.
     """
 
     message: QueuedMessage
@@ -44,6 +45,7 @@ class Letter:
     understood: bool = True
     foreign: bool = False
     refused_launch: str = ""
+    of_defaults: bool = False
 
     def named(self, name: str) -> Letter:
         """The same under another name."""
@@ -65,7 +67,7 @@ class Process:
         self.results: dict[tuple[str, str], Result] = {}
         self.reports: list[RunReport] = []
         self._judge = judge
-        self._app = App(clients, name)
+        self._app = App(clients, name, replace(SETTINGS, account_defaults="true"))
         self._letters: Sequence[Letter] = ()
         self._evidence: list[Evidence] = []
         self._left_behind: set[str] = set()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from imds_enforcer.model import Instance, MetadataOptions
+    from imds_enforcer.model.region_defaults import RegionDefaults
 
 _ENDED = ("shutting-down", "terminated")
 
@@ -119,6 +120,27 @@ class Rules:
         if not self.has_reached(instance, now) or self.spares(instance, now):
             return None
         return Change(**{"http_tokens": HttpTokens(self.tokens)} | differences)
+
+    def sets_defaults(self, region: str, now: datetime) -> bool:
+        """Whether account defaults may be set in a region: not where enforced tokens contradict an exemption."""
+        asked, today = self._asked.get("account_defaults"), now.date().isoformat()
+        in_force = any(e.get("expires", today) >= today for e in self._asked.get("exemptions", []))
+        contradicts = self.tokens == "required" and asked and asked.get("enforce_tokens") and in_force
+        return self.valid and not self.audit and self.covers(region) and asked is not None and not contradicts
+
+    def defaults_agree(self, region: str, defaults: RegionDefaults, now: datetime) -> bool:
+        """Whether a region's defaults are as the policy asks, as far as it asks for anything."""
+        if not self.sets_defaults(region, now):
+            return True
+        asked = self._asked["account_defaults"]
+        wanted = {name: asked[name] for name in asked if name != "enforce_tokens" and asked[name] is not None}
+        if self.tokens == "required":
+            wanted["http_tokens"] = "required"
+            if asked.get("enforce_tokens"):
+                wanted["http_tokens_enforced"] = "enabled"
+            if defaults.http_put_response_hop_limit is None:
+                return False
+        return all(getattr(defaults, name) == value for name, value in wanted.items())
 
     def _differences(self, options: MetadataOptions) -> dict[str, Any]:
         asked: dict[str, Any] = {"http_tokens": HttpTokens(self.tokens)}

@@ -113,6 +113,11 @@ _SELECTIONS = st.sampled_from(
 )
 
 
+_ACCOUNT_DEFAULTS = st.sampled_from(
+    [None, {}, {"http_put_response_hop_limit": 1}, {"instance_metadata_tags": "enabled"}, {"enforce_tokens": True}]
+)
+
+
 def _policies(mode: SearchStrategy[str]) -> SearchStrategy[Rules]:
     fields = st.fixed_dictionaries(
         {"mode": mode},
@@ -124,6 +129,7 @@ def _policies(mode: SearchStrategy[str]) -> SearchStrategy[Rules]:
             "exemptions": st.lists(_EXEMPTIONS, min_size=1, max_size=2),
             "rollout_percent": st.sampled_from([0, 40, 100, 100]),
             "legacy_calls": st.sampled_from([None, {}, {"by": "group"}]),
+            "account_defaults": _ACCOUNT_DEFAULTS,
         },
     )
     return st.builds(Rules, tokens=TOKENS.map(str), text=fields.map(json.dumps))
@@ -178,6 +184,7 @@ WEATHERS = st.builds(
     unanswered=_seldom(_NUMBERED, st.just(frozenset()), 3),
     cloudwatch_error=st.sampled_from([*[None] * 5, THROTTLED, EXPIRED]),
     table=st.sampled_from([*[""] * 9, *TABLES]),
+    defaults_errors=_seldom(st.tuples(_READ_FAULTS | st.none(), _CHANGE_FAULTS | st.none()), st.just((None, None)), 4),
 )
 
 OTHER_OPTIONS = st.fixed_dictionaries(
@@ -223,6 +230,10 @@ def _launch(numbers: frozenset[int], place: int, receives: int) -> Letter:
     return Letter(events.a_message(event, receives=receives), region, ids, whole_region=not ids)
 
 
+def _defaults_drift(region: str, receives: int) -> Letter:
+    return Letter(events.a_message(events.defaults_change(region=region), receives=receives), region, of_defaults=True)
+
+
 def _launch_without_ids(region: str, receives: int) -> Letter:
     event = events.launch_without_ids(region=region)
     return Letter(events.a_message(event, receives=receives), region, whole_region=True)
@@ -260,6 +271,7 @@ LETTERS = st.one_of(
     st.builds(_launch, st.frozensets(NUMBERS), st.integers(0, 1), RECEIVES),
     st.builds(_drift, NUMBERS, RECEIVES),
     st.builds(_launch_without_ids, st.sampled_from(REGIONS), RECEIVES),
+    st.builds(_defaults_drift, st.sampled_from(REGIONS), RECEIVES),
     st.builds(_managed_launch, st.sampled_from(REGIONS), RECEIVES),
     st.builds(_refused_launch, NUMBERS, RECEIVES),
     st.builds(_foreign, NUMBERS, RECEIVES),
@@ -282,6 +294,15 @@ def _happening(deed: Callable[..., object], *arguments: SearchStrategy[Any]) -> 
     return st.builds(Happening, MOMENTS, st.just(deed), st.tuples(*arguments))
 
 
+DEFAULTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "http_tokens": st.none() | TOKENS,
+        "http_put_response_hop_limit": st.none() | HOP_LIMITS,
+        "http_tokens_enforced": st.none() | SWITCHES,
+    },
+)
+
 HANDS = st.one_of(
     _happening(World.change, NUMBERS, st.just({"http_endpoint": Switch.DISABLED})),
     _happening(World.change, NUMBERS, OTHER_OPTIONS),
@@ -289,6 +310,7 @@ HANDS = st.one_of(
     _happening(World.tag, NUMBERS, TAGS),
     _happening(World.forget, NUMBERS),
     _happening(World.launch, INSTANCES),
+    _happening(World.prefer, st.sampled_from(REGIONS), DEFAULTS),
 )
 """What other people do to instances."""
 

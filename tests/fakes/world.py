@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from botocore.exceptions import ClientError
@@ -44,7 +45,7 @@ _UNREACHABLE = ClientError({"Error": {"Code": "ThrottlingException", "Message": 
 class Weather:
     """How slow AWS is, in seconds, and what goes wrong with it, as in FakeEc2; instances are numbers.
 
-    `blind` lets every read fail.
+    `blind` lets every read fail, and `defaults_errors` every read and every change of account defaults.
     """
 
     visible_after: float = 0
@@ -62,6 +63,7 @@ class Weather:
     unanswered: frozenset[int] = frozenset()
     cloudwatch_error: Failure | None = None
     table: Table = ""
+    defaults_errors: tuple[Failure | None, Failure | None] = (None, None)
 
 
 CALM = Weather()
@@ -82,6 +84,8 @@ class World:
         self.put(rules)
         for metrics in self._clients.metrics.values():
             metrics.groups[SERVED, CALLING_GROUP] = self._every_day()
+        for region, defaults in self._clients.defaults.items():
+            defaults.judge = partial(self.judge.defaults, region)
         for instance in instances:
             self.launch(instance)
 
@@ -149,6 +153,10 @@ class World:
         for ec2, instance_id in self._there(number):
             ec2.forget(instance_id)
 
+    def prefer(self, region: str, defaults: Mapping[str, Any]) -> None:
+        """Set account defaults by another hand."""
+        self._clients.defaults[region].put(**defaults)
+
     def hold(self, number: int) -> None:
         """Hold an instance, by hand. If the table does not take it, it is not held."""
         hold = Hold(instance_id=an_id(number), reason="legacy SDK", by="ana", at=self.clock.now())
@@ -191,6 +199,9 @@ class World:
         self.lose_table(weather.table)
         for metrics in self._clients.metrics.values():
             metrics.failure = weather.cloudwatch_error
+        for defaults in self._clients.defaults.values():
+            defaults.read_failure, defaults.set_failure = weather.defaults_errors
+            defaults.visible_after, defaults.read_seconds = weather.visible_after, weather.read_seconds
         for ec2 in [ec2 for process in self.processes for ec2 in process.clients.fakes.values()]:
             ec2.visible_after, ec2.applied_after = weather.visible_after, weather.applied_after
             ec2.read_seconds, ec2.modify_seconds = weather.read_seconds, weather.modify_seconds
@@ -257,6 +268,14 @@ class World:
         return [instance for instance, change in self._wanted() if _changes(instance, change)]
 
     @property
+    def differing_defaults(self) -> list[str]:
+        """The regions whose account defaults are not as the policy in force asks."""
+        rules, now = self.judge.rules, self.clock.now()
+        return [
+            name for name, fake in self._clients.defaults.items() if not rules.defaults_agree(name, fake.current, now)
+        ]
+
+    @property
     def without_tokens_or_hops(self) -> list[Instance]:
         """Those among them that differ in more than the options which EC2 may refuse."""
         return [
@@ -295,7 +314,8 @@ def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_
         results = [process.results[letter.region, instance_id] for instance_id in letter.instance_ids]
         unsettled = any(_is_unsettled(result) for result in results)
         assert back >= unsettled, f"{letter} is gone before its time: {results}"
-        for_nothing = not (unsettled or letter.whole_region or process.reports[0].credentials_refused)
+        may_wait = letter.whole_region or letter.of_defaults
+        for_nothing = not (unsettled or may_wait or process.reports[0].credentials_refused)
         assert not (back and for_nothing), f"{letter} comes back for nothing: {results}"
 
 

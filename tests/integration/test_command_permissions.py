@@ -7,6 +7,7 @@ IAM enforced. What it called is then held against the manual.
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,12 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from imds_enforcer.aws.dynamodb import Table
+from imds_enforcer.aws.ledger_table import LedgerTable
+from imds_enforcer.ledger.defaults import DefaultsEntry
+from imds_enforcer.model import HttpTokens, Outcome, SystemClock
+from imds_enforcer.model.region_defaults import RegionDefaults
+from imds_enforcer.policy import PolicyVersions
 from imds_enforcer_cli.account.connection import HTTP_TOKENS_PARAMETER, POLICY_PARAMETER, STACK
 from imds_enforcer_cli.main import app
 from infra.local.client import LocalAws
@@ -259,6 +266,29 @@ def _revert(account: Account) -> None:
     account(account.here, account.away, "--yes", "--until", "2100-01-01", "--reason", "vendor agent")
     _deny_the_list_of_regions(account)
     account(account.away, "--yes")
+    _defaults_set(account)
+    account("--defaults", account.aws.region, "--yes")
+
+
+def _defaults_set(account: Account) -> None:
+    """As by a sweep of the function."""
+    aws, now = account.aws, datetime.now(UTC)
+    aws.client("ec2").modify_instance_metadata_defaults(HttpTokens="required")
+    table = Table(lambda: aws.client("dynamodb"), TABLE, SystemClock())
+    required = RegionDefaults(http_tokens=HttpTokens.REQUIRED)
+    entry = DefaultsEntry(
+        region=aws.region,
+        at=now,
+        run_id="run-1",
+        trigger="schedule",
+        versions=PolicyVersions(),
+        before=RegionDefaults(),
+        wanted=required,
+        ends_at=now,
+        outcome=Outcome.REMEDIATED,
+        after=required,
+    )
+    LedgerTable(table, SystemClock()).defaults.write(entry)
 
 
 def _hold(account: Account) -> None:
@@ -278,6 +308,7 @@ def _deny_the_list_of_regions(account: Account) -> None:
 def _release(account: Account) -> None:
     account.as_root("hold", account.here, "--reason", "vendor agent")
     account(account.here)
+    account("--defaults", account.aws.region)
 
 
 def _guardrails_scp(account: Account) -> None:

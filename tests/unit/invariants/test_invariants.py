@@ -82,6 +82,7 @@ def test_after_any_trouble_one_sweep_mends_all_and_the_next_run_writes_nothing(
     world.calm_down()
     world.sweep_to_the_end()
     assert world.differing == []
+    assert world.differing_defaults == []
     changes = world.judge.changes
     _invoke(world, invocation)
     world.sweep({"inventory": True})

@@ -13,6 +13,7 @@ from tests.fakes.clock import START
 from tests.fakes.examples import ACCOUNT, HOME, HUGE_NUMBER, OTHER_ACCOUNT, an_id
 
 OWN = {"account": ACCOUNT}
+CALLS = "RunInstances, ModifyInstanceMetadataOptions, ModifyInstanceMetadataDefaults"
 
 
 def _parsed(event: object) -> InstanceEvent:
@@ -42,6 +43,20 @@ def test_a_launch_names_each_of_its_instances_once() -> None:
     """However often an id is given."""
     event = _parsed(events.launch(an_id(1), an_id(2), an_id(1)))
     assert event == InstanceEvent(Trigger.LAUNCH, HOME, START, (an_id(1), an_id(2)))
+
+
+@pytest.mark.parametrize(
+    "request_parameters",
+    [{"ModifyInstanceMetadataDefaultsRequest": {"HttpTokens": "optional"}}, {"httpTokens": "optional"}, None],
+)
+def test_a_change_of_the_account_defaults_is_of_no_instance(request_parameters: object) -> None:
+    """Whatever its record has of the request: EC2 is asked."""
+    event = events.defaults_change()
+    event["detail"] |= {"requestParameters": request_parameters, "userIdentity": {"arn": "arn:ann"}}
+    assert _parsed(event) == InstanceEvent(Trigger.DRIFT, HOME, START, (), of_defaults=True, principal="arn:ann")
+    del event["detail"]["userIdentity"]
+    assert _parsed(event).principal is None
+    assert not _parsed(events.drift()).of_defaults
 
 
 def test_the_short_ids_of_old_instances_are_ids_too() -> None:
@@ -221,11 +236,11 @@ def test_a_field_that_is_not_text_is_refused(name: str, value: Any) -> None:
         ),
         (
             {**OWN, "detail": {}, "detail-type": "AWS API Call via CloudTrail"},
-            "detail.eventName is null; allowed: RunInstances, ModifyInstanceMetadataOptions",
+            f"detail.eventName is null; allowed: {CALLS}",
         ),
         (
             {**OWN, "detail": {"eventName": "StopInstances"}, "detail-type": "AWS API Call via CloudTrail"},
-            'detail.eventName is "StopInstances"; allowed: RunInstances, ModifyInstanceMetadataOptions',
+            f'detail.eventName is "StopInstances"; allowed: {CALLS}',
         ),
         (
             {**OWN, "detail": {"state": "stopped"}, "detail-type": "EC2 Instance State-change Notification"},
