@@ -56,7 +56,11 @@ class Alarms(Construct):
         for name, metric, meaning in (
             ("FunctionErrors", function.metric_errors(period=period), "The function failed: see its log"),
             ("PolicyInvalid", _total("PolicyInvalid", period), "The policy is invalid: nothing is enforced"),
-            ("Failed", _total("FAILED", period), "Instances could not be brought in line with the policy"),
+            (
+                "Failed",
+                _total("FAILED", period),
+                "Instances or account defaults could not be brought in line with the policy",
+            ),
             ("RegionFailed", _total("RegionFailed", period), "A sweep could not cover a region"),
             (
                 "RegionStopped",

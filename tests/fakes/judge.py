@@ -58,7 +58,7 @@ class Judge:
         self._refused: dict[str, set[str]] = defaultdict(set)
         self.refusals: list[str] = []
         self.refused_at_once: set[str] = set()
-        self.changes = 0
+        self.changes = self.defaults_changes = 0
 
     def enact(self, versions: PolicyVersions, rules: Rules) -> None:
         """Take notice of a policy that is in force from now on."""
@@ -130,7 +130,7 @@ class Judge:
 
     def defaults(self, region: str, shown: RegionDefaults, wanted: RegionDefaults) -> None:
         """Account defaults have been sent."""
-        self.changes += 1
+        self.defaults_changes += 1
         age = self._clock.monotonic() - shown.observed_at
         assert age <= MAX_OBSERVATION_AGE, f"the defaults of {region} were set on an observation {age} s old"
         lately = [rules for rules in self.lately() if rules.sets_defaults(region, self._clock.now())]

@@ -10,4 +10,6 @@ Remediation     changes the rest in rounds, until each has an outcome or the tim
   LedgerWriter    writes the intent of each change. No intent, no change.
   Attempts        sends each change once, on an observation that is at most ten seconds old.
   LedgerWriter    writes the outcome. Only what EC2 shows counts as done.
+
+DefaultsEnforcer does the same for the region's account defaults, in one call.
 """

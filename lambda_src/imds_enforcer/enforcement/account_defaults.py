@@ -98,14 +98,15 @@ class DefaultsEnforcer:
             return self._unread(error.failure)
         try:
             decided = self._decided(seen)
-            kept = self._kept_back(decided) if isinstance(decided, PlannedDefaults) else None
+            if isinstance(decided, PlannedDefaults):
+                decided = self._cleared(decided)
         except AwsError as error:
             return context.out_of_reach(error, seen)
         if isinstance(decided, DefaultsResult):
             return decided
-        if kept is None and self._policy.mode is Mode.AUDIT:
+        if self._policy.mode is Mode.AUDIT:
             return context.result(Outcome.WOULD_REMEDIATE, decided.reason, seen, after=decided.wanted)
-        return kept or set_defaults(context, decided)
+        return set_defaults(context, decided)
 
     def _unread(self, failure: Failure) -> DefaultsResult:
         self.context.cancellation.heed(failure)
@@ -130,20 +131,20 @@ class DefaultsEnforcer:
             case _:
                 assert_never(decision.verdict)
 
-    def _kept_back(self, plan: PlannedDefaults) -> DefaultsResult | None:
-        """The result where the defaults are held or contested. Read after they were, as for instances."""
+    def _cleared(self, plan: PlannedDefaults) -> PlannedDefaults | DefaultsResult:
+        """The plan, or the result where the defaults are held or contested. Read after they were, as for instances."""
         context, now = self.context, self.context.clock.now()
         standing, name = context.ledger_table.holds.standing(), subject(context.region)
         hold = standing.holds.get(name)
         if hold and hold.in_force(now):
             return context.result(Outcome.HELD, f"{hold}; {plan.reason}", plan.before)
-        if self._drifted_by is None or self._policy.mode is Mode.AUDIT:
-            return None
         contest = standing.contests.get(name)
+        if self._drifted_by is None or self._policy.mode is Mode.AUDIT:
+            return replace(plan, reason=f"{plan.reason}; {contest}") if contest else plan
         if contest is None:
             fixes = context.ledger_table.defaults.of(context.region, now - CONTEST_WINDOW)
             if not is_contested(fixes, now):
-                return None
+                return plan
             contest = Contest(instance_id=name, principal=self._drifted_by, until=now + CONTESTED_FOR)
             context.ledger_table.holds.contest(contest)
         until = f"{contest.until:%Y-%m-%d %H:%M}"

@@ -83,10 +83,10 @@ def test_after_any_trouble_one_sweep_mends_all_and_the_next_run_writes_nothing(
     world.sweep_to_the_end()
     assert world.differing == []
     assert world.differing_defaults == []
-    changes = world.judge.changes
+    changes = world.judge.changes, world.judge.defaults_changes
     _invoke(world, invocation)
     world.sweep({"inventory": True})
-    assert world.judge.changes == changes
+    assert (world.judge.changes, world.judge.defaults_changes) == changes
 
 
 @given(any_.WEATHERS, st.lists(any_.HOLDS, min_size=3, max_size=8), INVOCATIONS)

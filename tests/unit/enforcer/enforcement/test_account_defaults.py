@@ -308,7 +308,11 @@ def test_the_fourth_correction_within_an_hour_is_left_to_the_sweep(clients: Fake
     assert [drifted(clients).outcome for _ in range(4)] == [*[Outcome.REMEDIATED] * 3, Outcome.CONTESTED]
     result = drifted(clients)
     assert result.reason.startswith(f"set back again and again, last by {OTHER}: only the sweep sets them right until ")
-    assert enforced(clients).outcome is Outcome.REMEDIATED
+    swept = enforced(clients)
+    assert (swept.outcome, swept.reason.endswith(f"; set back again and again, last by {OTHER}")) == (
+        Outcome.REMEDIATED,
+        True,
+    )
     assert drifted(clients, CONTESTED_FOR.total_seconds()).outcome is Outcome.CONTESTED
     assert drifted(clients).outcome is Outcome.REMEDIATED
 
