@@ -50,7 +50,7 @@ def decide_defaults(
     """Decide about one region.
 
     HttpTokens and HttpTokensEnforced are only tightened. While the toggle is `optional`, what the enforcer has set goes
-    back: `original` has, for each attribute that it set and nobody has changed since, what was there before.
+    back: `original` has, for each attribute that it set and no one else has changed since, what was there before.
     """
     if policy.http_tokens is HttpTokens.REQUIRED:
         after, left = _tightened(seen, wanted), ""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Clock
 
 _LOOK_SECONDS = 1.0
-"""Between two looks at a change: EC2 takes two such requests a second (EC2 Developer Guide, "Request throttling")."""
+"""Between two looks at a change: EC2 takes two requests a second (EC2 Developer Guide, "Request throttling")."""
 
 
 @dataclass(slots=True, kw_only=True)
