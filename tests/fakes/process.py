@@ -34,8 +34,8 @@ _add, _run_finished = RegionReport.add, telemetry.run_finished
 class Letter:
     """A message of the event queue and what it is about; `understood` is False for one that never can be.
 
-    A `foreign` one is about another account, one `of_defaults` about the account's defaults in its region, and one with a
-    `refused_launch` about the launch whose event has that id.
+    A `foreign` one is about another account, one `of_defaults` about the account's defaults in its region, and one with
+    a `refused_launch` about the launch whose event has that id.
     """
 
     message: QueuedMessage

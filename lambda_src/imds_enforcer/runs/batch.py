@@ -15,7 +15,8 @@ from imds_enforcer.model.result import UNKNOWN_INSTANCE, unread
 from imds_enforcer.policy import REGION_LEFT_OUT
 from imds_enforcer.reporting.report import RegionReport, RunReport
 from imds_enforcer.runs.account_defaults import enforce_changed
-from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, parse_event
+from imds_enforcer.runs.event_fields import MalformedEventError
+from imds_enforcer.runs.events import ForeignEventError, parse_event
 from imds_enforcer.runs.retry import finalize_event, retry_delay, wants_retry
 from imds_enforcer.runs.sweep import RegionSweep
 

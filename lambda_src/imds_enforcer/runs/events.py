@@ -6,24 +6,30 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.ledger.refused_launches import RefusedLaunch
 from imds_enforcer.model import Trigger
-from imds_enforcer.model.instance import INSTANCE_ID
 from imds_enforcer.model.wording import shown
+from imds_enforcer.runs.event_fields import (
+    MalformedEventError,
+    instance_id,
+    list_of,
+    mapping,
+    matching,
+    moment,
+    region,
+    text,
+)
 from imds_enforcer.runs.refused_launches import launcher_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _CALLS = "RunInstances, ModifyInstanceMetadataOptions, ModifyInstanceMetadataDefaults"
 _EVENT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-_REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+")
-
-
-class MalformedEventError(ValueError):
-    """An event that is none of those the function handles. The message says what is wrong with it."""
 
 
 class ForeignEventError(ValueError):
@@ -82,7 +88,7 @@ def parse_invocation(event: object, account: str) -> SweepRequest | tuple[Queued
     """
     if isinstance(event, Mapping):
         if "Records" in event:
-            return tuple(_parse_record(record) for record in _list(event, "Records"))
+            return tuple(_parse_record(record) for record in list_of(event, "Records"))
         if event.get("source") == "aws.ssm":
             if (of := event.get("account", account)) != account:
                 raise ForeignEventError(str(of))
@@ -114,9 +120,9 @@ def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch | None
         raise MalformedEventError(f"the body is nested too deeply: {shown(body)}") from None
     if not isinstance(event, Mapping):
         raise MalformedEventError(f"the body is {shown(event)}; allowed: an EventBridge event")
-    if (of := _matching(event, "account", _ACCOUNT, "12 digits")) != account:
+    if (of := matching(event, "account", _ACCOUNT, "12 digits")) != account:
         raise ForeignEventError(of)
-    kind, detail = event.get("detail-type"), _mapping(event, "detail")
+    kind, detail = event.get("detail-type"), mapping(event, "detail")
     if kind == "EC2 Instance State-change Notification":
         return _state_change(event, detail)
     if kind == "AWS API Call via CloudTrail":
@@ -147,16 +153,16 @@ def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEven
     Not among them are the instances that a service manages: EC2 hides them, and the account cannot change them.
     """
     if detail.get("errorCode"):
-        launcher = launcher_of(detail, _region(event))
+        launcher = launcher_of(detail, region(event))
         if launcher is None:
             return None
-        event_id = _matching(detail, "eventID", _EVENT_ID, "the id of a CloudTrail event")
-        return RefusedLaunch(event_id=event_id, at=_time(event), launcher=launcher)
+        event_id = matching(detail, "eventID", _EVENT_ID, "the id of a CloudTrail event")
+        return RefusedLaunch(event_id=event_id, at=moment(event), launcher=launcher)
     answer = detail.get("responseElements")
     instances = answer.get("instancesSet") if isinstance(answer, Mapping) else None
     if not isinstance(instances, Mapping) or "items" not in instances:
         return _instance_event(event, Trigger.LAUNCH, (), whole_region=True)
-    items = _list(instances, "items")
+    items = list_of(instances, "items")
     ids = [item.get("instanceId") if isinstance(item, Mapping) else item for item in items if not _is_managed(item)]
     return _instance_event(event, Trigger.LAUNCH, ids, whole_region=not items)
 
@@ -168,7 +174,7 @@ def _is_managed(item: object) -> bool:
 
 def _options_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent:
     """CloudTrail records the request either nested under the action's name or flat."""
-    request = _mapping(detail, "requestParameters")
+    request = mapping(detail, "requestParameters")
     nested = request.get("ModifyInstanceMetadataOptionsRequest")
     if isinstance(nested, Mapping):
         request = nested
@@ -187,69 +193,22 @@ def _instance_event(
 ) -> InstanceEvent:
     return InstanceEvent(
         trigger=trigger,
-        region=_region(event),
-        time=_time(event),
-        instance_ids=tuple(dict.fromkeys(map(_instance_id, ids))),
+        region=region(event),
+        time=moment(event),
+        instance_ids=tuple(dict.fromkeys(map(instance_id, ids))),
         whole_region=whole_region,
     )
-
-
-def _instance_id(value: object) -> str:
-    if isinstance(value, str) and INSTANCE_ID.fullmatch(value):
-        return value
-    raise MalformedEventError(f"instance id is {shown(value)}; allowed: i- and 8 or 17 hexadecimal digits")
-
-
-def _region(event: Mapping[str, Any]) -> str:
-    return _matching(event, "region", _REGION, "the name of an AWS region")
-
-
-def _time(event: Mapping[str, Any]) -> datetime:
-    text = _text(event, "time")
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise MalformedEventError(f"time is {shown(text)}; allowed: a moment as YYYY-MM-DDThh:mm:ssZ") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _parse_record(record: object) -> QueuedMessage:
     if not isinstance(record, Mapping) or record.get("eventSource") != "aws:sqs":
         raise MalformedEventError(f"a record is {shown(record)}; allowed: messages of an SQS queue")
-    receives = _text(_mapping(record, "attributes"), "ApproximateReceiveCount")
+    receives = text(mapping(record, "attributes"), "ApproximateReceiveCount")
     if not _COUNT.fullmatch(receives):
         raise MalformedEventError(f"ApproximateReceiveCount is {shown(receives)}; allowed: a number")
     return QueuedMessage(
-        message_id=_text(record, "messageId"),
-        receipt_handle=_text(record, "receiptHandle"),
-        body=_text(record, "body"),
+        message_id=text(record, "messageId"),
+        receipt_handle=text(record, "receiptHandle"),
+        body=text(record, "body"),
         receives=int(receives),
     )
-
-
-def _matching(fields: Mapping[str, Any], name: str, pattern: re.Pattern[str], allowed: str) -> str:
-    value = _text(fields, name)
-    if not pattern.fullmatch(value):
-        raise MalformedEventError(f"{name} is {shown(value)}; allowed: {allowed}")
-    return value
-
-
-def _text(fields: Mapping[str, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str):
-        raise MalformedEventError(f"{name} is {shown(value)}; allowed: text")
-    return value
-
-
-def _mapping(fields: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = fields.get(name)
-    if not isinstance(value, Mapping):
-        raise MalformedEventError(f"{name} is {shown(value)}; allowed: an object")
-    return value
-
-
-def _list(fields: Mapping[str, Any], name: str) -> Sequence[Any]:
-    value = fields.get(name)
-    if not isinstance(value, list):
-        raise MalformedEventError(f"{name} is {shown(value)}; allowed: a list")
-    return value

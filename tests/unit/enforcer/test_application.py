@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 
 from imds_enforcer.enforcement import remediation
 from imds_enforcer.model import AwsError
-from imds_enforcer.runs.events import MalformedEventError
+from imds_enforcer.runs.event_fields import MalformedEventError
 from tests.fakes import example_events as events
 from tests.fakes.example_events import a_batch, a_message
 from tests.fakes.examples import (

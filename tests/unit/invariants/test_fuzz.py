@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from imds_enforcer.policy import PolicyVersions
 from imds_enforcer.policy.parser import PolicyInvalidError, parse_policy
 from imds_enforcer.reporting import telemetry
-from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, parse_event, parse_invocation
+from imds_enforcer.runs.event_fields import MalformedEventError
+from imds_enforcer.runs.events import ForeignEventError, parse_event, parse_invocation
 from tests.fakes import example_events as events
 from tests.fakes.clients import FakeClients
 from tests.fakes.clock import FakeClock

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from imds_enforcer.model import Trigger
-from imds_enforcer.runs.events import ForeignEventError, InstanceEvent, MalformedEventError, parse_event
+from imds_enforcer.runs.event_fields import MalformedEventError
+from imds_enforcer.runs.events import ForeignEventError, InstanceEvent, parse_event
 from tests.fakes import example_events as events
 from tests.fakes.clock import START
 from tests.fakes.examples import ACCOUNT, HOME, HUGE_NUMBER, OTHER_ACCOUNT, an_id

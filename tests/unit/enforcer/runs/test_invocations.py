@@ -9,7 +9,8 @@ import pytest
 
 from imds_enforcer.model import Trigger
 from imds_enforcer.model.wording import shown
-from imds_enforcer.runs.events import ForeignEventError, MalformedEventError, SweepRequest, parse_invocation
+from imds_enforcer.runs.event_fields import MalformedEventError
+from imds_enforcer.runs.events import ForeignEventError, SweepRequest, parse_invocation
 from tests.fakes import example_events as events
 from tests.fakes.examples import ACCOUNT, HUGE_NUMBER, OTHER_ACCOUNT
 
