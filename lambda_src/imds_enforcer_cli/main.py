@@ -11,6 +11,7 @@ from imds_enforcer_cli.commands.audit import audit
 from imds_enforcer_cli.commands.enforce import enforce
 from imds_enforcer_cli.commands.history import history
 from imds_enforcer_cli.commands.hold import hold, release
+from imds_enforcer_cli.commands.launches import launches
 from imds_enforcer_cli.commands.redrive import redrive
 from imds_enforcer_cli.commands.revert import revert
 from imds_enforcer_cli.commands.set_options import set_options
@@ -29,6 +30,11 @@ _FIND = "cloudformation:DescribeStacks"
 _READ_PARAMETERS = "ssm:GetParameters"
 _QUERY = "dynamodb:Query on the ledger's table"
 _UNDO = f"{_QUERY} and its indexes, dynamodb:BatchWriteItem, ec2:DescribeInstances, ec2:DescribeRegions"
+_READ_LAUNCHERS = (
+    "autoscaling:DescribeAutoScalingGroups, autoscaling:DescribeLaunchConfigurations, ec2:DescribeLaunchTemplates, "
+    "ec2:DescribeLaunchTemplateVersions, ec2:DescribeImages, ec2:GetInstanceMetadataDefaults, eks:ListClusters, "
+    "eks:ListNodegroups and eks:DescribeNodegroup"
+)
 _UNLISTED = f"where EC2 denies the list of regions {_READ_PARAMETERS}"
 
 
@@ -55,6 +61,18 @@ _policy = typer.Typer(
 _guardrails = typer.Typer(
     help="What an organization refuses so that the policy holds.",
     epilog=manual("guardrails scp --operator-role 'arn:aws:iam::*:role/ops'", ends="those of its sub-commands"),
+    rich_markup_mode="markdown",
+)
+
+_launches = typer.Typer(
+    epilog=manual(
+        "launches --regions eu-west-1,us-east-1",
+        "launches --output csv > launchers.csv",
+        "launches --fail-on launches-imdsv1",
+        ends="0 listed, and nothing found of what `--fail-on` names; 1 found, or something could not be read, unless a "
+        "service control policy denies it",
+        needs=f"ec2:DescribeRegions, ec2:DescribeInstances, {_READ_LAUNCHERS}; what is denied is left out, and named",
+    ),
     rich_markup_mode="markdown",
 )
 
@@ -128,10 +146,11 @@ app.command(
         "control policy denies the region",
         needs=f"{_FIND}, {_READ_PARAMETERS}, sts:GetCallerIdentity, {_QUERY}, ec2:DescribeRegions, "
         "ec2:DescribeInstances and cloudwatch:GetMetricData; for what launched the instances "
-        "autoscaling:DescribeAutoScalingGroups, autoscaling:DescribeLaunchConfigurations, "
-        "ec2:DescribeLaunchTemplateVersions, ec2:DescribeImages and ec2:GetInstanceMetadataDefaults",
+        f"{_READ_LAUNCHERS}",
     ),
 )(audit)
+app.add_typer(_launches, name="launches", rich_help_panel=_FLEET)
+_launches.callback(invoke_without_command=True)(launches)
 app.command(
     rich_help_panel=_FLEET,
     epilog=manual(

@@ -79,6 +79,7 @@ def audit(instances: list[dict[str, Any]], *sources: dict[str, Any], **fields: A
         "regions": [{"region": region, **counts(each), "error": None} for region, each in by_region.items()],
         "instances": instances,
         "sources": list(sources),
+        "launchers": [],
         **fields,
     }
 

@@ -83,7 +83,7 @@ class Command:
         return ANN
 
     def _client(self, service: str, region: str | None) -> Any:
-        launches = service in {"ec2", "autoscaling"}
+        launches = service in {"ec2", "autoscaling", "eks"}
         client = self.launches[str(region)] if launches else self.stack.client(service, region)
         return Recorded(service, client, self._actions.append)
 

@@ -1,10 +1,13 @@
-"""What the instances of one region are launched with, in memory: boto3's clients of EC2 and Auto Scaling in one."""
+"""What one region launches instances with, in memory: boto3's clients of EC2, Auto Scaling and EKS in one."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LaunchData = dict[str, Any]
 
@@ -12,7 +15,10 @@ LaunchData = dict[str, Any]
 class FakeLaunches:
     """`templates` have their versions by id, from 1 on; `default_versions` are 1 unless given.
 
-    `refused` are the calls that fail, with the code. `requests` has every request by the call.
+    `descriptions` are what DescribeLaunchTemplates says of a template beside its id, `own` the images of the account,
+    with what DescribeImages says of them. `node_groups` have their descriptions by cluster. A page of any listing has
+    `page_size` items at most. `refused` are the calls that fail, with the code. `requests` has every request by the
+    call.
     """
 
     def __init__(self) -> None:
@@ -20,61 +26,78 @@ class FakeLaunches:
         self.configurations: list[LaunchData] = []
         self.templates: dict[str, list[LaunchData]] = {}
         self.default_versions: dict[str, int] = {}
+        self.descriptions: dict[str, LaunchData] = {}
         self.images: dict[str, str | None] = {}
+        self.own: dict[str, LaunchData] = {}
+        self.node_groups: dict[str, list[LaunchData]] = {}
         self.defaults: dict[str, str] = {}
+        self.page_size = 1000
         self.refused: dict[str, str] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
 
     def describe_auto_scaling_groups(self, **request: Any) -> Any:
-        """Those named, as far as they are there."""
+        """All of them."""
         self._called("describe_auto_scaling_groups", request)
-        names = request["AutoScalingGroupNames"]
-        assert 0 < len(names) <= 50
-        return {"AutoScalingGroups": [each for each in self.groups if each["AutoScalingGroupName"] in names]}
+        assert request["MaxRecords"] <= 100
+        return self._page("AutoScalingGroups", self.groups, request)
 
     def describe_launch_configurations(self, **request: Any) -> Any:
-        """Those named, as far as they are there."""
+        """All of them."""
         self._called("describe_launch_configurations", request)
-        names = request["LaunchConfigurationNames"]
-        assert 0 < len(names) <= 50
-        return {
-            "LaunchConfigurations": [each for each in self.configurations if each["LaunchConfigurationName"] in names]
-        }
+        assert request["MaxRecords"] <= 100
+        return self._page("LaunchConfigurations", self.configurations, request)
+
+    def describe_launch_templates(self, **request: Any) -> Any:
+        """All of them."""
+        self._called("describe_launch_templates", request)
+        assert request["MaxResults"] <= 200
+        items = [{"LaunchTemplateId": each, **self.descriptions.get(each, {})} for each in self.templates]
+        return self._page("LaunchTemplates", items, request)
 
     def describe_launch_template_versions(self, **request: Any) -> Any:
-        """Those named; one that is not there fails the call for all."""
+        """Those named of a template, of which one that is not there fails the call; or the aliases of all."""
         self._called("describe_launch_template_versions", request)
+        if "LaunchTemplateId" not in request:
+            assert request["Versions"] == ["$Default", "$Latest"]
+            assert request["MaxResults"] <= 200
+            items = [item for each in self.templates for item in self._versions(each, request["Versions"])]
+            return self._page("LaunchTemplateVersions", items, request)
         template = request["LaunchTemplateId"]
         if template not in self.templates:
             raise refusal("InvalidLaunchTemplateId.NotFound")
+        return {"LaunchTemplateVersions": self._versions(template, request["Versions"])}
+
+    def _versions(self, template: str, wanted: Sequence[str]) -> list[LaunchData]:
         versions = self.templates[template]
         default = self.default_versions.get(template, 1)
         named = {"$Latest": len(versions), "$Default": default}
-        numbers = {named[each] if each in named else int(each) for each in request["Versions"]}
+        numbers = {named[each] if each in named else int(each) for each in wanted}
         if max(numbers) > len(versions):
             raise refusal("InvalidLaunchTemplateId.VersionNotFound")
-        return {
-            "LaunchTemplateVersions": [
-                {
-                    "VersionNumber": number,
-                    "DefaultVersion": number == default,
-                    "LaunchTemplateData": versions[number - 1],
-                }
-                for number in sorted(numbers)
-            ]
-        }
+        name = self.descriptions.get(template, {}).get("LaunchTemplateName")
+        return [
+            {
+                "LaunchTemplateId": template,
+                "VersionNumber": number,
+                "DefaultVersion": number == default,
+                "LaunchTemplateData": versions[number - 1],
+                **({"LaunchTemplateName": name} if name else {}),
+            }
+            for number in sorted(numbers)
+        ]
 
     def describe_images(self, **request: Any) -> Any:
-        """Those that a filter names, as far as they are there."""
+        """Those that a filter names, as far as they are there and owned as wanted."""
         self._called("describe_images", request)
         (only,) = request["Filters"]
         assert only["Name"] == "image-id"
         assert 0 < len(only["Values"]) <= 200
+        assert request.get("Owners", ["self"]) == ["self"]
         return {
             "Images": [
-                {"ImageId": each, **({"ImdsSupport": support} if support else {})}
+                {"ImageId": each, **({"ImdsSupport": support} if support else {}), **self.own.get(each, {})}
                 for each, support in self.images.items()
-                if each in only["Values"]
+                if each in only["Values"] and ("Owners" not in request or each in self.own)
             ]
         }
 
@@ -83,8 +106,33 @@ class FakeLaunches:
         self._called("get_instance_metadata_defaults", request)
         return {"AccountLevel": self.defaults} if self.defaults else {}
 
+    def list_clusters(self, **request: Any) -> Any:
+        """The clusters of EKS."""
+        self._called("list_clusters", request)
+        return self._page("clusters", list(self.node_groups), request, "nextToken")
+
+    def list_nodegroups(self, **request: Any) -> Any:
+        """The names of a cluster's node groups."""
+        self._called("list_nodegroups", request)
+        names = [each["nodegroupName"] for each in self.node_groups[request["clusterName"]]]
+        return self._page("nodegroups", names, request, "nextToken")
+
+    def describe_nodegroup(self, **request: Any) -> Any:
+        """One of them, unless it has been deleted since it was listed."""
+        self._called("describe_nodegroup", request)
+        groups = self.node_groups[request["clusterName"]]
+        [found] = [each for each in groups if each["nodegroupName"] == request["nodegroupName"]]
+        if found.get("status") == "DELETED":
+            raise refusal("ResourceNotFoundException")
+        return {"nodegroup": {"clusterName": request["clusterName"], **found}}
+
+    def _page(self, what: str, items: Sequence[Any], request: LaunchData, token: str = "NextToken") -> LaunchData:  # noqa: S107
+        start = int(request.get(token, 0))
+        end = start + self.page_size
+        return {what: items[start:end], **({token: str(end)} if items[end:] else {})}
+
     def _called(self, call: str, request: dict[str, Any]) -> None:
-        self.requests.append((call, request))
+        self.requests.append((call, dict(request)))
         if call in self.refused:
             raise refusal(self.refused[call])
 

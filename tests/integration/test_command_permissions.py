@@ -67,7 +67,8 @@ def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, set[str]]]:
         words = " ".join((*path, name))
         if isinstance(command, TyperGroup):
             yield from commands(command, *path, name)
-        elif words not in WITHOUT_AWS:
+        by_itself = not isinstance(command, TyperGroup) or command.params
+        if by_itself and words not in WITHOUT_AWS:
             yield words, {option for each in command.params for option in each.opts if option.startswith("--")}
 
 

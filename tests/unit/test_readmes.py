@@ -65,7 +65,7 @@ def test_the_drawing_is_that_of_the_contracts() -> None:
     drawing = re.search(r"```text\nimds_enforcer  .*\n\n((?:.+\n)+)```", START)
     assert drawing
     columns = zip(*(re.split(r" {2,}", line) for line in drawing[1].splitlines()), strict=True)
-    assert dict(zip(PACKAGES, map(list, columns), strict=True)) == layers
+    assert dict(zip(PACKAGES, (list(filter(None, each)) for each in columns), strict=True)) == layers
 
 
 def test_the_root_readme_can_be_read_at_one_go() -> None:

@@ -10,6 +10,8 @@ from imds_enforcer.policy import Policy
 from imds_enforcer_cli.audit.fleet import RegionAudit
 from imds_enforcer_cli.audit.judge import Status
 from imds_enforcer_cli.audit.notes import Unread, notes
+from imds_enforcer_cli.launches.launchers import ordered
+from imds_enforcer_cli.launches.listing import said
 
 Document = dict[str, Any]
 
@@ -43,7 +45,10 @@ def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document
             "versions": subject.policy.versions.as_log(),
         },
         "lookback_days": subject.lookback_days,
-        "notes": notes(subject.policy, subject.at, [each.seen for each in regions], unread),
+        "notes": [
+            *notes(subject.policy, subject.at, [each.seen for each in regions], unread),
+            *said(each for region in regions for each in region.unread),
+        ],
         "summary": summary_of(
             (each.status for region in regions for each in region.instances),
             whole=all(region.complete for region in regions),
@@ -58,6 +63,7 @@ def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document
         ],
         "instances": [each.as_json(subject.at) for region in regions for each in region.instances],
         "sources": [each.as_json() for each in found],
+        "launchers": [each.as_json() for each in ordered(each for region in regions for each in region.launchers)],
     }
 
 

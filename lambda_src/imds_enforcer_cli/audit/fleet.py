@@ -15,9 +15,11 @@ from imds_enforcer.model import AwsError, Instance, Kind
 from imds_enforcer.policy import Gate
 from imds_enforcer_cli.audit.findings import Audited, serves_imdsv1
 from imds_enforcer_cli.audit.judge import Judge
-from imds_enforcer_cli.audit.launches import LaunchReader
 from imds_enforcer_cli.audit.notes import Seen
 from imds_enforcer_cli.audit.sources import SourceAudit, sources
+from imds_enforcer_cli.launches.launchers import Launcher, launchers
+from imds_enforcer_cli.launches.listing import Unread, unread_in
+from imds_enforcer_cli.launches.reader import LaunchReader
 
 _AT_ONCE = 8
 """Regions that are read at the same time: with more, a page of each in memory is worth more than the time saved."""
@@ -30,12 +32,14 @@ class RegionAudit:
     """What was found in a region. `errors` say what could not be read.
 
     `listed` says that some of its instances were read, `complete` that all were, and `denied` that an organization's
-    policy lets none be read.
+    policy lets none be read. `unread` is what could not be read of what launches instances.
     """
 
     region: str
     instances: list[Audited] = field(default_factory=list)
     sources: list[SourceAudit] = field(default_factory=list)
+    launchers: list[Launcher] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     listed: bool = False
     complete: bool = False
@@ -125,9 +129,18 @@ class Fleet:
             audit.errors.append(f"the IMDSv1 calls are not known: {calls.failure}")
         audit.instances.sort(key=lambda each: each.instance_id)
         if asks_further:
-            audit.sources = sources(audit.instances, self.readers[region])
+            self._ask_further(audit)
         self.progress(region, pages=pages, instances=len(audit.instances), done=True)
         return audit
+
+    def _ask_further(self, audit: RegionAudit) -> None:
+        """What launched the instances, and what will launch others."""
+        launched = [(each.instance_id, each.source) for each in audit.instances]
+        templates = {source.launch_template for _, source in launched if source.launch_template}
+        inventory = self.readers[audit.region].read(templates, {source.image_id for _, source in launched})
+        audit.sources = sources(audit.instances, inventory)
+        audit.launchers = launchers(audit.region, inventory, launched)
+        audit.unread = unread_in(audit.region, inventory)
 
     def _audited(self, page: Sequence[Instance], calls: "_RegionCalls | None") -> Iterable[Audited]:
         shown, gated = calls.of([each for each in page if serves_imdsv1(each)]) if calls else ({}, {})

@@ -2,16 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from imds_enforcer.model import LaunchTemplate, Source
+from imds_enforcer.model import Source
 from imds_enforcer_cli.audit.findings import Audited
 from imds_enforcer_cli.audit.judge import Status
-from imds_enforcer_cli.audit.launch_defaults import Outlook, Recipe, outlook
-from imds_enforcer_cli.audit.launches import Launches, LaunchReader
-
-_BAD_NEWS_FIRST = (True, None, False)
+from imds_enforcer_cli.launches.inventory import Inventory
+from imds_enforcer_cli.launches.precedence import Outlook, Recipe
+from imds_enforcer_cli.launches.verdicts import Verdicts
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,66 +39,31 @@ class SourceAudit:
         }
 
 
-def sources(instances: Sequence[Audited], reader: LaunchReader) -> list[SourceAudit]:
+def sources(instances: Sequence[Audited], inventory: Inventory) -> list[SourceAudit]:
     """The sources of one region's instances."""
     by_source: dict[Source, list[Audited]] = defaultdict(list)
     for each in instances:
         by_source[each.source].append(each)
-    if not by_source:
-        return []
-    launches = reader.read(
-        [each.auto_scaling_group for each in by_source if each.auto_scaling_group],
-        [each.launch_template for each in by_source if each.launch_template],
-        [each.image_id for each in by_source],
-    )
+    verdicts = Verdicts(inventory)
     return [
         SourceAudit(
             group[0].region,
             source,
             len(group),
             tuple(each.instance_id for each in group if each.status is Status.DRIFT),
-            _outlook(source, launches),
+            _outlook(source, inventory, verdicts),
         )
         for source, group in by_source.items()
     ]
 
 
-def _outlook(source: Source, launches: Launches) -> Outlook:
+def _outlook(source: Source, inventory: Inventory, verdicts: Verdicts) -> Outlook:
     """What the next launch comes to: of a group by what it launches with now, else by what the instances came from."""
-    if source.auto_scaling_group and "groups" in launches.failures:
-        return Outlook(None, f"Auto Scaling group {source.auto_scaling_group}: {launches.failures['groups']}")
-    group = launches.groups.get(source.auto_scaling_group or "")
-    if group and group.configuration:
-        return _of_configuration(group.configuration, source, launches)
-    if group and group.templates:
-        outlooks = [_of_template(template, source, launches) for template in group.templates]
-        return min(outlooks, key=lambda each: _BAD_NEWS_FIRST.index(each.launches_imdsv1))
+    name = source.auto_scaling_group
+    if name and (failure := inventory.failures.get("groups")):
+        return Outlook(None, f"Auto Scaling group {name}: {failure}")
+    if group := inventory.groups.get(name or ""):
+        return verdicts.of_group(group, source.image_id)
     if source.launch_template:
-        return _of_template(source.launch_template, source, launches)
-    return _of_recipe(Recipe(), source, launches)
-
-
-def _of_configuration(name: str, source: Source, launches: Launches) -> Outlook:
-    recipe = launches.configurations.get(name)
-    if recipe is None:
-        why = launches.failures.get("configurations", "it is not there any more")
-        return Outlook(None, f"launch configuration {name}: {why}")
-    return _of_recipe(recipe, source, launches)
-
-
-def _of_template(template: LaunchTemplate, source: Source, launches: Launches) -> Outlook:
-    recipe = launches.templates.get(template)
-    if recipe:
-        return _of_recipe(recipe, source, launches)
-    named = f"launch template {template}"
-    if failure := launches.failures.get("templates"):
-        return Outlook(None, f"{named}: {failure}")
-    return Outlook(launches_imdsv1=False, why=f"{named} is not there any more")
-
-
-def _of_recipe(recipe: Recipe, source: Source, launches: Launches) -> Outlook:
-    recipe = replace(recipe, image_id=recipe.image_id or source.image_id)
-    failure = launches.failures.get("images")
-    unknown = f"image {recipe.image_id}{f': {failure}' if failure else ' is not to be seen any more'}"
-    image = launches.images.get(recipe.image_id, unknown)
-    return outlook(recipe, launches.failures.get("defaults", launches.defaults), image)
+        return verdicts.of_template(source.launch_template, source.image_id)
+    return verdicts.of_recipe(Recipe(), source.image_id)

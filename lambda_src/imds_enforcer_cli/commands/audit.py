@@ -16,7 +16,6 @@ from imds_enforcer_cli.account.regions import ALL, covered_regions
 from imds_enforcer_cli.audit.document import Document, Subject, audit_document
 from imds_enforcer_cli.audit.fleet import Fleet, Lookback, RegionAudit
 from imds_enforcer_cli.audit.judge import BY_GATE, Judge, Status, noted_refusals
-from imds_enforcer_cli.audit.launches import LaunchReader
 from imds_enforcer_cli.audit.progress import region_progress
 from imds_enforcer_cli.commands.why import explained
 from imds_enforcer_cli.console import arguments
@@ -25,6 +24,7 @@ from imds_enforcer_cli.console.output import say, write_json
 from imds_enforcer_cli.formats.audit import AuditFormat, Written, write_audit
 from imds_enforcer_cli.formats.tables import summary_line
 from imds_enforcer_cli.formats.why import write_why
+from imds_enforcer_cli.launches.listing import reader
 
 _ASSUMED = "none: HttpTokens required is assumed"
 _LOOKBACK_DAYS = Gate().lookback_days
@@ -195,7 +195,7 @@ def _audited(
 ) -> list[RegionAudit]:
     gate = subject.policy.gate
     # Beforehand: several threads may not make clients of one session.
-    readers = {each: _reader(reached, each) for each in regions} if wants_sources else {}
+    readers = {each: reader(reached, each) for each in regions} if wants_sources else {}
     ledger_table = reached.clients.ledger_table
     refusals = noted_refusals(ledger_table.notes, subject.policy, regions)
     with region_progress(regions) as progress:
@@ -208,10 +208,6 @@ def _audited(
             progress=progress,
         )
         return fleet.audit(regions)
-
-
-def _reader(reached: connection.Connection, region: str) -> LaunchReader:
-    return LaunchReader(reached.client("ec2", region), reached.client("autoscaling", region))
 
 
 def _report_errors(regions: Sequence[RegionAudit]) -> None:

@@ -27,20 +27,31 @@ def html_report(document: Mapping[str, Any]) -> str:
     Tags, reasons and whatever else others wrote stand in it as text. The page's own security policy allows the style
     and the script that are in it, known by their hashes, and no request at all.
     """
-    style, script = _part("report.css"), _part("report.js")
+    script = _part("report.js")
     launchers = values.launchers(document["sources"])
     page = _templates().get_template("report.html")
     return page.render(
         document,
-        security=_security(style, script),
-        style=style,
+        **_style_and_security(script),
         script=script,
         policy_origin=values.policy_origin(document["policy"]),
         launchers=launchers,
         others=len(document["sources"]) - len(launchers),
+        listed=document["launchers"],
         endings=values.endings(document["instances"]),
         table_data=table_data(document["instances"], launchers),
     )
+
+
+def launches_page(document: Mapping[str, Any]) -> str:
+    """The page of one listing of launchers; `document` is what `launches --output json` writes."""
+    page = _templates().get_template("launches.html")
+    return page.render(document, **_style_and_security(""), listed=document["launchers"])
+
+
+def _style_and_security(script: str) -> dict[str, str]:
+    style = _part("report.css")
+    return {"style": style, "security": _security(style, script)}
 
 
 def _templates() -> Environment:

@@ -4,7 +4,7 @@ It has what GitHub's upload asks for beyond the standard (GitHub Docs, "SARIF su
 URIs, a region, the help of each rule, and the fingerprint `primaryLocationLineHash`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,22 +33,38 @@ _ACCEPTED = {Status.HELD, Status.EXEMPT}
 
 def sarif(document: Mapping[str, Any], partition: str) -> dict[str, Any]:
     """A result of each instance that does not follow the policy; a region that was not read is a notification."""
-    failed = [region for region in document["regions"] if region["error"]]
-    invocation = {
-        "executionSuccessful": not failed,
-        "endTimeUtc": datetime.fromisoformat(document["at"]).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "toolExecutionNotifications": [
-            {"level": "error", "message": {"text": f"{region['region']}: {region['error']}"}} for region in failed
-        ],
-    }
     results = [
         _result(each, instance_arn(each, partition, document["account"]))
         for each in document["instances"]
         if Status(each["status"]) in _RULES
     ]
-    driver = {"name": "imds-enforcer", "rules": [_rule(status) for status in _RULES]}
+    failed = [f"{region['region']}: {region['error']}" for region in document["regions"] if region["error"]]
+    return log(document["at"], failed, [_rule(status) for status in _RULES], results)
+
+
+def log(at: str, failed: Sequence[str], rules: Sequence[object], results: Sequence[object]) -> dict[str, Any]:
+    """The whole of a log; `failed` says what could not be read."""
+    invocation = {
+        "executionSuccessful": not failed,
+        "endTimeUtc": datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "toolExecutionNotifications": [{"level": "error", "message": {"text": text}} for text in failed],
+    }
+    driver = {"name": "imds-enforcer", "rules": rules}
     run = {"tool": {"driver": driver}, "invocations": [invocation], "results": results}
     return {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
+
+
+def location(resource: str, path: str) -> dict[str, Any]:
+    """Where a resource is: by its full name, and as a relative path."""
+    return {
+        "physicalLocation": {"artifactLocation": {"uri": path}, "region": _REGION},
+        "logicalLocations": [{"fullyQualifiedName": resource, "kind": "resource"}],
+    }
+
+
+def path_of(arn: str) -> str:
+    """The ARN as a path: `arn:` would be the scheme of an absolute URI, and the whole upload be refused for it."""
+    return arn.removeprefix("arn:").replace(":", "/")
 
 
 def _rule_id(status: Status) -> str:
@@ -75,19 +91,9 @@ def _result(instance: Mapping[str, Any], arn: str) -> dict[str, Any]:
         "ruleIndex": list(_RULES).index(status),
         "level": level,
         "message": {"text": f"{named} in {instance['region']}: {instance['reason']}"},
-        "locations": [
-            {
-                "physicalLocation": {"artifactLocation": {"uri": _path(arn)}, "region": _REGION},
-                "logicalLocations": [{"fullyQualifiedName": arn, "kind": "resource"}],
-            }
-        ],
+        "locations": [location(arn, path_of(arn))],
         "partialFingerprints": {"instance/v1": arn, "primaryLocationLineHash": arn},
     }
     if status in _ACCEPTED:
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": instance["reason"]}]
     return result
-
-
-def _path(arn: str) -> str:
-    """The ARN as a path: `arn:` would be the scheme of an absolute URI, and the whole upload be refused for it."""
-    return arn.removeprefix("arn:").replace(":", "/")

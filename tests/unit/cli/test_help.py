@@ -35,8 +35,8 @@ def _commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, TyperCommand
     for name, command in group.commands.items():
         if isinstance(command, TyperGroup):
             yield from _commands(command, *path, name)
-        else:
-            yield " ".join((*path, name)), command  # type: ignore[misc]  # all that is no group
+        if not isinstance(command, TyperGroup) or command.params:  # a group with options does something by itself
+            yield " ".join((*path, name)), command  # type: ignore[misc]  # all others are no groups
 
 
 GROUP = get_command(app)

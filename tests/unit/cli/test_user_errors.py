@@ -12,6 +12,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "set": ["--version-2-state", "required", "--instance-id", an_id()],
     "verify": [an_id()],
     "audit": [],
+    "launches": [],
     "enforce": ["--yes"],
     "history": [],
     "revert": [an_id(), "--yes"],

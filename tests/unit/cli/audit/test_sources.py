@@ -6,8 +6,8 @@ import pytest
 
 from imds_enforcer_cli.audit.findings import Audited
 from imds_enforcer_cli.audit.judge import Judgement, Status
-from imds_enforcer_cli.audit.launches import LaunchReader
 from imds_enforcer_cli.audit.sources import SourceAudit, sources
+from imds_enforcer_cli.launches.reader import LaunchReader
 from tests.fakes.examples import an_instance
 from tests.fakes.launches import FakeLaunches
 
@@ -35,7 +35,10 @@ def an_audited(
 
 def told(launches: FakeLaunches, *instances: Audited) -> list[SourceAudit]:
     """The sources of these instances."""
-    return sources(instances, LaunchReader(launches, launches))
+    from_these = [each.source for each in instances]
+    templates = [each.launch_template for each in from_these if each.launch_template]
+    reader = LaunchReader(launches, launches, launches)
+    return sources(instances, reader.read(templates, [each.image_id for each in from_these]))
 
 
 def only(launches: FakeLaunches, instance: Audited) -> tuple[bool | None, str]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from imds_enforcer_cli.audit.launch_defaults import Outlook, Recipe, RegionDefaults, outlook
+from imds_enforcer_cli.launches.precedence import Outlook, Recipe, RegionDefaults, outlook
 
 TEMPLATE = Recipe("launch template lt-1 version 3", image_id="ami-1")
 OPTIONAL = replace(TEMPLATE, http_tokens="optional")

@@ -1,0 +1,73 @@
+"""`imds-enforcer launches`: what will launch instances that allow IMDSv1, and whose it is."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from imds_enforcer.model.wording import regions_unlisted
+from imds_enforcer.policy import RegionSelection
+from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.account.regions import ALL, chosen_regions
+from imds_enforcer_cli.console import arguments
+from imds_enforcer_cli.console.errors import CommandError
+from imds_enforcer_cli.console.output import say, working
+from imds_enforcer_cli.formats.launches import LaunchesFormat, summary_line, write_launches
+from imds_enforcer_cli.launches.document import launches_document
+from imds_enforcer_cli.launches.listing import list_launchers
+
+
+class _Failing(StrEnum):
+    LAUNCHES_IMDSV1 = "launches-imdsv1"
+
+
+def launches(
+    context: typer.Context,
+    regions: Annotated[
+        str, typer.Option("--regions", metavar="all|NAME,...", help="Where to look: every region, or these.")
+    ] = ALL,
+    fail_on: Annotated[
+        _Failing | None,
+        typer.Option(
+            "--fail-on",
+            help="What makes the exit code 1: a launcher that will launch instances which allow IMDSv1, or of which "
+            "it is not known.",
+            show_default="nothing",
+        ),
+    ] = None,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output: Annotated[
+        LaunchesFormat,
+        typer.Option(
+            "--output",
+            help="table for people, json and csv for programs and spreadsheets, html for readers without access, "
+            "sarif for viewers of it.",
+        ),
+    ] = LaunchesFormat.TABLE,
+) -> None:
+    """Show what will launch instances that allow IMDSv1, whose it is, and what to change.
+
+    It reads only, in all regions, with instances or without: the versions of launch templates that are in use (default,
+    latest, and those that groups and node groups name by a number), Auto Scaling groups, launch configurations, own
+    images that do not require tokens, and the account's defaults. The answer is by EC2's order of precedence: what the
+    launch says, else the region's default, else the image. The owner is known from tags.
+    """
+    if context.invoked_subcommand:
+        return
+    reached = connection.reach(profile, region, asks_for_stack=False)
+    where = chosen_regions(reached.clients, regions, RegionSelection())
+    if reached.clients.unlisted and regions.strip() == ALL:
+        say(regions_unlisted(reached.clients.unlisted, where))
+    with working("Reading what launches instances"):
+        found = list_launchers(reached, where)
+    document = launches_document(reached.clock.now(), found)
+    if not any(each.listed for each in found):
+        raise CommandError(f"no region could be read; {'; '.join(document['unread'])}")
+    for line in document["unread"]:
+        say(line)
+    write_launches(document, output)
+    say(summary_line(document))
+    concerns = [each for each in document["launchers"] if each["launches_imdsv1"] is not False]
+    if any(each.failed for each in found) or (fail_on and concerns):
+        raise typer.Exit(1)

@@ -1,0 +1,123 @@
+"""What to change so that a launcher's next instances require tokens: the exact field, where its owner keeps it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imds_enforcer.model import LaunchTemplate
+from imds_enforcer_cli.launches.inventory import DEFAULT
+from imds_enforcer_cli.launches.owners import Owner, OwnerKind
+
+
+class LauncherKind(StrEnum):
+    """What launches instances, or decides how. The names are a contract: documents carry them."""
+
+    TEMPLATE = "launch_template"
+    GROUP = "auto_scaling_group"
+    CONFIGURATION = "launch_configuration"
+    IMAGE = "image"
+    DEFAULTS = "region_defaults"
+
+
+FIELD = "MetadataOptions.HttpTokens"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """What an advice depends on.
+
+    `used_as` are the names by which a template's version is used. `launches_with` is what a group launches with, in
+    words. `copied` is the account's own template that EKS copied for a node group.
+    """
+
+    kind: LauncherKind
+    region: str
+    subject: str
+    version: str = ""
+    used_as: tuple[str, ...] = ()
+    launches_with: str = ""
+    copied: LaunchTemplate | None = None
+    managed: bool = False
+
+
+def advice(situation: Situation, owner: Owner | None) -> str:
+    """What to change in the words of whoever owns the launcher.
+
+    Of images and a region's defaults the owner does not matter: only EC2 has these settings.
+    """
+    match situation.kind:
+        case LauncherKind.IMAGE:
+            return (
+                f"aws ec2 modify-image-attribute --region {situation.region} --image-id {situation.subject} "
+                "--imds-support v2.0 (which cannot be undone)"
+            )
+        case LauncherKind.DEFAULTS if situation.managed:
+            return "http_tokens of the organization's declarative policy: required"
+        case LauncherKind.DEFAULTS:
+            return (
+                f"aws ec2 modify-instance-metadata-defaults --region {situation.region} --http-tokens required "
+                "--http-put-response-hop-limit 2"
+            )
+        case _:
+            return _of_owner(situation, owner) or _own(situation)
+
+
+_IN_SERVICE = {
+    OwnerKind.OPERATOR: "nothing: only {name} can change it",
+    OwnerKind.EKS: f"a node group in place of {{part}} of cluster {{name}}, with a launch template that has {FIELD}: "
+    "required; EKS made this one's template itself",
+    OwnerKind.BEANSTALK: "DisableIMDSv1: true, in the namespace aws:autoscaling:launchconfiguration of environment {name} "
+    "(its instances may be replaced)",
+    OwnerKind.KARPENTER: "spec.metadataOptions.httpTokens of EC2NodeClass {name}: required",
+    OwnerKind.BATCH: f"{FIELD} of the launch template that the compute environment names: required, in a new version, "
+    "and that version as computeResources.launchTemplate.version (UpdateComputeEnvironment)",
+    OwnerKind.IMAGE_BUILDER: "instanceMetadataOptions.httpTokens of the infrastructure configuration: required",
+}
+"""The field of each service, by its guide. Elastic Beanstalk Developer Guide, "General options for all environments"; AWS
+Batch User Guide, "Update a compute environment"; EC2 Image Builder API Reference, "InstanceMetadataOptions"; Karpenter's
+documentation, "NodeClasses"."""
+
+_IN_NODE_GROUP = (
+    f"{FIELD} of {{template}}: required, in a new version, and that version as launchTemplate.version of node group "
+    "{part} of cluster {name} (UpdateNodegroupVersion, which replaces its nodes)"
+)
+"""Of a node group with a template of the account's own (Amazon EKS User Guide, "Customize managed nodes with launch
+templates")."""
+
+
+def _of_owner(situation: Situation, owner: Owner | None) -> str | None:
+    """The field of the owner's tool; None where the launcher itself is to be changed."""
+    if owner is None or not owner.manages:
+        return None
+    if owner.kind is OwnerKind.CLOUDFORMATION:
+        return _in_stack(situation, owner.name, owner.part)
+    if owner.kind is OwnerKind.EKS and situation.copied:
+        return _IN_NODE_GROUP.format(template=situation.copied.id, name=owner.name, part=owner.part)
+    return _IN_SERVICE[owner.kind].format(name=owner.name or "(unnamed)", part=owner.part)
+
+
+def _in_stack(situation: Situation, stack: str, resource: str) -> str:
+    match situation.kind:
+        case LauncherKind.TEMPLATE:
+            return f"LaunchTemplateData.{FIELD} of {resource} in stack {stack}: required{_moved(situation)}"
+        case LauncherKind.CONFIGURATION:
+            return f"{FIELD} of {situation.subject} in stack {stack}: required"
+        case _:
+            return f"{FIELD} of {situation.launches_with}, which {resource} in stack {stack} launches with: required"
+
+
+def _own(situation: Situation) -> str:
+    match situation.kind:
+        case LauncherKind.TEMPLATE:
+            return f"{FIELD}: required, in a new version made from {situation.version}{_moved(situation)}"
+        case LauncherKind.CONFIGURATION:
+            return f"a launch template with {FIELD}: required in its place; a launch configuration cannot be changed"
+        case _:
+            return f"{FIELD} of {situation.launches_with}: required"
+
+
+def _moved(situation: Situation) -> str:
+    """What has to name the new version: only `$Latest` does by itself."""
+    users = [each for each in situation.used_as if not each.startswith("$")]
+    steps = ["then make it the default version"] if DEFAULT in situation.used_as else []
+    steps += [f"name it in {', '.join(users)}"] if users else []
+    return "".join(f"; {each}" for each in steps)

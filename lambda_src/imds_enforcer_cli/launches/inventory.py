@@ -1,0 +1,119 @@
+"""What the instances of one region are launched with, as EC2, Auto Scaling and EKS describe it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from imds_enforcer.model import AwsError, LaunchTemplate
+from imds_enforcer_cli.launches.precedence import Recipe, RegionDefaults
+
+LATEST, DEFAULT = "$Latest", "$Default"
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What says whose a thing is: tags, the ARN of who created it, and the AWS service that alone may change it."""
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    created_by: str = ""
+    operator: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A launch template."""
+
+    template_id: str
+    name: str
+    marks: Marks = Marks()
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A version of a launch template, by its number."""
+
+    template: LaunchTemplate
+    name: str
+    recipe: Recipe
+    created_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateLaunch:
+    """A version of a template that a group launches with, named as the group does, and its own image for it, if any."""
+
+    template: LaunchTemplate
+    image_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """An Auto Scaling group, and what it launches with now: a launch configuration, or versions of templates.
+
+    `instance_tags` are those that its instances get.
+    """
+
+    name: str
+    arn: str = ""
+    configuration: str | None = None
+    launches: tuple[TemplateLaunch, ...] = ()
+    instance_tags: Mapping[str, str] = field(default_factory=dict)
+    marks: Marks = Marks()
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """A launch configuration."""
+
+    name: str
+    arn: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGroup:
+    """A managed node group of EKS, and the account's own launch template that EKS copied for it, if any."""
+
+    cluster: str
+    name: str
+    template: LaunchTemplate | None = None
+
+    def __str__(self) -> str:
+        return f"{self.cluster}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image, whether instances launched from it require tokens (ImdsSupport), and whether the account owns it."""
+
+    image_id: str
+    requires_tokens: bool
+    own: bool = False
+    name: str = ""
+    marks: Marks = Marks()
+
+
+@dataclass(slots=True)
+class Inventory:
+    """What was found in a region. `failures` says, by the kind of thing, why it could not be asked about.
+
+    The kinds are the names of the other fields. `numbers` has the version that `$Default` and `$Latest` of a template
+    stand for. `defaults` is None if they could not be read.
+    """
+
+    templates: dict[str, Template] = field(default_factory=dict)
+    versions: dict[LaunchTemplate, Version] = field(default_factory=dict)
+    numbers: dict[LaunchTemplate, LaunchTemplate] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+    configurations: dict[str, Configuration] = field(default_factory=dict)
+    node_groups: list[NodeGroup] = field(default_factory=list)
+    images: dict[str, Image] = field(default_factory=dict)
+    defaults: RegionDefaults | None = None
+    failures: dict[str, AwsError] = field(default_factory=dict)
+
+    def numbered(self, template: LaunchTemplate) -> LaunchTemplate:
+        """The version by its number, or as it is named where it is not known."""
+        return self.numbers.get(template, template)
+
+    def version(self, template: LaunchTemplate) -> Version | None:
+        """The version that goes by this number or name."""
+        return self.versions.get(self.numbered(template))

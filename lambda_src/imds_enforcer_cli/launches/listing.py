@@ -1,0 +1,117 @@
+"""The launchers of an account: every region at once, each for itself."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from imds_enforcer.aws.ec2 import Ec2Region
+from imds_enforcer.model import AwsError, Kind
+from imds_enforcer_cli.account.connection import Connection
+from imds_enforcer_cli.launches.inventory import Inventory
+from imds_enforcer_cli.launches.launchers import Launched, Launcher, launchers
+from imds_enforcer_cli.launches.reader import LaunchReader
+
+_AT_ONCE = 8
+"""Regions that are read at the same time."""
+
+_SERVICES = {"groups": "Auto Scaling", "configurations": "Auto Scaling", "node_groups": "EKS"}
+_EC2 = "EC2"
+_KINDS = {
+    "instances": "instances",
+    "defaults": "defaults",
+    "groups": "groups",
+    "configurations": "launch configurations",
+    "node_groups": "node groups",
+    "templates": "launch templates",
+    "versions": "versions of launch templates",
+    "images": "images",
+}
+"""What could not be read, in the order in which it is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A kind of thing that could not be read in a region, and why."""
+
+    region: str
+    kind: str
+    error: AwsError
+
+    @property
+    def service(self) -> str:
+        """The service that was asked."""
+        return _SERVICES.get(self.kind, _EC2)
+
+
+@dataclass(slots=True)
+class RegionLaunchers:
+    """The launchers of a region, and what of it could not be read. `listed` says that something was."""
+
+    region: str
+    launchers: list[Launcher] = field(default_factory=list)
+    unread: list[Unread] = field(default_factory=list)
+    listed: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """True if something could not be read, and no organization intends it."""
+        return any(not each.error.failure.denied_by_organization for each in self.unread)
+
+
+def reader(reached: Connection, region: str) -> LaunchReader:
+    """The reader of a region. To be made before there are threads: a session is not safe to make clients from then."""
+    return LaunchReader(*(reached.client(service, region) for service in ("ec2", "autoscaling", "eks")))
+
+
+def list_launchers(reached: Connection, regions: Sequence[str]) -> list[RegionLaunchers]:
+    """Every region, in the order given; one that cannot be read stops no other.
+
+    Raises:
+        AwsError: if AWS does not accept the credentials.
+    """
+    readers = {region: reader(reached, region) for region in regions}
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="region") as pool:
+        try:
+            return list(pool.map(lambda each: _region(reached.clients.ec2(each), readers[each]), regions))
+        finally:
+            # After an interruption, or where the credentials are not accepted, the other regions are not waited for.
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def unread_in(region: str, inventory: Inventory) -> list[Unread]:
+    """What is missing in an inventory."""
+    return [Unread(region, kind, inventory.failures[kind]) for kind in _KINDS if kind in inventory.failures]
+
+
+def said(unread: Iterable[Unread]) -> list[str]:
+    """One line for each service and code, whatever the number of regions: a service that is denied is so in all."""
+    alike: dict[tuple[str, str], list[Unread]] = defaultdict(list)
+    for each in unread:
+        alike[each.service, each.error.failure.code].append(each)
+    return [_line(service, some) for (service, _), some in alike.items()]
+
+
+def _line(service: str, alike: Sequence[Unread]) -> str:
+    what = ", ".join(name for kind, name in _KINDS.items() if any(each.kind == kind for each in alike))
+    regions = ", ".join(dict.fromkeys(each.region for each in alike))
+    return f"{service} did not list {what} in {regions}: {alike[0].error}"
+
+
+def _region(ec2: Ec2Region, reads: LaunchReader) -> RegionLaunchers:
+    found = RegionLaunchers(ec2.name)
+    launched: list[Launched] = []
+    try:
+        for page in ec2.find({}):
+            launched += [(each.instance_id, each.source) for each in page]
+    except AwsError as error:
+        if error.failure.kind is Kind.CREDENTIALS:
+            raise
+        found.unread.append(Unread(ec2.name, "instances", error))
+        if error.failure.of_credentials:
+            return found  # a region that does not accept the credentials does so in every service
+    inventory = reads.read(images={source.image_id for _, source in launched})
+    found.launchers = launchers(ec2.name, inventory, launched)
+    found.unread += unread_in(ec2.name, inventory)
+    found.listed = bool(_KINDS.keys() - {each.kind for each in found.unread} - {"images"})
+    return found

@@ -1,0 +1,98 @@
+"""Whose a launcher is: what AWS services and tools leave on what they make."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imds_enforcer_cli.launches.inventory import Marks
+
+
+class OwnerKind(StrEnum):
+    """What keeps a launcher as it is. The names are a contract: documents and options carry them."""
+
+    OPERATOR = "operator"
+    EKS = "eks"
+    BEANSTALK = "beanstalk"
+    KARPENTER = "karpenter"
+    BATCH = "batch"
+    IMAGE_BUILDER = "image-builder"
+    CLOUDFORMATION = "cloudformation"
+    CREATOR = "creator"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The owner by its name there (a stack, a cluster, …), and the `part` of it that the launcher is, if it has one.
+
+    `eks` has cluster and node group, `cloudformation` stack and logical id; of a `creator` only the ARN is known.
+    """
+
+    kind: OwnerKind
+    name: str = ""
+    part: str = ""
+
+    @property
+    def manages(self) -> bool:
+        """True if it makes the launcher what it is, and may undo what is changed there by hand."""
+        return self.kind is not OwnerKind.CREATOR
+
+    def __str__(self) -> str:
+        return _TEXTS[self.kind].format(name=self.name or "(unnamed)", part=self.part or "(unnamed)")
+
+    def as_json(self) -> dict[str, str | None]:
+        """The owner in a document."""
+        return {"kind": str(self.kind), "name": self.name or None, "part": self.part or None}
+
+
+_TEXTS = {
+    OwnerKind.OPERATOR: "{name}, which manages it",
+    OwnerKind.EKS: "EKS cluster {name}, node group {part}",
+    OwnerKind.BEANSTALK: "Elastic Beanstalk environment {name}",
+    OwnerKind.KARPENTER: "Karpenter, EC2NodeClass {name}",
+    OwnerKind.BATCH: "AWS Batch",
+    OwnerKind.IMAGE_BUILDER: "EC2 Image Builder",
+    OwnerKind.CLOUDFORMATION: "CloudFormation stack {name}, resource {part}",
+    OwnerKind.CREATOR: "created by {name}",
+}
+
+_KARPENTER = "karpenter.k8s.aws/"
+"""How the names of Karpenter's templates begin, and its tags; with `karpenter.sh/discovery` people tag their own."""
+
+_NODE_CLASS = "karpenter.k8s.aws/ec2nodeclass"
+_BUILT_IMAGE = "Ec2ImageBuilderArn"
+
+
+def owner_of(marks: Marks, name: str = "") -> Owner | None:
+    """The owner of what has these marks and this name; None if nothing says it.
+
+    A service that makes its things by CloudFormation, as Elastic Beanstalk does, comes before the stack. The tags are
+    those that the services' guides name: Amazon EKS User Guide, "Tag your resources"; AWS Elastic Beanstalk Developer
+    Guide, "Tagging"; EC2 Image Builder User Guide, "Tag output resources"; CloudFormation User Guide, "Resource tags".
+    """
+    tags = marks.tags
+    if marks.operator:
+        return Owner(OwnerKind.OPERATOR, marks.operator)
+    return _service_of(tags, name) or _stack_of(tags) or _creator_of(marks)
+
+
+def _service_of(tags: Mapping[str, str], name: str) -> Owner | None:
+    if "eks:nodegroup-name" in tags:
+        return Owner(OwnerKind.EKS, tags.get("eks:cluster-name", ""), tags["eks:nodegroup-name"])
+    if "elasticbeanstalk:environment-name" in tags:
+        return Owner(OwnerKind.BEANSTALK, tags["elasticbeanstalk:environment-name"])
+    if name.startswith(_KARPENTER) or any(tag.startswith(_KARPENTER) for tag in tags):
+        return Owner(OwnerKind.KARPENTER, tags.get(_NODE_CLASS, ""))
+    if "AWSBatchServiceTag" in tags:
+        return Owner(OwnerKind.BATCH)
+    if _BUILT_IMAGE in tags or tags.get("CreatedBy") == "EC2 Image Builder":
+        return Owner(OwnerKind.IMAGE_BUILDER, tags.get(_BUILT_IMAGE, ""))
+    return None
+
+
+def _stack_of(tags: Mapping[str, str]) -> Owner | None:
+    stack = tags.get("aws:cloudformation:stack-name")
+    return Owner(OwnerKind.CLOUDFORMATION, stack, tags.get("aws:cloudformation:logical-id", "")) if stack else None
+
+
+def _creator_of(marks: Marks) -> Owner | None:
+    return Owner(OwnerKind.CREATOR, marks.created_by) if marks.created_by else None
