@@ -17,8 +17,9 @@ class FakeLaunches:
 
     `descriptions` are what DescribeLaunchTemplates says of a template beside its id, `own` the images of the account,
     with what DescribeImages says of them. `node_groups` have their descriptions by cluster. A page of any listing has
-    `page_size` items at most. `refused` are the calls that fail, with the code. `requests` has every request by the
-    call.
+    `page_size` items at most. `unlisted` are the templates that another account shares, `throttled` those whose
+    versions cannot be read by number; `created_by` made all versions. `refused` are the calls that fail, with the
+    code. `requests` has every request by the call.
     """
 
     def __init__(self) -> None:
@@ -32,6 +33,9 @@ class FakeLaunches:
         self.node_groups: dict[str, list[LaunchData]] = {}
         self.defaults: dict[str, str] = {}
         self.page_size = 1000
+        self.unlisted: set[str] = set()
+        self.throttled: set[str] = set()
+        self.created_by = ""
         self.refused: dict[str, str] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
 
@@ -51,7 +55,7 @@ class FakeLaunches:
         """All of them."""
         self._called("describe_launch_templates", request)
         assert request["MaxResults"] <= 200
-        items = [{"LaunchTemplateId": each, **self.descriptions.get(each, {})} for each in self.templates]
+        items = [{"LaunchTemplateId": each, **self.descriptions.get(each, {})} for each in self._listed()]
         return self._page("LaunchTemplates", items, request)
 
     def describe_launch_template_versions(self, **request: Any) -> Any:
@@ -60,12 +64,17 @@ class FakeLaunches:
         if "LaunchTemplateId" not in request:
             assert request["Versions"] == ["$Default", "$Latest"]
             assert request["MaxResults"] <= 200
-            items = [item for each in self.templates for item in self._versions(each, request["Versions"])]
+            items = [item for each in self._listed() for item in self._versions(each, request["Versions"])]
             return self._page("LaunchTemplateVersions", items, request)
         template = request["LaunchTemplateId"]
+        if template in self.throttled:
+            raise refusal("RequestLimitExceeded")
         if template not in self.templates:
             raise refusal("InvalidLaunchTemplateId.NotFound")
         return {"LaunchTemplateVersions": self._versions(template, request["Versions"])}
+
+    def _listed(self) -> list[str]:
+        return [each for each in self.templates if each not in self.unlisted]
 
     def _versions(self, template: str, wanted: Sequence[str]) -> list[LaunchData]:
         versions = self.templates[template]
@@ -82,6 +91,7 @@ class FakeLaunches:
                 "DefaultVersion": number == default,
                 "LaunchTemplateData": versions[number - 1],
                 **({"LaunchTemplateName": name} if name else {}),
+                **({"CreatedBy": self.created_by} if self.created_by else {}),
             }
             for number in sorted(numbers)
         ]
@@ -140,3 +150,48 @@ class FakeLaunches:
 def refusal(code: str) -> ClientError:
     """What boto3 raises where AWS refuses a call."""
     return ClientError({"Error": {"Code": code, "Message": "AWS said so"}}, "call")
+
+
+AUTO_SCALING = "arn:aws:autoscaling:eu-west-1:111122223333"
+ANN = "arn:aws:iam::111122223333:user/ann"
+
+
+def one_of_each(region: FakeLaunches) -> None:
+    """Fill a region with a launcher of each kind, and of each owner that its templates and groups may have."""
+    optional = {"MetadataOptions": {"HttpTokens": "optional"}}
+    required = {"MetadataOptions": {"HttpTokens": "required"}}
+    region.images = {"ami-old": None, "ami-new": "v2.0"}
+    region.own = {"ami-old": {"Name": "golden"}}
+    region.templates = {
+        "lt-web": [optional, required, {"ImageId": "ami-old"}],
+        "lt-new": [{"ImageId": "ami-new"}],
+        "lt-off": [{"MetadataOptions": {"HttpEndpoint": "disabled"}}],
+        "lt-eks": [optional],
+        "lt-bare": [{"ImageId": "resolve:ssm:/golden"}],
+    }
+    region.default_versions = {"lt-web": 2}
+    stack = [
+        {"Key": "aws:cloudformation:stack-name", "Value": "shop"},
+        {"Key": "aws:cloudformation:logical-id", "Value": "Template"},
+    ]
+    nodes = [{"Key": "eks:cluster-name", "Value": "shop"}, {"Key": "eks:nodegroup-name", "Value": "blue"}]
+    region.descriptions = {
+        "lt-web": {"LaunchTemplateName": "web", "Tags": stack, "CreatedBy": ANN},
+        "lt-eks": {"LaunchTemplateName": "eks-0a1b", "Tags": nodes},
+        "lt-bare": {"LaunchTemplateName": "bare", "CreatedBy": ANN},
+    }
+    region.groups = [
+        {
+            "AutoScalingGroupName": "web",
+            "AutoScalingGroupARN": f"{AUTO_SCALING}:autoScalingGroup:1:autoScalingGroupName/web",
+            "LaunchTemplate": {"LaunchTemplateId": "lt-web", "Version": "1"},
+        },
+        {
+            "AutoScalingGroupName": "batch",
+            "LaunchConfigurationName": "old",
+            "Tags": [{"Key": "elasticbeanstalk:environment-name", "Value": "jobs", "PropagateAtLaunch": True}],
+        },
+        {"AutoScalingGroupName": "eks-blue", "LaunchTemplate": {"LaunchTemplateId": "lt-eks"}, "Tags": nodes},
+    ]
+    region.configurations = [{"LaunchConfigurationName": "old", "ImageId": "ami-old"}]
+    region.node_groups = {"shop": [{"nodegroupName": "blue", "launchTemplate": {"id": "lt-new", "version": "1"}}]}

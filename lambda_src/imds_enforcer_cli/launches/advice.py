@@ -65,16 +65,16 @@ _IN_SERVICE = {
     OwnerKind.OPERATOR: "nothing: only {name} can change it",
     OwnerKind.EKS: f"a node group in place of {{part}} of cluster {{name}}, with a launch template that has {FIELD}: "
     "required; EKS made this one's template itself",
-    OwnerKind.BEANSTALK: "DisableIMDSv1: true, in the namespace aws:autoscaling:launchconfiguration of environment {name} "
-    "(its instances may be replaced)",
+    OwnerKind.BEANSTALK: "DisableIMDSv1: true, in the namespace aws:autoscaling:launchconfiguration of environment "
+    "{name} (its instances may be replaced)",
     OwnerKind.KARPENTER: "spec.metadataOptions.httpTokens of EC2NodeClass {name}: required",
     OwnerKind.BATCH: f"{FIELD} of the launch template that the compute environment names: required, in a new version, "
     "and that version as computeResources.launchTemplate.version (UpdateComputeEnvironment)",
     OwnerKind.IMAGE_BUILDER: "instanceMetadataOptions.httpTokens of the infrastructure configuration: required",
 }
-"""The field of each service, by its guide. Elastic Beanstalk Developer Guide, "General options for all environments"; AWS
-Batch User Guide, "Update a compute environment"; EC2 Image Builder API Reference, "InstanceMetadataOptions"; Karpenter's
-documentation, "NodeClasses"."""
+"""The field of each service, by its guide: Elastic Beanstalk Developer Guide, "General options for all environments";
+AWS Batch User Guide, "Update a compute environment"; EC2 Image Builder API Reference, "InstanceMetadataOptions"; the
+documentation of Karpenter, "NodeClasses"."""
 
 _IN_NODE_GROUP = (
     f"{FIELD} of {{template}}: required, in a new version, and that version as launchTemplate.version of node group "

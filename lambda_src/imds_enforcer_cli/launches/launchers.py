@@ -1,8 +1,9 @@
 """What launches instances in one region, each with its outlook, its instances, its owner and what to change."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from imds_enforcer.model import LaunchTemplate, Source
@@ -11,7 +12,7 @@ from imds_enforcer_cli.launches.advice import LauncherKind, Situation, advice
 from imds_enforcer_cli.launches.inventory import Group, Inventory, Marks, Version
 from imds_enforcer_cli.launches.owners import Owner, OwnerKind, owner_of
 from imds_enforcer_cli.launches.precedence import Outlook, Recipe, RegionDefaults, outlook_of_rest
-from imds_enforcer_cli.launches.verdicts import BAD_NEWS_FIRST, Verdicts
+from imds_enforcer_cli.launches.verdicts import BAD_NEWS_FIRST, Verdicts, worst
 
 Launched = tuple[str, Source]
 """The id of an instance, and what launched it."""
@@ -103,9 +104,11 @@ class _Launchers:
         self._verdicts = Verdicts(inventory)
         self._used_as = _uses(inventory)
         self._instances: dict[object, list[str]] = defaultdict(list)
+        self._images: dict[object, set[str]] = defaultdict(set)
         for instance_id, source in launched:
             for each in (source.auto_scaling_group, source.launch_template, source.image_id, _ALL):
                 self._instances[each].append(instance_id)
+                self._images[each].add(source.image_id)
 
     def __iter__(self) -> Iterator[Launcher]:
         return map(self._with_advice, self._all())
@@ -136,7 +139,7 @@ class _Launchers:
             used_as=uses,
             instance_ids=self._ids(version.template),
             owner=owner_of(marks, version.name),
-            outlook=self._verdicts.of_template(version.template),
+            outlook=self._outlook(partial(self._verdicts.of_template, version.template), version.template),
             silent=version.recipe.http_tokens is None,
             image_id=version.recipe.image_id,
             tags=_template_tags(version.recipe, version.template),
@@ -153,7 +156,7 @@ class _Launchers:
             arn=group.arn,
             instance_ids=self._ids(group.name),
             owner=owner_of(group.marks),
-            outlook=self._verdicts.of_group(group),
+            outlook=self._outlook(partial(self._verdicts.of_group, group), group.name),
             silent=any(recipe.http_tokens is None for recipe, _ in recipes),
             image_id=images.pop() if len(images) == 1 else "",
             tags={**tags, **group.instance_tags, AUTO_SCALING_GROUP_TAG: group.name},
@@ -229,6 +232,11 @@ class _Launchers:
             if version := self._inventory.version(each.template):
                 yield replace(version.recipe, image_id=each.image_id or version.recipe.image_id), version.template
 
+    def _outlook(self, judge: Callable[[str], Outlook], launched_by: object) -> Outlook:
+        """The worst for the images of its instances, which it launches again where it names none by its id."""
+        outlooks = map(judge, sorted(self._images.get(launched_by, ())))
+        return worst(outlooks) or judge("")
+
     def _ids(self, launched_by: object) -> tuple[str, ...]:
         return tuple(self._instances.get(launched_by, ()))
 
@@ -240,7 +248,7 @@ _ALL = object()
 def _uses(inventory: Inventory) -> dict[LaunchTemplate, tuple[str, ...]]:
     """By what names each version in use goes: its aliases, and what names its number."""
     uses: dict[LaunchTemplate, list[str]] = defaultdict(list)
-    for alias, numbered in inventory.numbers.items():
+    for alias, numbered in sorted(inventory.numbers.items()):
         uses[numbered].append(alias.version)
     named = [(each.template, _named(group)) for group in inventory.groups.values() for each in group.launches]
     named += [(each.template, f"node group {each}") for each in inventory.node_groups if each.template]

@@ -90,25 +90,31 @@ def test_instances_are_gathered_by_what_launched_them(launches: FakeLaunches) ->
 
 
 def test_one_request_for_all_versions_of_a_template(launches: FakeLaunches) -> None:
-    """And one for all images and groups."""
+    """And one for all images and groups, and one more for whether the images are the account's own."""
     launches.templates = {"lt-1": [OPTIONAL] * 9}
     told(launches, *(an_audited(number, "lt-1", str(number), group=f"g-{number}") for number in range(1, 10)))
     assert sorted(call for call, _ in launches.requests) == [
         "describe_auto_scaling_groups",
         "describe_images",
+        "describe_images",
+        "describe_launch_configurations",
         "describe_launch_template_versions",
+        "describe_launch_template_versions",
+        "describe_launch_templates",
         "get_instance_metadata_defaults",
+        "list_clusters",
     ]
 
 
-def test_of_nothing_nothing_is_asked(launches: FakeLaunches) -> None:
-    """An empty region costs no request."""
+def test_a_region_without_instances_has_no_source(launches: FakeLaunches) -> None:
+    """Whatever would launch some."""
+    launches.templates = {"lt-1": [OPTIONAL]}
     assert told(launches) == []
-    assert launches.requests == []
 
 
 def test_more_groups_than_one_request_takes(launches: FakeLaunches) -> None:
-    """The fake refuses more than fifty."""
+    """They are on several pages."""
+    launches.page_size = 50
     launches.groups = [a_group(f"g-{number}", LaunchConfigurationName=f"lc-{number}") for number in range(120)]
     launches.configurations = [{"LaunchConfigurationName": f"lc-{number}", **OPTIONAL} for number in range(120)]
     found = told(launches, *(an_audited(number, group=f"g-{number}") for number in range(120)))
@@ -148,8 +154,11 @@ def test_a_group_with_several_templates(launches: FakeLaunches) -> None:
         (REQUIRED, False, "launch configuration lc sets HttpTokens required"),
         (
             {"ImageId": "ami-2"},
-            False,
-            "launch configuration lc does not set HttpTokens, the region has no default; image ami-2 requires tokens",
+            None,
+            (
+                "launch configuration lc does not set HttpTokens, the region has no default; image ami-2 requires "
+                "tokens; whether that holds for launch configurations is not documented"
+            ),
         ),
         (None, None, "launch configuration lc: it is not there any more"),
     ],
@@ -238,5 +247,5 @@ def test_the_defaults_of_the_region_count(launches: FakeLaunches) -> None:
     launches.defaults = {"HttpTokens": "required"}
     assert only(launches, an_audited()) == (False, "no launch template; the region's default is required")
     launches.defaults = {"HttpTokens": "no-preference", "HttpTokensEnforced": "enabled"}
-    refused = "image ami-1 does not require tokens, which the region refuses (HttpTokensEnforced)"
+    refused = "image ami-1 does not require tokens; the region refuses optional tokens (HttpTokensEnforced)"
     assert only(launches, an_audited()) == (False, f"no launch template, the region has no default; {refused}")

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from imds_enforcer_cli.launches.precedence import Outlook, Recipe, RegionDefaults, outlook
+from imds_enforcer_cli.launches.precedence import Outlook, Recipe, RegionDefaults, outlook, outlook_of_rest
 
 TEMPLATE = Recipe("launch template lt-1 version 3", image_id="ami-1")
 OPTIONAL = replace(TEMPLATE, http_tokens="optional")
@@ -49,7 +49,10 @@ def test_the_first_who_names_tokens_decides(
         (
             OPTIONAL,
             RegionDefaults(enforced=True),
-            "launch template lt-1 version 3 sets HttpTokens optional, which the region refuses (HttpTokensEnforced)",
+            (
+                "launch template lt-1 version 3 sets HttpTokens optional; "
+                "the region refuses optional tokens (HttpTokensEnforced)"
+            ),
         ),
         (
             replace(OPTIONAL, http_endpoint="disabled"),
@@ -84,3 +87,69 @@ def test_what_is_not_known_matters_only_where_it_decides(
 ) -> None:
     """Nothing is guessed."""
     assert outlook(recipe, defaults, image) == Outlook(launches, why)
+
+
+CONFIGURATION = Recipe("launch configuration lc", image_id="ami-1", is_configuration=True)
+UNDOCUMENTED = "; whether that holds for launch configurations is not documented"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "defaults", "image", "launches", "why"),
+    [
+        (CONFIGURATION, NONE, False, True, "image ami-1 does not require tokens"),
+        (CONFIGURATION, RegionDefaults("optional"), True, True, "the region's default is optional"),
+        (CONFIGURATION, NONE, True, None, f"image ami-1 requires tokens{UNDOCUMENTED}"),
+        (CONFIGURATION, RegionDefaults("required"), False, None, f"the region's default is required{UNDOCUMENTED}"),
+        (CONFIGURATION, RegionDefaults("required", enforced=True), False, False, "the region's default is required"),
+        (CONFIGURATION, RegionDefaults(enforced=True), False, False, "refuses optional tokens (HttpTokensEnforced)"),
+        (
+            replace(CONFIGURATION, http_tokens="optional"),
+            RegionDefaults(http_endpoint="disabled"),
+            False,
+            None,
+            f"the region's default turns the metadata service off{UNDOCUMENTED}",
+        ),
+        (
+            replace(CONFIGURATION, http_tokens="required"),
+            RegionDefaults(http_endpoint="disabled"),
+            False,
+            False,
+            "launch configuration lc sets HttpTokens required",
+        ),
+    ],
+)
+def test_what_prevails_over_a_launch_configurations_own_defaults_is_not_documented(
+    recipe: Recipe, defaults: RegionDefaults, why: str, *, image: bool, launches: bool | None
+) -> None:
+    """So it is only known where the answer is the same either way."""
+    found = outlook(recipe, defaults, image)
+    assert found.launches_imdsv1 is launches
+    assert found.why.endswith(why)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "image", "launches"),
+    [(RegionDefaults(enforced=True), "ami-1 is gone", False), (NONE, "ami-1 is gone", None)],
+)
+def test_where_tokens_are_enforced_the_image_need_not_be_known(
+    defaults: RegionDefaults, image: str, *, launches: bool | None
+) -> None:
+    """A launch with optional tokens fails (EC2 User Guide, "Troubleshoot launch issues")."""
+    assert outlook(TEMPLATE, defaults, image).launches_imdsv1 is launches
+
+
+@pytest.mark.parametrize(
+    ("defaults", "launches", "why"),
+    [
+        (NONE, True, "the region has no default: what neither launch nor image says is optional"),
+        (RegionDefaults("optional"), True, "the region's default is optional"),
+        (RegionDefaults("required"), False, "the region's default is required"),
+        (RegionDefaults(enforced=True), False, "the region refuses optional tokens (HttpTokensEnforced)"),
+        (RegionDefaults(http_endpoint="disabled"), False, "the region's default turns the metadata service off"),
+    ],
+)
+def test_what_the_defaults_make_of_a_launch_that_says_nothing(
+    defaults: RegionDefaults, why: str, *, launches: bool
+) -> None:
+    """From an image that says nothing either."""
+    assert outlook_of_rest(defaults) == Outlook(launches, why)
