@@ -10,7 +10,7 @@ from imds_enforcer.policy import Policy
 from imds_enforcer_cli.audit.fleet import RegionAudit
 from imds_enforcer_cli.audit.judge import Status
 from imds_enforcer_cli.audit.notes import Unread, notes
-from imds_enforcer_cli.launches.launchers import ordered
+from imds_enforcer_cli.launches.launcher import ordered
 from imds_enforcer_cli.launches.listing import said
 
 Document = dict[str, Any]

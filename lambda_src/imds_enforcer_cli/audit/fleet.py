@@ -17,7 +17,8 @@ from imds_enforcer_cli.audit.findings import Audited, serves_imdsv1
 from imds_enforcer_cli.audit.judge import Judge
 from imds_enforcer_cli.audit.notes import Seen
 from imds_enforcer_cli.audit.sources import SourceAudit, sources
-from imds_enforcer_cli.launches.launchers import Launcher, launchers
+from imds_enforcer_cli.launches.launcher import Launcher
+from imds_enforcer_cli.launches.launchers import launchers
 from imds_enforcer_cli.launches.listing import Unread, unread_in
 from imds_enforcer_cli.launches.reader import LaunchReader
 

@@ -8,8 +8,8 @@ from imds_enforcer.model.wording import count
 from imds_enforcer_cli.console.output import Cell, write_csv, write_json, write_table, write_text
 from imds_enforcer_cli.formats.html_page import launches_page
 from imds_enforcer_cli.formats.launches_sarif import launches_sarif
-from imds_enforcer_cli.launches.advice import LauncherKind
 from imds_enforcer_cli.launches.document import ANSWERS, Document
+from imds_enforcer_cli.launches.launcher import LauncherKind
 
 HEADINGS = ("LAUNCHER", "LAUNCHES IMDSv1", "WHY", "INSTANCES", "OWNER", "CHANGE")
 COLUMNS = (

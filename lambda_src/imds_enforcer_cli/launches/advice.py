@@ -1,22 +1,11 @@
 """What to change so that a launcher's next instances require tokens: the exact field, where its owner keeps it."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from imds_enforcer.model import LaunchTemplate
 from imds_enforcer_cli.launches.inventory import DEFAULT
+from imds_enforcer_cli.launches.launcher import LauncherKind
 from imds_enforcer_cli.launches.owners import Owner, OwnerKind
-
-
-class LauncherKind(StrEnum):
-    """What launches instances, or decides how. The names are a contract: documents carry them."""
-
-    TEMPLATE = "launch_template"
-    GROUP = "auto_scaling_group"
-    CONFIGURATION = "launch_configuration"
-    IMAGE = "image"
-    DEFAULTS = "region_defaults"
-
 
 FIELD = "MetadataOptions.HttpTokens"
 

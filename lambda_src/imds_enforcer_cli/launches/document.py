@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from imds_enforcer_cli.launches.launchers import ordered
+from imds_enforcer_cli.launches.launcher import ordered
 from imds_enforcer_cli.launches.listing import RegionLaunchers, said
 
 Document = dict[str, Any]

@@ -10,7 +10,7 @@ from datetime import datetime
 from imds_enforcer.model import Instance, InstanceState
 from imds_enforcer.model.wording import count
 from imds_enforcer.policy import Policy
-from imds_enforcer_cli.launches.launchers import Launcher
+from imds_enforcer_cli.launches.launcher import Launcher
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,93 +1,21 @@
 """What launches instances in one region, each with its outlook, its instances, its owner and what to change."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from imds_enforcer.model import LaunchTemplate, Source
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
-from imds_enforcer_cli.launches.advice import LauncherKind, Situation, advice
+from imds_enforcer_cli.launches.advice import Situation, advice
 from imds_enforcer_cli.launches.inventory import Group, Inventory, Marks, Version
+from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
 from imds_enforcer_cli.launches.owners import Owner, OwnerKind, owner_of
 from imds_enforcer_cli.launches.precedence import Outlook, Recipe, RegionDefaults, outlook_of_rest
-from imds_enforcer_cli.launches.verdicts import BAD_NEWS_FIRST, Verdicts, worst
+from imds_enforcer_cli.launches.verdicts import Verdicts, worst
 
 Launched = tuple[str, Source]
 """The id of an instance, and what launched it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launcher:
-    """One of them. `name` is what people call it, `version` the number of a template's version.
-
-    `arn` is empty where AWS answers none. `used_as` are the names by which the version is used: `$Default`, `$Latest`,
-    and the groups and node groups that name its number. `silent` says that a launch by it may name no HttpTokens, so
-    that others decide; `image_id` and `tags` are what its instances get, as far as that is known.
-    """
-
-    kind: LauncherKind
-    region: str
-    id: str
-    outlook: Outlook
-    name: str = ""
-    arn: str = ""
-    version: str = ""
-    used_as: tuple[str, ...] = ()
-    instance_ids: tuple[str, ...] = ()
-    owner: Owner | None = None
-    advice: str = ""
-    silent: bool = False
-    image_id: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        named = f"{self.name} ({self.id})" if self.name not in {"", self.id} else self.id
-        version = f" version {self.version}" if self.version else ""
-        return f"{_KINDS[self.kind]} {named}{version}"
-
-    def as_json(self) -> dict[str, Any]:
-        """The launcher in a document."""
-        return {
-            "launcher": str(self),
-            "kind": str(self.kind),
-            "region": self.region,
-            "id": self.id,
-            "name": self.name or None,
-            "arn": self.arn or None,
-            "version": self.version or None,
-            "used_as": list(self.used_as),
-            "instances": len(self.instance_ids),
-            "launches_imdsv1": self.outlook.launches_imdsv1,
-            "why": self.outlook.why,
-            "owner": self.owner and {**self.owner.as_json(), "text": str(self.owner)},
-            "advice": self.advice or None,
-        }
-
-
-_KINDS = {
-    LauncherKind.TEMPLATE: "launch template",
-    LauncherKind.GROUP: "Auto Scaling group",
-    LauncherKind.CONFIGURATION: "launch configuration",
-    LauncherKind.IMAGE: "image",
-    LauncherKind.DEFAULTS: "account defaults of",
-}
-
-
-def ordered(found: Iterable[Launcher]) -> list[Launcher]:
-    """What launches IMDSv1 first, then what may; of these, what has most instances."""
-    return sorted(
-        found,
-        key=lambda each: (
-            BAD_NEWS_FIRST.index(each.outlook.launches_imdsv1),
-            -len(each.instance_ids),
-            each.region,
-            list(LauncherKind).index(each.kind),
-            each.id,
-            int(each.version or 0),
-        ),
-    )
 
 
 def launchers(region: str, inventory: Inventory, launched: Iterable[Launched]) -> list[Launcher]:

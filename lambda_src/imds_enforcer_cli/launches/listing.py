@@ -9,7 +9,8 @@ from imds_enforcer.aws.ec2 import Ec2Region
 from imds_enforcer.model import AwsError, Kind
 from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.launches.inventory import Inventory
-from imds_enforcer_cli.launches.launchers import Launched, Launcher, launchers
+from imds_enforcer_cli.launches.launcher import Launcher
+from imds_enforcer_cli.launches.launchers import Launched, launchers
 from imds_enforcer_cli.launches.reader import LaunchReader
 
 _AT_ONCE = 8

@@ -42,6 +42,10 @@ class Outlook:
     why: str
 
 
+BAD_NEWS_FIRST = (True, None, False)
+"""The answers to whether a launch allows IMDSv1, by how much of a concern they are."""
+
+
 def outlook(recipe: Recipe, defaults: RegionDefaults | str, image: bool | str) -> Outlook:  # noqa: FBT001  # an answer
     """What the next launch comes to.
 

@@ -5,10 +5,7 @@ from dataclasses import replace
 
 from imds_enforcer.model import LaunchTemplate
 from imds_enforcer_cli.launches.inventory import Group, Inventory
-from imds_enforcer_cli.launches.precedence import Outlook, Recipe, outlook
-
-BAD_NEWS_FIRST = (True, None, False)
-"""The answers to whether a launch allows IMDSv1, by how much of a concern they are."""
+from imds_enforcer_cli.launches.precedence import BAD_NEWS_FIRST, Outlook, Recipe, outlook
 
 
 class Verdicts:

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from imds_enforcer.model import LaunchTemplate
-from imds_enforcer_cli.launches.advice import LauncherKind, Situation, advice
+from imds_enforcer_cli.launches.advice import Situation, advice
+from imds_enforcer_cli.launches.launcher import LauncherKind
 from imds_enforcer_cli.launches.owners import Owner, OwnerKind
 
 TEMPLATE = Situation(kind=LauncherKind.TEMPLATE, region="eu-west-1", subject="lt-1", version="3", used_as=("$Latest",))

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from imds_enforcer.policy import Exemption, Match
-from imds_enforcer_cli.launches.advice import LauncherKind
 from imds_enforcer_cli.launches.kept import kept_launchers
-from imds_enforcer_cli.launches.launchers import Launcher
+from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
 from imds_enforcer_cli.launches.precedence import Outlook
 from tests.fakes.clock import START
 from tests.fakes.examples import a_policy

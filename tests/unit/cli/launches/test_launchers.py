@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from imds_enforcer.model import LaunchTemplate, Source
-from imds_enforcer_cli.launches.launchers import Launcher, launchers, ordered
+from imds_enforcer_cli.launches.launcher import Launcher, ordered
+from imds_enforcer_cli.launches.launchers import launchers
 from imds_enforcer_cli.launches.reader import LaunchReader
 from tests.fakes.launches import ANN, FakeLaunches, one_of_each
 
