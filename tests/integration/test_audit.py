@@ -2,42 +2,17 @@
 
 import json
 import re
-import subprocess
-import sys
 from typing import Any
 
 from infra.local import operator
 from infra.local.client import LocalAws
+from tests.integration.measured import measured
 
 REGIONS = ("ap-southeast-1", "eu-central-1", "eu-west-1", "us-east-1", "us-west-2")
 EVERYWHERE = ("--regions", ",".join(REGIONS))
 DAY = 86_400
 LATENCY_SECONDS = 0.05
 V2_IMAGE = "ami-0000000000000v200"
-
-MEASURED = """
-import json, resource, subprocess, sys, time
-began = time.monotonic()
-done = subprocess.run(sys.argv[1:], stdout=subprocess.PIPE)
-seconds, used = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
-sys.stdout.buffer.write(done.stdout)
-took = {"exit_code": done.returncode, "seconds": seconds, "computing": used.ru_utime + used.ru_stime}
-print(json.dumps({**took, "megabytes": used.ru_maxrss / 1024}), file=sys.stderr)
-"""
-"""Run by a small process: what a process has at its peak is never less than what had started it."""
-
-
-def measured(aws: LocalAws, *arguments: str) -> tuple[str, dict[str, float]]:
-    """What the command writes, and what it took."""
-    done = subprocess.run(  # noqa: S603  # our own command
-        [sys.executable, "-c", MEASURED, str(operator.COMMAND), *arguments],
-        env=aws.environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout, json.loads(done.stderr.splitlines()[-1])
 
 
 def launched_from(aws: LocalAws, template_id: str, **fields: Any) -> str:

@@ -29,6 +29,7 @@ from imds_enforcer_cli.main import app
 from infra.local.client import LocalAws
 from infra.local.imds import LocalImds
 from infra.local.ledger_table import create_ledger_table
+from infra.local.waiting import until
 from tests.integration.local_resources import Queue, assumed, function, role
 
 AWAY = "us-east-1"
@@ -190,7 +191,8 @@ def _verify(account: Account) -> None:
         account("--version-2-state", "optional", "--probe", environment=imds.environment())
 
 
-def _audit(account: Account) -> None:
+def _launch(account: Account) -> tuple[str, str]:
+    """Something of everything that launches instances; the option for the regions."""
     aws = account.aws
     aws.client("autoscaling").create_launch_configuration(
         LaunchConfigurationName="old", ImageId="ami-1", InstanceType="t3.micro"
@@ -203,12 +205,25 @@ def _audit(account: Account) -> None:
     template = aws.client("ec2").create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": "a"})
     launch = {"LaunchTemplateId": template["LaunchTemplate"]["LaunchTemplateId"]}
     aws.client("ec2").run_instances(LaunchTemplate=launch, MinCount=1, MaxCount=1)
-    regions = ("--regions", f"{aws.region},{AWAY}")
+    eks, used = aws.client("eks"), role(aws, "eks")
+    eks.create_cluster(name="main", roleArn=used, resourcesVpcConfig={})
+    until(lambda: eks.describe_cluster(name="main")["cluster"]["status"] == "ACTIVE")
+    eks.create_nodegroup(clusterName="main", nodegroupName="blue", subnets=[], nodeRole=used)
+    return "--regions", f"{aws.region},{AWAY}"
+
+
+def _audit(account: Account) -> None:
+    regions = _launch(account)
     account(*regions, "--group-by", "source", "--all", "--lookback-days", "7", exit_code=1)
     gated = account.policy({"http_tokens": "required", "legacy_calls": {}})
     account(*regions, "--policy", gated, "--fail-on", "held")
     account(*regions, "--no-calls", exit_code=1)
     account(*regions, "--instance", account.here, "--policy", gated, "--fail-on", "held")
+
+
+def _launches(account: Account) -> None:
+    account(*_launch(account))
+    account("--regions", AWAY, "--fail-on", "launches-imdsv1", exit_code=1)
 
 
 def _enforce(account: Account) -> None:
@@ -323,6 +338,7 @@ WALKS: dict[str, Callable[[Account], None]] = {
     "set": _set,
     "verify": _verify,
     "audit": _audit,
+    "launches": _launches,
     "enforce": _enforce,
     "policy show": _policy_show,
     "policy set": _policy_set,

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 from infra.local import operator
 from infra.local.client import LocalAws
 from infra.local.waiting import until
+from tests.integration.measured import measured
 
 IMAGE, V2_IMAGE = "ami-0abcdef1234567890", "ami-0000000000000v200"
 OPTIONAL, REQUIRED = ({"MetadataOptions": {"HttpTokens": tokens}} for tokens in ("optional", "required"))
@@ -219,3 +220,36 @@ def test_a_service_that_is_denied_costs_one_line(account: Account) -> None:
     assert said == f"EKS did not list node groups in {', '.join(REGIONS)}: AccessDeniedException: No."
     assert "launchers in 3 regions" in summary
     assert "web 3" in {called(each) for each in json.loads(done.stdout)["launchers"]}
+
+
+TEMPLATES, GROUPS = 167, 17
+"""In each region: 501 templates in all. The groups pin a version each that is neither default nor latest."""
+
+LATENCY_SECONDS = 0.05
+
+
+def test_the_listing_of_500_templates_in_3_regions(aws: LocalAws) -> None:
+    """Within 5 seconds at 50 ms a call, as what it computes and the calls that it makes one after the other.
+
+    These are the list of regions, nine calls of each region, and five rounds of four versions; that regions and
+    versions are read side by side is tested with the reader and the command.
+    """
+    for region in REGIONS:
+        ec2, groups = aws.client("ec2", region), aws.client("autoscaling", region)
+        data = {"ImageId": IMAGE}
+        for number in range(TEMPLATES):
+            made = ec2.create_launch_template(LaunchTemplateName=f"template-{number}", LaunchTemplateData=data)
+            if number < GROUPS:
+                template = made["LaunchTemplate"]["LaunchTemplateId"]
+                for _ in range(2):
+                    ec2.create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData=data)
+                pinned = {"LaunchTemplateId": template, "Version": "2"}
+                groups.create_auto_scaling_group(AutoScalingGroupName=f"group-{number}", **SIZES, LaunchTemplate=pinned)
+    aws.reset_calls()
+    written, took = measured(aws, "launches", "--regions", ",".join(REGIONS), "--output", "json")
+    found = json.loads(written)["launchers"]
+    assert len(found) == len(REGIONS) * (TEMPLATES + 2 * GROUPS + GROUPS + 1)
+    calls = {(row["region"], row["action"]): row["count"] for row in aws.call_rows()}
+    assert {calls[region, "ec2:DescribeLaunchTemplateVersions"] for region in REGIONS} == {1 + GROUPS}
+    assert {sum(calls[each] for each in calls if each[0] == region) for region in REGIONS[1:]} == {9 + GROUPS}
+    assert took["computing"] + (1 + 9 + 5) * LATENCY_SECONDS < 5

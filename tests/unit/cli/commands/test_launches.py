@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,8 @@ from tests.fakes.launches import AUTO_SCALING, one_of_each
 from tests.fakes.sarif_schema import violations
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.fakes.clients import FakeClients
     from tests.fakes.ec2 import FakeEc2
 
@@ -67,6 +70,20 @@ def test_only_some_regions(command: Command) -> None:
     assert document["regions"] == [AWAY]
     assert answers(document) == {"account defaults of us-east-1": False}
     assert command.launches[HOME].requests == []
+
+
+def test_regions_are_read_at_the_same_time(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits here for the other, and fails if it does not come."""
+    together = threading.Barrier(2, timeout=30)
+    for region in EVERYWHERE:
+        launches = command.launches[region]
+
+        def meet(ask: Callable[[], Any] = launches.get_instance_metadata_defaults) -> Any:
+            together.wait()
+            return ask()
+
+        monkeypatch.setattr(launches, "get_instance_metadata_defaults", meet)
+    assert command("launches").exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -130,6 +131,22 @@ def test_node_groups_of_every_cluster(region: FakeLaunches) -> None:
         NodeGroup("till", "red"),
     ]
     assert found.failures == {}
+
+
+def test_numbers_are_read_some_at_once(region: FakeLaunches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four; each call waits here until three others are under way, and fails if they are not."""
+    region.templates = {f"lt-{number}": [OPTIONAL] * 3 for number in range(8)}
+    together, describe = threading.Barrier(4, timeout=30), region.describe_launch_template_versions
+
+    def meet(**request: Any) -> Any:
+        if "LaunchTemplateId" in request:
+            together.wait()
+        return describe(**request)
+
+    monkeypatch.setattr(region, "describe_launch_template_versions", meet)
+    wanted = [LaunchTemplate(each, "2") for each in region.templates]
+    found = read(region, *wanted)
+    assert all(found.version(each) for each in wanted)
 
 
 def test_only_images_that_do_not_require_tokens_are_asked_about_twice(region: FakeLaunches) -> None:
