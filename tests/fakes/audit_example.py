@@ -54,6 +54,26 @@ def source(instances: int, *findings: str, **fields: Any) -> dict[str, Any]:
     }
 
 
+def launcher(**fields: Any) -> dict[str, Any]:
+    """One launcher of an audit."""
+    return {
+        "launcher": "launch template web (lt-0123456789abcdef0) version 3",
+        "kind": "launch_template",
+        "region": "eu-west-1",
+        "id": TEMPLATE["id"],
+        "name": "web",
+        "arn": None,
+        "version": "3",
+        "used_as": ["$Default", "$Latest"],
+        "instances": 1,
+        "launches_imdsv1": True,
+        "why": "launch template version 3 sets HttpTokens optional",
+        "owner": {"kind": "cloudformation", "name": "web", "part": "Template", "text": "CloudFormation stack web"},
+        "advice": "LaunchTemplateData.MetadataOptions.HttpTokens of Template in stack web: required",
+        **fields,
+    }
+
+
 def counts(instances: list[dict[str, Any]]) -> dict[str, Any]:
     """How many there are of each status."""
     return summary_of(Status(each["status"]) for each in instances)
@@ -104,4 +124,11 @@ def everything() -> dict[str, Any]:
         source(1, second, auto_scaling_group="web", launch_template=TEMPLATE, **again),
         source(1, eighth),
         source(6, launches_imdsv1=False, why="the image names HttpTokens required"),
+        launchers=[
+            launcher(),
+            launcher(
+                launcher="launch configuration old", used_as=[], launches_imdsv1=None, owner=None, why="no default"
+            ),
+            launcher(launches_imdsv1=False, advice=None),
+        ],
     )

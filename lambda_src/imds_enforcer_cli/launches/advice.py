@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from imds_enforcer.model import LaunchTemplate
-from imds_enforcer_cli.launches.inventory import DEFAULT
+from imds_enforcer_cli.launches.inventory import DEFAULT, NodeGroup
 from imds_enforcer_cli.launches.launcher import LauncherKind
 from imds_enforcer_cli.launches.owners import Owner, OwnerKind
 
@@ -15,7 +14,7 @@ class Situation:
     """What an advice depends on.
 
     `used_as` are the names by which a template's version is used. `launches_with` is what a group launches with, in
-    words. `copied` is the account's own template that EKS copied for a node group.
+    words. `node_group` is what EKS says of the one that the launcher belongs to, if it is known.
     """
 
     kind: LauncherKind
@@ -24,12 +23,12 @@ class Situation:
     version: str = ""
     used_as: tuple[str, ...] = ()
     launches_with: str = ""
-    copied: LaunchTemplate | None = None
+    node_group: NodeGroup | None = None
     managed: bool = False
 
 
 def advice(situation: Situation, owner: Owner | None) -> str:
-    """What to change in the words of whoever owns the launcher.
+    """What to change, in the terms of the launcher's owner.
 
     Of images and a region's defaults the owner does not matter: only EC2 has these settings.
     """
@@ -52,8 +51,8 @@ def advice(situation: Situation, owner: Owner | None) -> str:
 
 _IN_SERVICE = {
     OwnerKind.OPERATOR: "nothing: only {name} can change it",
-    OwnerKind.EKS: f"a node group in place of {{part}} of cluster {{name}}, with a launch template that has {FIELD}: "
-    "required; EKS made this one's template itself",
+    OwnerKind.EKS: f"{FIELD} of the launch template of node group {{part}} of cluster {{name}}: required, if it has "
+    "one of its own, which EKS did not say",
     OwnerKind.BEANSTALK: "DisableIMDSv1: true, in the namespace aws:autoscaling:launchconfiguration of environment "
     "{name} (its instances may be replaced)",
     OwnerKind.KARPENTER: "spec.metadataOptions.httpTokens of EC2NodeClass {name}: required",
@@ -65,12 +64,15 @@ _IN_SERVICE = {
 AWS Batch User Guide, "Update a compute environment"; EC2 Image Builder API Reference, "InstanceMetadataOptions"; the
 documentation of Karpenter, "NodeClasses"."""
 
-_IN_NODE_GROUP = (
+_WITH_TEMPLATE = (
     f"{FIELD} of {{template}}: required, in a new version, and that version as launchTemplate.version of node group "
     "{part} of cluster {name} (UpdateNodegroupVersion, which replaces its nodes)"
 )
-"""Of a node group with a template of the account's own (Amazon EKS User Guide, "Customize managed nodes with launch
-templates")."""
+_WITHOUT_TEMPLATE = (
+    f"a node group in place of {{part}} of cluster {{name}}, with a launch template that has {FIELD}: required; EKS "
+    "made this one's template itself"
+)
+"""Of node groups (Amazon EKS User Guide, "Customize managed nodes with launch templates")."""
 
 
 def _of_owner(situation: Situation, owner: Owner | None) -> str | None:
@@ -79,8 +81,9 @@ def _of_owner(situation: Situation, owner: Owner | None) -> str | None:
         return None
     if owner.kind is OwnerKind.CLOUDFORMATION:
         return _in_stack(situation, owner.name, owner.part)
-    if owner.kind is OwnerKind.EKS and situation.copied:
-        return _IN_NODE_GROUP.format(template=situation.copied.id, name=owner.name, part=owner.part)
+    if owner.kind is OwnerKind.EKS and (group := situation.node_group):
+        text, template = (_WITH_TEMPLATE, group.template.id) if group.template else (_WITHOUT_TEMPLATE, "")
+        return text.format(template=template, name=owner.name, part=owner.part)
     return _IN_SERVICE[owner.kind].format(name=owner.name or "(unnamed)", part=owner.part)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from imds_enforcer.model import LaunchTemplate, Source
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG, LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
 from imds_enforcer_cli.launches.advice import Situation, advice
-from imds_enforcer_cli.launches.inventory import Group, Inventory, Marks, Version
+from imds_enforcer_cli.launches.inventory import Group, Inventory, Marks, NodeGroup, Version
 from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
 from imds_enforcer_cli.launches.owners import Owner, OwnerKind, owner_of
 from imds_enforcer_cli.launches.precedence import Outlook, Recipe, RegionDefaults, outlook_of_rest
@@ -140,17 +140,16 @@ class _Launchers:
             version=launcher.version,
             used_as=launcher.used_as,
             launches_with=_launches_with(group) if group else "",
-            copied=self._copied(launcher.owner),
+            node_group=self._node_group(launcher.owner),
             managed=bool(self._inventory.defaults and self._inventory.defaults.managed),
         )
         return replace(launcher, advice=advice(situation, launcher.owner))
 
-    def _copied(self, owner: Owner | None) -> LaunchTemplate | None:
-        """The account's own template that EKS copied for the node group, if the owner is one."""
+    def _node_group(self, owner: Owner | None) -> NodeGroup | None:
+        """The owner, if it is a node group that EKS described."""
         if owner is None or owner.kind is not OwnerKind.EKS:
             return None
-        groups = self._inventory.node_groups
-        return next((each.template for each in groups if (each.cluster, each.name) == (owner.name, owner.part)), None)
+        return next((each for each in self._inventory.node_groups if str(each) == f"{owner.name}/{owner.part}"), None)
 
     def _recipes(self, group: Group) -> Iterator[tuple[Recipe, LaunchTemplate | None]]:
         """What a group launches by, as far as it is known."""

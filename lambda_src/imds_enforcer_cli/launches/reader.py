@@ -162,9 +162,12 @@ def _each(
     """What is read of each item, some at once; one that fails is noted, and stops no other."""
     answers = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for item, future in [(each, pool.submit(read, each)) for each in items]:
-            with _noted(found, kind):
-                answers.append((item, future.result()))
+        try:
+            for item, future in [(each, pool.submit(read, each)) for each in items]:
+                with _noted(found, kind):
+                    answers.append((item, future.result()))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # where the credentials are not accepted
     return answers
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from imds_enforcer.model import LaunchTemplate
 from imds_enforcer_cli.launches.advice import Situation, advice
+from imds_enforcer_cli.launches.inventory import NodeGroup
 from imds_enforcer_cli.launches.launcher import LauncherKind
 from imds_enforcer_cli.launches.owners import Owner, OwnerKind
 
@@ -78,8 +79,8 @@ def test_the_field_of_what_the_account_keeps_itself(situation: Situation, owner:
         (
             Owner(OwnerKind.EKS, "shop", "blue"),
             (
-                f"a node group in place of blue of cluster shop, with a launch template that has {TOKENS}: "
-                "required; EKS made this one's template itself"
+                f"{TOKENS} of the launch template of node group blue of cluster shop: required, if it has one of its "
+                "own, which EKS did not say"
             ),
         ),
         (
@@ -110,10 +111,28 @@ def test_the_field_of_what_a_service_keeps(situation: Situation, owner: Owner, w
     assert advice(situation, owner) == words
 
 
-def test_a_node_group_with_a_template_of_the_accounts_own() -> None:
-    """EKS takes a new version only when it is named."""
-    situation = replace(GROUP, copied=LaunchTemplate("lt-9", "2"))
-    assert advice(situation, Owner(OwnerKind.EKS, "shop", "blue")) == (
-        f"{TOKENS} of lt-9: required, in a new version, and that version as launchTemplate.version of node "
-        "group blue of cluster shop (UpdateNodegroupVersion, which replaces its nodes)"
-    )
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        (
+            LaunchTemplate("lt-9", "2"),
+            (
+                f"{TOKENS} of lt-9: required, in a new version, and that version as launchTemplate.version of node "
+                "group blue of cluster shop (UpdateNodegroupVersion, which replaces its nodes)"
+            ),
+        ),
+        (
+            None,
+            (
+                f"a node group in place of blue of cluster shop, with a launch template that has {TOKENS}: required; "
+                "EKS made this one's template itself"
+            ),
+        ),
+    ],
+)
+def test_a_node_group_with_a_template_of_the_accounts_own_and_without(
+    template: LaunchTemplate | None, words: str
+) -> None:
+    """EKS takes a new version only when it is named, and its own template is not to be changed."""
+    situation = replace(GROUP, node_group=NodeGroup("shop", "blue", template))
+    assert advice(situation, Owner(OwnerKind.EKS, "shop", "blue")) == words

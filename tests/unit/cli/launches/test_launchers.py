@@ -131,7 +131,7 @@ def test_an_override_of_the_image_decides(region: FakeLaunches) -> None:
 
 
 def test_a_template_without_an_image_launches_those_of_its_instances_again(region: FakeLaunches) -> None:
-    """A parameter names it, or whoever launches; of several images one that does not require tokens is enough."""
+    """A parameter names it, or the launch itself; of several images one that does not require tokens is enough."""
     bare = LaunchTemplate("lt-bare", "1")
     name = "launch template bare (lt-bare) version 1"
     inventory = LaunchReader(region, region, region).read(images=["ami-old", "ami-new"])
