@@ -83,7 +83,10 @@ class NodeGroup:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image, whether instances launched from it require tokens (ImdsSupport), and whether the account owns it."""
+    """An image, and whether instances launched from it require tokens (ImdsSupport).
+
+    `own` says that they do not, and that the account owns the image, so that it can change that.
+    """
 
     image_id: str
     requires_tokens: bool

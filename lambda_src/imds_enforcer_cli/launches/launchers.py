@@ -49,7 +49,7 @@ class _Launchers:
         yield from map(self._of_group, found.groups.values())
         yield from map(self._of_configuration, found.configurations)
         for image_id, image in found.images.items():
-            if image.own and not image.requires_tokens:
+            if image.own:
                 yield self._of_image(image_id)
         if found.defaults:
             yield self._of_defaults(found.defaults)
@@ -180,8 +180,7 @@ def _uses(inventory: Inventory) -> dict[LaunchTemplate, tuple[str, ...]]:
     named = [(each.template, _named(group)) for group in inventory.groups.values() for each in group.launches]
     named += [(each.template, f"node group {each}") for each in inventory.node_groups if each.template]
     for template, user in sorted(set(named)):
-        if template not in inventory.numbers:
-            uses[template].append(user)
+        uses[template].append(user)
     return {template: tuple(names) for template, names in uses.items()}
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from imds_enforcer.model.instance import AUTO_SCALING_GROUP_TAG
 from tests.fakes.command import Command, lines
-from tests.fakes.examples import AWAY, DENIED_BY_SCP, EXPIRED, HOME, UNAUTHORIZED, an_instance
+from tests.fakes.examples import AWAY, DENIED_BY_SCP, EXPIRED, HOME, NOT_HERE, UNAUTHORIZED, an_instance
 from tests.fakes.launches import AUTO_SCALING, one_of_each
 from tests.fakes.sarif_schema import violations
 
@@ -136,6 +136,15 @@ def test_instances_that_cannot_be_listed_are_only_not_counted(command: Command, 
     assert result.exit_code == 1
     assert {each["instances"] for each in json.loads(result.stdout)["launchers"]} == {0}
     assert f"EC2 did not list instances in eu-west-1: {UNAUTHORIZED}" in result.stderr
+
+
+def test_a_region_that_does_not_accept_the_credentials_is_asked_once(command: Command, home: FakeEc2) -> None:
+    """It would refuse every other call as well."""
+    home.find_errors = dict.fromkeys(range(1, 9), NOT_HERE)
+    result = command("launches")
+    assert result.exit_code == 1
+    assert f"EC2 did not list instances in eu-west-1: {NOT_HERE}" in result.stderr
+    assert command.launches[HOME].requests == []
 
 
 def test_what_the_organization_denies_is_no_failure(command: Command, home: FakeEc2) -> None:

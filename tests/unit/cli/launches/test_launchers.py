@@ -120,6 +120,12 @@ def test_only_versions_in_use_are_listed(region: FakeLaunches) -> None:
     assert sorted(each.version for each in found if each.id == "lt-web") == ["1", "2", "4"]
 
 
+def test_images_of_others_are_not_listed(region: FakeLaunches) -> None:
+    """Only their owners can change them; that a template launches from one is its own outlook."""
+    region.own.clear()
+    assert [name for name in by_name(region) if name.startswith("image")] == []
+
+
 def test_an_override_of_the_image_decides(region: FakeLaunches) -> None:
     """Of a group's two images one is enough."""
     specification = {"LaunchTemplateId": "lt-new"}
@@ -194,7 +200,10 @@ def silent(region: FakeLaunches) -> dict[str, tuple[str, dict[str, Any]]]:
 
 def test_what_says_nothing_about_tokens_and_what_its_instances_get(region: FakeLaunches) -> None:
     """The tags of the template, those that the group passes on, and those that AWS adds."""
-    given = [{"ResourceType": "instance", "Tags": [{"Key": "imds", "Value": "v1"}, {"Key": "team", "Value": "a"}]}]
+    given = [
+        {"ResourceType": "instance", "Tags": [{"Key": "imds", "Value": "v1"}, {"Key": "team", "Value": "a"}]},
+        {"ResourceType": "volume", "Tags": [{"Key": "backup", "Value": "daily"}]},
+    ]
     region.templates = {"lt-web": [{"ImageId": "ami-old", "TagSpecifications": given}], "lt-set": [OPTIONAL]}
     region.default_versions.clear()
     region.groups = [

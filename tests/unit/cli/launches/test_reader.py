@@ -115,6 +115,20 @@ def test_what_a_group_launches_with(region: FakeLaunches) -> None:
     assert group.marks.tags == {"team": "shop", "cost": "7"}
 
 
+def test_a_service_that_manages_a_template_or_a_group_is_known(region: FakeLaunches) -> None:
+    """EC2 has a flag, with or without a principal; Auto Scaling has the principal alone."""
+    region.templates = {"lt-0": [OPTIONAL], "lt-1": [OPTIONAL], "lt-2": [OPTIONAL]}
+    region.descriptions = {
+        "lt-0": {"Operator": {"Managed": True, "Principal": "ecs.amazonaws.com"}},
+        "lt-1": {"Operator": {"Managed": True}},
+        "lt-2": {"Operator": {"Managed": False}},
+    }
+    region.groups = [{"AutoScalingGroupName": "web", "Operator": {"Principal": "eks.amazonaws.com"}}]
+    found = read(region)
+    assert [each.marks.operator for each in found.templates.values()] == ["ecs.amazonaws.com", "an AWS service", ""]
+    assert found.groups["web"].marks.operator == "eks.amazonaws.com"
+
+
 def test_node_groups_of_every_cluster(region: FakeLaunches) -> None:
     """One that is deleted meanwhile is not there."""
     region.page_size = 1
@@ -155,14 +169,17 @@ def test_only_images_that_do_not_require_tokens_are_asked_about_twice(region: Fa
     region.own = {"ami-0": {"Name": "golden"}, "ami-1": {}}
     region.templates = {"lt-0": [{"ImageId": "ami-0"}], "lt-1": [{"ImageId": "resolve:ssm:/golden"}]}
     region.configurations = [{"LaunchConfigurationName": "old", "ImageId": "ami-1"}]
+    mixed = {"LaunchTemplateSpecification": {"LaunchTemplateId": "lt-1"}, "Overrides": [{"ImageId": "ami-3"}]}
+    region.groups = [{"AutoScalingGroupName": "web", "MixedInstancesPolicy": {"LaunchTemplate": mixed}}]
     found = read(region, images=("ami-2", "ami-9", ""))
     assert {each: (image.requires_tokens, image.own) for each, image in found.images.items()} == {
         "ami-0": (False, True),
         "ami-1": (True, False),
         "ami-2": (False, False),
+        "ami-3": (True, False),
     }
     first, second = calls(region, "describe_images")
-    assert first["Filters"] == [{"Name": "image-id", "Values": ["ami-0", "ami-1", "ami-2", "ami-9"]}]
+    assert first["Filters"] == [{"Name": "image-id", "Values": ["ami-0", "ami-1", "ami-2", "ami-3", "ami-9"]}]
     assert second["Filters"] == [{"Name": "image-id", "Values": ["ami-0", "ami-2"]}]
     assert second["Owners"] == ["self"]
 
