@@ -67,7 +67,6 @@ _guardrails = typer.Typer(
 _launches = typer.Typer(
     epilog=manual(
         "launches --regions eu-west-1,us-east-1",
-        "launches --output csv > launchers.csv",
         "launches --fail-on launches-imdsv1",
         ends="0 listed, and nothing found of what `--fail-on` names; 1 found, or something could not be read, unless a "
         "service control policy denies it",
@@ -145,8 +144,7 @@ app.command(
         ends="0 nothing found of what `--fail-on` names; 1 found, or something could not be read, unless a service "
         "control policy denies the region",
         needs=f"{_FIND}, {_READ_PARAMETERS}, sts:GetCallerIdentity, {_QUERY}, ec2:DescribeRegions, "
-        "ec2:DescribeInstances and cloudwatch:GetMetricData; for what launched the instances "
-        f"{_READ_LAUNCHERS}",
+        f"ec2:DescribeInstances and cloudwatch:GetMetricData; for what launched the instances {_READ_LAUNCHERS}",
     ),
 )(audit)
 app.add_typer(_launches, name="launches", rich_help_panel=_FLEET)
