@@ -6,12 +6,12 @@ import typer
 
 from imds_enforcer_cli import VERSION
 from imds_enforcer_cli.command_group import Commands
-from imds_enforcer_cli.commands import guardrails, policy, policy_change
+from imds_enforcer_cli.commands import guardrails, launches_group, policy, policy_change
+from imds_enforcer_cli.commands.actions import FIND, QUERY, READ_LAUNCHERS, READ_PARAMETERS, UNDO, UNLISTED
 from imds_enforcer_cli.commands.audit import audit
 from imds_enforcer_cli.commands.enforce import enforce
 from imds_enforcer_cli.commands.history import history
 from imds_enforcer_cli.commands.hold import hold, release
-from imds_enforcer_cli.commands.launches import launches
 from imds_enforcer_cli.commands.redrive import redrive
 from imds_enforcer_cli.commands.revert import revert
 from imds_enforcer_cli.commands.set_options import set_options
@@ -25,17 +25,6 @@ _FLEET = "The fleet"
 _DEPLOYED = "The deployed enforcer"
 _WAY_BACK = "What was changed, and the way back"
 _PREVENTION = "Prevention"
-
-_FIND = "cloudformation:DescribeStacks"
-_READ_PARAMETERS = "ssm:GetParameters"
-_QUERY = "dynamodb:Query on the ledger's table"
-_UNDO = f"{_QUERY} and its indexes, dynamodb:BatchWriteItem, ec2:DescribeInstances, ec2:DescribeRegions"
-_READ_LAUNCHERS = (
-    "autoscaling:DescribeAutoScalingGroups, autoscaling:DescribeLaunchConfigurations, ec2:DescribeLaunchTemplates, "
-    "ec2:DescribeLaunchTemplateVersions, ec2:DescribeImages, ec2:GetInstanceMetadataDefaults, eks:ListClusters, "
-    "eks:ListNodegroups and eks:DescribeNodegroup"
-)
-_UNLISTED = f"where EC2 denies the list of regions {_READ_PARAMETERS}"
 
 
 app = typer.Typer(
@@ -61,17 +50,6 @@ _policy = typer.Typer(
 _guardrails = typer.Typer(
     help="What an organization refuses so that the policy holds.",
     epilog=manual("guardrails scp --operator-role 'arn:aws:iam::*:role/ops'", ends="those of its sub-commands"),
-    rich_markup_mode="markdown",
-)
-
-_launches = typer.Typer(
-    epilog=manual(
-        "launches --regions eu-west-1,us-east-1",
-        "launches --fail-on launches-imdsv1",
-        ends="0 listed, and nothing found of what `--fail-on` names; 1 found, or something could not be read, unless a "
-        "service control policy denies it",
-        needs=f"ec2:DescribeRegions, ec2:DescribeInstances, {_READ_LAUNCHERS}; what is denied is left out, and named",
-    ),
     rich_markup_mode="markdown",
 )
 
@@ -119,9 +97,9 @@ app.command(
         "set --version-2-state required --instance-id i-0123456789abcdef0",
         "set --version-2-state required",
         ends="0 set and applied, or so already; 1 not all could be set, or not in time",
-        needs=f"{_FIND}, {_READ_PARAMETERS}, ec2:DescribeInstances and ec2:ModifyInstanceMetadataOptions; for ids of "
+        needs=f"{FIND}, {READ_PARAMETERS}, ec2:DescribeInstances and ec2:ModifyInstanceMetadataOptions; for ids of "
         "other regions, and where the stack is not in the home region, ec2:DescribeRegions; where it is "
-        f"sts:GetCallerIdentity, {_QUERY} and dynamodb:BatchWriteItem",
+        f"sts:GetCallerIdentity, {QUERY} and dynamodb:BatchWriteItem",
     ),
 )(set_options)
 app.command(
@@ -130,7 +108,7 @@ app.command(
         "verify i-0123456789abcdef0",
         "verify --probe",
         ends="0 as it is to be, and applied; 1 otherwise",
-        needs=f"ec2:DescribeInstances; for ids of other regions ec2:DescribeRegions; {_READ_PARAMETERS}, unless "
+        needs=f"ec2:DescribeInstances; for ids of other regions ec2:DescribeRegions; {READ_PARAMETERS}, unless "
         "--version-2-state is named",
     ),
 )(verify)
@@ -143,28 +121,27 @@ app.command(
         "audit --output html > audit.html",
         ends="0 nothing found of what `--fail-on` names; 1 found, or something could not be read, unless a service "
         "control policy denies the region",
-        needs=f"{_FIND}, {_READ_PARAMETERS}, sts:GetCallerIdentity, {_QUERY}, ec2:DescribeRegions, "
-        f"ec2:DescribeInstances and cloudwatch:GetMetricData; for what launched the instances {_READ_LAUNCHERS}",
+        needs=f"{FIND}, {READ_PARAMETERS}, sts:GetCallerIdentity, {QUERY}, ec2:DescribeRegions, "
+        f"ec2:DescribeInstances and cloudwatch:GetMetricData; for what launched the instances {READ_LAUNCHERS}",
     ),
 )(audit)
-app.add_typer(_launches, name="launches", rich_help_panel=_FLEET)
-_launches.callback(invoke_without_command=True)(launches)
+app.add_typer(launches_group.app, name="launches", rich_help_panel=_FLEET)
 app.command(
     rich_help_panel=_FLEET,
     epilog=manual(
         "enforce --regions eu-west-1,us-east-1 --dry-run",
         "enforce --policy policy.json --yes",
         ends="0 all done; 1 something was deferred or failed, or not agreed to; 130 interrupted",
-        needs=f"{_FIND}, sts:GetCallerIdentity, {_READ_PARAMETERS}, ec2:DescribeRegions, ec2:DescribeInstances, "
+        needs=f"{FIND}, sts:GetCallerIdentity, {READ_PARAMETERS}, ec2:DescribeRegions, ec2:DescribeInstances, "
         "ec2:ModifyInstanceMetadataOptions, where tokens become optional ec2:GetInstanceMetadataDefaults, where the "
-        f"policy has a gate cloudwatch:GetMetricData, and where the stack is deployed {_QUERY}, dynamodb:Scan on its "
+        f"policy has a gate cloudwatch:GetMetricData, and where the stack is deployed {QUERY}, dynamodb:Scan on its "
         "indexes and dynamodb:BatchWriteItem",
     ),
 )(enforce)
 app.add_typer(_policy, name="policy", rich_help_panel=_DEPLOYED)
 _policy.command(
     "show",
-    epilog=manual("policy show", ends="0 valid; 1 invalid", needs=f"{_FIND} and {_READ_PARAMETERS}"),
+    epilog=manual("policy show", ends="0 valid; 1 invalid", needs=f"{FIND} and {READ_PARAMETERS}"),
 )(policy.show)
 _policy.command(
     "check",
@@ -176,7 +153,7 @@ _policy.command(
         "policy set policy.json",
         "policy set --yes - < policy.json",
         ends="0 stored, or as it was; 1 not agreed to, or changed by someone else meanwhile",
-        needs=f"{_FIND}, {_READ_PARAMETERS} and ssm:PutParameter",
+        needs=f"{FIND}, {READ_PARAMETERS} and ssm:PutParameter",
     ),
 )(policy_change.put)
 _policy.command("schema", epilog=manual("policy schema > policy.schema.json", ends="0 printed"))(policy.schema)
@@ -186,7 +163,7 @@ app.command(
         "toggle required",
         "toggle optional --yes",
         ends="0 turned, or so already; 1 not agreed to, or changed by someone else meanwhile",
-        needs=f"{_FIND}, {_READ_PARAMETERS} and ssm:PutParameter",
+        needs=f"{FIND}, {READ_PARAMETERS} and ssm:PutParameter",
     ),
 )(policy_change.toggle)
 app.command(
@@ -195,8 +172,8 @@ app.command(
         "status",
         "status --output json",
         ends="0 all is well; 1 an alarm is raised, events were given up, the policy is invalid or the stack broken",
-        needs=f"{_FIND}, {_READ_PARAMETERS}, cloudwatch:GetMetricData, cloudwatch:DescribeAlarms, "
-        f"logs:FilterLogEvents, sqs:GetQueueAttributes and {_QUERY}",
+        needs=f"{FIND}, {READ_PARAMETERS}, cloudwatch:GetMetricData, cloudwatch:DescribeAlarms, "
+        f"logs:FilterLogEvents, sqs:GetQueueAttributes and {QUERY}",
     ),
 )(status)
 app.command(
@@ -205,7 +182,7 @@ app.command(
         "sweep",
         "sweep --no-wait",
         ends="0 swept; 1 something in it failed or was cut short",
-        needs=f"{_FIND}, lambda:InvokeFunction and logs:FilterLogEvents",
+        needs=f"{FIND}, lambda:InvokeFunction and logs:FilterLogEvents",
     ),
 )(sweep)
 app.command(
@@ -213,7 +190,7 @@ app.command(
     epilog=manual(
         "redrive",
         ends="0 moved; 1 not all could be moved, or not known to be",
-        needs=f"{_FIND}; of both queues sqs:GetQueueAttributes; of the dead-letter queue sqs:StartMessageMoveTask, "
+        needs=f"{FIND}; of both queues sqs:GetQueueAttributes; of the dead-letter queue sqs:StartMessageMoveTask, "
         "sqs:ListMessageMoveTasks, sqs:ReceiveMessage and sqs:DeleteMessage; of the event queue sqs:SendMessage; "
         "of the stack's key kms:Decrypt and kms:GenerateDataKey",
     ),
@@ -224,7 +201,7 @@ app.command(
         "history i-0123456789abcdef0",
         "history --since 1 --output csv",
         ends="0 shown, also where there is nothing to show",
-        needs=f"{_FIND}, {_QUERY} and its indexes",
+        needs=f"{FIND}, {QUERY} and its indexes",
     ),
 )(history)
 app.command(
@@ -235,7 +212,7 @@ app.command(
         "revert --defaults eu-west-1 us-east-1",
         ends="0 all is set back, or nothing is left to undo; 1 something could not be set back, an option stays as "
         "someone else has set it since, or not agreed to",
-        needs=f"{_FIND}, sts:GetCallerIdentity, {_UNDO} and ec2:ModifyInstanceMetadataOptions; {_UNLISTED}; "
+        needs=f"{FIND}, sts:GetCallerIdentity, {UNDO} and ec2:ModifyInstanceMetadataOptions; {UNLISTED}; "
         "with --defaults ec2:GetInstanceMetadataDefaults and ec2:ModifyInstanceMetadataDefaults",
     ),
 )(revert)
@@ -244,8 +221,8 @@ app.command(
     epilog=manual(
         "hold i-0123456789abcdef0 --until 2027-06-30 --reason migration",
         ends="0 held",
-        needs=f"{_FIND}, sts:GetCallerIdentity, {_QUERY}, dynamodb:BatchWriteItem, ec2:DescribeInstances and "
-        f"ec2:DescribeRegions; {_UNLISTED}",
+        needs=f"{FIND}, sts:GetCallerIdentity, {QUERY}, dynamodb:BatchWriteItem, ec2:DescribeInstances and "
+        f"ec2:DescribeRegions; {UNLISTED}",
     ),
 )(hold)
 app.command(
@@ -253,7 +230,7 @@ app.command(
     epilog=manual(
         "release i-0123456789abcdef0",
         ends="0 released",
-        needs=f"{_FIND}, {_QUERY} and dynamodb:BatchWriteItem",
+        needs=f"{FIND}, {QUERY} and dynamodb:BatchWriteItem",
     ),
 )(release)
 app.add_typer(_guardrails, name="guardrails", rich_help_panel=_PREVENTION)
@@ -262,6 +239,6 @@ _guardrails.command(
     epilog=manual(
         "guardrails scp --operator-role 'arn:aws:iam::*:role/ops' --deploy-role 'arn:aws:iam::*:role/cfn' > scp.json",
         ends="0 printed",
-        needs=f"{_FIND}, {_READ_PARAMETERS} and lambda:GetFunctionConfiguration",
+        needs=f"{FIND}, {READ_PARAMETERS} and lambda:GetFunctionConfiguration",
     ),
 )(guardrails.scp)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from tests.fakes.template_changes import FakeTemplateChanges, LaunchData, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LaunchData = dict[str, Any]
 
-
-class FakeLaunches:
+class FakeLaunches(FakeTemplateChanges):
     """`templates` have their versions by id, from 1 on; `default_versions` are 1 unless given.
 
     `descriptions` are what DescribeLaunchTemplates says of a template beside its id, `own` the images of the account,
@@ -23,10 +21,9 @@ class FakeLaunches:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.groups: list[LaunchData] = []
         self.configurations: list[LaunchData] = []
-        self.templates: dict[str, list[LaunchData]] = {}
-        self.default_versions: dict[str, int] = {}
         self.descriptions: dict[str, LaunchData] = {}
         self.images: dict[str, str | None] = {}
         self.own: dict[str, LaunchData] = {}
@@ -59,7 +56,7 @@ class FakeLaunches:
         return self._page("LaunchTemplates", items, request)
 
     def describe_launch_template_versions(self, **request: Any) -> Any:
-        """Those named of a template, of which one that is not there fails the call; or the aliases of all."""
+        """Those named of a template, of which one that is not there fails the call; those since one; or all aliases."""
         self._called("describe_launch_template_versions", request)
         if "LaunchTemplateId" not in request:
             assert request["Versions"] == ["$Default", "$Latest"]
@@ -71,30 +68,34 @@ class FakeLaunches:
             raise refusal("RequestLimitExceeded")
         if template not in self.templates:
             raise refusal("InvalidLaunchTemplateId.NotFound")
+        if "MinVersion" in request:
+            since = [each for each in self.live(template) if each >= int(request["MinVersion"])]
+            return {"LaunchTemplateVersions": [self._version(template, each) for each in since]}
         return {"LaunchTemplateVersions": self._versions(template, request["Versions"])}
 
     def _listed(self) -> list[str]:
         return [each for each in self.templates if each not in self.unlisted]
 
     def _versions(self, template: str, wanted: Sequence[str]) -> list[LaunchData]:
-        versions = self.templates[template]
-        default = self.default_versions.get(template, 1)
-        named = {"$Latest": len(versions), "$Default": default}
+        live, default = self.live(template), self.default(template)
+        named = {"$Latest": max(live), "$Default": default}
         numbers = {named[each] if each in named else int(each) for each in wanted}
-        if max(numbers) > len(versions):
+        if numbers - live.keys():
             raise refusal("InvalidLaunchTemplateId.VersionNotFound")
+        return [self._version(template, number) for number in sorted(numbers)]
+
+    def _version(self, template: str, number: int) -> LaunchData:
         name = self.descriptions.get(template, {}).get("LaunchTemplateName")
-        return [
-            {
-                "LaunchTemplateId": template,
-                "VersionNumber": number,
-                "DefaultVersion": number == default,
-                "LaunchTemplateData": versions[number - 1],
-                **({"LaunchTemplateName": name} if name else {}),
-                **({"CreatedBy": self.created_by} if self.created_by else {}),
-            }
-            for number in sorted(numbers)
-        ]
+        description = self.described_as.get((template, number))
+        return {
+            "LaunchTemplateId": template,
+            "VersionNumber": number,
+            "DefaultVersion": number == self.default(template),
+            "LaunchTemplateData": self.live(template)[number],
+            **({"LaunchTemplateName": name} if name else {}),
+            **({"VersionDescription": description} if description else {}),
+            **({"CreatedBy": self.created_by} if self.created_by else {}),
+        }
 
     def describe_images(self, **request: Any) -> Any:
         """Those that a filter names, as far as they are there and owned as wanted."""
@@ -142,14 +143,10 @@ class FakeLaunches:
         return {what: items[start:end], **({token: str(end)} if items[end:] else {})}
 
     def _called(self, call: str, request: dict[str, Any]) -> None:
+        self.before(call)
         self.requests.append((call, dict(request)))
         if call in self.refused:
             raise refusal(self.refused[call])
-
-
-def refusal(code: str) -> ClientError:
-    """What boto3 raises where AWS refuses a call."""
-    return ClientError({"Error": {"Code": code, "Message": "AWS said so"}}, "call")
 
 
 AUTO_SCALING = "arn:aws:autoscaling:eu-west-1:111122223333"

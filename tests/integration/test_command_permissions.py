@@ -226,6 +226,32 @@ def _launches(account: Account) -> None:
     account("--regions", AWAY, "--fail-on", "launches-imdsv1", exit_code=1)
 
 
+def _launches_fix(account: Account) -> None:
+    """First one whose source has a warning, which a copy of it shows; then what an interrupted fix has left."""
+    regions = _launch(account)
+    account("web", *regions, "--dry-run")
+    gated = account.policy({"http_tokens": "required", "legacy_calls": {}})
+    record = ("--record", account.policy({}))
+    account("web", *regions, "--policy", gated, "--despite-calls", "web", "--yes", *record)
+    ec2, data = account.aws.client("ec2"), {"ImageId": "a"}
+    [web] = ec2.describe_launch_templates(LaunchTemplateNames=["web"])["LaunchTemplates"]
+    template = {"LaunchTemplateId": web["LaunchTemplateId"]}
+    made = ec2.create_launch_template_version(**template, LaunchTemplateData=data)
+    source = str(made["LaunchTemplateVersion"]["VersionNumber"])
+    ec2.modify_launch_template(**template, DefaultVersion=source)
+    mark = f"imds-enforcer launches fix: fix of version {source}, run interrupted"
+    ec2.create_launch_template_version(**template, LaunchTemplateData=data, VersionDescription=mark)
+    account("--all", *regions, "--include-managed-by", "cloudformation", "--yes", exit_code=1)
+
+
+def _launches_undo(account: Account) -> None:
+    _launch(account)
+    account.as_root("launches fix", "web", "--regions", account.aws.region, "--yes")
+    account("web", "--dry-run")
+    account("web", "--yes", "--record", account.policy({}), exit_code=2)
+    account("web", "--yes")
+
+
 def _enforce(account: Account) -> None:
     regions = ("--regions", f"{account.aws.region},{AWAY}")
     account(*regions, "--dry-run")
@@ -339,6 +365,8 @@ WALKS: dict[str, Callable[[Account], None]] = {
     "verify": _verify,
     "audit": _audit,
     "launches": _launches,
+    "launches fix": _launches_fix,
+    "launches undo": _launches_undo,
     "enforce": _enforce,
     "policy show": _policy_show,
     "policy set": _policy_set,

@@ -45,6 +45,7 @@ from infra.local.server.ec2 import (
     instance_options,
     instances,
     launch_templates,
+    spot_fleets,
     template_listings,
     template_versions,
 )
@@ -65,6 +66,7 @@ ADDITIONS = (
     template_versions,
     template_listings,
     fleets,
+    spot_fleets,
     launch_configurations,
     groups,
     activities,

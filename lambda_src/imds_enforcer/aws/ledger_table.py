@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 from imds_enforcer.aws.defaults_entries import DefaultsEntries
 from imds_enforcer.aws.ledger_items import (
     LEASE,
-    REFUSED_LAUNCH,
     STANDING,
     SWEEP,
     contest_item,
@@ -23,9 +22,13 @@ from imds_enforcer.aws.ledger_items import (
     noted_of,
     refusal_item,
     refusal_of,
+)
+from imds_enforcer.aws.refused_launch_items import (
+    REFUSED_LAUNCH,
     refused_launch_item,
     refused_launch_of,
 )
+from imds_enforcer.aws.template_fixes import TemplateFixes
 from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.ledger.lease import Lease, Turn
 from imds_enforcer.ledger.refused_launches import KEPT, refused_lately
@@ -60,6 +63,7 @@ class LedgerTable:
         self.holds = Holds(table, clock, self._parser)
         self.leases = Leases(table, clock, self._parser)
         self.notes = Notes(table, clock, self._parser)
+        self.template_fixes = TemplateFixes(table, self._parser)
 
     def unreadable(self) -> set[tuple[str, str]]:
         """The keys of the items that were skipped since the last call: the enforcer does not write them like that."""

@@ -192,15 +192,18 @@ class PolicyRun(Run):
             trigger_of=trigger_of,
             finalize=finalize,
         )
-        enforcer = Enforcer(context, self.policy, self._gate(limits.region), self.floor)
+        gate = gate_of(self.policy, self.clients, self.clock, limits.region)
+        enforcer = Enforcer(context, self.policy, gate, self.floor)
         self._enforcers.append(enforcer)
         return enforcer
 
-    def _gate(self, region: str) -> LegacyCallGate | None:
-        if self.policy.gate is None:
-            return None
-        of_instances, of_groups = (
-            CallHistory(self.clients.ledger_table.notes, lambda: self.clients.call_metrics(region), self.clock, query)
-            for query in (gate_query(self.policy.gate, region), group_query(self.policy.gate, region))
-        )
-        return LegacyCallGate(self.policy, self.policy.gate, of_instances, of_groups, self.clock)
+
+def gate_of(policy: Policy, clients: Clients, clock: Clock, region: str) -> LegacyCallGate | None:
+    """The policy's gate for one region; None if it has none."""
+    if policy.gate is None:
+        return None
+    of_instances, of_groups = (
+        CallHistory(clients.ledger_table.notes, lambda: clients.call_metrics(region), clock, query)
+        for query in (gate_query(policy.gate, region), group_query(policy.gate, region))
+    )
+    return LegacyCallGate(policy, policy.gate, of_instances, of_groups, clock)

@@ -33,7 +33,15 @@ def version(item: Described) -> Version:
     given = (each for each in data.get("TagSpecifications", ()) if each.get("ResourceType") == "instance")
     tags = {key: value for each in given for key, value in _tags(each).items()}
     recipe = _recipe(f"launch template {named}", data, tags)
-    return Version(named, item.get("LaunchTemplateName", ""), recipe, item.get("CreatedBy", ""))
+    return Version(
+        named,
+        item.get("LaunchTemplateName", ""),
+        recipe,
+        item.get("CreatedBy", ""),
+        data,
+        item.get("VersionDescription", ""),
+        is_default=bool(item.get("DefaultVersion")),
+    )
 
 
 def group(item: Described) -> Group:
@@ -46,6 +54,7 @@ def group(item: Described) -> Group:
         launches=tuple(_launches(item)),
         instance_tags=_tags({"Tags": [each for each in tags if each.get("PropagateAtLaunch")]}),
         marks=Marks(_tags(item), operator=_operator(item)),
+        mixed=item.get("MixedInstancesPolicy"),
     )
 
 
@@ -76,6 +85,7 @@ def defaults(level: Described) -> RegionDefaults:
         _preferred(level.get("HttpEndpoint")),
         enforced=level.get("HttpTokensEnforced") == "enabled",
         managed=level.get("ManagedBy") == "declarative-policy",
+        hop_limit=hops if (hops := level.get("HttpPutResponseHopLimit", -1)) > 0 else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from imds_enforcer.model import AwsError, LaunchTemplate
 from imds_enforcer_cli.launches.precedence import Recipe, RegionDefaults
@@ -29,12 +30,15 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a launch template, by its number."""
+    """A version of a launch template, by its number. `data` is what EC2 shows of it, under EC2's own names."""
 
     template: LaunchTemplate
     name: str
     recipe: Recipe
     created_by: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
+    is_default: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class TemplateLaunch:
 class Group:
     """An Auto Scaling group, and what it launches with now: a launch configuration, or versions of templates.
 
-    `instance_tags` are those that its instances get.
+    `instance_tags` are those that its instances get, `mixed` is its mixed instances policy under AWS's own names.
     """
 
     name: str
@@ -58,6 +62,7 @@ class Group:
     launches: tuple[TemplateLaunch, ...] = ()
     instance_tags: Mapping[str, str] = field(default_factory=dict)
     marks: Marks = Marks()
+    mixed: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

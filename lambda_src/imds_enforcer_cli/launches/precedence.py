@@ -32,6 +32,7 @@ class RegionDefaults:
     http_endpoint: str | None = None
     enforced: bool = False
     managed: bool = False
+    hop_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,9 +55,7 @@ class LaunchReader:
         with _noted(found, "defaults"):
             level = asked(self._ec2.get_instance_metadata_defaults).get("AccountLevel", {})
             found.defaults = described.defaults(level)
-        with _noted(found, "groups"):
-            groups = listed(self._autoscaling.describe_auto_scaling_groups, "AutoScalingGroups", MaxRecords=_RECORDS)
-            found.groups = {each.name: each for each in map(described.group, groups)}
+        self._read_groups(found)
         with _noted(found, "configurations"):
             ask = self._autoscaling.describe_launch_configurations
             configurations = listed(ask, "LaunchConfigurations", MaxRecords=_RECORDS)
@@ -74,6 +72,23 @@ class LaunchReader:
         with _noted(found, "images"):
             self._read_images(found, images)
         return found
+
+    def read_users(self) -> Inventory:
+        """What names versions of launch templates: groups and node groups alone.
+
+        Raises:
+            AwsError: if AWS does not accept the credentials; of other failures the inventory has the reason.
+        """
+        found = Inventory()
+        self._read_groups(found)
+        self._read_node_groups(found)
+        return found
+
+    def _read_groups(self, found: Inventory) -> None:
+        """The Auto Scaling groups."""
+        with _noted(found, "groups"):
+            groups = listed(self._autoscaling.describe_auto_scaling_groups, "AutoScalingGroups", MaxRecords=_RECORDS)
+            found.groups = {each.name: each for each in map(described.group, groups)}
 
     def _read_aliases(self, found: Inventory) -> None:
         """The default and the latest version of every template."""

@@ -1,0 +1,111 @@
+"""`imds-enforcer launches undo`: the way back from `launches fix`."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from imds_enforcer.ledger.template_fix import TemplateFix
+from imds_enforcer.model.wording import count
+from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.commands.launches_fix import Record
+from imds_enforcer_cli.console import arguments, output
+from imds_enforcer_cli.console.arguments import Format
+from imds_enforcer_cli.console.errors import CommandError
+from imds_enforcer_cli.console.output import Cell, say, write_documents, write_table
+from imds_enforcer_cli.fixes.record import FixRecord, record_of
+from imds_enforcer_cli.fixes.run import Access
+from imds_enforcer_cli.fixes.subject import FixOutcome
+from imds_enforcer_cli.fixes.undo import Undoer, Undone, UndoPlan
+
+UNDO_HEADINGS = ("LAUNCH TEMPLATE", "OUTCOME", "REASON")
+UNDO_COLUMNS = ("id", "name", "region", "run_id", "outcome", "reason")
+
+_TO_DO = frozenset({FixOutcome.LEFT, FixOutcome.FAILED})
+
+
+def undo(  # noqa: PLR0913  # each is an option of the command
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|TEMPLATE", help="All that a run has fixed, or the last fix of a template.")
+    ],
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be undone.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    record: Record = None,
+    profile: arguments.Profile = None,
+    region: arguments.Region = None,
+    output_format: arguments.Output = Format.TABLE,
+) -> None:
+    """Undo what `launches fix` did: default and latest version are as before, and the fix's version is deleted.
+
+    What someone else has changed since is named and left. A version that an Auto Scaling group, a node group or a
+    fleet names by its number by now is not deleted. Instances that were launched meanwhile are not changed.
+    """
+    if not (dry_run or yes):
+        output.require_terminal()
+    reached = connection.reach(profile, region)
+    where = record_of(reached, record)
+    fixes = _named(where, what)
+    access = Access(reached, [each.region for each in fixes])
+    users = access.users()
+    undoers = {
+        each.key: Undoer(access.calls(each.region, each.template_id), users(each.region), where) for each in fixes
+    }
+    with output.working("Reading the launch templates"):
+        found = [undoers[each.key].plan(each) for each in fixes]
+    plans = [each for each in found if isinstance(each, UndoPlan)]
+    results = [_planned(each) if isinstance(each, UndoPlan) else each for each in found]
+    if plans and not dry_run:
+        if not yes:
+            write_table(UNDO_HEADINGS, [_row(each) for each in results], aside=True)
+            output.require_yes(f"Undo the fix of {count(len(plans), 'launch template')}?")
+        results = [undoers[each.fix.key].carry_out(each) if isinstance(each, UndoPlan) else each for each in found]
+    write_documents(
+        output_format, [_json(each) for each in results], UNDO_COLUMNS, UNDO_HEADINGS, [_row(each) for each in results]
+    )
+    if any(each.outcome in _TO_DO for each in results):
+        raise typer.Exit(1)
+
+
+def _named(record: FixRecord, what: str) -> list[TemplateFix]:
+    """What is to be undone: of a template the last fix that is not.
+
+    Raises:
+        CommandError: if nothing of that name was written down.
+        AwsError: if the ledger could not be read.
+    """
+    fixes = record.all()
+    of_run = [each for each in fixes if each.run_id == what]
+    found = of_run or [each for each in fixes if what in {each.template_id, each.name}]
+    if not found:
+        raise CommandError(
+            f"no fix of {what!r} is written down; allowed: a run of `launches fix`, or a template of one"
+        )
+    left = [each for each in found if each.to_undo]
+    if not left:
+        say("Nothing is left to undo.")
+    wanted = left if of_run else {(each.region, each.template_id): each for each in left}.values()
+    return sorted(wanted, key=lambda each: (each.region, each.name, each.template_id))
+
+
+def _planned(plan: UndoPlan) -> Undone:
+    steps = [f"make version {plan.default} the default again"] if plan.default else []
+    steps += [f"delete version {each}" for each in plan.delete]
+    return Undone(plan, FixOutcome.WOULD_UNDO, "; ".join([*steps, *plan.left]) or "nothing of it is there any more")
+
+
+def _json(each: Undone) -> dict[str, Any]:
+    fix = each.plan.fix
+    return {
+        "id": fix.template_id,
+        "name": fix.name or None,
+        "region": fix.region,
+        "run_id": fix.run_id,
+        "outcome": str(each.outcome),
+        "reason": each.reason,
+    }
+
+
+def _row(each: Undone) -> Sequence[Cell]:
+    fix = each.plan.fix
+    return (fix.name or fix.template_id, fix.region), (str(each.outcome),), (each.reason,)

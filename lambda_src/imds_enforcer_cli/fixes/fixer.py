@@ -1,0 +1,175 @@
+"""Fixes launch templates one by one: writes down, creates, reads back, compares, and moves the default."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+
+from imds_enforcer.ledger.template_fix import FixState, TemplateFix
+from imds_enforcer.model import AwsError, Clock, Kind
+from imds_enforcer_cli.console.output import say
+from imds_enforcer_cli.fixes.new_version import (
+    copied_data,
+    differences,
+    mark_of,
+    sent_data,
+    version_request,
+)
+from imds_enforcer_cli.fixes.plan import FixPlan, changed_since, made_by_fixes
+from imds_enforcer_cli.fixes.record import FixRecord
+from imds_enforcer_cli.fixes.subject import FixOutcome, Subject
+from imds_enforcer_cli.fixes.template_calls import TemplateCalls, Versions, Warnings
+from imds_enforcer_cli.fixes.version_users import VersionUsers
+from imds_enforcer_cli.launches.inventory import Version
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What became of a plan, and the number of the new version if there is one."""
+
+    plan: FixPlan
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixer:
+    """The fixes of one run. `users` are asked for by region, `calls` by region and template."""
+
+    calls: Callable[[str, str], TemplateCalls]
+    users: Callable[[str], VersionUsers]
+    record: FixRecord
+    clock: Clock
+    run_id: str
+    by: str | None
+
+    def fix(self, plan: FixPlan) -> Fixed:
+        """Fix one template.
+
+        If the process ends between any two calls, the next fix or undo finds what was written down, and the mark.
+
+        Raises:
+            AwsError: if AWS does not accept the credentials.
+            CommandError: if what is to be done cannot be written down: then it is not done.
+        """
+        try:
+            return self._fix(plan, self.calls(plan.subject.region, plan.subject.template_id))
+        except AwsError as error:
+            if error.failure.kind is Kind.CREDENTIALS:
+                raise
+            return _ended(plan, FixOutcome.FAILED, str(error))
+
+    def _fix(self, plan: FixPlan, calls: TemplateCalls) -> Fixed:
+        seen = calls.since(plan.source)
+        if why := changed_since(plan, seen):
+            return _ended(plan, FixOutcome.LEFT, why)
+        subject, source = plan.subject, seen[plan.source]
+        finished, leftovers = self._earlier(plan, seen)
+        if why := self._in_use(subject, leftovers):
+            return _ended(plan, FixOutcome.LEFT, why)
+        intent = TemplateFix(
+            run_id=self.run_id,
+            region=subject.region,
+            template_id=subject.template_id,
+            name=subject.name,
+            source=plan.source,
+            moves_default=plan.moves_default,
+            at=self.clock.now(),
+            by=self.by,
+        )
+        self.record.write(intent)
+        calls.delete(leftovers)
+        warnings: Warnings = frozenset()
+        number = finished
+        if number is None:
+            data = sent_data(source.data, plan.options)
+            number, warnings = calls.create(version_request(source, data, plan.mark(self.run_id)))
+        return self._complete(plan, calls, replace(intent, version=number), source, warnings)
+
+    def _earlier(self, plan: FixPlan, seen: Versions) -> tuple[str | None, list[str]]:
+        """The version of an earlier fix from the same source that was finished, and those of fixes that were not."""
+        fixed = {
+            each.version
+            for each in self.record.all()
+            if each.template_id == plan.subject.template_id and each.state is FixState.FIXED
+        }
+        ours = made_by_fixes(plan, seen)
+        finished = max((each for each in ours if each in fixed), key=int, default=None)
+        return finished, [each for each in ours if each not in fixed]
+
+    def _in_use(self, subject: Subject, leftovers: Collection[str]) -> str | None:
+        """That a version which an interrupted fix has left is named by its number: such a one is never deleted."""
+        for each in leftovers:
+            for user in self.users(subject.region).of(subject.template_id, subject.name, each):
+                return f"an interrupted fix has left version {each}, which {user} names"
+        return None
+
+    def _complete(
+        self, plan: FixPlan, calls: TemplateCalls, fix: TemplateFix, source: Version, warnings: Warnings
+    ) -> Fixed:
+        """Check the new version, and make it the default; if that cannot be, the version goes again."""
+        try:
+            outcome, why = self._problem(plan, calls, fix, source, warnings)
+            if not why and plan.moves_default:
+                calls.set_default(fix.version)
+        except AwsError as error:
+            if error.failure.kind is Kind.CREDENTIALS:
+                raise
+            outcome, why = FixOutcome.FAILED, str(error)
+        if why:
+            return _ended(plan, outcome, f"{why}; {self._withdrawn(calls, fix)}")
+        self._written(replace(fix, state=FixState.FIXED))
+        then = ", the default now" if plan.moves_default else ""
+        done = plan.fixed(fix.version)
+        reason = f"version {fix.version} requires tokens, and is else as version {fix.source}{then}"
+        return Fixed(replace(done, outcome=outcome, reason=reason), fix.version)
+
+    def _problem(
+        self, plan: FixPlan, calls: TemplateCalls, fix: TemplateFix, source: Version, warnings: Warnings
+    ) -> tuple[FixOutcome, str]:
+        """What is wrong with the new version, as EC2 shows it; FIXED if nothing."""
+        seen = calls.shown(plan.source, fix.version)
+        if why := changed_since(plan, seen, fix.version):
+            return FixOutcome.LEFT, why
+        if wrong := differences(source.data, seen[fix.version].data, plan.options):
+            return FixOutcome.FAILED, f"ReadBackDiffers: version {fix.version} differs in {', '.join(wrong)}"
+        if warnings and (new := warnings - self._warnings_of(plan, calls, source)):
+            texts = ", ".join(f"{code}: {text}" for code, text in sorted(new))
+            return FixOutcome.FAILED, f"EC2 warns of what the source version does not have: {texts}"
+        return FixOutcome.FIXED, ""
+
+    def _warnings_of(self, plan: FixPlan, calls: TemplateCalls, source: Version) -> Warnings:
+        """What EC2 warns of in the source. It says so only to those who make a version: a copy, which goes at once."""
+        data = copied_data(source.data)
+        if not data:
+            return frozenset()
+        number, warnings = calls.create(version_request(source, data, plan.mark(self.run_id, copy=True)))
+        calls.delete([number])
+        return warnings
+
+    def _withdrawn(self, calls: TemplateCalls, fix: TemplateFix) -> str:
+        """Delete the version again, and a copy if one is there; what became of that."""
+        try:
+            ours = [
+                number
+                for number, each in calls.since(fix.source).items()
+                if number == fix.version or ((mark := mark_of(each)) and mark.run_id == self.run_id)
+            ]
+            calls.delete(ours)
+        except AwsError as error:
+            if error.failure.kind is Kind.CREDENTIALS:
+                raise
+            self._written(fix)
+            return f"version {fix.version} is still there ({error})"
+        self._written(replace(fix, state=FixState.WITHDRAWN))
+        return f"version {fix.version} was deleted again"
+
+    def _written(self, fix: TemplateFix) -> None:
+        """Write down how it went. If that fails, the intent stands, and the mark says the rest."""
+        try:
+            self.record.write(fix)
+        except AwsError as error:
+            if error.failure.kind is Kind.CREDENTIALS:
+                raise
+            say(f"What became of {fix.template_id} could not be written down ({error}); its mark says it.")
+
+
+def _ended(plan: FixPlan, outcome: FixOutcome, reason: str) -> Fixed:
+    return Fixed(replace(plan, outcome=outcome, reason=reason, commands=()))

@@ -1,0 +1,159 @@
+"""A run of `launches fix`: what it would do in the regions, and then does."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from imds_enforcer.limits.cancellation import Cancellation
+from imds_enforcer.model import AwsError, Deadline, Kind
+from imds_enforcer.policy import Policy
+from imds_enforcer.runs.run import gate_of
+from imds_enforcer_cli.account.connection import Connection
+from imds_enforcer_cli.account.policy_source import Governing
+from imds_enforcer_cli.console.errors import CommandError
+from imds_enforcer_cli.fixes.fixer import Fixed, Fixer
+from imds_enforcer_cli.fixes.plan import FixPlan, Wishes, plan_fix
+from imds_enforcer_cli.fixes.record import FixRecord
+from imds_enforcer_cli.fixes.subject import FixOutcome
+from imds_enforcer_cli.fixes.survey import RegionSurvey, Subjects, survey
+from imds_enforcer_cli.fixes.template_calls import TemplateCalls
+from imds_enforcer_cli.fixes.version_users import VersionUsers
+from imds_enforcer_cli.launches.inventory import Template
+from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
+from imds_enforcer_cli.launches.listing import reader
+
+_AT_ONCE = 8
+"""Regions that are read at the same time."""
+
+_A_DAY = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The clients of some regions, made before there are threads."""
+
+    reached: Connection
+    regions: Sequence[str]
+
+    def calls(self, region: str, template_id: str) -> TemplateCalls:
+        """The calls for one template."""
+        return TemplateCalls(self.reached.client("ec2", region), template_id, self.reached.clock)
+
+    def users(self) -> Callable[[str], VersionUsers]:
+        """What names versions by number, by region; read once where it is asked for."""
+        known: dict[str, VersionUsers] = {}
+
+        def of(region: str) -> VersionUsers:
+            if region not in known:
+                known[region] = VersionUsers(self.reached.client("ec2", region), reader(self.reached, region))
+            return known[region]
+
+        return of
+
+    def surveys(self) -> list[RegionSurvey]:
+        """All regions, in the order given; one that cannot be read stops no other.
+
+        Raises:
+            AwsError: if AWS does not accept the credentials.
+        """
+        readers = {region: reader(self.reached, region) for region in self.regions}
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="region") as pool:
+            try:
+                return list(pool.map(lambda each: survey(self.reached.clients.ec2(each), readers[each]), self.regions))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+
+def plans(
+    reached: Connection, policy: Policy, surveys: Iterable[RegionSurvey], wanted: Collection[str] | None, wishes: Wishes
+) -> list[FixPlan]:
+    """What is to become of the templates that are wanted, by id or name; None: of all.
+
+    Raises:
+        AwsError: if the holds could not be read.
+    """
+    holds, now = reached.clients.ledger_table.holds.standing().holds, reached.clock.now()
+    found = []
+    for seen in surveys:
+        if seen.known:
+            gate = gate_of(policy, reached.clients, reached.clock, seen.region)
+            templates = [each for each in seen.inventory.templates.values() if wanted is None or _is_in(each, wanted)]
+            subjects = Subjects(seen, policy, now).of(templates, holds, gate)
+            found += [plan_fix(each, policy, wishes, now) for each in subjects]
+    return found
+
+
+def refuse_unknown(surveys: Sequence[RegionSurvey], named: Iterable[str], option: str = "") -> None:
+    """Make sure that each name is a template's, as far as the regions could be read.
+
+    Raises:
+        CommandError: naming those that are not.
+    """
+    known = {name for seen in surveys for each in seen.inventory.templates.values() for name in _names(each)}
+    unknown = [each for each in named if each not in known]
+    if unknown:
+        where = ", ".join(each.region for each in surveys)
+        raise CommandError(f"{option}{', '.join(unknown)} is no launch template in {where}; allowed: its id or name")
+
+
+def others(surveys: Iterable[RegionSurvey]) -> list[Launcher]:
+    """What is not fixed, and launches IMDSv1 all the same: launch configurations, and own images."""
+    kinds = {LauncherKind.CONFIGURATION, LauncherKind.IMAGE}
+    launchers = (each for seen in surveys for each in seen.launchers)
+    return [each for each in launchers if each.kind in kinds and each.outlook.launches_imdsv1 is not False]
+
+
+class FixRun:
+    """Carries out plans, one template after the other; no further one is begun once `stopped` gives a reason."""
+
+    def __init__(self, access: Access, rules: Governing, record: FixRecord, *, run_id: str, by: str | None) -> None:
+        self._reached = access.reached
+        clock, policy = access.reached.clock, rules.policy
+        self.cancellation = Cancellation(Deadline.after(clock, _A_DAY), policy.versions, rules.source)
+        self.under_way: list[str] = []
+        self._fixer = Fixer(calls=access.calls, users=access.users(), record=record, clock=clock, run_id=run_id, by=by)
+
+    def carry_out(self, planned: Iterable[FixPlan], stopped: Callable[[], str | None]) -> list[Fixed]:
+        """The result of each plan. Where AWS does not accept the credentials, `cancellation` has its refusal."""
+        return [self._one(plan, stopped) for plan in planned]
+
+    def _one(self, plan: FixPlan, stopped: Callable[[], str | None]) -> Fixed:
+        if plan.outcome is not FixOutcome.WOULD_FIX:
+            return Fixed(plan)
+        if why := stopped() or self.cancellation.reason():
+            return Fixed(replace(plan, outcome=FixOutcome.LEFT, reason=why, commands=()))
+        self.under_way = [plan.subject.template_id]
+        try:
+            if why := self._newly_held(plan):
+                return Fixed(replace(plan, outcome=FixOutcome.HELD, reason=why, commands=()))
+            return self._fixer.fix(plan)
+        except AwsError as error:
+            self.cancellation.heed(error.failure)
+            return Fixed(replace(plan, outcome=FixOutcome.FAILED, reason=str(error), commands=()))
+        finally:
+            self.under_way = []
+
+    def _newly_held(self, plan: FixPlan) -> str | None:
+        """That an instance of the template was held after the plan was made, which may have waited for its yes."""
+        holds = self._reached.clients.ledger_table.holds.standing().holds
+        new = [each for each in plan.subject.instance_ids if each in holds and each not in plan.subject.held]
+        return f"{new[0]} is {holds[new[0]]} meanwhile" if new else None
+
+
+def refused(run: FixRun) -> None:
+    """End the command if AWS does not accept the credentials.
+
+    Raises:
+        AwsError: then.
+    """
+    failure = run.cancellation.refused
+    if failure and failure.kind is Kind.CREDENTIALS:
+        raise AwsError(failure)
+
+
+def _is_in(template: Template, names: Collection[str]) -> bool:
+    return any(each in names for each in _names(template))
+
+
+def _names(template: Template) -> tuple[str, ...]:
+    return tuple(filter(None, (template.template_id, template.name)))

@@ -1,0 +1,127 @@
+"""The way back: default and latest as they were before a fix, and what others have changed since stays."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from imds_enforcer.ledger.template_fix import FixState, TemplateFix
+from imds_enforcer.model import AwsError, Kind
+from imds_enforcer_cli.fixes.new_version import mark_of
+from imds_enforcer_cli.fixes.record import FixRecord
+from imds_enforcer_cli.fixes.subject import FixOutcome
+from imds_enforcer_cli.fixes.template_calls import TemplateCalls
+from imds_enforcer_cli.fixes.version_users import VersionUsers
+from imds_enforcer_cli.launches.inventory import Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoPlan:
+    """What undoes a fix: the version to make the default, those to delete, and what stays as it is, with the reason."""
+
+    fix: TemplateFix
+    default: str | None = None
+    delete: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> bool:
+        """True if there is something to do."""
+        return self.default is not None or bool(self.delete)
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What became of a plan."""
+
+    plan: UndoPlan
+    outcome: FixOutcome
+    reason: str
+
+
+def versions_of(fix: TemplateFix, seen: Mapping[str, Version]) -> list[str]:
+    """The versions that the fix has made, and that are there: by the number that it wrote down, or by their mark."""
+    return [
+        number
+        for number, each in sorted(seen.items(), key=lambda item: int(item[0]))
+        if number == fix.version or ((mark := mark_of(each)) and (mark.run_id, mark.source) == (fix.run_id, fix.source))
+    ]
+
+
+def plan_undo(fix: TemplateFix, seen: Mapping[str, Version], users: Mapping[str, Sequence[str]]) -> UndoPlan:
+    """The way back from what EC2 shows of the template, from the source on. `users` name versions by their number.
+
+    The default goes back only if it is the fix's version still; a version that something names by its number stays,
+    and so does one that others have made the default.
+    """
+    ours = versions_of(fix, seen)
+    default = next((number for number, each in seen.items() if each.is_default), None)
+    left: list[str] = []
+    goes_back = default in ours and fix.moves_default
+    if goes_back and fix.source not in seen:
+        left.append(f"version {fix.source} is not there any more, so version {default} stays the default")
+        goes_back = False
+    elif default in ours and not fix.moves_default:
+        left.append(f"someone else has made version {default} the default")
+    elif ours and fix.moves_default and fix.state is FixState.FIXED and default not in {*ours, fix.source}:
+        left.append(f"someone else has changed the default{f' to version {default}' if default else ''}")
+    left += [f"version {each} stays: {', '.join(users[each])} names it" for each in ours if users.get(each)]
+    kept = {number for number in ours if users.get(number)} | (set() if goes_back or not default else {default})
+    later = [number for number in seen if ours and number not in ours and int(number) > max(map(int, ours))]
+    if later:
+        left.append(f"someone else has made version {max(later, key=int)} since, which stays the latest")
+    return UndoPlan(
+        fix=fix,
+        default=fix.source if goes_back else None,
+        delete=tuple(number for number in ours if number not in kept),
+        left=tuple(left),
+    )
+
+
+class Undoer:
+    """Undoes the fixes of one template."""
+
+    def __init__(self, calls: TemplateCalls, users: VersionUsers, record: FixRecord) -> None:
+        self._calls = calls
+        self._users = users
+        self._record = record
+
+    def plan(self, fix: TemplateFix) -> UndoPlan | Undone:
+        """The way back as things are now, or why there is none.
+
+        Raises:
+            AwsError: if AWS does not accept the credentials.
+        """
+        try:
+            seen = self._calls.since(fix.source)
+            users = {each: self._users.of(fix.template_id, fix.name, each) for each in versions_of(fix, seen)}
+        except AwsError as error:
+            return self._failed(UndoPlan(fix=fix), error)
+        return plan_undo(fix, seen, users)
+
+    def carry_out(self, plan: UndoPlan) -> Undone:
+        """Go it. The default first: it cannot be deleted.
+
+        Killed between any two calls, the next undo finds what is left to do. What was done is written down at the end.
+
+        Raises:
+            AwsError: if AWS does not accept the credentials.
+        """
+        fix = plan.fix
+        try:
+            if plan.default:
+                self._calls.set_default(plan.default)
+            self._calls.delete(plan.delete)
+            if not plan.left:
+                self._record.write(replace(fix, state=FixState.UNDONE))
+        except AwsError as error:
+            return self._failed(plan, error)
+        done = [f"version {plan.default} is the default again"] if plan.default else []
+        done += [f"version {each} was deleted" for each in plan.delete]
+        outcome = FixOutcome.LEFT if plan.left else FixOutcome.UNDONE
+        return Undone(plan, outcome, "; ".join([*done, *plan.left]) or "nothing of it is there any more")
+
+    def _failed(self, plan: UndoPlan, error: AwsError) -> Undone:
+        if error.failure.kind is Kind.CREDENTIALS:
+            raise error
+        if error.failure.code.startswith("InvalidLaunchTemplateId.NotFound"):
+            return Undone(plan, FixOutcome.GONE, "the launch template is not there any more")
+        return Undone(plan, FixOutcome.FAILED, str(error))

@@ -1,0 +1,418 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.ledger.holds import Hold
+from imds_enforcer.model.instance import LAUNCH_TEMPLATE_TAG
+from tests.fakes.clock import START
+from tests.fakes.command import ANN, Command, lines, now_deployed
+from tests.fakes.examples import (
+    AWAY,
+    EXPIRED,
+    HOME,
+    POLICY_PARAMETER,
+    SERVER_FAULT,
+    TOKENS_PARAMETER,
+    UNAUTHORIZED,
+    an_id,
+    an_instance,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.fakes.clients import FakeClients
+    from tests.fakes.ec2 import FakeEc2
+
+LAX: dict[str, Any] = {"ImageId": "ami-old", "InstanceType": "t3.micro"}
+FIXED = {**LAX, "MetadataOptions": {"HttpTokens": "required"}}
+FIRST_RUN = "00000000-0000-0000-0000-000000000001"
+
+
+@pytest.fixture
+def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
+    """The command, with a template at home that has two instances, and another one away."""
+    monkeypatch.chdir(tmp_path)
+    command = Command(clients, monkeypatch)
+    for region, template, name in ((HOME, "lt-web", "web"), (AWAY, "lt-jobs", "jobs")):
+        launches = command.launches[region]
+        launches.images = {"ami-old": None}
+        launches.templates = {template: [LAX]}
+        launches.descriptions = {template: {"LaunchTemplateName": name}}
+    old = START - timedelta(days=3)
+    for number in (1, 2):
+        clients.ec2(HOME).launch(an_instance(number, tags={LAUNCH_TEMPLATE_TAG: "lt-web"}, attached_at=old))
+    return command
+
+
+def outcomes(document: Any) -> dict[str, str]:
+    """What became of each launcher."""
+    return {each["name"] or each["id"]: each["outcome"] for each in document["launchers"]}
+
+
+def changed(command: Command) -> bool:
+    """True if a launch template was changed."""
+    verbs = ("create_", "modify_", "delete_")
+    return any(call.startswith(verbs) for region in (HOME, AWAY) for call, _ in command.launches[region].requests)
+
+
+def gate(clients: FakeClients) -> None:
+    """A policy that holds back what still calls IMDSv1, and an instance that does."""
+    clients.ssm.put(POLICY_PARAMETER, '{"legacy_calls": {}}')
+    clients.metrics[HOME].data["MetadataNoToken", an_id(1)] = [(START - timedelta(hours=1), 5.0)]
+
+
+def test_all_templates_of_all_regions(command: Command, clients: FakeClients) -> None:
+    """In one run, which is named, and written down with who it was."""
+    result = command("launches", "fix", "--all", "--yes")
+    assert result.exit_code == 0
+    assert lines(result.stdout) == [
+        "LAUNCHER OUTCOME REASON",
+        (
+            "launch template web (lt-web); eu-west-1 FIXED version 2 requires tokens, and is else as version 1, the "
+            "default now"
+        ),
+        (
+            "launch template jobs (lt-jobs); us-east-1 FIXED version 2 requires tokens, and is else as version 1, the "
+            "default now"
+        ),
+    ]
+    assert lines(result.stderr) == [f"This is the run {FIRST_RUN}: it fixes 2 launch templates."]
+    assert command.launches[HOME].state("lt-web") == (2, {1: LAX, 2: FIXED})
+    fixes = clients.ledger_table.template_fixes.all()
+    assert [(each.run_id, each.region, each.template_id, each.version, each.by) for each in fixes] == [
+        (FIRST_RUN, AWAY, "lt-jobs", "2", ANN),
+        (FIRST_RUN, HOME, "lt-web", "2", ANN),
+    ]
+
+
+def test_only_what_is_named(command: Command) -> None:
+    """By id or by name, and in some regions alone."""
+    assert outcomes(command.json("launches", "fix", "web", "--yes")) == {"web": "FIXED"}
+    assert outcomes(command.json("launches", "fix", "lt-jobs", "--regions", AWAY, "--yes")) == {"jobs": "FIXED"}
+    assert "is no launch template in us-east-1" in command.refusal("launches", "fix", "web", "--regions", AWAY, "--yes")
+
+
+@pytest.mark.parametrize("arguments", [(), ("web", "--all")])
+def test_templates_or_all_of_them(command: Command, arguments: tuple[str, ...]) -> None:
+    """One of the two."""
+    assert "--all" in command.refusal("launches", "fix", *arguments, "--yes")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("wbe",), "wbe is no launch template in eu-west-1, us-east-1; allowed: its id or name"),
+        (("web", "--despite-calls", "wbe"), "--despite-calls wbe is no launch template"),
+        (("web", "--include-managed-by", "terraform"), "--include-managed-by is 'terraform'; allowed: operator, eks"),
+    ],
+)
+def test_names_that_there_are_not(command: Command, arguments: tuple[str, ...], said: str) -> None:
+    """They are refused before anything is done."""
+    assert said in command.refusal("launches", "fix", *arguments, "--yes")
+    assert not changed(command)
+
+
+def test_a_dry_run_changes_nothing(command: Command, clients: FakeClients) -> None:
+    """And writes nothing down."""
+    document = command.json("launches", "fix", "--all", "--dry-run")
+    assert outcomes(document) == {"web": "WOULD_FIX", "jobs": "WOULD_FIX"}
+    assert (document["run_id"], document["dry_run"]) == (None, True)
+    assert not changed(command)
+    assert clients.ledger_table.template_fixes.all() == []
+
+
+def test_it_asks(command: Command) -> None:
+    """After the plan; whatever is no yes is a no."""
+    declined = command("launches", "fix", "web", typed="\n")
+    assert declined.exit_code == 1
+    assert lines(declined.stderr)[-1] == "Fix 1 launch template, HttpTokens required? [y/N] Nothing was changed."
+    assert "WOULD_FIX" in declined.stderr
+    assert not changed(command)
+    assert command("launches", "fix", "web", typed="y\n").exit_code == 0
+    assert "no terminal to ask at" in command.refusal("launches", "fix", "web")
+
+
+# Whether anything may be fixed at all.
+
+
+def test_with_the_toggle_optional_nothing_is_fixed(command: Command, clients: FakeClients) -> None:
+    """The message says so."""
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    said = command.refusal("launches", "fix", "--all", "--yes")
+    assert said == (
+        "imds-enforcer: HttpTokens is optional in Parameter Store, so no launch template is fixed; allowed: required"
+    )
+    assert not changed(command)
+
+
+def test_under_a_policy_that_cannot_be_read_nothing_is_fixed(command: Command, clients: FakeClients) -> None:
+    """The message says what is wrong."""
+    clients.ssm.put(POLICY_PARAMETER, '{"mode": 1}')
+    assert "the policy is invalid, so nothing is changed" in command.refusal("launches", "fix", "--all", "--yes")
+    assert not changed(command)
+
+
+def test_in_audit_mode_nothing_is_fixed(command: Command, clients: FakeClients) -> None:
+    """It is what would be done."""
+    clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}')
+    result = command("launches", "fix", "web", "--yes")
+    assert (result.exit_code, "The policy's mode is audit: nothing is changed." in result.stderr) == (1, True)
+    assert not changed(command)
+
+
+def test_a_policy_that_changes_meanwhile_ends_the_run(command: Command, clients: FakeClients) -> None:
+    """What was fixed stays; the others are left."""
+    command.launches[HOME].after = _later(command, clients)
+    document = command.json("launches", "fix", "--all", "--yes", exit_code=1)
+    assert outcomes(document) == {"web": "FIXED", "jobs": "LEFT"}
+    assert "the policy has changed" in document["launchers"][1]["reason"]
+
+
+def _later(command: Command, clients: FakeClients) -> Any:
+    """Replaces the policy, and lets the time pass after which it is looked at again."""
+
+    def change(_: str) -> None:
+        clients.ssm.put(POLICY_PARAMETER, '{"rollout_percent": 5}')
+        command.clock.advance(60)
+
+    return change
+
+
+# Holds and calls.
+
+
+def test_a_template_whose_instances_still_call_imdsv1(command: Command, clients: FakeClients) -> None:
+    """It is held with the count; the others are fixed, and so is this one despite the calls."""
+    gate(clients)
+    document = command.json("launches", "fix", "--all", "--yes", exit_code=1)
+    assert outcomes(document) == {"web": "HELD", "jobs": "FIXED"}
+    assert document["launchers"][0]["reason"].startswith(
+        f"1 of 2 instances may not lose IMDSv1: {an_id(1)} (5 IMDSv1 calls in "
+    )
+    assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
+    assert outcomes(command.json("launches", "fix", "--all", "--yes", "--despite-calls", "web"))["web"] == "FIXED"
+
+
+def test_calls_that_cannot_be_read_hold_it(command: Command, clients: FakeClients) -> None:
+    """As they hold instances."""
+    gate(clients)
+    clients.metrics[HOME].failure = SERVER_FAULT
+    document = command.json("launches", "fix", "web", "--yes", exit_code=1)
+    assert outcomes(document) == {"web": "HELD"}
+    assert str(SERVER_FAULT) in document["launchers"][0]["reason"]
+
+
+@pytest.mark.parametrize("meanwhile", [False, True])
+def test_a_template_with_a_held_instance(command: Command, clients: FakeClients, *, meanwhile: bool) -> None:
+    """Also where the hold comes after the plan."""
+    hold = Hold(instance_id=an_id(2), reason="migration", by=ANN, at=START)
+    if meanwhile:
+        read: list[str] = []
+
+        def then_hold(request: str) -> None:
+            read.append(request)
+            if read.count("Query standing") == 2 and request == "Query standing":
+                clients.ledger_table.holds.write([hold])
+
+        clients.table.before_read = then_hold
+    else:
+        clients.ledger_table.holds.write([hold])
+    document = command.json("launches", "fix", "web", "--yes", exit_code=1)
+    assert outcomes(document) == {"web": "HELD"}
+    assert "migration" in document["launchers"][0]["reason"]
+    assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
+
+
+def test_holds_that_cannot_be_read_end_it(command: Command, clients: FakeClients) -> None:
+    """Nothing is known to be free then."""
+    clients.table.read_failure = SERVER_FAULT
+    assert command.refusal("launches", "fix", "--all", "--yes") == f"imds-enforcer: {SERVER_FAULT}"
+    assert not changed(command)
+
+
+# What else launches.
+
+
+def test_configurations_and_images_are_reported(command: Command) -> None:
+    """With the command that sets ImdsSupport, which cannot be undone; only where all is asked about."""
+    home = command.launches[HOME]
+    home.configurations = [{"LaunchConfigurationName": "old", "ImageId": "ami-old"}]
+    home.own = {"ami-old": {"Name": "golden"}}
+    result = command("launches", "fix", "--all", "--yes")
+    assert result.exit_code == 0
+    assert lines(result.stderr)[-2:] == [
+        "Left to you:",
+        (
+            "aws ec2 modify-image-attribute --region eu-west-1 --image-id ami-old --imds-support v2.0 (which cannot be "
+            "undone)"
+        ),
+    ]
+    [old] = [line for line in lines(result.stdout) if "launch configuration old" in line]
+    assert old.startswith("launch configuration old; eu-west-1 LEFT ")
+    assert "a launch configuration cannot be changed" in old
+    assert outcomes(command.json("launches", "fix", "web", "--yes")) == {"web": "COMPLIANT"}
+
+
+def test_a_spreadsheet(command: Command) -> None:
+    """With the commands that are left to the user."""
+    pinned = {"LaunchTemplateId": "lt-web", "Version": "1"}
+    command.launches[HOME].groups = [{"AutoScalingGroupName": "web", "LaunchTemplate": pinned}]
+    [row] = csv.DictReader(io.StringIO(command("launches", "fix", "web", "--yes", "--output", "csv").stdout))
+    assert (row["outcome"], row["source"], row["version"], row["instances"]) == ("FIXED", "1", "2", "2")
+    assert row["commands"].endswith("--launch-template LaunchTemplateId=lt-web,Version=2")
+
+
+# What fails.
+
+
+def test_one_that_fails_stops_no_other(command: Command) -> None:
+    """It carries AWS's own code."""
+    command.launches[HOME].refused = {"create_launch_template_version": "UnauthorizedOperation"}
+    document = command.json("launches", "fix", "--all", "--yes", exit_code=1)
+    assert outcomes(document) == {"web": "FAILED", "jobs": "FIXED"}
+    assert document["launchers"][0]["reason"] == "UnauthorizedOperation: AWS said so"
+
+
+def test_credentials_that_expire_end_the_run(command: Command) -> None:
+    """What is known is reported."""
+    command.launches[HOME].refused = {"create_launch_template_version": "ExpiredToken"}
+    result = command("launches", "fix", "--all", "--yes", "--output", "json")
+    assert result.exit_code == 2
+    assert outcomes(json.loads(result.stdout)) == {"web": "FAILED", "jobs": "LEFT"}
+    assert "ExpiredToken" in result.stderr
+
+
+def test_a_ledger_that_cannot_be_written(command: Command, clients: FakeClients) -> None:
+    """What is not written down is not done."""
+    clients.table.write_failure = SERVER_FAULT
+    assert outcomes(command.json("launches", "fix", "web", "--yes", exit_code=1)) == {"web": "FAILED"}
+    assert not changed(command)
+
+
+def test_a_region_that_cannot_be_read_in_full_is_left(command: Command, home: FakeEc2) -> None:
+    """Holds and exemptions go by its instances and groups; the others are fixed."""
+    home.find_errors = dict.fromkeys(range(1, 9), UNAUTHORIZED)
+    result = command("launches", "fix", "--all", "--yes", "--output", "json")
+    assert (result.exit_code, outcomes(json.loads(result.stdout))) == (1, {"jobs": "FIXED"})
+    assert f"EC2 did not list instances in eu-west-1: {UNAUTHORIZED}" in result.stderr
+
+
+def test_credentials_that_are_not_accepted(command: Command, home: FakeEc2) -> None:
+    """One line, and nothing is fixed."""
+    home.find_errors = dict.fromkeys(range(1, 9), EXPIRED)
+    assert command.refusal("launches", "fix", "--all", "--yes") == f"imds-enforcer: {EXPIRED}"
+
+
+# Undo.
+
+
+def test_a_run_is_undone(command: Command, clients: FakeClients) -> None:
+    """All of it, in any region."""
+    command("launches", "fix", "--all", "--yes")
+    dry = command.json("launches", "undo", FIRST_RUN, "--dry-run")
+    assert [(each["name"], each["outcome"], each["reason"]) for each in dry] == [
+        ("web", "WOULD_UNDO", "make version 1 the default again; delete version 2"),
+        ("jobs", "WOULD_UNDO", "make version 1 the default again; delete version 2"),
+    ]
+    assert command.launches[HOME].state("lt-web") == (2, {1: LAX, 2: FIXED})
+    result = command("launches", "undo", FIRST_RUN, "--yes")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
+    assert command.launches[AWAY].state("lt-jobs") == (1, {1: LAX})
+    assert {str(each.state) for each in clients.ledger_table.template_fixes.all()} == {"undone"}
+    again = command("launches", "undo", FIRST_RUN, "--yes")
+    assert (again.exit_code, again.stderr) == (0, "Nothing is left to undo.\n")
+
+
+@pytest.mark.parametrize("name", ["web", "lt-web"])
+def test_a_template_is_undone(command: Command, name: str) -> None:
+    """Its last fix alone."""
+    command("launches", "fix", "--all", "--yes")
+    asked = command("launches", "undo", name, typed="n\n")
+    assert (asked.exit_code, lines(asked.stderr)[-1]) == (
+        1,
+        "Undo the fix of 1 launch template? [y/N] Nothing was changed.",
+    )
+    assert command("launches", "undo", name, typed="y\n").exit_code == 0
+    assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
+    assert command.launches[AWAY].state("lt-jobs") == (2, {1: LAX, 2: FIXED})
+
+
+def test_what_stays_fails(command: Command) -> None:
+    """Of two, one is named by a group by now."""
+    command("launches", "fix", "--all", "--yes")
+    pinned = {"LaunchTemplateId": "lt-web", "Version": "2"}
+    command.launches[HOME].groups = [{"AutoScalingGroupName": "web", "LaunchTemplate": pinned}]
+    found = command.json("launches", "undo", FIRST_RUN, "--yes", exit_code=1)
+    assert [(each["name"], each["outcome"]) for each in found] == [("web", "LEFT"), ("jobs", "UNDONE")]
+
+
+def test_what_was_never_fixed(command: Command) -> None:
+    """One line says what may be named."""
+    assert command.refusal("launches", "undo", "web", "--yes") == (
+        "imds-enforcer: no fix of 'web' is written down; allowed: a run of `launches fix`, or a template of one"
+    )
+
+
+# Where nothing is deployed.
+
+
+@pytest.mark.parametrize("option", [(), ("--record", "mine.jsonl")])
+def test_where_the_enforcer_is_not_deployed(command: Command, tmp_path: Path, option: tuple[str, ...]) -> None:
+    """A file has what was done, and its name is said; undo reads it."""
+    command.deployed = False
+    (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
+    result = command("launches", "fix", "web", "--yes", "--policy", "policy.json", *option)
+    assert result.exit_code == 0
+    file = option[1] if option else "imds-enforcer-launches.jsonl"
+    assert f"It is written down in {file}, which `imds-enforcer launches undo` needs." in result.stderr
+    states = [json.loads(line)["state"] for line in (tmp_path / file).read_text().splitlines()]
+    assert states == ["open", "fixed"]
+    assert command("launches", "undo", "web", "--yes", *option).exit_code == 0
+    assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
+
+
+def test_a_file_is_read_once_the_enforcer_is_deployed(command: Command, clients: FakeClients, tmp_path: Path) -> None:
+    """Where it is named; a line that was cut short is left out."""
+    command.deployed = False
+    (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
+    command("launches", "fix", "web", "--yes", "--policy", "policy.json", "--record", "mine.jsonl")
+    with (tmp_path / "mine.jsonl").open("a") as file:
+        file.write('{"run_id": "')
+    now_deployed(clients, command)
+    assert "is written down" in command.refusal("launches", "undo", "web", "--yes")
+    assert command("launches", "undo", "web", "--yes", "--record", "mine.jsonl").exit_code == 0
+
+
+def test_a_file_that_cannot_be_written(command: Command, tmp_path: Path) -> None:
+    """What is not written down is not done."""
+    command.deployed = False
+    (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
+    result = command("launches", "fix", "web", "--yes", "--policy", "policy.json", "--record", ".")
+    assert result.exit_code == 2
+    assert ". cannot be" in result.stderr
+    assert not changed(command)
+
+
+def test_ctrl_c_ends_it_after_the_template_that_is_under_way(command: Command) -> None:
+    """No further one is begun; what was begun is completed, and reported."""
+    pressed: list[str] = []
+
+    def press(call: str) -> None:
+        if not pressed:
+            pressed.append(call)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    command.launches[HOME].after = press
+    result = command("launches", "fix", "--all", "--yes", "--output", "json")
+    assert result.exit_code == 130
+    assert outcomes(json.loads(result.stdout)) == {"web": "FIXED", "jobs": "LEFT"}

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.ledger.template_fix import FixState
+from imds_enforcer.model import AwsError
+from tests.fakes.fixing import TEMPLATE, Fixing
+from tests.fakes.template_changes import refusal
+
+if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
+
+LAX: dict[str, Any] = {"ImageId": "ami-1", "InstanceType": "t3.micro"}
+FIXED = {**LAX, "MetadataOptions": {"HttpTokens": "required"}}
+
+
+@pytest.fixture
+def fixing() -> Fixing:
+    """A region with a template that says nothing about tokens."""
+    return Fixing(LAX)
+
+
+def calls(fixing: Fixing, name: str) -> list[dict[str, Any]]:
+    """The requests of one call."""
+    return [request for call, request in fixing.region.requests if call == name]
+
+
+def fail(fixing: Fixing, call: str, error: ClientError) -> None:
+    """Let a call fail."""
+
+    def raise_it(name: str) -> None:
+        if name == call:
+            raise error
+
+    fixing.region.before = raise_it
+
+
+def test_the_request(fixing: Fixing) -> None:
+    """From the source, with metadata options alone, a description as the mark, and a token of the run's own."""
+    assert fixing.fix("run-1").plan.reason == "version 2 requires tokens, and is else as version 1, the default now"
+    assert calls(fixing, "create_launch_template_version") == [
+        {
+            "LaunchTemplateId": TEMPLATE,
+            "SourceVersion": "1",
+            "VersionDescription": "imds-enforcer launches fix: fix of version 1, run run-1",
+            "LaunchTemplateData": {"MetadataOptions": {"HttpTokens": "required"}},
+            "ClientToken": f"run-1-{TEMPLATE}-1",
+        }
+    ]
+    assert fixing.state == (2, {1: LAX, 2: FIXED})
+
+
+def test_it_is_written_down_before_and_after(fixing: Fixing) -> None:
+    """Before the first change what is intended, and then what was done."""
+    seen = []
+    fixing.region.before = lambda call: seen.append((call, [each.state for each in fixing.records.all()]))
+    fixing.fix()
+    assert ("create_launch_template_version", [FixState.OPEN]) in seen
+    [fix] = fixing.records.all()
+    assert (fix.source, fix.version, fix.moves_default, fix.state) == ("1", "2", True, FixState.FIXED)
+
+
+def test_a_read_back_that_differs(fixing: Fixing) -> None:
+    """The version is deleted again, and the fields are named."""
+    fixing.region.lost = ("InstanceType",)
+    fixed = fixing.fix()
+    assert fixed.plan.outcome == "FAILED"
+    assert fixed.plan.reason == "ReadBackDiffers: version 2 differs in InstanceType; version 2 was deleted again"
+    assert fixing.state == (1, {1: LAX})
+    assert [each.state for each in fixing.records.all()] == [FixState.WITHDRAWN]
+
+
+def test_a_warning_that_the_source_does_not_have(fixing: Fixing) -> None:
+    """It is an error: EC2 checks nothing else when a version is made."""
+    fixing.region.warn = lambda data: ["InvalidParameter"] if "MetadataOptions" in data else []
+    fixed = fixing.fix()
+    assert fixed.plan.outcome == "FAILED"
+    assert "EC2 warns of what the source version does not have: InvalidParameter: EC2 says so" in fixed.plan.reason
+    assert fixing.state == (1, {1: LAX})
+
+
+def test_a_warning_that_the_source_has_too(fixing: Fixing) -> None:
+    """A copy of it says so, and is gone."""
+    fixing.region.warn = lambda _: ["InvalidAMIID.Malformed"]
+    assert fixing.fix().plan.outcome == "FIXED"
+    assert fixing.state == (2, {1: LAX, 2: FIXED})
+
+
+@pytest.mark.parametrize("call", ["create_launch_template_version", "modify_launch_template"])
+def test_a_refusal_carries_the_code_of_aws(fixing: Fixing, call: str) -> None:
+    """Nothing is left behind."""
+    fail(fixing, call, refusal("UnauthorizedOperation"))
+    fixed = fixing.fix()
+    assert fixed.plan.outcome == "FAILED"
+    assert fixed.plan.reason.startswith("UnauthorizedOperation: AWS said so")
+    assert fixing.state == (1, {1: LAX})
+
+
+def test_a_version_that_cannot_be_deleted_again_is_named(fixing: Fixing) -> None:
+    """And the next undo finds it."""
+    fixing.region.lost = ("InstanceType",)
+    fail(fixing, "delete_launch_template_versions", refusal("UnauthorizedOperation"))
+    assert fixing.fix().plan.reason.endswith("version 2 is still there (UnauthorizedOperation: AWS said so)")
+    fixing.region.before = lambda _: None
+    assert fixing.undo().reason == "version 2 was deleted"
+    assert fixing.state == (1, {1: LAX})
+
+
+def test_credentials_that_are_not_accepted_end_the_run(fixing: Fixing) -> None:
+    """No other template would fare better."""
+    fail(fixing, "modify_launch_template", refusal("ExpiredToken"))
+    with pytest.raises(AwsError, match="ExpiredToken"):
+        fixing.fix()
+
+
+def test_a_version_that_is_not_shown_at_once_is_waited_for(fixing: Fixing) -> None:
+    """EC2 is eventually consistent; one that does not appear in time is deleted again."""
+    hidden = iter([True, True, False, False, False, False, False, False])
+    since = fixing.region.describe_launch_template_versions
+
+    def late(**request: Any) -> Any:
+        answer = since(**request)
+        if "MinVersion" in request and len(answer["LaunchTemplateVersions"]) > 1 and next(hidden):
+            answer["LaunchTemplateVersions"].pop()
+        return answer
+
+    fixing.region.describe_launch_template_versions = late  # type: ignore[method-assign]
+    assert fixing.fix().plan.outcome == "FIXED"
+    assert 0 < fixing.clock.elapsed < 5
+
+
+def test_a_fix_whose_default_was_moved_back_by_hand_is_gone_on_with(fixing: Fixing) -> None:
+    """Its version has been checked, and is the latest already: no other is made."""
+    fixing.fix()
+    fixing.region.default_versions[TEMPLATE] = 1
+    assert fixing.fix("run-2").version == "2"
+    assert fixing.state == (2, {1: LAX, 2: FIXED})
+
+
+def test_what_an_interrupted_fix_has_left_is_not_deleted_while_it_is_named(fixing: Fixing) -> None:
+    """A group has been moved to it meanwhile."""
+    fixing.region.before = lambda call: (_ for _ in ()).throw(SystemExit) if call == "modify_launch_template" else None
+    with pytest.raises(SystemExit):
+        fixing.fix()
+    fixing.region.before = lambda _: None
+    pinned = {"LaunchTemplateId": TEMPLATE, "Version": "2"}
+    fixing.region.groups = [{"AutoScalingGroupName": "web", "LaunchTemplate": pinned}]
+    plan = fixing.fix("run-2").plan
+    assert (plan.outcome, plan.reason) == (
+        "LEFT",
+        "an interrupted fix has left version 2, which Auto Scaling group web names",
+    )
+    assert fixing.state == (1, {1: LAX, 2: FIXED})

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from imds_enforcer.model.instance import LAUNCH_TEMPLATE_TAG, LAUNCH_TEMPLATE_VERSION_TAG
+from imds_enforcer.policy import Match, RegionSelection
+from imds_enforcer_cli.fixes.plan import Wishes
+from imds_enforcer_cli.launches.owners import OwnerKind
+from tests.fakes.examples import a_policy, an_exemption, an_instance
+from tests.fakes.fixing import TEMPLATE, Fixing
+
+if TYPE_CHECKING:
+    from imds_enforcer_cli.fixes.plan import FixPlan
+
+LAX: dict[str, Any] = {"ImageId": "ami-1", "MetadataOptions": {"HttpTokens": "optional"}}
+STRICT: dict[str, Any] = {"ImageId": "ami-1", "MetadataOptions": {"HttpTokens": "required"}}
+OFF: dict[str, Any] = {"ImageId": "ami-1", "MetadataOptions": {"HttpEndpoint": "disabled"}}
+OF_TEMPLATE = {LAUNCH_TEMPLATE_TAG: TEMPLATE, LAUNCH_TEMPLATE_VERSION_TAG: "1"}
+REGION = "--region eu-west-1"
+LEFT_ALONE = "aws ec2 create-launch-template-version"
+
+
+def group(version: str, name: str = "web", **fields: Any) -> dict[str, Any]:
+    """A group that launches with a version of the template."""
+    launches = {"LaunchTemplateId": TEMPLATE, "LaunchTemplateName": "web", "Version": version}
+    return {"AutoScalingGroupName": name, "LaunchTemplate": launches, **fields}
+
+
+def hops(fixing: Fixing) -> int | None:
+    """The hop limit that the new version gets; None if it says none."""
+    found: int | None = fixing.plan().options.get("HttpPutResponseHopLimit")
+    return found
+
+
+def test_every_option_of_the_source_stays() -> None:
+    """Beside tokens, which are required."""
+    options = {"HttpEndpoint": "enabled", "HttpProtocolIpv6": "enabled", "HttpPutResponseHopLimit": 5}
+    plan = Fixing({"ImageId": "ami-1", "MetadataOptions": {**options, "State": "applied"}}).plan()
+    assert plan.options == {**options, "HttpTokens": "required"}
+    assert (plan.outcome, plan.source, plan.moves_default) == ("WOULD_FIX", "1", True)
+
+
+@pytest.mark.parametrize("versions", [(STRICT,), (OFF,), (LAX, STRICT)])
+def test_what_does_not_launch_imdsv1_is_compliant(versions: tuple[dict[str, Any], ...]) -> None:
+    """A template whose metadata service is off, too: it would be switched on."""
+    assert Fixing(*versions).plan().outcome == "COMPLIANT"
+
+
+def test_the_latest_is_fixed_and_another_default_stays() -> None:
+    """Where the default requires tokens already."""
+    fixing = Fixing(STRICT, LAX, default=1)
+    fixed = fixing.fix()
+    assert (fixed.plan.outcome, fixed.version) == ("FIXED", "3")
+    assert fixing.state[0] == 1
+    assert fixing.undo().outcome == "UNDONE"
+    assert fixing.state == (1, {1: STRICT, 2: LAX})
+
+
+@pytest.mark.parametrize("latest", [LAX, STRICT])
+def test_a_default_that_is_not_the_latest_is_left_with_the_two_commands(latest: dict[str, Any]) -> None:
+    """A version from it would become the latest."""
+    fixing = Fixing(LAX, latest, default=1)
+    before = fixing.state
+    plan = fixing.fix().plan
+    assert plan.outcome == "LEFT"
+    assert "what uses $Latest cannot be known" in plan.reason
+    create, move = plan.commands
+    assert create == (
+        f"{LEFT_ALONE} {REGION} --launch-template-id {TEMPLATE} --source-version 1 "
+        """--launch-template-data '{"MetadataOptions":{"HttpTokens":"required"}}'"""
+    )
+    assert move == (
+        f"aws ec2 modify-launch-template {REGION} --launch-template-id {TEMPLATE} --default-version NEW_NUMBER"
+    )
+    assert fixing.state == before
+
+
+# What names a number.
+
+
+def test_the_command_for_a_group_that_names_the_number() -> None:
+    """With the new number, once it is known; afterwards it is the one thing left."""
+    fixing = Fixing(LAX)
+    fixing.region.groups = [group("1"), group("$Latest", "other")]
+    fixing.region.node_groups = {
+        "shop": [{"nodegroupName": "blue", "launchTemplate": {"id": TEMPLATE, "version": "1"}}]
+    }
+    moves = (
+        (
+            f"aws autoscaling update-auto-scaling-group {REGION} --auto-scaling-group-name web "
+            f"--launch-template LaunchTemplateId={TEMPLATE},Version=2"
+        ),
+        (
+            f"aws eks update-nodegroup-version {REGION} --cluster-name shop --nodegroup-name blue "
+            f"--launch-template id={TEMPLATE},version=2"
+        ),
+    )
+    assert fixing.fix().plan.commands == moves
+    again = fixing.fix("run-2").plan
+    assert (again.outcome, again.commands) == ("LEFT", moves)
+    assert again.reason == "its default and latest version require tokens; by number are named: 1"
+
+
+def test_a_group_with_a_mixed_policy_gets_it_whole() -> None:
+    """With the number replaced where it stands, and the template named once."""
+    named = {"LaunchTemplateId": TEMPLATE, "LaunchTemplateName": "web", "Version": "1"}
+    other = {"LaunchTemplateId": "lt-other", "Version": "1"}
+    mixed = {
+        "LaunchTemplate": {
+            "LaunchTemplateSpecification": named,
+            "Overrides": [{"InstanceType": "t3.micro", "LaunchTemplateSpecification": other}],
+        },
+        "InstancesDistribution": {"OnDemandBaseCapacity": 0},
+    }
+    fixing = Fixing(LAX)
+    fixing.region.groups = [{"AutoScalingGroupName": "web", "MixedInstancesPolicy": mixed}]
+    [command] = fixing.plan().commands
+    policy = (
+        '{"LaunchTemplate":{"LaunchTemplateSpecification":{"LaunchTemplateId":"lt-web","Version":"NEW_NUMBER"},'
+        '"Overrides":[{"InstanceType":"t3.micro","LaunchTemplateSpecification":{"LaunchTemplateId":"lt-other",'
+        '"Version":"1"}}]},"InstancesDistribution":{"OnDemandBaseCapacity":0}}'
+    )
+    assert command.endswith(f"--auto-scaling-group-name web --mixed-instances-policy '{policy}'")
+
+
+def test_an_older_number_is_reported_with_its_two_commands() -> None:
+    """What is made from it would become the latest; the snapshots of its devices are sent along."""
+    devices = [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-1"}}]
+    fixing = Fixing({**LAX, "BlockDeviceMappings": devices}, STRICT)
+    fixing.region.groups = [group("1")]
+    plan = fixing.plan()
+    assert plan.outcome == "LEFT"
+    create, move = plan.commands
+    assert '"BlockDeviceMappings":[{"DeviceName":"/dev/xvda","Ebs":{"SnapshotId":"snap-1"}}]' in create
+    assert move.startswith("aws autoscaling update-auto-scaling-group")
+
+
+# What must not be changed.
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        {"launch_template": TEMPLATE},
+        {"image_id": "ami-1"},
+        {"auto_scaling_group": "web"},
+        {"region": "eu-west-1"},
+        {"instance_id": "*"},
+        {"tags": (Match(tag_key="team", tag_value="legacy"),)},
+    ],
+)
+def test_a_template_whose_launches_are_exempt(match: dict[str, Any]) -> None:
+    """By anything that the next instance would have: template, image, group, or the group's tags."""
+    fixing = Fixing(LAX)
+    tags = [{"Key": "team", "Value": "legacy", "PropagateAtLaunch": True}]
+    fixing.region.groups = [group("$Default", Tags=tags)]
+    fixing.policy = a_policy(exemptions=(an_exemption(**match),))
+    plan = fixing.fix().plan
+    assert (plan.outcome, plan.reason) == ("EXEMPT", "exempt: legacy SDK")
+    assert len(fixing.state[1]) == 1
+
+
+def test_exemptions_that_are_for_others() -> None:
+    """One of another group, one that has expired, and one of a single instance: the next is not that one."""
+    fixing = Fixing(LAX)
+    instance = an_instance(1, tags=OF_TEMPLATE)
+    fixing.ec2.launch(instance)
+    fixing.policy = a_policy(
+        exemptions=(
+            an_exemption(auto_scaling_group="other"),
+            an_exemption(expires=date(2026, 1, 1)),
+            an_exemption(instance_id=instance.instance_id),
+        )
+    )
+    assert fixing.plan().outcome == "WOULD_FIX"
+
+
+def test_the_exemption_of_what_it_has_launched() -> None:
+    """Its instances show what the template itself does not say."""
+    fixing = Fixing(LAX)
+    fixing.ec2.launch(an_instance(1, image_id="ami-vendor", tags=OF_TEMPLATE))
+    fixing.policy = a_policy(exemptions=(an_exemption(image_id="ami-vendor"),))
+    assert fixing.plan().outcome == "EXEMPT"
+
+
+def test_a_region_that_the_policy_leaves_out() -> None:
+    """Nothing in it is changed."""
+    fixing = Fixing(LAX)
+    fixing.policy = a_policy(regions=RegionSelection(exclude=("eu-west-1",)))
+    assert (fixing.plan().outcome, fixing.plan().reason) == ("LEFT", "the policy leaves this region out")
+
+
+@pytest.mark.parametrize(
+    ("tags", "kind", "said"),
+    [
+        (
+            {"aws:cloudformation:stack-name": "shop"},
+            OwnerKind.CLOUDFORMATION,
+            (
+                "CloudFormation stack shop, resource (unnamed): the stack's next change of it makes a version from the "
+                "stack's own template"
+            ),
+        ),
+        ({"eks:nodegroup-name": "blue"}, OwnerKind.EKS, "EKS made it for the node group"),
+        ({"elasticbeanstalk:environment-name": "jobs"}, OwnerKind.BEANSTALK, "the environment's next update"),
+        ({"karpenter.k8s.aws/ec2nodeclass": "default"}, OwnerKind.KARPENTER, "Karpenter makes its templates"),
+        ({"AWSBatchServiceTag": "batch"}, OwnerKind.BATCH, "AWS Batch made it for a compute environment"),
+    ],
+)
+def test_a_template_that_an_owner_manages(tags: dict[str, str], kind: OwnerKind, said: str) -> None:
+    """It is left, unless its owner is included; either way it is said what that will do."""
+    fixing = Fixing(LAX)
+    fixing.region.descriptions[TEMPLATE]["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
+    plan = fixing.plan()
+    assert plan.outcome == "LEFT"
+    assert said in plan.reason
+    assert plan.reason.endswith(f"; --include-managed-by {kind} changes it all the same")
+    fixing.wishes = Wishes(include_managed_by=[kind])
+    assert fixing.plan().outcome == "WOULD_FIX"
+    assert said in fixing.plan().reason
+
+
+def test_held_with_the_count_unless_despite_calls() -> None:
+    """By the id of the template, or by its name."""
+    fixing = Fixing(LAX)
+    fixing.ec2.launch(an_instance(1, tags=OF_TEMPLATE), an_instance(2, tags=OF_TEMPLATE))
+    held = {an_instance(2).instance_id: "5 IMDSv1 calls"}
+    plan: FixPlan = fixing.plan(held)
+    assert plan.outcome == "HELD"
+    assert plan.reason == f"1 of 2 instances may not lose IMDSv1: {an_instance(2).instance_id} (5 IMDSv1 calls)"
+    for name in (TEMPLATE, "web"):
+        fixing.wishes = Wishes(despite_calls=[name])
+        assert fixing.plan(held).outcome == "WOULD_FIX"
+    fixing.wishes = Wishes(despite_calls=["another"])
+    assert fixing.plan(held).outcome == "HELD"
+
+
+# Hop limits.
+
+
+NODE = {"Key": "eks:cluster-name", "Value": "shop", "PropagateAtLaunch": True}
+
+
+@pytest.mark.parametrize(
+    ("policy", "source", "container_host", "wanted"),
+    [
+        ({}, None, False, None),
+        ({}, 1, False, 1),
+        ({"http_put_response_hop_limit": 3}, None, False, 3),
+        ({"http_put_response_hop_limit": 1}, 5, False, 1),
+        ({}, None, True, 2),
+        ({}, 1, True, 2),
+        ({}, 5, True, 5),
+        ({"http_put_response_hop_limit": 1}, 1, True, 2),
+        ({"http_put_response_hop_limit": 1}, 5, True, 5),
+        ({"container_hop_limit": None}, 1, True, 1),
+    ],
+)
+def test_the_hop_limit(policy: dict[str, Any], source: int | None, container_host: bool, wanted: int | None) -> None:  # noqa: FBT001
+    """As for instances: what the policy names, and what containers need; never less because of a fix."""
+    options = {"HttpTokens": "optional", **({"HttpPutResponseHopLimit": source} if source else {})}
+    fixing = Fixing({"ImageId": "ami-1", "MetadataOptions": options})
+    fixing.region.groups = [group("$Latest", Tags=[NODE] if container_host else [])]
+    fixing.policy = replace(a_policy(), **policy)
+    assert hops(fixing) == wanted
+
+
+def test_the_regions_own_hop_limit_is_not_lowered() -> None:
+    """Where the template names none, a container host has the region's, which may be enough."""
+    fixing = Fixing(LAX)
+    fixing.region.groups = [group("$Latest", Tags=[NODE])]
+    fixing.region.defaults = {"HttpPutResponseHopLimit": 4}  # type: ignore[dict-item]  # a number, as EC2 answers it
+    assert hops(fixing) is None
+    fixing.region.defaults = {"HttpPutResponseHopLimit": -1}  # type: ignore[dict-item]  # no preference
+    assert hops(fixing) == 2
