@@ -56,7 +56,7 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout demo-lifecycle local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser lock synth template deploy destroy destroy-state clean
+.PHONY: help demo demo-rollout demo-lifecycle demo-prevention local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser lock synth template deploy destroy destroy-state clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ demo-rollout: $(TOOLS) $(LOCAL) $(COMMAND) ## require tokens of a fleet with unk
 
 demo-lifecycle: $(TOOLS) $(LOCAL) $(COMMAND) ## deploy, change by hand, deploy again, destroy, deploy, by the CDK and from templates, on a local AWS: nothing is lost
 	$(RUN) -m infra.demo.lifecycle
+
+demo-prevention: $(TOOLS) $(LOCAL) $(COMMAND) ## a group that launches IMDSv1: found, fixed, undone; account defaults, and a launch they refuse
+	$(RUN) -m infra.demo.prevention
 
 local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
 	$(RUN) -m infra.local
