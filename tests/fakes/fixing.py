@@ -9,7 +9,7 @@ from imds_enforcer_cli.fixes.fixer import Fixed, Fixer
 from imds_enforcer_cli.fixes.plan import Wishes, plan_fix
 from imds_enforcer_cli.fixes.survey import Subjects, survey
 from imds_enforcer_cli.fixes.template_calls import TemplateCalls
-from imds_enforcer_cli.fixes.undo import Undoer, Undone, UndoPlan
+from imds_enforcer_cli.fixes.undo import Undoer, Undone
 from imds_enforcer_cli.fixes.version_users import VersionUsers
 from imds_enforcer_cli.launches.reader import LaunchReader
 from tests.fakes.clock import FakeClock
@@ -94,8 +94,7 @@ class Fixing:
         [fix] = [each for each in self.records.all() if each.run_id == run_id]
         calls = TemplateCalls(self.region, TEMPLATE, self.clock)
         undoer = Undoer(calls, VersionUsers(self.region, self._reads), self.records)
-        plan = undoer.plan(fix)
-        return undoer.carry_out(plan) if isinstance(plan, UndoPlan) else plan
+        return undoer.undo(fix)
 
     def edit(self, data: LaunchData) -> int:
         """Someone else makes a version; its number."""

@@ -57,7 +57,7 @@ class TemplateFix:
         """The fix of a document.
 
         Raises:
-            KeyError, TypeError, ValueError: if it is none.
+            KeyError, TypeError, ValueError: if it is not one.
         """
         at = datetime.fromisoformat(document["at"])
         return cls(**{**document, "at": at, "state": FixState(document["state"])})

@@ -49,6 +49,7 @@ def history(  # each is an option of the command
     """Every change of the enforcer, oldest first: of one instance, of one run, or the latest of all.
 
     Those by `enforce`, `set` and `revert` are among them, with the caller. The ledger keeps an entry for 400 days.
+    It is about instances; what `launches fix` did to launch templates, `launches undo` knows.
     With `--run` a last line sums the run up.
     """
     if instance and run:

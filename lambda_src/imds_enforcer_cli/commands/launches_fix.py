@@ -19,7 +19,7 @@ from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.interruption import Interruption
 from imds_enforcer_cli.console.output import Cell, say, write_csv, write_json, write_table
-from imds_enforcer_cli.fixes.aws_commands import NEW_NUMBER
+from imds_enforcer_cli.fixes.aws_commands import NEW_NUMBER, set_imds_support
 from imds_enforcer_cli.fixes.fixer import Fixed
 from imds_enforcer_cli.fixes.plan import Wishes
 from imds_enforcer_cli.fixes.record import DEFAULT_FILE, FileRecord, record_of
@@ -36,13 +36,14 @@ FIX_COLUMNS = ("launcher", "region", "id", "name", "outcome", "reason", "source"
 _MANAGING = tuple(str(kind) for kind in OwnerKind if kind is not OwnerKind.CREATOR)
 _LEFT = frozenset({FixOutcome.HELD, FixOutcome.LEFT, FixOutcome.WOULD_FIX})
 _INTERRUPTED = "interrupted"
+_CANNOT_BE_UNDONE = "ImdsSupport v2.0, once it is set, cannot be undone"
 
 Record = Annotated[
     Path | None,
     typer.Option(
         "--record",
         metavar="FILE",
-        help="Where it is written down what was done.",
+        help="Where what was done is written down.",
         show_default=f"the ledger where the enforcer is deployed, else {DEFAULT_FILE}",
     ),
 ]
@@ -172,7 +173,7 @@ def _carried_out(
     where = record_of(order.reached, order.record)
     changing = count(len(possible), "launch template")
     if not order.sure:
-        write_table(FIX_HEADINGS, [_row(each) for each in found], aside=True)
+        write_table(FIX_HEADINGS, [_row(fixed_json(each)) for each in found], aside=True)
         output.require_yes(f"Fix {changing}, HttpTokens required?")
     by = order.reached.caller() if order.reached.deployed else None
     say(f"This is the run {order.run_id}: it fixes {changing}.")
@@ -193,7 +194,7 @@ def _write(order: _Order, done: Sequence[Fixed], rest: Sequence[Launcher]) -> No
         case Format.CSV:
             write_csv(FIX_COLUMNS, documents)
         case Format.TABLE:
-            write_table(FIX_HEADINGS, [*map(_row, done), *map(_other_row, rest)])
+            write_table(FIX_HEADINGS, [*map(_row, documents)])
             _say_commands(documents)
 
 
@@ -224,10 +225,6 @@ def fixed_json(each: Fixed) -> dict[str, Any]:
     }
 
 
-def _row(each: Fixed) -> Sequence[Cell]:
-    return (str(each.plan.subject), each.plan.subject.region), (str(each.plan.outcome),), (each.plan.reason,)
-
-
 def _other_json(launcher: Launcher) -> dict[str, Any]:
     image = launcher.kind is LauncherKind.IMAGE
     return {
@@ -237,14 +234,13 @@ def _other_json(launcher: Launcher) -> dict[str, Any]:
         "id": launcher.id,
         "name": launcher.name or None,
         "outcome": str(FixOutcome.LEFT),
-        "reason": launcher.outlook.why if image else f"{launcher.outlook.why}; {launcher.advice}",
+        "reason": f"{launcher.outlook.why}; {_CANNOT_BE_UNDONE if image else launcher.advice}",
         "source": None,
         "version": None,
         "instances": len(launcher.instance_ids),
-        "commands": [launcher.advice] if image else [],
+        "commands": [set_imds_support(launcher.region, launcher.id)] if image else [],
     }
 
 
-def _other_row(launcher: Launcher) -> Sequence[Cell]:
-    document = _other_json(launcher)
-    return (document["launcher"], launcher.region), (document["outcome"],), (document["reason"],)
+def _row(document: dict[str, Any]) -> Sequence[Cell]:
+    return (document["launcher"], document["region"]), (document["outcome"],), (document["reason"],)

@@ -1,11 +1,12 @@
 """`imds-enforcer launches undo`: the way back from `launches fix`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from imds_enforcer.ledger.template_fix import TemplateFix
+from imds_enforcer.model import AwsError
 from imds_enforcer.model.wording import count
 from imds_enforcer_cli.account import connection
 from imds_enforcer_cli.commands.launches_fix import Record
@@ -46,23 +47,21 @@ def undo(  # noqa: PLR0913  # each is an option of the command
     reached = connection.reach(profile, region)
     where = record_of(reached, record)
     fixes = _named(where, what)
-    access = Access(reached, [each.region for each in fixes])
-    users = access.users()
-    undoers = {
-        each.key: Undoer(access.calls(each.region, each.template_id), users(each.region), where) for each in fixes
-    }
-    with output.working("Reading the launch templates"):
-        found = [undoers[each.key].plan(each) for each in fixes]
-    plans = [each for each in found if isinstance(each, UndoPlan)]
-    results = [_planned(each) if isinstance(each, UndoPlan) else each for each in found]
-    if plans and not dry_run:
-        if not yes:
+    refusal: AwsError | None = None
+    if dry_run or not yes:
+        results = [_planned(undoer.plan(fix)) for fix, undoer in _undoers(reached, fixes, where)]
+    if not dry_run:
+        if fixes and not yes:
             write_table(UNDO_HEADINGS, [_row(each) for each in results], aside=True)
-            output.require_yes(f"Undo the fix of {count(len(plans), 'launch template')}?")
-        results = [undoers[each.fix.key].carry_out(each) if isinstance(each, UndoPlan) else each for each in found]
+            output.require_yes(f"Undo the fix of {count(len(fixes), 'launch template')}?")
+        # Planned anew: someone may have named a version by its number while the question stood.
+        with output.working("Undoing"):
+            results, refusal = _undone(_undoers(reached, fixes, where))
     write_documents(
         output_format, [_json(each) for each in results], UNDO_COLUMNS, UNDO_HEADINGS, [_row(each) for each in results]
     )
+    if refusal:
+        raise refusal
     if any(each.outcome in _TO_DO for each in results):
         raise typer.Exit(1)
 
@@ -88,7 +87,30 @@ def _named(record: FixRecord, what: str) -> list[TemplateFix]:
     return sorted(wanted, key=lambda each: (each.region, each.name, each.template_id))
 
 
-def _planned(plan: UndoPlan) -> Undone:
+def _undoers(
+    reached: connection.Connection, fixes: Sequence[TemplateFix], record: FixRecord
+) -> Iterator[tuple[TemplateFix, Undoer]]:
+    """Each fix with what undoes it; what names versions is read once a region."""
+    access = Access(reached, [])
+    users = {region: access.users(region) for region in {each.region for each in fixes}}
+    for each in fixes:
+        yield each, Undoer(access.calls(each.region, each.template_id), users[each.region], record)
+
+
+def _undone(undoers: Iterable[tuple[TemplateFix, Undoer]]) -> tuple[list[Undone], AwsError | None]:
+    """What became of each; where AWS does not accept the credentials, of those until then, and its refusal."""
+    results = []
+    try:
+        for fix, undoer in undoers:
+            results.append(undoer.undo(fix))
+    except AwsError as error:
+        return results, error
+    return results, None
+
+
+def _planned(plan: UndoPlan | Undone) -> Undone:
+    if isinstance(plan, Undone):
+        return plan
     steps = [f"make version {plan.default} the default again"] if plan.default else []
     steps += [f"delete version {each}" for each in plan.delete]
     return Undone(plan, FixOutcome.WOULD_UNDO, "; ".join([*steps, *plan.left]) or "nothing of it is there any more")

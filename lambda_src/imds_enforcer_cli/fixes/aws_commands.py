@@ -44,6 +44,11 @@ def move_node_group(region: str, group: NodeGroup, pinned: LaunchTemplate, versi
     return _aws("eks", "update-nodegroup-version", region, *named, *wanted)
 
 
+def set_imds_support(region: str, image_id: str) -> str:
+    """Let an image require tokens."""
+    return _aws("ec2", "modify-image-attribute", region, "--image-id", image_id, "--imds-support", "v2.0")
+
+
 def _moved(policy: Any, pinned: LaunchTemplate, version: str) -> Any:
     """The policy with another version of the template wherever it names the pinned one.
 

@@ -47,7 +47,7 @@ class Fixer:
 
         Raises:
             AwsError: if AWS does not accept the credentials.
-            CommandError: if what is to be done cannot be written down: then it is not done.
+            CommandError: if what was written down earlier cannot be read.
         """
         try:
             return self._fix(plan, self.calls(plan.subject.region, plan.subject.template_id))
@@ -85,12 +85,14 @@ class Fixer:
 
     def _earlier(self, plan: FixPlan, seen: Versions) -> tuple[str | None, list[str]]:
         """The version of an earlier fix from the same source that was finished, and those of fixes that were not."""
+        ours = made_by_fixes(plan, seen)
+        if not ours:
+            return None, []
         fixed = {
             each.version
             for each in self.record.all()
             if each.template_id == plan.subject.template_id and each.state is FixState.FIXED
         }
-        ours = made_by_fixes(plan, seen)
         finished = max((each for each in ours if each in fixed), key=int, default=None)
         return finished, [each for each in ours if each not in fixed]
 

@@ -45,8 +45,13 @@ class FixPlan:
         return Mark(self.source, run_id, copy=copy)
 
     def fixed(self, version: str) -> "FixPlan":
-        """The same, with the number of the new version in its commands."""
-        return replace(self, commands=tuple(each.replace(aws_commands.NEW_NUMBER, version) for each in self.commands))
+        """The same, with the number of the new version in the commands for those who name its source.
+
+        The others are about versions that are still to be made.
+        """
+        moves = [*_moves(self.subject, self.source)]
+        moved = [each.replace(aws_commands.NEW_NUMBER, version) for each in moves]
+        return replace(self, commands=(*moved, *self.commands[len(moves) :]))
 
 
 _OWNERS_ANSWER = {

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from imds_enforcer.ledger.template_fix import TemplateFix
+from imds_enforcer.model import AwsError, Failure, Kind
 from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.console.errors import CommandError
 
@@ -16,10 +17,10 @@ class FixRecord(Protocol):
     """What was done about launch templates, the latest writing of each fix."""
 
     def write(self, fix: TemplateFix) -> None:
-        """Write a fix, in place of its older version; raises `AwsError` or `CommandError` if it cannot be written."""
+        """Write a fix, in place of its older version; raises `AwsError` if it cannot be written."""
 
     def all(self) -> list[TemplateFix]:
-        """Every fix, oldest first; raises as `write` does."""
+        """Every fix, oldest first; raises `AwsError` or `CommandError` if they cannot be read."""
 
 
 class FileRecord:
@@ -32,7 +33,7 @@ class FileRecord:
         """Add a line.
 
         Raises:
-            CommandError: if the file cannot be written.
+            AwsError: if the file cannot be written, with a code of our own, as where a table cannot be.
         """
         try:
             with self.path.open("a", encoding="utf-8") as file:
@@ -40,7 +41,8 @@ class FileRecord:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise CommandError(f"{self.path} cannot be written: {error.strerror}") from None
+            failure = Failure("RecordNotWritten", f"{self.path} cannot be written: {error.strerror}", Kind.FINAL)
+            raise AwsError(failure) from None
 
     def all(self) -> list[TemplateFix]:
         """The last line of each fix; one that was cut short, as when the disk is full, is left out.

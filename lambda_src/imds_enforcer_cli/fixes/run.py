@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 from imds_enforcer.limits.cancellation import Cancellation
 from imds_enforcer.model import AwsError, Deadline, Kind
@@ -28,27 +29,26 @@ _AT_ONCE = 8
 _A_DAY = 86_400.0
 
 
-@dataclass(frozen=True, slots=True)
 class Access:
-    """The clients of some regions, made before there are threads."""
+    """The clients of some regions, each made once."""
 
-    reached: Connection
-    regions: Sequence[str]
+    def __init__(self, reached: Connection, regions: Sequence[str]) -> None:
+        self.reached = reached
+        self._regions = regions
+        self._ec2: dict[str, Any] = {}
 
     def calls(self, region: str, template_id: str) -> TemplateCalls:
         """The calls for one template."""
-        return TemplateCalls(self.reached.client("ec2", region), template_id, self.reached.clock)
+        return TemplateCalls(self._client(region), template_id, self.reached.clock)
 
-    def users(self) -> Callable[[str], VersionUsers]:
-        """What names versions by number, by region; read once where it is asked for."""
-        known: dict[str, VersionUsers] = {}
+    def users(self, region: str) -> VersionUsers:
+        """What names versions by number from now on: it is read where it is first asked about, and once."""
+        return VersionUsers(self._client(region), reader(self.reached, region))
 
-        def of(region: str) -> VersionUsers:
-            if region not in known:
-                known[region] = VersionUsers(self.reached.client("ec2", region), reader(self.reached, region))
-            return known[region]
-
-        return of
+    def _client(self, region: str) -> Any:
+        if region not in self._ec2:
+            self._ec2[region] = self.reached.client("ec2", region)
+        return self._ec2[region]
 
     def surveys(self) -> list[RegionSurvey]:
         """All regions, in the order given; one that cannot be read stops no other.
@@ -56,10 +56,11 @@ class Access:
         Raises:
             AwsError: if AWS does not accept the credentials.
         """
-        readers = {region: reader(self.reached, region) for region in self.regions}
+        # Before there are threads: a session is not safe to make clients from then.
+        readers = {region: reader(self.reached, region) for region in self._regions}
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="region") as pool:
             try:
-                return list(pool.map(lambda each: survey(self.reached.clients.ec2(each), readers[each]), self.regions))
+                return list(pool.map(lambda each: survey(self.reached.clients.ec2(each), readers[each]), self._regions))
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -111,7 +112,7 @@ class FixRun:
         clock, policy = access.reached.clock, rules.policy
         self.cancellation = Cancellation(Deadline.after(clock, _A_DAY), policy.versions, rules.source)
         self.under_way: list[str] = []
-        self._fixer = Fixer(calls=access.calls, users=access.users(), record=record, clock=clock, run_id=run_id, by=by)
+        self._fixer = Fixer(calls=access.calls, users=access.users, record=record, clock=clock, run_id=run_id, by=by)
 
     def carry_out(self, planned: Iterable[FixPlan], stopped: Callable[[], str | None]) -> list[Fixed]:
         """The result of each plan. Where AWS does not accept the credentials, `cancellation` has its refusal."""

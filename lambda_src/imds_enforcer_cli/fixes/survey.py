@@ -21,9 +21,9 @@ from imds_enforcer.model import (
 )
 from imds_enforcer.policy import Policy
 from imds_enforcer_cli.fixes.subject import Subject
-from imds_enforcer_cli.launches.inventory import DEFAULT, LATEST, Inventory, Template
+from imds_enforcer_cli.launches.inventory import DEFAULT, LATEST, Group, Inventory, Template
 from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
-from imds_enforcer_cli.launches.launchers import launchers
+from imds_enforcer_cli.launches.launchers import Launched, launchers
 from imds_enforcer_cli.launches.listing import Unread, unread_in
 from imds_enforcer_cli.launches.reader import LaunchReader
 
@@ -36,7 +36,7 @@ _NEEDED = frozenset({"instances", "defaults", "groups", "templates", "versions"}
 
 @dataclass(slots=True)
 class RegionSurvey:
-    """The launchers of a region with their instances, and what could not be read."""
+    """The launchers of a region, the instances that launch templates have launched, and what could not be read."""
 
     region: str
     inventory: Inventory = field(default_factory=Inventory)
@@ -57,17 +57,18 @@ def survey(ec2: Ec2Region, reads: LaunchReader) -> RegionSurvey:
         AwsError: if AWS does not accept the credentials.
     """
     found = RegionSurvey(ec2.name)
+    launched: list[Launched] = []
     try:
-        found.instances = [each for page in ec2.find({}) for each in page]
+        for page in ec2.find({}):
+            launched += [(each.instance_id, each.source) for each in page]
+            found.instances += [each for each in page if each.launch_template]
     except AwsError as error:
         if error.failure.kind is Kind.CREDENTIALS:
             raise
         found.unread.append(Unread(ec2.name, "instances", error))
         return found
-    found.inventory = reads.read(images={each.image_id for each in found.instances})
-    found.launchers = launchers(
-        ec2.name, found.inventory, [(each.instance_id, each.source) for each in found.instances]
-    )
+    found.inventory = reads.read(images={source.image_id for _, source in launched})
+    found.launchers = launchers(ec2.name, found.inventory, launched)
     found.unread += unread_in(ec2.name, found.inventory)
     return found
 
@@ -87,6 +88,11 @@ class Subjects:
         for instance in seen.instances:
             if instance.launch_template:
                 self._instances[instance.launch_template.id].append(instance)
+        self._groups: dict[str, list[Group]] = defaultdict(list)
+        for group in seen.inventory.groups.values():
+            for template_id in {each.template.id for each in group.launches}:
+                self._groups[template_id].append(group)
+        self._of_groups = {each.id: each for each in seen.launchers if each.kind is LauncherKind.GROUP}
 
     def of(
         self, templates: Iterable[Template], holds: Mapping[str, Hold], gate: LegacyCallGate | None
@@ -127,7 +133,7 @@ class Subjects:
             instance_ids=tuple(each.instance_id for each in self._instances[template_id]),
             groups=tuple(
                 (group, launch.template.version)
-                for group in found.groups.values()
+                for group in self._groups[template_id]
                 for launch in dict.fromkeys(replace(each, image_id="") for each in group.launches)
                 if launch.template.id == template_id and launch.template not in found.numbers
             ),
@@ -140,12 +146,7 @@ class Subjects:
 
     def _launches(self, template_id: str) -> Iterator[Instance]:
         """The instances to be, each kind once."""
-        of_groups = [
-            launcher
-            for launcher in self._seen.launchers
-            if launcher.kind is LauncherKind.GROUP
-            and any(each.template.id == template_id for each in self._seen.inventory.groups[launcher.id].launches)
-        ]
+        of_groups = [self._of_groups[each.name] for each in self._groups[template_id]]
         shown = [(each.image_id, each.tags) for each in (*self._launchers[template_id], *of_groups)]
         shown += [(each.image_id, each.tags) for each in self._instances[template_id]]
         kinds = {(image_id, *sorted(tags.items())): tags for image_id, tags in shown}

@@ -58,7 +58,7 @@ class TemplateCalls:
         return seen
 
     def delete(self, numbers: Iterable[str]) -> None:
-        """Delete versions, and wait until EC2 does not show them any more; those that are gone are none of them."""
+        """Delete versions, and wait until EC2 does not show them any more; some may be gone already."""
         wanted = sorted(numbers, key=int)
         if not wanted:
             return

@@ -97,6 +97,15 @@ class Undoer:
             return self._failed(UndoPlan(fix=fix), error)
         return plan_undo(fix, seen, users)
 
+    def undo(self, fix: TemplateFix) -> Undone:
+        """Undo a fix, as things are now.
+
+        Raises:
+            AwsError: if AWS does not accept the credentials.
+        """
+        plan = self.plan(fix)
+        return self.carry_out(plan) if isinstance(plan, UndoPlan) else plan
+
     def carry_out(self, plan: UndoPlan) -> Undone:
         """Go it. The default first: it cannot be deleted.
 

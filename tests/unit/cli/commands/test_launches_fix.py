@@ -251,11 +251,10 @@ def test_configurations_and_images_are_reported(command: Command) -> None:
     assert result.exit_code == 0
     assert lines(result.stderr)[-2:] == [
         "Left to you:",
-        (
-            "aws ec2 modify-image-attribute --region eu-west-1 --image-id ami-old --imds-support v2.0 (which cannot be "
-            "undone)"
-        ),
+        "aws ec2 modify-image-attribute --region eu-west-1 --image-id ami-old --imds-support v2.0",
     ]
+    [image] = [line for line in lines(result.stdout) if "image golden" in line]
+    assert image.endswith("; ImdsSupport v2.0, once it is set, cannot be undone")
     [old] = [line for line in lines(result.stdout) if "launch configuration old" in line]
     assert old.startswith("launch configuration old; eu-west-1 LEFT ")
     assert "a launch configuration cannot be changed" in old
@@ -356,6 +355,32 @@ def test_what_stays_fails(command: Command) -> None:
     assert [(each["name"], each["outcome"]) for each in found] == [("web", "LEFT"), ("jobs", "UNDONE")]
 
 
+def test_what_names_a_version_while_the_question_stands(command: Command) -> None:
+    """It counts: the version is not deleted."""
+    command("launches", "fix", "web", "--yes")
+    asked: list[str] = []
+
+    def pin(call: str) -> None:
+        asked.append(call)
+        if asked.count("describe_auto_scaling_groups") == 2:
+            pinned = {"LaunchTemplateId": "lt-web", "Version": "2"}
+            command.launches[HOME].groups = [{"AutoScalingGroupName": "web", "LaunchTemplate": pinned}]
+
+    command.launches[HOME].before = pin
+    result = command("launches", "undo", "web", typed="y\n")
+    assert (result.exit_code, "LEFT" in result.stdout) == (1, True)
+    assert command.launches[HOME].state("lt-web") == (1, {1: LAX, 2: FIXED})
+
+
+def test_credentials_that_expire_end_an_undo(command: Command) -> None:
+    """What was done until then is reported."""
+    command("launches", "fix", "--all", "--yes")
+    command.launches[AWAY].refused = {"modify_launch_template": "ExpiredToken"}
+    result = command("launches", "undo", FIRST_RUN, "--yes", "--output", "json")
+    assert (result.exit_code, [each["name"] for each in json.loads(result.stdout)]) == (2, ["web"])
+    assert "ExpiredToken" in result.stderr
+
+
 def test_what_was_never_fixed(command: Command) -> None:
     """One line says what may be named."""
     assert command.refusal("launches", "undo", "web", "--yes") == (
@@ -398,9 +423,28 @@ def test_a_file_that_cannot_be_written(command: Command, tmp_path: Path) -> None
     command.deployed = False
     (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
     result = command("launches", "fix", "web", "--yes", "--policy", "policy.json", "--record", ".")
-    assert result.exit_code == 2
-    assert ". cannot be" in result.stderr
+    assert result.exit_code == 1
+    assert "FAILED RecordNotWritten: . cannot be written: Is a directory" in lines(result.stdout)[-1]
     assert not changed(command)
+
+
+def test_a_file_that_cannot_be_read(command: Command) -> None:
+    """One line says so."""
+    assert command.refusal("launches", "undo", "web", "--yes", "--record", ".") == (
+        "imds-enforcer: . cannot be read: Is a directory"
+    )
+
+
+def test_an_outcome_that_cannot_be_written_down(command: Command, clients: FakeClients) -> None:
+    """It is said; the intent stands, and the mark says the rest: the way back is open."""
+    command.launches[HOME].after = lambda _: setattr(clients.table, "write_failure", SERVER_FAULT)
+    result = command("launches", "fix", "web", "--yes")
+    assert result.exit_code == 0
+    assert f"What became of lt-web could not be written down ({SERVER_FAULT}); its mark says it." in result.stderr
+    clients.table.write_failure = None
+    command.launches[HOME].after = lambda _: None
+    assert command("launches", "undo", "web", "--yes").exit_code == 0
+    assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
 
 
 def test_ctrl_c_ends_it_after_the_template_that_is_under_way(command: Command) -> None:

@@ -10,6 +10,8 @@ from tests.fakes.fixing import TEMPLATE, Fixing
 from tests.fakes.template_changes import refusal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from botocore.exceptions import ClientError
 
 LAX: dict[str, Any] = {"ImageId": "ami-1", "InstanceType": "t3.micro"}
@@ -153,3 +155,52 @@ def test_what_an_interrupted_fix_has_left_is_not_deleted_while_it_is_named(fixin
         "an interrupted fix has left version 2, which Auto Scaling group web names",
     )
     assert fixing.state == (1, {1: LAX, 2: FIXED})
+
+
+THEIRS = {"ImageId": "ami-2"}
+
+
+def meanwhile(fixing: Fixing, when: str, edit: Callable[[], object]) -> None:
+    """Let others do something just before or just after the new version is made."""
+
+    def do(call: str) -> None:
+        if call == "create_launch_template_version":
+            fixing.region.before = fixing.region.after = lambda _: None
+            edit()
+
+    setattr(fixing.region, when, do)
+
+
+def test_a_version_that_others_make_just_before(fixing: Fixing) -> None:
+    """It stays the latest: the one of the fix has not its content."""
+    meanwhile(fixing, "before", lambda: fixing.edit(THEIRS))
+    plan = fixing.fix().plan
+    assert plan.outcome == "LEFT"
+    assert plan.reason == "someone else has made version 2 meanwhile; version 3 was deleted again"
+    assert fixing.state == (1, {1: LAX, 2: THEIRS})
+
+
+def test_a_version_that_others_make_just_after(fixing: Fixing) -> None:
+    """It stays the latest; the default moves."""
+    meanwhile(fixing, "after", lambda: fixing.edit(THEIRS))
+    assert fixing.fix().plan.outcome == "FIXED"
+    assert fixing.state == (2, {1: LAX, 2: FIXED, 3: THEIRS})
+
+
+def test_a_default_that_others_change_meanwhile() -> None:
+    """It is theirs."""
+    fixing = Fixing(THEIRS, LAX)
+    meanwhile(fixing, "after", lambda: fixing.region.default_versions.update({TEMPLATE: 1}))
+    plan = fixing.fix().plan
+    assert plan.outcome == "LEFT"
+    assert plan.reason == "someone else has changed its default meanwhile; version 3 was deleted again"
+    assert fixing.state == (1, {1: THEIRS, 2: LAX})
+
+
+def test_what_others_change_between_plan_and_fix(fixing: Fixing) -> None:
+    """Nothing is made then, and nothing written down."""
+    plan = fixing.plan()
+    fixing.edit(THEIRS)
+    assert fixing.carry_out(plan).plan.reason == "someone else has made version 2 meanwhile"
+    assert fixing.state == (1, {1: LAX, 2: THEIRS})
+    assert fixing.records.all() == []

@@ -105,6 +105,18 @@ def test_the_command_for_a_group_that_names_the_number() -> None:
     assert again.reason == "its default and latest version require tokens; by number are named: 1"
 
 
+def test_what_names_another_number_gets_the_number_of_its_own_new_version() -> None:
+    """Not that of the one which was made for the default."""
+    fixing = Fixing(LAX, LAX)
+    fixing.region.groups = [group("1", "old"), group("2", "web")]
+    move, create, other = fixing.fix().plan.commands
+    assert move.endswith(f"--auto-scaling-group-name web --launch-template LaunchTemplateId={TEMPLATE},Version=3")
+    assert "--source-version 1" in create
+    assert other.endswith(
+        f"--auto-scaling-group-name old --launch-template LaunchTemplateId={TEMPLATE},Version=NEW_NUMBER"
+    )
+
+
 def test_a_group_with_a_mixed_policy_gets_it_whole() -> None:
     """With the number replaced where it stands, and the template named once."""
     named = {"LaunchTemplateId": TEMPLATE, "LaunchTemplateName": "web", "Version": "1"}
