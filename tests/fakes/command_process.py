@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from imds_enforcer.ledger.template_fix import TemplateFix
 from imds_enforcer.reporting import telemetry
 from imds_enforcer_cli import __main__ as start
 from tests.fakes.clients import FakeClients
@@ -64,6 +65,16 @@ def _main(commands: Sequence[Sequence[str]]) -> None:
         with redirect_stdout(io.StringIO()):
             Command(clients, patch).sweep("run-1")
         clients.ec2(HOME).launch(an_instance(2, V1_ALLOWED, tags={"Name": NAME}))
+        fix = TemplateFix(
+            run_id="run-2",
+            region=HOME,
+            template_id="lt-1",
+            name=NAME,
+            source="1",
+            moves_default=True,
+            at=clients.clock.now(),
+        )
+        clients.ledger_table.template_fixes.write(fix)
         for arguments in commands:
             patch.setattr(sys, "argv", ["imds-enforcer", *arguments])
             with suppress(SystemExit):

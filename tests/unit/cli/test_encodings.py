@@ -31,18 +31,22 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "revert": (an_id(1), "--dry-run"),
     "hold": (an_id(1), "--reason", NAME),
     "release": (an_id(1),),
+    "launches": (),
+    "launches fix": ("--all", "--dry-run"),
+    "launches undo": (NAME, "--dry-run"),
     "set": ("--version-2-state", "required", "--instance-id", an_id(2)),
 }
 """Of every command that writes data in several formats."""
 
 FORMATS = dict.fromkeys(ARGUMENTS, ("json", "csv", "table")) | {
-    "audit": ("json", "csv", "table", "html", "asff", "sarif")
+    "audit": ("json", "csv", "table", "html", "asff", "sarif"),
+    "launches": ("json", "csv", "table", "html", "sarif"),
 }
 WALK = [(name, form) for name, forms in FORMATS.items() for form in forms]
-BEYOND_ASCII = {("audit", "csv"), ("audit", "html"), ("hold", "csv")}
+BEYOND_ASCII = {("audit", "csv"), ("audit", "html"), ("hold", "csv"), ("launches", "html"), ("launches undo", "csv")}
 """What shows a name as it is, or has texts of its own; JSON has its characters escaped."""
 
-WITHOUT_ROWS = {("policy check", "table"), ("policy set", "table"), ("release", "table")}
+WITHOUT_ROWS = {(name, "table") for name in ("policy check", "policy set", "release", "launches fix")}
 
 PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 TERMINALS = {
