@@ -159,6 +159,7 @@ def document(instances: int | None = None) -> dict[str, Any]:
         "regions": regions,
         "instances": found,
         "sources": list(_sources(every)),
+        "launchers": list(_launchers()),
     }
 
 
@@ -211,6 +212,22 @@ def _sources(every: Sequence[tuple[_Service, Mapping[str, Any]]]) -> Iterator[di
             "instance_ids": findings,
             "launches_imdsv1": service.launches_imdsv1,
             "why": service.why,
+        }
+
+
+def _launchers() -> Iterator[dict[str, Any]]:
+    """The launch templates of the services, as they stand in the listing of what launches instances."""
+    for service in (each for each in _SERVICES if each.template):
+        template, version = service.template or ("", "")
+        yield {
+            "launcher": f"launch template {service.name} ({template}) version {version}",
+            "region": service.region,
+            "used_as": ["$Default", "$Latest"],
+            "instances": service.instances,
+            "launches_imdsv1": service.launches_imdsv1,
+            "why": service.why,
+            "owner": None,
+            "advice": "MetadataOptions.HttpTokens: required, in a new version" if service.launches_imdsv1 else None,
         }
 
 

@@ -76,6 +76,17 @@ def open_report(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         assert each.complaints == []
 
 
+def test_it_names_what_will_launch_imdsv1(open_report: Open) -> None:
+    """With what to change there; what will not is counted."""
+    listed = document()["launchers"]
+    section = open_report(document()).page.get_by_role("region", name="What will launch IMDSv1")
+    rows = section.get_by_role("row").all_inner_texts()[1:]
+    concerns = [each for each in listed if each["launches_imdsv1"] is not False]
+    assert len(rows) == len(concerns) > 0
+    assert all(each["launcher"].removeprefix("launch ") in row for each, row in zip(concerns, rows, strict=True))
+    assert f"Not listed: {len(listed) - len(concerns)} launcher" in section.inner_text()
+
+
 def test_it_sorts_by_each_column_both_ways(open_report: Open) -> None:
     """Numbers as numbers, names as people order them; what is not known comes last both ways."""
     report = open_report(document())

@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,15 @@ class Person:
         return done
 
 
-@pytest.fixture(scope="session")
-def people(deployed: Stage, operators: Mapping[str, str]) -> tuple[Person, Person]:
+@pytest.fixture
+def people(stage: Stage, operators: Mapping[str, str]) -> tuple[Person, Person]:
     """An operator, and a stranger."""
-    aws = deployed.aws
-    stranger = assumed(aws, role(aws, STRANGERS, {"Action": "*", "Resource": "*"}))
-    return Person(aws, operators), Person(aws, stranger)
+    return Person(stage.aws, operators), Person(stage.aws, _stranger(stage.aws))
+
+
+@cache
+def _stranger(aws: LocalAws) -> Mapping[str, str]:
+    return assumed(aws, role(aws, STRANGERS, {"Action": "*", "Resource": "*"}))
 
 
 @pytest.fixture

@@ -107,12 +107,12 @@ def test_launch_configurations_may_have_to_require_tokens(aws: LocalAws, options
                     }
                 }
             },
-            "",
+            "AccessDenied",
         ),
     ],
 )
 def test_groups_may_have_to_name_a_template_s_version(aws: LocalAws, source: dict[str, Any], code: str) -> None:
-    """Condition key autoscaling:LaunchTemplateVersionSpecified."""
+    """Condition key autoscaling:LaunchTemplateVersionSpecified: a version is specified by its number."""
     template(aws, "web", REQUIRED)
     aws.client("autoscaling").create_launch_configuration(
         LaunchConfigurationName="old", ImageId=IMAGE, InstanceType="t3.micro"
