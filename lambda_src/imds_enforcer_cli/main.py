@@ -153,7 +153,9 @@ _policy.command(
         "policy set policy.json",
         "policy set --yes - < policy.json",
         ends="0 stored, or as it was; 1 not agreed to, or changed by someone else meanwhile",
-        needs=f"{FIND}, {READ_PARAMETERS} and ssm:PutParameter",
+        needs=f"{FIND}, {READ_PARAMETERS} and ssm:PutParameter; where the policy has `account_defaults` "
+        f"ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS}, {QUERY}, and if it has a gate too "
+        "cloudwatch:GetMetricData and dynamodb:BatchWriteItem",
     ),
 )(policy_change.put)
 _policy.command("schema", epilog=manual("policy schema > policy.schema.json", ends="0 printed"))(policy.schema)

@@ -68,6 +68,7 @@ def launcher(**fields: Any) -> dict[str, Any]:
         "instances": 1,
         "launches_imdsv1": True,
         "why": "launch template version 3 sets HttpTokens optional",
+        "exempt": None,
         "owner": {"kind": "cloudformation", "name": "web", "part": "Template", "text": "CloudFormation stack web"},
         "advice": "LaunchTemplateData.MetadataOptions.HttpTokens of Template in stack web: required",
         **fields,

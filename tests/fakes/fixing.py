@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer_cli.fixes.fixer import Fixed, Fixer
 from imds_enforcer_cli.fixes.plan import Wishes, plan_fix
-from imds_enforcer_cli.fixes.survey import Subjects, survey
+from imds_enforcer_cli.fixes.survey import Subjects
 from imds_enforcer_cli.fixes.template_calls import TemplateCalls
 from imds_enforcer_cli.fixes.undo import Undoer, Undone
 from imds_enforcer_cli.fixes.version_users import VersionUsers
+from imds_enforcer_cli.launches.listing import region_launchers
 from imds_enforcer_cli.launches.reader import LaunchReader
 from tests.fakes.clock import FakeClock
 from tests.fakes.ec2 import FakeEc2
@@ -68,7 +69,7 @@ class Fixing:
 
     def plan(self, held: Mapping[str, str] | None = None) -> FixPlan:
         """The plan as things are; `held` has instances that may not lose IMDSv1, and why."""
-        seen, now = survey(self.ec2, self._reads), self.clock.now()
+        seen, now = region_launchers(self.ec2, self._reads), self.clock.now()
         [subject] = Subjects(seen, self.policy, now).of(seen.inventory.templates.values(), {}, None)
         return plan_fix(replace(subject, held=held or {}), self.policy, self.wishes, now)
 

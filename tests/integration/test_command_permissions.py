@@ -223,7 +223,8 @@ def _audit(account: Account) -> None:
 
 def _launches(account: Account) -> None:
     account(*_launch(account))
-    account("--regions", AWAY, "--fail-on", "launches-imdsv1", exit_code=1)
+    policy = account.policy({"http_tokens": "required"})
+    account("--regions", AWAY, "--fail-on", "launches-imdsv1", "--policy", policy, exit_code=1)
 
 
 def _launches_fix(account: Account) -> None:
@@ -268,7 +269,8 @@ def _policy_show(account: Account) -> None:
 
 
 def _policy_set(account: Account) -> None:
-    account(account.policy({"mode": "audit"}), "--yes")
+    _launch(account)
+    account(account.policy({"mode": "audit", "account_defaults": {}, "legacy_calls": {}}), "--yes")
 
 
 def _toggle(account: Account) -> None:

@@ -1,6 +1,7 @@
 """`imds-enforcer launches`: what will launch instances that allow IMDSv1, and whose it is."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,12 +9,14 @@ import typer
 from imds_enforcer.model.wording import regions_unlisted
 from imds_enforcer.policy import RegionSelection
 from imds_enforcer_cli.account import connection
+from imds_enforcer_cli.account.policy_file import read_policy_file
 from imds_enforcer_cli.account.regions import ALL, chosen_regions
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say, working
 from imds_enforcer_cli.formats.launches import LaunchesFormat, summary_line, write_launches
 from imds_enforcer_cli.launches.document import launches_document
+from imds_enforcer_cli.launches.kept import with_exemptions
 from imds_enforcer_cli.launches.listing import list_launchers
 
 
@@ -21,8 +24,9 @@ class _Failing(StrEnum):
     LAUNCHES_IMDSV1 = "launches-imdsv1"
 
 
-def launches(
+def launches(  # noqa: PLR0913  # each is an option of the command
     context: typer.Context,
+    *,
     regions: Annotated[
         str, typer.Option("--regions", metavar="all|NAME,...", help="Where to look: every region, or these.")
     ] = ALL,
@@ -33,6 +37,15 @@ def launches(
             help="What makes the exit code 1: a launcher that will launch instances which allow IMDSv1, or of which "
             "it is not known.",
             show_default="nothing",
+        ),
+    ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy",
+            metavar="FILE",
+            help='A policy as JSON, with "http_tokens": its exemptions are held against what sets no tokens.',
+            show_default="none",
         ),
     ] = None,
     profile: arguments.Profile = None,
@@ -52,16 +65,25 @@ def launches(
     latest, and those that groups and node groups name by a number), Auto Scaling groups, launch configurations, own
     images that do not require tokens, and the account's defaults. The answer is by EC2's order of precedence: what the
     launch says, else the region's default, else the image. The owner is known from tags.
+
+    With a policy, each launcher is named that sets no tokens while an exemption is for its instances: with `required`
+    as the region's default its next instance would not get IMDSv1. Holds, and who still calls IMDSv1, are looked at by
+    `imds-enforcer policy set` and `launches fix`.
     """
     if context.invoked_subcommand:
         return
+    exempting = read_policy_file(policy) if policy else None
     reached = connection.reach(profile, region, asks_for_stack=False)
     where = chosen_regions(reached.clients, regions, RegionSelection())
     if reached.clients.unlisted and regions.strip() == ALL:
         say(regions_unlisted(reached.clients.unlisted, where))
     with working("Reading what launches instances"):
         found = list_launchers(reached, where)
-    document = launches_document(reached.clock.now(), found)
+    now = reached.clock.now()
+    if exempting:
+        for each in found:
+            each.launchers = with_exemptions(each.launchers, each.instances, exempting, now)
+    document = launches_document(now, found)
     if not any(each.listed for each in found):
         raise CommandError(f"no region could be read; {'; '.join(document['unread'])}")
     for line in document["unread"]:

@@ -25,9 +25,9 @@ from imds_enforcer_cli.fixes.plan import Wishes
 from imds_enforcer_cli.fixes.record import DEFAULT_FILE, FileRecord, record_of
 from imds_enforcer_cli.fixes.run import Access, FixRun, others, plans, refuse_unknown, refused
 from imds_enforcer_cli.fixes.subject import FixOutcome
-from imds_enforcer_cli.fixes.survey import RegionSurvey
+from imds_enforcer_cli.fixes.survey import is_known
 from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
-from imds_enforcer_cli.launches.listing import said
+from imds_enforcer_cli.launches.listing import RegionLaunchers, list_launchers, said
 from imds_enforcer_cli.launches.owners import OwnerKind
 
 FIX_HEADINGS = ("LAUNCHER", "OUTCOME", "REASON")
@@ -124,9 +124,9 @@ def fix(  # noqa: PLR0913  # each is an option of the command
         )
     names = chosen_regions(reached.clients, regions, rules.policy.regions)
     refuse_if_elsewhere(reached, names)
-    access = Access(reached, names)
+    access = Access(reached)
     with output.working("Reading what launches instances"):
-        surveys = access.surveys()
+        surveys = list_launchers(reached, names)
     for line in said(each for seen in surveys for each in seen.unread):
         say(line)
     refuse_unknown(surveys, templates or ())
@@ -152,9 +152,9 @@ def _owners(names: Iterable[str]) -> tuple[OwnerKind, ...]:
     return tuple(map(OwnerKind, names))
 
 
-def _failed(order: _Order, done: Sequence[Fixed], surveys: Sequence[RegionSurvey]) -> bool:
+def _failed(order: _Order, done: Sequence[Fixed], surveys: Sequence[RegionLaunchers]) -> bool:
     outcomes = {each.plan.outcome for each in done}
-    unknown = any(not seen.known for seen in surveys)
+    unknown = any(not is_known(seen) for seen in surveys)
     return FixOutcome.FAILED in outcomes or unknown or (not order.dry_run and bool(outcomes & _LEFT))
 
 

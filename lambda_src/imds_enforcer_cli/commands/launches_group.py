@@ -13,7 +13,7 @@ _CHANGE = "ec2:ModifyLaunchTemplate and ec2:DeleteLaunchTemplateVersions"
 app = typer.Typer(
     epilog=manual(
         "launches --regions eu-west-1,us-east-1",
-        "launches --output csv > launchers.csv",
+        "launches --policy policy.json --output csv > launchers.csv",
         "launches --fail-on launches-imdsv1",
         ends="0 listed, and nothing found of what `--fail-on` names; 1 found, or something could not be read, unless a "
         "service control policy denies it",

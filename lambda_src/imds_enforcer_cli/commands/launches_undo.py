@@ -91,7 +91,7 @@ def _undoers(
     reached: connection.Connection, fixes: Sequence[TemplateFix], record: FixRecord
 ) -> Iterator[tuple[TemplateFix, Undoer]]:
     """Each fix with what undoes it; what names versions is read once a region."""
-    access = Access(reached, [])
+    access = Access(reached)
     users = {region: access.users(region) for region in {each.region for each in fixes}}
     for each in fixes:
         yield each, Undoer(access.calls(each.region, each.template_id), users[each.region], record)

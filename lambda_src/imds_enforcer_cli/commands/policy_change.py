@@ -18,10 +18,13 @@ from imds_enforcer_cli.commands.weakening import TOKENS_OPTIONAL, weakened
 from imds_enforcer_cli.console import arguments
 from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
-from imds_enforcer_cli.console.output import Cell, say, write_csv, write_document, write_json, write_table
+from imds_enforcer_cli.console.output import Cell, say, working, write_csv, write_document, write_json, write_table
+from imds_enforcer_cli.launches.required_defaults import Foreseen, foresee
 
 _HEADINGS = ("FIELD", "NOW", "THEN")
 _COLUMNS = ("field", "now", "then")
+_OF_LAUNCHERS = frozenset({"account_defaults", "exemptions", "legacy_calls", "regions"})
+"""The fields that decide which launchers required defaults would take IMDSv1 from."""
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever it weakens.")]
 
@@ -37,7 +40,10 @@ def put(
     """Put a document in the place of the policy in force, once it is found valid.
 
     What differs is shown first, defaults included. You are asked where the new policy protects less, gives up a
-    safeguard, or contradicts itself. If somebody else changes the policy meanwhile, nothing is written. The change
+    safeguard, or contradicts itself. If it has `account_defaults`, and these, the exemptions, the gate or the regions
+    differ, each launcher is named that sets no tokens while instances of it are exempt, held or still call IMDSv1: with
+    `required` as the default its next instance would not get IMDSv1. What may not be read for that is named, and keeps
+    nothing from being stored. If somebody else changes the policy meanwhile, nothing is written. The change
     starts a sweep of every region.
     """
     text = read_document(file)
@@ -53,6 +59,7 @@ def put(
         say(f"{file}: {warning}")
     if problem:
         say(f"What is in force is invalid, and enforces nothing: {problem}")
+    foreseen = _foreseen(reached, old, new)
     rows, reasons = (_rows(old, new), weakened(old, new)) if old else ([], [])
     against = contradictions(new, reached.clock.now())
     # Whoever is asked has to see it; the documents say it too.
@@ -71,6 +78,7 @@ def put(
                 "differences": _documents(old, new) if old else [],
                 "weakens": reasons,
                 "contradicts": against,
+                "launchers": [each.as_json() for each in foreseen.launchers],
             }
         )
     elif output is Format.CSV:
@@ -108,6 +116,17 @@ def toggle(
     document = {"http_tokens": http_tokens, "before": before.http_tokens, "version": version, "changed": changed}
     row = ((http_tokens,), (before.http_tokens or "missing",), (str(version),))
     write_document(output, document, ("HTTP TOKENS", "BEFORE", "VERSION"), row)
+
+
+def _foreseen(reached: connection.Connection, old: Policy | None, new: Policy) -> Foreseen:
+    """The launchers that required defaults would take IMDSv1 from; they are named. None where nothing changes them."""
+    if new.account_defaults is None or (old and _OF_LAUNCHERS.isdisjoint(differences(old, new))):
+        return Foreseen()
+    with working("Reading what launches instances"):
+        found = foresee(reached, new)
+    for line in (*found.unknown, *map(str, found.launchers)):
+        say(line)
+    return found
 
 
 def _rows(old: Policy, new: Policy) -> list[Sequence[Cell]]:

@@ -1,7 +1,6 @@
 """A run of `launches fix`: what it would do in the regions, and then does."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,25 +15,21 @@ from imds_enforcer_cli.fixes.fixer import Fixed, Fixer
 from imds_enforcer_cli.fixes.plan import FixPlan, Wishes, plan_fix
 from imds_enforcer_cli.fixes.record import FixRecord
 from imds_enforcer_cli.fixes.subject import FixOutcome
-from imds_enforcer_cli.fixes.survey import RegionSurvey, Subjects, survey
+from imds_enforcer_cli.fixes.survey import Subjects, is_known
 from imds_enforcer_cli.fixes.template_calls import TemplateCalls
 from imds_enforcer_cli.fixes.version_users import VersionUsers
 from imds_enforcer_cli.launches.inventory import Template
 from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
-from imds_enforcer_cli.launches.listing import reader
-
-_AT_ONCE = 8
-"""Regions that are read at the same time."""
+from imds_enforcer_cli.launches.listing import RegionLaunchers, reader
 
 _A_DAY = 86_400.0
 
 
 class Access:
-    """The clients of some regions, each made once."""
+    """The calls of fixes and undos in any region; the client of each is made once."""
 
-    def __init__(self, reached: Connection, regions: Sequence[str]) -> None:
+    def __init__(self, reached: Connection) -> None:
         self.reached = reached
-        self._regions = regions
         self._ec2: dict[str, Any] = {}
 
     def calls(self, region: str, template_id: str) -> TemplateCalls:
@@ -50,23 +45,13 @@ class Access:
             self._ec2[region] = self.reached.client("ec2", region)
         return self._ec2[region]
 
-    def surveys(self) -> list[RegionSurvey]:
-        """All regions, in the order given; one that cannot be read stops no other.
-
-        Raises:
-            AwsError: if AWS does not accept the credentials.
-        """
-        # Before there are threads: a session is not safe to make clients from then.
-        readers = {region: reader(self.reached, region) for region in self._regions}
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="region") as pool:
-            try:
-                return list(pool.map(lambda each: survey(self.reached.clients.ec2(each), readers[each]), self._regions))
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
 
 def plans(
-    reached: Connection, policy: Policy, surveys: Iterable[RegionSurvey], wanted: Collection[str] | None, wishes: Wishes
+    reached: Connection,
+    policy: Policy,
+    surveys: Iterable[RegionLaunchers],
+    wanted: Collection[str] | None,
+    wishes: Wishes,
 ) -> list[FixPlan]:
     """What is to become of the templates that are wanted, by id or name; None: of all.
 
@@ -76,7 +61,7 @@ def plans(
     holds, now = reached.clients.ledger_table.holds.standing().holds, reached.clock.now()
     found = []
     for seen in surveys:
-        if seen.known:
+        if is_known(seen):
             gate = gate_of(policy, reached.clients, reached.clock, seen.region)
             templates = [each for each in seen.inventory.templates.values() if wanted is None or _is_in(each, wanted)]
             subjects = Subjects(seen, policy, now).of(templates, holds, gate)
@@ -84,7 +69,7 @@ def plans(
     return found
 
 
-def refuse_unknown(surveys: Sequence[RegionSurvey], named: Iterable[str], option: str = "") -> None:
+def refuse_unknown(surveys: Sequence[RegionLaunchers], named: Iterable[str], option: str = "") -> None:
     """Make sure that each name is a template's, as far as the regions could be read.
 
     Raises:
@@ -97,7 +82,7 @@ def refuse_unknown(surveys: Sequence[RegionSurvey], named: Iterable[str], option
         raise CommandError(f"{option}{', '.join(unknown)} is no launch template in {where}; allowed: its id or name")
 
 
-def others(surveys: Iterable[RegionSurvey]) -> list[Launcher]:
+def others(surveys: Iterable[RegionLaunchers]) -> list[Launcher]:
     """What is not fixed, and launches IMDSv1 all the same: launch configurations, and own images."""
     kinds = {LauncherKind.CONFIGURATION, LauncherKind.IMAGE}
     launchers = (each for seen in surveys for each in seen.launchers)

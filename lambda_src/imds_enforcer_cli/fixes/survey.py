@@ -1,31 +1,19 @@
 """What a fix has to know of a region: its templates, the instances they have launched, and who may not lose IMDSv1."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 
-from imds_enforcer.aws.ec2 import Ec2Region
-from imds_enforcer.decision.decision import decide
 from imds_enforcer.enforcement.gate import LegacyCallGate
 from imds_enforcer.ledger.holds import Hold
-from imds_enforcer.model import (
-    AwsError,
-    HttpTokens,
-    Instance,
-    InstanceState,
-    Kind,
-    LaunchTemplate,
-    PlannedChange,
-    Result,
-)
+from imds_enforcer.model import Instance, InstanceState, LaunchTemplate
 from imds_enforcer.policy import Policy
 from imds_enforcer_cli.fixes.subject import Subject
-from imds_enforcer_cli.launches.inventory import DEFAULT, LATEST, Group, Inventory, Template
+from imds_enforcer_cli.launches.inventory import DEFAULT, LATEST, Group, Template
+from imds_enforcer_cli.launches.kept import Kept, kept_instances
 from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
-from imds_enforcer_cli.launches.launchers import Launched, launchers
-from imds_enforcer_cli.launches.listing import Unread, unread_in
-from imds_enforcer_cli.launches.reader import LaunchReader
+from imds_enforcer_cli.launches.listing import RegionLaunchers
 
 _TO_BE = "i-00000000000000000"
 """Stands for the id of an instance that is not there yet: no exemption names it."""
@@ -34,49 +22,15 @@ _NEEDED = frozenset({"instances", "defaults", "groups", "templates", "versions"}
 """What has to be known of a region: holds, exemptions and hop limits go by it."""
 
 
-@dataclass(slots=True)
-class RegionSurvey:
-    """The launchers of a region, the instances that launch templates have launched, and what could not be read."""
-
-    region: str
-    inventory: Inventory = field(default_factory=Inventory)
-    instances: list[Instance] = field(default_factory=list)
-    launchers: list[Launcher] = field(default_factory=list)
-    unread: list[Unread] = field(default_factory=list)
-
-    @property
-    def known(self) -> bool:
-        """True if nothing is missing that a fix goes by."""
-        return not {each.kind for each in self.unread} & _NEEDED
-
-
-def survey(ec2: Ec2Region, reads: LaunchReader) -> RegionSurvey:
-    """Read a region.
-
-    Raises:
-        AwsError: if AWS does not accept the credentials.
-    """
-    found = RegionSurvey(ec2.name)
-    launched: list[Launched] = []
-    try:
-        for page in ec2.find({}):
-            launched += [(each.instance_id, each.source) for each in page]
-            found.instances += [each for each in page if each.launch_template]
-    except AwsError as error:
-        if error.failure.kind is Kind.CREDENTIALS:
-            raise
-        found.unread.append(Unread(ec2.name, "instances", error))
-        return found
-    found.inventory = reads.read(images={source.image_id for _, source in launched})
-    found.launchers = launchers(ec2.name, found.inventory, launched)
-    found.unread += unread_in(ec2.name, found.inventory)
-    return found
+def is_known(seen: RegionLaunchers) -> bool:
+    """True if nothing is missing that a fix goes by."""
+    return not {each.kind for each in seen.unread} & _NEEDED
 
 
 class Subjects:
     """The templates of one region, each with what its plan depends on."""
 
-    def __init__(self, seen: RegionSurvey, policy: Policy, now: datetime) -> None:
+    def __init__(self, seen: RegionLaunchers, policy: Policy, now: datetime) -> None:
         self._seen = seen
         self._policy = policy
         self._now = now
@@ -97,15 +51,11 @@ class Subjects:
     def of(
         self, templates: Iterable[Template], holds: Mapping[str, Hold], gate: LegacyCallGate | None
     ) -> list[Subject]:
-        """The subjects of these templates.
-
-        Raises:
-            AwsError: if AWS does not accept the credentials.
-        """
+        """The subjects of these templates."""
         subjects = [found for each in templates if (found := self._subject(each))]
         lax = [instance for each in subjects if each.lax for instance in self._instances[each.template_id]]
-        held = {each.instance_id: str(holds[each.instance_id]) for each in lax if each.instance_id in holds}
-        held |= self._gated(lax, gate) if gate else {}
+        kept = kept_instances(lax, self._policy, self._now, holds, gate)
+        held = {each: keeping.why for each, keeping in kept.items() if keeping.how is not Kept.EXEMPT}
         return [
             replace(each, held={i: held[i] for i in each.instance_ids if i in held}) if each.lax else each
             for each in subjects
@@ -171,14 +121,3 @@ class Subjects:
         if defaults and defaults.hop_limit:
             return defaults.hop_limit
         return 2 if image and image.requires_tokens else 1
-
-    def _gated(self, instances: Sequence[Instance], gate: LegacyCallGate) -> dict[str, str]:
-        """Why the policy's gate holds some of them back; those are asked about that would lose IMDSv1."""
-        in_full = replace(self._policy, rollout_percent=100, launch_grace_seconds=0)
-        plans = []
-        for each in instances:
-            decision = decide(each, in_full, self._now)
-            if decision.change and each.options and each.options.http_tokens is HttpTokens.OPTIONAL:
-                wanted = decision.change.applied_to(each.options)
-                plans.append(PlannedChange(each, decision.change, wanted, decision.reason))
-        return {each.instance_id: each.reason for each in gate.hold_back(plans) if isinstance(each, Result)}

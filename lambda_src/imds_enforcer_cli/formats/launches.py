@@ -24,6 +24,7 @@ COLUMNS = (
     "instances",
     "launches_imdsv1",
     "why",
+    "exempt",
     "owner.kind",
     "owner.name",
     "owner.part",
@@ -71,7 +72,7 @@ def _row(launcher: Mapping[str, Any]) -> Sequence[Cell]:
     return (
         (launcher["launcher"], where, ", ".join(launcher["used_as"])),
         (ANSWERS[launcher["launches_imdsv1"]],),
-        (launcher["why"],),
+        (launcher["why"], launcher["exempt"] or ""),
         (str(launcher["instances"]),),
         (owner["text"] if owner else "",),
         (launcher["advice"] or "",),

@@ -27,13 +27,14 @@ def _result(launcher: Mapping[str, Any]) -> dict[str, Any]:
     parts = (launcher["region"], launcher["kind"], launcher["id"], launcher["version"])
     path = path_of(launcher["arn"]) if launcher["arn"] else "/".join(filter(None, parts))
     launches = "launches instances that allow IMDSv1" if launcher["launches_imdsv1"] else "may launch some"
+    exempt = f" Exempt: {launcher['exempt']}." if launcher["exempt"] else ""
     change = f" Change: {launcher['advice']}." if launcher["advice"] else ""
     return {
         "ruleId": _RULE["id"],
         "ruleIndex": 0,
         "level": "error" if launcher["launches_imdsv1"] else "warning",
         "message": {
-            "text": f"{launcher['launcher']} in {launcher['region']} {launches}: {launcher['why']}.{change}",
+            "text": f"{launcher['launcher']} in {launcher['region']} {launches}: {launcher['why']}.{exempt}{change}",
         },
         "locations": [location(launcher["arn"] or path, quote(path))],
         "partialFingerprints": {"launcher/v1": path, "primaryLocationLineHash": path},

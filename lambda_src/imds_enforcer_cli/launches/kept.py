@@ -1,44 +1,144 @@
-"""Launchers that leave the tokens to others, while the policy lets their instances keep IMDSv1.
+"""Instances that the policy lets keep IMDSv1, and the launchers that leave the tokens of the next one to others.
 
-With `required` as the region's default their next instance would not get it.
+With `required` as the region's default that next instance would not get IMDSv1.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
+from typing import Any
 
-from imds_enforcer.model import Instance, InstanceState
+from imds_enforcer.decision.decision import decide
+from imds_enforcer.enforcement.gate import LegacyCallGate
+from imds_enforcer.ledger.holds import Hold
+from imds_enforcer.model import Failure, HttpTokens, Instance, InstanceState, PlannedChange, Result
+from imds_enforcer.model.instance import LAUNCH_TEMPLATE_TAG
 from imds_enforcer.model.wording import count
 from imds_enforcer.policy import Policy
 from imds_enforcer_cli.launches.launcher import Launcher
 
 
+class Kept(StrEnum):
+    """How an instance keeps IMDSv1. The names are a contract: documents carry them."""
+
+    EXEMPT = "exempt"
+    HELD = "held"
+    GATED = "gated"
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How an instance keeps IMDSv1 and why; `failure` is there if the gate could not be asked about it."""
+
+    how: Kept
+    why: str
+    failure: Failure | None = None
+
+
+def kept_instances(
+    instances: Iterable[Instance],
+    policy: Policy,
+    now: datetime,
+    holds: Mapping[str, Hold],
+    gate: LegacyCallGate | None,
+) -> dict[str, Keeping]:
+    """Those of the instances that keep IMDSv1, by id. The gate is asked about what is neither held nor exempt."""
+    kept: dict[str, Keeping] = {}
+    others = []
+    for each in instances:
+        if hold := holds.get(each.instance_id):
+            kept[each.instance_id] = Keeping(Kept.HELD, str(hold))
+        elif exemption := policy.exemption_for(each, now):
+            kept[each.instance_id] = Keeping(Kept.EXEMPT, str(exemption))
+        else:
+            others.append(each)
+    return kept | (_gated(others, policy, now, gate) if gate else {})
+
+
+def _gated(instances: Sequence[Instance], policy: Policy, now: datetime, gate: LegacyCallGate) -> dict[str, Keeping]:
+    """Those that the gate holds back, of those that would lose IMDSv1."""
+    in_full = replace(policy, rollout_percent=100, launch_grace_seconds=0)
+    plans = []
+    for each in instances:
+        decision = decide(each, in_full, now)
+        if decision.change and each.options and each.options.http_tokens is HttpTokens.OPTIONAL:
+            wanted = decision.change.applied_to(each.options)
+            plans.append(PlannedChange(each, decision.change, wanted, decision.reason))
+    held = (each for each in gate.hold_back(plans) if isinstance(each, Result))
+    return {each.instance_id: Keeping(Kept.GATED, each.reason, each.failure) for each in held}
+
+
 @dataclass(frozen=True, slots=True)
 class KeptLauncher:
-    """One of them, and why its instances may keep IMDSv1."""
+    """A launcher that sets no tokens, while the policy lets its instances keep IMDSv1.
+
+    `exemption` is the reason of the one that its next instance would fit, if any; `instances` are those it has, by how
+    they keep IMDSv1.
+    """
 
     launcher: Launcher
-    why: str
+    exemption: str | None
+    instances: Mapping[Kept, int]
+
+    @property
+    def why(self) -> str:
+        """What keeps IMDSv1, and what required defaults would do.
+
+        Whether the region's defaults prevail over those of a launch configuration is not documented.
+        """
+        numbers = ", ".join(f"{self.instances[how]} {how}" for how in Kept if self.instances.get(how))
+        parts = (
+            f"its next instance is exempt ({self.exemption})" if self.exemption else "",
+            f"{count(len(self.launcher.instance_ids), 'instance')}: {numbers}" if numbers else "",
+            "with HttpTokens required as the region's default the next one "
+            + ("would not get IMDSv1" if LAUNCH_TEMPLATE_TAG in self.launcher.tags else "might not get IMDSv1"),
+        )
+        return "; ".join(filter(None, parts))
 
     def __str__(self) -> str:
         return f"{self.launcher} in {self.launcher.region} does not set HttpTokens: {self.why}"
 
+    def as_json(self) -> dict[str, Any]:
+        """The launcher in a document."""
+        return {
+            "launcher": str(self.launcher),
+            "region": self.launcher.region,
+            "kind": str(self.launcher.kind),
+            "id": self.launcher.id,
+            "instances": len(self.launcher.instance_ids),
+            **{str(how): self.instances.get(how, 0) for how in Kept},
+            "exemption": self.exemption,
+            "why": self.why,
+        }
+
 
 def kept_launchers(
-    launchers: Iterable[Launcher], policy: Policy, now: datetime, kept: Mapping[str, str]
+    launchers: Iterable[Launcher], policy: Policy, now: datetime, kept: Mapping[str, Keeping]
 ) -> Iterator[KeptLauncher]:
-    """Those whose next instance an exemption would fit, or of whose instances some are `kept`.
+    """Those in the policy's regions whose next instance an exemption would fit, or of whose instances some are `kept`.
 
-    `kept` has, by the id, a word for why an instance that exists keeps IMDSv1: exempt, held or gated.
+    Where the gate could not be asked about an instance, it does not count.
     """
     for each in launchers:
-        if each.silent and (why := _exempt(each, policy, now) or _kept(each, kept)):
-            yield KeptLauncher(each, why)
+        if each.silent and policy.regions.covers(each.region):
+            exemption = policy.exemption_for(_next_instance(each), now)
+            ways = (kept[i] for i in each.instance_ids if i in kept)
+            instances = Counter(keeping.how for keeping in ways if not keeping.failure)
+            if exemption or instances:
+                yield KeptLauncher(each, str(exemption) if exemption else None, instances)
 
 
-def _exempt(launcher: Launcher, policy: Policy, now: datetime) -> str | None:
-    exemption = policy.exemption_for(_next_instance(launcher), now)
-    return f"exempt: {exemption}" if exemption else None
+def with_exemptions(
+    launchers: Iterable[Launcher], instances: Iterable[Instance], policy: Policy, now: datetime
+) -> list[Launcher]:
+    """All of them; each that sets no tokens says what the policy's exemptions let keep IMDSv1."""
+    kept = kept_instances(instances, policy, now, {}, None)
+    return [
+        replace(each, exempt="; ".join(named.why for named in kept_launchers([each], policy, now, kept)))
+        for each in launchers
+    ]
 
 
 def _next_instance(launcher: Launcher) -> Instance:
@@ -52,10 +152,3 @@ def _next_instance(launcher: Launcher) -> Instance:
         image_id=launcher.image_id,
         tags=launcher.tags,
     )
-
-
-def _kept(launcher: Launcher, kept: Mapping[str, str]) -> str | None:
-    words = [kept[each] for each in launcher.instance_ids if each in kept]
-    if not words:
-        return None
-    return f"{count(len(words), 'instance')} {', '.join(sorted(set(words)))}"

@@ -25,7 +25,8 @@ class Launcher:
 
     `arn` is empty where AWS answers none. `used_as` are the names by which the version is used: `$Default`, `$Latest`,
     and the groups and node groups that name its number. `silent` says that a launch by it may name no HttpTokens, so
-    that others decide; `image_id` and `tags` are what its instances get, as far as that is known.
+    that others decide; `image_id` and `tags` are what its instances get, as far as that is known. `exempt` says, of one
+    that is silent, what a policy's exemptions let keep IMDSv1; empty where no policy was asked.
     """
 
     kind: LauncherKind
@@ -42,6 +43,7 @@ class Launcher:
     silent: bool = False
     image_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    exempt: str = ""
 
     def __str__(self) -> str:
         named = f"{self.name} ({self.id})" if self.name not in {"", self.id} else self.id
@@ -62,6 +64,7 @@ class Launcher:
             "instances": len(self.instance_ids),
             "launches_imdsv1": self.outlook.launches_imdsv1,
             "why": self.outlook.why,
+            "exempt": self.exempt or None,
             "owner": self.owner and {**self.owner.as_json(), "text": str(self.owner)},
             "advice": self.advice or None,
         }

@@ -68,7 +68,7 @@ class _Launchers:
             instance_ids=self._ids(version.template),
             owner=owner_of(marks, version.name),
             outlook=self._outlook(partial(self._verdicts.of_template, version.template), version.template),
-            silent=version.recipe.http_tokens is None,
+            silent=version.recipe.silent,
             image_id=version.recipe.image_id,
             tags=_template_tags(version.recipe, version.template),
         )
@@ -85,7 +85,7 @@ class _Launchers:
             instance_ids=self._ids(group.name),
             owner=owner_of(group.marks),
             outlook=self._outlook(partial(self._verdicts.of_group, group), group.name),
-            silent=any(recipe.http_tokens is None for recipe, _ in recipes),
+            silent=any(recipe.silent for recipe, _ in recipes),
             image_id=images.pop() if len(images) == 1 else "",
             tags={**tags, **group.instance_tags, AUTO_SCALING_GROUP_TAG: group.name},
         )
@@ -103,7 +103,7 @@ class _Launchers:
             # It has no tags: whose its groups are it is, too.
             owner=next((owner for each in groups if (owner := owner_of(each.marks))), None),
             outlook=self._verdicts.of_configuration(name),
-            silent=configuration.recipe.http_tokens is None,
+            silent=configuration.recipe.silent,
             image_id=configuration.recipe.image_id,
         )
 

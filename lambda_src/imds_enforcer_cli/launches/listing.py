@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from imds_enforcer.aws.ec2 import Ec2Region
-from imds_enforcer.model import AwsError, Kind
+from imds_enforcer.model import AwsError, Instance, Kind
 from imds_enforcer_cli.account.connection import Connection
 from imds_enforcer_cli.launches.inventory import Inventory
 from imds_enforcer_cli.launches.launcher import Launcher
-from imds_enforcer_cli.launches.launchers import Launched, launchers
+from imds_enforcer_cli.launches.launchers import launchers
 from imds_enforcer_cli.launches.reader import LaunchReader
 
 _AT_ONCE = 8
@@ -47,9 +47,11 @@ class Unread:
 
 @dataclass(slots=True)
 class RegionLaunchers:
-    """The launchers of a region, and what of it could not be read. `listed` says that something was."""
+    """The launchers of a region, its instances, and what of it could not be read. `listed` says that something was."""
 
     region: str
+    inventory: Inventory = field(default_factory=Inventory)
+    instances: list[Instance] = field(default_factory=list)
     launchers: list[Launcher] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
     listed: bool = False
@@ -74,7 +76,7 @@ def list_launchers(reached: Connection, regions: Sequence[str]) -> list[RegionLa
     readers = {region: reader(reached, region) for region in regions}
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="region") as pool:
         try:
-            return list(pool.map(lambda each: _region(reached.clients.ec2(each), readers[each]), regions))
+            return list(pool.map(lambda each: region_launchers(reached.clients.ec2(each), readers[each]), regions))
         finally:
             # After an interruption, or where the credentials are not accepted, the other regions are not waited for.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -99,20 +101,25 @@ def _line(service: str, alike: Sequence[Unread]) -> str:
     return f"{service} did not list {what} in {regions}: {alike[0].error}"
 
 
-def _region(ec2: Ec2Region, reads: LaunchReader) -> RegionLaunchers:
+def region_launchers(ec2: Ec2Region, reads: LaunchReader) -> RegionLaunchers:
+    """One region.
+
+    Raises:
+        AwsError: if AWS does not accept the credentials.
+    """
     found = RegionLaunchers(ec2.name)
-    launched: list[Launched] = []
     try:
         for page in ec2.find({}):
-            launched += [(each.instance_id, each.source) for each in page]
+            found.instances += page
     except AwsError as error:
         if error.failure.kind is Kind.CREDENTIALS:
             raise
         found.unread.append(Unread(ec2.name, "instances", error))
         if error.failure.of_credentials:
             return found  # a region that does not accept the credentials does so in every service
-    inventory = reads.read(images={source.image_id for _, source in launched})
-    found.launchers = launchers(ec2.name, inventory, launched)
-    found.unread += unread_in(ec2.name, inventory)
+    found.inventory = reads.read(images={each.image_id for each in found.instances})
+    launched = ((each.instance_id, each.source) for each in found.instances)
+    found.launchers = launchers(ec2.name, found.inventory, launched)
+    found.unread += unread_in(ec2.name, found.inventory)
     found.listed = bool(_KINDS.keys() - {each.kind for each in found.unread} - {"images"})
     return found

@@ -20,6 +20,11 @@ class Recipe:
     tags: Mapping[str, str] = field(default_factory=dict)
     is_configuration: bool = False
 
+    @property
+    def silent(self) -> bool:
+        """True if others decide whether its instances answer IMDSv1: it sets no tokens, and leaves the service on."""
+        return self.http_tokens is None and self.http_endpoint != _DISABLED
+
 
 @dataclass(frozen=True, slots=True)
 class RegionDefaults:

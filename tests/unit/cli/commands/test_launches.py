@@ -16,6 +16,7 @@ from tests.fakes.sarif_schema import violations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.fakes.clients import FakeClients
     from tests.fakes.ec2 import FakeEc2
@@ -107,6 +108,54 @@ def test_a_launcher_of_which_it_is_not_known_fails_too(command: Command) -> None
 def test_another_word_is_refused(command: Command) -> None:
     """With those that are allowed."""
     assert "launches-imdsv1" in command.refusal("launches", "--fail-on", "drift")
+
+
+# What a policy exempts.
+
+NEXT_WOULD = "with HttpTokens required as the region's default the next one would not get IMDSv1"
+
+
+@pytest.fixture
+def exempting(command: Command, tmp_path: Path) -> str:
+    """A policy that exempts a group, which now launches with a template that sets no tokens, and what has a tag."""
+    command.launches[HOME].groups[0]["LaunchTemplate"]["Version"] = "3"
+    exemptions = [
+        {"match": {"auto_scaling_group": "web"}, "reason": "vendor"},
+        {"match": {"auto_scaling_group": "eks-*"}, "reason": "sets its tokens itself"},
+    ]
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({"http_tokens": "required", "exemptions": exemptions}))
+    return str(path)
+
+
+def test_what_sets_no_tokens_and_is_exempt_is_named(command: Command, exempting: str) -> None:
+    """In each format; without a policy nothing is."""
+    said = f"its next instance is exempt (vendor); 1 instance: 1 exempt; {NEXT_WOULD}"
+    document = command.json("launches", "--policy", exempting)
+    assert {each["launcher"]: each["exempt"] for each in document["launchers"] if each["exempt"]} == {
+        "Auto Scaling group web": said
+    }
+    for output in ("table", "csv", "html", "sarif"):
+        text = command("launches", "--policy", exempting, "--output", output).stdout
+        assert "next instance is exempt (vendor); 1 instance: 1 exempt" in text
+    assert {each["exempt"] for each in command.json("launches")["launchers"]} == {None}
+
+
+def test_a_policy_asks_no_other_service(command: Command, exempting: str, clients: FakeClients) -> None:
+    """Neither for holds nor for calls."""
+    command("launches", "--policy", exempting)
+    assert clients.table.requests == []
+    assert not any(metrics.requests for metrics in clients.metrics.values())
+
+
+def test_a_policy_that_is_none(command: Command, tmp_path: Path) -> None:
+    """Nothing is listed."""
+    path = tmp_path / "policy.json"
+    path.write_text('{"mode": "audits"}')
+    assert command.refusal("launches", "--policy", str(path)).startswith(
+        f"imds-enforcer: {path}: http_tokens is missing"
+    )
+    assert command.launches[HOME].requests == []
 
 
 # What cannot be read.
@@ -207,6 +256,7 @@ def test_a_spreadsheet(command: Command) -> None:
             "launch template lt-web version 3 does not set HttpTokens, the region has no default; image ami-old does "
             "not require tokens"
         ),
+        "exempt": "",
         "owner.kind": "cloudformation",
         "owner.name": "shop",
         "owner.part": "Template",

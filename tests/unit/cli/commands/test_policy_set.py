@@ -166,6 +166,7 @@ def test_a_difference_as_json(command: Command, file: Path) -> None:
         "differences": [{"field": "mode", "now": "enforce", "then": "audit"}],
         "weakens": ["instances are looked at and no longer changed"],
         "contradicts": [],
+        "launchers": [],
     }
     assert "mode   enforce  audit" in result.stderr
 

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
 
-from imds_enforcer.policy import Exemption, Match
-from imds_enforcer_cli.launches.kept import kept_launchers
+from imds_enforcer.ledger.holds import Hold
+from imds_enforcer.policy import Exemption, Match, RegionSelection
+from imds_enforcer_cli.launches.kept import Keeping, Kept, kept_instances, kept_launchers
 from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
 from imds_enforcer_cli.launches.precedence import Outlook
 from tests.fakes.clock import START
-from tests.fakes.examples import a_policy
+from tests.fakes.examples import THROTTLED, a_policy, an_exemption, an_id, an_instance
 
-NOTHING: dict[str, str] = {}
+WOULD = "with HttpTokens required as the region's default the next one would not get IMDSv1"
+EXEMPT, HELD, GATED = (Keeping(how, "why") for how in Kept)
 
 
 def a_launcher(**fields: Any) -> Launcher:
@@ -35,10 +38,14 @@ def a_launcher(**fields: Any) -> Launcher:
     return Launcher(**given | fields)
 
 
-def named(launcher: Launcher, kept: dict[str, str] = NOTHING, match: Match | None = None, **fields: Any) -> list[str]:
-    """What is said of a launcher, under a policy with one exemption or none."""
+def named(launcher: Launcher, *ways: Keeping | None, match: Match | None = None, **fields: Any) -> list[str]:
+    """What is said of a launcher, under a policy with one exemption or none.
+
+    `ways` are those in which i-1 and so on keep IMDSv1, if they do.
+    """
     exemptions = (Exemption(match=match, reason="vendor", **fields),) if match else ()
-    return [str(each) for each in kept_launchers([launcher], a_policy(exemptions=exemptions), START, kept)]
+    kept = {f"i-{number}": way for number, way in enumerate(ways, 1) if way}
+    return [each.why for each in kept_launchers([launcher], a_policy(exemptions=exemptions), START, kept)]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +60,7 @@ def named(launcher: Launcher, kept: dict[str, str] = NOTHING, match: Match | Non
 )
 def test_an_exemption_that_the_next_instance_would_fit(match: Match) -> None:
     """Also of a launcher that has no instance yet."""
-    said = named(a_launcher(instance_ids=()), match=match)
-    assert said == ["Auto Scaling group web in eu-west-1 does not set HttpTokens: exempt: vendor"]
+    assert named(a_launcher(instance_ids=()), match=match) == [f"its next instance is exempt (vendor); {WOULD}"]
 
 
 @pytest.mark.parametrize(
@@ -72,9 +78,54 @@ def test_what_loses_nothing_is_not_named(launcher: Launcher, match: Match, field
 
 
 def test_instances_that_keep_imdsv1() -> None:
-    """With their number and why; those of others do not count."""
-    kept = {"i-1": "held", "i-3": "gated", "i-9": "exempt"}
-    said = "Auto Scaling group web in eu-west-1 does not set HttpTokens: 2 instances gated, held"
-    assert named(a_launcher(), kept) == [said]
-    assert named(a_launcher(), {"i-9": "held"}) == []
-    assert named(a_launcher(silent=False), kept) == []
+    """With their number, by how; those of others do not count."""
+    assert named(a_launcher(), GATED, None, HELD) == [f"3 instances: 1 held, 1 gated; {WOULD}"]
+    assert named(a_launcher(), HELD, EXEMPT, EXEMPT) == [f"3 instances: 2 exempt, 1 held; {WOULD}"]
+    assert named(a_launcher(instance_ids=("i-2",)), HELD) == []
+    assert named(a_launcher(silent=False), HELD, HELD) == []
+
+
+def test_an_instance_of_which_the_gate_does_not_know_does_not_count() -> None:
+    """It may have lost its calls long ago."""
+    assert named(a_launcher(), replace(GATED, failure=THROTTLED)) == []
+
+
+def test_a_region_that_the_policy_leaves_out() -> None:
+    """Its defaults stay as they are."""
+    policy = a_policy(regions=RegionSelection(exclude=("eu-west-1",)))
+    assert list(kept_launchers([a_launcher()], policy, START, {"i-1": HELD})) == []
+
+
+def test_what_a_launch_configuration_comes_to_is_not_documented() -> None:
+    """It has defaults of its own."""
+    tags = {"aws:autoscaling:groupName": "web"}
+    said = named(a_launcher(tags=tags), HELD)
+    assert said == [f"3 instances: 1 held; {WOULD.replace('would not', 'might not')}"]
+
+
+def test_a_line_and_a_document() -> None:
+    """For people, and under names that programs rely on."""
+    [found] = kept_launchers([a_launcher()], a_policy(), START, {"i-1": HELD})
+    assert str(found) == f"Auto Scaling group web in eu-west-1 does not set HttpTokens: {found.why}"
+    assert found.as_json() == {
+        "launcher": "Auto Scaling group web",
+        "region": "eu-west-1",
+        "kind": "auto_scaling_group",
+        "id": "web",
+        "instances": 3,
+        "exempt": 0,
+        "held": 1,
+        "gated": 0,
+        "exemption": None,
+        "why": found.why,
+    }
+
+
+def test_a_hold_comes_before_an_exemption() -> None:
+    """As for instances: each counts once."""
+    policy = a_policy(exemptions=(an_exemption(instance_id="i-*"),))
+    instances = [an_instance(1), an_instance(2)]
+    holds = {an_id(1): Hold(instance_id=an_id(1), reason="migration", by="ann", at=START)}
+    kept = kept_instances(instances, policy, START, holds, None)
+    assert {each: keeping.how for each, keeping in kept.items()} == {an_id(1): Kept.HELD, an_id(2): Kept.EXEMPT}
+    assert kept_instances(instances, a_policy(), START, {}, None) == {}

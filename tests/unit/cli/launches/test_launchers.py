@@ -181,6 +181,7 @@ def test_a_launcher_in_a_document(region: FakeLaunches) -> None:
         "instances": 1,
         "launches_imdsv1": True,
         "why": "launch template lt-web version 1 sets HttpTokens optional",
+        "exempt": None,
         "owner": {
             "kind": "cloudformation",
             "name": "shop",
@@ -205,6 +206,7 @@ def test_what_says_nothing_about_tokens_and_what_its_instances_get(region: FakeL
         {"ResourceType": "volume", "Tags": [{"Key": "backup", "Value": "daily"}]},
     ]
     region.templates = {"lt-web": [{"ImageId": "ami-old", "TagSpecifications": given}], "lt-set": [OPTIONAL]}
+    region.templates["lt-off"] = [{"MetadataOptions": {"HttpEndpoint": "disabled"}}]  # it has no IMDSv1 to lose
     region.default_versions.clear()
     region.groups = [
         {
