@@ -40,10 +40,10 @@ def put(
     """Put a document in the place of the policy in force, once it is found valid.
 
     What differs is shown first, defaults included. You are asked where the new policy protects less, gives up a
-    safeguard, or contradicts itself. If it has `account_defaults`, and these, the exemptions, the gate or the regions
-    differ, each launcher is named that sets no tokens while instances of it are exempt, held or still call IMDSv1: with
-    `required` as the default its next instance would not get IMDSv1. What may not be read for that is named, and keeps
-    nothing from being stored. If somebody else changes the policy meanwhile, nothing is written. The change
+    safeguard, or contradicts itself. With `account_defaults`, where they, the exemptions, the gate or the regions are
+    not as before, every launcher is named that sets no tokens and has instances that are exempt, held or still call
+    IMDSv1: with `required` as the region's default its next instance would not get IMDSv1. What cannot be read for that
+    is named too; the policy is stored all the same. If somebody else changes the policy meanwhile, nothing is written. The change
     starts a sweep of every region.
     """
     text = read_document(file)
@@ -119,7 +119,7 @@ def toggle(
 
 
 def _foreseen(reached: connection.Connection, old: Policy | None, new: Policy) -> Foreseen:
-    """The launchers that required defaults would take IMDSv1 from; they are named. None where nothing changes them."""
+    """Name the launchers that required defaults would take IMDSv1 from, if the new policy may change which they are."""
     if new.account_defaults is None or (old and _OF_LAUNCHERS.isdisjoint(differences(old, new))):
         return Foreseen()
     with working("Reading what launches instances"):

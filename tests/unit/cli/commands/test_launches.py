@@ -148,7 +148,7 @@ def test_a_policy_asks_no_other_service(command: Command, exempting: str, client
     assert not any(metrics.requests for metrics in clients.metrics.values())
 
 
-def test_a_policy_that_is_none(command: Command, tmp_path: Path) -> None:
+def test_a_policy_that_is_invalid(command: Command, tmp_path: Path) -> None:
     """Nothing is listed."""
     path = tmp_path / "policy.json"
     path.write_text('{"mode": "audits"}')
