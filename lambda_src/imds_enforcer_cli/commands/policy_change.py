@@ -43,8 +43,9 @@ def put(
     safeguard, or contradicts itself. With `account_defaults`, where they, the exemptions, the gate or the regions are
     not as before, every launcher is named that sets no tokens and has instances that are exempt, held or still call
     IMDSv1: with `required` as the region's default its next instance would not get IMDSv1. What cannot be read for that
-    is named too; the policy is stored all the same. If somebody else changes the policy meanwhile, nothing is written. The change
-    starts a sweep of every region.
+    is named too; the policy is stored all the same.
+
+    If somebody else changes the policy meanwhile, nothing is written. The change starts a sweep of every region.
     """
     text = read_document(file)
     reached = connection.connect(profile, region)
