@@ -232,6 +232,21 @@ def test_a_template_with_a_held_instance(command: Command, clients: FakeClients,
     assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
 
 
+def test_a_dry_run_names_the_hold(command: Command, clients: FakeClients) -> None:
+    """Before anything is done."""
+    clients.ledger_table.holds.write([Hold(instance_id=an_id(2), reason="migration", by=ANN, at=START)])
+    [found] = command.json("launches", "fix", "web", "--dry-run")["launchers"]
+    assert found["outcome"] == "HELD"
+    assert found["reason"].startswith(f"1 of 2 instances may not lose IMDSv1: {an_id(2)} (held until it is released")
+
+
+def test_an_instance_that_is_exempt_by_its_id_holds_nothing(command: Command, clients: FakeClients) -> None:
+    """The exemption is not for the next one, which has another id."""
+    exemption = {"match": {"instance_id": an_id(1)}, "reason": "vendor"}
+    clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": [exemption]}))
+    assert outcomes(command.json("launches", "fix", "web", "--yes")) == {"web": "FIXED"}
+
+
 def test_holds_that_cannot_be_read_end_it(command: Command, clients: FakeClients) -> None:
     """Nothing is known to be free then."""
     clients.table.read_failure = SERVER_FAULT
