@@ -24,7 +24,7 @@ class FakeDefaults(DefaultsApi):
 
     `read_failure` and `set_failure` are how calls fail while they are set. A change shows after `visible_after`
     seconds, and never where it is `ignored`; where it is `unanswered` it is made, and its answer lost. `sent` has the
-    attributes and values of each call, and `before_set` sees that one comes. A `judge` is asked about each, with what
+    attributes and values of each call; `before_set` sees that one comes, and `after_set` that one was made. A `judge` is asked about each, with what
     was shown last and what is to be.
     """
 
@@ -39,6 +39,7 @@ class FakeDefaults(DefaultsApi):
         self.ignored = False
         self.visible_after = self.read_seconds = 0.0
         self.before_set: Callable[[], None] | None = None
+        self.after_set: Callable[[], None] | None = None
         self.judge: Callable[[RegionDefaults, RegionDefaults], None] | None = None
         self.shown = UNSET
         self.calls: list[str] = []
@@ -75,5 +76,7 @@ class FakeDefaults(DefaultsApi):
         if not self.ignored:
             self._before, self.current = self.current, replace(self.current, **sent)
             self._changed_at = self._fake_clock.monotonic()
+        if self.after_set:
+            self.after_set()
         if self.unanswered:
             raise AwsError(self.unanswered)

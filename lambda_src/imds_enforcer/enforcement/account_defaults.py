@@ -201,7 +201,7 @@ def _read_back(context: DefaultsContext, plan: PlannedDefaults, unanswered: Fail
         except AwsError as error:
             context.cancellation.heed(error.failure)
             unread = error.failure
-        if seen == plan.wanted:
+        if seen and plan.made(seen):
             return context.result(Outcome.REMEDIATED, plan.reason, plan.before, after=seen)
         if context.clock.monotonic() >= until or (unread and unread.of_credentials):
             break

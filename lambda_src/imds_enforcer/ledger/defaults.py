@@ -44,17 +44,14 @@ class DefaultsEntry:
     def result(self) -> RegionDefaults | None:
         """The defaults that the change brought about; None if it changed nothing, or if that is not known yet.
 
+        Only what the change named: of what else the region showed afterwards, someone else may have changed something.
         Of one that was not confirmed only what the region shows as it was wanted; `after` is there only if the change
         was sent.
         """
-        if self.outcome in {Outcome.REMEDIATED, Outcome.PENDING}:
-            return self.after or self.wanted
-        if self.after is None:
-            return None
-        made = {each: getattr(self.wanted, each) for each in DEFAULTS.values()}
-        shown = {name: value for name, value in made.items() if getattr(self.after, name) == value}
-        result = replace(self.before, **shown)
-        return None if result == self.before else result
+        confirmed = self.outcome in {Outcome.REMEDIATED, Outcome.PENDING}
+        shown = self.after or (self.wanted if confirmed else None)
+        made = [each for each in _changed(self) if shown and getattr(shown, each) == getattr(self.wanted, each)]
+        return replace(self.before, **{each: getattr(self.wanted, each) for each in made}) if made else None
 
     def as_json(self) -> dict[str, Any]:
         """The entry as the history shows it."""

@@ -79,6 +79,10 @@ class PlannedDefaults:
     named: tuple[str, ...]
     reason: str
 
+    def made(self, seen: RegionDefaults) -> bool:
+        """True if the region shows what was sent; what else it shows is not this change's."""
+        return all(getattr(seen, name) == getattr(self.wanted, name) for name in self.named)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultsResult:

@@ -140,6 +140,16 @@ def test_a_change_that_shows_late_is_waited_for(clients: FakeClients, region: Fa
     assert region.calls == [READ, SET, *[READ] * 4]
 
 
+def test_what_someone_else_changes_meanwhile_is_theirs(clients: FakeClients, region: FakeDefaults) -> None:
+    """It neither makes the change a failure nor goes back with it."""
+    region.after_set = lambda: region.put(instance_metadata_tags=Switch.ENABLED)
+    assert enforced(clients).outcome is Outcome.REMEDIATED
+    assert region.calls == [READ, SET, READ]
+    region.after_set = None
+    enforced(clients, OPTIONAL)
+    assert region.current == replace(UNSET, instance_metadata_tags=Switch.ENABLED)
+
+
 def test_what_ec2_accepts_and_does_not_show_is_a_failure(clients: FakeClients, region: FakeDefaults) -> None:
     """Never reported as success; the region is the enforcer's no more than before."""
     region.ignored = True

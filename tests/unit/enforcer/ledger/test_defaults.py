@@ -16,6 +16,7 @@ from tests.fakes.examples import HOME
 UNSET = RegionDefaults()
 OPTIONAL = RegionDefaults(http_tokens=HttpTokens.OPTIONAL)
 KEPT = RegionDefaults(http_tokens=HttpTokens.REQUIRED, http_put_response_hop_limit=2)
+TAGGED = replace(KEPT, instance_metadata_tags=Switch.ENABLED)
 TOKENS, HOPS = "http_tokens", "http_put_response_hop_limit"
 
 
@@ -79,6 +80,9 @@ BACK = an_entry(KEPT, UNSET)
             KEPT,
             {TOKENS: None},
         ),
+        # A default that the change did not name is someone else's, even if it differed by the time it was read back.
+        ([an_entry(UNSET, KEPT, after=TAGGED)], TAGGED, {TOKENS: None, HOPS: None}),
+        ([completed(an_entry(UNSET, KEPT, outcome=None, after=None), TAGGED)], TAGGED, {TOKENS: None, HOPS: None}),
     ],
 )
 def test_what_the_enforcer_set_and_nobody_changed_since(
@@ -100,7 +104,7 @@ def test_what_someone_else_has_changed_since_is_named() -> None:
     ("seen", "outcome", "after"),
     [
         (KEPT, Outcome.REMEDIATED, KEPT),
-        (replace(KEPT, instance_metadata_tags=Switch.ENABLED), Outcome.REMEDIATED, None),
+        (TAGGED, Outcome.REMEDIATED, None),
         (UNSET, Outcome.DEFERRED, None),
         (OPTIONAL, Outcome.DEFERRED, None),
     ],
