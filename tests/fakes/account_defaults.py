@@ -24,8 +24,8 @@ class FakeDefaults(DefaultsApi):
 
     `read_failure` and `set_failure` are how calls fail while they are set. A change shows after `visible_after`
     seconds, and never where it is `ignored`; where it is `unanswered` it is made, and its answer lost. `sent` has the
-    attributes and values of each call; `before_set` sees that one comes, and `after_set` that one was made. A `judge` is asked about each, with what
-    was shown last and what is to be.
+    attributes and values of each call; `before_set` sees that one comes, and `after_set` that one was made. A `judge`
+    is asked about each, with what was shown last and what is to be.
     """
 
     def __init__(self, clock: FakeClock) -> None:

@@ -45,6 +45,12 @@ def moment_of(text: str) -> datetime:
     return moment
 
 
+def months(first: datetime, last: datetime) -> list[str]:
+    """The months from that of the first moment to that of the last."""
+    numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
+    return [f"{number // 12}-{number % 12 + 1:02}" for number in numbers]
+
+
 def entry_item(entry: Entry) -> Item:
     """What the table and its indexes go by, and the rest as one text.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from imds_enforcer.aws.defaults_entries import DefaultsEntries
+from imds_enforcer.aws.defaults_entries import DefaultsEntries, is_of_defaults
 from imds_enforcer.aws.ledger_items import (
     LEASE,
     STANDING,
@@ -18,6 +18,7 @@ from imds_enforcer.aws.ledger_items import (
     lease_item,
     lease_of,
     moment_text,
+    months,
     noted_item,
     noted_of,
     refusal_item,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from imds_enforcer.decision.legacy_calls import Calls
     from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.ledger.holds import Contest, Hold
+    from imds_enforcer.ledger.recovery import AnyEntry
     from imds_enforcer.ledger.refusals import RefusalNote
     from imds_enforcer.ledger.refused_launches import RefusedLaunch, RefusedLauncher
     from imds_enforcer.model import Clock
@@ -57,13 +59,19 @@ class LedgerTable:
     """The table of the enforcer. Every method of its parts raises `AwsError`, and nothing else, for a failed call."""
 
     def __init__(self, table: Table | NoTable, clock: Clock) -> None:
+        self._table = table
         self._parser = Parser()
         self.entries = Entries(table, clock, self._parser)
-        self.defaults = DefaultsEntries(table, self._parser)
+        self.defaults = DefaultsEntries(table, clock, self._parser)
         self.holds = Holds(table, clock, self._parser)
         self.leases = Leases(table, clock, self._parser)
         self.notes = Notes(table, clock, self._parser)
         self.template_fixes = TemplateFixes(table, self._parser)
+
+    def open_intents(self) -> list[AnyEntry]:
+        """The entries, of instances and of account defaults, of which no outcome is known yet: one request for all."""
+        items = [*self._table.whole_index("open")]
+        return [*self.entries.parsed(items), *self.defaults.parsed(items)]
 
     def unreadable(self) -> set[tuple[str, str]]:
         """The keys of the items that were skipped since the last call: the enforcer does not write them like that."""
@@ -100,23 +108,24 @@ class Entries:
 
     def of(self, instance_id: str, since: datetime | None = None) -> list[Entry]:
         """The entries of one instance, oldest first, as they are at this moment."""
-        return self._parsed(self._table.partition(instance_id, since=moment_text(since) if since else ""))
+        return self.parsed(self._table.partition(instance_id, since=moment_text(since) if since else ""))
 
     def of_run(self, run_id: str) -> list[Entry]:
         """The entries of one run, oldest first, as they were a moment ago."""
-        return self._parsed(self._table.index("by-run", "run_id", run_id))
+        return self.parsed(self._table.index("by-run", "run_id", run_id))
 
     def since(self, moment: datetime) -> Iterator[Entry]:
         """The entries of all instances from a moment on, oldest first, as they were a moment ago."""
-        for month in _months(moment, self._clock.now()):
-            yield from self._parsed(self._table.index("by-month", "month", month, since=moment_text(moment)))
+        for month in months(moment, self._clock.now()):
+            yield from self.parsed(self._table.index("by-month", "month", month, since=moment_text(moment)))
 
     def open_intents(self) -> list[Entry]:
         """The entries, of all instances, of which no outcome is known yet."""
-        return self._parsed(self._table.whole_index("open"))
+        return self.parsed(self._table.whole_index("open"))
 
-    def _parsed(self, items: Iterable[Item]) -> list[Entry]:
-        return [entry for item in items if (entry := self._parser.parse(entry_of, item))]
+    def parsed(self, items: Iterable[Item]) -> list[Entry]:
+        """Those of the items that are such entries; the indexes have those of account defaults too."""
+        return [entry for item in items if not is_of_defaults(item) and (entry := self._parser.parse(entry_of, item))]
 
 
 class Holds:
@@ -236,9 +245,3 @@ class Notes:
         self._table.put(
             {"pk": _MAILED, "sk": f"{entry.instance_id}#{entry.run_id}", "expires_at": expires_at} for entry in entries
         )
-
-
-def _months(first: datetime, last: datetime) -> list[str]:
-    """The months from that of the first moment to that of the last."""
-    numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
-    return [f"{number // 12}-{number % 12 + 1:02}" for number in numbers]

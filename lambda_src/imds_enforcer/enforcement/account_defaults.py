@@ -47,7 +47,9 @@ class DefaultsContext:
         return DefaultsResult(region=self.region, outcome=outcome, reason=reason, **known)  # type: ignore[arg-type]
 
     def entries(self, seen: RegionDefaults) -> list[DefaultsEntry]:
-        """The region's ledger; what killed processes left behind is completed by what the region shows.
+        """The region's ledger; what killed processes left behind is completed.
+
+        By what the run after it found, or else by what the region shows.
 
         Raises:
             AwsError: if it could not be read or written.
@@ -56,7 +58,8 @@ class DefaultsContext:
         now = self.clock.now()
         for number, entry in enumerate(found):
             if entry.outcome is None and now >= entry.ends_at:
-                found[number] = completed(entry, seen)
+                later = found[number + 1].before if number + 1 < len(found) else seen
+                found[number] = completed(entry, later)
                 self.ledger_table.defaults.write(found[number])
         return found
 
@@ -87,8 +90,8 @@ class DefaultsEnforcer:
         self._floor = floor
         self._drifted_by = drifted_by
 
-    def enforce(self) -> DefaultsResult:
-        """What became of the defaults."""
+    def enforce(self, *, left_behind: bool = False) -> DefaultsResult:
+        """What became of the defaults; `left_behind`: the ledger has entries of killed processes to complete first."""
         context = self.context
         if refused := context.cancellation.refused:
             return context.result(Outcome.DEFERRED, f"AWS does not accept the credentials ({refused})", None)
@@ -97,7 +100,7 @@ class DefaultsEnforcer:
         except AwsError as error:
             return self._unread(error.failure)
         try:
-            decided = self._decided(seen)
+            decided = self._decided(seen, left_behind=left_behind)
             if isinstance(decided, PlannedDefaults):
                 decided = self._cleared(decided)
         except AwsError as error:
@@ -115,10 +118,10 @@ class DefaultsEnforcer:
             return self.context.result(Outcome.SKIPPED, reason, None, failure=failure)
         return self.context.result(Outcome.FAILED, str(failure), None, failure=failure)
 
-    def _decided(self, seen: RegionDefaults) -> PlannedDefaults | DefaultsResult:
+    def _decided(self, seen: RegionDefaults, *, left_behind: bool) -> PlannedDefaults | DefaultsResult:
         # What was there before matters only where something may go back.
         loosens = self._policy.http_tokens is HttpTokens.OPTIONAL
-        before = original(self.context.entries(seen), seen) if loosens else {}
+        before = original(self.context.entries(seen), seen) if loosens or left_behind else {}
         decision = decide_defaults(seen, self._policy, self._wanted, before, self._floor)
         match decision.verdict:
             case DefaultsVerdict.REMEDIATE:

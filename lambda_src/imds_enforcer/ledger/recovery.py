@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from imds_enforcer.ledger.defaults import DefaultsEntry
+from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.model import OptionsState, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.model import Instance
+
+AnyEntry = Entry | DefaultsEntry
+_Kind = TypeVar("_Kind", bound=AnyEntry)
 
 _LEFT_BEHIND = "the process that was to change it ended before it said how it went"
 
 
-def left_behind(entries: Iterable[Entry], now: datetime) -> list[Entry]:
+def left_behind(entries: Iterable[_Kind], now: datetime) -> list[_Kind]:
     """The open intents whose process is gone."""
     return [entry for entry in entries if entry.outcome is None and now >= entry.ends_at]
 

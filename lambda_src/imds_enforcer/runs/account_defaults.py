@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from imds_enforcer.ledger.defaults import DefaultsEntry
 from imds_enforcer.model import Outcome, Trigger
 from imds_enforcer.runs.retry import MAX_RECEIVES
 
@@ -41,7 +42,8 @@ def visit_with_defaults(visit: RegionSweep) -> RegionReport:
     """One region's part of a sweep: its defaults, which cannot keep its instances from their turn, then these."""
     result, ledger_failure = None, None
     if keeper := visit.run.for_defaults(visit.region, visit.trigger):
-        result = _final(keeper.enforce(), "the next sweep tries again")
+        left_behind = any(isinstance(entry, DefaultsEntry) for entry in visit.left_behind)
+        result = _final(keeper.enforce(left_behind=left_behind), "the next sweep tries again")
         ledger_failure = keeper.context.ledger_failure
         if visit.trigger == Trigger.INVENTORY or result.outcome not in _AS_BEFORE:
             visit.run.log_defaults(result, visit.trigger)

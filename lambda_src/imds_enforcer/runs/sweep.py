@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imds_enforcer.aws.ec2 import PAGE_SIZE
 from imds_enforcer.decision.drift_filters import drift_filters
+from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.recovery import completed, left_behind
 from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, PlannedChange, Result, Trigger
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from imds_enforcer.decision.drift_filters import Filters
     from imds_enforcer.enforcement.context import RegionContext
     from imds_enforcer.enforcement.enforcer import Enforcer
-    from imds_enforcer.ledger.entry import Entry
+    from imds_enforcer.ledger.recovery import AnyEntry
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.model import Clock
     from imds_enforcer.runs.events import SweepRequest
@@ -49,17 +50,17 @@ _NOT_LISTED_IN_TIME = Failure(
 _EVERY_INSTANCE: Sequence[Filters] = ({},)
 
 
-def intents_left_behind(clients: Clients, clock: Clock) -> Sequence[Entry]:
+def intents_left_behind(clients: Clients, clock: Clock) -> Sequence[AnyEntry]:
     """Intents of processes that are gone; none if the ledger is out of reach: the next sweep asks again."""
     try:
-        return left_behind(clients.ledger_table.entries.open_intents(), clock.now())
+        return left_behind(clients.ledger_table.open_intents(), clock.now())
     except AwsError as error:
         telemetry.ledger_unavailable("open entries of the ledger could not be read", error)
         return ()
 
 
 def sweep(
-    run: PolicyRun, request: SweepRequest, limits: Mapping[str, RegionLimits], left_behind: Sequence[Entry] = ()
+    run: PolicyRun, request: SweepRequest, limits: Mapping[str, RegionLimits], left_behind: Sequence[AnyEntry] = ()
 ) -> RunReport:
     """Visit every region of the limits that the policy covers; a region that fails stops no other.
 
@@ -127,7 +128,7 @@ class RegionSweep:
     trigger: str
     limits: RegionLimits
     done: Collection[str] = ()
-    left_behind: Sequence[Entry] = ()
+    left_behind: Sequence[AnyEntry] = ()
 
     def visit(self) -> RegionReport:
         """What came of it, that the region could not be read included."""
@@ -156,17 +157,18 @@ class RegionSweep:
         return result.outcome not in _AS_BEFORE or any(not each.noted for each in result.refused)
 
     def _complete_entries(self, context: RegionContext) -> None:
-        if not self.left_behind:
+        left_behind = [entry for entry in self.left_behind if isinstance(entry, Entry)]
+        if not left_behind:
             return
         try:
-            seen = context.read({entry.instance_id for entry in self.left_behind})
+            seen = context.read({entry.instance_id for entry in left_behind})
         except AwsError:
             # They stay open for the next sweep; if EC2 cannot be read at all, what follows here tells so.
             return
         ledger_table = self.run.clients.ledger_table
         ledger_table.entries.write(
             completed(entry, seen, since)
-            for entry in self.left_behind
+            for entry in left_behind
             # The index that names it may be late: it is no longer there as it was, if its process has written since.
             if entry in (since := ledger_table.entries.of(entry.instance_id, entry.at))
         )

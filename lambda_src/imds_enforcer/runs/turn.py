@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from imds_enforcer.aws.ledger_table import Leases
-    from imds_enforcer.ledger.entry import Entry
     from imds_enforcer.ledger.lease import Lease
+    from imds_enforcer.ledger.recovery import AnyEntry
     from imds_enforcer.limits.region_limits import RegionLimits
     from imds_enforcer.reporting.report import RunReport
     from imds_enforcer.runs.events import SweepRequest
@@ -51,7 +51,7 @@ def turn(leases: Leases, lease: Lease, run: PolicyRun) -> Iterator[Turn]:
 
 
 def sweep_in_turn(
-    run: PolicyRun, request: SweepRequest, limits: Mapping[str, RegionLimits], intents: Sequence[Entry], mine: Turn
+    run: PolicyRun, request: SweepRequest, limits: Mapping[str, RegionLimits], intents: Sequence[AnyEntry], mine: Turn
 ) -> RunReport:
     """Sweep and report it; while another run holds the lease, only look and count."""
     if mine.holder:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.aws.defaults_entries import KIND
 from imds_enforcer.ledger.defaults import subject
+from imds_enforcer.ledger.entry import KEPT as ENTRIES_KEPT
 from imds_enforcer.ledger.holds import CONTESTED_FOR, Hold
 from imds_enforcer.model import AwsError, Failure, HttpTokens, Kind, Outcome, Switch, Trigger
 from imds_enforcer.model.region_defaults import RegionDefaults
@@ -17,6 +17,7 @@ from imds_enforcer.policy import AccountDefaults, Mode, Policy
 from tests.fakes.account_defaults import UNSET
 from tests.fakes.clients import a_run
 from tests.fakes.clock import START
+from tests.fakes.entries import an_entry
 from tests.fakes.examples import (
     DENIED_BY_SCP,
     EXPIRED,
@@ -30,6 +31,8 @@ from tests.fakes.examples import (
 )
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from imds_enforcer.ledger.defaults import DefaultsEntry
     from imds_enforcer.model.region_defaults import DefaultsResult
     from tests.fakes.account_defaults import FakeDefaults
@@ -341,9 +344,32 @@ def test_in_audit_mode_no_contest_begins(clients: FakeClients, region: FakeDefau
 def test_entries_of_another_kind_in_the_partition_are_skipped(clients: FakeClients) -> None:
     """And named for the alarm."""
     enforced(clients)
-    clients.table.put([{"pk": KIND, "sk": "nonsense", "entry": "{}"}])
+    clients.table.put([{"pk": subject(HOME), "sk": "nonsense", "entry": "{}"}])
     assert len(ledger(clients)) == 1
-    assert clients.ledger_table.unreadable() == {(KIND, "nonsense")}
+    assert clients.ledger_table.unreadable() == {(subject(HOME), "nonsense")}
+
+
+@pytest.mark.parametrize(("failure", "ends"), [(UNAUTHORIZED, True), (None, False)])
+def test_only_what_changed_nothing_ends(clients: FakeClients, region: FakeDefaults, failure: Any, ends: bool) -> None:  # noqa: FBT001  # an example
+    """A refusal may come with every sweep; the way back rests on the rest."""
+    region.set_failure = failure
+    region.before_set = lambda: found.append("expires_at" in clients.table.written[-1])
+    found: list[bool] = []
+    enforced(clients)
+    item = clients.table.written[-1]
+    assert (found, item.get("expires_at")) == ([False], int((START + ENTRIES_KEPT).timestamp()) if ends else None)
+
+
+def test_the_ledger_of_a_region_is_read_without_that_of_others(clients: FakeClients) -> None:
+    """Each has a partition; the history has all of them, and entries of instances are none of them."""
+    enforced(clients)
+    clients.ledger_table.entries.write([an_entry()])
+    clients.table.requests.clear()
+    [entry] = ledger(clients)
+    assert clients.table.requests == [f"Query {subject(HOME)}"]
+    assert clients.ledger_table.defaults.since(START) == [entry]
+    assert list(clients.ledger_table.entries.since(START - timedelta(days=1))) == [an_entry()]
+    assert clients.ledger_table.unreadable() == set()
 
 
 def test_a_lost_outcome_is_a_failure_of_the_ledger_and_not_of_the_change(

@@ -16,6 +16,7 @@ from imds_enforcer.model.region_defaults import RegionDefaults
 from imds_enforcer.policy import AccountDefaults, Mode, RegionSelection
 from imds_enforcer.runs.account_defaults import NOT_DEPLOYED
 from tests.fakes import example_events as events
+from tests.fakes.clients import a_run
 from tests.fakes.example_events import a_message
 from tests.fakes.examples import (
     AWAY,
@@ -265,3 +266,62 @@ def test_an_inventory_beside_another_sweep_changes_nothing(clients: FakeClients)
     assert report["regions"][HOME]["defaults"]["outcome"] == "DEFERRED"
     assert "the run other is sweeping" in report["regions"][HOME]["defaults"]["reason"]
     assert sent(clients) == []
+
+
+def left_open(clients: FakeClients, *, sent: bool) -> None:
+    """A process is killed before the change of the home region's defaults or after it, and its time is over."""
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    home = clients.defaults[HOME]
+    home.before_set, home.after_set = (None, die) if sent else (die, None)
+    keeper = a_run(clients, POLICY).for_defaults(HOME, Trigger.SCHEDULE)
+    assert keeper
+    with pytest.raises(KeyboardInterrupt):
+        keeper.enforce()
+    home.before_set = home.after_set = None
+    clients.clock.advance(timedelta(minutes=20).total_seconds())
+
+
+@pytest.mark.parametrize(
+    ("sent", "outcomes"), [(True, [Outcome.REMEDIATED]), (False, [Outcome.DEFERRED, Outcome.REMEDIATED])]
+)
+def test_the_next_sweep_completes_what_a_killed_process_left(
+    clients: FakeClients,
+    sent: bool,  # noqa: FBT001  # an example
+    outcomes: list[Outcome],
+) -> None:
+    """Without a request of its own, where there is nothing: the index of open entries has both kinds."""
+    keep(clients)
+    left_open(clients, sent=sent)
+    app = App(clients, settings=KEEPING)
+    app.invoke({})
+    assert [entry.outcome for entry in clients.ledger_table.defaults.of(HOME)] == outcomes
+    clients.table.requests.clear()
+    app.invoke({})
+    assert [each for each in clients.table.requests if each.startswith(("Query defaults", "Scan"))] == ["Scan open"]
+
+
+def test_a_change_that_was_never_sent_is_not_the_enforcers(clients: FakeClients) -> None:
+    """Nor is what a person sets later by hand: it stays when tokens become optional."""
+    left_open(clients, sent=False)
+    keep(clients, regions={"include": [HOME]})
+    app = App(clients, settings=KEEPING)
+    clients.defaults[HOME].set_failure = UNAUTHORIZED
+    app.invoke({})
+    clients.defaults[HOME].set_failure = None
+    clients.defaults[HOME].put(http_tokens=HttpTokens.REQUIRED, http_put_response_hop_limit=2)
+    clients.ssm.put(TOKENS_PARAMETER, "optional")
+    app.invoke({})
+    assert clients.defaults[HOME].current == KEPT
+
+
+def test_a_later_run_tells_what_an_earlier_one_did(clients: FakeClients) -> None:
+    """It found the region as it was."""
+    left_open(clients, sent=False)
+    Sweep(clients, POLICY)
+    clients.clock.advance(60)
+    Sweep(clients, replace(POLICY, http_tokens=HttpTokens.OPTIONAL))
+    outcomes = [entry.outcome for entry in clients.ledger_table.defaults.of(HOME)]
+    assert outcomes == [Outcome.DEFERRED, Outcome.REMEDIATED, Outcome.REMEDIATED]
