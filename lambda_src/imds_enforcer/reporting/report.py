@@ -175,8 +175,11 @@ class RunReport:
 
     @property
     def odd_defaults(self) -> list[DefaultsResult]:
-        """The account defaults that are not as the policy wants them, region by region."""
-        found = (region.defaults for region in self.regions.values())
+        """The account defaults that are not as the policy wants them, region by region.
+
+        Those of a region that an organization's policy denies as a whole are no news.
+        """
+        found = (r.defaults for r in self.regions.values() if r.status is not RegionStatus.REGION_DENIED)
         return [each for each in found if each and each.outcome in _ODD]
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imds_enforcer.ledger.defaults import DefaultsEntry
-from imds_enforcer.model import Outcome, Trigger
+from imds_enforcer.model import Kind, Outcome, Trigger
 from imds_enforcer.runs.retry import MAX_RECEIVES
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def visit_with_defaults(visit: RegionSweep) -> RegionReport:
     result, ledger_failure = None, None
     if keeper := visit.run.for_defaults(visit.region, visit.trigger):
         left_behind = any(isinstance(entry, DefaultsEntry) for entry in visit.left_behind)
-        result = _final(keeper.enforce(left_behind=left_behind), "the next sweep tries again")
+        result = _swept(keeper.enforce(left_behind=left_behind))
         ledger_failure = keeper.context.ledger_failure
         if visit.trigger == Trigger.INVENTORY or result.outcome not in _AS_BEFORE:
             visit.run.log_defaults(result, visit.trigger)
@@ -65,16 +65,20 @@ def enforce_changed(
     if keeper is None:
         return False
     result = keeper.enforce()
-    if min(message.receives for message, _ in changes) < MAX_RECEIVES:
-        result = _final(result, "the queue tries again")
+    receives = min(message.receives for message, _ in changes)
+    if result.outcome is Outcome.FAILED and result.may_work_later and receives < MAX_RECEIVES:
+        result = _deferred(result, "the queue tries again")
     run.log_defaults(result, Trigger.DRIFT)
     report.defaults = result
     report.ledger_failure = report.ledger_failure or keeper.context.ledger_failure
     return result.may_work_later
 
 
-def _final(result: DefaultsResult, what_follows: str) -> DefaultsResult:
-    """The outcome; of a failure that may pass, that it is tried again."""
-    if result.outcome is not Outcome.FAILED or not result.may_work_later:
-        return result
+def _swept(result: DefaultsResult) -> DefaultsResult:
+    """The outcome in a sweep, as for instances: what is throttled has its turn in the next one."""
+    throttled = result.failure is not None and result.failure.kind is Kind.THROTTLED
+    return _deferred(result, "the next sweep tries again") if throttled and result.outcome is Outcome.FAILED else result
+
+
+def _deferred(result: DefaultsResult, what_follows: str) -> DefaultsResult:
     return replace(result, outcome=Outcome.DEFERRED, reason=f"{result.failure}; {what_follows}")

@@ -20,6 +20,7 @@ from tests.fakes.clients import a_run
 from tests.fakes.example_events import a_message
 from tests.fakes.examples import (
     AWAY,
+    DENIED_BY_SCP,
     HOME,
     POLICY_PARAMETER,
     SERVER_FAULT,
@@ -92,18 +93,32 @@ def test_a_failure_stops_no_instance_and_the_reverse(clients: FakeClients, home:
     assert swept.report.regions[AWAY].failure == UNAUTHORIZED
 
 
-@pytest.mark.parametrize(("failure", "tried_again"), [(THROTTLED, True), (SERVER_FAULT, True), (UNAUTHORIZED, False)])
-def test_what_may_work_later_is_left_to_the_next_sweep(
+@pytest.mark.parametrize(("failure", "tried_again"), [(THROTTLED, True), (SERVER_FAULT, False), (UNAUTHORIZED, False)])
+def test_only_throttling_is_left_to_the_next_sweep(
     clients: FakeClients,
     failure: Failure,
     tried_again: bool,  # noqa: FBT001  # an example
 ) -> None:
-    """A refusal is final, and has EC2's code."""
+    """As for instances: what EC2 never answers must raise the alarm some time. It has EC2's code."""
     clients.defaults[HOME].set_failure = failure
     result = Sweep(clients, POLICY).report.regions[HOME].defaults
     assert result
     assert (result.outcome, result.failure) == (Outcome.DEFERRED if tried_again else Outcome.FAILED, failure)
     assert result.reason == f"{failure}{'; the next sweep tries again' if tried_again else ''}"
+
+
+def test_a_region_that_the_organization_denies_needs_no_attention(clients: FakeClients, away: FakeEc2) -> None:
+    """It is denied every day; what alone is denied there is named."""
+    keep(clients)
+    clients.defaults[HOME].current = KEPT
+    clients.defaults[AWAY].read_failure = DENIED_BY_SCP
+    away.find_errors[1] = DENIED_BY_SCP
+    app = App(clients, settings=KEEPING)
+    app.invoke({"inventory": True})
+    assert clients.topic.mails == []
+    app.invoke({"inventory": True})
+    [(_, text)] = clients.topic.mails
+    assert f"The account defaults in {AWAY} are SKIPPED: denied by the organization ({DENIED_BY_SCP})" in text
 
 
 def test_a_contradiction_leaves_all_regions_alone_and_is_one_finding(clients: FakeClients, home: FakeEc2) -> None:
