@@ -97,21 +97,25 @@ def toggle(
 ) -> None:
     """Require tokens of every instance that the policy covers, or make them optional again.
 
-    You are asked before they become optional: every instance is set so then, and answers IMDSv1. If somebody else
-    changes the policy meanwhile, nothing is written. The change starts a sweep of every region.
+    You are asked before they become optional: every instance is set so then, and answers IMDSv1. So are you where the
+    policy contradicts itself once they are required. If somebody else changes the policy meanwhile, nothing is written.
+    The change starts a sweep of every region.
     """
     reached = connection.connect(profile, region)
     before = parameters.stored(reached)
     changed = before.http_tokens != http_tokens
     version = before.versions.http_tokens
+    new, problem = replace(before, http_tokens=http_tokens).policy_or_problem()
     if changed:
-        reasons = [TOKENS_OPTIONAL] if http_tokens is HttpTokens.OPTIONAL else []
-        parameters.agree(reasons, "Make tokens optional?", sure=yes)
+        loosens = http_tokens is HttpTokens.OPTIONAL
+        against = contradictions(new, reached.clock.now()) if new and not loosens else []
+        reasons = [TOKENS_OPTIONAL] if loosens else []
+        question = "Make tokens optional?" if loosens else "Require tokens?"
+        parameters.agree(reasons, question, sure=yes, against=against)
         version = parameters.replace_http_tokens(reached, http_tokens, before)
         say(f"HttpTokens is {http_tokens} now, version {version}; a sweep of every region follows.")
     else:
         say(f"HttpTokens is {http_tokens} already, version {version}; nothing was written.")
-    _, problem = replace(before, http_tokens=http_tokens).policy_or_problem()
     if problem:
         say(f"But the policy is invalid, so nothing is enforced: {problem}")
     document = {"http_tokens": http_tokens, "before": before.http_tokens, "version": version, "changed": changed}

@@ -76,6 +76,25 @@ def test_a_contradiction_is_named_and_asked_about(clients: FakeClients, command:
     assert len(clients.ssm.puts) == 1
 
 
+def test_a_toggle_that_makes_the_policy_contradict_itself_is_asked_about(
+    clients: FakeClients, command: Command
+) -> None:
+    """As with a document; while tokens are optional nothing contradicts."""
+    clients.ssm.put(POLICY_PARAMETER, json.dumps(CONTRADICTING))
+    command("toggle", "optional", "--yes")
+    assert "contradicts" not in command("toggle", "optional").stderr
+    puts = len(clients.ssm.puts)
+    result = command("toggle", "required", typed="n\n")
+    assert (result.exit_code, len(clients.ssm.puts)) == (1, puts)
+    assert (
+        result.stderr.splitlines()[0]
+        == f"The policy contradicts itself, so that account defaults are left alone: {AGAINST}."
+    )
+    assert "Require tokens? [y/N]" in result.stderr
+    assert command("toggle", "required", "--yes").exit_code == 0
+    assert len(clients.ssm.puts) == puts + 1
+
+
 def test_what_required_defaults_come_before_is_named(command: Command, file: Path) -> None:
     """In `policy set` and in `policy check`; nothing is asked for it."""
     document = {"account_defaults": {}, "launch_grace_seconds": 60}
