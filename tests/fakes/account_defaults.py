@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.fakes.clock import FakeClock
 
 UNSET = RegionDefaults()
-"""A region for which nobody has a preference."""
+"""A region without any preference."""
 
 
 class FakeDefaults(DefaultsApi):

@@ -60,7 +60,7 @@ def enforce_changed(
     changes = [(message, event) for message, event in events if event.of_defaults]
     if not changes or not run.policy.regions.covers(region):
         return False
-    drifted_by = changes[-1][1].principal or "an unknown caller"
+    drifted_by = changes[-1][1].principal
     keeper = run.for_defaults(region, Trigger.DRIFT, drifted_by)
     if keeper is None:
         return False

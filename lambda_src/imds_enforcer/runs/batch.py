@@ -218,9 +218,9 @@ class _RegionBatch:
 
 
 def _drifted_by(deliveries: Iterable[Delivery]) -> dict[str, str]:
-    """Who set options back, by instance."""
+    """Who changed options, by instance."""
     return {
-        instance_id: delivery.event.principal or "somebody"
+        instance_id: delivery.event.principal
         for delivery in deliveries
         if delivery.event.trigger is Trigger.DRIFT
         for instance_id in delivery.event.instance_ids

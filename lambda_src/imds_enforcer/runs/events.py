@@ -54,7 +54,7 @@ class InstanceEvent:
     instance_ids: tuple[str, ...]
     whole_region: bool = False
     of_defaults: bool = False
-    principal: str | None = None
+    principal: str = "an unknown caller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,7 @@ def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch | None
             case "ModifyInstanceMetadataDefaults":
                 return _drift(event, detail)
             case name:
-                allowed = "RunInstances, ModifyInstanceMetadataOptions, ModifyInstanceMetadataDefaults"
-                raise MalformedEventError(f"detail.eventName is {shown(name)}; allowed: {allowed}")
+                raise MalformedEventError(f"detail.eventName is {shown(name)}; allowed: {_CALLS}")
     raise MalformedEventError(
         f"detail-type is {shown(kind)}; allowed: EC2 Instance State-change Notification, AWS API Call via CloudTrail"
     )

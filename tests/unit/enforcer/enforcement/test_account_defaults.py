@@ -49,7 +49,7 @@ WHY = "HttpTokens is no-preference, not required, HttpPutResponseHopLimit is no-
 
 @pytest.fixture
 def region(clients: FakeClients) -> FakeDefaults:
-    """The defaults of the home region, for which nobody has a preference."""
+    """The defaults of the home region, which has no preference."""
     return clients.defaults[HOME]
 
 

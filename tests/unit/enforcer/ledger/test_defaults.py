@@ -46,7 +46,7 @@ BACK = an_entry(KEPT, UNSET)
         ([SET], KEPT, {TOKENS: None, HOPS: None}),
         ([SET], replace(KEPT, http_put_response_hop_limit=3), {TOKENS: None}),
         ([SET], UNSET, {}),
-        # A required that was there before is nobody's to take back.
+        # A required that was there before is not the enforcer's to take back.
         ([an_entry(replace(UNSET, http_tokens=HttpTokens.REQUIRED), KEPT)], KEPT, {HOPS: None}),
         ([SET, BACK], KEPT, {}),
         ([SET, BACK, SET], KEPT, {TOKENS: None, HOPS: None}),
@@ -85,7 +85,7 @@ BACK = an_entry(KEPT, UNSET)
         ([completed(an_entry(UNSET, KEPT, outcome=None, after=None), TAGGED)], TAGGED, {TOKENS: None, HOPS: None}),
     ],
 )
-def test_what_the_enforcer_set_and_nobody_changed_since(
+def test_what_the_enforcer_set_and_no_one_changed_since(
     entries: list[DefaultsEntry], seen: RegionDefaults, found: dict[str, Any]
 ) -> None:
     """With what was there before."""

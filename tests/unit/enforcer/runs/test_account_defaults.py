@@ -160,7 +160,7 @@ def test_drift_is_corrected_at_once_in_its_region(clients: FakeClients, home: Fa
 
 
 @pytest.mark.parametrize("policy", [a_policy(), replace(POLICY, regions=RegionSelection(exclude=(HOME,)))])
-def test_drift_is_nobodys_matter_without_a_policy_for_it(clients: FakeClients, policy: Any) -> None:
+def test_drift_is_left_without_a_policy_for_it(clients: FakeClients, policy: Any) -> None:
     """Its message is over."""
     batch = Batch(clients, a_message(events.defaults_change()), policy=policy)
     assert (outcomes(batch), batch.again, clients.defaults[HOME].calls) == ({}, [], [])

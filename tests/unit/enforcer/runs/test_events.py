@@ -56,7 +56,7 @@ def test_a_change_of_the_account_defaults_is_of_no_instance(request_parameters: 
     event["detail"] |= {"requestParameters": request_parameters, "userIdentity": {"arn": "arn:ann"}}
     assert _parsed(event) == InstanceEvent(Trigger.DRIFT, HOME, START, (), of_defaults=True, principal="arn:ann")
     del event["detail"]["userIdentity"]
-    assert _parsed(event).principal is None
+    assert _parsed(event).principal == "an unknown caller"
     assert not _parsed(events.drift()).of_defaults
 
 
