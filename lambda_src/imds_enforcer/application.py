@@ -174,7 +174,8 @@ class Application:
             what = CREDENTIALS_REFUSED if refused else "Parameter Store is out of reach: nothing was changed"
             telemetry.call_failed(f"{what}, the batch comes back", error)
             again = _usual_delays([*(delivery.message for delivery in batch.deliveries), *batch.unchecked])
-        again |= _usual_delays(remember(self.clients, batch.refused_launches))
+        # Where the credentials are refused, nothing at all is sent any more.
+        again |= _usual_delays(batch.refused_launches if refused else remember(self.clients, batch.refused_launches))
         telemetry.foreign_events(batch.foreign)
         telemetry.events_out_of_reach(batch.out_of_reach)
         for message, problem in batch.malformed.items():

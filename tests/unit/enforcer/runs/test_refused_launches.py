@@ -14,7 +14,7 @@ from imds_enforcer.runs.events import parse_event
 from tests.fakes import example_events as events
 from tests.fakes.clock import START
 from tests.fakes.example_events import a_message
-from tests.fakes.examples import ACCOUNT, AWAY, HOME, POLICY_PARAMETER, THROTTLED, an_id, an_instance
+from tests.fakes.examples import ACCOUNT, AWAY, EXPIRED, HOME, POLICY_PARAMETER, THROTTLED, an_id, an_instance
 
 if TYPE_CHECKING:
     from tests.fakes.clients import FakeClients
@@ -164,6 +164,17 @@ def test_the_events_beside_it_are_worked_off(app: App, home: FakeEc2) -> None:
     home.launch(an_instance())
     assert app.batch(a_message(events.refused_launch(), "m-1"), a_message(events.running(), "m-2")) == []
     assert home.modified_ids == [an_id()]
+
+
+def test_where_the_credentials_are_refused_the_table_is_not_asked_either(
+    app: App, clients: FakeClients, home: FakeEc2
+) -> None:
+    """It comes back with the batch."""
+    home.launch(an_instance())
+    home.modify_errors[an_id()] = [EXPIRED]
+    again = app.batch(a_message(events.refused_launch(), "m-1"), a_message(events.running(), "m-2"))
+    assert sorted(again) == ["m-1", "m-2"]
+    assert [item for item in clients.table.written if item["pk"] == "refused-launch"] == []
 
 
 def test_one_that_cannot_be_written_down_comes_back(
