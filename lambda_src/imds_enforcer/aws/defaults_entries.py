@@ -33,6 +33,10 @@ class DefaultsEntries:
         """Write an entry, in place of its older version."""
         self._table.put([_item(entry)])
 
+    def of_run(self, run_id: str) -> list[DefaultsEntry]:
+        """The entries of one run, oldest first, as they were a moment ago."""
+        return self.parsed(self._table.index("by-run", "run_id", run_id))
+
     def since(self, moment: datetime) -> list[DefaultsEntry]:
         """The entries of all regions from a moment on, as they were a moment ago."""
         found = (

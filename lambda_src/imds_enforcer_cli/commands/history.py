@@ -1,8 +1,9 @@
 """`imds-enforcer history`: what the ledger has."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Annotated
 
 import typer
@@ -76,10 +77,13 @@ def _entries(
     since = now - timedelta(days=days or (_DAYS if every else KEPT.days))
     if ids:
         return [entry for entry in ledger_table.entries.of(ids[0]) if entry.at >= since]
-    found = ledger_table.entries.since(since) if every else ledger_table.entries.of_run(str(run_id))
-    of_regions = [entry for entry in ledger_table.defaults.since(since) if every or entry.run_id == run_id]
-    both: list[Entry | DefaultsEntry] = [*(entry for entry in found if entry.at >= since), *of_regions]
-    return sorted(both, key=lambda entry: entry.at)
+    of_instances, of_defaults = ledger_table.entries, ledger_table.defaults
+    both: Iterator[Entry | DefaultsEntry] = (
+        chain(of_instances.since(since), of_defaults.since(since))
+        if every
+        else chain(of_instances.of_run(str(run_id)), of_defaults.of_run(str(run_id)))
+    )
+    return sorted((entry for entry in both if entry.at >= since), key=lambda entry: entry.at)
 
 
 def run_summary(run_id: str, entries: Sequence[Entry | DefaultsEntry], now: datetime) -> str:

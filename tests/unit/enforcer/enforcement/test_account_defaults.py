@@ -368,6 +368,7 @@ def test_the_ledger_of_a_region_is_read_without_that_of_others(clients: FakeClie
     [entry] = ledger(clients)
     assert clients.table.requests == [f"Query {subject(HOME)}"]
     assert clients.ledger_table.defaults.since(START) == [entry]
+    assert clients.ledger_table.defaults.of_run(entry.run_id) == [entry]
     assert list(clients.ledger_table.entries.since(START - timedelta(days=1))) == [an_entry()]
     assert clients.ledger_table.unreadable() == set()
 
