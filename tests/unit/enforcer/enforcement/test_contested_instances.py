@@ -146,11 +146,11 @@ def test_several_messages_about_one_fix_are_one(clients: FakeClients, home: Fake
     assert _set_back(clients, home).outcomes == {an_id(1): Outcome.REMEDIATED}
 
 
-def test_whoever_is_not_named_is_somebody(clients: FakeClients, home: FakeEc2) -> None:
+def test_a_caller_whom_the_event_does_not_name_is_said_to_be_unknown(clients: FakeClients, home: FakeEc2) -> None:
     """CloudTrail does not always say."""
     _fix(clients, home, times=3)
     ((result, _),) = _set_back(clients, home, events.drift(an_id(1))).log
-    assert result.reason.startswith("set back again and again, last by somebody: ")
+    assert result.reason.startswith("set back again and again, last by an unknown caller: ")
 
 
 def test_an_audit_begins_no_contest(clients: FakeClients, home: FakeEc2) -> None:
