@@ -19,7 +19,7 @@ from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.interruption import Interruption
 from imds_enforcer_cli.console.output import Cell, say, write_csv, write_json, write_table
-from imds_enforcer_cli.fixes.aws_commands import NEW_NUMBER, set_imds_support
+from imds_enforcer_cli.fixes.aws_commands import legend, set_imds_support
 from imds_enforcer_cli.fixes.fixer import Fixed
 from imds_enforcer_cli.fixes.plan import Wishes
 from imds_enforcer_cli.fixes.record import DEFAULT_FILE, FileRecord, record_of
@@ -201,8 +201,8 @@ def _write(order: _Order, done: Sequence[Fixed], rest: Sequence[Launcher]) -> No
 def _say_commands(documents: Sequence[dict[str, Any]]) -> None:
     commands = [command for each in documents for command in each["commands"]]
     if commands:
-        placeholder = any(NEW_NUMBER in each for each in commands)
-        say(f"Left to you{f' ({NEW_NUMBER}: what the command before it answers)' if placeholder else ''}:")
+        meanings = legend(commands)
+        say(f"Left to you{f' ({meanings})' if meanings else ''}:")
     for command in commands:
         say(command)
 

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imds_enforcer.model import LaunchTemplate
@@ -11,6 +11,18 @@ from imds_enforcer_cli.launches.inventory import Group, NodeGroup, Version
 NEW_NUMBER = "NEW_NUMBER"
 """Stands for the number of a version that is not made yet: the command that makes it answers it."""
 
+FIXED_NUMBER = "FIXED_NUMBER"
+"""Stands for the number of the version that the fix itself makes."""
+
+_MEANINGS = {NEW_NUMBER: "what the command before it answers", FIXED_NUMBER: "the version that the fix makes"}
+
+
+def legend(commands: Sequence[str]) -> str:
+    """What the placeholders in these commands stand for; empty if there are none."""
+    return "; ".join(
+        f"{name}: {meaning}" for name, meaning in _MEANINGS.items() if any(name in each for each in commands)
+    )
+
 
 def create_version(region: str, source: Version, data: Mapping[str, Any]) -> str:
     """Make a version from another."""
@@ -18,13 +30,13 @@ def create_version(region: str, source: Version, data: Mapping[str, Any]) -> str
     return _aws("ec2", "create-launch-template-version", region, *named, "--launch-template-data", _json(data))
 
 
-def set_default(region: str, template_id: str, version: str = NEW_NUMBER) -> str:
+def set_default(region: str, template_id: str) -> str:
     """Make a version the default."""
-    named = ("--launch-template-id", template_id, "--default-version", version)
+    named = ("--launch-template-id", template_id, "--default-version", NEW_NUMBER)
     return _aws("ec2", "modify-launch-template", region, *named)
 
 
-def move_group(region: str, group: Group, pinned: LaunchTemplate, version: str = NEW_NUMBER) -> str:
+def move_group(region: str, group: Group, pinned: LaunchTemplate, version: str) -> str:
     """Let a group launch with another number in place of the one it names.
 
     Of a mixed instances policy the whole is sent: what an omitted part of it would become is not documented.
@@ -37,7 +49,7 @@ def move_group(region: str, group: Group, pinned: LaunchTemplate, version: str =
     return _aws("autoscaling", "update-auto-scaling-group", region, *named, *wanted)
 
 
-def move_node_group(region: str, group: NodeGroup, pinned: LaunchTemplate, version: str = NEW_NUMBER) -> str:
+def move_node_group(region: str, group: NodeGroup, pinned: LaunchTemplate, version: str) -> str:
     """Let a node group take another number, which replaces its nodes."""
     named = ("--cluster-name", group.cluster, "--nodegroup-name", group.name)
     wanted = ("--launch-template", f"id={pinned.id},version={version}")

@@ -29,7 +29,7 @@ class FixPlan:
     """What is to become of one template.
 
     Of one that is to be fixed (`WOULD_FIX`), a version is made from `source` with these metadata `options`, and made
-    the default if `moves_default`. `commands` are for the user, who has to put a new version's number in.
+    the default if `moves_default`. `commands` are for the user, who has to put the numbers of new versions in.
     """
 
     subject: Subject
@@ -45,13 +45,8 @@ class FixPlan:
         return Mark(self.source, run_id, copy=copy)
 
     def fixed(self, version: str) -> "FixPlan":
-        """The same, with the number of the new version in the commands for those who name its source.
-
-        The others are about versions that are still to be made.
-        """
-        moves = [*_moves(self.subject, self.source)]
-        moved = [each.replace(aws_commands.NEW_NUMBER, version) for each in moves]
-        return replace(self, commands=(*moved, *self.commands[len(moves) :]))
+        """The same, with the number of the fix's version in its commands."""
+        return replace(self, commands=tuple(each.replace(aws_commands.FIXED_NUMBER, version) for each in self.commands))
 
 
 _OWNERS_ANSWER = {
@@ -153,7 +148,7 @@ def _fix(subject: Subject, policy: Policy, now: datetime) -> FixPlan:
         source=source,
         moves_default=moves_default,
         options=_options(subject, content, policy, now),
-        commands=(*_moves(subject, source), *others),
+        commands=(*_moves(subject, source, aws_commands.FIXED_NUMBER), *others),
     )
 
 
@@ -183,7 +178,7 @@ def _options(subject: Subject, source: Version, policy: Policy, now: datetime) -
 def _two_commands(subject: Subject, source: Version, policy: Policy, now: datetime) -> list[str]:
     """What makes a version from one that is not the latest, and what makes its users take that."""
     data = sent_data(source.data, _options(subject, source, policy, now))
-    users = [*_moves(subject, source.template.version)]
+    users = [*_moves(subject, source.template.version, aws_commands.NEW_NUMBER)]
     if source.template == subject.default.template:
         users.insert(0, aws_commands.set_default(subject.region, subject.template_id))
     return [aws_commands.create_version(subject.region, source, data), *users]
@@ -193,19 +188,19 @@ def _pinned_commands(subject: Subject, number: str, policy: Policy, now: datetim
     """What moves those who name a number: to the latest, if that is its fix, else to a version that is made from it."""
     mark, latest = mark_of(subject.latest), subject.latest.template.version
     if mark and mark.source == number and latest not in subject.lax:
-        return [each.replace(aws_commands.NEW_NUMBER, latest) for each in _moves(subject, number)]
+        return [*_moves(subject, number, latest)]
     return _two_commands(subject, subject.lax[number], policy, now)
 
 
-def _moves(subject: Subject, version: str) -> Iterator[str]:
-    """The commands for what names the version by its number."""
+def _moves(subject: Subject, version: str, to: str) -> Iterator[str]:
+    """The commands that move what names the version by its number to another."""
     pinned = LaunchTemplate(subject.template_id, version)
     for group, number in subject.groups:
         if number == version:
-            yield aws_commands.move_group(subject.region, group, pinned)
+            yield aws_commands.move_group(subject.region, group, pinned, to)
     for node_group, number in subject.node_groups:
         if number == version:
-            yield aws_commands.move_node_group(subject.region, node_group, pinned)
+            yield aws_commands.move_node_group(subject.region, node_group, pinned, to)
 
 
 def _left(subject: Subject, outcome: FixOutcome, reason: str, commands: Sequence[str] = ()) -> FixPlan:

@@ -132,11 +132,25 @@ def test_a_group_with_a_mixed_policy_gets_it_whole() -> None:
     fixing.region.groups = [{"AutoScalingGroupName": "web", "MixedInstancesPolicy": mixed}]
     [command] = fixing.plan().commands
     policy = (
-        '{"LaunchTemplate":{"LaunchTemplateSpecification":{"LaunchTemplateId":"lt-web","Version":"NEW_NUMBER"},'
+        '{"LaunchTemplate":{"LaunchTemplateSpecification":{"LaunchTemplateId":"lt-web","Version":"FIXED_NUMBER"},'
         '"Overrides":[{"InstanceType":"t3.micro","LaunchTemplateSpecification":{"LaunchTemplateId":"lt-other",'
         '"Version":"1"}}]},"InstancesDistribution":{"OnDemandBaseCapacity":0}}'
     )
     assert command.endswith(f"--auto-scaling-group-name web --mixed-instances-policy '{policy}'")
+
+
+def test_the_fixed_number_is_not_for_those_who_name_an_older_one() -> None:
+    """Its content is another: they get a version that is made from theirs."""
+    fixing = Fixing({**LAX, "InstanceType": "m5.large"}, LAX)
+    fixing.region.groups = [group("1", "old"), group("2", "new")]
+    fixed = fixing.fix()
+    assert (fixed.plan.outcome, fixed.version) == ("FIXED", "3")
+    new, create, old = fixed.plan.commands
+    assert "name new " in new
+    assert new.endswith("Version=3")
+    assert "--source-version 1 " in create
+    assert "name old " in old
+    assert old.endswith("Version=NEW_NUMBER")
 
 
 def test_an_older_number_is_reported_with_its_two_commands() -> None:
