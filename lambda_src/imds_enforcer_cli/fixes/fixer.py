@@ -64,7 +64,7 @@ class Fixer:
         finished, leftovers = self._earlier(plan, seen)
         if why := self._in_use(subject, leftovers):
             return _ended(plan, FixOutcome.LEFT, why)
-        intent = TemplateFix(
+        fix = TemplateFix(
             run_id=self.run_id,
             region=subject.region,
             template_id=subject.template_id,
@@ -73,28 +73,29 @@ class Fixer:
             moves_default=plan.moves_default,
             at=self.clock.now(),
             by=self.by,
+            version=finished,
         )
-        self.record.write(intent)
+        self.record.write(fix)
         calls.delete(leftovers)
-        warnings: Warnings = frozenset()
-        number = finished
-        if number is None:
-            data = sent_data(source.data, plan.options)
-            number, warnings = calls.create(version_request(source, data, plan.mark(self.run_id)))
-        return self._complete(plan, calls, replace(intent, version=number), source, warnings)
+        return self._complete(plan, calls, fix, source)
 
-    def _earlier(self, plan: FixPlan, seen: Versions) -> tuple[str | None, list[str]]:
-        """The version of an earlier fix from the same source that was finished, and those of fixes that were not."""
+    def _earlier(self, plan: FixPlan, seen: Versions) -> tuple[str, list[str]]:
+        """The version of an earlier fix that can be gone on with, empty if there is none; and what others have left.
+
+        A finished fix is gone on with if its version is what this one would make. One that is not stays, too: something
+        may use it by now.
+        """
         ours = made_by_fixes(plan, seen)
         if not ours:
-            return None, []
+            return "", []
         fixed = {
             each.version
             for each in self.record.all()
             if each.template_id == plan.subject.template_id and each.state is FixState.FIXED
         }
-        finished = max((each for each in ours if each in fixed), key=int, default=None)
-        return finished, [each for each in ours if each not in fixed]
+        source = seen[plan.source].data
+        same = [each for each in ours if each in fixed and not differences(source, seen[each].data, plan.options)]
+        return max(same, key=int, default=""), [each for each in ours if each not in fixed]
 
     def _in_use(self, subject: Subject, leftovers: Collection[str]) -> str | None:
         """That a version which an interrupted fix has left is named by its number: such a one is never deleted."""
@@ -103,11 +104,14 @@ class Fixer:
                 return f"an interrupted fix has left version {each}, which {user} names"
         return None
 
-    def _complete(
-        self, plan: FixPlan, calls: TemplateCalls, fix: TemplateFix, source: Version, warnings: Warnings
-    ) -> Fixed:
-        """Check the new version, and make it the default; if that cannot be, the version goes again."""
+    def _complete(self, plan: FixPlan, calls: TemplateCalls, fix: TemplateFix, source: Version) -> Fixed:
+        """Make the version, check it, and make it the default; if that cannot be, all is taken back."""
+        warnings: Warnings = frozenset()
         try:
+            if not fix.version:
+                data = sent_data(source.data, plan.options)
+                number, warnings = calls.create(version_request(source, data, plan.mark(self.run_id)))
+                fix = replace(fix, version=number)
             outcome, why = self._problem(plan, calls, fix, source, warnings)
             if not why and plan.moves_default:
                 calls.set_default(fix.version)
@@ -116,7 +120,7 @@ class Fixer:
                 raise
             outcome, why = FixOutcome.FAILED, str(error)
         if why:
-            return _ended(plan, outcome, f"{why}; {self._withdrawn(calls, fix)}")
+            return _ended(plan, outcome, "; ".join((why, *self._taken_back(calls, fix))))
         self._written(replace(fix, state=FixState.FIXED))
         then = ", the default now" if plan.moves_default else ""
         done = plan.fixed(fix.version)
@@ -146,22 +150,27 @@ class Fixer:
         calls.delete([number])
         return warnings
 
-    def _withdrawn(self, calls: TemplateCalls, fix: TemplateFix) -> str:
-        """Delete the version again, and a copy if one is there; what became of that."""
+    def _taken_back(self, calls: TemplateCalls, fix: TemplateFix) -> list[str]:
+        """Undo what this run has done, also where the answer of EC2 was lost; what became of that.
+
+        Versions of other runs stay. As long as EC2 does not show the version, it may still appear: the fix stays open.
+        """
+        done = []
         try:
-            ours = [
-                number
-                for number, each in calls.since(fix.source).items()
-                if number == fix.version or ((mark := mark_of(each)) and mark.run_id == self.run_id)
-            ]
-            calls.delete(ours)
+            seen = calls.since(fix.source)
+            ours = [each for each, version in seen.items() if (mark := mark_of(version)) and mark.run_id == self.run_id]
+            if fix.version in seen and seen[fix.version].is_default and fix.moves_default:
+                calls.set_default(fix.source)
+                done = [f"version {fix.source} is the default again"]
+            calls.delete(ours if fix.version in seen else filter(None, [*ours, fix.version]))
         except AwsError as error:
             if error.failure.kind is Kind.CREDENTIALS:
                 raise
             self._written(fix)
-            return f"version {fix.version} is still there ({error})"
-        self._written(replace(fix, state=FixState.WITHDRAWN))
-        return f"version {fix.version} was deleted again"
+            left = f"version {fix.version} is still there" if fix.version else "whether a version was made is not known"
+            return [*done, f"{left} ({error})"]
+        self._written(replace(fix, state=FixState.WITHDRAWN) if fix.version in seen else fix)
+        return [*done, *(f"version {each} was deleted again" for each in ours)]
 
     def _written(self, fix: TemplateFix) -> None:
         """Write down how it went. If that fails, the intent stands, and the mark says the rest."""

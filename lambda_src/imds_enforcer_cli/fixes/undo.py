@@ -38,30 +38,31 @@ class Undone:
 
 
 def versions_of(fix: TemplateFix, seen: Mapping[str, Version]) -> list[str]:
-    """The versions that the fix has made, and that are there: by the number that it wrote down, or by their mark."""
-    return [
-        number
-        for number, each in sorted(seen.items(), key=lambda item: int(item[0]))
-        if number == fix.version or ((mark := mark_of(each)) and (mark.run_id, mark.source) == (fix.run_id, fix.source))
+    """The versions that the fix has made, and that are there, by their mark."""
+    made_by = fix.run_id, fix.source
+    ours = [
+        number for number, each in seen.items() if (mark := mark_of(each)) and (mark.run_id, mark.source) == made_by
     ]
+    return sorted(ours, key=int)
 
 
 def plan_undo(fix: TemplateFix, seen: Mapping[str, Version], users: Mapping[str, Sequence[str]]) -> UndoPlan:
     """The way back from what EC2 shows of the template, from the source on. `users` name versions by their number.
 
-    The default goes back only if it is the fix's version still; a version that something names by its number stays,
-    and so does one that others have made the default.
+    The default goes back only if it is the fix's version still, which may be an earlier fix's, and stays then. So does
+    a version that something names by its number, and one that others have made the default.
     """
     ours = versions_of(fix, seen)
+    its = {*ours, fix.version}
     default = next((number for number, each in seen.items() if each.is_default), None)
     left: list[str] = []
-    goes_back = default in ours and fix.moves_default
+    goes_back = default in its and fix.moves_default
     if goes_back and fix.source not in seen:
         left.append(f"version {fix.source} is not there any more, so version {default} stays the default")
         goes_back = False
-    elif default in ours and not fix.moves_default:
+    elif default in its and not fix.moves_default:
         left.append(f"someone else has made version {default} the default")
-    elif ours and fix.moves_default and fix.state is FixState.FIXED and default not in {*ours, fix.source}:
+    elif ours and fix.moves_default and fix.state is FixState.FIXED and default not in {*its, fix.source}:
         left.append(f"someone else has changed the default{f' to version {default}' if default else ''}")
     left += [f"version {each} stays: {', '.join(users[each])} names it" for each in ours if users.get(each)]
     kept = {number for number in ours if users.get(number)} | (set() if goes_back or not default else {default})

@@ -6,6 +6,7 @@ import pytest
 
 from imds_enforcer.ledger.template_fix import FixState
 from imds_enforcer.model import AwsError
+from tests.fakes.examples import a_policy
 from tests.fakes.fixing import TEMPLATE, Fixing
 from tests.fakes.template_changes import refusal
 
@@ -139,6 +140,100 @@ def test_a_fix_whose_default_was_moved_back_by_hand_is_gone_on_with(fixing: Fixi
     fixing.region.default_versions[TEMPLATE] = 1
     assert fixing.fix("run-2").version == "2"
     assert fixing.state == (2, {1: LAX, 2: FIXED})
+
+
+@pytest.fixture
+def moved_back(fixing: Fixing) -> Fixing:
+    """A template that was fixed, and whose default was moved back by hand; a group names the fix's version."""
+    fixing.fix()
+    fixing.region.default_versions[TEMPLATE] = 1
+    pinned = {"LaunchTemplateId": TEMPLATE, "Version": "2"}
+    fixing.region.groups = [{"AutoScalingGroupName": "web", "LaunchTemplate": pinned}]
+    return fixing
+
+
+def test_an_earlier_version_that_has_other_options_stays(moved_back: Fixing) -> None:
+    """The policy has changed meanwhile: another version is made."""
+    moved_back.policy = a_policy(http_put_response_hop_limit=3)
+    assert moved_back.fix("run-2").version == "3"
+    default, versions = moved_back.state
+    assert (default, versions[2]) == (3, FIXED)
+    assert moved_back.undo("run-2").outcome == "UNDONE"
+    assert moved_back.state == (1, {1: LAX, 2: FIXED})
+
+
+def test_an_earlier_version_stays_where_the_default_cannot_be_moved(moved_back: Fixing) -> None:
+    """It is not this run's to delete."""
+    fail(moved_back, "modify_launch_template", refusal("UnauthorizedOperation"))
+    assert moved_back.fix("run-2").plan.reason == "UnauthorizedOperation: AWS said so"
+    assert moved_back.state == (1, {1: LAX, 2: FIXED})
+
+
+def test_an_undo_of_what_went_on_with_an_earlier_fix_leaves_that(moved_back: Fixing) -> None:
+    """Default and latest are as before it, whether it was killed or not."""
+    moved_back.region.after = lambda _: (_ for _ in ()).throw(SystemExit)
+    with pytest.raises(SystemExit):
+        moved_back.fix("run-2")
+    moved_back.region.after = lambda _: None
+    assert moved_back.state == (2, {1: LAX, 2: FIXED})
+    assert moved_back.undo("run-2").reason == "version 1 is the default again"
+    assert moved_back.state == (1, {1: LAX, 2: FIXED})
+
+
+def lose_the_answer(fixing: Fixing, call: str) -> None:
+    """Let EC2 do what a call asks for, and its answer be lost, once."""
+
+    def lose(name: str) -> None:
+        if name == call:
+            fixing.region.after = lambda _: None
+            raise refusal("InternalError")
+
+    fixing.region.after = lose
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        ("create_launch_template_version", "version 2 was deleted again"),
+        ("modify_launch_template", "version 1 is the default again; version 2 was deleted again"),
+    ],
+)
+def test_what_was_done_although_the_answer_was_lost_is_taken_back(fixing: Fixing, call: str, reason: str) -> None:
+    """It is reported as failed, so that nothing of it may be there."""
+    lose_the_answer(fixing, call)
+    assert fixing.fix().plan.reason == f"InternalError: AWS said so; {reason}"
+    assert fixing.state == (1, {1: LAX})
+
+
+def test_where_it_is_not_known_whether_a_version_was_made_that_is_said(fixing: Fixing) -> None:
+    """And the next undo finds it."""
+    lose_the_answer(fixing, "create_launch_template_version")
+    looks = iter([True])
+
+    def fail_later(call: str) -> None:
+        if call == "describe_launch_template_versions" and fixing.records.fixes and next(looks):
+            raise refusal("RequestLimitExceeded")
+
+    fixing.region.before = fail_later
+    said = "whether a version was made is not known (RequestLimitExceeded: AWS said so)"
+    assert fixing.fix().plan.reason.endswith(said)
+    fixing.region.before = lambda _: None
+    assert fixing.undo().reason == "version 2 was deleted"
+
+
+def test_a_version_that_ec2_never_shows_is_not_called_deleted(fixing: Fixing) -> None:
+    """It is deleted by its number, and the fix stays open: an undo looks for it again."""
+    describe = fixing.region.describe_launch_template_versions
+
+    def without_the_new_one(**request: Any) -> Any:
+        answer = describe(**request)
+        shown = [each for each in answer["LaunchTemplateVersions"] if each["VersionNumber"] == 1]
+        return {**answer, "LaunchTemplateVersions": shown}
+
+    fixing.region.describe_launch_template_versions = without_the_new_one  # type: ignore[method-assign]
+    assert fixing.fix().plan.reason == "NotShown: EC2 does not show the change that it accepted"
+    assert fixing.state == (1, {1: LAX})
+    assert [each.to_undo for each in fixing.records.all()] == [True]
 
 
 def test_what_an_interrupted_fix_has_left_is_not_deleted_while_it_is_named(fixing: Fixing) -> None:
