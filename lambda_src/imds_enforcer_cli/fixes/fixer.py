@@ -130,15 +130,15 @@ class Fixer:
     def _problem(
         self, plan: FixPlan, calls: TemplateCalls, fix: TemplateFix, source: Version, warnings: Warnings
     ) -> tuple[FixOutcome, str]:
-        """What is wrong with the new version, as EC2 shows it; FIXED if nothing."""
+        """What is wrong with the new version, as EC2 shows it; FIXED if nothing. What others do is looked at last."""
+        if warnings and (new := warnings - self._warnings_of(plan, calls, source)):
+            texts = ", ".join(f"{code}: {text}" for code, text in sorted(new))
+            return FixOutcome.FAILED, f"EC2 warns of what the source version does not have: {texts}"
         seen = calls.shown(plan.source, fix.version)
         if why := changed_since(plan, seen, fix.version):
             return FixOutcome.LEFT, why
         if wrong := differences(source.data, seen[fix.version].data, plan.options):
             return FixOutcome.FAILED, f"ReadBackDiffers: version {fix.version} differs in {', '.join(wrong)}"
-        if warnings and (new := warnings - self._warnings_of(plan, calls, source)):
-            texts = ", ".join(f"{code}: {text}" for code, text in sorted(new))
-            return FixOutcome.FAILED, f"EC2 warns of what the source version does not have: {texts}"
         return FixOutcome.FIXED, ""
 
     def _warnings_of(self, plan: FixPlan, calls: TemplateCalls, source: Version) -> Warnings:

@@ -91,6 +91,21 @@ def test_a_warning_that_the_source_has_too(fixing: Fixing) -> None:
     assert fixing.state == (2, {1: LAX, 2: FIXED})
 
 
+def test_a_default_that_is_moved_while_the_copy_is_made_stays(fixing: Fixing) -> None:
+    """What others do is looked at last, right before the default is moved."""
+    fixing.region.warn = lambda _: ["InvalidAMIID.Malformed"]
+
+    def meddle(call: str) -> None:
+        if call == "delete_launch_template_versions" and fixing.state[0] == 1:
+            fixing.region.default_versions[TEMPLATE] = fixing.edit({"ImageId": "ami-2"})
+
+    fixing.region.before = meddle
+    fixed = fixing.fix().plan
+    assert fixed.outcome == "LEFT"
+    assert fixed.reason == "someone else has changed its default meanwhile; version 2 was deleted again"
+    assert fixing.state == (4, {1: LAX, 4: {"ImageId": "ami-2"}})
+
+
 @pytest.mark.parametrize("call", ["create_launch_template_version", "modify_launch_template"])
 def test_a_refusal_carries_the_code_of_aws(fixing: Fixing, call: str) -> None:
     """Nothing is left behind."""
