@@ -30,14 +30,16 @@ class FileRecord:
         self.path = path
 
     def write(self, fix: TemplateFix) -> None:
-        """Add a line.
+        """Add a line, of its own also after one that was cut short.
 
         Raises:
             AwsError: if the file cannot be written, with a code of our own, as where a table cannot be.
         """
         try:
+            cut_short = self.path.exists() and self.path.read_bytes()[-1:] not in {b"", b"\n"}
+            line = f"{json.dumps(fix.as_json())}\n"
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(f"{json.dumps(fix.as_json())}\n")
+                file.write(f"\n{line}" if cut_short else line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
