@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from imds_enforcer.ledger.template_fix import FixState, TemplateFix
 from imds_enforcer.model import AwsError, Clock, Kind
+from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say
 from imds_enforcer_cli.fixes.new_version import (
     copied_data,
@@ -176,8 +177,8 @@ class Fixer:
         """Write down how it went. If that fails, the intent stands, and the mark says the rest."""
         try:
             self.record.write(fix)
-        except AwsError as error:
-            if error.failure.kind is Kind.CREDENTIALS:
+        except (AwsError, CommandError) as error:
+            if isinstance(error, AwsError) and error.failure.kind is Kind.CREDENTIALS:
                 raise
             say(f"What became of {fix.template_id} could not be written down ({error}); its mark says it.")
 

@@ -97,17 +97,21 @@ class FixRun:
         clock, policy = access.reached.clock, rules.policy
         self.cancellation = Cancellation(Deadline.after(clock, _A_DAY), policy.versions, rules.source)
         self.under_way: list[str] = []
+        self.unwritable: CommandError | None = None
         self._fixer = Fixer(calls=access.calls, users=access.users, record=record, clock=clock, run_id=run_id, by=by)
 
     def carry_out(self, planned: Iterable[FixPlan], stopped: Callable[[], str | None]) -> list[Fixed]:
-        """The result of each plan. Where AWS does not accept the credentials, `cancellation` has its refusal."""
+        """The result of each plan.
+
+        What ends the run is raised by `refused`: credentials that AWS does not accept, or a file that takes no fix.
+        """
         return [self._one(plan, stopped) for plan in planned]
 
     def _one(self, plan: FixPlan, stopped: Callable[[], str | None]) -> Fixed:
         if plan.outcome is not FixOutcome.WOULD_FIX:
             return Fixed(plan)
-        if why := stopped() or self.cancellation.reason():
-            return Fixed(replace(plan, outcome=FixOutcome.LEFT, reason=why, commands=()))
+        if why := self.unwritable or stopped() or self.cancellation.reason():
+            return Fixed(replace(plan, outcome=FixOutcome.LEFT, reason=str(why), commands=()))
         self.under_way = [plan.subject.template_id]
         try:
             if why := self._newly_held(plan):
@@ -115,6 +119,9 @@ class FixRun:
             return self._fixer.fix(plan)
         except AwsError as error:
             self.cancellation.heed(error.failure)
+            return Fixed(replace(plan, outcome=FixOutcome.FAILED, reason=str(error), commands=()))
+        except CommandError as error:
+            self.unwritable = error
             return Fixed(replace(plan, outcome=FixOutcome.FAILED, reason=str(error), commands=()))
         finally:
             self.under_way = []
@@ -127,11 +134,14 @@ class FixRun:
 
 
 def refused(run: FixRun) -> None:
-    """End the command if AWS does not accept the credentials.
+    """End the command if something has ended the run.
 
     Raises:
-        AwsError: then.
+        AwsError: if AWS does not accept the credentials.
+        CommandError: if what is to be done cannot be written down.
     """
+    if run.unwritable:
+        raise run.unwritable
     failure = run.cancellation.refused
     if failure and failure.kind is Kind.CREDENTIALS:
         raise AwsError(failure)

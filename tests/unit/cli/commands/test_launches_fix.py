@@ -462,6 +462,26 @@ def test_an_outcome_that_cannot_be_written_down(command: Command, clients: FakeC
     assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
 
 
+def test_a_file_that_takes_no_more_ends_the_run(command: Command, tmp_path: Path) -> None:
+    """What was done until then is reported all the same."""
+    command.deployed = False
+    (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
+    file = tmp_path / "mine.jsonl"
+
+    def replace_by_a_folder(call: str) -> None:
+        if call == "modify_launch_template":
+            file.unlink()
+            file.mkdir()
+
+    command.launches[HOME].after = replace_by_a_folder
+    options = ("--policy", "policy.json", "--record", "mine.jsonl", "--output", "json")
+    result = command("launches", "fix", "--all", "--yes", *options)
+    assert result.exit_code == 2
+    assert outcomes(json.loads(result.stdout)) == {"web": "FIXED", "jobs": "FAILED"}
+    assert "What became of lt-web could not be written down" in result.stderr
+    assert not any(call.startswith("create_") for call, _ in command.launches[AWAY].requests)
+
+
 def test_ctrl_c_ends_it_after_the_template_that_is_under_way(command: Command) -> None:
     """No further one is begun; what was begun is completed, and reported."""
     pressed: list[str] = []
