@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from imds_enforcer.ledger.template_fix import FixState, TemplateFix
 from imds_enforcer.model import AwsError, Kind
+from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.fixes.new_version import mark_of
 from imds_enforcer_cli.fixes.record import FixRecord
 from imds_enforcer_cli.fixes.subject import FixOutcome
@@ -124,6 +125,8 @@ class Undoer:
                 self._record.write(replace(fix, state=FixState.UNDONE))
         except AwsError as error:
             return self._failed(plan, error)
+        except CommandError as error:
+            return Undone(plan, FixOutcome.FAILED, str(error))
         done = [f"version {plan.default} is the default again"] if plan.default else []
         done += [f"version {each} was deleted" for each in plan.delete]
         outcome = FixOutcome.LEFT if plan.left else FixOutcome.UNDONE

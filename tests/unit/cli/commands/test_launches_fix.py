@@ -361,6 +361,22 @@ def test_a_template_is_undone(command: Command, name: str) -> None:
     assert command.launches[AWAY].state("lt-jobs") == (2, {1: LAX, 2: FIXED})
 
 
+def test_what_others_do_before_the_yes_is_heeded(command: Command) -> None:
+    """A group names the version by then."""
+    command("launches", "fix", "web", "--yes")
+    home = command.launches[HOME]
+    pinned = {"LaunchTemplateId": "lt-web", "Version": "2"}
+
+    def after_the_groups(call: str) -> None:
+        if call == "describe_spot_fleet_requests":
+            home.groups = [{"AutoScalingGroupName": "web", "LaunchTemplate": pinned}]
+
+    home.before = after_the_groups
+    result = command("launches", "undo", "web", typed="y\n")
+    assert "version 2 stays: Auto Scaling group web names it" in lines(result.stdout)[-1]
+    assert home.state("lt-web") == (1, {1: LAX, 2: FIXED})
+
+
 def test_what_stays_fails(command: Command) -> None:
     """Of two, one is named by a group by now."""
     command("launches", "fix", "--all", "--yes")
@@ -462,7 +478,7 @@ def test_an_outcome_that_cannot_be_written_down(command: Command, clients: FakeC
     assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
 
 
-def test_a_file_that_takes_no_more_ends_the_run(command: Command, tmp_path: Path) -> None:
+def test_a_file_that_takes_no_more_ends_all_changes(command: Command, tmp_path: Path) -> None:
     """What was done until then is reported all the same."""
     command.deployed = False
     (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
@@ -476,10 +492,34 @@ def test_a_file_that_takes_no_more_ends_the_run(command: Command, tmp_path: Path
     command.launches[HOME].after = replace_by_a_folder
     options = ("--policy", "policy.json", "--record", "mine.jsonl", "--output", "json")
     result = command("launches", "fix", "--all", "--yes", *options)
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert outcomes(json.loads(result.stdout)) == {"web": "FIXED", "jobs": "FAILED"}
     assert "What became of lt-web could not be written down" in result.stderr
     assert not any(call.startswith("create_") for call, _ in command.launches[AWAY].requests)
+
+
+def test_an_undo_that_cannot_be_written_down_stops_no_other(command: Command, tmp_path: Path) -> None:
+    """It is reported as failed; the next undo finds nothing of it."""
+    command.deployed = False
+    (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
+    file = tmp_path / "mine.jsonl"
+    command("launches", "fix", "--all", "--yes", "--policy", "policy.json", "--record", "mine.jsonl")
+    written = file.read_text()
+
+    def replace_by_a_folder(call: str) -> None:
+        if call == "delete_launch_template_versions":
+            file.unlink()
+            file.mkdir()
+
+    def put_back(call: str) -> None:
+        if call == "modify_launch_template":
+            file.rmdir()
+            file.write_text(written)
+
+    command.launches[HOME].after, command.launches[AWAY].after = replace_by_a_folder, put_back
+    found = command.json("launches", "undo", FIRST_RUN, "--yes", "--record", "mine.jsonl", exit_code=1)
+    assert [(each["name"], each["outcome"]) for each in found] == [("web", "FAILED"), ("jobs", "UNDONE")]
+    assert "mine.jsonl cannot be written" in found[0]["reason"]
 
 
 def test_ctrl_c_ends_it_after_the_template_that_is_under_way(command: Command) -> None:
