@@ -22,7 +22,8 @@ class FakeTemplateChanges:
     """`templates` have their versions by id, from 1 on, None for a deleted one.
 
     `described_as` has the descriptions of versions by template and number, `warn` the codes that EC2 warns of for a
-    version's data, and `lost` the fields that a new version does not take from its source. `fleets` and `spot_fleets`
+    version's data, and `lost` the fields that a new version does not take from its source; `shown_options` are metadata
+    options that EC2 shows of a new version although they were not sent. `fleets` and `spot_fleets`
     are as EC2 describes them. `before` sees each call before it is made, `after` each change once it is made; both may
     change things, or fail.
     """
@@ -34,6 +35,7 @@ class FakeTemplateChanges:
         self.warn: Callable[[LaunchData], list[str]] = lambda _: []
         self.lost: tuple[str, ...] = ()
         self.merges_options = False
+        self.shown_options: LaunchData = {}
         self.fleets: list[LaunchData] = []
         self.spot_fleets: list[LaunchData] = []
         self.before: Callable[[str], None] = lambda _: None
@@ -70,6 +72,8 @@ class FakeTemplateChanges:
         merged = {**source.get("MetadataOptions", {}), **sent.get("MetadataOptions", {})}
         options = {"MetadataOptions": merged} if self.merges_options and merged else {}
         data = copy.deepcopy({**source, **sent, **options})
+        if "MetadataOptions" in data:
+            data["MetadataOptions"] = {**self.shown_options, **data["MetadataOptions"]}
         self.templates[template].append(data)
         number = len(self.templates[template])
         self.described_as[template, number] = request["VersionDescription"]

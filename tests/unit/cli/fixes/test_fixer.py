@@ -75,6 +75,19 @@ def test_a_read_back_that_differs(fixing: Fixing) -> None:
     assert [each.state for each in fixing.records.all()] == [FixState.WITHDRAWN]
 
 
+def test_an_endpoint_that_ec2_shows_enabled_by_itself(fixing: Fixing) -> None:
+    """It is so without metadata options, too; another option that was not asked for would change something."""
+    fixing.region.shown_options = {"HttpEndpoint": "enabled"}
+    assert fixing.fix().plan.outcome == "FIXED"
+    assert fixing.undo().outcome == "UNDONE"
+    for name, value in (("HttpEndpoint", "disabled"), ("HttpPutResponseHopLimit", 1)):
+        fixing.region.shown_options = {name: value}
+        assert f"version {len(fixing.region.templates[TEMPLATE]) + 1} differs in MetadataOptions.{name}" in (
+            fixing.fix(f"run-{name}").plan.reason
+        )
+    assert fixing.state == (1, {1: LAX})
+
+
 def test_a_warning_that_the_source_does_not_have(fixing: Fixing) -> None:
     """It is an error: EC2 checks nothing else when a version is made."""
     fixing.region.warn = lambda data: ["InvalidParameter"] if "MetadataOptions" in data else []
