@@ -131,6 +131,12 @@ def _tags() -> list[Case]:
     return found
 
 
+def _template_changes() -> list[Case]:
+    template = f"arn:aws:ec2:{HOME}:{ACCOUNT}:launch-template/lt-0123456789abcdef0"
+    actions = ("ec2:CreateLaunchTemplateVersion", "ec2:ModifyLaunchTemplate", "ec2:DeleteLaunchTemplateVersions")
+    return [Case(what=f"{each} by an operator", by=OPERATOR, action=each, resource=template) for each in actions]
+
+
 def _state() -> list[Case]:
     writes = [
         *((action, each) for each in PARAMETERS for action in ("ssm:PutParameter", "ssm:DeleteParameter")),
@@ -178,4 +184,4 @@ def _deliveries() -> list[Case]:
     ]
 
 
-CASES = [*_launches(), *_launchers(), *_changes(), *_tags(), *_state(), *_deliveries()]
+CASES = [*_launches(), *_launchers(), *_changes(), *_tags(), *_template_changes(), *_state(), *_deliveries()]

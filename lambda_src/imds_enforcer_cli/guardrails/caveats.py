@@ -17,7 +17,12 @@ def caveats(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool,
         yield from _refused_launches(policy, now)
     else:
         yield "No statement is about launches, since the toggle is optional."
-    _, unprotected = exempting_tag_keys(policy, now)
+    protected, unprotected = exempting_tag_keys(policy, now)
+    if protected:
+        yield (
+            "Exempting tags that an Auto Scaling group gives its instances are not refused: it launches with a "
+            "service-linked role."
+        )
     for key in unprotected:
         yield f"The tags of an exemption are not protected: the key {key!r} fits every tag."
     if role_delivery and any(not each.expired(now) for each in policy.exemptions):

@@ -65,6 +65,14 @@ def test_a_policy_without_exemptions() -> None:
                 "The tags of an exemption are not protected: the key '*' fits every tag.",
             ],
         ),
+        (
+            a_policy(HttpTokens.OPTIONAL, exemptions=(an_exemption(tag_key="imds"),)),
+            [
+                "No statement is about launches, since the toggle is optional.",
+                "Exempting tags that an Auto Scaling group gives its instances are not refused: it launches with a "
+                "service-linked role.",
+            ],
+        ),
     ],
 )
 def test_what_a_policy_means_otherwise(policy: Policy, sentences: list[str]) -> None:
