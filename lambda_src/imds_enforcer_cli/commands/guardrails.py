@@ -28,8 +28,8 @@ def scp(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--operator-role",
             metavar="ARN",
-            help="A role whose people may run `enforce`, `set`, `revert`, `policy set` and `launches fix`; * stands for "
-            "any account, or any part of the name. May be repeated.",
+            help="A role whose people may run `enforce`, `set`, `revert`, `policy set` and `launches fix`; * stands "
+            "for any account, or any part of the name. May be repeated.",
         ),
     ],
     deploy_role: Annotated[

@@ -69,8 +69,10 @@ def test_a_policy_without_exemptions() -> None:
             a_policy(HttpTokens.OPTIONAL, exemptions=(an_exemption(tag_key="imds"),)),
             [
                 "No statement is about launches, since the toggle is optional.",
-                "Exempting tags that an Auto Scaling group gives its instances are not refused: it launches with a "
-                "service-linked role.",
+                (
+                    "Exempting tags that an Auto Scaling group gives its instances are not refused: it launches with a "
+                    "service-linked role."
+                ),
             ],
         ),
     ],
