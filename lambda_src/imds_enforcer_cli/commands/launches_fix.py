@@ -107,12 +107,11 @@ def fix(  # noqa: PLR0913  # each is an option of the command
     the latest, since a new version would change what `$Latest` means; the commands are printed then. So are those for
     groups that name a version by its number. Launch configurations and images are only reported.
 
-    What is done is written down before and after: in the ledger, else in a file, which the command names.
+    What is done is written down before and after: in the ledger, else in a file, which the command names. While the
+    toggle is `optional`, or the policy's mode `audit`, nothing is fixed.
     """
     if bool(templates) == everything:
-        raise CommandError(
-            "name launch templates, or --all" if everything is False else "templates beside --all; allowed: one of them"
-        )
+        raise CommandError("launch templates and --all are alternatives; allowed: one of them")
     wishes = Wishes(despite_calls=despite_calls or (), include_managed_by=_owners(include_managed_by or ()))
     if not (dry_run or yes):
         output.require_terminal()

@@ -14,7 +14,10 @@ NEW_NUMBER = "NEW_NUMBER"
 FIXED_NUMBER = "FIXED_NUMBER"
 """Stands for the number of the version that the fix itself makes."""
 
-_MEANINGS = {NEW_NUMBER: "what the command before it answers", FIXED_NUMBER: "the version that the fix makes"}
+_MEANINGS = {
+    NEW_NUMBER: "what the command before it answers; that version is $Latest then",
+    FIXED_NUMBER: "the version that the fix makes",
+}
 
 
 def legend(commands: Sequence[str]) -> str:

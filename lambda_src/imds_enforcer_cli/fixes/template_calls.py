@@ -1,6 +1,6 @@
 """The calls of EC2 that read and change the versions of one launch template."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from imds_enforcer.model import AwsError, Clock, Deadline, Failure, Kind
@@ -58,7 +58,7 @@ class TemplateCalls:
         return seen
 
     def delete(self, numbers: Iterable[str]) -> None:
-        """Delete versions, and wait until EC2 does not show them any more; some may be gone already."""
+        """Delete versions, and wait until EC2 does not show them any more; one that is gone is no failure."""
         wanted = sorted(numbers, key=int)
         if not wanted:
             return
@@ -69,7 +69,7 @@ class TemplateCalls:
                 raise AwsError(Failure(error.get("Code", "Unknown"), error.get("Message", ""), Kind.FINAL))
         self._until_shown(lambda: not self.since(wanted[0]).keys() & set(wanted))
 
-    def _until_shown(self, is_so: Any) -> None:
+    def _until_shown(self, is_so: Callable[[], bool]) -> None:
         deadline = Deadline.after(self._clock, _SHOWN_WITHIN_SECONDS)
         while not is_so():
             if deadline.passed:

@@ -109,7 +109,7 @@ class Undoer:
         return self.carry_out(plan) if isinstance(plan, UndoPlan) else plan
 
     def carry_out(self, plan: UndoPlan) -> Undone:
-        """Go it. The default first: it cannot be deleted.
+        """Carry the plan out, the default first: it cannot be deleted.
 
         Killed between any two calls, the next undo finds what is left to do. What was done is written down at the end.
 

@@ -276,6 +276,22 @@ def test_configurations_and_images_are_reported(command: Command) -> None:
     assert outcomes(command.json("launches", "fix", "web", "--yes")) == {"web": "COMPLIANT"}
 
 
+def test_the_placeholders_of_commands_are_explained(command: Command) -> None:
+    """The fix's own number, and that of a version which the user makes: that is what `$Latest` stands for then."""
+    home = command.launches[HOME]
+    home.templates["lt-web"], home.default_versions["lt-web"] = [LAX, LAX], 2
+    home.groups = [
+        {"AutoScalingGroupName": name, "LaunchTemplate": {"LaunchTemplateId": "lt-web", "Version": version}}
+        for name, version in (("old", "1"), ("new", "2"))
+    ]
+    legend = "NEW_NUMBER: what the command before it answers; that version is $Latest then"
+    dry = command("launches", "fix", "web", "--dry-run").stderr
+    assert f"Left to you ({legend}; FIXED_NUMBER: the version that the fix makes):" in " ".join(dry.split())
+    assert "Version=FIXED_NUMBER" in dry
+    done = command("launches", "fix", "web", "--yes").stderr
+    assert f"Left to you ({legend}):" in " ".join(done.split())
+
+
 def test_a_spreadsheet(command: Command) -> None:
     """With the commands that are left to the user."""
     pinned = {"LaunchTemplateId": "lt-web", "Version": "1"}
