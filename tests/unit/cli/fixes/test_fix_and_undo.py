@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from contextlib import suppress
 from functools import cache
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes.fixing import TEMPLATE, Fixing
+from tests.fakes.template_changes import refusal
 
 if TYPE_CHECKING:
     from tests.fakes.template_changes import LaunchData
@@ -180,6 +182,45 @@ def test_a_fix_that_was_killed_is_gone_on_with_or_undone(
     for run_id in ("run-2", "run-1"):
         if any(each.run_id == run_id for each in fixing.records.all()):
             fixing.undo(run_id)
+    assert fixing.state == before
+
+
+def refuse(fixing: Fixing, at: int, *, answered: bool, lasting: bool) -> None:
+    """Let EC2 fail at a call, and at all that follow if it is `lasting`; with `answered` it has done what was asked."""
+    calls = count()
+
+    def fail(_: str) -> None:
+        number = next(calls)
+        if number == at or (lasting and number > at):
+            raise refusal("InternalError")
+
+    setattr(fixing.region, "after" if answered else "before", fail)
+
+
+@given(st.data(), st.integers(0, 14), st.booleans(), st.booleans())
+def test_a_fix_that_fails_leaves_nothing_or_names_it(
+    data: st.DataObject,
+    at: int,
+    answered: bool,  # noqa: FBT001  # drawn
+    lasting: bool,  # noqa: FBT001  # drawn
+) -> None:
+    """Whatever call EC2 fails at, once or from then on; the undo finds what is left."""
+    fixing = a_region(data)
+    fixing.region.warn = lambda _: ["InvalidAMIID.Malformed"]
+    before, plan = fixing.state, fixing.plan()
+    if plan.outcome != "WOULD_FIX":
+        return
+    refuse(fixing, at, answered=answered, lasting=lasting)
+    fixed = fixing.carry_out(plan).plan
+    alive(fixing)
+    if fixed.outcome == "FIXED":
+        check_fixed(before, fixing)
+    else:
+        assert "InternalError" in fixed.reason
+        named = "is still there" in fixed.reason or "whether a version was made is not known" in fixed.reason
+        assert named or fixing.state == before
+    if fixing.records.fixes:
+        fixing.undo()
     assert fixing.state == before
 
 
