@@ -91,15 +91,20 @@ def version_request(source: Version, data: Mapping[str, Any], mark: Mark) -> dic
     }
 
 
+def changed_fields(source: Data, made: Data) -> list[str]:
+    """The fields beside the metadata options in which two versions differ."""
+    fields = sorted({*source, *made} - {OPTIONS})
+    return [name for name in fields if source.get(name) != made.get(name)]
+
+
 def differences(source: Data, made: Data, options: Mapping[str, Any]) -> list[str]:
     """The fields in which a version is not its source with these metadata options; empty if it is as it was to be.
 
     EC2 may show the endpoint as enabled where only other options were sent (so the acceptance tests of Terraform's AWS
     provider, "metadataOptionsNoHTTPEndpoint"). That is no change: a launch whose endpoint is off is not fixed.
     """
-    fields = sorted({*source, *made} - {OPTIONS})
-    wrong = [name for name in fields if source.get(name) != made.get(name)]
     shown = options_of(made)
     if shown.get(_ENDPOINT) == _ENABLED:
         options = {_ENDPOINT: _ENABLED, **options}
-    return wrong + [f"{OPTIONS}.{name}" for name in sorted({*options, *shown}) if options.get(name) != shown.get(name)]
+    wrong = [name for name in sorted({*options, *shown}) if options.get(name) != shown.get(name)]
+    return [*changed_fields(source, made), *(f"{OPTIONS}.{name}" for name in wrong)]

@@ -10,7 +10,15 @@ from imds_enforcer.model import HttpTokens, LaunchTemplate, MetadataOptions, Swi
 from imds_enforcer.model.wording import count
 from imds_enforcer.policy import REGION_LEFT_OUT, Policy
 from imds_enforcer_cli.fixes import aws_commands
-from imds_enforcer_cli.fixes.new_version import HOP_LIMIT, Mark, mark_of, options_of, sent_data, wanted_options
+from imds_enforcer_cli.fixes.new_version import (
+    HOP_LIMIT,
+    Mark,
+    changed_fields,
+    mark_of,
+    options_of,
+    sent_data,
+    wanted_options,
+)
 from imds_enforcer_cli.fixes.subject import FixOutcome, Subject
 from imds_enforcer_cli.launches.inventory import Version
 from imds_enforcer_cli.launches.owners import Owner, OwnerKind
@@ -107,20 +115,20 @@ def changed_since(plan: FixPlan, seen: Mapping[str, Version], made: str | None =
         return f"version {plan.source} is not there any more"
     if source.is_default != plan.moves_default:
         return "someone else has changed its default meanwhile"
-    theirs = [number for number, each in seen.items() if number != plan.source and not _is_ours(each, plan)]
+    theirs = seen.keys() - {plan.source, *made_by_fixes(plan, seen)}
     if before := [each for each in theirs if made is None or int(each) < int(made)]:
         return f"someone else has made version {min(before, key=int)} meanwhile"
     return None
 
 
 def made_by_fixes(plan: FixPlan, seen: Mapping[str, Version]) -> list[str]:
-    """The versions that fixes have made from the source, whichever run it was."""
-    return [number for number, each in seen.items() if _is_ours(each, plan)]
+    """The versions that fixes have made from the source, whichever run it was.
 
-
-def _is_ours(version: Version, plan: FixPlan) -> bool:
-    mark = mark_of(version)
-    return mark is not None and mark.source == plan.source
+    What has other content is not one of them: someone else has made it, and copied the description.
+    """
+    source = seen[plan.source].data
+    marked = [number for number, each in seen.items() if (mark := mark_of(each)) and mark.source == plan.source]
+    return [number for number in marked if not changed_fields(source, seen[number].data)]
 
 
 def _fix(subject: Subject, policy: Policy, now: datetime) -> FixPlan:
@@ -156,11 +164,15 @@ def _source(subject: Subject) -> tuple[str, bool]:
     """The version to fix, and whether it is the default; the latest, or what that was made from by a fix.
 
     The mark of a fix that was interrupted, or whose default was moved back, is gone on with: its version is the latest
-    already.
+    already. A description may have been copied by hand: the default is no fix to go on with, nor is what differs from
+    it beside its options.
     """
-    default, mark = subject.default.template.version, mark_of(subject.latest)
-    source = mark.source if mark else subject.latest.template.version
-    return source, source == default and default in subject.lax
+    default, latest = subject.default, subject.latest
+    source = latest.template.version
+    if latest.template != default.template and (mark := mark_of(latest)):
+        is_default = mark.source == default.template.version
+        source = source if is_default and changed_fields(default.data, latest.data) else mark.source
+    return source, source == default.template.version and source in subject.lax
 
 
 def _options(subject: Subject, source: Version, policy: Policy, now: datetime) -> dict[str, Any]:
@@ -186,10 +198,11 @@ def _two_commands(subject: Subject, source: Version, policy: Policy, now: dateti
 
 def _pinned_commands(subject: Subject, number: str, policy: Policy, now: datetime) -> list[str]:
     """What moves those who name a number: to the latest, if that is its fix, else to a version that is made from it."""
-    mark, latest = mark_of(subject.latest), subject.latest.template.version
-    if mark and mark.source == number and latest not in subject.lax:
+    mark, latest, pinned = mark_of(subject.latest), subject.latest.template.version, subject.lax[number]
+    is_fixed = mark and mark.source == number and not changed_fields(pinned.data, subject.latest.data)
+    if is_fixed and latest not in subject.lax:
         return [*_moves(subject, number, latest)]
-    return _two_commands(subject, subject.lax[number], policy, now)
+    return _two_commands(subject, pinned, policy, now)
 
 
 def _moves(subject: Subject, version: str, to: str) -> Iterator[str]:

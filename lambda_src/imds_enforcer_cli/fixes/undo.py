@@ -39,10 +39,16 @@ class Undone:
 
 
 def versions_of(fix: TemplateFix, seen: Mapping[str, Version]) -> list[str]:
-    """The versions that the fix has made, and that are there, by their mark."""
+    """The versions that the fix has made, and that are there, by their mark.
+
+    Once its number is known, only that one and a copy of the source: a description may have been copied by hand.
+    """
     made_by = fix.run_id, fix.source
+    marked = [(number, mark) for number, each in seen.items() if (mark := mark_of(each))]
     ours = [
-        number for number, each in seen.items() if (mark := mark_of(each)) and (mark.run_id, mark.source) == made_by
+        number
+        for number, mark in marked
+        if (mark.run_id, mark.source) == made_by and (mark.copy or fix.version in {"", number})
     ]
     return sorted(ours, key=int)
 

@@ -208,6 +208,42 @@ def test_an_undo_of_what_went_on_with_an_earlier_fix_leaves_that(moved_back: Fix
     assert moved_back.state == (1, {1: LAX, 2: FIXED})
 
 
+def copy_the_description(fixing: Fixing) -> None:
+    """Someone else makes a version from that of the fix, with its description."""
+    fixing.edit({"ImageId": "ami-2"})
+    fixing.region.described_as[TEMPLATE, 3] = fixing.region.described_as[TEMPLATE, 2]
+
+
+def test_a_version_whose_description_was_copied_stays(fixing: Fixing) -> None:
+    """It has the mark of the fix, and other content: it is someone else's."""
+    fixing.fix()
+    copy_the_description(fixing)
+    fixing.region.default_versions[TEMPLATE] = 1
+    before = fixing.state
+    assert fixing.fix("run-2").plan.reason.startswith("its default is version 1 and its latest 3")
+    assert fixing.state == before
+
+
+def test_a_copied_description_made_after_the_plan(fixing: Fixing) -> None:
+    """Neither is it deleted as what an interrupted fix has left."""
+    fixing.fix()
+    fixing.region.default_versions[TEMPLATE] = 1
+    plan = fixing.plan()
+    copy_the_description(fixing)
+    before = fixing.state
+    assert fixing.carry_out(plan, "run-2").plan.reason == "someone else has made version 3 meanwhile"
+    assert fixing.state == before
+
+
+def test_a_default_whose_description_was_copied_is_fixed(fixing: Fixing) -> None:
+    """From what it is itself."""
+    fixing.fix()
+    copy_the_description(fixing)
+    fixing.region.default_versions[TEMPLATE] = 3
+    fixed = fixing.fix("run-2")
+    assert (fixed.plan.outcome, fixed.plan.source, fixed.version) == ("FIXED", "3", "4")
+
+
 def lose_the_answer(fixing: Fixing, call: str) -> None:
     """Let EC2 do what a call asks for, and its answer be lost, once."""
 

@@ -117,6 +117,18 @@ def test_what_names_another_number_gets_the_number_of_its_own_new_version() -> N
     )
 
 
+def test_a_group_is_not_moved_to_other_content_by_a_copied_description() -> None:
+    """It gets a version that is made from its own."""
+    fixing = Fixing(LAX)
+    fixing.region.groups = [group("1")]
+    fixing.fix()
+    fixing.region.default_versions[TEMPLATE] = fixing.edit({**STRICT, "InstanceType": "m5.large"})
+    fixing.region.described_as[TEMPLATE, 3] = fixing.region.described_as[TEMPLATE, 2]
+    create, move = fixing.plan().commands
+    assert "--source-version 1 " in create
+    assert move.endswith("Version=NEW_NUMBER")
+
+
 def test_a_group_with_a_mixed_policy_gets_it_whole() -> None:
     """With the number replaced where it stands, and the template named once."""
     named = {"LaunchTemplateId": TEMPLATE, "LaunchTemplateName": "web", "Version": "1"}

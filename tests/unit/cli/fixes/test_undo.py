@@ -109,6 +109,16 @@ def test_a_later_version_stays_the_latest(fixed: Fixing) -> None:
     assert fixed.state == (1, {1: LAX, 3: {"ImageId": "ami-2"}})
 
 
+def test_a_version_whose_description_was_copied_stays(fixed: Fixing) -> None:
+    """It has the mark of the fix, and another number than the one that is written down."""
+    fixed.edit({"ImageId": "ami-2"})
+    fixed.region.described_as[TEMPLATE, 3] = fixed.region.described_as[TEMPLATE, 2]
+    fixed.region.default_versions[TEMPLATE] = 3
+    undone = fixed.undo()
+    assert "someone else has changed the default to version 3" in undone.reason
+    assert fixed.state == (3, {1: LAX, 3: {"ImageId": "ami-2"}})
+
+
 def test_a_source_that_is_gone(fixed: Fixing) -> None:
     """There is no way back to it: the fixed version stays the default."""
     fixed.region.templates[TEMPLATE][0] = None
