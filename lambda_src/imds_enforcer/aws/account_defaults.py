@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Clock
 
 
+_ACCOUNT = "account"
+"""The manager of defaults that can be changed in the account; an answer without one shows no default."""
+
+
 class DefaultsApi:
     """The account defaults of one region. Every method raises `AwsError`, and nothing else, for a failed call.
 
@@ -34,10 +38,11 @@ class DefaultsApi:
         with aws_errors():
             answer = self._client(CLIENT_CONFIG).get_instance_metadata_defaults()
         level = expected(answer, "AccountLevel")
-        managed = None
-        if level.get("ManagedBy") == "declarative-policy":
+        managed, manager = None, str(level.get("ManagedBy", _ACCOUNT))
+        if manager != _ACCOUNT:
             message = level.get("ManagedExceptionMessage")
-            managed = f"a declarative policy manages the region's defaults{f': {message}' if message else ''}"
+            who = "a declarative policy" if manager == "declarative-policy" else manager
+            managed = f"{who} manages the region's defaults{f': {message}' if message else ''}"
         try:
             return RegionDefaults.described(level, managed=managed, observed_at=observed_at)
         except ValueError as error:

@@ -73,6 +73,12 @@ def test_a_declarative_policy_is_named(
     assert api.read().managed == f"a declarative policy manages the region's defaults{words}"
 
 
+def test_what_else_manages_the_defaults_is_named_and_manages_them(api: DefaultsApi, transport: FakeTransport) -> None:
+    """Only what the account itself manages may be written to."""
+    transport.answer(level(managedBy="control-tower"))
+    assert api.read().managed == "control-tower manages the region's defaults"
+
+
 @pytest.mark.parametrize("answer", [level(httpTokens="v3"), "<GetInstanceMetadataDefaultsResponse/>"])
 def test_what_is_not_known_here_is_a_failed_call(api: DefaultsApi, transport: FakeTransport, answer: str) -> None:
     """Nothing is assumed of such a region."""
