@@ -56,7 +56,7 @@ def decide_defaults(
         after, left = _tightened(seen, wanted), ""
     else:
         after = _put_back(seen, wanted, original, floor)
-        left = _left(after, floor)
+        left = _left(after, original, floor)
     reason = "; ".join(filter(None, (_differences(seen, after), left)))
     plan = planned(seen, after, reason)
     if seen.managed and reason:
@@ -120,7 +120,7 @@ def _put_back(
     )
 
 
-def _left(after: RegionDefaults, floor: HttpTokens) -> str:
+def _left(after: RegionDefaults, original: Mapping[str, Any], floor: HttpTokens) -> str:
     """What still requires tokens although the toggle is `optional`, and why it stays."""
     staying = [
         *(["HttpTokens is required"] if after.http_tokens is HttpTokens.REQUIRED else ()),
@@ -128,9 +128,11 @@ def _left(after: RegionDefaults, floor: HttpTokens) -> str:
     ]
     if not staying:
         return ""
-    why = (
-        "this deployment's floor is HttpTokens required" if floor is HttpTokens.REQUIRED else "not the enforcer's doing"
-    )
+    why = "not the enforcer's doing"
+    if floor is HttpTokens.REQUIRED:
+        why = "this deployment's floor is HttpTokens required"
+    elif after.enforces_tokens and "http_tokens" in original:
+        why = "the latter is not the enforcer's doing, and needs the former"
     return f"left as it is: {' and '.join(staying)} ({why})"
 
 

@@ -116,6 +116,18 @@ def test_what_is_left_is_named(seen: RegionDefaults, floor: HttpTokens, reason: 
     assert (decision.verdict, decision.reason, decision.plan) == (DefaultsVerdict.LEFT, reason, None)
 
 
+def test_required_tokens_that_someone_elses_enforcement_needs_are_not_called_theirs() -> None:
+    """The enforcer has set them, and they cannot go back before that."""
+    decision = decide_defaults(ENFORCED, a_policy(OPTIONAL), PLAIN, {"http_tokens": None}, OPTIONAL)
+    assert (decision.verdict, decision.reason) == (
+        DefaultsVerdict.LEFT,
+        (
+            "left as it is: HttpTokens is required and HttpTokensEnforced is enabled "
+            "(the latter is not the enforcer's doing, and needs the former)"
+        ),
+    )
+
+
 @pytest.mark.parametrize(
     ("seen", "verdict", "reason"),
     [
