@@ -227,6 +227,7 @@ def _launchers() -> Iterator[dict[str, Any]]:
             "launches_imdsv1": service.launches_imdsv1,
             "why": service.why,
             "owner": None,
+            "exempt": None,
             "advice": "MetadataOptions.HttpTokens: required, in a new version" if service.launches_imdsv1 else None,
         }
 
