@@ -1,20 +1,61 @@
-"""How every sub-command ends: 0 done, 1 findings or failures, 2 usage or access."""
+"""How every sub-command starts, and how it ends: 0 done, 1 findings or failures, 2 usage or access."""
 
 import sys
-from typing import Any, NoReturn
+from functools import cached_property
+from importlib import import_module
+from typing import Any, ClassVar, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from imds_enforcer_cli.account.connection import ACCESS_ERRORS
 from imds_enforcer_cli.console.interruption import EXIT_CODE
 from imds_enforcer_cli.console.output import output_written, say
 
 _USAGE_OR_ACCESS = 2
 
 
+class Deferred(TyperCommand):
+    """A command whose module is imported when it is used: the list of commands has to wait for none of them.
+
+    Args:
+        name: what it is called by.
+        path: the module in `commands`, and in it the function, or the group of commands.
+        panel: the part of the list that it belongs to.
+        summary: its line in the list, which is the first paragraph of its docstring.
+        epilog: what its manual adds to its docstring; a group has its own.
+    """
+
+    def __init__(self, name: str, path: str, *, panel: str, summary: str, epilog: str | None = None) -> None:
+        super().__init__(name, help=summary, rich_help_panel=panel, rich_markup_mode="markdown")
+        self._path = path
+        self._epilog = epilog
+
+    @cached_property
+    def loaded(self) -> Any:
+        """The command itself, or the group."""
+        module, name = self._path.split(":")
+        found = getattr(import_module(f"imds_enforcer_cli.commands.{module}"), name)
+        if not isinstance(found, typer.Typer):
+            app = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+            app.command(self.name, epilog=self._epilog)(found)
+            found = app
+        return get_command(found)
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Begin to use it."""
+        return self.loaded.make_context(info_name, args, parent, **extra)
+
+
 class Commands(TyperGroup):
     """Says in one line what the user can fix, and leaves tracebacks to faults of its own."""
+
+    deferred: ClassVar[tuple[Deferred, ...]]
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for each in self.deferred:
+            self.add_command(each)
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Run one sub-command; the process ends with its exit code."""
@@ -27,9 +68,16 @@ class Commands(TyperGroup):
             hint = f" (see {context.command_path} --help)" if context else ""
             say(f"imds-enforcer: {error.format_message()}{hint}")
             status = _USAGE_OR_ACCESS
-        except ACCESS_ERRORS as error:
-            say(f"imds-enforcer: {error}")
-            status = _USAGE_OR_ACCESS
         except typer.Abort:
             status = EXIT_CODE
+        except _access_errors() as error:
+            say(f"imds-enforcer: {error}")
+            status = _USAGE_OR_ACCESS
         sys.exit(status or 0)
+
+
+def _access_errors() -> tuple[type[Exception], ...]:
+    """What AWS's libraries raise; asked for only where something was raised, as they take longest to import."""
+    from imds_enforcer_cli.account.connection import ACCESS_ERRORS  # noqa: PLC0415
+
+    return ACCESS_ERRORS

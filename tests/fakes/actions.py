@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from typer.core import TyperGroup
-from typer.main import get_command
-
-from imds_enforcer_cli.main import app
+from tests.fakes.command_tree import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -21,19 +17,10 @@ _ACTION = re.compile(r"\b[a-z0-9]+:[A-Z][A-Za-z]+")
 _OTHERWISE_NAMED = {"lambda:Invoke": "lambda:InvokeFunction"}
 
 
-@cache
-def _root() -> Any:
-    return get_command(app)
-
-
 def named_for(arguments: Sequence[str]) -> set[str]:
     """The actions that the help of the command names with which the arguments begin."""
-    command = _root()
-    for word in arguments:
-        if not isinstance(command, TyperGroup) or word not in command.commands:
-            break
-        command = command.commands[word]
-    return set(_ACTION.findall(command.epilog or ""))
+    fitting = [each for each in commands() if [*arguments[: len(words := each.split())]] == words]
+    return set(_ACTION.findall(commands()[max(fitting, key=len)].epilog or ""))
 
 
 class Recorded:

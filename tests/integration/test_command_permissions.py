@@ -14,8 +14,6 @@ from typing import Any
 import botocore.loaders
 import pytest
 from botocore.loaders import Loader
-from typer.core import TyperGroup
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from imds_enforcer.aws.dynamodb import Table
@@ -30,6 +28,7 @@ from infra.local.client import LocalAws
 from infra.local.imds import LocalImds
 from infra.local.ledger_table import create_ledger_table
 from infra.local.waiting import until
+from tests.fakes.command_tree import commands
 from tests.integration.local_resources import Queue, assumed, function, role
 
 AWAY = "us-east-1"
@@ -62,20 +61,12 @@ SWEEP = """
 """The deployed function, as far as a command can see it: it logs a report."""
 
 
-def commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, set[str]]]:
-    """Each command that calls AWS, with its options."""
-    for name, command in group.commands.items():
-        words = " ".join((*path, name))
-        if isinstance(command, TyperGroup):
-            yield from commands(command, *path, name)
-        by_itself = not isinstance(command, TyperGroup) or command.params
-        if by_itself and words not in WITHOUT_AWS:
-            yield words, {option for each in command.params for option in each.opts if option.startswith("--")}
-
-
-_GROUP = get_command(app)
-assert isinstance(_GROUP, TyperGroup)
-OPTIONS = dict(commands(_GROUP))
+OPTIONS = {
+    name: {option for each in command.params for option in each.opts if option.startswith("--")}
+    for name, command in commands().items()
+    if name not in WITHOUT_AWS
+}
+"""Those of each command that calls AWS."""
 
 
 class Account:

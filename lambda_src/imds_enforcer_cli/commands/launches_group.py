@@ -2,10 +2,10 @@
 
 import typer
 
-from imds_enforcer_cli.commands.actions import FIND, QUERY, READ_LAUNCHERS, READ_PARAMETERS, READ_VERSION_USERS
 from imds_enforcer_cli.commands.launches import launches
 from imds_enforcer_cli.commands.launches_fix import fix
 from imds_enforcer_cli.commands.launches_undo import undo
+from imds_enforcer_cli.console.actions import FIND, QUERY, READ_LAUNCHERS, READ_PARAMETERS, READ_VERSION_USERS
 from imds_enforcer_cli.console.manual import manual
 
 _CHANGE = "ec2:ModifyLaunchTemplate and ec2:DeleteLaunchTemplateVersions"
@@ -20,6 +20,7 @@ app = typer.Typer(
         needs=f"ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS}; what is denied is left out, and named",
     ),
     rich_markup_mode="markdown",
+    add_completion=False,
 )
 app.callback(invoke_without_command=True)(launches)
 app.command(

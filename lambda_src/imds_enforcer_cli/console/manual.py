@@ -1,5 +1,7 @@
 """What stands below the options in every command's help: what it needs, how it ends, and how it is used."""
 
+import typer
+
 
 def manual(*examples: str, ends: str, needs: str = "") -> str:
     """The last paragraphs of a command's help.
@@ -16,3 +18,9 @@ def manual(*examples: str, ends: str, needs: str = "") -> str:
             *(f"Example: imds-enforcer {example}" for example in examples),
         ]
     )
+
+
+def help_if_alone(context: typer.Context) -> None:
+    """Show the help of a group where no command is named."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())

@@ -6,20 +6,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-from typer.core import TyperGroup
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from imds_enforcer_cli import VERSION
 from imds_enforcer_cli.main import app
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from typer.core import TyperCommand
+from tests.fakes.command_tree import commands, listed
 
 ROOT = Path(__file__).parents[3]
 WIDTH = 80
@@ -31,17 +24,7 @@ ONE_FORMAT = {"policy schema", "guardrails scp"}
 """What writes a document of one format, which is not the command's to choose."""
 
 
-def _commands(group: TyperGroup, *path: str) -> Iterator[tuple[str, TyperCommand]]:
-    for name, command in group.commands.items():
-        if isinstance(command, TyperGroup):
-            yield from _commands(command, *path, name)
-        if not isinstance(command, TyperGroup) or command.params:  # a group with options does something by itself
-            yield " ".join((*path, name)), command  # type: ignore[misc]  # all others are no groups
-
-
-GROUP = get_command(app)
-assert isinstance(GROUP, TyperGroup)
-COMMANDS = dict(_commands(GROUP))
+COMMANDS = commands()
 
 
 def manual(*names: str) -> str:
@@ -86,6 +69,31 @@ def test_its_first_sentence_stands_alone(name: str) -> None:
 def test_every_option_says_what_it_is(name: str) -> None:
     """And every argument."""
     assert [each.name for each in COMMANDS[name].params if not getattr(each, "help", None)] == []
+
+
+@pytest.mark.parametrize("name", listed())
+def test_the_list_has_the_first_sentence_of_each(name: str) -> None:
+    """Written down beside its name, so that the list needs no command to be imported."""
+    command = listed()[name]
+    [summary, *_] = (command.loaded.help or "").split("\n\n")
+    assert command.help == " ".join(summary.split())
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["nonsense"]])
+def test_what_needs_no_command_imports_none(arguments: list[str]) -> None:
+    """Nor AWS's libraries, which take several times as long to import as all the rest."""
+    program = (
+        "import sys\nfrom imds_enforcer_cli.__main__ import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(*(name for name in sys.modules if name.startswith(('boto', 'imds_enforcer_cli.commands'))))"
+    )
+    ended = subprocess.run(  # noqa: S603  # itself
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT / "lambda_src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.splitlines()[-1] == ""
 
 
 def test_the_manual_of_the_whole() -> None:

@@ -201,6 +201,7 @@ def test_without_its_libraries_it_says_how_to_install_them(
     for name in [each for each in sys.modules if each.partition(".")[0] in {"imds_enforcer_cli", missing}]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "audit"])
     with pytest.raises(SystemExit) as ending:
         start.main()
     assert ending.value.code == 2
@@ -210,8 +211,10 @@ def test_without_its_libraries_it_says_how_to_install_them(
 
 def test_other_missing_modules_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the installation, not of what was installed."""
-    monkeypatch.delitem(sys.modules, "imds_enforcer_cli.main")
+    for name in [each for each in sys.modules if each.startswith("imds_enforcer_cli")]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "imds_enforcer_cli.commands.history", None)
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "history"])
     with pytest.raises(ModuleNotFoundError, match="imds_enforcer_cli"):
         start.main()
 

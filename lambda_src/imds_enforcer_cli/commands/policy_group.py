@@ -1,0 +1,39 @@
+"""`imds-enforcer policy`: its sub-commands, and their manuals."""
+
+import typer
+
+from imds_enforcer_cli.commands import policy, policy_change
+from imds_enforcer_cli.console.actions import FIND, QUERY, READ_LAUNCHERS, READ_PARAMETERS
+from imds_enforcer_cli.console.manual import help_if_alone, manual
+
+app = typer.Typer(
+    help="Show, check and replace the policy that the deployed enforcer follows.",
+    epilog=manual(
+        "policy check policy.json",
+        "policy set policy.json",
+        ends="those of its sub-commands",
+    ),
+    rich_markup_mode="markdown",
+    add_completion=False,
+)
+app.callback(invoke_without_command=True)(help_if_alone)
+app.command(
+    "show",
+    epilog=manual("policy show", ends="0 valid; 1 invalid", needs=f"{FIND} and {READ_PARAMETERS}"),
+)(policy.show)
+app.command(
+    "check",
+    epilog=manual("policy check policy.json", "policy check - < policy.json", ends="0 valid; 1 invalid"),
+)(policy.check)
+app.command(
+    "set",
+    epilog=manual(
+        "policy set policy.json",
+        "policy set --yes - < policy.json",
+        ends="0 stored, or as it was; 1 not agreed to, or changed by someone else meanwhile",
+        needs=f"{FIND}, {READ_PARAMETERS} and ssm:PutParameter; where the policy has `account_defaults` "
+        f"ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS}, {QUERY}, and if it has a gate too "
+        "cloudwatch:GetMetricData and dynamodb:BatchWriteItem",
+    ),
+)(policy_change.put)
+app.command("schema", epilog=manual("policy schema > policy.schema.json", ends="0 printed"))(policy.schema)
