@@ -45,8 +45,7 @@ def build(
         app,
         "ImdsEnforcer",
         context=checked,
-        # Byte code appears where somebody imports from the built folder; it must not change the asset.
-        code=lambda_.Code.from_asset(str(package.build()), exclude=["**/__pycache__"]),
+        code=lambda_.Code.from_asset(str(package.build()), exclude=package.excluded()),
         env=Environment(account=account, region=home_region),
     )
     for region in checked.regions:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra import bootstrap, checks, protection, state, state_stack, takeover, templates
+from infra import bootstrap, checks, package, protection, state, state_stack, takeover, templates
 from infra.account import Account, DeniedError, denials, described
 from infra.arguments import ALLOW_SECOND_HOME, ROOT, Arguments, DeployError, asked
 
@@ -67,6 +67,7 @@ def _deploy(arguments: list[str]) -> int:
         state_stack.deploy(account, state.first_values(**wanted.first_values()), wanted.state_tags())
         if wanted.rules().termination_protection:
             protection.lift_from_failed_creations(account)
+        sys.stdout.write(package.byte_code_missing())
         unattended = ["--all", "--require-approval=never", "--progress=events", "--ci", "--concurrency=8"]
         return _cli(["deploy", f"--app={assembly}", *unattended, *arguments], environment, ROOT)
 
@@ -164,6 +165,7 @@ def _template(arguments: list[str]) -> int:
     folder = wanted.output or Path(os.path.relpath(BUILD / "template"))
     context, first_values = {**wanted.standing, **wanted.given}, state.first_values(**wanted.first_values())
     next_steps = templates.write(folder, context, first_values, tool_environment())
+    sys.stdout.write(package.byte_code_missing() if next_steps else "")
     sys.stdout.write(next_steps)
     return 0 if next_steps else 1
 

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,21 @@ SERVICES = ("ec2", "ssm", "sqs", "sns", "dynamodb", "cloudwatch")
 """The service models to keep, those of the services that the function calls: botocore's 400 others are nine
 tenths of what would be uploaded."""
 
+RUNTIME = (3, 13)
+"""The Python of the function's runtime: the byte code of any other is of no use there."""
+
+LAMBDA_ROOT = "/var/task"
+"""Where Lambda unpacks the package (Lambda Developer Guide, "Working with .zip file archives for Python Lambda
+functions"); tracebacks show it."""
+
 INSTALLER_NOTES = ("RECORD", "INSTALLER", "REQUESTED")
 """What pip leaves in dist-info for itself. The rest stays: vulnerability scanners read the versions there."""
 
 
 def build() -> Path:
     """The folder to upload. Made anew when sources or requirements change, else found ready."""
-    libraries = _cached("libraries", [REQUIREMENTS, Path(__file__)], _install)
+    own = [REQUIREMENTS, Path(__file__)]
+    libraries = _cached("libraries", own, _install)
     sources = sorted(path for path in SOURCES.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
     def assemble(folder: Path) -> None:
@@ -42,8 +51,35 @@ def build() -> Path:
             copy.parent.chmod(0o755)
             shutil.copyfile(source, copy)
             copy.chmod(0o644)
+        if has_byte_code():
+            _compile(folder / SOURCES.name, root=folder)
 
-    return _cached("function", [REQUIREMENTS, Path(__file__), *sources], assemble)
+    return _cached("function", [*own, *sources], assemble)
+
+
+def has_byte_code() -> bool:
+    """True if the package has byte code: if this Python is the runtime's.
+
+    Lambda's package folder is read-only. Without byte code in it, Python compiles at each cold start what it imports.
+    """
+    return sys.version_info[:2] == RUNTIME
+
+
+def byte_code_missing() -> str:
+    """What to say where the package has none, with the way to have it; empty if it has."""
+    if has_byte_code():
+        return ""
+    runtime = ".".join(map(str, RUNTIME))
+    return (
+        f"Made with Python {sys.version_info[0]}.{sys.version_info[1]}, the package has no byte code for Lambda's "
+        f"Python {runtime}: each cold start takes longer, as it compiles everything. With it: "
+        f"make PYTHON=python{runtime} …\n"
+    )
+
+
+def excluded() -> list[str]:
+    """What is left out of the upload: byte code that appears where someone imports from the folder, if it has none."""
+    return [] if has_byte_code() else ["**/__pycache__"]
 
 
 def archive(folder: Path) -> Path:
@@ -53,7 +89,7 @@ def archive(folder: Path) -> Path:
         fresh = Path(scratch) / "package.zip"
         with zipfile.ZipFile(fresh, "w") as packed:
             for path in sorted(built.rglob("*")):
-                if path.is_file() and "__pycache__" not in path.parts:
+                if path.is_file() and (has_byte_code() or "__pycache__" not in path.parts):
                     # Without a time of its own, it has the earliest that a zip can have.
                     entry = zipfile.ZipInfo(path.relative_to(built).as_posix())
                     entry.external_attr = 0o100644 << 16  # a plain file that Lambda's user may read
@@ -87,6 +123,22 @@ def _install(folder: Path) -> None:
         if model.is_dir() and model.name not in SERVICES:
             shutil.rmtree(model)
     _leave_out_documentation(folder / "botocore" / "data")
+    if has_byte_code():
+        _compile(folder, root=folder)
+
+
+def _compile(folder: Path, *, root: Path) -> None:
+    """Compile all modules in the folder, which is in the package's `root`, into the same bytes each time.
+
+    Python takes this byte code without a look at its source (PEP 552, "unchecked hash"): nothing changes in a package.
+    """
+    options = ("-q", "-f", "-s", str(root), "-p", LAMBDA_ROOT, "--invalidation-mode", "unchecked-hash")
+    # In a process of its own: what a process has done before can show in the byte code that it writes.
+    subprocess.run([sys.executable, "-I", "-m", "compileall", *options, str(folder)], check=True)  # noqa: S603
+    for path in folder.rglob("*"):
+        if "__pycache__" in {path.name, path.parent.name}:
+            # Whatever the umask here: Lambda's user has to read it.
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _leave_out_documentation(models: Path) -> None:
@@ -116,7 +168,8 @@ def _undocumented(model: Any) -> Any:
 
 
 def _cached(name: str, inputs: list[Path], make: Callable[[Path], None]) -> Path:
-    digest = hashlib.sha256()
+    # Byte code has the format of the Python that made it.
+    digest = hashlib.sha256(MAGIC_NUMBER if has_byte_code() else b"")
     for path in inputs:
         digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())

@@ -1,8 +1,10 @@
 import json
+import marshal
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
 from importlib.metadata import distributions
@@ -69,14 +71,75 @@ class TestInstalling:
         assert not [name for name in ELSEWHERE if (tmp_path / name).exists()]
 
 
+class TestByteCode:
+    """That of the runtime's Python; here this Python stands for it, whichever it is."""
+
+    @pytest.fixture(autouse=True)
+    def _runtime(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(package, "RUNTIME", sys.version_info[:2])
+        monkeypatch.setattr(package, "BUILD", tmp_path / "build")
+
+    def test_the_same_sources_make_the_same_bytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """In another folder, and with other hashes of strings: else each deployment would replace the function.
+
+        Each module is compiled, for the place that it has in Lambda, and so a cold start imports faster.
+        """
+        monkeypatch.setenv("PYTHONHASHSEED", "1")
+        compiled = package.build()
+        first = contents(compiled)
+        monkeypatch.setattr(package, "BUILD", tmp_path / "elsewhere" / "in" / "another" / "folder")
+        monkeypatch.setenv("PYTHONHASHSEED", "2")
+        assert contents(package.build()) == first
+        assert stems(first, ".pyc") == stems(first, ".py")
+
+        [handler] = (compiled / "imds_enforcer" / "__pycache__").glob("handler.*.pyc")
+        code = marshal.loads(handler.read_bytes()[16:])  # noqa: S302  # our own
+        assert code.co_filename == "/var/task/imds_enforcer/handler.py"
+
+        shutil.copytree(compiled, tmp_path / "without", ignore=shutil.ignore_patterns("__pycache__"))
+        pairs = [(import_seconds(compiled), import_seconds(tmp_path / "without")) for _ in range(3)]
+        assert min(fast for fast, _ in pairs) < 0.75 * min(slow for _, slow in pairs)
+
+    def test_the_format_is_in_the_caches_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A Python of the same version may write another one."""
+        monkeypatch.setattr(package, "_install", lambda _folder: None)
+        before = package.build()
+        monkeypatch.setattr(package, "MAGIC_NUMBER", b"another")
+        assert package.build() != before
+
+    def test_what_is_missing_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the way to have it; nothing where it is there."""
+        assert package.byte_code_missing() == ""
+        monkeypatch.setattr(package, "RUNTIME", (3, 99))
+        assert package.byte_code_missing().endswith(" With it: make PYTHON=python3.99 …\n")
+
+
+def stems(names: Iterable[str], suffix: str) -> set[str]:
+    """The modules among these files."""
+    return {Path(name).name.partition(".")[0] for name in names if name.endswith(suffix)}
+
+
+def import_seconds(folder: Path) -> float:
+    """How long a new process takes to import the enforcer from the folder, in which it writes nothing."""
+    program = (
+        "import time; began = time.perf_counter(); import imds_enforcer.application, imds_enforcer.aws.services; "
+        "print(time.perf_counter() - began)"
+    )
+    environment = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-S", "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
+    return float(done.stdout)
+
+
 class TestContents:
     """What is uploaded."""
 
-    def test_nothing_is_compiled(self, asset: Path) -> None:
-        """Pure Python fits every architecture, and byte code would differ from build to build."""
+    def test_no_machine_code_is_in_it(self, asset: Path) -> None:
+        """Pure Python fits every architecture. If this Python is the runtime's, each module has its byte code."""
         names = contents(asset)
-        assert not [name for name in names if Path(name).suffix in {".pyc", ".so", ".pyd", ".dll", ".dylib"}]
-        assert not [name for name in names if {"__pycache__", "bin"} & {*Path(name).parts}]
+        assert not [name for name in names if Path(name).suffix in {".so", ".pyd", ".dll", ".dylib"}]
+        assert not [name for name in names if "bin" in Path(name).parts]
+        assert stems(names, ".pyc") == (stems(names, ".py") if package.has_byte_code() else set())
 
     def test_it_is_the_enforcer_and_its_libraries(self, asset: Path) -> None:
         """No test tools, and of botocore's models only those that the function uses, with what all of them need."""
