@@ -1,17 +1,14 @@
 """The SCP of `imds-enforcer guardrails scp`, judged by a simulator that is not ours."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from typer.core import TyperGroup
-from typer.main import get_command
 
 from imds_enforcer_cli.account.connection import STACK
 from imds_enforcer_cli.account.function_role import GENERATED_NAME
-from imds_enforcer_cli.main import app
 from infra import state
+from tests.fakes.command_tree import commands
 from tests.fakes.examples import ACCOUNT, HOME
 from tests.fakes.scp_cases import CASES, TAGGED
 from tests.fakes.scp_requests import DEPLOYER, ENFORCER, INSTANCE, MODIFY, OPERATOR, PARAMETERS, TABLE, an_scp
@@ -82,9 +79,7 @@ def test_what_the_functions_role_may_do_passes(home: Stack) -> None:
 
 def test_what_the_commands_need_passes() -> None:
     """Each action that the manual of any command names, for an operator."""
-    group = get_command(app)
-    assert isinstance(group, TyperGroup)
-    actions = {action for manual in _manuals(group) for action in ACTION.findall(manual)}
+    actions = {action for command in commands().values() for action in ACTION.findall(command.epilog or "")}
     assert {MODIFY, "ssm:PutParameter", "dynamodb:BatchWriteItem"} <= actions
     assert _refused(OPERATOR, [(action, _resource(action)) for action in sorted(actions)]) == []
 
@@ -110,13 +105,6 @@ def _refused(by: str, calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
     ]
     found = refusing([(STRICTEST, request) for request in requests])
     return [call for call, sids in zip(calls, found, strict=True) if sids]
-
-
-def _manuals(group: TyperGroup) -> Iterator[str]:
-    for command in group.commands.values():
-        if isinstance(command, TyperGroup):
-            yield from _manuals(command)
-        yield command.epilog or ""
 
 
 def _resource(action: str) -> str:
