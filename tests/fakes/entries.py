@@ -49,7 +49,7 @@ def a_change(before: MetadataOptions, **fields: Any) -> Entry:
 
 
 def a_launcher(source: Source | None = None, **fields: Any) -> Launcher:
-    """Alice with an image, where tokens are enforced, unless told otherwise."""
+    """Alice with an image, where tokens are enforced, unless `fields` say otherwise."""
     known: dict[str, Any] = {
         "region": HOME,
         "principal": "alice",

@@ -110,7 +110,7 @@ def drift(instance_id: str = an_id(), **fields: Any) -> dict[str, Any]:
 
 
 def defaults_change(**fields: Any) -> dict[str, Any]:
-    """CloudTrail's record of somebody else's ModifyInstanceMetadataDefaults."""
+    """CloudTrail's record of someone else's ModifyInstanceMetadataDefaults."""
     request = {"ModifyInstanceMetadataDefaultsRequest": {"HttpTokens": "no-preference"}}
     detail = {"eventName": "ModifyInstanceMetadataDefaults", "requestParameters": request}
     return _event("AWS API Call via CloudTrail", detail, fields)

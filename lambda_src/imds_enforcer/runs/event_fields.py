@@ -14,7 +14,7 @@ _REGION = re.compile(r"[a-z]{2,}(?:-[a-z]+)+-[0-9]+")
 
 
 class MalformedEventError(ValueError):
-    """An event that is none of those the function handles. The message says what is wrong with it."""
+    """An event that the function does not handle. The message says what is wrong with it."""
 
 
 def instance_id(value: object) -> str:

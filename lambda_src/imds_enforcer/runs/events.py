@@ -110,7 +110,7 @@ def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch | None
 
     Raises:
         ForeignEventError: if it is of another account than this one.
-        MalformedEventError: if it is none that the rules let through.
+        MalformedEventError: if it is not an event that the rules let through.
     """
     try:
         event = json.loads(body)

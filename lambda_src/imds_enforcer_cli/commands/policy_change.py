@@ -45,7 +45,7 @@ def put(
     IMDSv1: with `required` as the region's default its next instance would not get IMDSv1. What cannot be read for that
     is named too; the policy is stored all the same.
 
-    If somebody else changes the policy meanwhile, nothing is written. The change starts a sweep of every region.
+    If someone else changes the policy meanwhile, nothing is written. The change starts a sweep of every region.
     """
     text = read_document(file)
     reached = connection.connect(profile, region)
@@ -98,7 +98,7 @@ def toggle(
     """Require tokens of every instance that the policy covers, or make them optional again.
 
     You are asked before they become optional: every instance is set so then, and answers IMDSv1. So are you where the
-    policy contradicts itself once they are required. If somebody else changes the policy meanwhile, nothing is written.
+    policy contradicts itself once they are required. If someone else changes the policy meanwhile, nothing is written.
     The change starts a sweep of every region.
     """
     reached = connection.connect(profile, region)

@@ -81,10 +81,10 @@ class Fixer:
         return self._complete(plan, calls, fix, source)
 
     def _earlier(self, plan: FixPlan, seen: Versions) -> tuple[str, list[str]]:
-        """The version of an earlier fix that can be gone on with, empty if there is none; and what others have left.
+        """The version of an earlier fix that this one can continue, or empty; and the versions that other fixes left.
 
-        A finished fix is gone on with if its version is what this one would make. One that is not stays, too: something
-        may use it by now.
+        A finished fix is continued if its version is what this one would make. Otherwise it stays too: something may
+        use it by now.
         """
         ours = made_by_fixes(plan, seen)
         if not ours:

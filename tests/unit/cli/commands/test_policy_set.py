@@ -64,7 +64,7 @@ AGAINST = (
 
 
 def test_a_contradiction_is_named_and_asked_about(clients: FakeClients, command: Command, file: Path) -> None:
-    """It is no mistake of the document: whoever wants it so may have it."""
+    """The document is valid: the user may store it."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": CONTRADICTING["exemptions"]}))
     said = f"The policy contradicts itself, so that account defaults are left alone: {AGAINST}."
     result = put(command, file, CONTRADICTING, typed="n\n")

@@ -137,7 +137,7 @@ class Killed(BaseException):
 
 
 def kill(fixing: Fixing, at: int, *, answered: bool) -> None:
-    """End the process at a call: before EC2 has it, or after it was made, whose answer nobody gets."""
+    """End the process at a call: before EC2 has it, or after EC2 has made it, with the answer lost."""
     left = iter(range(at))
 
     def end(_: str) -> None:

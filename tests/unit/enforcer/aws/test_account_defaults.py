@@ -56,7 +56,7 @@ def level(**fields: object) -> str:
 def test_the_defaults_are_read(
     api: DefaultsApi, transport: FakeTransport, clock: FakeClock, answer: dict[str, object], expected: RegionDefaults
 ) -> None:
-    """What nobody prefers is none; the age counts from the request."""
+    """An attribute without a preference is None; the age counts from the request."""
     asked_at = clock.monotonic()
     transport.before_answering = lambda: clock.advance(3)
     transport.answer(level(**answer))

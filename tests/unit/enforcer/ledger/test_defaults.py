@@ -21,7 +21,7 @@ TOKENS, HOPS = "http_tokens", "http_put_response_hop_limit"
 
 
 def an_entry(before: RegionDefaults, wanted: RegionDefaults, **fields: Any) -> DefaultsEntry:
-    """A change that was made, unless told otherwise."""
+    """A change that was made, unless `fields` say otherwise."""
     known: dict[str, Any] = {
         "region": HOME,
         "at": START,
@@ -62,7 +62,7 @@ BACK = an_entry(KEPT, UNSET)
             KEPT,
             {TOKENS: HttpTokens.OPTIONAL, HOPS: None},
         ),
-        # It came in between, and the enforcer left it; whoever sets it so again is not the enforcer.
+        # It came in between, and the enforcer left it; if it is set so again, that was not the enforcer.
         (
             [
                 SET,

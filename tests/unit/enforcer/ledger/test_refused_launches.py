@@ -82,7 +82,7 @@ NEW_VERSION = "set MetadataOptions.HttpTokens=required in a new version of launc
     ],
 )
 def test_what_has_to_change(source: Source, asked_optional: bool, change: str) -> None:  # noqa: FBT001  # a parameter
-    """The field, where it is: whoever reads the line needs no other."""
+    """The field and where it is: the line says all that is needed."""
     assert a_launcher(source, asked_optional=asked_optional).change == change
 
 

@@ -247,7 +247,7 @@ def test_one_that_cannot_be_read_hides_no_other(app: App, clients: FakeClients, 
 
 @pytest.mark.parametrize("event_id", [None, 5, "", "e 1", "e" * 65])
 def test_one_without_an_id_is_malformed(app: App, log_lines: Documents, event_id: Any) -> None:
-    """A second delivery could not be told from a second launch."""
+    """A second delivery would look like a second launch."""
     assert app.batch(a_message(events.refused_launch(event_id))) == ["m-1"]
     [line] = [line for line in log_lines() if line["level"] == "ERROR"]
     assert line["message"] == "a message cannot be handled"
