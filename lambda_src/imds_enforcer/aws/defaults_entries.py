@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
-from imds_enforcer.aws.ledger_items import moment_of, moment_text, months
+from imds_enforcer.aws.ledger_items import moment_text, months, recorded_item, recorded_of
 from imds_enforcer.ledger.defaults import DefaultsEntry, subject
 from imds_enforcer.ledger.entry import KEPT
-from imds_enforcer.model import Outcome
 from imds_enforcer.model.region_defaults import RegionDefaults
-from imds_enforcer.policy import PolicyVersions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,45 +58,9 @@ def is_of_defaults(item: Item) -> bool:
 
 def _item(entry: DefaultsEntry) -> Item:
     """What changed something has no end, as the way back rests on it; a refusal may come with every sweep."""
-    said = {
-        "trigger": entry.trigger,
-        "by": entry.by,
-        "versions": entry.versions.as_log(),
-        "before": entry.before.as_log(),
-        "wanted": entry.wanted.as_log(),
-        "after": entry.after.as_log() if entry.after else None,
-        "ends_at": moment_text(entry.ends_at),
-        "outcome": entry.outcome,
-        "reason": entry.reason,
-        "code": entry.code,
-    }
     open_or_changed = entry.outcome is None or entry.result is not None
-    return {
-        "pk": subject(entry.region),
-        "sk": f"{moment_text(entry.at)}#{entry.run_id}",
-        "run_id": entry.run_id,
-        "month": f"{entry.at:%Y-%m}",
-        "open": entry.region if entry.outcome is None else None,
-        "expires_at": None if open_or_changed else int((entry.at + KEPT).timestamp()),
-        "entry": json.dumps(said, separators=(",", ":")),
-    }
+    return recorded_item(entry, subject(entry.region), None if open_or_changed else entry.at + KEPT)
 
 
 def _entry(item: Item) -> DefaultsEntry:
-    _, _, region = item["pk"].partition("#")
-    said = json.loads(item["entry"])
-    return DefaultsEntry(
-        region=region,
-        at=moment_of(item["sk"].partition("#")[0]),
-        run_id=item["run_id"],
-        trigger=said["trigger"],
-        versions=PolicyVersions(**said["versions"]),
-        before=RegionDefaults.described(said["before"]),
-        wanted=RegionDefaults.described(said["wanted"]),
-        after=RegionDefaults.described(said["after"]) if said["after"] else None,
-        ends_at=moment_of(said["ends_at"]),
-        by=said["by"],
-        outcome=Outcome(said["outcome"]) if said["outcome"] else None,
-        reason=said["reason"],
-        code=said["code"],
-    )
+    return DefaultsEntry(**recorded_of(item, RegionDefaults.described))

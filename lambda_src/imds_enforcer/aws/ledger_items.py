@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imds_enforcer.decision.legacy_calls import Calls
-from imds_enforcer.ledger.entry import KEPT, Entry
+from imds_enforcer.ledger.entry import KEPT, Entry, Recorded
 from imds_enforcer.ledger.holds import Contest, Hold
 from imds_enforcer.ledger.lease import Lease
 from imds_enforcer.ledger.refusals import RefusalNote
@@ -19,7 +19,7 @@ from imds_enforcer.model import Failure, Kind, MetadataOptions, Outcome, Refusal
 from imds_enforcer.policy import PolicyVersions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from imds_enforcer.aws.dynamodb import Item
 
@@ -51,7 +51,7 @@ def months(first: datetime, last: datetime) -> list[str]:
     return [f"{number // 12}-{number % 12 + 1:02}" for number in numbers]
 
 
-def entry_item(entry: Entry) -> Item:
+def recorded_item(entry: Recorded[Any], key: str, expires: datetime | None) -> Item:
     """What the table and its indexes go by, and the rest as one text.
 
     Each attribute takes its time to be put together and taken apart, and a burst writes hundreds of entries.
@@ -70,36 +70,45 @@ def entry_item(entry: Entry) -> Item:
         "code": entry.code,
     }
     return {
-        "pk": entry.instance_id,
+        "pk": key,
         "sk": f"{moment_text(entry.at)}#{entry.run_id}",
         "run_id": entry.run_id,
         "month": f"{entry.at:%Y-%m}",
         # Only what is open is in the index of that name.
         "open": entry.region if entry.outcome is None else None,
-        "expires_at": int((entry.at + KEPT).timestamp()),
+        "expires_at": int(expires.timestamp()) if expires else None,
         "entry": json.dumps(said, separators=(",", ":")),
     }
 
 
+def recorded_of(item: Item, described: Callable[[Mapping[str, Any]], object]) -> dict[str, Any]:
+    """The fields of `Recorded`; `described` makes options of what the item says of them."""
+    said = json.loads(item["entry"])
+    return {
+        "region": said["region"],
+        "at": moment_of(item["sk"].partition("#")[0]),
+        "run_id": item["run_id"],
+        "trigger": said["trigger"],
+        "versions": PolicyVersions(**said["versions"]),
+        "before": described(said["before"]),
+        "wanted": described(said["wanted"]),
+        "after": described(said["after"]) if said["after"] else None,
+        "ends_at": moment_of(said["ends_at"]),
+        "by": said["by"],
+        "outcome": Outcome(said["outcome"]) if said["outcome"] else None,
+        "reason": said["reason"],
+        "code": said["code"],
+    }
+
+
+def entry_item(entry: Entry) -> Item:
+    """A change of an instance, in the instance's own partition."""
+    return recorded_item(entry, entry.instance_id, entry.at + KEPT)
+
+
 def entry_of(item: Item) -> Entry:
     """The entry."""
-    said = json.loads(item["entry"])
-    return Entry(
-        instance_id=item["pk"],
-        region=said["region"],
-        at=moment_of(item["sk"].partition("#")[0]),
-        run_id=item["run_id"],
-        trigger=said["trigger"],
-        versions=PolicyVersions(**said["versions"]),
-        before=MetadataOptions.described(said["before"]),
-        wanted=MetadataOptions.described(said["wanted"]),
-        after=MetadataOptions.described(said["after"]) if said["after"] else None,
-        ends_at=moment_of(said["ends_at"]),
-        by=said["by"],
-        outcome=Outcome(said["outcome"]) if said["outcome"] else None,
-        reason=said["reason"],
-        code=said["code"],
-    )
+    return Entry(instance_id=item["pk"], **recorded_of(item, MetadataOptions.described))
 
 
 def hold_item(hold: Hold) -> Item:

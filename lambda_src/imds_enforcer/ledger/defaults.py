@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from imds_enforcer.ledger.entry import Recorded
 from imds_enforcer.model import Outcome
 from imds_enforcer.model.region_defaults import DEFAULTS, RegionDefaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
-
-    from imds_enforcer.policy import PolicyVersions
 
 _NOTHING = object()
 
@@ -23,22 +21,8 @@ def subject(region: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DefaultsEntry:
-    """One change of a region's defaults: as `Entry` is of an instance."""
-
-    region: str
-    at: datetime
-    run_id: str
-    trigger: str
-    versions: PolicyVersions
-    before: RegionDefaults
-    wanted: RegionDefaults
-    ends_at: datetime
-    by: str | None = None
-    outcome: Outcome | None = None
-    reason: str = ""
-    after: RegionDefaults | None = None
-    code: str | None = None
+class DefaultsEntry(Recorded[RegionDefaults]):
+    """One change of a region's defaults."""
 
     @property
     def result(self) -> RegionDefaults | None:
@@ -55,22 +39,7 @@ class DefaultsEntry:
 
     def as_json(self) -> dict[str, Any]:
         """The entry as the history shows it."""
-        return {
-            "kind": "defaults",
-            "instance_id": None,
-            "region": self.region,
-            "at": self.at.isoformat(timespec="seconds"),
-            "run_id": self.run_id,
-            "trigger": self.trigger,
-            "by": self.by,
-            "policy_versions": self.versions.as_log(),
-            "outcome": None if self.outcome is None else str(self.outcome),
-            "reason": self.reason,
-            "code": self.code,
-            "before": self.before.as_log(),
-            "wanted": self.wanted.as_log(),
-            "after": self.after.as_log() if self.after else None,
-        }
+        return {"kind": "defaults", "instance_id": None, **self.fields_as_json()}
 
 
 def completed(entry: DefaultsEntry, seen: RegionDefaults) -> DefaultsEntry:

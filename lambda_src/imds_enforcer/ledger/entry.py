@@ -4,43 +4,69 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from imds_enforcer.model import Change, MetadataOptions, Outcome
+from imds_enforcer.model.region_defaults import RegionDefaults
 
 if TYPE_CHECKING:
     from imds_enforcer.policy import PolicyVersions
+
+_Options = TypeVar("_Options", MetadataOptions, RegionDefaults)
 
 KEPT = timedelta(days=400)
 """How long an entry is kept: a year, and time to look back on it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One change of one instance: written as an intent before it is sent, and completed once its outcome is known.
+class Recorded(Generic[_Options]):
+    """A change of options: written as an intent before it is sent, and completed once its outcome is known.
 
     `by` is who ordered it, where that was a person. By `ends_at` the process that wrote the intent
     has completed it: one still open then has been left behind.
     """
 
-    instance_id: str
     region: str
     at: datetime
     run_id: str
     trigger: str
     versions: PolicyVersions
-    before: MetadataOptions
-    wanted: MetadataOptions
+    before: _Options
+    wanted: _Options
     ends_at: datetime
     by: str | None = None
     outcome: Outcome | None = None
     reason: str = ""
-    after: MetadataOptions | None = None
+    after: _Options | None = None
     code: str | None = None
+
+    def fields_as_json(self) -> dict[str, Any]:
+        """What the history shows of any change."""
+        return {
+            "region": self.region,
+            "at": self.at.isoformat(timespec="seconds"),
+            "run_id": self.run_id,
+            "trigger": self.trigger,
+            "by": self.by,
+            "policy_versions": self.versions.as_log(),
+            "outcome": None if self.outcome is None else str(self.outcome),
+            "reason": self.reason,
+            "code": self.code,
+            "before": self.before.as_log(),
+            "wanted": self.wanted.as_log(),
+            "after": self.after.as_log() if self.after else None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry(Recorded[MetadataOptions]):
+    """One change of one instance."""
+
+    instance_id: str
 
     @property
     def result(self) -> MetadataOptions | None:
-        """The options that the change brought about; None if it changed nothing, or if nobody knows yet.
+        """The options that the change brought about; None if it changed nothing, or if that is not known yet.
 
         Of one that was not confirmed only what the instance shows as it was wanted; `after` is there only if the
         change was sent.
@@ -57,18 +83,4 @@ class Entry:
 
     def as_json(self) -> dict[str, Any]:
         """The entry as the history shows it."""
-        return {
-            "instance_id": self.instance_id,
-            "region": self.region,
-            "at": self.at.isoformat(timespec="seconds"),
-            "run_id": self.run_id,
-            "trigger": self.trigger,
-            "by": self.by,
-            "policy_versions": self.versions.as_log(),
-            "outcome": None if self.outcome is None else str(self.outcome),
-            "reason": self.reason,
-            "code": self.code,
-            "before": self.before.as_log(),
-            "wanted": self.wanted.as_log(),
-            "after": self.after.as_log() if self.after else None,
-        }
+        return {"instance_id": self.instance_id, **self.fields_as_json()}
