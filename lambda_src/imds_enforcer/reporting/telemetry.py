@@ -42,38 +42,14 @@ def under_policy(versions: PolicyVersions) -> None:
 
 def log_result(result: Result, trigger: str) -> None:
     """Write one line for one instance."""
-    write = logger.error if result.outcome is Outcome.FAILED else logger.info
-    write(
-        f"{result.instance_id} in {result.region}: {result.outcome}",
-        extra={
-            "instance_id": result.instance_id,
-            "region": result.region,
-            "outcome": str(result.outcome),
-            "reason": result.reason,
-            "code": result.failure.code if result.failure else None,
-            "before": result.before.as_log() if result.before else None,
-            "after": result.after.as_log() if result.after else None,
-            "trigger": trigger,
-        },
-    )
+    whose = {"instance_id": result.instance_id, "region": result.region}
+    _log(result, f"{result.instance_id} in {result.region}", whose, trigger)
 
 
 def log_defaults(result: DefaultsResult, trigger: str) -> None:
     """Write one line for the account defaults of one region."""
-    write = logger.error if result.outcome is Outcome.FAILED else logger.info
-    write(
-        f"account defaults in {result.region}: {result.outcome}",
-        extra={
-            "kind": "defaults",
-            "region": result.region,
-            "outcome": str(result.outcome),
-            "reason": result.reason,
-            "code": result.failure.code if result.failure else None,
-            "before": result.before.as_log() if result.before else None,
-            "after": result.after.as_log() if result.after else None,
-            "trigger": trigger,
-        },
-    )
+    whose = {"kind": "defaults", "region": result.region}
+    _log(result, f"account defaults in {result.region}", whose, trigger)
 
 
 def policy_invalid(error: PolicyInvalidError) -> None:
@@ -180,6 +156,22 @@ def _metrics(part: RegionReport) -> dict[str, int]:
     if part.tripped or (part.stopped and not part.ledger_failure):
         metrics["RegionStopped"] = 1
     return metrics
+
+
+def _log(result: Result | DefaultsResult, subject: str, whose: Mapping[str, str], trigger: str) -> None:
+    write = logger.error if result.outcome is Outcome.FAILED else logger.info
+    write(
+        f"{subject}: {result.outcome}",
+        extra={
+            **whose,
+            "outcome": str(result.outcome),
+            "reason": result.reason,
+            "code": result.failure.code if result.failure else None,
+            "before": result.before.as_log() if result.before else None,
+            "after": result.after.as_log() if result.after else None,
+            "trigger": trigger,
+        },
+    )
 
 
 def _publish(numbers: Mapping[str, int], region: str | None = None) -> None:
