@@ -43,11 +43,10 @@ def seen_again(plan: PlannedChange | None, examined: PlannedChange | Result) -> 
 class Attempts:
     """The changes of one round. Once EC2 throttles one of them, the others wait for the next round.
 
-    `share` is how much of EC2's limit they may use. `in_flight` are those that were sent and may have been made.
+    `in_flight` are those that were sent and may have been made.
     """
 
     context: RegionContext
-    share: float
     in_flight: dict[str, PlannedChange] = field(default_factory=dict)
     _throttled: threading.Event = field(default_factory=threading.Event)
 
@@ -60,7 +59,7 @@ class Attempts:
             or context.cancellation.reason()
             or needs_look(plan, context.clock)
         ):
-            pace.give_back(1, self.share)
+            pace.give_back(1)
             return plan
         self.in_flight[plan.instance_id] = plan
         try:
@@ -70,7 +69,7 @@ class Attempts:
             context.limits.attempted(plan, error.failure)
             return self._after(error.failure, plan)
         context.limits.attempted(plan, None)
-        pace.answered(self.share)
+        pace.answered()
         return AcceptedChange(plan, context.clock.monotonic(), answer)
 
     def _after(self, failure: Failure, plan: PlannedChange) -> PlannedChange | Result:
@@ -79,15 +78,15 @@ class Attempts:
             case Kind.THROTTLED:
                 # EC2's bucket is empty for all: the rest of the round waits with this one.
                 self._throttled.set()
-                self.context.ec2.changes.refused(self.share)
+                self.context.ec2.changes.refused()
                 return replace(plan, failure=failure)
             case Kind.UNAVAILABLE:
-                self.context.ec2.changes.answered(self.share)
+                self.context.ec2.changes.answered()
                 if plan.unanswered + 1 < _ATTEMPTS:
                     return replace(plan, unanswered=plan.unanswered + 1, doubtful=True, failure=failure)
                 return failed(plan.instance, failure)
             case Kind.UNKNOWN_INSTANCE | Kind.WRONG_STATE | Kind.CREDENTIALS | Kind.REGION | Kind.FINAL:
-                self.context.ec2.changes.answered(self.share)
+                self.context.ec2.changes.answered()
                 if refused := refusals(plan.change, failure):
                     # Without them it is another change: after another look, cleared again, with an intent of its own.
                     return replace(plan, refused=refused, failure=None)

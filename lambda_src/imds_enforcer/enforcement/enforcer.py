@@ -68,12 +68,12 @@ class Enforcer:
         passed = [each for each in reviewed if isinstance(each, PlannedChange)]
         yield from self._audited(passed) if self._policy.mode is Mode.AUDIT else passed
 
-    def remediate(self, backlog: Iterable[tuple[str, PlannedChange | None]], share: float = 1.0) -> Iterator[Result]:
-        """Change the instances with these ids, with so much of EC2's limit.
+    def remediate(self, backlog: Iterable[tuple[str, PlannedChange | None]], sweep_size: int = 0) -> Iterator[Result]:
+        """Change the instances with these ids; those without a plan are read and examined first.
 
-        Those without a plan are read and examined first.
+        A sweep gives the number of them as `sweep_size`, and leaves tokens to launches in the meantime.
         """
-        self._remediation = Remediation(self.context, self.examine, share)
+        self._remediation = Remediation(self.context, self.examine, sweep_size)
         return self._remediation.results(backlog)
 
     def under_way(self) -> list[PlannedChange]:

@@ -13,7 +13,7 @@ from imds_enforcer.decision.refused_options import lacking, made_after_all
 from imds_enforcer.decision.verification import confirmed, superseded, unconfirmed
 from imds_enforcer.enforcement.attempt import Attempts, needs_look, seen_again
 from imds_enforcer.model import AcceptedChange, AwsError, Failure, Instance, Outcome, PlannedChange, Result
-from imds_enforcer.model.result import UNKNOWN_INSTANCE, failed, result_of, unread
+from imds_enforcer.model.result import UNKNOWN_INSTANCE, deferred, failed, unread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -35,17 +35,17 @@ class Remediation:
         self,
         context: RegionContext,
         examine: Callable[[Iterable[Instance]], Iterator[PlannedChange | Result]],
-        share: float = 1.0,
+        sweep_size: int = 0,
     ) -> None:
         self._context = context
         self._ec2 = context.ec2
         self._clock = context.clock
         self._limits = context.limits
         self._examine = examine
-        self._share = share
+        self._not_begun = sweep_size
         self._waiting: dict[str, PlannedChange | None] = {}  # None: not read since its id was listed
         self._accepted: dict[str, AcceptedChange] = {}
-        self._attempts = Attempts(context, share)
+        self._attempts = Attempts(context)
         self._unseen: Failure | None = None  # why the last look failed
         self._looked_at = float("-inf")
         self._poll = 0.0
@@ -97,8 +97,14 @@ class Remediation:
 
     def _fill(self, rest: Iterator[tuple[str, PlannedChange | None]]) -> bool:
         """Take on as much as one look can cover; False if nothing is left."""
-        self._waiting.update(islice(rest, FILTER_VALUES - len(self._waiting) - len(self._accepted)))
+        taken_on = dict(islice(rest, FILTER_VALUES - len(self._waiting) - len(self._accepted)))
+        self._waiting.update(taken_on)
+        self._not_begun -= len(taken_on)
         return bool(self._waiting or self._accepted)
+
+    def _left(self) -> int:
+        """How many changes a sweep has still to make here. Below one for events, which keep no reserve."""
+        return self._not_begun + len(self._waiting)
 
     def _ready(self) -> list[PlannedChange]:
         """What may be sent without another look."""
@@ -173,13 +179,13 @@ class Remediation:
         # An observation may have grown too old since the check, and another plan ready: that one waits for its check.
         cleared = [plan for plan in self._ready() if plan.cleared or self._context.hold_check is None]
         ready = self._limits.admit(cleared)
-        granted = ready[: self._ec2.changes.take(len(ready), self._share)]
+        granted = ready[: self._ec2.changes.take(len(ready), self._left())]
         self._limits.withdraw(ready[len(granted) :])
         if not self._context.ledger.intend(granted):
             self._limits.withdraw(granted)
-            self._ec2.changes.give_back(len(granted), self._share)
+            self._ec2.changes.give_back(len(granted))
             return
-        self._attempts = Attempts(self._context, self._share)
+        self._attempts = Attempts(self._context)
         sent = {plan.instance_id: pool.submit(self._attempts.send, plan) for plan in granted}
         # All answers before the first result: the results may not be asked for to the end.
         wait(sent.values())
@@ -209,7 +215,8 @@ class Remediation:
         """Until the next change may be sent, or until it makes sense to look again."""
         seconds = 0.0
         if self._ready():
-            seconds = self._ec2.changes.wait(self._share)
+            # No longer at a time than between two looks: the pace grows meanwhile, and the run may have to end.
+            seconds = min(self._ec2.changes.wait(self._left()), _MAX_POLL_SECONDS)
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
         elif all(plan and not needs_look(plan, self._clock) for plan in self._waiting.values()):
@@ -228,7 +235,7 @@ class Remediation:
             if plan and plan.failure:
                 yield failed(plan.instance, plan.failure)
             else:
-                yield self._deferred(instance_id, plan, why, self._unseen)
+                yield deferred(instance_id, self._ec2.name, plan, why, self._unseen)
 
     def _leave(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
         """Results for everything that another sweep has to change; what was begun here goes on."""
@@ -236,14 +243,7 @@ class Remediation:
         waiting, self._waiting = self._waiting, {plan.instance_id: plan for plan in begun}
         for instance_id, plan in chain(waiting.items(), rest):
             if instance_id not in self._waiting:
-                yield replace(self._deferred(instance_id, plan, why), left_to_sweep=True)
-
-    def _deferred(
-        self, instance_id: str, plan: PlannedChange | None, why: str, failure: Failure | None = None
-    ) -> Result:
-        if plan:
-            return result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}", failure=failure)
-        return unread(instance_id, self._ec2.name, Outcome.DEFERRED, why, failure)
+                yield replace(deferred(instance_id, self._ec2.name, plan, why), left_to_sweep=True)
 
     def _failed(self, instance_id: str, plan: PlannedChange | None, failure: Failure) -> Result:
         known = plan and failed(plan.instance, failure)

@@ -25,10 +25,19 @@ Nothing else that the enforcer calls comes near its limit: it reads 200 instance
 one request, and DescribeInstances has 100 requests and 20 more a second.
 """
 
-_LONG_SWEEP = 200
-"""Changes in one region from which on a sweep leaves something to others: fewer are done in 20 seconds."""
+RESERVE = 20
+"""Tokens that a sweep leaves in the bucket, so that a launch in the middle of it is changed at once.
 
-_SHARE_OF_A_LONG_SWEEP = 0.95
+Most launches are smaller, and two at a time still find some. In the bucket they cost the sweep nothing: it spends
+them on its last changes.
+"""
+
+STEP = 5
+"""Tokens that a sweep waits for before it takes any: what comes back in a second.
+
+If it took each token as it comes, a launch that has used up the reserve would find the bucket empty at nearly every
+moment, and the sweep would never be refused and so never learn of it.
+"""
 
 _RECOVERY_SECONDS = 20.0
 """From standstill back to full speed. Also: the pace never falls below what one second of this brings."""
@@ -37,14 +46,6 @@ _ONE_CUT_SECONDS = 1.0
 """Refusals this close together answer one and the same burst."""
 
 _ROUNDING = 1e-9
-
-
-def sweep_share(changes: int) -> float:
-    """What a sweep that has so much to change takes of the limit: not all, if that takes long.
-
-    So a launch in the middle of it finds tokens left, and gets them at its own pace.
-    """
-    return _SHARE_OF_A_LONG_SWEEP if changes > _LONG_SWEEP else 1.0
 
 
 class RequestBucket:
@@ -57,7 +58,7 @@ class RequestBucket:
 
     botocore's adaptive retry mode is no replacement. It waits inside the call, after the age of
     the observation was looked at, so that a change could leave on one that has grown too old; it
-    begins without a limit and learns it from refusals; and it cannot leave a share to others.
+    begins without a limit and learns it from refusals; and it cannot leave a reserve to others.
 
     Lambda freezes a process between invocations, and its monotonic clock may then stand still, while EC2's own bucket
     fills: so the wall clock counts too, where it went further.
@@ -74,48 +75,61 @@ class RequestBucket:
         self._elapsed = 0.0
         self._cut_at = float("-inf")
 
-    def take(self, wanted: int, share: float = 1.0) -> int:
+    def take(self, wanted: int, left: int = 0) -> int:
         """How many of the wanted requests may be made now. Each is followed by `answered`, `refused` or `give_back`.
 
-        With a `share` below one the bucket is used as if it were so much smaller and slower.
+        A sweep says how many changes it has `left`, these included: as long as the bucket cannot serve them all, it
+        leaves the reserve to launches, and it takes no less than a step at a time.
         """
         with self._lock:
             self._count()
-            granted = max(0, min(wanted, int((self._tokens - self._under_way) * share + _ROUNDING)))
-            self._under_way += granted / share
+            available = self._tokens - self._under_way
+            if self._needed(left) > available + _ROUNDING:
+                return 0
+            granted = min(wanted, int(available - self._reserve(left) + _ROUNDING))
+            self._under_way += granted
             return granted
 
-    def give_back(self, granted: int, share: float = 1.0) -> None:
+    def give_back(self, granted: int) -> None:
         """Count requests that were granted, and not made after all."""
         with self._lock:
-            self._under_way -= granted / share
+            self._under_way -= granted
 
-    def answered(self, share: float = 1.0) -> None:
+    def answered(self) -> None:
         """Count a request that EC2 took a token for.
 
         It is counted here and not when it was granted: EC2's bucket starts to refill with the
-        first request that arrives, and how long that takes on a busy machine nobody knows.
+        first request that arrives, and how long that takes on a busy machine is not known.
         """
         with self._lock:
             self._count()
-            self._under_way -= 1 / share
-            self._tokens -= 1 / share
+            self._under_way -= 1
+            self._tokens -= 1
 
-    def refused(self, share: float = 1.0) -> None:
+    def refused(self) -> None:
         """Take notice of a request that EC2 throttled."""
         with self._lock:
             self._count()
-            self._under_way -= 1 / share
+            self._under_way -= 1
             self._tokens = min(self._tokens, 0.0)
             if self._elapsed - self._cut_at >= _ONE_CUT_SECONDS:
                 self._cut_at = self._elapsed
                 self._refill = max(self._refill / 2, self._limit.refill / _RECOVERY_SECONDS)
 
-    def wait(self, share: float = 1.0) -> float:
-        """Seconds until one request may be made."""
+    def wait(self, left: int = 0) -> float:
+        """Seconds until a request may be made, at the pace of this moment."""
         with self._lock:
             self._count()
-            return max(0.0, 1 / share - (self._tokens - self._under_way)) / self._refill
+            return max(0.0, self._needed(left) - (self._tokens - self._under_way)) / self._refill
+
+    def _reserve(self, left: int) -> int:
+        """Tokens that stay where they are."""
+        return RESERVE if left > max(RESERVE, self._tokens - self._under_way) else 0
+
+    def _needed(self, left: int) -> int:
+        """Tokens from which on some are given."""
+        reserve = self._reserve(left)
+        return reserve + STEP if reserve else 1
 
     def _count(self) -> None:
         """Add what came back since the last look."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
-    from imds_enforcer.model.change import Refusal
+    from imds_enforcer.model.change import PlannedChange, Refusal
 
 
 UNKNOWN_INSTANCE = Failure("InvalidInstanceID.NotFound", "EC2 does not list the instance", Kind.UNKNOWN_INSTANCE)
@@ -120,3 +120,12 @@ def unread(instance_id: str, region: str, outcome: Outcome, reason: str, failure
 def failed(instance: Instance, failure: Failure, after: MetadataOptions | None = None) -> Result:
     """The outcome of an instance whose change, or whose reading, failed."""
     return result_of(instance, Outcome.FAILED, str(failure), after=after, failure=failure)
+
+
+def deferred(
+    instance_id: str, region: str, plan: PlannedChange | None, why: str, failure: Failure | None = None
+) -> Result:
+    """The outcome of an instance that waits for another run; `plan` is None if it was not read."""
+    if plan:
+        return result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}", failure=failure)
+    return unread(instance_id, region, Outcome.DEFERRED, why, failure)

@@ -11,7 +11,6 @@ from imds_enforcer.enforcement.remediation import Remediation
 from imds_enforcer.ledger.holds import Hold
 from imds_enforcer.ledger.recovery import completed, left_behind
 from imds_enforcer.ledger.undo import NothingToUndoError, OpenChangeError, Undo, to_undo, undo
-from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Kind, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.result import result_of
 from imds_enforcer.runs.run import Run
@@ -193,7 +192,7 @@ class Revert:
                 yield self._examined(instance, plans[instance.instance_id].undone)
 
         context = run.order(region, Trigger.REVERT, heeds_holds=False)
-        remediation = Remediation(context, examine, sweep_share(len(plans)))
+        remediation = Remediation(context, examine, sweep_size=len(plans))
         yield from remediation.results((instance_id, None) for instance_id in plans)
         if context.ledger_failure:
             self.ledger_failures[region] = context.ledger_failure

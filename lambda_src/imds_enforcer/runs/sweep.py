@@ -11,7 +11,6 @@ from imds_enforcer.aws.ec2 import PAGE_SIZE
 from imds_enforcer.decision.drift_filters import drift_filters
 from imds_enforcer.ledger.entry import Entry
 from imds_enforcer.ledger.recovery import completed, left_behind
-from imds_enforcer.limits.pacing import sweep_share
 from imds_enforcer.model import AwsError, Failure, Instance, Kind, Outcome, PlannedChange, Result, Trigger
 from imds_enforcer.model.wording import regions_unlisted
 from imds_enforcer.reporting import telemetry
@@ -192,7 +191,7 @@ class RegionSweep:
         order = list(plans)
         self.run.shuffle(order)
         backlog = ((instance_id, plans.pop(instance_id)) for instance_id in order)
-        yield from enforcer.remediate(backlog, sweep_share(len(order)))
+        yield from enforcer.remediate(backlog, sweep_size=len(order))
         if listing.error:
             raise listing.error
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from imds_enforcer.limits.pacing import CHANGES, Limit, RequestBucket, sweep_share
+from imds_enforcer.limits.pacing import CHANGES, Limit, RequestBucket
 
 if TYPE_CHECKING:
     from tests.fakes.clock import FakeClock
@@ -18,20 +18,20 @@ def bucket(clock: FakeClock) -> RequestBucket:
     return RequestBucket(CHANGES, clock)
 
 
-def _take(bucket: RequestBucket, wanted: int, share: float = 1.0) -> int:
+def _take(bucket: RequestBucket, wanted: int, left: int = 0) -> int:
     """Make as many of the wanted requests as may be made; the answers come at once."""
-    granted = bucket.take(wanted, share)
+    granted = bucket.take(wanted, left)
     for _ in range(granted):
-        bucket.answered(share)
+        bucket.answered()
     return granted
 
 
-def _taken(bucket: RequestBucket, clock: FakeClock, seconds: float, share: float = 1.0) -> int:
+def _taken(bucket: RequestBucket, clock: FakeClock, seconds: float) -> int:
     """How many requests go out in so many seconds to one who always wants more."""
     end, taken = clock.elapsed + seconds, 0
     while clock.elapsed < end:
-        taken += _take(bucket, 1_000, share)
-        clock.sleep(min(bucket.wait(share), end - clock.elapsed))
+        taken += _take(bucket, 1_000)
+        clock.sleep(min(bucket.wait(), end - clock.elapsed))
     return taken
 
 
@@ -60,13 +60,6 @@ def test_what_is_under_way_may_not_be_taken_again(bucket: RequestBucket) -> None
     assert bucket.wait() == pytest.approx(0.2)
     bucket.give_back(1)
     assert bucket.take(2) == 1
-
-
-def test_a_share_that_was_taken_is_given_back_whole(bucket: RequestBucket) -> None:
-    """In the same measure in which it was taken."""
-    assert bucket.take(1_000, 0.5) == 50
-    bucket.give_back(50, 0.5)
-    assert bucket.take(1_000) == 100
 
 
 def test_a_full_bucket_refills_from_the_first_answer_on(bucket: RequestBucket, clock: FakeClock) -> None:
@@ -125,19 +118,53 @@ def test_a_wall_clock_that_is_set_back_takes_nothing_away(bucket: RequestBucket,
     assert _taken(bucket, clock, 60) == pytest.approx(5 * 60, abs=1)
 
 
-def test_a_long_sweep_leaves_some_of_burst_and_refill_to_others(bucket: RequestBucket, clock: FakeClock) -> None:
-    """A launch in the middle of it is changed at once."""
-    share = sweep_share(201)
-    assert share == 0.95
-    assert _take(bucket, 1_000, share) == 95
-    bucket = RequestBucket(CHANGES, clock)
-    assert _taken(bucket, clock, 100, share) == pytest.approx(0.95 * (100 + 5 * 100), abs=1)
+@pytest.mark.parametrize(("left", "granted"), [(20, 20), (100, 100), (101, 80), (5_000, 80)])
+def test_a_sweep_leaves_the_reserve_unless_the_bucket_serves_all(
+    bucket: RequestBucket, left: int, granted: int
+) -> None:
+    """A launch in the middle of it finds 20 tokens at once."""
+    assert _take(bucket, left, left) == granted
+    assert _take(bucket, 1_000) == 100 - granted
 
 
-def test_a_short_sweep_takes_all_there_is() -> None:
-    """It is over within twenty seconds, and with it the waiting of whoever came meanwhile."""
-    assert sweep_share(200) == 1
-    assert (200 - CHANGES.capacity) / CHANGES.refill == 20
+def test_a_sweep_takes_no_less_than_five_at_a_time(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Else it would never be refused, and a launch would find the bucket empty at every moment."""
+    assert _take(bucket, 400, 400) == 80
+    assert bucket.wait(320) == pytest.approx(1)
+    clock.advance(0.9)
+    assert _take(bucket, 320, 320) == 0
+    clock.advance(0.1)
+    assert _take(bucket, 320, 320) == 5
+
+
+def test_a_sweep_spends_the_reserve_on_its_last_changes(bucket: RequestBucket, clock: FakeClock) -> None:
+    """So the whole takes no longer than EC2's bucket makes it."""
+    left = 400
+    while left:
+        left -= _take(bucket, left, left)
+        if left:
+            clock.sleep(bucket.wait(left))
+    assert clock.elapsed == pytest.approx((400 - 100) / 5, abs=0.2)
+    assert _take(bucket, 10) == 0
+
+
+def test_the_last_changes_of_a_sweep_take_each_token_as_it_comes(bucket: RequestBucket, clock: FakeClock) -> None:
+    """There is no reserve for them to leave."""
+    _take(bucket, 100)
+    clock.advance(0.2)
+    assert _take(bucket, 20, 20) == 1
+
+
+def test_after_a_refusal_a_sweep_lets_the_reserve_fill(bucket: RequestBucket, clock: FakeClock) -> None:
+    """A launch may need more than the reserve, and what comes back meanwhile is for it."""
+    assert bucket.take(400, 400) == 80
+    bucket.refused()
+    bucket.give_back(79)
+    waited = 0.0
+    while not _take(bucket, 320, 320):
+        clock.sleep(0.1)
+        waited += 0.1
+    assert waited == pytest.approx(7.3, abs=0.2), "25 tokens at a pace that grows from 2.5 a second"
 
 
 def test_a_refusal_empties_the_bucket_and_halves_the_pace(bucket: RequestBucket, clock: FakeClock) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from imds_enforcer.limits.pacing import RESERVE
 from imds_enforcer.limits.region_limits import limits_of
 from imds_enforcer.model import Deadline, Outcome
 from imds_enforcer.reporting.report import RegionStatus
@@ -24,33 +25,44 @@ WHY = "HttpTokens is optional, not required"
 
 
 def test_a_fleet_is_changed_at_the_pace_of_ec2(clients: FakeClients, home: FakeEc2) -> None:
-    """95 % of a hundred at once and of five each second: so many take so long, and no longer."""
+    """A hundred at once and five each second: so many take so long, and no longer."""
     home.launch(*map(an_instance, range(400)))
     done = Sweep(clients)
     assert done.report.outcomes == {Outcome.REMEDIATED: 400}
-    assert done.report.seconds == pytest.approx((400 - 95) / 4.75, rel=0.01)
+    assert done.report.seconds == pytest.approx((400 - 100) / 5, rel=0.01)
 
 
-@pytest.mark.parametrize(("changes", "share"), [(200, 1.0), (201, 0.95)])
-def test_a_long_sweep_leaves_a_share_to_launches(
-    clients: FakeClients, home: FakeEc2, changes: int, share: float
-) -> None:
-    """Events take all that there is, and so does a sweep that is over soon."""
-    home.launch(*map(an_instance, range(changes)))
-    shares: set[float] = set()
+def _spares(home: FakeEc2) -> list[int]:
+    """What a launch would find in the bucket, each time after something was taken from it."""
+    spares: list[int] = []
     take = home.changes.take
 
-    def spy(wanted: int, share: float = 1.0) -> int:
-        shares.add(share)
-        return take(wanted, share)
+    def spy(wanted: int, left: int = 0) -> int:
+        granted = take(wanted, left)
+        spares.append(take(1_000))
+        home.changes.give_back(spares[-1])
+        return granted
 
-    home.changes.take = spy  # type: ignore[method-assign]  # to listen
+    home.changes.take = spy  # type: ignore[method-assign]  # to look after each time
+    return spares
+
+
+def test_a_launch_in_the_middle_of_a_sweep_finds_the_reserve(clients: FakeClients, home: FakeEc2) -> None:
+    """All the time, until the last changes of the sweep."""
+    home.launch(*map(an_instance, range(400)))
+    spares = _spares(home)
     Sweep(clients)
-    assert shares == {share}
-    home.launch(an_instance(999))
-    shares.clear()
-    Batch(clients, a_message(running(an_id(999))))
-    assert shares == {1.0}
+    assert min(spares[:-5]) >= RESERVE
+    assert spares[-1] == 0
+
+
+def test_events_leave_no_reserve(clients: FakeClients, home: FakeEc2) -> None:
+    """They are what it is for."""
+    home.launch(*map(an_instance, range(150)))
+    spares = _spares(home)
+    Batch(clients, *(a_message(running(an_id(number)), str(number)) for number in range(150)))
+    assert len(home.sent) == 150
+    assert max(spares) == 0
 
 
 def test_regions_have_each_their_own_pace(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
@@ -116,7 +128,7 @@ def test_what_is_left_is_deferred_and_taken_up_by_the_next(clients: FakeClients,
     done = Sweep(clients, seconds=60)
     outcomes = done.report.outcomes
     assert outcomes.total() == 2_500
-    assert outcomes[Outcome.REMEDIATED] == pytest.approx(95 + 60 * 4.75, rel=0.01)
+    assert outcomes[Outcome.REMEDIATED] == pytest.approx(100 + 60 * 5 - RESERVE, abs=5)
     assert outcomes[Outcome.DEFERRED] == 2_500 - outcomes[Outcome.REMEDIATED]
     assert done.report.as_json()["stopped"] == "out of time"
     assert {result.reason for result, _ in done.log} == {WHY, "out of time", f"out of time; {WHY}"}
