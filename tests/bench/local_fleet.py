@@ -108,16 +108,21 @@ def counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"requests": dict(requests), "throttled": sum(r["count"] for r in rows if r["error"] in THROTTLED)}
 
 
-def described(aws: LocalAws, region: str = REGION) -> list[Mapping[str, Any]]:
-    """The metadata options of every running instance."""
-    running = [{"Name": "instance-state-name", "Values": ["running"]}]
+def running(aws: LocalAws, region: str = REGION) -> list[Mapping[str, Any]]:
+    """Every running instance."""
+    states = [{"Name": "instance-state-name", "Values": ["running"]}]
     pages = (
         aws.client("ec2", region)
         .get_paginator("describe_instances")
-        .paginate(Filters=running, PaginationConfig={"PageSize": LAUNCH_SIZE})
+        .paginate(Filters=states, PaginationConfig={"PageSize": LAUNCH_SIZE})
     )
     reservations = itertools.chain.from_iterable(page["Reservations"] for page in pages)
-    return [instance["MetadataOptions"] for each in reservations for instance in each["Instances"]]
+    return [instance for each in reservations for instance in each["Instances"]]
+
+
+def described(aws: LocalAws, region: str = REGION) -> list[Mapping[str, Any]]:
+    """The metadata options of every running instance."""
+    return [instance["MetadataOptions"] for instance in running(aws, region)]
 
 
 def is_required(options: Mapping[str, Any]) -> bool:

@@ -1,14 +1,16 @@
-"""The peers as systems to measure: what their users run, each at its quickest."""
+"""The peers as systems to measure: what their users run, each at its quickest; and boto3 with nothing around it."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.local.client import SECRET
 from infra.local.process import ROOT
-from tests.bench.measurement import Run
+from tests.bench.local_fleet import running
+from tests.bench.measurement import CAPACITY, REFILL, Run
 from tests.bench.processes import MeasuredProcess, ProcessFailedError, folder
 
 if TYPE_CHECKING:
@@ -46,7 +48,15 @@ def metabadger(fleet: LocalFleet) -> Run:
     return _run(fleet, [str(BIN / "metabadger"), "harden-metadata", "--region", region])
 
 
-def _run(fleet: LocalFleet, command: Sequence[str], **more: str) -> Run:
+def bare_boto3(fleet: LocalFleet) -> Run:
+    """The changes alone, in the enforcer's own environment. It is given the ids that it changes."""
+    ids = {region: [each["InstanceId"] for each in running(fleet.aws, region)] for region in fleet.regions}
+    wish = json.dumps({"instances": ids, "capacity": CAPACITY, "refill": REFILL})
+    return _run(fleet, [sys.executable, "-m", "tests.bench.bare_boto3"], wish, PYTHONPATH=str(ROOT))
+
+
+def _run(fleet: LocalFleet, command: Sequence[str], text: str = "", **more: str) -> Run:
+    """Run a command that reads this text from its standard input, in an environment with these variables more."""
     fleet.begin()
     with folder() as path:
         home = Path(path)
@@ -57,7 +67,7 @@ def _run(fleet: LocalFleet, command: Sequence[str], **more: str) -> Run:
         (home / "config").write_text(f"[profile bench]\n{keys}", encoding="utf-8")
         environment = {**fleet.aws.environment(), "AWS_CONFIG_FILE": str(home / "config"), **more}
         with MeasuredProcess(command, environment, home) as process:
-            usage = process.usage()
+            usage = process.usage(text)
             written = process.written()
     calls = fleet.calls()
     run = Run(

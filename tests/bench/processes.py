@@ -64,9 +64,9 @@ class MeasuredProcess:
             raise self._failed()
         return json.loads(line)
 
-    def usage(self) -> dict[str, Any]:
-        """Wait for its end; what it used."""
-        self._process.communicate(timeout=PATIENCE_SECONDS)
+    def usage(self, text: str = "") -> dict[str, Any]:
+        """Write it this text, and wait for its end; what it used."""
+        self._process.communicate(text, timeout=PATIENCE_SECONDS)
         if not self._report.exists():
             raise self._failed()
         usage: dict[str, Any] = json.loads(self._report.read_text(encoding="utf-8"))

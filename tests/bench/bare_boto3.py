@@ -1,0 +1,66 @@
+"""The same changes by boto3 alone, as EC2's bucket allows them: `python -m tests.bench.bare_boto3`.
+
+What no enforcer can do with less. It lists nothing, reads nothing back and keeps nothing. Its standard input is JSON:
+`instances`, the ids by region, and the bucket's `capacity` and `refill`. It imports nothing else of the benchmark,
+which would count as its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+THREADS = 16
+"""A region, as the enforcer has."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """What EC2 takes of one region's changes."""
+
+    capacity: int
+    refill: float
+
+    def due(self, number: int) -> float:
+        """When change `number`, counted from 0, finds a token: seconds after the first one was answered."""
+        return max(0, number - self.capacity + 1) / self.refill
+
+
+def main() -> None:
+    """Change all regions at the same time."""
+    wish = json.load(sys.stdin)
+    bucket, session = Bucket(wish["capacity"], wish["refill"]), boto3.Session()
+    config = Config(max_pool_connections=THREADS)
+    changes: list[Future[None]] = []
+    for region, ids in wish["instances"].items():
+        changes += _begin(session.client("ec2", region_name=region, config=config), ids, bucket)
+    for change in changes:
+        change.result()
+
+
+def _begin(ec2: Any, ids: Sequence[str], bucket: Bucket) -> list[Future[None]]:
+    """Let a region's threads begin with its changes."""
+    answered: list[float] = []
+
+    def change(number: int, instance_id: str) -> None:
+        if wait := bucket.due(number):
+            time.sleep(max(0.0, answered[0] + wait - time.monotonic()))
+        ec2.modify_instance_metadata_options(InstanceId=instance_id, HttpTokens="required", HttpEndpoint="enabled")
+        answered.append(time.monotonic())
+
+    pool = ThreadPoolExecutor(THREADS)
+    return [pool.submit(change, number, instance_id) for number, instance_id in enumerate(ids)]
+
+
+if __name__ == "__main__":
+    main()
