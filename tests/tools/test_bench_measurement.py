@@ -41,11 +41,17 @@ def test_without_a_bound_there_is_no_ratio() -> None:
     assert summary([a_run(1)], 0)["ratio"] is None
 
 
-def test_of_memory_throttling_and_facts_the_worst_counts() -> None:
+def test_of_memory_throttling_and_counts_the_worst_counts() -> None:
     """A median would hide it."""
     runs = [a_run(1, peak_mb=90.0, throttled=2, facts={"sweeps": 4}), a_run(1, facts={"sweeps": 6})]
     found = summary(runs, 4)
     assert (found["peak_mb"], found["throttled"], found["facts"]) == (90, 2, {"sweeps": 6})
+
+
+def test_of_a_fact_in_seconds_the_median_counts_and_the_slowest_is_kept() -> None:
+    """As of the run's own seconds."""
+    found = summary([a_run(1, facts={"launch_s": each, "sweeps": 1}) for each in (9, 2, 1)], 4)
+    assert (found["facts"], found["slowest"]) == ({"launch_s": 2, "sweeps": 1}, {"launch_s": 9})
 
 
 def test_an_instance_that_one_run_left_is_not_forgotten() -> None:
