@@ -11,6 +11,7 @@ Systems = Mapping[str, System]
 
 COLD, WARM, DEPLOYED = "enforcer, cold", "enforcer, warm", "enforcer, deployed"
 COLD_WITHOUT, WARM_WITHOUT = f"{COLD}, no safeguards", f"{WARM}, no safeguards"
+BARE = "bare boto3"
 C7N, C7N_ORG, C7N_ORG_WIDE, METABADGER = "c7n", "c7n-org", "c7n-org, a process a region", "metabadger"
 SYSTEMS: Mapping[str, str] = {
     "cold": COLD,
@@ -18,6 +19,7 @@ SYSTEMS: Mapping[str, str] = {
     "deployed": DEPLOYED,
     "cold-without": COLD_WITHOUT,
     "warm-without": WARM_WITHOUT,
+    "boto3": BARE,
     "c7n": C7N,
     "c7n-org": C7N_ORG,
     "c7n-org-wide": C7N_ORG_WIDE,
@@ -29,6 +31,9 @@ OURS = (COLD, WARM)
 PEAK_MB = 150
 SAFEGUARDS_COST = 1.15
 """Times what the enforcer takes without gate, ledger and watch."""
+
+NO_SLOWER = 1.02
+"""Times what the quickest peer takes. Where EC2's bucket sets the time, a difference of 2 % is noise."""
 
 EVENTS_A_REQUEST = 100
 SWEEP_SECONDS = 15
@@ -80,24 +85,24 @@ def burst(systems: Systems, _bound_s: float) -> list[Mark]:
 
 
 def sustained(systems: Systems, bound_s: float) -> list[Mark]:
-    """400 in one region, at the rate that EC2 allows."""
-    of_each = [
-        mark
-        for name in OURS
-        for mark in (
-            Mark(f"times the bound: {name}", _bounds(systems, name, bound_s), at_most=1.15),
-            Mark(f"share of requests throttled: {name}", _throttled(systems, name), at_most=0.01),
-        )
+    """400 in one region, at the rate that EC2 allows, with EC2's bucket to itself."""
+    return [
+        Mark("times the bound, cold", _bounds(systems, COLD, bound_s), at_most=1.05),
+        Mark("times the bound, warm", _bounds(systems, WARM, bound_s), at_most=1.04),
+        *(Mark(f"requests throttled: {name}", _get(systems, name, "throttled"), at_most=0) for name in OURS),
+        Mark("seconds ÷ c7n, cold", _times(systems, COLD, C7N, "seconds"), at_most=NO_SLOWER),
+        *_safeguards(systems),
     ]
-    return [*of_each, *_safeguards(systems)]
 
 
 def regions(systems: Systems, bound_s: float) -> list[Mark]:
-    """Ten regions take hardly longer than one. The peer is held against as it comes; see the table for it tuned."""
+    """Ten regions take hardly longer than one, and hardly more than the changes alone. The peer is at its quickest."""
     return [
-        Mark("times one region's bound, cold", _bounds(systems, COLD, bound_s), at_most=1.3),
         Mark("times one region's bound, warm", _bounds(systems, WARM, bound_s), at_most=1.3),
-        Mark("times as fast as c7n-org, cold", _times(systems, C7N_ORG, COLD, "seconds"), at_least=2.5),
+        Mark(f"seconds ÷ {BARE}, cold", _times(systems, COLD, BARE, "seconds"), at_most=1.1),
+        Mark(f"CPU ÷ {BARE}, cold", _times(systems, COLD, BARE, "cpu_s"), at_most=2),
+        *(Mark(f"CPU ms a change: {name}", _cpu_ms(systems, name)) for name in (COLD, BARE)),
+        Mark(f"seconds ÷ {C7N_ORG_WIDE}, cold", _times(systems, COLD, C7N_ORG_WIDE, "seconds"), at_most=NO_SLOWER),
         *_safeguards(systems),
     ]
 
@@ -133,7 +138,10 @@ def storm(systems: Systems, bound_s: float) -> list[Mark]:
 
 def mixed(systems: Systems, _bound_s: float) -> list[Mark]:
     """A launch while a sweep has used up the bucket."""
-    return [Mark("seconds until the launch is applied", _fact(systems, DEPLOYED, "launch_s"), at_most=30)]
+    return [
+        Mark("seconds until the launch is applied", _fact(systems, DEPLOYED, "launch_s"), at_most=2.5),
+        Mark("the same, the slowest", _fact(systems, DEPLOYED, "launch_s", "slowest")),
+    ]
 
 
 def long(systems: Systems, bound_s: float) -> list[Mark]:
@@ -175,16 +183,11 @@ PEERS = (C7N, METABADGER)
 
 def marks_of(scenario: str, systems: Systems, bound_s: float) -> list[Mark]:
     """Everything that a scenario is held to: its own marks, all instances done, and memory."""
-    ours = [name for name in systems if not name.startswith(PEERS)]
-    general = [
-        mark
-        for name in ours
-        for mark in (
-            _all_done(systems, name),
-            Mark(f"peak MB: {name}", _get(systems, name, "peak_mb"), at_most=PEAK_MB),
-        )
+    held = [name for name in systems if not name.startswith(PEERS)]
+    memory_of_ours = [
+        Mark(f"peak MB: {name}", _get(systems, name, "peak_mb"), at_most=PEAK_MB) for name in held if name != BARE
     ]
-    return [*SPECIFIC[scenario](systems, bound_s), *general]
+    return [*SPECIFIC[scenario](systems, bound_s), *(_all_done(systems, name) for name in held), *memory_of_ours]
 
 
 def _all_done(systems: Systems, name: str) -> Mark:
@@ -197,8 +200,8 @@ def _get(systems: Systems, name: str, field: str) -> float | None:
     return None if value is None else float(value)
 
 
-def _fact(systems: Systems, name: str, fact: str) -> float | None:
-    value = systems.get(name, {}).get("facts", {}).get(fact)
+def _fact(systems: Systems, name: str, fact: str, which: str = "facts") -> float | None:
+    value = systems.get(name, {}).get(which, {}).get(fact)
     return None if value is None else float(value)
 
 
@@ -217,9 +220,9 @@ def _bounds(systems: Systems, name: str, bound_s: float) -> float | None:
     return None if seconds is None else seconds / bound_s
 
 
-def _throttled(systems: Systems, name: str) -> float | None:
-    requests, throttled = systems.get(name, {}).get("requests"), _get(systems, name, "throttled")
-    return throttled / sum(requests.values()) if requests and throttled is not None else None
+def _cpu_ms(systems: Systems, name: str) -> float | None:
+    cpu_s, done = _get(systems, name, "cpu_s"), _get(systems, name, "required")
+    return cpu_s / done * 1000 if cpu_s is not None and done else None
 
 
 def _difference(one: float | None, other: float | None) -> float | None:

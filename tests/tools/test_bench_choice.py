@@ -72,6 +72,17 @@ def test_a_scenario_runs_the_chosen_systems_as_often_as_chosen(
     assert len(lines) == sum(runs.values())
 
 
+@pytest.mark.parametrize(("repetitions", "runs"), [(None, {COLD: 3, C7N: 1}), (2, {COLD: 2, C7N: 2})])
+def test_a_system_without_a_close_mark_runs_once_unless_chosen_otherwise(
+    repetitions: int | None, runs: dict[str, int]
+) -> None:
+    """The others are repeated."""
+    systems = {COLD: lambda: RUN, C7N: lambda: RUN}
+    scenario = Scenario("", 0, lambda: nullcontext(systems), repetitions=3, once=frozenset({C7N}))
+    measured = scenario.measure(lambda _line: None, (), repetitions)
+    assert {name: len(each) for name, each in measured.items()} == runs
+
+
 def test_a_run_of_some_systems_shows_and_keeps_those(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

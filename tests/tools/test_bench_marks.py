@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.bench.marks import (
+    BARE,
     C7N,
     C7N_ORG,
     C7N_ORG_WIDE,
@@ -33,6 +34,7 @@ def a_system(seconds: float, **fields: Any) -> dict[str, Any]:
         "required": 100,
         "instances": 100,
         "facts": {},
+        "slowest": {},
     }
     return usual | fields
 
@@ -89,8 +91,7 @@ def test_safeguards_may_take_15_percent_more(scenario: str) -> None:
         COLD_WITHOUT: a_system(1),
         WARM: a_system(0.115, cpu_s=9, requests={DESCRIBE: 1}),
         WARM_WITHOUT: a_system(0.1, cpu_s=0.1),
-        C7N: a_system(200),
-        C7N_ORG: a_system(200),
+        **{each: a_system(200) for each in (C7N, C7N_ORG_WIDE, BARE)},
     }
     assert missed(scenario, systems) == {"seconds ÷ without safeguards, cold"}
 
@@ -101,16 +102,56 @@ def test_an_instance_left_and_too_much_memory_are_missed_in_every_scenario() -> 
     assert missed("burst", systems) == {f"instances left: {COLD}", f"peak MB: {WARM}"}
 
 
-def test_throttled_requests_are_a_share_of_all() -> None:
-    """One of 101 is within a hundredth, two are not."""
-    systems = {COLD: a_system(11, throttled=2), WARM: a_system(11, throttled=1)}
-    assert missed("sustained", systems) == {f"share of requests throttled: {COLD}"}
+def test_boto3_alone_is_held_to_leave_none_and_to_nothing_else() -> None:
+    """Its memory is shown in the table."""
+    systems = {COLD: a_system(2), WARM: a_system(1), C7N: a_system(8), BARE: a_system(1, required=99, peak_mb=151)}
+    assert missed("burst", systems) == {f"instances left: {BARE}"}
 
 
-def test_regions_are_compared_with_the_peer_as_it_comes() -> None:
-    """How fast it is with as many processes as regions stands in the table beside it."""
-    systems = {COLD: a_system(11), WARM: a_system(11), C7N_ORG: a_system(27), C7N_ORG_WIDE: a_system(20)}
-    assert missed("regions", systems) == {f"times as fast as {C7N_ORG}, cold"}
+def test_a_sustained_sweep_takes_what_ec2_takes_and_is_not_throttled_once() -> None:
+    """A twentieth more cold, less when warm, and a single request is one too many."""
+    met = {COLD: a_system(10.5), WARM: a_system(10.4), C7N: a_system(10.3)}
+    assert not missed("sustained", met)
+    slow = {COLD: a_system(10.51), WARM: a_system(10.41, throttled=1), C7N: a_system(10.31)}
+    assert missed("sustained", slow) == {
+        "times the bound, cold",
+        "times the bound, warm",
+        f"requests throttled: {WARM}",
+    }
+
+
+def test_a_sustained_sweep_is_no_slower_than_the_peer() -> None:
+    """But for the noise."""
+    systems = {COLD: a_system(10.3), WARM: a_system(10), C7N: a_system(10)}
+    assert missed("sustained", systems) == {"seconds ÷ c7n, cold"}
+
+
+def test_regions_are_compared_with_the_changes_alone_and_with_the_peer_at_its_quickest() -> None:
+    """How fast it is with the processes that it takes by itself stands in the table beside it."""
+    met = {COLD: a_system(11, cpu_s=4), WARM: a_system(11), BARE: a_system(10, cpu_s=2), C7N_ORG_WIDE: a_system(11)}
+    assert not missed("regions", met)
+    slow = met | {COLD: a_system(11.3, cpu_s=4.1), C7N_ORG: a_system(5)}
+    assert missed("regions", slow) == {
+        f"seconds ÷ {BARE}, cold",
+        f"CPU ÷ {BARE}, cold",
+        f"seconds ÷ {C7N_ORG_WIDE}, cold",
+    }
+
+
+def test_cpu_is_told_by_the_change() -> None:
+    """Of all that the process did, in milliseconds, and without a limit of its own."""
+    systems = {COLD: a_system(11, cpu_s=0.5), BARE: a_system(10, cpu_s=0.25, required=0)}
+    told = {mark.name: (mark.figure, mark.met) for mark in marks_of("regions", systems, 10)}
+    assert told[f"CPU ms a change: {COLD}"] == (5, True)
+    assert told[f"CPU ms a change: {BARE}"] == (None, False)
+
+
+def test_a_launch_during_a_sweep_is_judged_by_its_median() -> None:
+    """The slowest is shown beside it."""
+    one = a_system(110, facts={"launch_s": 2.5}, slowest={"launch_s": 9})
+    assert not missed("mixed", {DEPLOYED: one})
+    late = a_system(110, facts={"launch_s": 2.51}, slowest={"launch_s": 2.51})
+    assert missed("mixed", {DEPLOYED: late}) == {"seconds until the launch is applied"}
 
 
 def test_a_quiet_fleet_is_read_once() -> None:
