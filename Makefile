@@ -79,7 +79,7 @@ local: $(TOOLS) $(LOCAL) ## keep a local AWS with the stack in the foreground
 latency: $(TOOLS) $(LOCAL) ## how long a launch that allows IMDSv1 stays so, on a local AWS
 	$(RUN) -m tests.bench.latency
 
-bench: $(TESTS) $(LOCAL) $(if $(filter c7n% metabadger,$(or $(SYSTEMS),c7n)),$(PEERS)) ## the enforcer and its peers on one fleet, on a local AWS: 30 minutes
+bench: $(TESTS) $(LOCAL) $(if $(filter c7n% metabadger,$(or $(SYSTEMS),c7n)),$(PEERS)) ## the enforcer and its peers on one fleet, on a local AWS: 75 minutes at most
 	$(RUN) -m tests.bench $(SCENARIOS)
 
 audit-peers: $(TOOLS) $(LOCAL) $(COMMAND) $(PEERS) $(PROWLER) ## do Prowler and Cloud Custodian find what the audit finds, before and after enforce?

@@ -53,6 +53,8 @@ def main() -> int:
             if not mark["met"]:
                 console.print(f"  [red]not met[/]: {escape(str(mark))}")
     console.print(table.figures(measured), markup=False, highlight=False, soft_wrap=True)
+    console.print("For the README:")
+    console.print(table.overview(results.read(choice.folder)), markup=False, highlight=False, soft_wrap=True)
     console.print(f"Written to {choice.folder}")
     return int(not all(judged["met"] for judged in measured.values()))
 

@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from tests.bench.marks import BARE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -22,6 +24,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
 .axis { stroke: #d1d9e0; stroke-width: 1 }
 .bound { stroke: #cf222e; stroke-width: 2; stroke-dasharray: 4 2 }
 .ours { fill: #1a7f37 }
+.bare { fill: #0969da }
 .peer { fill: #8c959f }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3 }
@@ -29,6 +32,7 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 }
   .axis { stroke: #3d444d }
   .bound { stroke: #ff7b72 }
   .ours { fill: #3fb950 }
+  .bare { fill: #58a6ff }
   .peer { fill: #656c76 }
 }"""
 
@@ -86,6 +90,12 @@ def _told(measured: Mapping[str, Any]) -> str:
     return ", ".join([f"{measured['seconds']:.1f} s", *more])
 
 
+def _kind(system: str) -> str:
+    if system == BARE:
+        return "bare"
+    return "ours" if system.startswith("enforcer") else "peer"
+
+
 def _block(name: str, scenario: Mapping[str, Any], top: int, scale: _Scale) -> tuple[str, int]:
     """One scenario, and how high it is."""
     systems, bound_s = scenario["systems"], scenario["bound_s"]
@@ -94,10 +104,10 @@ def _block(name: str, scenario: Mapping[str, Any], top: int, scale: _Scale) -> t
     y = top + HEADING - 8
     first = y
     for system, measured in systems.items():
-        end, kind = scale.x(measured["seconds"]), "ours" if system.startswith("enforcer") else "peer"
+        end = scale.x(measured["seconds"])
         parts.append(
             f'<text class="soft" x="{LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(system)}</text>'
-            f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{max(end - LEFT, 1):.1f}" height="{BAR}" rx="2"/>'
+            f'<rect class="{_kind(system)}" x="{LEFT}" y="{y}" width="{max(end - LEFT, 1):.1f}" height="{BAR}" rx="2"/>'
             f'<text x="{end + 6}" y="{y + 13}">{_told(measured)}</text>'
         )
         y += ROW

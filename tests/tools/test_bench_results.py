@@ -10,13 +10,14 @@ import pytest
 
 from tests.bench import results
 from tests.bench.chart import svg
-from tests.bench.marks import C7N, COLD, COLD_WITHOUT, WARM, WARM_WITHOUT
+from tests.bench.marks import BARE, C7N, COLD, COLD_WITHOUT, WARM, WARM_WITHOUT
 from tests.bench.measurement import DESCRIBE, MODIFY, Run
-from tests.bench.table import markdown
+from tests.bench.table import markdown, overview
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+README = results.FOLDER.with_name("README.md")
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -122,6 +123,25 @@ def test_every_row_has_as_many_cells_as_the_head(scenarios: dict[str, Any]) -> N
     assert {line.count("|") for line in table} == {11}
 
 
+def test_the_overview_has_a_row_a_scenario_and_a_column_a_system() -> None:
+    """With what the seconds do not tell; a scenario with other systems is not in it."""
+    fact = {"facts": {"launch_s": 2.14}}
+    system = {"seconds": 65.65, "throttled": 0, "facts": {}}
+    systems = {COLD: system, WARM: {**system, **fact, "throttled": 7}, BARE: {**system, "seconds": 60.2}}
+    both = {
+        "sustained": {"title": "400", "bound_s": 60.0, "systems": systems},
+        "memory": {"title": "50,000", "bound_s": 0, "systems": {"audit, 5,000": system}},
+    }
+    assert overview(both).splitlines()[2:] == [
+        "| sustained: 400 | 60 s | 65.7 s | 65.7 s, the launch 2.14 s, 7 throttled | 60.2 s |  |  |  |"
+    ]
+
+
+def test_the_readme_has_the_overview_as_it_was_measured() -> None:
+    """Copied from what the benchmark prints."""
+    assert overview(results.read()) in README.read_text(encoding="utf-8")
+
+
 def test_the_chart_is_well_formed_and_has_a_bar_a_system(scenarios: dict[str, Any]) -> None:
     """Longer for more seconds, and the bound across them."""
     chart = ET.fromstring(svg(scenarios))  # noqa: S314  # our own
@@ -130,6 +150,15 @@ def test_the_chart_is_well_formed_and_has_a_bar_a_system(scenarios: dict[str, An
     widths = [float(bar.get("width", 0)) for bar in bars]
     assert widths[2] < widths[0] < widths[4]
     assert len(chart.findall(f"{SVG}line[@class='bound']")) == 2  # of the scenario, and the legend's
+
+
+def test_the_chart_tells_boto3_alone_from_the_peers() -> None:
+    """By its colour, on both kinds of page."""
+    burst = results.judged("burst", "", 0, {COLD: runs(2), BARE: runs(1), C7N: runs(9)})
+    chart = svg({"burst": burst})
+    kinds = [bar.get("class") for bar in ET.fromstring(chart).findall(f"{SVG}rect")]  # noqa: S314  # our own
+    assert kinds == ["ours", "bare", "peer"]
+    assert chart.count(".bare {") == 2
 
 
 def test_the_chart_tells_what_a_system_left(scenarios: dict[str, Any]) -> None:
