@@ -1,9 +1,16 @@
-"""The pace of boto3 alone: as EC2's bucket allows, and no request that it would refuse."""
+"""boto3 alone: all that it is given is changed, as EC2's bucket allows, and no request is made that it would refuse."""
 
 from __future__ import annotations
 
+import io
+import json
+import sys
+from typing import Any
+
+import boto3
 import pytest
 
+from tests.bench import bare_boto3
 from tests.bench.bare_boto3 import Bucket
 from tests.bench.measurement import CAPACITY, REFILL, bound
 
@@ -19,3 +26,50 @@ def test_a_change_waits_for_its_token(number: int, seconds: float) -> None:
 def test_the_last_change_is_due_when_the_bound_is_reached() -> None:
     """So it is as quick as anything can be."""
     assert BUCKET.due(400 - 1) == pytest.approx(bound(400))
+
+
+class Ec2:
+    """EC2 of one region, which knows no instance named `gone`."""
+
+    def __init__(self, region: str, changed: list[tuple[str, str]]) -> None:
+        self._region = region
+        self._changed = changed
+
+    def modify_instance_metadata_options(self, **request: str) -> None:
+        """Note the change."""
+        if request["InstanceId"] == "gone":
+            raise LookupError
+        self._changed.append((self._region, request["InstanceId"]))
+
+
+@pytest.fixture
+def changed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """The region and instance of every change."""
+    changes: list[tuple[str, str]] = []
+
+    class Session:
+        def client(self, _service: str, region_name: str, **_options: Any) -> Ec2:
+            return Ec2(region_name, changes)
+
+    monkeypatch.setattr(boto3, "Session", Session)
+    return changes
+
+
+def asked(monkeypatch: pytest.MonkeyPatch, **instances: list[str]) -> None:
+    """A run for these, from a bucket of which most have to wait."""
+    wish = {"instances": instances, "capacity": 2, "refill": 1000}
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(wish)))
+    bare_boto3.main()
+
+
+def test_all_are_changed_in_their_region(monkeypatch: pytest.MonkeyPatch, changed: list[tuple[str, str]]) -> None:
+    """Once each."""
+    asked(monkeypatch, here=[f"i-{number}" for number in range(20)], there=["i-20"])
+    assert sorted(changed) == sorted([*(("here", f"i-{number}") for number in range(20)), ("there", "i-20")])
+
+
+@pytest.mark.usefixtures("changed")
+def test_a_change_that_fails_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that left one is no measure."""
+    with pytest.raises(LookupError):
+        asked(monkeypatch, here=["i-1", "gone"])
