@@ -111,6 +111,19 @@ def test_a_table_on_a_terminal_has_colours_and_lines_below_each_other(monkeypatc
     assert [line.split()[0] for line in text.splitlines()[1:]] == ["i-1", "eu-west-1", "i-2"]
 
 
+def test_a_table_elsewhere_has_a_line_for_each_row_and_columns_below_each_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As a reader sees them: some characters take two columns."""
+    output.write_table(["INSTANCE", "OUTCOME"], [*ROWS, (("i-3", "\u6771\u4eac"), ())])
+    assert capsys.readouterr().out.splitlines() == [
+        "INSTANCE        OUTCOME",
+        "i-1; eu-west-1  REMEDIATED",
+        "i-2             FAILED",
+        "i-3; \u6771\u4eac",
+    ]
+
+
 def test_ids_stay_whole_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody wants to copy them; nothing else is lost, and where there is room nothing is folded."""
     row = (("i-0123456789abcdef0", "the name of an instance"), *[("what takes place",)] * 6)
