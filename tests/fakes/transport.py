@@ -12,6 +12,7 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 
 from imds_enforcer.aws.boto import CLIENT_CONFIG
+from imds_enforcer.aws.session import fleet_session
 from tests.fakes.examples import HOME
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from botocore.config import Config
 
-SESSION = boto3.Session(region_name=HOME, aws_access_key_id="unit", aws_secret_access_key="unit")  # noqa: S106
+# Of both sessions in use the one that knows less: what is read and called has to be known to it.
+SESSION = boto3.Session("unit", "unit", region_name=HOME, botocore_session=fleet_session())
 
 # A test that puts something else in its place still gets clients from here.
 _make_client: Any = SESSION.client

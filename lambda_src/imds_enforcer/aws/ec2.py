@@ -32,6 +32,14 @@ PAGE_SIZE = 1000
 FILTER_VALUES = 200
 """Values that one filter may have (EC2 API Reference, "Filter")."""
 
+READ_OF_INSTANCES: Mapping[str, tuple[str, ...]] = {
+    "Reservation": ("Instances",),
+    "Instance": ("InstanceId", "ImageId", "State", "MetadataOptions", "Tags", "Operator", "NetworkInterfaces"),
+    "InstanceNetworkInterface": ("Attachment",),
+    "InstanceNetworkInterfaceAttachment": ("AttachTime", "DeviceIndex"),
+}
+"""What `_instance` reads of a description, by the shapes of EC2's model."""
+
 LIVE_STATES = tuple(state for state in InstanceState if not state.ended)
 
 
