@@ -48,7 +48,7 @@ def test_a_region_that_is_slow_to_list_is_listed_in_smaller_pages(aws: LocalAws)
     """A page that does not come in time is asked for in halves; reads by id keep to theirs, and have their own time."""
     fleet = Fleet(aws)
     enforcer = Enforcer(aws, session=LocalSession(aws, listing_timeout=READ_TIMEOUT_SECONDS))
-    aws.fail(DESCRIBE, kind="hang", seconds=4 * READ_TIMEOUT_SECONDS, region=HOME, parameters={"MaxResults": "1000"})
+    aws.fail(DESCRIBE, kind="hang", seconds=4 * READ_TIMEOUT_SECONDS, region=HOME, parameters={"MaxResults": "500"})
     run = enforcer.sweep()
     assert run.remediated == fleet.ids
     assert {part["status"] for part in run.answer["regions"].values()} == {"DONE"}

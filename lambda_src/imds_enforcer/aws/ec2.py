@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = 1000
 """Instances a page, the most that DescribeInstances gives (EC2 API Reference)."""
 
+_LISTED_AT_ONCE = 500
+"""Instances a page of a listing: regions are listed at the same time, and a page takes ten times its size in memory."""
+
 FILTER_VALUES = 200
 """Values that one filter may have (EC2 API Reference, "Filter")."""
 
@@ -55,7 +58,7 @@ class Ec2Region:
         self.name = name
         self._clock = clock
         self._client = client
-        self._listing = Listing(clock, PAGE_SIZE)
+        self._listing = Listing(clock, _LISTED_AT_ONCE)
         self._shows_managed = True
         self.changes = changes
 

@@ -62,7 +62,7 @@ def test_a_search_has_the_policys_filters_and_leaves_out_what_has_ended(
         "metadata-options.http-tokens": ["optional"],
         "instance-state-name": LIVE,
     }
-    assert transport.requests[0]["MaxResults"] == "1000"
+    assert transport.requests[0]["MaxResults"] == "500"
 
 
 def test_an_empty_page_is_not_the_last(region: Ec2Region, transport: FakeTransport) -> None:

@@ -39,10 +39,10 @@ def test_a_page_that_takes_too_long_is_asked_for_in_halves(region: Ec2Region, tr
     transport.answer(a_page(an_item(3)))
     found = [instance.instance_id for page in region.find({}) for instance in page]
     assert found == [an_id(1), an_id(2), an_id(3)]
-    assert _asked(transport) == [(1000, None), (1000, "t-2"), (500, "t-2"), (500, "t-3")]
+    assert _asked(transport) == [(500, None), (500, "t-2"), (250, "t-2"), (250, "t-3")]
     transport.answer(a_page())
     list(region.find({}))
-    assert _asked(transport)[-1] == (500, None)
+    assert _asked(transport)[-1] == (250, None)
 
 
 def test_a_read_by_id_has_its_own_size_and_patience(region: Ec2Region, transport: FakeTransport) -> None:
@@ -61,7 +61,7 @@ def test_pages_get_no_smaller_than_ec2_takes_them(region: Ec2Region, transport: 
         transport.fail(TIMED_OUT, times=3)
         with pytest.raises(AwsError, match=r"^ReadTimeoutError"):
             list(region.find({}))
-    assert [size for size, _ in _asked(transport)] == [1000, 500, 250, 125, 62, 31, 15, 7, 5, 5, 5, 5]
+    assert [size for size, _ in _asked(transport)] == [500, 250, 125, 62, 31, 15, 7, 5, 5, 5, 5, 5]
 
 
 def test_the_pages_are_as_old_as_the_try_that_gave_them(
@@ -91,7 +91,7 @@ def test_another_failure_that_passes_is_tried_again_after_a_pause(
     transport.answer(a_page(an_item(1)))
     assert len(list(region.find({}))) == 1
     assert clock.pauses == [1, 2]
-    assert _asked(transport) == [(1000, None)] * 3
+    assert _asked(transport) == [(500, None)] * 3
 
 
 def test_a_region_that_stays_throttled_is_given_up(region: Ec2Region, transport: FakeTransport) -> None:
