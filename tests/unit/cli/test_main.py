@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import re
@@ -244,6 +245,16 @@ def test_it_starts_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     out.flush()
     assert b"Usage: imds-enforcer" in written.getvalue()
     assert out.errors == "backslashreplace"
+
+
+def test_it_does_not_look_for_garbage_at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fleet in memory is none."""
+    thresholds: list[int] = []
+    monkeypatch.setattr(gc, "set_threshold", thresholds.append)
+    monkeypatch.setattr(sys, "argv", ["__main__.py", "--version"])
+    with pytest.raises(SystemExit):
+        start.main()
+    assert thresholds == [10_000]
 
 
 def test_an_answer_that_the_encoding_lacks_is_a_no(
