@@ -11,7 +11,7 @@ from imds_enforcer.decision.legacy_calls import Calls, held_back, is_gated
 from imds_enforcer.decision.refused_options import without_refused
 from imds_enforcer.ledger.holds import Standing
 from imds_enforcer.ledger.refusals import RefusalNote
-from imds_enforcer.model import Instance, PlannedChange
+from imds_enforcer.model import Change, Instance, PlannedChange
 from imds_enforcer.policy import REGION_LEFT_OUT, Policy
 
 BY_GATE = "the policy's legacy_calls"
@@ -115,8 +115,8 @@ class Judge:
             return judgement
         return (
             self._held(instance, judgement)
-            or self._gated(instance, judgement, gate_calls)
-            or self._refused(instance, judgement)
+            or self._gated(instance, decision.change, judgement, gate_calls)
+            or self._refused(instance, decision.change, judgement)
             or self._waiting(instance, judgement)
         )
 
@@ -136,9 +136,11 @@ class Judge:
             judgement, status=Status.HELD, reason=f"{hold.reason}; {judgement.reason}", until=until, by=hold.by
         )
 
-    def _gated(self, instance: Instance, judgement: Judgement, calls: Calls | None) -> Judgement | None:
+    def _gated(
+        self, instance: Instance, change: Change | None, judgement: Judgement, calls: Calls | None
+    ) -> Judgement | None:
         """That the policy's gate holds the instance back."""
-        gate, change = self._policy.gate, decide(instance, self._in_full, self._now).change
+        gate = self._policy.gate
         if gate is None or calls is None or change is None or instance.options is None:
             return None
         plan = PlannedChange(instance, change, change.applied_to(instance.options), judgement.reason)
@@ -154,9 +156,9 @@ class Judge:
             by=BY_GATE,
         )
 
-    def _refused(self, instance: Instance, judgement: Judgement) -> Judgement | None:
+    def _refused(self, instance: Instance, change: Change | None, judgement: Judgement) -> Judgement | None:
         """That the instance differs only in what EC2 refused it, which the enforcer tries again some day."""
-        note, change = self._refusals.get(instance.instance_id), decide(instance, self._in_full, self._now).change
+        note = self._refusals.get(instance.instance_id)
         if note is None or not note.applies(instance.tags, self._now) or change is None or instance.options is None:
             return None
         plan = PlannedChange(instance, change, change.applied_to(instance.options), judgement.reason)
