@@ -20,7 +20,7 @@ _RECORDS = 100
 """Groups or configurations a page, the most that Auto Scaling gives (Auto Scaling API Reference)."""
 
 _AT_ONCE = 4
-"""Requests at the same time for what can only be read one by one: more would mainly be throttled."""
+"""Requests at the same time: more would mainly be throttled."""
 
 _GONE = ("InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound")
 """How the codes begin by which EC2 says that a template, or one of several versions, is not there."""
@@ -52,21 +52,12 @@ class LaunchReader:
             AwsError: if AWS does not accept the credentials; of other failures the inventory has the reason.
         """
         found = Inventory()
-        with _noted(found, "defaults"):
-            level = asked(self._ec2.get_instance_metadata_defaults).get("AccountLevel", {})
-            found.defaults = described.defaults(level)
-        self._read_groups(found)
-        with _noted(found, "configurations"):
-            ask = self._autoscaling.describe_launch_configurations
-            configurations = listed(ask, "LaunchConfigurations", MaxRecords=_RECORDS)
-            found.configurations = {each.name: each for each in map(described.configuration, configurations)}
-        self._read_node_groups(found)
-        with _noted(found, "templates"):
-            ask = self._ec2.describe_launch_templates
-            listing = listed(ask, "LaunchTemplates", MaxResults=_PAGE_SIZE)
-            found.templates = {each.template_id: each for each in map(described.template, listing)}
-        with _noted(found, "versions"):
-            self._read_aliases(found)
+        kinds = (
+            *(self._read_aliases, self._read_templates, self._read_groups, self._read_configurations),
+            *(self._read_node_groups, self._read_defaults),
+        )
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(lambda read: read(found), kinds))
         if "versions" not in found.failures:
             self._read_versions(found, templates)
         with _noted(found, "images"):
@@ -84,21 +75,40 @@ class LaunchReader:
         self._read_node_groups(found)
         return found
 
+    def _read_defaults(self, found: Inventory) -> None:
+        """The defaults of the account."""
+        with _noted(found, "defaults"):
+            level = asked(self._ec2.get_instance_metadata_defaults).get("AccountLevel", {})
+            found.defaults = described.defaults(level)
+
     def _read_groups(self, found: Inventory) -> None:
         """The Auto Scaling groups."""
         with _noted(found, "groups"):
             groups = listed(self._autoscaling.describe_auto_scaling_groups, "AutoScalingGroups", MaxRecords=_RECORDS)
             found.groups = {each.name: each for each in map(described.group, groups)}
 
+    def _read_configurations(self, found: Inventory) -> None:
+        """The launch configurations."""
+        with _noted(found, "configurations"):
+            ask = self._autoscaling.describe_launch_configurations
+            configurations = listed(ask, "LaunchConfigurations", MaxRecords=_RECORDS)
+            found.configurations = {each.name: each for each in map(described.configuration, configurations)}
+
+    def _read_templates(self, found: Inventory) -> None:
+        """The launch templates."""
+        with _noted(found, "templates"):
+            listing = listed(self._ec2.describe_launch_templates, "LaunchTemplates", MaxResults=_PAGE_SIZE)
+            found.templates = {each.template_id: each for each in map(described.template, listing)}
+
     def _read_aliases(self, found: Inventory) -> None:
         """The default and the latest version of every template."""
-        ask = self._ec2.describe_launch_template_versions
-        listing = listed(ask, "LaunchTemplateVersions", Versions=[DEFAULT, LATEST], MaxResults=_PAGE_SIZE)
         by_template: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-        for each in listing:
-            by_template[each["LaunchTemplateId"]].append(each)
-        for template, versions in by_template.items():
-            _add(found, template, [DEFAULT, LATEST], versions)
+        with _noted(found, "versions"):
+            ask = self._ec2.describe_launch_template_versions
+            for each in listed(ask, "LaunchTemplateVersions", Versions=[DEFAULT, LATEST], MaxResults=_PAGE_SIZE):
+                by_template[each["LaunchTemplateId"]].append(each)
+            for template, versions in by_template.items():
+                _add(found, template, [DEFAULT, LATEST], versions)
 
     def _read_versions(self, found: Inventory, others: Iterable[LaunchTemplate]) -> None:
         """The versions that are named and not known yet: EC2 takes numbers only beside the template's id."""
