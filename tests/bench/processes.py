@@ -24,7 +24,12 @@ class MeasuredProcess:
         command: what to run.
         environment: its whole environment; HOME is the folder.
         folder: where it runs and may leave files.
+
+    Attributes:
+        output: once `usage` is known, what it wrote to its standard output beside its answers.
     """
+
+    output = ""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
         self._command = command
@@ -66,7 +71,7 @@ class MeasuredProcess:
 
     def usage(self, text: str = "") -> dict[str, Any]:
         """Write it this text, and wait for its end; what it used."""
-        self._process.communicate(text, timeout=PATIENCE_SECONDS)
+        self.output, _ = self._process.communicate(text, timeout=PATIENCE_SECONDS)
         if not self._report.exists():
             raise self._failed()
         usage: dict[str, Any] = json.loads(self._report.read_text(encoding="utf-8"))
