@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tests.bench import deployed, enforcer, peers, sweeps
+from tests.bench import audits, deployed, enforcer, peers, sweeps
 from tests.bench.local_fleet import AGE_SECONDS, REGION, LocalFleet, local_fleet
 from tests.bench.marks import (
+    AUDIT,
+    AUDIT_JSON,
     BARE,
     C7N,
     C7N_ORG,
@@ -223,5 +225,11 @@ SCENARIOS: Mapping[str, Scenario] = {
                 for candidates in sweeps.CANDIDATES
             }
         ),
+    ),
+    "audit": Scenario(
+        "1,000 to report on in each of 5 regions",
+        0,
+        _own({AUDIT: audits.audit, AUDIT_JSON: partial(audits.audit, audits.JSON)}),
+        repetitions=3,
     ),
 }

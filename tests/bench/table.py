@@ -52,6 +52,7 @@ answers, until EC2 shows all ten with tokens required and applied; EC2 is asked 
 In *storm*, reads are divided by their batch, the instances that were first read by one request: *first looks* came
 before the first change in the batch; *read-backs* after it, those included that renew an observation older than 10 s
 or belong to a message that was delivered again.
+In *audit* a new process of the operator's command reports on instances, and *done* are those that it reported on.
 In *memory* EC2 answers from within the process, every candidate has its outcome, and in enforce mode most are deferred
 for lack of time. c7n reads without its cache and with its policy validated beforehand; c7n-org runs four processes a
 core unless said otherwise.
