@@ -94,9 +94,10 @@ def _self_served(candidates: int) -> Handler:
     """The application with an EC2 within this process, behind the real client and its parser."""
     import boto3  # noqa: PLC0415  # a cold start imports what the handler imports, in its order
 
+    from imds_enforcer.aws.session import fleet_session  # noqa: PLC0415
     from tests.bench.pages import Pages  # noqa: PLC0415
 
-    session = boto3.Session()
+    session = boto3.Session(botocore_session=fleet_session())
     # botocore takes what a hook answers; its stubs say that it answers nothing.
     answer: Any = Pages(candidates).answer
     session.events.register("before-send.ec2", answer)

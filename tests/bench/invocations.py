@@ -164,10 +164,11 @@ def _warm_process(aws: LocalAws, log: Any) -> Stage:
     # Imported once the environment is the function's.
     from imds_enforcer.application import Application, Invocation  # noqa: PLC0415
     from imds_enforcer.aws.services import Clients  # noqa: PLC0415
+    from imds_enforcer.aws.session import fleet_session  # noqa: PLC0415
     from imds_enforcer.model import SystemClock  # noqa: PLC0415
     from imds_enforcer.settings import Settings  # noqa: PLC0415
 
-    session = boto3.Session()
+    session = boto3.Session(botocore_session=fleet_session())
     meter = Meter(session)
     settings, clock = Settings.from_environment(os.environ), SystemClock()
     application = Application(settings, Clients(settings, clock, session), clock)

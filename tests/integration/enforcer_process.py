@@ -18,6 +18,7 @@ from botocore.config import Config
 from imds_enforcer.application import Application, Invocation
 from imds_enforcer.aws.boto import LISTING_CONFIG
 from imds_enforcer.aws.services import Clients
+from imds_enforcer.aws.session import fleet_session
 from imds_enforcer.limits.pacing import CHANGES
 from imds_enforcer.model import SystemClock
 from imds_enforcer.reporting import telemetry
@@ -40,7 +41,7 @@ NOBODY = "http://127.0.0.1:1"
 
 LAMBDA_SECONDS = 900.0
 
-_SESSION: Any = boto3.Session()
+_SESSION: Any = boto3.Session(botocore_session=fleet_session())
 """Kept for all tests: reading EC2's model takes long."""
 
 

@@ -15,6 +15,7 @@ from imds_enforcer.aws.dynamodb import NoTable, Table
 from imds_enforcer.aws.ec2 import Ec2Region
 from imds_enforcer.aws.ledger_table import LedgerTable
 from imds_enforcer.aws.parameter_store import PolicyStore
+from imds_enforcer.aws.session import fleet_session
 from imds_enforcer.aws.sns import Notifications
 from imds_enforcer.aws.sqs import EventQueue
 from imds_enforcer.limits.pacing import CHANGES, Limit, RequestBucket
@@ -39,7 +40,7 @@ class Clients:
         self._settings = settings
         self._change_limit = change_limit
         self._clock = clock
-        self._session = session or boto3.Session()
+        self._session = session or boto3.Session(botocore_session=fleet_session())
         self._ec2: dict[str, Ec2Region] = {}
         self._ec2_clients: dict[tuple[str, Config], EC2Client] = {}
         self._call_metrics: dict[str, CallMetrics] = {}

@@ -9,6 +9,7 @@ from imds_enforcer.aws.boto import BULK_CONFIG, CLIENT_CONFIG, LISTING_CONFIG, W
 from imds_enforcer.aws.cloudwatch import CallMetrics
 from imds_enforcer.aws.ec2 import Ec2Region
 from imds_enforcer.aws.services import Clients
+from imds_enforcer.aws.session import OPERATIONS
 from imds_enforcer.model import AwsError, Change, HttpTokens
 from imds_enforcer.policy import RegionSelection
 from tests.fakes.ec2 import FakeEc2
@@ -38,6 +39,13 @@ def home(clients: Clients, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) ->
     fake = FakeEc2(clock, HOME, (AWAY, HOME))
     monkeypatch.setattr(clients, "ec2", {HOME: fake}.__getitem__)
     return fake
+
+
+def test_the_function_has_the_small_clients_too(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have three of EC2 in each of 17 regions."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", HOME)
+    ec2 = Clients(SETTINGS, clock)._ec2_client(HOME, CLIENT_CONFIG)  # noqa: SLF001  # as its adapters get it
+    assert set(ec2.meta.service_model.operation_names) == set(OPERATIONS)
 
 
 def test_there_is_one_ec2_a_region(clients: Clients) -> None:
