@@ -32,12 +32,14 @@ def main() -> None:
     wishes.add_argument("--refill-times", type=float, help="speed up the refill of the enforcer's own bucket")
     wishes.add_argument("--candidates", type=int, help="serve so many instances from within the process")
     wishes.add_argument("--without-safeguards", action="store_true", help="keep nothing between runs, at no cost")
+    wishes.add_argument("--parts", action="store_true", help="answer the CPU seconds of each part too")
     wish = wishes.parse_args()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     handler = _unguarded() if wish.without_safeguards else _handler(wish.refill_times, wish.candidates)
+    parts = _parts() if wish.parts else dict
     for line in sys.stdin:
-        answers.write(json.dumps(_invoke(handler, json.loads(line))) + "\n")
+        answers.write(json.dumps(_invoke(handler, json.loads(line)) | parts()) + "\n")
 
 
 def _handler(refill_times: float | None, candidates: int | None) -> Handler:
@@ -53,6 +55,15 @@ def _invoke(handler: Handler, event: object) -> dict[str, Any]:
     answer = handler(event, _context(started))
     ended = time.monotonic()
     return {"answer": answer, "seconds": ended - started, "ended": ended, "cpu_s": _cpu() - cpu}
+
+
+def _parts() -> Callable[[], dict[str, Any]]:
+    """What answers the CPU of each part since the last time."""
+    from tests.bench.parts import Parts  # noqa: PLC0415  # see _self_served
+
+    parts = Parts()
+    parts.watch()
+    return parts.taken
 
 
 def _cpu() -> float:
