@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 CACHE_SECONDS = 2.0
 """How old what is known of the policy may be when a change is begun under it."""
 
+_READS = 2
+"""How often the policy is read until an answer comes in time: what a slow one says may have changed since."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
@@ -83,7 +86,7 @@ class PolicyStore:
         """
         asked_at = self._clock.monotonic()
         with self._lock:
-            return self._current(asked_at, fresh=fresh or self._age > CACHE_SECONDS)
+            return self._current(asked_at, fresh=fresh)
 
     def _current(self, asked_at: float, *, fresh: bool) -> PolicyVersions:
         failed_at, failure = self._failed
@@ -97,18 +100,18 @@ class PolicyStore:
             raise
 
     def _asked(self, *, fresh: bool) -> PolicyVersions:
-        if fresh:
+        if not fresh and self._young:
+            return self._reading.versions
+        for _ in range(_READS):
             self._fetch()
-        if self._age > CACHE_SECONDS:
-            # The answer took its time; what it says may have changed since.
-            self._fetch()
-        if self._age > CACHE_SECONDS:
-            raise AwsError(Failure("SlowAnswer", f"it takes more than {CACHE_SECONDS:g} s", Kind.UNAVAILABLE))
-        return self._reading.versions
+            if self._young:
+                return self._reading.versions
+        raise AwsError(Failure("SlowAnswer", f"it takes more than {CACHE_SECONDS:g} s", Kind.UNAVAILABLE))
 
     @property
-    def _age(self) -> float:
-        return self._clock.monotonic() - self._reading.read_at
+    def _young(self) -> bool:
+        """True if a change may be begun under what was read. It may be False a moment later."""
+        return self._clock.monotonic() - self._reading.read_at <= CACHE_SECONDS
 
     def _fetch(self) -> None:
         read_at = self._clock.monotonic()

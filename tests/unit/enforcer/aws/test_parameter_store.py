@@ -123,6 +123,23 @@ def test_an_answer_that_took_too_long_is_no_answer(
     assert len(ssm.requests) == 2
 
 
+@pytest.mark.parametrize("age", [1.997, 1.998, 1.999, 2.0, 2.001])
+def test_what_grows_too_old_between_two_looks_at_the_clock_is_read_again(
+    store: PolicyStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, age: float
+) -> None:
+    """A sweep that changes five instances each second asks at exactly that age, over and over."""
+    store.read()
+    clock.advance(age)
+    monotonic = clock.monotonic
+
+    def ticking() -> float:
+        clock.advance(0.001)
+        return monotonic()
+
+    monkeypatch.setattr(clock, "monotonic", ticking)
+    assert store.in_force(fresh=False) == PolicyVersions(1, 1)
+
+
 def test_a_change_is_seen_after_two_seconds_at_most(store: PolicyStore, ssm: FakeSsm, clock: FakeClock) -> None:
     """Counted from the last request, not from the last use."""
     store.read()
