@@ -149,7 +149,7 @@ def test_without_a_list_of_regions_events_are_not_tried_in_vain(
     assert app.batch(event) == []
     assert away.calls == []
     (line,) = [line for line in log_lines() if line["level"] == "WARNING"]
-    assert line["message"] == "events of regions that EC2 does not list were left alone"
+    assert line["message"] == "events of regions that EC2 does not list were ignored"
     assert line["regions"] == {AWAY: 1}
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"include": [HOME, AWAY]}}))
     clients.clock.advance(60)
@@ -223,7 +223,7 @@ def test_under_an_invalid_policy_a_batch_costs_no_call_to_ec2(
     assert app.batch(a_message(events.running(), "m-1"), a_message("{", "m-2"), elsewhere) == ["m-2"]
     assert clients.ec2_calls == []
     assert clients.topic.mails == []
-    line = next(line for line in log_lines() if line["message"] == "the policy is invalid, nothing was changed")
+    line = next(line for line in log_lines() if line["message"] == "the policy is invalid: nothing was changed")
     assert line["error"].startswith(INVALID)
     assert line["policy_versions"] == {"http_tokens": 1, "policy": 2}
     assert metric_names(metrics()) == {"PolicyInvalid"}

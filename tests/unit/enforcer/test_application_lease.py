@@ -209,7 +209,7 @@ def test_an_inventory_counts_while_another_run_sweeps_and_changes_nothing(
     hold_lease(clients)
     answer = app.invoke(INVENTORY)
     assert answer["outcomes"] == {"COMPLIANT": 1, "DEFERRED": 1}
-    assert answer["stopped"] == "the run run-0 is sweeping, and this one changes nothing"
+    assert answer["stopped"] == "the run run-0 is sweeping, so this one changes nothing"
     assert home.sent == []
     assert clients.table.written == []
     assert metric_names(metrics()) == {"COMPLIANT", "DEFERRED", "Instances", "CompliantInstances"}
@@ -224,7 +224,7 @@ def test_an_inventory_mails_while_another_run_sweeps(app: App, clients: FakeClie
     app.invoke(INVENTORY)
     [(subject, text)] = clients.topic.mails
     assert subject == "imds-enforcer: Instances that need attention"
-    assert "The run was cut short: the run run-0 is sweeping, and this one changes nothing.\n" in text
+    assert "The run was cut short: the run run-0 is sweeping, so this one changes nothing.\n" in text
 
 
 @pytest.mark.parametrize("refused", ["reads", "writes"])
@@ -255,7 +255,7 @@ def test_a_lease_that_cannot_be_released_is_logged(
     assert app.invoke(SCHEDULE)["regions"]
     [line] = [line for line in log_lines() if line["level"] == "ERROR"]
     assert line["message"] == (
-        "the lease could not be released: until 12:15:00 UTC no other sweep begins under this policy"
+        "the lease could not be released: no other sweep begins under this policy until 12:15:00 UTC"
     )
 
 

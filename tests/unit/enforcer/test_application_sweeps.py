@@ -138,7 +138,7 @@ def test_a_second_look_without_parameter_store_is_logged_and_left(
     clients.clock.at(1, cut_off)
     assert app.invoke(POLICY_CHANGE)["trigger"] == "policy-change"
     assert len(home.finds) == 1
-    assert log_lines()[-1]["message"] == "no second look: Parameter Store is out of reach"
+    assert log_lines()[-1]["message"] == "the second sweep was skipped: Parameter Store is out of reach"
     assert log_lines()[-1]["code"] == "ThrottlingException"
 
 
@@ -156,7 +156,7 @@ def test_under_an_invalid_policy_no_instance_is_looked_at(
     if event is POLICY_CHANGE:
         ((subject, text),) = clients.topic.mails
         assert subject == "imds-enforcer: The policy was changed and is invalid"
-        assert text.startswith(f"Nothing is written until it is fixed: {INVALID}")
+        assert text.startswith(f"The enforcer changes nothing until it is fixed: {INVALID}")
     else:
         assert clients.topic.mails == []
 

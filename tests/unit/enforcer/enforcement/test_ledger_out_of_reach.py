@@ -204,6 +204,6 @@ def test_without_the_table_nothing_is_settled_and_nothing_is_watched(
     assert [line["message"] for line in log_lines() if line["level"] == "ERROR"] == [
         "open entries of the ledger could not be read",
         "the lease could not be taken: this sweep begins without it",
-        "the changed instances could not be watched",
+        "the watch could not read the ledger: no changed instance was checked",
     ]
     assert clients.ec2(AWAY).sent == []

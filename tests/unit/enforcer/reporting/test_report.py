@@ -274,7 +274,7 @@ def test_a_region_in_which_changes_were_stopped_is_done_and_says_why() -> None:
     assert part.status is RegionStatus.DONE
     assert part.as_json() == {"status": "DONE", "outcomes": {}, "stopped": STOPPED}
     assert report.stopped_regions == {AWAY: STOPPED}
-    assert needs_attention(report).text.splitlines()[1:] == [f"Region us-east-1 was left alone: {STOPPED}"]
+    assert needs_attention(report).text.splitlines()[1:] == [f"Region us-east-1 was stopped: {STOPPED}"]
     assert report.needs_attention
 
 
@@ -293,7 +293,7 @@ def test_a_ledger_that_has_not_every_change_is_told() -> None:
         "stopped": part.stopped,
         "ledger_error": str(THROTTLED),
     }
-    assert needs_attention(report).text.splitlines()[1:] == [f"Region eu-west-1 was left alone: {part.stopped}"]
+    assert needs_attention(report).text.splitlines()[1:] == [f"Region eu-west-1 was stopped: {part.stopped}"]
 
 
 def test_regions_are_in_the_order_of_their_names() -> None:

@@ -137,7 +137,7 @@ def test_a_batch_comes_back_whole(
     outcomes = [line["outcome"] for line in log_lines() if "outcome" in line]
     assert [outcomes.count(each) for each in ("PENDING", "DEFERRED", "FAILED")] == [2, 38, 0]
     (error,) = [line for line in log_lines() if line["level"] == "ERROR"]
-    assert error["message"] == "AWS does not accept the credentials: the run has ended, the batch comes back"
+    assert error["message"] == "AWS does not accept the credentials: the run has ended; the batch comes back"
     assert error["error"] == str(EXPIRED)
 
 
@@ -256,7 +256,7 @@ def test_a_batch_that_cannot_begin_comes_back(
     assert app.batch(message) == ["m-1"]
     assert _calls(clients) == (at_refusal[0] if at_refusal else {"policy": 1, "regions": 2}[read])
     (error,) = [line for line in log_lines() if line["level"] == "ERROR"]
-    assert error["message"] == "AWS does not accept the credentials: the run has ended, the batch comes back"
+    assert error["message"] == "AWS does not accept the credentials: the run has ended; the batch comes back"
 
 
 def test_a_sweep_after_a_change_of_the_policy_looks_no_second_time_and_sends_no_mail(

@@ -184,7 +184,7 @@ def test_one_that_cannot_be_written_down_comes_back(
     clients.table.write_failure = THROTTLED
     assert app.batch(a_message(events.refused_launch(), receives=2)) == ["m-1"]
     assert clients.fake_queue.delays == {"m-1": 10}
-    assert log_lines()[0]["message"] == "refused launches could not be written down"
+    assert log_lines()[0]["message"] == "refused launches could not be recorded"
     assert [list(document["_aws"]["CloudWatchMetrics"][0]["Metrics"]) for document in metrics()] == [
         [{"Name": "LedgerUnavailable", "Unit": "Count"}]
     ]

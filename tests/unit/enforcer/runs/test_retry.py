@@ -121,7 +121,8 @@ def test_an_instance_still_unknown_ten_minutes_after_its_event_is_gone(age: floa
 def test_gone_is_no_failure_at_the_last_delivery_either() -> None:
     """Its message is done with; nothing reaches the dead-letter queue."""
     result = _settled(NOT_FOUND, age=601.4, receives=12)
-    assert (result.outcome, result.reason) == (Outcome.GONE, "still unknown 601 s after its event")
+    assert result.outcome is Outcome.GONE
+    assert result.reason == "EC2 still does not know the instance 601 s after its event"
     assert not wants_retry(result)
 
 
@@ -158,7 +159,7 @@ def test_the_next_sweep_is_a_sweeps_retry(failure: Failure) -> None:
 def test_an_instance_that_vanished_during_a_sweep_is_gone() -> None:
     """It was listed a moment ago, so EC2 has not yet to learn of it."""
     result = finalize_sweep(_result(Outcome.FAILED, NOT_FOUND))
-    assert (result.outcome, result.reason) == (Outcome.GONE, "vanished after it was listed")
+    assert (result.outcome, result.reason) == (Outcome.GONE, "the instance vanished after EC2 listed it")
 
 
 @pytest.mark.parametrize("failure", [SERVER_FAULT, *FINAL])

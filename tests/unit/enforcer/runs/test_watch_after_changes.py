@@ -86,7 +86,7 @@ def test_rejected_calls_are_one_mail_that_names_where_the_instance_comes_from(
         f"{an_id(1)} in {HOME}: 3 calls without a token rejected {since} ({origin})",
         f"{an_id(2)} in {HOME}: 1 calls without a token rejected {since} ({unknown})",
     ]
-    assert follows == "They were left as they are."
+    assert follows == "The enforcer left them as they are."
     assert command == f"imds-enforcer revert {an_id(1)} {an_id(2)} --run run-1"
     published = metrics()
     assert [document["RejectedCalls"] for document in published if "RejectedCalls" in document] == [[2.0]]
@@ -244,7 +244,7 @@ def test_a_region_whose_cloudwatch_is_out_of_reach_stops_no_other(
     clients.metrics[HOME].failure = THROTTLED
     _sweep(changed, clients)
     assert [text.split()[0] for text in _mails(clients)] == [an_id(9)]
-    assert f"the changed instances of {HOME} could not be watched" in [line["message"] for line in log_lines()]
+    assert f"the watch could not check the changed instances in {HOME}" in [line["message"] for line in log_lines()]
     clients.metrics[HOME].failure = None
     _sweep(changed, clients)
     assert [text.split()[0] for text in _mails(clients)] == [an_id(9), an_id(1)]
@@ -259,7 +259,7 @@ def test_an_instance_that_is_gone_is_told_of_without_its_origin(
     _sweep(changed, clients)
     (text,) = _mails(clients)
     assert text.startswith(f"{an_id(1)} in {HOME}: 3 calls")
-    assert text.endswith("\nThey were left as they are.")
+    assert text.endswith("\nThe enforcer left them as they are.")
 
 
 def test_a_terminated_instance_is_in_no_command(changed: App, clients: FakeClients, home: FakeEc2) -> None:
