@@ -269,7 +269,7 @@ def test_what_was_seen_too_long_ago_is_not_acted_on(clients: FakeClients, region
     clients.table.before_write = lambda _: clients.clock.advance(11)
     result = enforced(clients)
     assert result.outcome is Outcome.DEFERRED
-    assert result.reason == f"what was seen of them is too old to act on; {WHY}"
+    assert result.reason == f"the observation of the defaults is too old to act on; {WHY}"
     assert region.sent == []
     assert [entry.result for entry in ledger(clients)] == [None]
 
@@ -320,7 +320,7 @@ def test_the_fourth_correction_within_an_hour_is_left_to_the_sweep(clients: Fake
     region.current = KEPT
     assert [drifted(clients).outcome for _ in range(4)] == [*[Outcome.REMEDIATED] * 3, Outcome.CONTESTED]
     result = drifted(clients)
-    assert result.reason.startswith(f"set back again and again, last by {OTHER}: only the sweep sets them right until ")
+    assert result.reason.startswith(f"set back again and again, last by {OTHER}: only the sweep corrects them until ")
     swept = enforced(clients)
     assert (swept.outcome, swept.reason.endswith(f"; set back again and again, last by {OTHER}")) == (
         Outcome.REMEDIATED,

@@ -59,7 +59,7 @@ def test_after_three_fixes_within_an_hour_the_fourth_event_changes_nothing(clien
     ((result, _),) = batch.log
     until = START + CONTESTED_FOR
     assert result.outcome is Outcome.CONTESTED
-    assert result.reason == f"{AGAIN}: only the sweep sets it right until {until:%Y-%m-%d} 12:03; {WHY}"
+    assert result.reason == f"{AGAIN}: only the sweep corrects it until {until:%Y-%m-%d} 12:03 UTC; {WHY}"
     assert (result.before, result.after) == (V1_ALLOWED, V1_ALLOWED)
     assert batch.again == []
     assert home.actual(an_id(1)).options == V1_ALLOWED

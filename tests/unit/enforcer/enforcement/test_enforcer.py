@@ -221,7 +221,7 @@ def test_an_instance_that_is_no_longer_listed_is_an_unknown_one(ec2: FakeEc2, cl
         (
             THROTTLED,
             Outcome.DEFERRED,
-            f"out of time, and it could not be read ({THROTTLED}); HttpTokens is optional, not required",
+            f"out of time, and the instance could not be read ({THROTTLED}); HttpTokens is optional, not required",
         ),
     ],
 )

@@ -236,7 +236,7 @@ def test_where_cloudwatch_is_out_of_reach_all_are_held(
         an_id(4): Outcome.REMEDIATED,
     }
     held = next(result for result, _ in done.log if result.instance_id == an_id(1))
-    assert held.reason == f"it cannot be told whether IMDSv1 is still called ({THROTTLED}); {WHY}"
+    assert held.reason == f"its IMDSv1 calls could not be read ({THROTTLED}); {WHY}"
     cloudwatch.failure = None
     assert Sweep(clients, GATED).report.outcomes == {Outcome.REMEDIATED: 2}
 

@@ -193,7 +193,7 @@ def test_where_cloudwatch_is_out_of_reach_new_members_are_held_too(
     away.launch(member(5))
     done = Sweep(clients, GATED)
     held = {each["instance_id"]: each["reason"] for each in done.report.as_json()["kept_back"]}
-    why = f"it cannot be told whether IMDSv1 is still called ({THROTTLED}); {WHY}"
+    why = f"its IMDSv1 calls could not be read ({THROTTLED}); {WHY}"
     assert held == dict.fromkeys([an_id(1), an_id(2), an_id(3)], why)
     assert done.logged == {an_id(4): Outcome.REMEDIATED, an_id(5): Outcome.REMEDIATED}
     assert len(cloudwatch.requests) == 1

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
-NOT_WRITTEN_DOWN = f"the ledger is out of reach ({THROTTLED}), and changes are not made without it"
-NOT_KNOWN = f"the ledger is out of reach ({THROTTLED}), and it cannot be told which instances are held"
+NOT_WRITTEN_DOWN = f"the ledger is out of reach ({THROTTLED}), and no change is made without an entry in it"
+NOT_KNOWN = f"the ledger is out of reach ({THROTTLED}), so holds could not be read"
 WHY = "HttpTokens is optional, not required"
 
 

@@ -94,7 +94,8 @@ def test_without_its_intent_no_change_may_be_sent(
     clients.table.write_failure = THROTTLED
     assert not writer.intend([_plan(an_instance(2))])
     assert writer.failure == THROTTLED
-    assert cancellation.stopped == f"the ledger is out of reach ({THROTTLED}), and changes are not made without it"
+    why = "no change is made without an entry in it"
+    assert cancellation.stopped == f"the ledger is out of reach ({THROTTLED}), and {why}"
 
 
 def test_outcomes_of_earlier_changes_are_written_even_if_an_intent_was_not(
