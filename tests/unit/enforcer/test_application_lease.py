@@ -284,7 +284,7 @@ def test_a_lease_that_others_take_again_and_again_ends_no_sweep(
     [line] = [line for line in log_lines() if line["level"] == "ERROR"]
     assert (line["code"], line["error"]) == (
         "LeaseContended",
-        "LeaseContended: others took it 5 times meanwhile",
+        "LeaseContended: other runs took the lease 5 times meanwhile",
     )
 
 

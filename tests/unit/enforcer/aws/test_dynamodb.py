@@ -214,7 +214,7 @@ def test_a_table_that_takes_nothing_for_long_is_throttling(
         transport.answer(_taken(left, left))
     with pytest.raises(AwsError) as raised:
         WRITES["put" if kind == "PutRequest" else "delete"](table)
-    assert raised.value.failure == Failure("UnprocessedItems", "2 items were not taken", Kind.THROTTLED)
+    assert raised.value.failure == Failure("UnprocessedItems", "DynamoDB did not accept 2 items", Kind.THROTTLED)
     assert clock.pauses == [0.1, 0.2, 0.4, 0.8]
 
 

@@ -34,7 +34,7 @@ def test_a_hold_that_cannot_be_read_holds(clients: FakeClients, app: App, home: 
     home.launch(*map(an_instance, range(3)))
     _store(clients, item)
     (kept,) = app.invoke(SCHEDULE)["kept_back"]
-    assert kept["reason"].startswith("held until it is released by nobody knows whom: the hold cannot be read")
+    assert kept["reason"].startswith("held until it is released by an unknown person: the hold cannot be read")
     assert home.modified_ids == [an_id(0), an_id(2)]
 
 

@@ -118,7 +118,7 @@ def test_an_answer_that_took_too_long_is_no_answer(
     if slow == 1:
         assert store.in_force(fresh=False) == PolicyVersions(1, 1)
     else:
-        with pytest.raises(AwsError, match=r"^SlowAnswer: it takes more than 2 s$"):
+        with pytest.raises(AwsError, match=r"^SlowAnswer: the answer takes more than 2 s$"):
             store.in_force(fresh=False)
     assert len(ssm.requests) == 2
 
