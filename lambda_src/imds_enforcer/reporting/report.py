@@ -189,7 +189,7 @@ class RunReport:
 
     @property
     def needs_attention(self) -> bool:
-        """True if a person must look: at failures, kept-back instances, refused launches, old exemptions, warnings."""
+        """True if failures, kept-back instances, refused launches, expired exemptions or warnings need a person."""
         instances = (self.failures, self.kept_back, self.refused, self.odd_defaults)
         others = (
             self.failed_regions,

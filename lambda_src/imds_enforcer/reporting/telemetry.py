@@ -31,7 +31,7 @@ _REGION_METRICS = {RegionStatus.REGION_FAILED: "RegionFailed", RegionStatus.REGI
 
 
 def begin(*, run_id: str, account: str) -> None:
-    """Replace the last invocation's keys by those of this one in every line that follows."""
+    """Replace the last invocation's keys with those of this one in every line that follows."""
     logger.structure_logs(append=False, service="imds-enforcer", run_id=run_id, account=account)
 
 

@@ -33,7 +33,7 @@ _EVENT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class ForeignEventError(ValueError):
-    """An event of another account, which handles it itself."""
+    """An event of another account, which the enforcer of this account does not handle."""
 
     def __init__(self, account: str) -> None:
         super().__init__(f"the event belongs to the account {account}")

@@ -75,7 +75,7 @@ class Run:
         )
 
     def defaults(self, region: str, trigger: str) -> DefaultsContext:
-        """The context of a region's account defaults; stopping them stops no instance, nor the reverse."""
+        """The context of a region's account defaults. It stops on its own: instances go on, and vice versa."""
         origin = self._origin(lambda _: trigger)
         return DefaultsContext(
             region=region,
@@ -173,7 +173,7 @@ class PolicyRun(Run):
         return [plan for enforcer in list(self._enforcers) for plan in enforcer.under_way()]
 
     def latest(self) -> list[Result]:
-        """The latest results of each region, some of them not yet reported. Any thread may call it."""
+        """The latest results of each region, which may not be reported yet. Any thread may call it."""
         return [result for enforcer in list(self._enforcers) for result in enforcer.latest()]
 
     def _enforcer(

@@ -125,7 +125,7 @@ class Watcher:
         try:
             return watch(self.clients, self.clock, terms)
         except AwsError as error:
-            telemetry.ledger_unavailable("the watch could not read the ledger: no changed instance was checked", error)
+            telemetry.ledger_unavailable("the watch was skipped: the ledger could not be read", error)
             return Watched()
 
     def follow_up(self, watched: Watched, terms: Watch) -> None:
