@@ -81,7 +81,7 @@ class Enforcer:
         return self._remediation.under_way() if self._remediation else []
 
     def latest(self) -> list[Result]:
-        """The latest results, some of them not yet reported. Any thread may call it."""
+        """The latest results, which may not be reported yet. Any thread may call it."""
         return list(self._remediation.latest) if self._remediation else []
 
     def _heeded(self, result: Result) -> Result:
