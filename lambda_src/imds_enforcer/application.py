@@ -220,7 +220,7 @@ class Application:
         )
 
     def _seconds_to_write(self, invocation: Invocation) -> float:
-        """How long changes may begin, so that each can still be read back and reported."""
+        """For how many seconds changes may begin, so that each can still be read back and reported."""
         return invocation.seconds_left() - self.settings.verify_timeout_seconds - ANSWER_RESERVE_SECONDS
 
     def _answer(
