@@ -46,7 +46,7 @@ class DefaultsApi:
         try:
             return RegionDefaults.described(level, managed=managed, observed_at=observed_at)
         except ValueError as error:
-            message = f"EC2 reports unrecognized account defaults: {error}"
+            message = f"EC2 returned unrecognized account defaults: {error}"
             raise AwsError(Failure("UnreadableDefaults", message, Kind.FINAL)) from error
 
     def set(self, wanted: RegionDefaults, named: Iterable[str]) -> None:

@@ -128,7 +128,7 @@ class Revert:
         if instance.unchangeable:
             return Reverting(instance_id, region, tuple(entries), instance, problem=instance.unchangeable)
         if instance.options is None:
-            problem = "EC2 reports unrecognized metadata options"
+            problem = "EC2 returned unrecognized metadata options"
             return Reverting(instance_id, region, tuple(entries), instance, problem=problem)
         way = undo(entries, instance.options, overwrite=self._overwrite)
         return Reverting(instance_id, region, tuple(entries), instance, way)

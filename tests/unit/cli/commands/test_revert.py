@@ -282,7 +282,7 @@ def test_one_that_cannot_be_read_is_a_problem(home: FakeEc2, command: Command, c
     """Its options may be anything."""
     home.launch(an_instance(1, None))
     (instance,) = command.json("revert", changed, "--yes", exit_code=1)["instances"]
-    assert instance["problem"].startswith("EC2 reports unrecognized metadata options")
+    assert instance["problem"].startswith("EC2 returned unrecognized metadata options")
 
 
 def test_one_that_ec2_refuses_is_a_failure(home: FakeEc2, command: Command, changed: str) -> None:
