@@ -143,9 +143,7 @@ def test_a_hold_counts_from_the_next_look(clients: FakeClients, home: FakeEc2) -
 
 
 @pytest.mark.parametrize("moment", [0.5 * number for number in range(1, 30)])
-def test_a_reverted_instance_is_never_taken_for_drift(
-    clients: FakeClients, home: FakeEc2, moment: float
-) -> None:
+def test_a_reverted_instance_is_never_taken_for_drift(clients: FakeClients, home: FakeEc2, moment: float) -> None:
     """A revert holds the instance first, so a run that observes the reverted options then reads the hold.
 
     A sweep is under way and waits for EC2 again and again, while an operator reverts some instances that it has
@@ -167,9 +165,7 @@ def test_a_reverted_instance_is_never_taken_for_drift(
 
 
 @pytest.mark.parametrize("mode", ["event", "sweep"])
-def test_a_reverted_instance_is_left_alone_until_it_is_released(
-    clients: FakeClients, home: FakeEc2, mode: str
-) -> None:
+def test_a_reverted_instance_is_left_alone_until_it_is_released(clients: FakeClients, home: FakeEc2, mode: str) -> None:
     """By its own drift event, restarts and sweeps."""
     home.launch(an_instance(1))
     Sweep(clients)
