@@ -212,7 +212,7 @@ def _read_back(context: DefaultsContext, plan: PlannedDefaults, unanswered: Fail
     if unanswered:
         return context.result(Outcome.FAILED, str(unanswered), plan.before, after=None, failure=unanswered)
     if seen is None:
-        reason = f"EC2 accepted the change, but it could not be read back ({unread}); {plan.reason}"
+        reason = f"EC2 accepted the change, but the read-back failed ({unread}); {plan.reason}"
         return context.result(Outcome.PENDING, reason, plan.before, after=None, failure=unread)
     message = f"EC2 accepted {plan.wanted.as_log()} and shows {seen.as_log()}"
     failure = Failure(READ_BACK_DIFFERS, message, Kind.FINAL)
