@@ -137,7 +137,7 @@ def test_unchecked_and_failed_messages_both_come_back(app: App, clients: FakeCli
     assert home.modified_ids == [an_id(1)]
 
 
-def test_without_a_list_of_regions_foreign_regions_are_only_counted(
+def test_without_a_list_of_regions_only_the_policys_regions_are_handled(
     app: App, clients: FakeClients, home: FakeEc2, away: FakeEc2, log_lines: Documents
 ) -> None:
     """Events of regions that the policy includes are handled; one line counts those of the others."""

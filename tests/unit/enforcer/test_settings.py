@@ -106,7 +106,7 @@ def test_a_batch_must_have_time_to_change_and_to_verify(times: dict[str, str], m
 
 
 def test_one_second_to_write_is_enough() -> None:
-    """The sum is all that matters."""
+    """The time to verify must only be less than the time of the batch."""
     assert Settings.from_environment(ENVIRONMENT | {"VERIFY_TIMEOUT_SECONDS": "60"}).verify_timeout_seconds == 60
 
 

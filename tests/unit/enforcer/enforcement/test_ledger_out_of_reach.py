@@ -146,7 +146,7 @@ def test_an_outcome_that_cannot_be_recorded_is_still_reported(
     assert (entry.outcome, entry.after) == (Outcome.REMEDIATED, V2_ONLY)
 
 
-def test_a_table_that_hangs_is_asked_only_once_in_a_region(clients: FakeClients, home: FakeEc2) -> None:
+def test_a_table_that_hangs_soon_stops_the_region(clients: FakeClients, home: FakeEc2) -> None:
     """Each attempt takes longer than an observation is good for."""
     home.launch(*map(an_instance, range(3)))
 
@@ -163,7 +163,7 @@ def test_a_table_that_hangs_is_asked_only_once_in_a_region(clients: FakeClients,
 
 
 def test_one_failed_write_stops_the_region(clients: FakeClients, home: FakeEc2) -> None:
-    """A table that refuses is not asked again: changes are sent together at first, or wait."""
+    """The first hundred changes share a round and are sent; the others wait for the next run."""
     home.launch(*map(an_instance, range(150)))
 
     def refuse(items: Sequence[Item]) -> None:

@@ -212,8 +212,8 @@ def test_an_outage_of_reads_fails_no_instance_that_was_not_tried(ec2: FakeEc2, c
     assert {result.failure for result in deferred} == {SERVER_FAULT}
 
 
-def test_a_caller_that_stops_early_keeps_no_token(ec2: FakeEc2, clock: FakeClock) -> None:
-    """The bucket lives as long as the process."""
+def test_a_caller_that_stops_early_leaves_no_token_taken(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Later runs in the same process use the same bucket."""
     observed = ec2.launch(*map(an_instance, range(100)))
     ec2.modify_errors |= {instance.instance_id: [UNAUTHORIZED] for instance in observed}
     results = an_enforcer(ec2, clock, a_policy()).enforce(observed)

@@ -214,7 +214,7 @@ def test_a_region_that_could_not_be_read_is_counted(metrics: Documents, failure:
 
 
 def test_a_region_in_which_changes_were_stopped_is_counted(metrics: Documents) -> None:
-    """Too many failures count, and so does any reason except the ledger, which has its own alarm."""
+    """As RegionStopped, unless the ledger is the reason: that has a metric of its own."""
     telemetry.run_finished(
         _report(
             eu_west_1=RegionReport(stopped="3 of 10 changes failed"),

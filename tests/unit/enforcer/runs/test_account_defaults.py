@@ -107,8 +107,8 @@ def test_only_throttling_is_left_to_the_next_sweep(
     assert result.reason == f"{failure}{'; the next sweep tries again' if tried_again else ''}"
 
 
-def test_a_region_that_the_organization_denies_is_not_in_the_digest(clients: FakeClients, away: FakeEc2) -> None:
-    """It is denied every day; if only the defaults are denied, the digest names them."""
+def test_a_region_that_the_organization_denies_causes_no_digest(clients: FakeClients, away: FakeEc2) -> None:
+    """It is denied every day; but if only the defaults are denied, a digest names them."""
     keep(clients)
     clients.defaults[HOME].current = KEPT
     clients.defaults[AWAY].read_failure = DENIED_BY_SCP
