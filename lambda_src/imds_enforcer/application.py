@@ -1,4 +1,4 @@
-"""One invocation: read the policy, do the work under it, and tell what was done."""
+"""One invocation: read the policy, do the work under it, and report."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 OLDER_RUNS_SECONDS = CACHE_SECONDS + 1.0
 """How long after a change of the policy a change under the older one may still reach EC2.
 
-What a run knows of the policy may be so old, and a call to EC2 takes a moment. One that takes
-longer is left to the next sweep.
+A run may go by a policy that is `CACHE_SECONDS` old, and its call to EC2 takes a moment. A call
+that takes longer is left to the next sweep.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What Lambda says of an invocation; `seconds_left` tells when asked how long it has until it is stopped."""
+    """What Lambda says about an invocation; `seconds_left` returns how long it has until Lambda stops it."""
 
     run_id: str
     account: str
@@ -63,13 +63,13 @@ class Application:
     clock: Clock
 
     def invoke(self, event: object, invocation: Invocation) -> dict[str, Any]:
-        """Do what the event asks for; nothing, with an empty answer, if it is of another account.
+        """Do what the event asks for, and answer with a sweep's report or the messages that must come back.
 
-        The answer is a sweep's report, or the messages that must come back.
+        An event of another account is ignored; its answer is empty.
 
         Raises:
             MalformedEventError: if the function was invoked with something it does not handle.
-            AwsError: if a sweep could not begin: no policy or no list of regions to be had.
+            AwsError: if a sweep could not begin because it could not read the policy or the list of regions.
         """
         telemetry.begin(run_id=invocation.run_id, account=invocation.account)
         try:
@@ -87,7 +87,7 @@ class Application:
     def _sweep(self, request: SweepRequest, invocation: Invocation) -> dict[str, Any]:
         changed = request.trigger is Trigger.POLICY_CHANGE
         started = self.clock.monotonic()
-        # Asked at the same time: where nothing is to be changed, a sweep waits for little else.
+        # Asked at the same time: a sweep that changes nothing waits for little else.
         with ThreadPoolExecutor(2, thread_name_prefix="beside") as pool:
             listed = pool.submit(self.clients.learn_regions)
             intents = pool.submit(intents_left_behind, self.clients, self.clock)
@@ -110,7 +110,7 @@ class Application:
                 listed.result()
                 limits = limits_of(policy, self.clients.regions(policy.regions))
                 with ThreadPoolExecutor(1, thread_name_prefix="watch") as pool:
-                    # What was changed before: so it need not wait for this sweep.
+                    # It is about earlier changes, so it need not wait for this sweep.
                     looks = not (request.inventory or run.cancellation.refused)
                     watched = pool.submit(watcher.look, policy.watch if looks else None)
                     report = sweep_in_turn(run, request, limits, intents.result(), mine)
@@ -126,12 +126,12 @@ class Application:
         if run.cancellation.refused:
             return report.as_json()
         if request.inventory:
-            self._tell_inventory(report)
+            self._report_inventory(report)
         if policy.watch:
             watcher.follow_up(watched.result(), policy.watch)
         return report.as_json()
 
-    def _tell_inventory(self, report: RunReport) -> None:
+    def _report_inventory(self, report: RunReport) -> None:
         telemetry.inventory_taken(report)
         if report.needs_attention:
             mails.send(self.clients, mails.needs_attention(report))
@@ -139,17 +139,17 @@ class Application:
     def _second_look(
         self, first: PolicyRun, started: float, invocation: Invocation, limits: Mapping[str, RegionLimits]
     ) -> None:
-        """Sweep again once no run is under way any more that goes by an older policy.
+        """Sweep again once no run under an older policy can still change anything.
 
-        Such a run may have changed an instance after the first look at it. Where the policy has changed yet again, it
-        is for that change's own sweeps to do. Where AWS does not accept the credentials, the first run ends too.
+        An older run may have changed an instance after the first sweep looked at it. If the policy has changed again,
+        this is left to the sweeps of that change. If AWS does not accept the credentials, the first run ends too.
         """
         self.clock.sleep(max(0.0, started + OLDER_RUNS_SECONDS - self.clock.monotonic()))
         try:
             versions = self.clients.policies.in_force(fresh=True)
         except AwsError as error:
             first.cancellation.heed(error.failure)
-            telemetry.call_failed("no second look: Parameter Store is out of reach", error)
+            telemetry.call_failed("the second sweep was skipped: Parameter Store is out of reach", error)
             return
         if versions == first.versions:
             run = self._run(first.policy, invocation, self.settings.sweep_deadline_seconds)
@@ -167,14 +167,14 @@ class Application:
                 policy = _read(self.clients.policies)
             again = self._enforce(batch, policy, invocation)
         except PolicyInvalidError as error:
-            # Acknowledged: the sweep that the mended policy starts brings in what is missed now.
+            # The messages are acknowledged: the sweep that starts when the policy is fixed does what is missed now.
             telemetry.policy_invalid(error)
         except AwsError as error:
             refused = error.failure.kind is Kind.CREDENTIALS
             what = CREDENTIALS_REFUSED if refused else "Parameter Store is out of reach: nothing was changed"
-            telemetry.call_failed(f"{what}, the batch comes back", error)
+            telemetry.call_failed(f"{what}; the batch comes back", error)
             again = _usual_delays([*(delivery.message for delivery in batch.deliveries), *batch.unchecked])
-        # Where the credentials are refused, nothing at all is sent any more.
+        # Once AWS refuses the credentials, nothing more is sent at all.
         again |= _usual_delays(batch.refused_launches if refused else remember(self.clients, batch.refused_launches))
         telemetry.foreign_events(batch.foreign)
         telemetry.events_out_of_reach(batch.out_of_reach)
@@ -185,10 +185,10 @@ class Application:
         return self._answer(batch.malformed, again, delayed=not refused)
 
     def _enforce(self, batch: ParsedBatch, policy: Policy, invocation: Invocation) -> dict[QueuedMessage, int]:
-        """Work off what the batch names; answers the messages that must come back, and after how many seconds.
+        """Enforce what the batch names; returns the messages that must come back, with their delays in seconds.
 
         Raises:
-            AwsError: if AWS did not accept the credentials; what was done is reported, and the batch comes back whole.
+            AwsError: if AWS did not accept the credentials; the report says what was done, the whole batch comes back.
         """
         check_regions(batch, self.clients, policy.regions)
         unchecked = _usual_delays(batch.unchecked)
@@ -220,15 +220,15 @@ class Application:
         )
 
     def _seconds_to_write(self, invocation: Invocation) -> float:
-        """Until no change may be begun any more, so that each can be read back and reported."""
+        """For how many seconds changes may begin, so that each can still be read back and reported."""
         return invocation.seconds_left() - self.settings.verify_timeout_seconds - ANSWER_RESERVE_SECONDS
 
     def _answer(
         self, malformed: Iterable[QueuedMessage], again: Mapping[QueuedMessage, int], *, delayed: bool
     ) -> dict[str, Any]:
-        """Report the messages that must come back: at once what will never work, the others after a delay.
+        """Answer with the messages that must come back: malformed ones at once, the others after their delay.
 
-        Unless they are `delayed` all come back after the queue's visibility time-out.
+        Unless `delayed`, all come back after the queue's visibility time-out.
         """
         delays = {**dict.fromkeys(malformed, 0), **again}
         if delays and delayed:

@@ -17,24 +17,24 @@ _settings = Settings.from_environment(os.environ)
 _clients = Clients(_settings, _clock)
 _application = Application(_settings, _clients, _clock)
 
-# Many threads wait for answers at once, and each is to go on when its answer comes. By default one that is busy, as
-# with taking an answer apart, keeps the others waiting for 5 ms.
+# Many threads wait for answers at once, and each should go on as soon as its answer comes. By default, a busy thread,
+# for example one that parses an answer, keeps the others waiting for 5 ms.
 sys.setswitchinterval(0.0005)
 
-# What every invocation needs is made while Lambda starts the process, which has more CPU then. It is never let go: a
-# full collection need not look through these 85,000 objects, EC2's model above all, which takes 50 ms.
+# Make what every invocation needs while Lambda starts the process, which has more CPU then. It lives as long as the
+# process, so freeze it: a full garbage collection would take 50 ms for these 85,000 objects, most of them EC2's model.
 _clients.ec2(_clients.home_region).prepare_to_read()
 gc.freeze()
 
 
 class Context(Protocol):
-    """What is used of the context that Lambda hands over (Lambda Developer Guide, "Lambda context object")."""
+    """The part of Lambda's context object that is used (Lambda Developer Guide, "Lambda context object")."""
 
     aws_request_id: str
     invoked_function_arn: str
 
     def get_remaining_time_in_millis(self) -> int:
-        """Until Lambda ends the invocation."""
+        """Milliseconds until Lambda ends the invocation."""
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:

@@ -13,7 +13,7 @@ _CHOICES = {"http_tokens_floor": ("optional", "required"), "account_defaults": (
 
 
 class SettingsError(ValueError):
-    """A setting is missing or not of its type. The message names the variable."""
+    """A setting is missing or invalid. The message names the variable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -134,7 +134,7 @@ def test_a_contradiction_leaves_the_defaults_alone(stage: Stage) -> None:
     exemption = {"match": {"region": FORWARDED}, "reason": "old SDK"}
     report = stage.settle(policy=stage.set_policy(ENFORCE | {"exemptions": [exemption]}))
     [finding] = report["warnings"]
-    assert finding.startswith("The policy contradicts itself, and the account defaults are left alone: ")
+    assert finding.startswith("The policy contradicts itself, so the account defaults are left alone: ")
     assert (_outcomes(report), stage.calls()[SET_DEFAULTS]) == ({}, 0)
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     stage.wait_for_outcome(instance, "REMEDIATED")

@@ -7,7 +7,7 @@ import pytest
 from infra.local.deployment import POLICY
 from tests.e2e.stage import HOME, Stage
 
-INVALID = "the policy is invalid, nothing was changed"
+INVALID = "the policy is invalid: nothing was changed"
 
 
 def _store_an_unknown_field(stage: Stage) -> None:

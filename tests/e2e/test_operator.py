@@ -68,7 +68,7 @@ def test_a_sweep_under_an_invalid_policy_says_why_there_is_no_report(stage: Stag
     stage.spoil()
     stage.set_policy("{")
     done = run(stage, "sweep", ends=1)
-    assert "The run ended without a report: the policy is invalid, nothing was changed: policy is not" in done.stderr
+    assert "The run ended without a report: the policy is invalid: nothing was changed: policy is not" in done.stderr
 
 
 def test_what_was_given_up_is_seen_and_moved_back(stage: Stage) -> None:

@@ -33,7 +33,7 @@ def test_of_five_ids_one_unknown_four_are_enforced_at_once_and_one_is_gone_later
     for instance in ids:
         assert stage.wait_for_outcome(instance, "REMEDIATED")["run_id"] == deferred["run_id"]
     gone = stage.wait_for_outcome(UNKNOWN, "GONE")
-    assert re.fullmatch(r"still unknown 6\d\d s after its event", gone["reason"])
+    assert re.fullmatch(r"EC2 still does not know the instance 6\d\d s after its event", gone["reason"])
     stage.drain()
     assert stage.log_lines(level="ERROR") == []
     assert stage.dead_letters(0) == []
@@ -50,7 +50,7 @@ def test_events_of_other_accounts_are_left_to_those_accounts(stage: Stage) -> No
     [theirs], [ours] = other.launch(HOME, HttpTokens="optional"), stage.aws.launch(HOME, HttpTokens="optional")
     stage.wait_for([ours], HttpTokens="required")
     stage.send(example_events.running(theirs, **_arrived(stage) | {"account": other.account}))
-    [line] = stage.wait_for_lines(message="events of other accounts were left alone")
+    [line] = stage.wait_for_lines(message="events of other accounts were ignored")
     assert line["foreign_accounts"] == {other.account: 1}
     stage.drain()
     assert stage.metric("ForeignEvents") == counted + 1
@@ -79,7 +79,7 @@ def test_without_parameter_store_nothing_is_written_until_the_batch_comes_back(s
     stage.aws.knobs(state_change_events=False)
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     [line] = stage.wait_for_lines(code="InternalServerError")
-    assert line["message"] == "Parameter Store is out of reach: nothing was changed, the batch comes back"
+    assert line["message"] == "Parameter Store is out of reach: nothing was changed; the batch comes back"
     assert stage.writes() == 0
     stage.aws.clear_faults()
     stage.wait_for([instance], HttpTokens="required")

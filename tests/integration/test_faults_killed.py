@@ -79,7 +79,7 @@ def test_a_killed_sweep_is_in_the_way_of_others_until_its_deadline(aws: LocalAws
     fleet.mend()
     next_one = Enforcer(aws, run_id="run-2")
     assert next_one.sweep().answer == {"run_id": "run-2", "trigger": "schedule", "already_running": "run-1"}
-    assert next_one.sweep(INVENTORY).answer["stopped"] == "the run run-1 is sweeping, and this one changes nothing"
+    assert next_one.sweep(INVENTORY).answer["stopped"] == "the run run-1 is sweeping, so this one changes nothing"
     assert fleet.lagging() == fleet.ids
     assert next_one.batch(fleet.records(*fleet.events())).remediated == fleet.ids
     run = Enforcer(aws, run_id="run-3", clock=WrongClock(A_SCHEDULE)).sweep()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _ACCOUNT = "account"
-"""The manager of defaults that can be changed in the account; an answer without one shows no default."""
+"""The manager of defaults that the account can change; an answer that names no manager shows no defaults."""
 
 
 class DefaultsApi:
@@ -33,7 +33,7 @@ class DefaultsApi:
         self._clock = clock
 
     def read(self) -> RegionDefaults:
-        """The defaults as EC2 shows them: the age counts from the request."""
+        """The defaults as EC2 shows them; their age counts from the request."""
         observed_at = self._clock.monotonic()
         with aws_errors():
             answer = self._client(CLIENT_CONFIG).get_instance_metadata_defaults()
@@ -46,11 +46,11 @@ class DefaultsApi:
         try:
             return RegionDefaults.described(level, managed=managed, observed_at=observed_at)
         except ValueError as error:
-            message = f"EC2 describes the region's defaults in a way that is not known here: {error}"
+            message = f"EC2 returned unrecognized account defaults: {error}"
             raise AwsError(Failure("UnreadableDefaults", message, Kind.FINAL)) from error
 
     def set(self, wanted: RegionDefaults, named: Iterable[str]) -> None:
-        """Set the defaults with these attributes, in one call; what is not sent stays as it is.
+        """Set the named defaults in one call; the others stay as they are.
 
         No preference is sent as `no-preference`, for the hop limit as -1 (EC2 API Reference,
         "ModifyInstanceMetadataDefaults").

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 MAX_CONNECTIONS = 16
-"""Connections of one client, which is also how many changes a region has under way at once."""
+"""Connections of one client, and so the number of changes that a region has under way at once."""
 
 CLIENT_CONFIG = Config(
     # Set here because boto3's defaults differ by version: three attempts in all, with backoff,
@@ -43,14 +43,14 @@ CLIENT_CONFIG = Config(
 )
 
 WRITE_CONFIG = CLIENT_CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-"""For changes of instances: a retry by the client could send one on an observation that has grown old."""
+"""For changes of instances: a retry by the client could act on an observation that is too old."""
 
 LISTING_CONFIG = WRITE_CONFIG.merge(Config(read_timeout=60))
-"""For listing a region, which may take EC2 long: `Listing` tries again by itself, with smaller pages."""
+"""For listing a region, which may take EC2 long: `Listing` makes its own retries, with smaller pages."""
 
 BULK_CONFIG = CLIENT_CONFIG.merge(Config(parameter_validation=False))
-"""For requests about many items at once, which only our own code puts together: botocore takes longer to check them
-than to send them."""
+"""For requests about many items at once, which only our own code builds: botocore takes longer to validate them than
+to send them."""
 
 _NO_CREDENTIALS = (
     CredentialRetrievalError,
@@ -62,10 +62,10 @@ _NO_CREDENTIALS = (
     SSOError,
     TokenRetrievalError,
 )
-"""What botocore raises where it has no credentials to sign a request with."""
+"""What botocore raises when it has no credentials to sign a request."""
 
 _MAX_MESSAGE = 500
-"""Characters that are kept of what botocore says."""
+"""Characters kept of botocore's message."""
 
 _T = TypeVar("_T")
 
@@ -81,19 +81,19 @@ def aws_errors() -> Iterator[None]:
         code = answer.get("Code", "Unknown")
         raise AwsError(Failure(code, answer.get("Message", ""), classify(code, status))) from error
     except (BotoCoreError, ResponseParserError) as error:
-        # No answer, or one that was cut short, may come whole next time; anything else that
-        # botocore raises (a bad parameter) stays wrong.
+        # After no answer, or a truncated one, the next may be whole; any other error of
+        # botocore (a bad parameter) stays an error.
         lost = isinstance(error, NoConnectionError | HTTPClientError | ResponseParserError)
         kind = Kind.UNAVAILABLE if lost else Kind.CREDENTIALS if isinstance(error, _NO_CREDENTIALS) else Kind.FINAL
-        # What could not be parsed is quoted whole, and may be a proxy's page.
+        # A parser's error quotes the whole answer, which may be a proxy's page.
         raise AwsError(Failure(type(error).__name__, str(error)[:_MAX_MESSAGE], kind)) from error
 
 
 def expected(answer: Mapping[str, Any], name: str) -> Any:
-    """What an answer must hold; one that was cut short and still parsed is a failed call, not an empty one.
+    """A required part of an answer; a truncated answer that still parsed is a failed call, not an empty one.
 
     Raises:
-        AwsError: if it is not there.
+        AwsError: if it is missing.
     """
     if name not in answer:
         raise AwsError(Failure("IncompleteAnswer", f"the answer has no {name}", Kind.UNAVAILABLE))

@@ -1,4 +1,4 @@
-"""How often instances or Auto Scaling groups were called without a token: asked seldom, and remembered."""
+"""The calls without a token of instances or Auto Scaling groups: asked seldom, and remembered."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def _by_name(name: str, _: datetime) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallQuery:
-    """What is asked of one region's instances or Auto Scaling groups.
+    """A question about one region's instances or Auto Scaling groups.
 
-    Notes of the answers are kept under `topic`, each for the time `good_for`. `noted_by` is what an answer
+    Notes of the answers are kept under `topic`, each for the time `good_for`. `noted_by` names what an answer
     is about: an instance or a group, or an instance from a moment on.
     """
 
@@ -39,11 +39,11 @@ class CallQuery:
 
 
 class CallHistory:
-    """Answers a query, from notes where they are fresh enough, else from CloudWatch.
+    """Answers a query from notes that are fresh enough, else from CloudWatch.
 
-    CloudWatch is paid by the instance asked about, so an answer serves for a while, in other processes too.
-    A note is about as many instances as a request, which makes it a few requests to read the notes of
-    thousands. `metrics` is asked for with the first query that notes do not answer.
+    CloudWatch charges for each instance asked about, so other processes reuse an answer for a while too. A note
+    covers as many instances as a request to CloudWatch, so a few requests read the notes of thousands. `metrics`
+    is called with the first query that notes do not answer.
     """
 
     def __init__(self, notes: Notes, metrics: Callable[[], CallMetrics], clock: Clock, query: CallQuery) -> None:
@@ -54,10 +54,10 @@ class CallHistory:
         self._known: dict[str, Calls] | None = None
 
     def of(self, since: Mapping[str, datetime]) -> dict[str, Calls]:
-        """The calls of each of these instances or groups, from a moment of its own on.
+        """The calls of each of these instances or groups, each from its own moment on.
 
         Raises:
-            AwsError: if the notes could not be read or kept, or CloudWatch did not answer for all.
+            AwsError: if the notes could not be read or written, or CloudWatch did not answer for all.
         """
         if not since:
             return {}

@@ -1,4 +1,4 @@
-"""CloudWatch of one region: how often instances, or those of an Auto Scaling group, were called without a token."""
+"""CloudWatch of one region: the calls without a token of instances, or of an Auto Scaling group's instances."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from imds_enforcer.decision.legacy_calls import Counted
 
 Points = dict[str, list[tuple[datetime, float]]]
-"""By instance or group: the beginnings of periods, and what was counted in each."""
+"""By instance or group: the start of each period, and the count in it."""
 
 MAX_METRICS = 500
 """Metrics that one GetMetricData request may ask for (CloudWatch API Reference)."""
 
 MAX_POINTS = 100_800
-"""Points that one GetMetricData answer has at most (CloudWatch API Reference)."""
+"""The most points that one GetMetricData answer has (CloudWatch API Reference)."""
 
 
 def most_at_once(counted: Counted, start: datetime, end: datetime, period: timedelta) -> int:
-    """About how many instances or groups one request may ask."""
+    """The number of instances or groups that one request may ask about."""
     periods = (end - start) // period + 2
     return min(MAX_METRICS, MAX_POINTS // periods) // len(counted.metrics)
 
@@ -41,9 +41,9 @@ class CallMetrics:
         self._client = client
 
     def points(self, counted: Counted, names: Sequence[str], *, start: datetime, end: datetime, period: int) -> Points:
-        """The sums of each instance or group by period (seconds), with the beginning of the period.
+        """The sums of each instance or group by period (in seconds), with the start of the period.
 
-        Each metric that is counted has its own points; `MAX_METRICS` of them at most.
+        Each counted metric has its own points; a call asks for at most `MAX_METRICS` metrics.
 
         Raises:
             AwsError: if CloudWatch did not answer for all of them.

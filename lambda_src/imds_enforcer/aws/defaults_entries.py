@@ -27,15 +27,15 @@ class DefaultsEntries:
         self._parser = parser
 
     def write(self, entry: DefaultsEntry) -> None:
-        """Write an entry, in place of its older version."""
+        """Write an entry, replacing its older version."""
         self._table.put([_item(entry)])
 
     def of_run(self, run_id: str) -> list[DefaultsEntry]:
-        """The entries of one run, oldest first, as they were a moment ago."""
+        """The entries of one run, oldest first; eventually consistent."""
         return self.parsed(self._table.index("by-run", "run_id", run_id))
 
     def since(self, moment: datetime) -> list[DefaultsEntry]:
-        """The entries of all regions from a moment on, as they were a moment ago."""
+        """The entries of all regions from a moment on; eventually consistent."""
         found = (
             self._table.index("by-month", "month", month, since=moment_text(moment))
             for month in months(moment, self._clock.now())
@@ -43,11 +43,11 @@ class DefaultsEntries:
         return [entry for items in found for entry in self.parsed(items)]
 
     def of(self, region: str, since: datetime | None = None) -> list[DefaultsEntry]:
-        """The entries of one region, oldest first, as they are at this moment."""
+        """The entries of one region, oldest first, read consistently."""
         return self.parsed(self._table.partition(subject(region), since=moment_text(since) if since else ""))
 
     def parsed(self, items: Iterable[Item]) -> list[DefaultsEntry]:
-        """Those of the items that are such entries."""
+        """The entries of account defaults among these items."""
         return [entry for item in items if is_of_defaults(item) and (entry := self._parser.parse(_entry, item))]
 
 
@@ -57,7 +57,7 @@ def is_of_defaults(item: Item) -> bool:
 
 
 def _item(entry: DefaultsEntry) -> Item:
-    """What changed something has no end, as the way back rests on it; a refusal may come with every sweep."""
+    """A change's entry never expires, as reverts rest on it; a refusal's does, as every sweep may add one."""
     open_or_changed = entry.outcome is None or entry.result is not None
     return recorded_item(entry, subject(entry.region), None if open_or_changed else entry.at + KEPT)
 

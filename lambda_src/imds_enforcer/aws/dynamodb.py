@@ -1,4 +1,4 @@
-"""One DynamoDB table, in plain values: what a reader gets and a writer gives are text, numbers, maps and None."""
+"""One DynamoDB table in plain values: readers get, and writers give, text, numbers, maps and None."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _serializer, _deserializer = TypeSerializer(), TypeDeserializer()
 class Table:
     """A table with the keys `pk` and `sk`. Every method raises `AwsError`, and nothing else, for a failed call.
 
-    `client` is asked for with the first call: many runs make none.
+    `client` is called with the first request: many runs make none.
     """
 
     def __init__(self, client: Callable[[], DynamoDBClient], name: str, clock: Clock) -> None:
@@ -44,36 +44,36 @@ class Table:
         self._clock = clock
 
     def partition(self, pk: str, *, since: str = "", latest_first: bool = False) -> Iterator[Item]:
-        """The items of a partition whose `sk` is not before `since`, as they are at this moment, in order of `sk`.
+        """The items of a partition whose `sk` is not before `since`, read consistently, in order of `sk`.
 
-        With `latest_first` the other way round. Pages that no one looks at are not read.
+        With `latest_first`, in reverse order. A page is read only when its items are asked for.
         """
         order = {"ScanIndexForward": False} if latest_first else {}
         request = {"ConsistentRead": True, **order, **_keys("pk", pk, since)}
         return self._pages("query", request)
 
     def index(self, name: str, attribute: str, value: str, *, since: str = "") -> Iterator[Item]:
-        """The items that an index has under a value of its attribute, as they were a moment ago."""
+        """The items that an index has under a value of its attribute; eventually consistent."""
         return self._pages("query", {"IndexName": name, **_keys(attribute, value, since)})
 
     def whole_index(self, name: str) -> Iterator[Item]:
-        """Everything that an index has, as it was a moment ago."""
+        """Everything that an index has; eventually consistent."""
         return self._pages("scan", {"IndexName": name})
 
     def put(self, items: Iterable[Item]) -> None:
-        """Write items, each in place of what has its key; in batches, until the table has taken all of them."""
-        # One request that names a key twice is refused as a whole (DynamoDB API Reference, "BatchWriteItem").
+        """Write items in batches until the table has accepted all; each replaces the item with its key."""
+        # DynamoDB refuses a whole request that names a key twice (DynamoDB API Reference, "BatchWriteItem").
         latest = {(item["pk"], item["sk"]): item for item in items}
         self._write_all({"PutRequest": {"Item": _serialized(item)}} for item in latest.values())
 
     def delete(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Remove the items with these keys; one that is not there is removed already."""
+        """Delete the items with these keys; a missing item counts as deleted."""
         self._write_all({"DeleteRequest": {"Key": _serialized({"pk": pk, "sk": sk})}} for pk, sk in dict.fromkeys(keys))
 
     def swap(self, old: Item | None, new: Item) -> bool:
-        """Write an item in place of `old`, which has its key; None stands for nothing. False if anything else is there.
+        """Replace `old` (None: no item) with `new`, which has the same key; False if the table has anything else.
 
-        If its answer is lost, an item that was written may count as one that was not.
+        If an answer is lost, a retry may return False although the item was written.
         """
         expected_there = {} if old is None else old
         condition = " AND ".join(f"#{number} = :{number}" for number, _ in enumerate(expected_there))
@@ -100,7 +100,7 @@ class Table:
             self._write(batches[0])
 
     def _write(self, requests: list[WriteRequestTypeDef]) -> None:
-        """A batch may be taken in part (DynamoDB Developer Guide, "Error handling with DynamoDB")."""
+        """DynamoDB may accept part of a batch (DynamoDB Developer Guide, "Error handling with DynamoDB")."""
         pause = _FIRST_PAUSE_SECONDS
         for attempt in range(_WRITE_ATTEMPTS):
             if attempt:
@@ -112,7 +112,7 @@ class Table:
             if not left:
                 return
             requests = list(left)
-        raise AwsError(Failure("UnprocessedItems", f"{len(requests)} items were not taken", Kind.THROTTLED))
+        raise AwsError(Failure("UnprocessedItems", f"DynamoDB did not accept {len(requests)} items", Kind.THROTTLED))
 
     def _pages(self, operation: str, request: dict[str, Any]) -> Iterator[Item]:
         paginator = self._client().get_paginator(operation)  # type: ignore[call-overload]  # query or scan
@@ -127,7 +127,7 @@ class Table:
 
 
 class NoTable:
-    """In place of the table where the enforcer is not deployed: it is empty, and keeps nothing."""
+    """Stands in for the table where the enforcer is not deployed: it is empty and keeps nothing."""
 
     def partition(self, pk: str, *, since: str = "", latest_first: bool = False) -> Iterator[Item]:  # noqa: ARG002
         """No items."""

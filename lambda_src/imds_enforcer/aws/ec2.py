@@ -49,9 +49,9 @@ LIVE_STATES = tuple(state for state in InstanceState if not state.ended)
 class Ec2Region:
     """The instances of one region. Every method raises `AwsError`, and nothing else, for a failed call.
 
-    `client` gives the client with these limits: one to read with, one for listings, and one for changes, which must
-    not try again by itself. Each is asked for with the first call that needs it. `changes` is how many changes EC2
-    takes just now: who calls `modify` asks there first.
+    `client` returns the client for a configuration: one for reads, one for listings, and one for changes, which must
+    not retry by itself. Each is made with the first call that needs it. `changes` is how many changes EC2 accepts
+    right now: a caller of `modify` asks there first.
     """
 
     def __init__(self, name: str, clock: Clock, client: Callable[[Config], EC2Client], changes: RequestBucket) -> None:
@@ -63,11 +63,11 @@ class Ec2Region:
         self.changes = changes
 
     def find(self, filters: Filters, until: Deadline | None = None) -> Iterator[list[Instance]]:
-        """Instances that fit the filters and have not ended, page by page. A page may be empty.
+        """Instances that match the filters and have not ended, page by page. A page may be empty.
 
-        Without filters these are all, also those that AWS services manage. Filters look for what can be
-        changed: they leave those out, which EC2 hides unless asked for them. EC2 is given a minute for each
-        page, and after a failure another try, unless `until` has passed.
+        Without filters, these are all instances, including those that AWS services manage. With filters, only
+        instances that can be changed: EC2 hides managed ones unless asked for them. EC2 has a minute for each
+        page; a failed page is retried unless `until` has passed.
         """
         live = {**filters, "instance-state-name": list(map(str, LIVE_STATES))}
         describe = partial(self._described, LISTING_CONFIG, managed=not filters)
@@ -77,8 +77,8 @@ class Ec2Region:
     def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
         """The instances that EC2 knows among these ids, by id, managed ones too.
 
-        Asked for with the filter `instance-id`: the parameter InstanceIds would fail the
-        whole call for one unknown id.
+        The request uses the filter `instance-id`, because one unknown id in the parameter
+        InstanceIds would fail the whole call.
         """
         return {
             instance.instance_id: instance
@@ -92,11 +92,11 @@ class Ec2Region:
         self._reader()
 
     def prepare_to_modify(self) -> None:
-        """Make the client for changes, which takes a moment, before the age of an observation is looked at."""
+        """Make the client for changes, which takes a moment, before the age of an observation is checked."""
         self._client(WRITE_CONFIG)
 
     def modify(self, instance_id: str, change: Change) -> dict[str, Any]:
-        """Ask EC2 for the change, and give what it answers, which does not mean that it applied it."""
+        """Ask EC2 for the change and return its answer, which does not mean that the change is applied."""
         with aws_errors():
             answer = self._client(WRITE_CONFIG).modify_instance_metadata_options(**_request(instance_id, change))
         return {name: value for name, value in answer.items() if name != "ResponseMetadata"}
@@ -114,10 +114,11 @@ class Ec2Region:
                 raise
 
     def tokens_enforced(self) -> str | None:
-        """Why the account's own rules keep tokens from being made optional in this region; None if they do not.
+        """Why the account's defaults in this region forbid optional tokens; None if they do not.
 
-        HttpTokensEnforced does: EC2 then refuses the change of each instance (EC2 User Guide, "Configure instance
-        metadata options for new instances"). A declarative policy that manages the defaults does so only by it.
+        With HttpTokensEnforced, EC2 refuses to make any instance's tokens optional (EC2 User Guide, "Configure
+        instance metadata options for new instances"). A declarative policy that manages the defaults does so only
+        through HttpTokensEnforced.
         """
         with aws_errors():
             defaults = self._reader().get_instance_metadata_defaults().get("AccountLevel", {})
@@ -145,7 +146,7 @@ class Ec2Region:
     def _described(
         self, config: Config, request: DescribeInstancesRequestTypeDef, *, managed: bool
     ) -> DescribeInstancesResultTypeDef:
-        """One page, with the managed instances too where they are wanted and the endpoint knows how to ask for them.
+        """One page, including managed instances if they are wanted and the endpoint accepts the parameter for them.
 
         EC2 leaves managed instances out unless IncludeManagedResources is sent (EC2 API Reference,
         "DescribeInstances"). An endpoint that refuses the parameter is asked without it from then on.
@@ -159,7 +160,7 @@ class Ec2Region:
                     raise
         page = self._ask(config, request)
         if asks:
-            # Only now: what is refused without the parameter too has another reason.
+            # Only now: a request that fails without the parameter too fails for another reason.
             self._shows_managed = False
         return page
 
@@ -168,7 +169,7 @@ class Ec2Region:
             return self._client(config).describe_instances(**request)
 
     def _instances(self, page: Page) -> list[Instance]:
-        """The age of an observation counts from the request: its answer may be slow."""
+        """The page's instances. The age of an observation counts from the request, as the answer may be slow."""
         return [
             _instance(item, self.name, page.asked_at)
             for reservation in expected(page.answer, "Reservations")
@@ -177,10 +178,10 @@ class Ec2Region:
 
 
 def _may_mean_a_parameter(failure: Failure) -> bool:
-    """True if EC2 may have refused a request for a parameter that it does not know.
+    """True if EC2 may have refused a request because it does not know a parameter.
 
-    It has UnknownParameter for it (EC2 API Reference, "Error codes"); which code an endpoint of another version or
-    partition answers is not documented.
+    EC2's code for this is UnknownParameter (EC2 API Reference, "Error codes"); the code of an endpoint of another
+    version or partition is not documented.
     """
     return failure.code in {"UnknownParameter", "UnsupportedOperation"} or failure.code.startswith("InvalidParameter")
 
@@ -190,10 +191,10 @@ def _request_for(filters: Mapping[str, list[str]]) -> DescribeInstancesRequestTy
 
 
 def _request(instance_id: str, change: Change) -> ModifyInstanceMetadataOptionsRequestTypeDef:
-    """What is sent for a change.
+    """The request for a change.
 
-    HttpEndpoint goes along because EC2 requires it to be enabled where tokens, hop limit or IPv6 are
-    set (EC2 User Guide, "Modify instance metadata options"). Options that do not change are left out
+    It has HttpEndpoint because EC2 requires it to be enabled when tokens, hop limit or IPv6 are set
+    (EC2 User Guide, "Modify instance metadata options"). Options that do not change are left out
     and keep their value.
     """
     request: ModifyInstanceMetadataOptionsRequestTypeDef = {
@@ -215,7 +216,7 @@ def _instance(item: InstanceTypeDef, region: str, observed_at: float) -> Instanc
     try:
         state, options = InstanceState(item["State"]["Name"]), MetadataOptions.described(item["MetadataOptions"])
     except (KeyError, ValueError):
-        # A state or an option that this version does not know must stop this instance only.
+        # An unrecognized state or option must stop this instance only.
         state, options = _known_state(item), None
     return Instance(
         instance_id=item["InstanceId"],
@@ -237,6 +238,6 @@ def _attached_at(item: InstanceTypeDef) -> datetime | None:
 
 
 def _known_state(item: InstanceTypeDef) -> InstanceState:
-    """The state, or `running` for one that is unknown: such an instance may well be there."""
+    """The state, or `running` if it is unrecognized: the instance may well exist."""
     name = item.get("State", {}).get("Name", "")
     return InstanceState(name) if name in tuple(InstanceState) else InstanceState.RUNNING

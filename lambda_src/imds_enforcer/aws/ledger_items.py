@@ -1,7 +1,7 @@
-"""How entries, holds, contests and notes stand in the table.
+"""How entries, holds, contests and notes are stored in the table.
 
-What is read may have been written by somebody else: each reader but that of holds raises `KeyError`, `TypeError` or
-`ValueError` for an item that is not of its kind.
+Another program may have written an item: each reader but that of holds raises `KeyError`, `TypeError` or `ValueError`
+for a malformed one.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ SWEEP = "sweep"
 
 
 def moment_text(moment: datetime) -> str:
-    """Text that sorts as the moments do."""
+    """A moment as text that sorts by time."""
     return moment.isoformat(timespec="microseconds")
 
 
 def moment_of(text: str) -> datetime:
-    """The moment; one without a time zone is none, and could be compared with no other."""
+    """The moment; without a time zone it is malformed, as it could not be compared with others."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(text)
@@ -52,9 +52,9 @@ def months(first: datetime, last: datetime) -> list[str]:
 
 
 def recorded_item(entry: Recorded[Any], key: str, expires: datetime | None) -> Item:
-    """What the table and its indexes go by, and the rest as one text.
+    """The attributes that the table and its indexes use, and the rest as one text.
 
-    Each attribute takes its time to be put together and taken apart, and a burst writes hundreds of entries.
+    Each attribute takes time to serialize and to parse, and a burst writes hundreds of entries.
     """
     said = {
         "region": entry.region,
@@ -74,7 +74,7 @@ def recorded_item(entry: Recorded[Any], key: str, expires: datetime | None) -> I
         "sk": f"{moment_text(entry.at)}#{entry.run_id}",
         "run_id": entry.run_id,
         "month": f"{entry.at:%Y-%m}",
-        # Only what is open is in the index of that name.
+        # Only open entries are in the index of that name.
         "open": entry.region if entry.outcome is None else None,
         "expires_at": int(expires.timestamp()) if expires else None,
         "entry": json.dumps(said, separators=(",", ":")),
@@ -82,7 +82,7 @@ def recorded_item(entry: Recorded[Any], key: str, expires: datetime | None) -> I
 
 
 def recorded_of(item: Item, described: Callable[[Mapping[str, Any]], object]) -> dict[str, Any]:
-    """The fields of `Recorded`; `described` makes options of what the item says of them."""
+    """The fields of `Recorded`; `described` turns the item's text about options into options."""
     said = json.loads(item["entry"])
     return {
         "region": said["region"],
@@ -112,7 +112,7 @@ def entry_of(item: Item) -> Entry:
 
 
 def hold_item(hold: Hold) -> Item:
-    """A hold has no end in the table: it stays until somebody releases it."""
+    """A hold never expires in the table: it stays until a person releases it."""
     return {
         "pk": STANDING,
         "sk": f"hold#{hold.instance_id}",
@@ -124,7 +124,7 @@ def hold_item(hold: Hold) -> Item:
 
 
 def hold_of(instance_id: str, item: Item) -> Hold:
-    """The hold; one that cannot be read is in force until somebody releases it."""
+    """The hold; one that cannot be read is in force until a person releases it."""
     try:
         until = datetime.fromisoformat(item["until"]) if "until" in item else None
         at = datetime.fromisoformat(item["at"])
@@ -132,12 +132,12 @@ def hold_of(instance_id: str, item: Item) -> Hold:
         hold.in_force(at)
     except (KeyError, TypeError, ValueError):
         moment = datetime.fromtimestamp(0, UTC)
-        return Hold(instance_id=instance_id, reason="the hold cannot be read", by="nobody knows whom", at=moment)
+        return Hold(instance_id=instance_id, reason="the hold cannot be read", by="an unknown person", at=moment)
     return hold
 
 
 def contest_item(contest: Contest) -> Item:
-    """A contest is gone some time after its end."""
+    """A contest; DynamoDB deletes it some time after its end."""
     return {
         "pk": STANDING,
         "sk": f"contest#{contest.instance_id}",
@@ -154,7 +154,7 @@ def contest_of(item: Item) -> Contest:
 
 
 def lease_item(lease: Lease) -> Item:
-    """The lease. The run is not under `run_id`: that is the key of an index, which has entries only."""
+    """The lease. It does not use `run_id`, the key of an index that has entries only."""
     return {
         "pk": LEASE,
         "sk": SWEEP,
@@ -175,11 +175,11 @@ def lease_of(item: Item) -> Lease:
 
 
 def noted_item(topic: str, calls: Mapping[str, Calls], at: datetime, gone_at: datetime) -> Item:
-    """A note of the calls of some instances: 500 at most, which fit one item by far."""
+    """A note of the calls of up to 500 instances, which easily fit into one item."""
     noted = {i: [each.total, each.last.isoformat() if each.last else None] for i, each in calls.items()}
     return {
         "pk": f"calls#{topic}",
-        # Two requests of one moment differ in the first instance they are about.
+        # Two notes of the same moment differ in their first instance.
         "sk": f"{moment_text(at)}#{next(iter(calls))}",
         "calls": json.dumps(noted, separators=(",", ":")),
         "expires_at": int(gone_at.timestamp()),
@@ -192,7 +192,7 @@ def noted_of(item: Item) -> dict[str, Calls]:
 
 
 def refusal_item(region: str, note: RefusalNote) -> Item:
-    """A note of what EC2 refused to an instance is gone some time after its end."""
+    """A note of what EC2 refused to an instance; DynamoDB deletes it some time after its end."""
     refused = [[each.option, each.value, each.failure.code, each.failure.message] for each in note.refused]
     return {
         "pk": f"refused#{region}",

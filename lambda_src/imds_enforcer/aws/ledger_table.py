@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from imds_enforcer.ledger.refused_launches import RefusedLaunch, RefusedLauncher
     from imds_enforcer.model import Clock
 
-_MAILED = "told"
+_MAILED = "told"  # stored in the tables of existing deployments: it cannot be renamed
 
 _LEASE_ATTEMPTS = 5
 
@@ -56,7 +56,7 @@ _T = TypeVar("_T")
 
 
 class LedgerTable:
-    """The table of the enforcer. Every method of its parts raises `AwsError`, and nothing else, for a failed call."""
+    """The enforcer's table. Every method of its parts raises `AwsError`, and nothing else, for a failed call."""
 
     def __init__(self, table: Table | NoTable, clock: Clock) -> None:
         self._table = table
@@ -69,12 +69,12 @@ class LedgerTable:
         self.template_fixes = TemplateFixes(table, self._parser)
 
     def open_intents(self) -> list[AnyEntry]:
-        """The entries, of instances and of account defaults, of which no outcome is known yet: one request for all."""
+        """The entries, of instances and of account defaults, that have no outcome yet; one request for all."""
         items = [*self._table.whole_index("open")]
         return [*self.entries.parsed(items), *self.defaults.parsed(items)]
 
     def unreadable(self) -> set[tuple[str, str]]:
-        """The keys of the items that were skipped since the last call: the enforcer does not write them like that."""
+        """The keys of the malformed items that were skipped since the last call."""
         found, self._parser.unreadable = self._parser.unreadable, set()
         return found
 
@@ -103,28 +103,28 @@ class Entries:
         self._parser = parser
 
     def write(self, entries: Iterable[Entry]) -> None:
-        """Write entries, each in place of its older version."""
+        """Write entries, each replacing its older version."""
         self._table.put(map(entry_item, entries))
 
     def of(self, instance_id: str, since: datetime | None = None) -> list[Entry]:
-        """The entries of one instance, oldest first, as they are at this moment."""
+        """The entries of one instance, oldest first, read consistently."""
         return self.parsed(self._table.partition(instance_id, since=moment_text(since) if since else ""))
 
     def of_run(self, run_id: str) -> list[Entry]:
-        """The entries of one run, oldest first, as they were a moment ago."""
+        """The entries of one run, oldest first; eventually consistent."""
         return self.parsed(self._table.index("by-run", "run_id", run_id))
 
     def since(self, moment: datetime) -> Iterator[Entry]:
-        """The entries of all instances from a moment on, oldest first, as they were a moment ago."""
+        """The entries of all instances from a moment on, oldest first; eventually consistent."""
         for month in months(moment, self._clock.now()):
             yield from self.parsed(self._table.index("by-month", "month", month, since=moment_text(moment)))
 
     def open_intents(self) -> list[Entry]:
-        """The entries, of all instances, of which no outcome is known yet."""
+        """The entries of all instances that have no outcome yet."""
         return self.parsed(self._table.whole_index("open"))
 
     def parsed(self, items: Iterable[Item]) -> list[Entry]:
-        """Those of the items that are such entries; the indexes have those of account defaults too."""
+        """The entries of instances among these items; the indexes have those of account defaults too."""
         return [entry for item in items if not is_of_defaults(item) and (entry := self._parser.parse(entry_of, item))]
 
 
@@ -137,7 +137,7 @@ class Holds:
         self._parser = parser
 
     def standing(self) -> Standing:
-        """Every hold and contest there is, read consistently; ended ones are left out.
+        """Every hold and contest in force, read consistently.
 
         An unreadable hold stays in force.
         """
@@ -176,17 +176,17 @@ class Leases:
         self._parser = parser
 
     def take(self, wanted: Lease) -> Turn:
-        """Take the lease, unless another run holds it. One that cannot be read is no one's."""
+        """Take the lease, unless another run holds it. A lease that cannot be read is free."""
         for _ in range(_LEASE_ATTEMPTS):
             item = next((each for each in self._table.partition(LEASE) if each["sk"] == SWEEP), None)
             found = self._parser.parse(lease_of, item) if item else None
             if found and found.blocks(wanted, self._clock.now()):
                 return Turn(holder=found.run_id)
-            # Two runs that read at the same moment: only one of them finds in its place what it has read.
+            # If two runs read it at the same moment, only one of them still finds what it has read.
             if self._table.swap(item, lease_item(wanted)):
                 return Turn(policy_is_new=found is not None and found.versions != wanted.versions)
-        failure = Failure("LeaseContended", f"others took it {_LEASE_ATTEMPTS} times meanwhile", Kind.THROTTLED)
-        raise AwsError(failure)
+        message = f"other runs took the lease {_LEASE_ATTEMPTS} times meanwhile"
+        raise AwsError(Failure("LeaseContended", message, Kind.THROTTLED))
 
     def release(self, lease: Lease) -> None:
         """End the lease; if another run has taken it over, it stays that run's."""
@@ -194,7 +194,7 @@ class Leases:
 
 
 class Notes:
-    """What CloudWatch said about IMDSv1 calls, what EC2 refused, and which changes the operators had a mail about."""
+    """What CloudWatch said about IMDSv1 calls, what EC2 refused, and which changes the operators got a mail about."""
 
     def __init__(self, table: Table | NoTable, clock: Clock, parser: Parser) -> None:
         self._table = table
@@ -220,7 +220,7 @@ class Notes:
         return {note.instance_id: note for note in notes}
 
     def write_refusals(self, region: str, notes: Iterable[RefusalNote]) -> None:
-        """Note what EC2 refused to instances of a region, each note in place of the instance's last."""
+        """Note what EC2 refused to instances of a region; each note replaces the instance's last one."""
         self._table.put(refusal_item(region, note) for note in notes)
 
     def refused_launchers(self) -> list[RefusedLauncher]:

@@ -1,4 +1,4 @@
-"""DescribeInstances, page by page, of a region that may take its time."""
+"""DescribeInstances, page by page, for a region that may answer slowly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _TIMED_OUT = "ReadTimeoutError"
 
 _MIN_PAGE_SIZE = 5
-"""Instances a page, the least that DescribeInstances takes (EC2 API Reference)."""
+"""Instances a page, the least that DescribeInstances accepts (EC2 API Reference)."""
 
 _TRIES = 3
 _FIRST_PAUSE_SECONDS = 1.0
@@ -37,7 +37,7 @@ def following_pages(
     """The first page of what is requested, and all that follow.
 
     Raises:
-        AwsError: if a page leads to itself, beside what `ask` raises.
+        AwsError: if a page leads to itself, or `ask` raises it.
     """
     while True:
         page = ask(request)
@@ -54,8 +54,8 @@ def following_pages(
 class Listing:
     """The pages of one region. After a time-out they are half as large, and stay so for as long as the process lives.
 
-    A filter that few of many instances fit lets EC2 look long for a page. The client for listings waits long and tries
-    once: tries after the first are made here, because they are to differ.
+    If few of many instances match a filter, EC2 may search long for a page. The client for listings waits long and
+    tries once: retries are made here, because they use smaller pages.
     """
 
     def __init__(self, clock: Clock, page_size: int) -> None:
@@ -65,7 +65,7 @@ class Listing:
     def pages(
         self, request: DescribeInstancesRequestTypeDef, describe: Describe, until: Deadline | None
     ) -> Iterator[Page]:
-        """Each page of what is requested; none is asked for a second time once `until` has passed.
+        """Each page of what is requested; no page is retried once `until` has passed.
 
         Raises:
             AwsError: if EC2 refused a page, or did not answer three times.

@@ -1,4 +1,4 @@
-"""The policy as Parameter Store holds it."""
+"""The policy in Parameter Store."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Clock
 
 CACHE_SECONDS = 2.0
-"""How old what is known of the policy may be when a change is begun under it."""
+"""How long ago the policy may have been read when a change begins under it."""
 
 _READS = 2
-"""How often the policy is read until an answer comes in time: what a slow one says may have changed since."""
+"""How often the policy is read until an answer comes in time: a slow one may be out of date."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What Parameter Store had, and when it was asked on the monotonic clock; nothing where it could not be asked."""
+    """What Parameter Store had, and when it was asked on the monotonic clock; empty if it could not be read."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     versions: PolicyVersions = field(default_factory=PolicyVersions)
@@ -35,12 +35,12 @@ class _Reading:
 
 
 class PolicyStore:
-    """Reads the policy; its versions then serve for the next seconds, as the changes under it ask for them.
+    """Reads the policy, and answers from the last reading, for seconds, which versions are in force.
 
-    Each invocation begins with `read`: what an earlier one read may be older than it looks, because the monotonic
-    clock may stand still while Lambda has the process frozen (Lambda Developer Guide, "Lambda execution environment").
+    Each invocation begins with `read`: an earlier reading may be older than it looks, because the monotonic clock may
+    stand still while Lambda has frozen the process (Lambda Developer Guide, "Lambda execution environment").
 
-    May be used by several threads: one of them reads, the others wait for what it gets, a failure included.
+    Several threads may use it: one of them reads, the others wait for its answer or its failure.
     """
 
     def __init__(self, client: SSMClient, clock: Clock, http_tokens_parameter: str, policy_parameter: str) -> None:
@@ -59,8 +59,8 @@ class PolicyStore:
     def read(self) -> Policy:
         """The policy in force at this moment.
 
-        Both parameters come from one request, so that no policy is ever put together from
-        two moments. `versions` afterwards tells what was read, even if it was invalid.
+        Both parameters come from one request, so that no policy ever mixes two moments.
+        Afterwards `versions` says what was read, even if it was invalid.
 
         Raises:
             PolicyInvalidError: if what was read is not a policy.
@@ -82,7 +82,7 @@ class PolicyStore:
         """The versions of the policy in force, valid or not; `fresh` asks again, however young the last answer is.
 
         Raises:
-            AwsError: if Parameter Store could not be read, or not within the time that its answer is good for.
+            AwsError: if Parameter Store could not be read, or took longer than its answer is good for.
         """
         asked_at = self._clock.monotonic()
         with self._lock:
@@ -91,7 +91,7 @@ class PolicyStore:
     def _current(self, asked_at: float, *, fresh: bool) -> PolicyVersions:
         failed_at, failure = self._failed
         if failure and failed_at > asked_at:
-            # Whoever waits while Parameter Store hangs must not then give it as long again.
+            # A thread that has waited while Parameter Store hangs must not wait as long again.
             raise AwsError(failure)
         try:
             return self._asked(fresh=fresh)
@@ -106,11 +106,11 @@ class PolicyStore:
             self._fetch()
             if self._young:
                 return self._reading.versions
-        raise AwsError(Failure("SlowAnswer", f"it takes more than {CACHE_SECONDS:g} s", Kind.UNAVAILABLE))
+        raise AwsError(Failure("SlowAnswer", f"the answer takes more than {CACHE_SECONDS:g} s", Kind.UNAVAILABLE))
 
     @property
     def _young(self) -> bool:
-        """True if a change may be begun under what was read. It may be False a moment later."""
+        """True if a change may begin under the last reading. This may be False a moment later."""
         return self._clock.monotonic() - self._reading.read_at <= CACHE_SECONDS
 
     def _fetch(self) -> None:

@@ -1,4 +1,4 @@
-"""The items of launches that were refused, in the enforcer's table."""
+"""How refused launches are stored in the enforcer's table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REFUSED_LAUNCH = "refused-launch"
 
 
 def refused_launch_item(launch: RefusedLaunch) -> Item:
-    """A refused launch, by the id of its event: one that is delivered twice is written in its own place."""
+    """A refused launch, keyed by its event's id: an event delivered twice replaces its own item."""
     launcher, source = launch.launcher, launch.launcher.source
     said = {
         "region": launcher.region,
@@ -48,5 +48,5 @@ def refused_launch_of(item: Item) -> RefusedLaunch:
         asked_optional=said["asked_optional"],
         cause=Cause(said["cause"]),
     )
-    hash(launcher)  # launches are counted by it: a list in its place is a TypeError here already
+    hash(launcher)  # launches are counted by launcher: a list in a field's place raises TypeError here
     return RefusedLaunch(event_id=event_id, at=moment_of(at), launcher=launcher)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Clients:
-    """One adapter a service, and one of EC2 for each region, with `change_limit` as its limit for changes."""
+    """One adapter for each service, and one of EC2 for each region, with `change_limit` as its limit for changes."""
 
     def __init__(
         self, settings: Settings, clock: Clock, session: boto3.Session | None = None, change_limit: Limit = CHANGES
@@ -47,7 +47,7 @@ class Clients:
         self._dynamodb_client: DynamoDBClient | None = None
         self.known_regions = frozenset({self.home_region})
         self.unlisted: Failure | None = None
-        # A session is not safe to make clients from in several threads; clients are safe to use.
+        # Several threads must not make clients from a session at once; they may use clients.
         self._lock = threading.Lock()
 
     @property
@@ -77,14 +77,14 @@ class Clients:
             return self._ec2_clients[region, config]
 
     def prepare_for_changes(self) -> None:
-        """Make the clients that changes in the home region need. It takes CPU: there is some while others answer."""
+        """Make the clients for changes in the home region. That takes CPU, which is idle while others answer."""
         self._dynamodb()
         self.ec2(self.home_region).prepare_to_modify()
 
     def learn_regions(self) -> None:
         """Ask EC2 which regions are enabled in the account, and keep the answer in `known_regions`.
 
-        Where the caller may not ask that, as under some service control policies, `unlisted` has EC2's refusal.
+        If the caller has no permission, as under some service control policies, `unlisted` has EC2's refusal.
 
         Raises:
             AwsError: if EC2 could not be asked.
@@ -99,7 +99,7 @@ class Clients:
             self.known_regions, self.unlisted = frozenset({self.home_region, *enabled}), None
 
     def regions(self, selection: RegionSelection) -> tuple[str, ...]:
-        """The regions of the account; where EC2 does not list them, those that are included, else the home region."""
+        """The account's regions; if EC2 denies the list, those that the policy includes, else the home region."""
         if self.unlisted:
             return tuple(dict.fromkeys(selection.include)) or (self.home_region,)
         return tuple(sorted(self.known_regions))
@@ -122,7 +122,7 @@ class Clients:
 
     @cached_property
     def ledger_table(self) -> LedgerTable:
-        """The table of ledger and holds; empty, and keeping nothing, where the settings name none."""
+        """The table of ledger and holds; empty and keeping nothing if the settings name no table."""
         name = self._settings.ledger_table
         return LedgerTable(Table(self._dynamodb, name, self._clock) if name else NoTable(), self._clock)
 

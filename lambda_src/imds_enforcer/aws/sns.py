@@ -14,17 +14,17 @@ _MAX_MESSAGE_BYTES = 262_144
 
 
 class Notifications:
-    """The topic that operators subscribe to. Alarms go to it without passing here."""
+    """The topic that operators subscribe to. Alarms go to it directly, not through here."""
 
     def __init__(self, client: SNSClient, topic_arn: str) -> None:
         self._client = client
         self._topic_arn = topic_arn
 
     def send(self, subject: str, message: str) -> None:
-        """Publish one message, cut to what SNS takes.
+        """Publish one message, cut to what SNS accepts.
 
         Raises:
-            AwsError: if SNS did not take it.
+            AwsError: if SNS did not accept it.
         """
         cut = message.encode(errors="replace")[:_MAX_MESSAGE_BYTES].decode(errors="ignore")
         with aws_errors():

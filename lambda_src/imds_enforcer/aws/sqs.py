@@ -1,4 +1,4 @@
-"""The event queue's one operation that its event source mapping leaves to the function."""
+"""The one operation on the event queue that its event source mapping leaves to the function."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class EventQueue:
     def deliver_again(self, delays: Mapping[str, int]) -> None:
         """Make each message, named by its receipt handle, visible again after its delay in seconds.
 
-        A message for which this fails comes back all the same, once the queue's visibility
-        time-out is over; it keeps no other from its delay.
+        A message for which this fails still comes back after the queue's visibility time-out;
+        the others keep their delays.
 
         Raises:
             AwsError: the first failure, after every message was tried.
@@ -41,7 +41,7 @@ class EventQueue:
             raise AwsError(failure)
 
     def _change_visibility(self, entries: Sequence[ChangeMessageVisibilityBatchRequestEntryTypeDef]) -> Failure | None:
-        """One request; what SQS refuses of it stands in its answer."""
+        """Send one request; its answer names what SQS refused."""
         try:
             with aws_errors():
                 answer = self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)

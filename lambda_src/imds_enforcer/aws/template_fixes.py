@@ -14,28 +14,28 @@ if TYPE_CHECKING:
     from imds_enforcer.aws.ledger_table import Parser
 
 KIND = "launch-templates"
-"""The partition of what `imds-enforcer launches fix` did."""
+"""The partition of the fixes by `imds-enforcer launches fix`."""
 
 
 class TemplateFixes:
-    """What operators did about launch templates. The function neither reads nor writes it."""
+    """The operators' fixes of launch templates. The function neither reads nor writes them."""
 
     def __init__(self, table: Table | NoTable, parser: Parser) -> None:
         self._table = table
         self._parser = parser
 
     def write(self, fix: TemplateFix) -> None:
-        """Write a fix, in place of its older version."""
+        """Write a fix, replacing its older version."""
         self._table.put([_item(fix)])
 
     def all(self) -> list[TemplateFix]:
-        """Every fix that is kept, oldest first, as it is at this moment."""
+        """Every fix, oldest first, read consistently."""
         items = self._table.partition(KIND)
         return [fix for item in items if (fix := self._parser.parse(_fix, item))]
 
 
 def _item(fix: TemplateFix) -> Item:
-    """A fix of a launch template is kept as long as an entry, and not under `run_id`: that index has entries only."""
+    """A fix is kept as long as an entry. It does not use `run_id`, the key of an index that has entries only."""
     return {
         "pk": KIND,
         "sk": f"{moment_text(fix.at)}#{fix.run_id}#{fix.template_id}",

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Clock
 
 _LOOK_SECONDS = 1.0
-"""Between two looks at a change: EC2 takes two requests a second (EC2 Developer Guide, "Request throttling")."""
+"""The pause between two looks: EC2 accepts two requests a second (EC2 Developer Guide, "Request throttling")."""
 
 
 @dataclass(slots=True, kw_only=True)
 class DefaultsContext:
-    """What the work on one region's defaults needs, put together by a run and by nothing else.
+    """The parts of the work on one region's defaults; only a run assembles them.
 
     `ledger_failure` is why the ledger could not be read or written.
     """
@@ -47,9 +47,9 @@ class DefaultsContext:
         return DefaultsResult(region=self.region, outcome=outcome, reason=reason, **known)  # type: ignore[arg-type]
 
     def entries(self, seen: RegionDefaults) -> list[DefaultsEntry]:
-        """The region's ledger; what killed processes left behind is completed.
+        """The region's ledger entries; those that killed processes left open are completed.
 
-        By what the run after it found, or else by what the region shows.
+        They are completed from what the next run found, or else from what the region shows.
 
         Raises:
             AwsError: if it could not be read or written.
@@ -64,16 +64,16 @@ class DefaultsContext:
         return found
 
     def out_of_reach(self, error: AwsError, seen: RegionDefaults) -> DefaultsResult:
-        """The outcome where the ledger could not be read or written: nothing is changed without it."""
+        """The outcome if the ledger could not be read or written: nothing is changed without it."""
         self.cancellation.heed(error.failure)
         self.ledger_failure = error.failure
         return self.result(Outcome.DEFERRED, f"the ledger is out of reach ({error})", seen, failure=error.failure)
 
 
 class DefaultsEnforcer:
-    """Makes the defaults of one region follow the policy. Nothing here raises, and nothing stops instances.
+    """Makes the defaults of one region follow the policy. It never raises, and never stops instances.
 
-    `drifted_by` is who changed them, where an event says so.
+    `drifted_by` is who changed the defaults, if an event says so.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class DefaultsEnforcer:
         self._drifted_by = drifted_by
 
     def enforce(self, *, left_behind: bool = False) -> DefaultsResult:
-        """What became of the defaults; `left_behind`: the ledger has entries of killed processes to complete first."""
+        """Enforce the defaults; with `left_behind`, first complete the ledger entries of killed processes."""
         context = self.context
         if refused := context.cancellation.refused:
             return context.result(Outcome.DEFERRED, f"AWS does not accept the credentials ({refused})", None)
@@ -119,7 +119,7 @@ class DefaultsEnforcer:
         return self.context.result(Outcome.FAILED, str(failure), None, failure=failure)
 
     def _decided(self, seen: RegionDefaults, *, left_behind: bool) -> PlannedDefaults | DefaultsResult:
-        # What was there before matters only where something may go back.
+        # The earlier values matter only if some of them may come back.
         loosens = self._policy.http_tokens is HttpTokens.OPTIONAL
         before = original(self.context.entries(seen), seen) if loosens or left_behind else {}
         decision = decide_defaults(seen, self._policy, self._wanted, before, self._floor)
@@ -135,7 +135,7 @@ class DefaultsEnforcer:
                 assert_never(decision.verdict)
 
     def _cleared(self, plan: PlannedDefaults) -> PlannedDefaults | DefaultsResult:
-        """The plan, or the result where the defaults are held or contested. Read after they were, as for instances."""
+        """The plan, or the result if the defaults are held or contested. Holds are read last, as for instances."""
         context, now = self.context, self.context.clock.now()
         standing, name = context.ledger_table.holds.standing(), subject(context.region)
         hold = standing.holds.get(name)
@@ -150,8 +150,8 @@ class DefaultsEnforcer:
                 return plan
             contest = Contest(instance_id=name, principal=self._drifted_by, until=now + CONTESTED_FOR)
             context.ledger_table.holds.contest(contest)
-        until = f"{contest.until:%Y-%m-%d %H:%M}"
-        reason = f"{contest}: only the sweep sets them right until {until}; {plan.reason}"
+        until = f"{contest.until:%Y-%m-%d %H:%M} UTC"
+        reason = f"{contest}: only the sweep corrects them until {until}; {plan.reason}"
         return context.result(Outcome.CONTESTED, reason, plan.before)
 
 
@@ -166,7 +166,7 @@ def set_defaults(context: DefaultsContext, plan: PlannedDefaults) -> DefaultsRes
         return context.out_of_reach(error, plan.before)
     result = _sent(context, plan)
     if result.outcome is Outcome.FAILED and result.failure and result.failure.kind is Kind.UNAVAILABLE:
-        # Whether EC2 made the change is unknown: the entry is completed by what a later run finds.
+        # Whether EC2 made the change is unknown: a later run completes the entry from what it finds.
         return result
     try:
         context.ledger_table.defaults.write(_completed(intent, result))
@@ -180,7 +180,7 @@ def _sent(context: DefaultsContext, plan: PlannedDefaults) -> DefaultsResult:
     if why := context.cancellation.reason():
         return context.result(Outcome.DEFERRED, f"{why}; {plan.reason}", plan.before, after=None)
     if context.clock.monotonic() - plan.before.observed_at > MAX_OBSERVATION_AGE:
-        reason = f"what was seen of them is too old to act on; {plan.reason}"
+        reason = f"the observation of the defaults is too old to act on; {plan.reason}"
         return context.result(Outcome.DEFERRED, reason, plan.before, after=None)
     unanswered: Failure | None = None
     try:
@@ -194,7 +194,7 @@ def _sent(context: DefaultsContext, plan: PlannedDefaults) -> DefaultsResult:
 
 
 def _read_back(context: DefaultsContext, plan: PlannedDefaults, unanswered: Failure | None) -> DefaultsResult:
-    """Accepted is not applied: only what EC2 shows counts. An older answer may be served for seconds."""
+    """Accepted is not applied: only what EC2 shows counts, and it may show the older values for seconds."""
     until = context.clock.monotonic() + (0 if unanswered else context.verify_timeout)
     while True:
         unread: Failure | None = None
@@ -212,7 +212,7 @@ def _read_back(context: DefaultsContext, plan: PlannedDefaults, unanswered: Fail
     if unanswered:
         return context.result(Outcome.FAILED, str(unanswered), plan.before, after=None, failure=unanswered)
     if seen is None:
-        reason = f"accepted, but they could not be read back ({unread}); {plan.reason}"
+        reason = f"EC2 accepted the change, but the read-back failed ({unread}); {plan.reason}"
         return context.result(Outcome.PENDING, reason, plan.before, after=None, failure=unread)
     message = f"EC2 accepted {plan.wanted.as_log()} and shows {seen.as_log()}"
     failure = Failure(READ_BACK_DIFFERS, message, Kind.FINAL)

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Clock
 
 MAX_OBSERVATION_AGE = 10.0
-"""Seconds after which an instance is read again before it is written to.
+"""Seconds after which an instance is read again before it is changed.
 
-Every change has to send HttpEndpoint=enabled: on an old observation that could turn a metadata service
-back on that was switched off in between.
+Every change has to send HttpEndpoint=enabled: on an old observation, that could switch on a metadata
+service that has been switched off in the meantime.
 """
 
 _ATTEMPTS = 3
-"""How often a change is sent that EC2 leaves unanswered, or answers with a fault of its own."""
+"""How often to send a change that EC2 does not answer, or answers with a fault of its own."""
 
 
 def needs_look(plan: PlannedChange, clock: Clock) -> bool:
-    """True if the observation behind the plan is too old to act on, or an attempt has come in between."""
+    """True if the observation behind the plan is too old to act on, or an attempt was made since."""
     refused = any(plan.change.extras.get(each.option) is each.value for each in plan.refused)
     return plan.doubtful or refused or clock.monotonic() - plan.instance.observed_at > MAX_OBSERVATION_AGE
 
 
 def seen_again(plan: PlannedChange | None, examined: PlannedChange | Result) -> PlannedChange | Result:
-    """What follows from another look at an instance: what is known of the attempts so far goes with its plan."""
+    """The plan or result after another look; the new plan keeps what is known about earlier attempts."""
     if plan is None or isinstance(examined, Result):
         return examined
     carried = replace(examined, unanswered=plan.unanswered, failure=plan.failure)
@@ -43,7 +43,7 @@ def seen_again(plan: PlannedChange | None, examined: PlannedChange | Result) -> 
 class Attempts:
     """The changes of one round. Once EC2 throttles one of them, the others wait for the next round.
 
-    `in_flight` are those that were sent and may have been made.
+    `in_flight` are the changes that were sent and may have been made.
     """
 
     context: RegionContext
@@ -51,7 +51,7 @@ class Attempts:
     _throttled: threading.Event = field(default_factory=threading.Event)
 
     def send(self, plan: PlannedChange) -> AcceptedChange | PlannedChange | Result:
-        """Send one change, from any thread. A plan comes back where it has to wait for another round."""
+        """Send one change, from any thread. The answer is a plan if the change must wait for another round."""
         context, pace = self.context, self.context.ec2.changes
         if (
             self._throttled.is_set()
@@ -73,10 +73,10 @@ class Attempts:
         return AcceptedChange(plan, context.clock.monotonic(), answer)
 
     def _after(self, failure: Failure, plan: PlannedChange) -> PlannedChange | Result:
-        """What follows from a change that failed."""
+        """The plan or result after a failed change."""
         match failure.kind:
             case Kind.THROTTLED:
-                # EC2's bucket is empty for all: the rest of the round waits with this one.
+                # EC2's bucket is empty, so the rest of the round waits too.
                 self._throttled.set()
                 self.context.ec2.changes.refused()
                 return replace(plan, failure=failure)
@@ -88,7 +88,7 @@ class Attempts:
             case Kind.UNKNOWN_INSTANCE | Kind.WRONG_STATE | Kind.CREDENTIALS | Kind.REGION | Kind.FINAL:
                 self.context.ec2.changes.answered()
                 if refused := refusals(plan.change, failure):
-                    # Without them it is another change: after another look, cleared again, with an intent of its own.
+                    # Without these options it is a new change: it needs another look, hold check and intent.
                     return replace(plan, refused=refused, failure=None)
                 return failed(plan.instance, failure)
             case _:

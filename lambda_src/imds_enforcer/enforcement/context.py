@@ -1,4 +1,4 @@
-"""What the enforcement of one region works with."""
+"""The parts that the enforcement of one region works with."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionContext:
-    """The parts of one region's loop, put together by a run and by nothing else.
+    """The parts of one region's loop; only a run assembles them.
 
     `hold_check` is None for a revert, which sets holds and does not heed them. `verify_timeout` is how many
-    seconds an accepted change is given to take effect. `finalize` turns a result into the outcome that a sweep or
+    seconds an accepted change has to take effect. `finalize` turns a result into the outcome that a sweep or
     batch reports; it is applied before the outcome is written to the ledger.
     """
 
@@ -39,7 +39,7 @@ class RegionContext:
     finalize: Callable[[Result], Result]
 
     def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
-        """Read instances; where the credentials are not accepted, EC2 is not asked any more.
+        """Read instances; once AWS has refused the credentials, EC2 is not asked again.
 
         Raises:
             AwsError: if EC2 could not be asked.
@@ -53,7 +53,7 @@ class RegionContext:
             raise
 
     def looked_enough(self, accepted_at: float, unseen: Failure | None) -> bool:
-        """True once no look will show any more that a change took effect; `unseen` is why the last one failed."""
+        """True once no further look at a change is worthwhile; `unseen` is why the last look failed."""
         refused = unseen is not None and unseen.of_credentials
         return refused or self.clock.monotonic() - accepted_at >= self.verify_timeout
 

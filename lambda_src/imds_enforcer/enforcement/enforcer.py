@@ -38,7 +38,7 @@ class Enforcer:
         self._asked_for_defaults = False
 
     def enforce(self, instances: Iterable[Instance]) -> Iterator[Result]:
-        """One result for each instance given, in the order in which they are known."""
+        """One result for each instance given, as soon as it is known."""
         plans: dict[str, PlannedChange] = {}
         for examined in self.examine(instances):
             if isinstance(examined, Result):
@@ -48,7 +48,7 @@ class Enforcer:
         yield from self.remediate(plans.items())
 
     def examine(self, instances: Iterable[Instance]) -> Iterator[PlannedChange | Result]:
-        """For each instance what is to be done about it, or the result if that is nothing, as always in an audit."""
+        """A plan for each instance to change, and a result for each of the others; in audit mode only results."""
         plans: list[PlannedChange] = []
         for instance in instances:
             decided = self._decide(instance)
@@ -71,21 +71,21 @@ class Enforcer:
     def remediate(self, backlog: Iterable[tuple[str, PlannedChange | None]], sweep_size: int = 0) -> Iterator[Result]:
         """Change the instances with these ids; those without a plan are read and examined first.
 
-        A sweep gives the number of them as `sweep_size`, and leaves tokens to launches in the meantime.
+        A sweep gives their number as `sweep_size`, and leaves some of EC2's request tokens to launches.
         """
         self._remediation = Remediation(self.context, self.examine, sweep_size)
         return self._remediation.results(backlog)
 
     def under_way(self) -> list[PlannedChange]:
-        """The changes that were sent and have no result yet. May be asked from any thread."""
+        """The changes that were sent and have no result yet. Any thread may call it."""
         return self._remediation.under_way() if self._remediation else []
 
     def latest(self) -> list[Result]:
-        """The latest results, which may not have been handed on yet. May be asked from any thread."""
+        """The latest results, which may not be reported yet. Any thread may call it."""
         return list(self._remediation.latest) if self._remediation else []
 
     def _heeded(self, result: Result) -> Result:
-        """The result; an instance that is held only because AWS does not accept the credentials waits instead."""
+        """The result; an instance that is held only because AWS refused the credentials is deferred instead."""
         if result.failure is None:
             return result
         self.context.cancellation.heed(result.failure)
@@ -95,7 +95,7 @@ class Enforcer:
         return replace(result, outcome=Outcome.DEFERRED, reason=why, after=None)
 
     def _audited(self, plans: Sequence[PlannedChange]) -> Iterator[Result]:
-        """What would become of these: holds count, what a sweep's limits leave of it does not."""
+        """What would become of these instances; holds count, a sweep's limits do not."""
         assert self.context.hold_check is not None, "a policy is enforced without asking about holds"
         checked = self.context.hold_check.review(plans)
         if why := self.context.cancellation.cancelled:
@@ -114,7 +114,7 @@ class Enforcer:
         return PlannedChange(instance, decision.change, decision.change.applied_to(instance.options), decision.reason)
 
     def _possible(self, plan: PlannedChange) -> PlannedChange | Result:
-        """The plan, or the result where it is known beforehand that IAM or EC2 refuses the change."""
+        """The plan, or the result if it is known beforehand that IAM or EC2 refuses the change."""
         options = plan.instance.options
         loosens = plan.change.http_tokens is HttpTokens.OPTIONAL
         if loosens and self._floor is HttpTokens.REQUIRED:
@@ -124,7 +124,7 @@ class Enforcer:
         return plan
 
     def _tokens_enforced(self) -> str | None:
-        """Why EC2 refuses to loosen tokens in this region; asked once. If that fails, EC2 says so with the change."""
+        """Why EC2 refuses to loosen tokens in this region; asked once. If that fails, the change shows it."""
         if not self._asked_for_defaults and self.context.cancellation.refused is None:
             self._asked_for_defaults = True
             try:

@@ -1,4 +1,4 @@
-"""The gate: instances that still call IMDSv1 are held back, and so are those whose calls cannot be read."""
+"""The gate holds back instances that still call IMDSv1, and those whose calls cannot be read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def gate_query(gate: Gate, region: str) -> CallQuery:
-    """What the gate asks of the metadata service's calls: a day's answer serves for a day."""
+    """The gate's query about an instance's IMDSv1 calls; an answer is good for a day."""
     return CallQuery(
         topic=f"{SERVED}/{gate.lookback_days}/{region}",
         counted=CALLS_SERVED,
@@ -42,9 +42,9 @@ def gate_query(gate: Gate, region: str) -> CallQuery:
 
 
 def group_query(gate: Gate, region: str) -> CallQuery:
-    """What the gate asks of the calls of Auto Scaling groups.
+    """The gate's query about an Auto Scaling group's IMDSv1 calls.
 
-    An answer serves for an hour: a group launches all day long, and a new instance is not judged by yesterday's.
+    An answer is good for an hour: a group launches all day long, and yesterday's answer must not judge a new instance.
     """
     return CallQuery(
         topic=f"{CALLS_OF_GROUP.dimension}/{gate.lookback_days}/{region}",
@@ -71,7 +71,7 @@ class LegacyCallGate:
         self._failure: AwsError | None = None
 
     def hold_back(self, plans: Sequence[PlannedChange]) -> Iterator[PlannedChange | Result]:
-        """Each plan, with what is known of its instance's calls; or the result, if the instance is held back."""
+        """Each plan, with what is known about its instance's calls; or the result, if the instance is held back."""
         now = self._clock.now()
         gated = {plan.instance_id: plan.instance for plan in plans if is_gated(plan, self._policy, now)}
         calls = self._asked(gated, now)
@@ -81,7 +81,7 @@ class LegacyCallGate:
             elif plan.instance_id not in gated:
                 yield plan
             elif calls is None:
-                why = f"it cannot be told whether IMDSv1 is still called ({self._failure})"
+                why = f"its IMDSv1 calls could not be read ({self._failure})"
                 yield _held(plan, why, self._failure.failure if self._failure else None)
             elif why_held := held_back(calls[plan.instance_id], self._gate):
                 yield _held(plan, why_held)
@@ -91,7 +91,7 @@ class LegacyCallGate:
     def _asked(self, instances: Mapping[str, Instance], now: datetime) -> dict[str, Calls] | None:
         """The calls that decide about each instance.
 
-        None if they could not be had, which is not tried again for this region.
+        None if they could not be read; the gate does not try again for this region.
         """
         if self._failure:
             return None
@@ -108,7 +108,7 @@ def deciding_calls(
     """The calls that decide about each instance, its own or its group's, by the instance's id.
 
     Raises:
-        AwsError: if they could not be had.
+        AwsError: if they could not be read.
     """
     since = datetime.combine(now.astimezone(UTC).date() - timedelta(days=gate.lookback_days), time(), UTC)
     groups = {i: group for i, each in instances.items() if (group := group_of(each, gate))}

@@ -24,7 +24,7 @@ class HoldCheck:
     that shows the reverted options is followed by a reading that shows the hold.
 
     `drifted_by` names, for instances that a drift event is about, who changed their options; None for a sweep,
-    which corrects contested instances too. `failure` is why holds could not be read, or a contest not be written.
+    which corrects contested instances too. `failure` is why holds could not be read, or a contest not written.
     """
 
     def __init__(
@@ -45,7 +45,8 @@ class HoldCheck:
     def review(self, plans: Iterable[PlannedChange]) -> list[PlannedChange | Result]:
         """Each plan, cleared, or the result of an instance that is held or contested.
 
-        If holds cannot be read, the region is stopped and nothing is cleared; nor is it where nothing may be sent.
+        If holds cannot be read, the region is stopped and nothing is cleared. Nor is anything once AWS has refused the
+        credentials.
         """
         waiting = list(plans)
         if self._cancellation.refused:
@@ -56,9 +57,7 @@ class HoldCheck:
             return [self._judge(plan) for plan in waiting]
         except AwsError as error:
             self.failure = error.failure
-            self._cancellation.stop(
-                f"the ledger is out of reach ({error}), and it cannot be told which instances are held", error.failure
-            )
+            self._cancellation.stop(f"the ledger is out of reach ({error}), so holds could not be read", error.failure)
             return []
 
     def _judge(self, plan: PlannedChange) -> PlannedChange | Result:
@@ -72,12 +71,12 @@ class HoldCheck:
         contest = contest or self._new_contest(instance_id, self._drifted_by)
         if contest is None:
             return replace(plan, cleared=True)
-        reason = f"{contest}: only the sweep sets it right until {contest.until:%Y-%m-%d %H:%M}; {plan.reason}"
+        reason = f"{contest}: only the sweep corrects it until {contest.until:%Y-%m-%d %H:%M} UTC; {plan.reason}"
         return result_of(plan.instance, Outcome.CONTESTED, reason, after=plan.instance.options)
 
     def _new_contest(self, instance_id: str, drifted_by: Mapping[str, str]) -> Contest | None:
         principal, now = drifted_by.get(instance_id), self._clock.now()
-        # Asked once for each instance: with a slow table, asking at each look would let every observation grow too old.
+        # Asked once for each instance: with a slow table, asking at each look would make every observation too old.
         if principal is None or instance_id in self._uncontested:
             return None
         if not is_contested(self._ledger_table.entries.of(instance_id, now - CONTEST_WINDOW), now):

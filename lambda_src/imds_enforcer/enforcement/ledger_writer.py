@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where the changes of a run come from, as each entry says it; see `Entry`."""
+    """Where the changes of a run come from, as every entry records it; see `Entry`."""
 
     run_id: str
     versions: PolicyVersions
@@ -30,10 +30,10 @@ class Origin:
 
 
 class LedgerWriter:
-    """Writes an intent before each change, and what became of it afterwards.
+    """Writes an intent before each change, and its outcome afterwards.
 
     An intent is written again only if a later look found other options. An entry whose outcome is unknown
-    stays open: a later sweep reads it off the instance. `failure` is why something could not be written.
+    stays open: a later sweep completes it from what the instance shows. `failure` is why a write failed.
     """
 
     def __init__(self, entries: Entries, clock: Clock, cancellation: RegionCancellation, origin: Origin) -> None:
@@ -56,7 +56,7 @@ class LedgerWriter:
         except AwsError as error:
             self.failure = error.failure
             self._cancellation.stop(
-                f"the ledger is out of reach ({error}), and changes are not made without it", error.failure
+                f"the ledger is out of reach ({error}), and no change is made without an entry in it", error.failure
             )
             return False
         self._open |= intents
@@ -64,17 +64,17 @@ class LedgerWriter:
         return True
 
     def answered(self, plan: PlannedChange, answer: AcceptedChange | PlannedChange | Result) -> None:
-        """Note what came of asking EC2 for a change; a plan is one that waits for another attempt."""
+        """Note EC2's answer to a change; a plan stands for a change that waits for another attempt."""
         if isinstance(answer, AcceptedChange):
             self._accepted.add(plan.instance_id)
         elif answer.failure and answer.failure.kind is Kind.UNAVAILABLE:
             self._unanswered.add(plan.instance_id)
 
     def complete(self, results: Iterable[Result]) -> None:
-        """Write the outcomes of those among these instances whose change was intended.
+        """Write the outcomes of those results that have an open intent.
 
-        What could not be written is written with the next outcomes. A table that did not answer is not waited
-        for before it has taken another intent: entries that stay open are completed by a later sweep.
+        Outcomes that could not be written are written with the next ones. A table that did not answer gets no
+        more outcomes until it has accepted another intent; a later sweep completes the entries that stay open.
         """
         self._unwritten += [entry for result in results if (entry := self._completed(result))]
         if not self._unwritten or self._hangs:
@@ -100,7 +100,7 @@ class LedgerWriter:
             entry,
             outcome=result.outcome,
             reason=result.reason,
-            # Of a change that was not made, what the instance shows is someone else's.
+            # If the change was not made, someone else set what the instance shows.
             after=result.after if accepted else None,
             code=result.failure.code if result.failure else None,
         )

@@ -1,4 +1,4 @@
-"""What EC2 refused to the instances of one region: it is asked for again only once something has changed."""
+"""What EC2 refused to instances of one region, so that it is asked again only once something has changed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WORKED_WITHOUT = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.SKIPPE
 
 
 class Refusals:
-    """Notes of one region's instances: read when a plan first names an option that can be refused, and kept.
+    """Notes about one region's instances, read when a plan first names an option that EC2 can refuse, and kept.
 
-    They only save calls. Those that cannot be read are as if there were none, and what cannot be noted is asked for
-    again by the next run; `failure` is why, then.
+    They only save calls: if notes cannot be read or written, EC2 is asked again. `failure` is why they could not be
+    written.
     """
 
     def __init__(self, notes: Notes, clock: Clock, cancellation: RegionCancellation, region: str) -> None:
@@ -35,11 +35,11 @@ class Refusals:
         self.failure: Failure | None = None
 
     def review(self, plans: Iterable[PlannedChange]) -> list[PlannedChange | Result]:
-        """Each plan without the options that are noted as refused, or the result of one that has nothing left."""
+        """Each plan without the options noted as refused, or the result if nothing is left to change."""
         return [without_refused(plan, self._of(plan)) if plan.change.extras else plan for plan in plans]
 
     def note(self, results: Iterable[Result]) -> None:
-        """Note what EC2 refused to this run, of instances that came to be as they are wanted but for that."""
+        """Note what EC2 refused in this run, for instances that are otherwise as wanted."""
         found = [note for result in results if (note := self._note(result))]
         if found:
             try:
@@ -49,20 +49,20 @@ class Refusals:
                 self.failure = error.failure
 
     def _of(self, plan: PlannedChange) -> tuple[Refusal, ...]:
-        # As first seen: if the tags change while the run goes on, the next run asks for it again.
+        # The tags as first seen: if they change during the run, the next run asks EC2 again.
         self._tag_keys.setdefault(plan.instance_id, digest(plan.instance.tags))
         if self._known is None:
             try:
                 self._known = self._notes.refusals(self._region)
             except AwsError as error:
-                # Holds are in the same table: nothing is changed where it is out of reach.
+                # Holds are in the same table: if it is out of reach, nothing is changed.
                 self._cancellation.heed(error.failure)
                 self._known = {}
         note = self._known.get(plan.instance_id)
         return note.refused if note and note.applies(plan.instance.tags, self._clock.now()) else ()
 
     def _note(self, result: Result) -> RefusalNote | None:
-        """What is to be noted; None where the change failed all the same, so that it may not be about these options."""
+        """The note to write; None if the change failed without these options too, as they may not be the cause."""
         tag_keys = self._tag_keys.get(result.instance_id)
         if result.outcome not in _WORKED_WITHOUT or tag_keys is None or all(each.noted for each in result.refused):
             return None

@@ -24,10 +24,10 @@ _FIRST_POLL_SECONDS, _MAX_POLL_SECONDS, _TROUBLE_PAUSE_SECONDS = 0.1, 2.0, 2.0
 
 
 class Remediation:
-    """Works in rounds: send what EC2's limit allows of what was just seen; once that is used up, look again.
+    """Works in rounds: send as many changes as EC2's limit allows on fresh observations, then look again.
 
-    One look covers as many instances as one request can name. It reads back what was accepted, renews
-    observations that grew too old to act on, and shows whether an unanswered attempt was made. So reads grow
+    One look covers as many instances as one request can name. It reads back accepted changes, renews
+    observations that are too old to act on, and shows whether EC2 made an unanswered change. So reads grow
     with time and not with the number of instances, and a retry never rests on an old observation.
     """
 
@@ -52,15 +52,15 @@ class Remediation:
         self.latest: list[Result] = []  # of this step, also while they are being written to the ledger
 
     def results(self, backlog: Iterable[tuple[str, PlannedChange | None]]) -> Iterator[Result]:
-        """One result for each instance of the backlog, which is read no faster than it is worked off."""
+        """One result for each instance of the backlog, which is read only as fast as it is worked off."""
         rest = iter(backlog)
         if self._fill(rest):
             for step in self._rounds(rest):
                 yield from self._finalized(step)
 
     def under_way(self) -> list[PlannedChange]:
-        """The changes that were sent and have no result yet. May be asked from any thread."""
-        # In the order in which a change moves: none is missed that moves meanwhile.
+        """The changes that were sent and have no result yet. Any thread may call it."""
+        # In the order in which a change moves, so that none is missed while it moves.
         plans = [
             *list(self._attempts.in_flight.values()),
             *(plan for plan in list(self._waiting.values()) if plan and plan.unanswered),
@@ -69,13 +69,13 @@ class Remediation:
         return [*{plan.instance_id: plan for plan in plans}.values()]
 
     def _finalized(self, results: Iterable[Result]) -> list[Result]:
-        """Outcomes are in the ledger before they are reported."""
+        """Write the outcomes to the ledger before they are reported."""
         self.latest = []
         for result in results:
             self.latest.append(self._context.finalize(result))
             self._limits.finished(result)
         self._context.ledger.complete(self.latest)
-        if self._context.ledger_failure is None:  # a table that is out of reach is not waited for once more
+        if self._context.ledger_failure is None:  # do not wait again for a table that is out of reach
             self._context.refusals.note(self.latest)
         return self.latest
 
@@ -103,16 +103,16 @@ class Remediation:
         return bool(self._waiting or self._accepted)
 
     def _left(self) -> int:
-        """How many changes a sweep has still to make here. Below one for events, which keep no reserve."""
+        """How many changes a sweep still has to make here. Below one for events, which keep no reserve."""
         return self._not_begun + len(self._waiting)
 
     def _ready(self) -> list[PlannedChange]:
-        """What may be sent without another look."""
+        """The plans that may be sent without another look."""
         plans = filter(None, self._waiting.values())
         return [plan for plan in plans if not needs_look(plan, self._clock) and self._limits.allow(plan)]
 
     def _look(self) -> Iterator[Result]:
-        """Read everything under way, and give the results that this shows."""
+        """Read all instances under way; the results that this shows."""
         seen: dict[str, Instance] = {}
         self._unseen = None
         try:
@@ -154,7 +154,7 @@ class Remediation:
                 self._waiting[instance_id] = examined
                 continue
             if plan and made_after_all(plan, examined):
-                # An attempt that was not answered was made after all.
+                # EC2 made a change after all that it had not answered.
                 self._accepted[instance_id] = AcceptedChange(plan, self._clock.monotonic())
                 self._context.ledger.answered(plan, self._accepted[instance_id])
             else:
@@ -162,7 +162,7 @@ class Remediation:
             del self._waiting[instance_id]
 
     def _check_holds(self) -> Iterator[Result]:
-        """Clear what may be sent, or give the result of what is held."""
+        """Clear the plans that may be sent; the results of held instances."""
         if self._context.hold_check is None:
             return
         for checked in self._context.hold_check.review([plan for plan in self._ready() if not plan.cleared]):
@@ -173,10 +173,10 @@ class Remediation:
                 yield checked
 
     def _send(self, pool: ThreadPoolExecutor) -> Iterator[Result]:
-        """Send as many changes as EC2's limit allows, side by side, once their intents are written."""
+        """Send as many changes as EC2's limit allows, in parallel, once their intents are written."""
         if self._context.cancellation.cancelled:
             return
-        # An observation may have grown too old since the check, and another plan ready: that one waits for its check.
+        # The breaker may let another plan take the place of one that is now too old: it waits for its own hold check.
         cleared = [plan for plan in self._ready() if plan.cleared or self._context.hold_check is None]
         ready = self._limits.admit(cleared)
         granted = ready[: self._ec2.changes.take(len(ready), self._left())]
@@ -187,13 +187,13 @@ class Remediation:
             return
         self._attempts = Attempts(self._context)
         sent = {plan.instance_id: pool.submit(self._attempts.send, plan) for plan in granted}
-        # All answers before the first result: the results may not be asked for to the end.
+        # Wait for all answers before the first result: the caller may stop asking for results.
         wait(sent.values())
         for plan in granted:
             yield from self._answered(plan, sent[plan.instance_id].result())
 
     def _answered(self, plan: PlannedChange, answer: AcceptedChange | PlannedChange | Result) -> Iterator[Result]:
-        """Sort an instance by EC2's answer; its result, if it has one already."""
+        """Sort an instance by EC2's answer; its result, if it already has one."""
         self._context.ledger.answered(plan, answer)
         if isinstance(answer, PlannedChange):
             self._limits.withdraw([answer])
@@ -201,7 +201,7 @@ class Remediation:
             return
         del self._waiting[plan.instance_id]
         if isinstance(answer, PlannedChange):
-            # To the end of the line: one that is refused again and again must not take every token.
+            # To the end of the line: a change that EC2 refuses again and again must not take every token.
             self._waiting[plan.instance_id] = answer
         elif isinstance(answer, AcceptedChange):
             self._accepted[plan.instance_id] = answer
@@ -212,24 +212,24 @@ class Remediation:
         self._attempts.in_flight.pop(plan.instance_id, None)
 
     def _pause(self) -> None:
-        """Until the next change may be sent, or until it makes sense to look again."""
+        """Sleep until the next change may be sent, or until another look makes sense."""
         seconds = 0.0
         if self._ready():
-            # No longer at a time than between two looks: the pace grows meanwhile, and the run may have to end.
+            # No longer than between two looks: meanwhile the pace grows, and the run may have to end.
             seconds = min(self._ec2.changes.wait(self._left()), _MAX_POLL_SECONDS)
         elif self._unseen or any(plan and plan.doubtful for plan in self._waiting.values()):
             seconds = _TROUBLE_PAUSE_SECONDS
         elif all(plan and not needs_look(plan, self._clock) for plan in self._waiting.values()):
-            # Only what was accepted is waited for; the circuit breaker may be waiting for it too.
+            # Only accepted changes are waited for; the circuit breaker may be waiting for them too.
             seconds = self._looked_at + self._poll - self._clock.monotonic()
             self._poll = min(max(self._poll * 2, _FIRST_POLL_SECONDS), _MAX_POLL_SECONDS)
         if seconds > 0:
             self._clock.sleep(seconds)
 
     def _give_up(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
-        """Results for everything that was not changed: what was tried has failed, the rest has only to wait."""
+        """Results for all instances not changed: a change that was tried has failed, the others are deferred."""
         if self._unseen and not self._unseen.of_credentials:
-            why = f"{why}, and it could not be read ({self._unseen})"
+            why = f"{why}, and the instance could not be read ({self._unseen})"
         waiting, self._waiting = self._waiting, {}
         for instance_id, plan in chain(waiting.items(), rest):
             if plan and plan.failure:
@@ -238,7 +238,7 @@ class Remediation:
                 yield deferred(instance_id, self._ec2.name, plan, why, self._unseen)
 
     def _leave(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
-        """Results for everything that another sweep has to change; what was begun here goes on."""
+        """Results for the instances left to another sweep; changes that were begun go on."""
         begun = [plan for plan in self._waiting.values() if plan and plan.begun]
         waiting, self._waiting = self._waiting, {plan.instance_id: plan for plan in begun}
         for instance_id, plan in chain(waiting.items(), rest):

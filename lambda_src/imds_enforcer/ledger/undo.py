@@ -59,7 +59,7 @@ def to_undo(entries: Sequence[Entry], run_id: str | None = None) -> list[Entry]:
         ours = [number for number in ours if made[number].run_id == run_id][:1]
     if not ours:
         what = f"change by the run {run_id}" if run_id else "change"
-        raise NothingToUndoError(f"the ledger has no {what} that is not undone")
+        raise NothingToUndoError(f"the ledger has no {what} left to undo")
     return made[ours[-1] :]
 
 

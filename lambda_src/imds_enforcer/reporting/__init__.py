@@ -1,1 +1,1 @@
-"""What a run says about itself: its report, its log and metrics, its mails."""
+"""What a run says about itself: its report, log, metrics and mails."""

@@ -1,4 +1,4 @@
-"""The mails to the operators: every subject and text. Nothing else depends on them."""
+"""The mails to the operators: every subject and text."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """What the operators read."""
+    """One mail to the operators."""
 
     subject: str
     text: str
 
 
 def send(clients: Clients, mail: Mail) -> bool:
-    """Send a mail; that it failed is logged, answered with False, and changes nothing else."""
+    """Send a mail; a failure is logged, returned as False, and has no other effect."""
     try:
         clients.notifications.send(f"imds-enforcer: {mail.subject}", mail.text)
     except AwsError as error:
@@ -45,23 +45,23 @@ def send(clients: Clients, mail: Mail) -> bool:
 
 
 def policy_changed(policy: Policy) -> Mail:
-    """After each change of the policy: what is in force now."""
+    """Sent after each change of the policy: what is in force now."""
     return Mail("The policy was changed", as_text(policy))
 
 
 def policy_invalid(error: PolicyInvalidError) -> Mail:
-    """After a change that left no policy which can be read."""
-    return Mail("The policy was changed and is invalid", f"Nothing is written until it is fixed: {error}")
+    """Sent after a change that made the policy invalid."""
+    return Mail("The policy was changed and is invalid", f"The enforcer changes nothing until it is fixed: {error}")
 
 
 def needs_attention(report: RunReport) -> Mail:
-    """Of the daily inventory: failures, what is kept back, and what else a person has to look at."""
+    """Sent after the daily inventory: failures, instances kept back, and whatever else a person must look at."""
     outcomes = ", ".join(each_count(counts(report.outcomes))) or "no instances"
     lines = [f"{report.trigger} run {report.run_id}, HttpTokens {report.policy.http_tokens}: {outcomes}."]
     lines += [f"The run was cut short: {report.stopped}."] if report.stopped else []
     lines += [f"Region {name} failed: {region.failure}" for name, region in report.failed_regions.items()]
     lines += [f"Region {name} is denied by the organization: {why}" for name, why in report.denied_regions.items()]
-    lines += [f"Region {name} was left alone: {why}" for name, why in report.stopped_regions.items()]
+    lines += [f"Region {name} was stopped: {why}" for name, why in report.stopped_regions.items()]
     lines += [
         f"Not every change in {name} is in the ledger: {region.ledger_failure}"
         for name, region in report.regions.items()
@@ -92,7 +92,7 @@ def needs_attention(report: RunReport) -> Mail:
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """An instance whose calls are rejected since its change. `instance` is None if EC2 no longer lists it."""
+    """An instance that has rejected calls since its change. `instance` is None if EC2 no longer lists it."""
 
     change: Entry
     calls: Calls
@@ -108,13 +108,13 @@ class Rejection:
 
 
 def still_called(rejections: Sequence[Rejection]) -> Mail:
-    """Of the watch: the instances, and the commands that revert them."""
-    lines = [*map(str, rejections), "They were left as they are.", *_ways_back(rejections)]
+    """Sent by the watch: the instances, and the commands that revert them."""
+    lines = [*map(str, rejections), "The enforcer left them as they are.", *_revert_commands(rejections)]
     return Mail("Instances still call IMDSv1 after it was switched off", "\n".join(lines))
 
 
-def _ways_back(rejections: Iterable[Rejection]) -> list[str]:
-    """For each run the command that reverts its instances, as far as there is still something to revert."""
+def _revert_commands(rejections: Iterable[Rejection]) -> list[str]:
+    """For each run, the command that reverts those of its instances that still exist."""
     by_run: dict[str, list[str]] = defaultdict(list)
     for each in rejections:
         if each.instance and not each.instance.state.ended:

@@ -1,4 +1,4 @@
-"""What a run did, in counts and first failures: small enough to be the function's answer."""
+"""What a run did: counts and the first failures, small enough to be the function's answer."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import Exemption, Policy
 
 MAX_FAILURES = 100
-"""Failures that a report names; the rest are counted. A synchronous answer of Lambda ends at 6 MB."""
+"""Failures that a report names; it only counts the rest. Lambda limits a synchronous answer to 6 MB."""
 
 
 KEPT_BACK = frozenset({Outcome.HELD, Outcome.CONTESTED})
-"""Outcomes that somebody has to know of: these instances stay as they are until somebody does something."""
+"""Outcomes that operators must know about: these instances stay as they are until a person acts."""
 
 
 _ODD = KEPT_BACK | {Outcome.FAILED, Outcome.SKIPPED, Outcome.PENDING}
-"""Outcomes by which a region's account defaults stay as the policy does not want them."""
+"""Outcomes that leave a region's account defaults different from the policy."""
 
 
 class RegionStatus(StrEnum):
@@ -42,10 +42,10 @@ class RegionStatus(StrEnum):
 class RegionReport:
     """The outcomes of one region. `failure` is why the region could not be read to its end.
 
-    `stopped` is why changes in it ended before all were made, `tripped` that too many of them failed, and
-    `ledger_failure` why the ledger does not have all of them; `left_to_sweep` counts deferred instances
-    that no event comes back for. `refused` are the first that lack an option which EC2 refused; `refused_in_all`
-    counts all of them. `defaults` is what became of the region's account defaults; None if they were not looked at.
+    `stopped` is why changes ended before all were made, `tripped` is set if too many of them failed, and
+    `ledger_failure` is why the ledger lacks some of them. `left_to_sweep` counts deferred instances whose events do
+    not come back. `refused` has the first instances that lack an option because EC2 refused it; `refused_in_all`
+    counts all of them. `defaults` is the result for the region's account defaults; None if the run did not read them.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -111,10 +111,10 @@ class RegionReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """One run over any number of regions. `stopped` is why it ended before all was done, if it did.
+    """One run over any number of regions. `stopped` is why it ended early, if it did.
 
-    `refused_launchers` are in an inventory's only: their launches were refused lately because of tokens.
-    `credentials_refused` is why AWS did not accept its credentials, if that ended it.
+    Only an inventory has `refused_launchers`: their launches were refused lately because of tokens.
+    `credentials_refused` is why AWS did not accept the credentials, if that ended the run.
     """
 
     run_id: str
@@ -145,12 +145,12 @@ class RunReport:
 
     @property
     def failed_regions(self) -> dict[str, RegionReport]:
-        """Regions that could not be read to their end, for another reason than an organization's policy."""
+        """Regions that could not be read to their end, but not those that an organization's policy denies."""
         return {name: r for name, r in self.regions.items() if r.status is RegionStatus.REGION_FAILED}
 
     @property
     def denied_regions(self) -> dict[str, Failure | None]:
-        """Regions that an organization's policy denies, and EC2's refusal."""
+        """Regions that an organization's policy denies, with EC2's refusal."""
         return {name: r.failure for name, r in self.regions.items() if r.status is RegionStatus.REGION_DENIED}
 
     @property
@@ -170,14 +170,14 @@ class RunReport:
 
     @property
     def refused_in_all(self) -> int:
-        """How many there are of them."""
+        """How many instances, over all regions, lack an option that EC2 refused."""
         return sum(region.refused_in_all for region in self.regions.values())
 
     @property
     def odd_defaults(self) -> list[DefaultsResult]:
-        """The account defaults that are not as the policy wants them, region by region.
+        """The account defaults that differ from the policy, region by region.
 
-        Those of a region that an organization's policy denies as a whole are no news.
+        Regions that an organization's policy denies as a whole are left out: the denial is intended.
         """
         found = (r.defaults for r in self.regions.values() if r.status is not RegionStatus.REGION_DENIED)
         return [each for each in found if each and each.outcome in _ODD]
@@ -189,7 +189,7 @@ class RunReport:
 
     @property
     def needs_attention(self) -> bool:
-        """True if a person has to look: at what failed, is kept back or refused, expired exemptions, or warnings."""
+        """True if failures, kept-back instances, refused launches, expired exemptions or warnings need a person."""
         instances = (self.failures, self.kept_back, self.refused, self.odd_defaults)
         others = (
             self.failed_regions,

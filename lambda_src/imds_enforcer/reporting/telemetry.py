@@ -1,4 +1,4 @@
-"""Log lines and metrics: the one place that knows Powertools."""
+"""Log lines and metrics: the only module that imports Powertools."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _REGION_METRICS = {RegionStatus.REGION_FAILED: "RegionFailed", RegionStatus.REGI
 
 
 def begin(*, run_id: str, account: str) -> None:
-    """Forget the keys of the last invocation and set those of this one, for every line that follows."""
+    """Replace the last invocation's keys with those of this one in every line that follows."""
     logger.structure_logs(append=False, service="imds-enforcer", run_id=run_id, account=account)
 
 
@@ -53,8 +53,8 @@ def log_defaults(result: DefaultsResult, trigger: str) -> None:
 
 
 def policy_invalid(error: PolicyInvalidError) -> None:
-    """Log that nothing is written until somebody mends the policy, and count it for the alarm."""
-    logger.error("the policy is invalid, nothing was changed", extra={"error": str(error)})
+    """Log that nothing is changed until the policy is fixed, and count it for the alarm."""
+    logger.error("the policy is invalid: nothing was changed", extra={"error": str(error)})
     _publish({"PolicyInvalid": 1})
 
 
@@ -70,19 +70,19 @@ def ledger_unavailable(what: str, error: AwsError) -> None:
 
 
 def table_unreadable(keys: Collection[tuple[str, str]]) -> None:
-    """Log the items of the table that are not what the enforcer writes, and count them for the alarm."""
+    """Log the malformed items of the table, and count them for the alarm."""
     if keys:
-        logger.error("items of the table cannot be read", extra={"keys": sorted(f"{pk} {sk}" for pk, sk in keys)})
+        logger.error("items of the ledger table are malformed", extra={"keys": sorted(f"{pk} {sk}" for pk, sk in keys)})
         _publish({"LedgerUnavailable": 1})
 
 
 def rejected_calls(instances: int) -> None:
-    """Count the instances, changed lately, that get calls without a token; an alarm watches for them."""
+    """Count the lately changed instances that still get calls without a token; an alarm watches the count."""
     _publish({"RejectedCalls": instances} if instances else {})
 
 
 def launches_refused(launches: Collection[RefusedLaunch]) -> None:
-    """Log launches that were refused because of their tokens, or may have been; and count them."""
+    """Log and count launches that were, or may have been, refused because of their tokens."""
     for launch in launches:
         launcher = launch.launcher
         extra = {"launcher": str(launcher), "region": launcher.region, "cause": launcher.why, "change": launcher.change}
@@ -103,16 +103,16 @@ def message_postponed(message_id: str, problem: str) -> None:
 
 
 def foreign_events(accounts: Mapping[str, int]) -> None:
-    """Log the events of other accounts, about which nothing is done, by account; and count them."""
+    """Log the ignored events of other accounts, by account, and count them."""
     if accounts:
-        logger.warning("events of other accounts were left alone", extra={"foreign_accounts": dict(accounts)})
+        logger.warning("events of other accounts were ignored", extra={"foreign_accounts": dict(accounts)})
         _publish({"ForeignEvents": sum(accounts.values())})
 
 
 def events_out_of_reach(regions: Mapping[str, int]) -> None:
-    """Log the events of regions that EC2 does not list and the policy does not name: no sweep goes there either."""
+    """Log the ignored events of regions that EC2 does not list and the policy does not name; no sweep goes there."""
     if regions:
-        logger.warning("events of regions that EC2 does not list were left alone", extra={"regions": dict(regions)})
+        logger.warning("events of regions that EC2 does not list were ignored", extra={"regions": dict(regions)})
 
 
 def run_finished(report: RunReport) -> None:
@@ -128,17 +128,17 @@ def run_finished(report: RunReport) -> None:
 
 
 def sweep_completed() -> None:
-    """Count a sweep that went through all regions; an alarm watches for its absence."""
+    """Count a sweep that went through all regions; an alarm fires when sweeps stop completing."""
     _publish({"SweepCompleted": 1})
 
 
 def already_running(run_id: str) -> None:
-    """Log that another run sweeps under the same policy. Not counted: an alarm watches for sweeps that complete."""
+    """Log that another run is sweeping under the same policy. The alarm counts only completed sweeps."""
     logger.info("already running", extra={"sweeping_run": run_id})
 
 
 def inventory_taken(report: RunReport) -> None:
-    """Publish how many instances there are, and how many follow the policy; never a count that is not whole."""
+    """Publish how many instances exist and how many follow the policy; leave out incomplete counts."""
     for region, part in report.regions.items():
         if part.status is RegionStatus.DONE:
             _publish({"Instances": part.instances, "CompliantInstances": part.compliant}, region)
@@ -152,7 +152,7 @@ def _metrics(part: RegionReport) -> dict[str, int]:
         metrics[_REGION_METRICS[part.status]] = 1
     if part.ledger_failure:
         metrics["LedgerUnavailable"] = 1
-    # The ledger out of reach has an alarm of its own, and must not hide that changes failed as well.
+    # A ledger out of reach has an alarm of its own, which must not hide that changes failed as well.
     if part.tripped or (part.stopped and not part.ledger_failure):
         metrics["RegionStopped"] = 1
     return metrics
@@ -175,7 +175,7 @@ def _log(result: Result | DefaultsResult, subject: str, whose: Mapping[str, str]
 
 
 def _publish(numbers: Mapping[str, int], region: str | None = None) -> None:
-    """Write numbers in CloudWatch's embedded metric format, with the dimension Region or with none."""
+    """Write numbers in CloudWatch's embedded metric format, with or without the dimension Region."""
     if not numbers:
         return
     # No service: a total would otherwise be split by a dimension that the alarms do not name.

@@ -1,1 +1,1 @@
-"""The work of one invocation: a batch of events, a sweep, a revert, the watch after changes."""
+"""The work of one run: a batch of events, a sweep, a revert, or the watch after changes."""

@@ -1,4 +1,4 @@
-"""The account defaults of the regions, in a sweep and in a batch of events: each region's for itself."""
+"""Account defaults in a sweep and in a batch of events; each region is handled on its own."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from imds_enforcer.runs.sweep import RegionSweep
 
 NOT_DEPLOYED = (
-    "The policy has account_defaults, and the function may not set them: deploy it with "
+    "The policy has account_defaults, but the function has no permission to set them: deploy it with "
     '`make deploy CDK_ARGS="-c account_defaults=true"`. Instances are enforced all the same.'
 )
 
 _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.SKIPPED, Outcome.HELD})
-"""Outcomes that a sweep reports and does not log, but for the daily inventory."""
+"""Outcomes that a sweep reports but logs only in the daily inventory."""
 
 
 def findings(run: PolicyRun) -> list[str]:
-    """Why the run leaves the defaults of every region alone, though the policy names them; one sentence at most."""
+    """Why the run leaves the defaults of every region alone although the policy has them; one sentence at most."""
     if run.policy.account_defaults is None or run.keeps_defaults is None:
         return []
     if not run.keeps_defaults:
         return [NOT_DEPLOYED]
     if against := run.contradictions():
-        return [f"The policy contradicts itself, and the account defaults are left alone: {'; '.join(against)}."]
+        return [f"The policy contradicts itself, so the account defaults are left alone: {'; '.join(against)}."]
     return []
 
 
 def visit_with_defaults(visit: RegionSweep) -> RegionReport:
-    """One region's part of a sweep: its defaults, which cannot keep its instances from their turn, then these."""
+    """Sweep one region: first its defaults, then its instances, which no trouble with the defaults can stop."""
     result, ledger_failure = None, None
     if keeper := visit.run.for_defaults(visit.region, visit.trigger):
         left_behind = any(isinstance(entry, DefaultsEntry) for entry in visit.left_behind)
@@ -56,7 +56,7 @@ def visit_with_defaults(visit: RegionSweep) -> RegionReport:
 def enforce_changed(
     run: PolicyRun, region: str, report: RegionReport, events: Iterable[tuple[QueuedMessage, InstanceEvent]]
 ) -> bool:
-    """Correct the defaults that others have changed; True if the messages of these events have to come back."""
+    """Correct defaults that someone else changed; True if the messages of these events must come back."""
     changes = [(message, event) for message, event in events if event.of_defaults]
     if not changes or not run.policy.regions.covers(region):
         return False
@@ -75,7 +75,7 @@ def enforce_changed(
 
 
 def _swept(result: DefaultsResult) -> DefaultsResult:
-    """The outcome in a sweep, as for instances: what is throttled has its turn in the next one."""
+    """The outcome in a sweep, as for instances: the next sweep retries a throttled change."""
     throttled = result.failure is not None and result.failure.kind is Kind.THROTTLED
     return _deferred(result, "the next sweep tries again") if throttled and result.outcome is Outcome.FAILED else result
 

@@ -1,4 +1,4 @@
-"""A batch of the event queue: merge what it names, enforce it, and say which messages must come back."""
+"""A batch from the event queue: merge the instances it names, enforce them, return the messages to come back."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Delivery:
 
 @dataclass(slots=True)
 class ParsedBatch:
-    """The messages of a batch by what can be done with them.
+    """The messages of a batch, sorted by what can be done with them.
 
-    `refused_launches` are about no instance. `malformed` never becomes right, `unchecked` could not be checked this
-    time; the text says why. `foreign` has how many events are of other accounts, by account, and `out_of_reach` how
-    many are of regions that EC2 does not list and the policy does not include.
+    `refused_launches` concern no instance. `malformed` messages can never be handled, `unchecked` ones could not be
+    checked this time; the text says why. `foreign` counts the events of other accounts, by account; `out_of_reach`
+    counts the events of regions that EC2 does not list and the policy does not include.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
@@ -56,7 +56,7 @@ class ParsedBatch:
 
 
 def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
-    """Sort out the messages that cannot be worked on, each for its own reason, and those about nothing."""
+    """Parse the messages and sort them; drop launches that failed for a reason other than tokens."""
     batch = ParsedBatch()
     for message in messages:
         try:
@@ -73,10 +73,11 @@ def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
 
 
 def check_regions(batch: ParsedBatch, clients: Clients, selection: RegionSelection) -> None:
-    """Sort out the messages from regions that are not enabled, or of which EC2 could not be asked.
+    """Set aside the messages from regions that are not enabled, or that cannot be checked.
 
-    EC2 is asked once, and only if there is a region that it has not named before. Where the function may not ask,
-    those that the policy includes count as enabled; messages from others would come back in vain.
+    EC2 is asked for its regions once, and only if a message names one that it has not listed before. If the function
+    has no permission to ask, the regions that the policy includes count as enabled, and messages from others are only
+    counted: coming back would not help them.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
@@ -106,9 +107,9 @@ def check_regions(batch: ParsedBatch, clients: Clients, selection: RegionSelecti
 def enforce_batch(
     run: PolicyRun, deliveries: Sequence[Delivery], gone_after: float
 ) -> tuple[RunReport, dict[QueuedMessage, int]]:
-    """Enforce every instance that the events name, once; also the messages that must come back, and after how long.
+    """Enforce each instance that the events name once; also return the messages that must come back, with delays.
 
-    Regions are worked on at the same time. Times are in seconds; for `gone_after` see `finalize_event`.
+    Regions run in parallel. Times are in seconds; for `gone_after`, see `finalize_event`.
     """
     started = run.clock.monotonic()
     by_region: dict[str, list[Delivery]] = defaultdict(list)
@@ -139,7 +140,7 @@ class _RegionBatch:
     gone_after: float
 
     def enforce(self) -> tuple[RegionReport, dict[QueuedMessage, int]]:
-        """The region's report, and the messages that must come back, after so many seconds."""
+        """Return the region's report, and the messages that must come back with their delays in seconds."""
         report = RegionReport()
         results = {result.instance_id: result for result in self._finalized(report)}
         named = {instance_id: result for instance_id, result in results.items() if wants_retry(result)}
@@ -157,7 +158,7 @@ class _RegionBatch:
         return report, again
 
     def _finalized(self, report: RegionReport) -> Iterator[Result]:
-        """One reported and logged result for each instance that is named, however many messages name it."""
+        """Report, log and yield one result for each named instance, however many messages name it."""
         by_instance: dict[str, list[Delivery]] = defaultdict(list)
         for delivery in self.deliveries:
             for instance_id in delivery.event.instance_ids:
@@ -166,7 +167,7 @@ class _RegionBatch:
         drifted_by = _drifted_by(self.deliveries)
 
         def trigger_of(instance_id: str) -> str:
-            # Fixes of drift are counted: an event that came before must not hide one.
+            # Corrections of drift are counted: an earlier event about the instance must not hide one.
             return Trigger.DRIFT if instance_id in drifted_by else by_instance[instance_id][0].event.trigger
 
         def finalize(result: Result) -> Result:
@@ -202,9 +203,9 @@ class _RegionBatch:
         return unread(instance_id, self.region, Outcome.FAILED, str(failure), failure)
 
     def _sweep_where_ids_were_omitted(self, report: RegionReport, done: set[str]) -> bool:
-        """Look at the rest of the region if any event asks for it; True if that has to be done again.
+        """Sweep the rest of the region if an event asks for it; True if that must be repeated.
 
-        What the sweep's limit left is for the next sweep.
+        Changes over the sweep's limit are left to the next sweep.
         """
         if not any(delivery.event.whole_region for delivery in self.deliveries):
             return False
@@ -218,7 +219,7 @@ class _RegionBatch:
 
 
 def _drifted_by(deliveries: Iterable[Delivery]) -> dict[str, str]:
-    """Who changed options, by instance."""
+    """Who changed each instance's options."""
     return {
         instance_id: delivery.event.principal
         for delivery in deliveries

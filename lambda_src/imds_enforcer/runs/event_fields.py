@@ -1,4 +1,4 @@
-"""The fields of an event, read one by one: what is missing or of another kind is named, with what is allowed."""
+"""Read an event's fields one by one; an error names the field, the value received and the values allowed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def instance_id(value: object) -> str:
 
 
 def region(event: Mapping[str, Any]) -> str:
-    """Where an event is from."""
+    """The region that an event comes from."""
     return matching(event, "region", _REGION, "the name of an AWS region")
 
 
@@ -40,7 +40,7 @@ def moment(event: Mapping[str, Any]) -> datetime:
 
 
 def matching(fields: Mapping[str, Any], name: str, pattern: re.Pattern[str], allowed: str) -> str:
-    """A text that fits the pattern whole."""
+    """A text that matches the whole pattern."""
     value = text(fields, name)
     if not pattern.fullmatch(value):
         raise MalformedEventError(f"{name} is {shown(value)}; allowed: {allowed}")

@@ -1,4 +1,4 @@
-"""What the function is invoked with, turned into typed requests."""
+"""Parse the function's input into typed requests."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ _EVENT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class ForeignEventError(ValueError):
-    """An event of another account, which is for that account to handle."""
+    """An event of another account, which the enforcer of this account does not handle."""
 
     def __init__(self, account: str) -> None:
-        super().__init__(f"the event is of the account {account}")
+        super().__init__(f"the event belongs to the account {account}")
         self.account = account
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceEvent:
-    """Instances of one region that want a look; or, with `of_defaults`, the region's account defaults.
+    """An event about instances of one region or, with `of_defaults`, about the region's account defaults.
 
-    `whole_region` is set where EC2's record of a launch had to leave out the ids. `time` is when it happened, by AWS's
-    clock. `principal` is who called, where the event says so.
+    `whole_region` is set if CloudTrail's record of a launch omits the ids. `time` is when the event happened, by AWS's
+    clock. `principal` is the caller, if the event names one.
     """
 
     trigger: Trigger
@@ -59,7 +59,7 @@ class InstanceEvent:
 
 @dataclass(frozen=True, slots=True)
 class SweepRequest:
-    """Look at every region. An inventory reads all instances and not just those that differ."""
+    """A sweep of every region. An inventory reads all instances, not only those that differ from the policy."""
 
     trigger: Trigger
 
@@ -71,7 +71,7 @@ class SweepRequest:
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessage:
-    """One message of the event queue; `receives` counts how often it was delivered, this time included."""
+    """One message of the event queue; `receives` counts its deliveries, this one included."""
 
     message_id: str
     receipt_handle: str
@@ -84,7 +84,7 @@ def parse_invocation(event: object, account: str) -> SweepRequest | tuple[Queued
 
     Raises:
         MalformedEventError: if it is neither.
-        ForeignEventError: if it is an event of another account than this one.
+        ForeignEventError: if it is an event of another account.
     """
     if isinstance(event, Mapping):
         if "Records" in event:
@@ -106,15 +106,15 @@ def parse_invocation(event: object, account: str) -> SweepRequest | tuple[Queued
 
 
 def parse_event(body: str, account: str) -> InstanceEvent | RefusedLaunch | None:
-    """The EventBridge event in the body of a queued message; None for a launch that failed for another reason.
+    """The EventBridge event in a message's body; None for a launch that failed for a reason other than tokens.
 
     Raises:
-        ForeignEventError: if it is of another account than this one.
+        ForeignEventError: if it is of another account.
         MalformedEventError: if it is not an event that the rules let through.
     """
     try:
         event = json.loads(body)
-    except ValueError as error:  # a number of thousands of digits raises no JSONDecodeError
+    except ValueError as error:  # a number with thousands of digits raises a plain ValueError
         raise MalformedEventError(f"the body is not JSON ({error}): {shown(body)}") from None
     except RecursionError:
         raise MalformedEventError(f"the body is nested too deeply: {shown(body)}") from None
@@ -147,9 +147,9 @@ def _state_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Instan
 
 
 def _launch(event: Mapping[str, Any], detail: Mapping[str, Any]) -> InstanceEvent | RefusedLaunch | None:
-    """The launched ids, or the whole region: CloudTrail omits a responseElements over 100 KB.
+    """The launched ids, or the whole region: CloudTrail omits `responseElements` over 100 KB.
 
-    Not among them are the instances that a service manages: EC2 hides them, and the account cannot change them.
+    Instances that a service manages are left out: EC2 hides them, and the account cannot change them.
     """
     if detail.get("errorCode"):
         launcher = launcher_of(detail, region(event))
@@ -181,7 +181,7 @@ def _options_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Inst
 
 
 def _drift(event: Mapping[str, Any], detail: Mapping[str, Any], *ids: object) -> InstanceEvent:
-    """Of these instances; of the account defaults if there are none. What was set there is left to EC2 to say."""
+    """Drift of these instances, or without ids of the account defaults; EC2, not the event, shows the values."""
     caller = identity.get("arn") if isinstance(identity := detail.get("userIdentity"), Mapping) else None
     drift = replace(_instance_event(event, Trigger.DRIFT, ids), of_defaults=not ids)
     return replace(drift, principal=caller) if isinstance(caller, str) else drift

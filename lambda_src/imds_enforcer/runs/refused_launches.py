@@ -1,6 +1,6 @@
-"""Launches that were refused: understood from CloudTrail's record, remembered, and recalled once a day.
+"""Refused launches: parsed from CloudTrail's record, remembered, and recalled once a day.
 
-They are about no instance: nothing is read or changed because of them.
+They concern no instance: the enforcer reads and changes nothing because of them.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _LONGEST_NAME = 512
 
 
 def launcher_of(detail: Mapping[str, Any], region: str) -> Launcher | None:
-    """The launcher in CloudTrail's record of a RunInstances that failed; None if that was not about tokens.
+    """The launcher in CloudTrail's record of a failed RunInstances; None if it failed for a reason other than tokens.
 
-    Nor is a dry run a launch: it ends with an error even where all is well, and may be refused like a launch.
+    A dry run is no launch either: it always ends with an error, and may be refused just as a launch is.
     """
     request = _part(detail, "requestParameters")
     tokens = _text(_part(request, "metadataOptions"), "httpTokens")
@@ -35,7 +35,7 @@ def launcher_of(detail: Mapping[str, Any], region: str) -> Launcher | None:
         return None
     identity = _part(detail, "userIdentity")
     service = _name(identity, "invokedBy")
-    # The role, as each of its sessions has an ARN of its own.
+    # Name the role: each of its sessions has an ARN of its own.
     caller = _name(_part(identity, "sessionContext", "sessionIssuer"), "arn") or _name(identity, "arn")
     return Launcher(
         region=region,
@@ -48,20 +48,20 @@ def launcher_of(detail: Mapping[str, Any], region: str) -> Launcher | None:
 
 
 def remember(clients: Clients, launches: Mapping[QueuedMessage, RefusedLaunch]) -> Collection[QueuedMessage]:
-    """Write down the refused launches, and count them; answers the messages that must come back, if that failed."""
+    """Record and count the refused launches; returns the messages that must come back if the ledger failed."""
     if not launches:
         return ()
     try:
         clients.ledger_table.notes.write_refused_launches(launches.values())
     except AwsError as error:
-        telemetry.ledger_unavailable("refused launches could not be written down", error)
+        telemetry.ledger_unavailable("refused launches could not be recorded", error)
         return launches.keys()
     telemetry.launches_refused(launches.values())
     return ()
 
 
 def recall(clients: Clients) -> tuple[RefusedLauncher, ...]:
-    """The launchers that were refused lately; none if the table is out of reach, which has an alarm."""
+    """The launchers that were refused lately; empty if the ledger is out of reach, which has an alarm of its own."""
     try:
         return tuple(clients.ledger_table.notes.refused_launchers())
     except AwsError as error:
@@ -70,7 +70,7 @@ def recall(clients: Clients) -> tuple[RefusedLauncher, ...]:
 
 
 def _source(request: Mapping[str, Any]) -> Source:
-    """What the request launches from; the image only where nothing else tells."""
+    """What the request launches from; the image only if it names neither group nor template."""
     group = next(_group_names(request), None)
     named = _part(request, "launchTemplate")
     template = _name(named, "launchTemplateId") or _name(named, "launchTemplateName")
@@ -81,7 +81,7 @@ def _source(request: Mapping[str, Any]) -> Source:
 
 
 def _group_names(request: Mapping[str, Any]) -> Iterator[str]:
-    """From the tag that Auto Scaling gives what it launches, which nothing else may set."""
+    """Names of Auto Scaling groups, from the tag that only Auto Scaling can set."""
     for specification in _items(request, "tagSpecificationSet"):
         tags = specification.get("tags")
         for tag in tags if isinstance(tags, list) else ():
@@ -95,7 +95,7 @@ def _items(fields: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
 
 
 def _part(fields: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """What is under these names; empty where it is missing, as the record of a refused call may lack anything."""
+    """The object at this path; empty if missing, as the record of a refused call may lack any field."""
     for name in path:
         part = fields.get(name)
         fields = part if isinstance(part, Mapping) else {}
@@ -108,6 +108,6 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
 
 
 def _name(fields: Mapping[str, Any], name: str) -> str | None:
-    """A name that fits a line of a mail: who is refused may have sent anything."""
+    """A name that is safe in a line of a mail: the refused caller may have sent anything."""
     value = _text(fields, name)
     return value if value and value.isprintable() and len(value) <= _LONGEST_NAME else None

@@ -1,4 +1,4 @@
-"""What is tried again, when, and when the trying ends."""
+"""What is retried, when, and when the retries end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_DELAY_SECONDS = 300
 def retry_delay(receives: int, waiting: Iterable[Result] = ()) -> int:
     """Seconds until a message is delivered again: doubled each time, five minutes at most.
 
-    Where it is known when the turn of each instance that `waiting` is about will come, the first of these moments.
+    If each of the `waiting` results says when to look again, the earliest of these times instead.
     """
     turns = [result.look_again_in for result in waiting]
     known = [turn for turn in turns if turn is not None]
@@ -31,17 +31,18 @@ def retry_delay(receives: int, waiting: Iterable[Result] = ()) -> int:
 
 
 def finalize_event(result: Result, *, age: float, receives: int, gone_after: float) -> Result:
-    """The outcome of an instance that an event named, `age` seconds ago.
+    """The outcome of an instance that an event named `age` seconds ago.
 
-    Right after a launch EC2 may not know an instance yet, or not let it be changed (EC2
-    Developer Guide, "Eventual consistency"): the queue tries again. What EC2 still does not
-    know after `gone_after` seconds is gone.
+    Right after a launch, EC2 may not know the instance yet, or may refuse to change it (EC2
+    Developer Guide, "Eventual consistency"): the queue tries again. An instance that EC2 still
+    does not know after `gone_after` seconds is gone.
     """
     failure = result.failure
     if result.outcome is not Outcome.FAILED or failure is None or not failure.may_work_later:
         return result
     if failure.kind is Kind.UNKNOWN_INSTANCE and age >= gone_after:
-        return replace(result, outcome=Outcome.GONE, reason=f"still unknown {age:.0f} s after its event")
+        reason = f"EC2 still does not know the instance {age:.0f} s after its event"
+        return replace(result, outcome=Outcome.GONE, reason=reason)
     if receives < MAX_RECEIVES:
         return _deferred(result, failure, "the queue tries again")
     return result
@@ -54,7 +55,7 @@ def finalize_sweep(result: Result) -> Result:
         return result
     match failure.kind:
         case Kind.UNKNOWN_INSTANCE:
-            return replace(result, outcome=Outcome.GONE, reason="vanished after it was listed")
+            return replace(result, outcome=Outcome.GONE, reason="the instance vanished after EC2 listed it")
         case Kind.THROTTLED | Kind.WRONG_STATE:
             return _deferred(result, failure, "the next sweep tries again")
         case Kind.UNAVAILABLE | Kind.CREDENTIALS | Kind.REGION | Kind.FINAL:
@@ -64,7 +65,7 @@ def finalize_sweep(result: Result) -> Result:
 
 
 def wants_retry(result: Result) -> bool:
-    """True if the message that named the instance has to come back."""
+    """True if the message that named the instance must come back."""
     if result.outcome is Outcome.DEFERRED:
         return not result.left_to_sweep
     return result.outcome is Outcome.FAILED and result.failure is not None and result.failure.may_work_later

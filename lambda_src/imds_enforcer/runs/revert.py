@@ -1,4 +1,4 @@
-"""Set instances back to what they were before the enforcer changed them, and hold them there."""
+"""Revert instances to the options they had before the enforcer changed them, and hold them there."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 _VERIFY_SECONDS = 20.0
 _LEAST_SECONDS = 60.0
 _CHANGES_A_SECOND = 2.5
-"""Half of what EC2 allows: for so long a revert is waited for before it counts as left behind."""
+"""Half of EC2's limit: a revert has twice the time it needs before its open entries count as left behind."""
 
 _SHOWN = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.COMPLIANT})
 
 
 @dataclass(frozen=True, slots=True)
 class Reverting:
-    """One instance that is to be set back: what is undone, and how it looks now.
+    """The plan to revert one instance: the entries to undo, and how the instance looks now.
 
-    Without a `way`, either there is nothing left to undo, and `nothing_left` says why, or the `problem` is why it
-    cannot be set back.
+    Without a `way`, either `nothing_left` says why there is nothing left to undo, or `problem` says why the instance
+    cannot be reverted.
     """
 
     instance_id: str
@@ -49,10 +49,10 @@ class Reverting:
 
 
 class Revert:
-    """Plans and carries out a person's order; `by` is who gave it.
+    """Plans and carries out a revert that a person ordered; `by` names that person.
 
-    `ledger_failures` are why the ledger does not have everything about the changes of a region, and `refused` is why
-    AWS did not accept the credentials, which ended the changes.
+    `ledger_failures` says, by region, why the ledger lacks some of the changes. `refused` says why AWS did not accept
+    the credentials, which ended the revert.
     """
 
     def __init__(self, clients: Clients, clock: Clock, *, run_id: str, by: str, overwrite: bool = False) -> None:
@@ -63,13 +63,13 @@ class Revert:
         self._overwrite = overwrite
         self.ledger_failures: dict[str, Failure] = {}
         self.refused: Failure | None = None
-        self._ways: dict[str, Undo] = {}  # as the last look at each instance showed it
+        self._ways: dict[str, Undo] = {}  # by instance, as of the last look at it
 
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
-        """What would be done about each of these instances, or about each that the run changed.
+        """Plan the revert of each of these instances, or of each instance that the run changed.
 
-        None at all if the ledger has no change of theirs by that run. A region that cannot be read is the problem of
-        its instances, and of no others.
+        Empty if the ledger has no change of these instances by that run. A region that cannot be read is a problem of
+        its own instances only.
 
         Raises:
             AwsError: if the ledger could not be read, or not be written where entries had to be completed first.
@@ -97,11 +97,11 @@ class Revert:
             for instance_id in named:
                 entries = self._completed(ledger[instance_id], seen)
                 plans[instance_id] = self._planned(region, instance_id, entries, run_id, seen.get(instance_id))
-        nothing = "the ledger has no change that is not undone"
+        nothing = "the ledger has no change left to undo"
         return [plans.get(each) or Reverting(each, nothing_left=nothing) for each in ids]
 
     def _completed(self, entries: Sequence[Entry], seen: Mapping[str, Instance]) -> list[Entry]:
-        """The entries; those that a process left behind are completed by what the instance shows, as by a sweep."""
+        """The entries; any that a process left open are completed from what the instance shows, as in a sweep."""
         left = left_behind(entries, self._clock.now())
         if not left:
             return [*entries]
@@ -128,20 +128,20 @@ class Revert:
         if instance.unchangeable:
             return Reverting(instance_id, region, tuple(entries), instance, problem=instance.unchangeable)
         if instance.options is None:
-            problem = "EC2 describes its metadata options in a way that is not known here"
+            problem = "EC2 returned unrecognized metadata options"
             return Reverting(instance_id, region, tuple(entries), instance, problem=problem)
         way = undo(entries, instance.options, overwrite=self._overwrite)
         return Reverting(instance_id, region, tuple(entries), instance, way)
 
     def left(self, plan: Reverting) -> tuple[str, ...]:
-        """The options that stay as someone else has set them since, as of the last look at the instance."""
+        """The options that stay as someone else has since set them, as of the last look at the instance."""
         way = self._ways.get(plan.instance_id, plan.way)
         return way.theirs if way else ()
 
     def is_done(self, plan: Reverting, result: Result | None = None) -> bool:
-        """True if all is set back, or will be if there is no result yet; also if nothing is left to undo.
+        """True if the instance is reverted, or will be if there is no result yet; also if nothing is left to undo.
 
-        A change that EC2 accepted and shows, and that is applied later, counts; so does an instance that is gone.
+        A change that EC2 shows but has not applied yet counts as done; so does an instance that is gone.
         """
         if plan.way is None:
             return plan.problem is None
@@ -155,10 +155,10 @@ class Revert:
         return result.outcome in _SHOWN and result.after is not None and result.after.agree_with(way.wanted)
 
     def carry_out(self, plans: Sequence[Reverting], *, reason: str, until: datetime | None = None) -> Iterator[Result]:
-        """Hold the instances, set them back, read back; one result for each that has a way back.
+        """Hold the instances, revert them and read them back; one result for each that can be reverted.
 
-        The holds come first and all of them: the enforcer, which asks about holds after it looked at
-        an instance, can then not take a reverted one for drift.
+        All holds are written first. The enforcer reads holds after it looks at an instance, so it cannot
+        take a reverted instance for drift.
 
         Raises:
             AwsError: if the holds could not be written; then nothing is changed.
@@ -171,7 +171,7 @@ class Revert:
         by_region: dict[str, dict[str, Reverting]] = defaultdict(dict)
         for plan in possible:
             by_region[plan.region][plan.instance_id] = plan
-        # What a person ordered follows no policy.
+        # A person's order follows no policy.
         run = Run(
             run_id=self._run_id,
             clients=self._clients,
@@ -198,15 +198,15 @@ class Revert:
             self.ledger_failures[region] = context.ledger_failure
 
     def _examined(self, instance: Instance, undone: Sequence[Entry]) -> PlannedChange | Result:
-        """Decided anew by every look: between the plan and the change somebody may have done something."""
+        """Decide anew at every look: the instance may have changed since the plan."""
         now = self._way_back(instance.region, instance.instance_id, undone, instance)
         if now.way is None or instance.options is None:
             if now.nothing_left:
                 return result_of(instance, Outcome.GONE, now.nothing_left)
             return result_of(instance, Outcome.SKIPPED, now.problem or "", after=instance.options)
         self._ways[instance.instance_id] = now.way
-        left = f"; left as somebody else has set it: {', '.join(now.way.theirs)}" if now.way.theirs else ""
+        left = f"; left as someone else set it: {', '.join(now.way.theirs)}" if now.way.theirs else ""
         if now.way.change is None:
-            return result_of(instance, Outcome.COMPLIANT, f"nothing to set back{left}", after=instance.options)
-        reason = f"set back to what it was before the run {undone[0].run_id}{left}"
+            return result_of(instance, Outcome.COMPLIANT, f"nothing to revert{left}", after=instance.options)
+        reason = f"reverted to what it was before the run {undone[0].run_id}{left}"
         return PlannedChange(instance, now.way.change, now.way.wanted, reason)

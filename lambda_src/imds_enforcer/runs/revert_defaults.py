@@ -1,4 +1,4 @@
-"""Put the regions' account defaults back to what they were before the enforcer set them, and hold them there."""
+"""Revert account defaults to what they were before the enforcer set them, and hold them there."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _SECONDS_A_REGION = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RevertingDefaults:
-    """One region whose defaults are to be put back: the change, if there is one, and what stays as it is.
+    """The plan to revert one region's defaults: the change, if any, and the defaults that are left as they are.
 
-    Without `possible`, either there is nothing left to undo, and `nothing_left` says why, or the `problem` is why they
-    cannot be put back.
+    Unless `possible`, either `nothing_left` says why there is nothing left to undo, or `problem` says why the defaults
+    cannot be reverted.
     """
 
     region: str
@@ -47,9 +47,9 @@ class RevertingDefaults:
 
 
 class RevertDefaults:
-    """Plans and carries out a person's order; `by` is who gave it.
+    """Plans and carries out a revert that a person ordered; `by` names that person.
 
-    `ledger_failures` are why the ledger does not have everything about a region.
+    `ledger_failures` says, by region, why the ledger lacks some of the changes.
     """
 
     def __init__(self, clients: Clients, clock: Clock, *, run_id: str, by: str, overwrite: bool = False) -> None:
@@ -61,7 +61,7 @@ class RevertDefaults:
         self.ledger_failures: dict[str, Failure] = {}
 
     def plan(self, regions: Iterable[str]) -> list[RevertingDefaults]:
-        """What would be done about each region.
+        """Plan the revert of each region's defaults.
 
         Raises:
             AwsError: if the ledger could not be read, or AWS does not accept the credentials.
@@ -72,9 +72,9 @@ class RevertDefaults:
     def carry_out(
         self, plans: Sequence[RevertingDefaults], *, reason: str, until: datetime | None = None
     ) -> list[tuple[RevertingDefaults, DefaultsResult]]:
-        """Hold the defaults, put them back, read back: what was left in the end, and what became of each region.
+        """Hold the defaults, revert them and read them back; each region's final plan and its result.
 
-        The holds come first and all of them, as for instances.
+        All holds are written first, as for instances.
 
         Raises:
             AwsError: if the holds could not be written; then nothing is changed.
@@ -87,7 +87,7 @@ class RevertDefaults:
         return [self._put_back(run, plan.region) for plan in plans]
 
     def _run(self, regions: int) -> Run:
-        # What a person ordered follows no policy.
+        # A person's order follows no policy.
         return Run(
             run_id=self._run_id,
             clients=self._clients,
@@ -111,7 +111,7 @@ class RevertDefaults:
             return RevertingDefaults(region, problem="a change is under way: try again in a few minutes")
         back, left = original(entries, seen, overwrite=self._overwrite), changed_since(entries, seen)
         if not (back or left):
-            return RevertingDefaults(region, nothing_left="the ledger has no change that is not undone")
+            return RevertingDefaults(region, nothing_left="the ledger has no change left to undo")
         if seen.managed:
             return RevertingDefaults(region, problem=seen.managed)
         after = restored(seen, back)
@@ -119,12 +119,12 @@ class RevertDefaults:
         return RevertingDefaults(
             region,
             possible=True,
-            change=planned(seen, after, "put back to what they were before the enforcer set them"),
+            change=planned(seen, after, "reverted to what they were before the enforcer set them"),
             left=(*(() if self._overwrite else left), *kept),
         )
 
     def _put_back(self, run: Run, region: str) -> tuple[RevertingDefaults, DefaultsResult]:
-        """Decided anew on a fresh look: between the plan and the change someone may have done something."""
+        """Decide anew on a fresh look: the defaults may have changed since the plan."""
         context = run.defaults(region, Trigger.REVERT)
         try:
             plan = self._planned(run, region)
@@ -134,7 +134,7 @@ class RevertDefaults:
         if plan.problem:
             return plan, context.result(Outcome.FAILED, plan.problem, None)
         if plan.change is None:
-            return plan, context.result(Outcome.COMPLIANT, "nothing to put back", None)
+            return plan, context.result(Outcome.COMPLIANT, "nothing to revert", None)
         result = set_defaults(context, plan.change)
         if context.ledger_failure:
             self.ledger_failures[region] = context.ledger_failure
@@ -142,10 +142,10 @@ class RevertDefaults:
 
 
 def _kept(after: RegionDefaults, back: dict[str, object]) -> tuple[str, ...]:
-    """What is the enforcer's and stays: required tokens, and the hops they need, while tokens are enforced."""
+    """What the enforcer set and must keep while tokens are enforced: required tokens, and the hop limit they need."""
     shown = after.as_log()
     return tuple(
-        f"{name} is {shown[name]}, which the others need"
+        f"{name} is {shown[name]}, which the other defaults need"
         for name, attribute in DEFAULTS.items()
         if attribute in back and getattr(after, attribute) != back[attribute]
     )

@@ -1,4 +1,4 @@
-"""One run of the enforcer: the only place that puts the engine together."""
+"""One run of the enforcer: the only place that assembles the engine."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import Policy
 
 ANSWER_RESERVE_SECONDS = 30.0
-"""Kept free at the end of a run for its report, after the last change was read back."""
+"""Kept free at the end of a run, after the last read-back, for the report."""
 
 
 @dataclass(eq=False, kw_only=True)
 class Run:
-    """A run that changes instances: by a person's order, or as a policy demands (`PolicyRun`).
+    """A run that changes instances, by a person's order or under a policy (`PolicyRun`).
 
-    No change begins after `seconds`, or once `cancellation` has another reason; each change is given
-    `verify_timeout` seconds to take effect. By `ends_at` all that was begun has its outcome, if the process
-    is still there. `by` is who ordered the run, where that was a person. `versions` are those of the policy
-    that the run follows, and `source` tells whether they are still in force; None if it follows none.
+    No change begins after `seconds`, or once `cancellation` has another reason; each change has
+    `verify_timeout` seconds to take effect. By `ends_at` every change that was begun has its outcome, unless
+    the process died. `by` names the person who ordered the run, if one did. `versions` are those of the policy
+    that the run follows, and `source` says whether they are still in force; None if it follows no policy.
     """
 
     run_id: str
@@ -64,7 +64,7 @@ class Run:
         self.ends_at = self.clock.now() + timedelta(seconds=ending)
 
     def order(self, region: str, trigger: str, *, heeds_holds: bool) -> RegionContext:
-        """What a person's order works with in a region; a revert sets holds, and does not heed them."""
+        """The context of a person's order in one region; a revert sets holds itself and does not heed them."""
         limits = RegionLimits.none(region)
         cancellation = RegionCancellation(self.cancellation, limits)
         return self._context(
@@ -75,7 +75,7 @@ class Run:
         )
 
     def defaults(self, region: str, trigger: str) -> DefaultsContext:
-        """What the work on a region's account defaults needs. What stops it stops no instance, and the reverse."""
+        """The context of a region's account defaults. It stops on its own: instances go on, and vice versa."""
         origin = self._origin(lambda _: trigger)
         return DefaultsContext(
             region=region,
@@ -118,14 +118,14 @@ class Run:
 class PolicyRun(Run):
     """One invocation under one policy.
 
-    No page of a region is read once `list_deadline` has passed. `log` is called once for each instance worth
+    The run reads no page of a region once `list_deadline` has passed. It calls `log` once for each instance worth
     a line, with what triggered the look at it. `shuffle` brings ids into random order. `floor` is the weakest
     `HttpTokens` that may be set. `keeps_defaults` says whether the run may set the regions' account defaults; None for
-    one that never does. `log_defaults` is called where there is something to say of them.
+    a run that never does. It calls `log_defaults` if there is something to say about them.
     """
 
     policy: Policy
-    source: Versions | None = field()  # whether a policy may change under its run has to be said
+    source: Versions | None = field()  # no default: the caller must say whether the policy may change during the run
     log: Callable[[Result, str], None]
     shuffle: Callable[[list[str]], None]
     floor: HttpTokens = HttpTokens.OPTIONAL
@@ -141,7 +141,7 @@ class PolicyRun(Run):
         self.list_deadline = Deadline.after(self.clock, self.seconds / 2)
 
     def for_sweep(self, trigger: str, limits: RegionLimits, finalize: Callable[[Result], Result]) -> Enforcer:
-        """The enforcer for a sweep of the region that the limits are about."""
+        """The enforcer for a sweep of the limits' region."""
         return self._enforcer(limits, None, trigger_of=lambda _: trigger, finalize=finalize)
 
     def for_events(
@@ -151,29 +151,29 @@ class PolicyRun(Run):
         drifted_by: Mapping[str, str],
         finalize: Callable[[Result], Result],
     ) -> Enforcer:
-        """The enforcer for instances that events named; `drifted_by` has who changed the options of some of them."""
-        # In audit mode no drift is corrected, so that no contest begins.
+        """The enforcer for instances that events named; `drifted_by` says who changed the options of some of them."""
+        # Audit mode corrects no drift, so no contest begins.
         drift = {} if self.policy.mode is Mode.AUDIT else drifted_by
         return self._enforcer(RegionLimits.none(region), drift, trigger_of=trigger_of, finalize=finalize)
 
     def for_defaults(self, region: str, trigger: str, drifted_by: str | None = None) -> DefaultsEnforcer | None:
-        """What keeps the account defaults of a region; None where they are left alone in all regions."""
+        """The enforcer of a region's account defaults; None if the run leaves those of all regions alone."""
         wanted = self.policy.account_defaults
         if wanted is None or not self.keeps_defaults or self.contradictions():
             return None
         return DefaultsEnforcer(self.defaults(region, trigger), self.policy, wanted, self.floor, drifted_by)
 
     def contradictions(self) -> list[str]:
-        """Why the policy's account defaults cannot be followed. While tokens are optional nothing is enforced."""
+        """Why the policy's account defaults cannot be followed; empty while tokens are optional and not enforced."""
         required = self.policy.http_tokens is HttpTokens.REQUIRED
         return contradictions(self.policy, self.clock.now()) if required else []
 
     def under_way(self) -> list[PlannedChange]:
-        """The changes that were sent, in any region, and have no result yet. For any thread."""
+        """The changes sent in any region that have no result yet. Any thread may call it."""
         return [plan for enforcer in list(self._enforcers) for plan in enforcer.under_way()]
 
     def latest(self) -> list[Result]:
-        """The latest results of each region, which may not have been handed on yet. For any thread."""
+        """The latest results of each region, which may not be reported yet. Any thread may call it."""
         return [result for enforcer in list(self._enforcers) for result in enforcer.latest()]
 
     def _enforcer(
@@ -199,7 +199,7 @@ class PolicyRun(Run):
 
 
 def gate_of(policy: Policy, clients: Clients, clock: Clock, region: str) -> LegacyCallGate | None:
-    """The policy's gate for one region; None if it has none."""
+    """The policy's gate for one region; None if the policy has no gate."""
     if policy.gate is None:
         return None
     of_instances, of_groups = (

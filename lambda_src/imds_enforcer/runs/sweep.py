@@ -1,4 +1,4 @@
-"""A sweep: every region at once, each for itself."""
+"""A sweep: all regions in parallel, each on its own."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from imds_enforcer.runs.run import PolicyRun
 
 _AS_BEFORE = frozenset({Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED, Outcome.HELD})
-"""Outcomes that a sweep counts and does not log: the same instances, unchanged, every time.
+"""Outcomes that a sweep counts but does not log: the same unchanged instances every time.
 
-Those that are held, or lack an option that EC2 refused, have a line in the daily inventory, and the first of them a
-place in each report.
+The daily inventory logs the instances that are held or lack an option that EC2 refused; every report names the first
+of them.
 """
 
 _MAX_PLANS = PAGE_SIZE
-"""Plans that are kept from the listing. Of a larger fleet only ids are: a plan is too old before its turn comes."""
+"""Plans kept from the listing. Beyond these only ids are kept: a plan would be too old when its turn comes."""
 
 _NOT_LISTED_IN_TIME = Failure(
     "OutOfTime", "the region has more instances than a sweep has time to list", Kind.UNAVAILABLE
@@ -50,7 +50,7 @@ _EVERY_INSTANCE: Sequence[Filters] = ({},)
 
 
 def intents_left_behind(clients: Clients, clock: Clock) -> Sequence[AnyEntry]:
-    """Intents of processes that are gone; none if the ledger is out of reach: the next sweep asks again."""
+    """Intents of processes that ended; empty if the ledger is out of reach, as the next sweep asks again."""
     try:
         return left_behind(clients.ledger_table.open_intents(), clock.now())
     except AwsError as error:
@@ -61,9 +61,9 @@ def intents_left_behind(clients: Clients, clock: Clock) -> Sequence[AnyEntry]:
 def sweep(
     run: PolicyRun, request: SweepRequest, limits: Mapping[str, RegionLimits], left_behind: Sequence[AnyEntry] = ()
 ) -> RunReport:
-    """Visit every region of the limits that the policy covers; a region that fails stops no other.
+    """Visit every region in `limits` that the policy covers; a region that fails stops no other.
 
-    `left_behind` are intents of processes that are gone: first these are completed.
+    `left_behind` are intents of processes that ended; the sweep completes them first.
     """
     started = run.clock.monotonic()
     visited = [region for region in limits if run.policy.regions.covers(region)]
@@ -88,7 +88,7 @@ def sweep(
         trigger=request.trigger,
         policy=run.policy,
         regions={
-            region: report for region, report in zip(visited, reports, strict=True) if _is_told(report, request.trigger)
+            name: report for name, report in zip(visited, reports, strict=True) if _is_reported(report, request.trigger)
         },
         expired_exemptions=run.policy.expired_exemptions(run.clock.now()),
         warnings=(*_warnings(run, limits), *findings(run)),
@@ -99,10 +99,11 @@ def sweep(
     )
 
 
-def _is_told(report: RegionReport, trigger: str) -> bool:
-    """False for a region that the organization denies: it is asked each time, and named once a day, or to a person."""
-    told = trigger in {Trigger.INVENTORY, Trigger.COMMAND}
-    return told or report.status is not RegionStatus.REGION_DENIED or bool(report.outcomes or report.ledger_failure)
+def _is_reported(report: RegionReport, trigger: str) -> bool:
+    """False for a region that the organization denies: only an inventory or a person's sweep names it each time."""
+    every_region = trigger in {Trigger.INVENTORY, Trigger.COMMAND}
+    denied = report.status is RegionStatus.REGION_DENIED
+    return every_region or not denied or bool(report.outcomes or report.ledger_failure)
 
 
 def _warnings(run: PolicyRun, regions: Collection[str]) -> tuple[str, ...]:
@@ -116,9 +117,9 @@ def _warnings(run: PolicyRun, regions: Collection[str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RegionSweep:
-    """One region's part of a sweep, of the instances that fit any of the `filters`.
+    """One region's part of a sweep: the instances that match any of the `filters`.
 
-    The instances in `done` have their result already; `left_behind` are entries of the ledger to complete first.
+    The instances in `done` already have their result; `left_behind` are ledger entries to complete first.
     """
 
     run: PolicyRun
@@ -130,7 +131,7 @@ class RegionSweep:
     left_behind: Sequence[AnyEntry] = ()
 
     def visit(self) -> RegionReport:
-        """What came of it, that the region could not be read included."""
+        """Sweep the region and report on it, also if it could not be read."""
         report = RegionReport()
         enforcer = self.run.for_sweep(self.trigger, self.limits, finalize_sweep)
         try:
@@ -150,7 +151,7 @@ class RegionSweep:
         return report
 
     def _logged(self, result: Result) -> bool:
-        """True for what is new, and in an inventory also for what stays as it is although it should not."""
+        """True for news; in an inventory also for instances that stay different from the policy."""
         if self.trigger == Trigger.INVENTORY and (result.outcome is Outcome.HELD or result.refused):
             return True
         return result.outcome not in _AS_BEFORE or any(not each.noted for each in result.refused)
@@ -162,25 +163,25 @@ class RegionSweep:
         try:
             seen = context.read({entry.instance_id for entry in left_behind})
         except AwsError:
-            # They stay open for the next sweep; if EC2 cannot be read at all, what follows here tells so.
+            # They stay open for the next sweep. If EC2 cannot be read at all, the listing below reports it.
             return
         ledger_table = self.run.clients.ledger_table
         ledger_table.entries.write(
             completed(entry, seen, since)
             for entry in left_behind
-            # The index that names it may be late: it is no longer there as it was, if its process has written since.
+            # The index may lag behind: skip an entry that its process has written again since.
             if entry in (since := ledger_table.entries.of(entry.instance_id, entry.at))
         )
 
     def _results(self, enforcer: Enforcer) -> Iterator[Result]:
-        """Each instance once.
+        """One result for each instance.
 
-        First the region is listed, and of what has to be changed no more than the ids are kept; then
-        these are worked off in an order of chance, so that those which always fail cannot keep
-        the others from their turn.
+        List the region first, and keep little more than the ids of the instances to change. Then change
+        these in random order, so that instances whose change always fails are not ahead of the others
+        in every sweep.
 
         Raises:
-            AwsError: at the end, if the region could not be listed to its end.
+            AwsError: after all results, if the listing was cut short.
         """
         listing = _Listing(self.run, enforcer, self.region, self.done)
         try:
@@ -197,7 +198,7 @@ class RegionSweep:
 
 
 class _Listing:
-    """What a region's pages say: what has its result by a look, and what has to be changed."""
+    """A region's listing: the results of instances that need no change, and the plans for the others."""
 
     def __init__(self, run: PolicyRun, enforcer: Enforcer, region: str, done: Collection[str]) -> None:
         self._run = run
@@ -208,7 +209,7 @@ class _Listing:
         self.error: AwsError | None = None
 
     def results(self, filters: Sequence[Filters]) -> Iterator[Result]:
-        """The results of those that need no change."""
+        """The results of instances that need no change."""
         several = len(filters) > 1
         try:
             for page in self._pages(filters):
@@ -221,10 +222,10 @@ class _Listing:
             self.error = error
 
     def _pages(self, filters: Sequence[Filters]) -> Iterator[list[Instance]]:
-        """Up to the first that may not be asked for any more.
+        """The pages, until the listing ends or has to stop.
 
         Raises:
-            AwsError: if there is one.
+            AwsError: if it has to stop: it is out of time, or AWS does not accept the credentials.
         """
         cancellation = self._enforcer.context.cancellation
         ec2, late = self._run.clients.ec2(self._region), False
@@ -240,7 +241,7 @@ class _Listing:
         raise AwsError(refused)
 
     def _results(self, page: Iterable[Instance]) -> Iterator[Result]:
-        # One that fits several sets of filters is listed several times.
+        # An instance that matches several sets of filters is listed several times.
         fresh = [each for each in page if each.instance_id not in self._done and each.instance_id not in self.plans]
         for examined in self._enforcer.examine(fresh):
             if isinstance(examined, PlannedChange):

@@ -1,4 +1,4 @@
-"""A sweep's turn: it holds the lease while it sweeps."""
+"""A sweep's turn: the sweep holds the lease while it runs."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 def turn(leases: Leases, lease: Lease, run: PolicyRun) -> Iterator[Turn]:
     """Take the lease, unless another run holds it, and release it at the end.
 
-    Without the table a sweep begins all the same: a lease that cannot be had must not end all sweeps. Where AWS does
-    not accept the credentials any more, the lease ends by itself. In audit mode nothing is written, so no lease is
-    taken: sweeps that change nothing may overlap.
+    If the lease cannot be taken, the sweep begins without it: an unreachable table must not stop all sweeps. If AWS
+    no longer accepts the credentials, the lease is left to expire. In audit mode no lease is taken, since nothing is
+    written: sweeps that change nothing may overlap.
     """
     mine, taken = Turn(), False
     if run.policy.mode is Mode.AUDIT:
@@ -55,7 +55,7 @@ def sweep_in_turn(
 ) -> RunReport:
     """Sweep and report it; while another run holds the lease, only look and count."""
     if mine.holder:
-        run.cancellation.cancel(f"the run {mine.holder} is sweeping, and this one changes nothing")
+        run.cancellation.cancel(f"the run {mine.holder} is sweeping, so this one changes nothing")
     report = sweep(run, request, limits, () if mine.holder else intents)
     telemetry.run_finished(report)
     if report.credentials_refused:
@@ -70,7 +70,7 @@ def _release(leases: Leases, lease: Lease) -> None:
         leases.release(lease)
     except AwsError as error:
         telemetry.call_failed(
-            f"the lease could not be released: until {lease.expires_at:%H:%M:%S} UTC no other sweep begins under this "
-            "policy",
+            "the lease could not be released: no other sweep begins under this policy until "
+            f"{lease.expires_at:%H:%M:%S} UTC",
             error,
         )

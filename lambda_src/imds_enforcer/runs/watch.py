@@ -1,4 +1,4 @@
-"""The watch: instances whose tokens were required lately, and which still get calls without one."""
+"""The watch: find instances that still get calls without a token after the enforcer required tokens."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _PERIOD = timedelta(minutes=5)
 _GOOD_FOR = timedelta(hours=1)
 
 _FIRST_LOOK = timedelta(minutes=10)
-"""After a change. EC2 gives a point every five minutes: an earlier answer would say nothing, and serve for an hour."""
+"""The wait after a change. EC2 publishes a point every five minutes: an earlier answer would be empty, for an hour."""
 
 
 @dataclass(slots=True)
 class Watched:
-    """What a round of the watch found: every instance over the limit, and those that no mail has named yet."""
+    """What the watch found: every instance over the limit, and those that no mail has named yet."""
 
     over_limit: list[Rejection] = field(default_factory=list)
     news: list[Rejection] = field(default_factory=list)
@@ -40,10 +40,10 @@ class Watched:
 
 
 def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
-    """Look at every instance that the ledger has as changed to `required` within the watch's time.
+    """Look at every instance that, by the ledger, was changed to `required` within the watch's time.
 
     CloudWatch is asked about an instance once an hour at most. A region whose CloudWatch or EC2 fails
-    is among the failures, and stops no other.
+    is among the failures and stops no other.
 
     Raises:
         AwsError: if the ledger could not be read.
@@ -51,7 +51,7 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
     found = Watched()
     by_region: dict[str, dict[str, Entry]] = defaultdict(dict)
     now = clock.now()
-    # One more round after the watch's time, for what came in its last hour.
+    # One more round after the watch's time, for the calls of its last hour.
     for entry in _changes_to_watch(clients.ledger_table.entries.since(now - terms.time - _GOOD_FOR - _FIRST_LOOK)):
         if now - entry.at >= _FIRST_LOOK:
             by_region[entry.region][entry.instance_id] = entry
@@ -72,7 +72,7 @@ def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
 
 
 def _changes_to_watch(entries: Iterable[Entry]) -> list[Entry]:
-    """The last change of each instance, if it took IMDSv1 from it and was not undone."""
+    """The last change of each instance, if it switched IMDSv1 off and was not undone."""
     last: dict[str, Entry] = {}
     for entry in entries:
         result = entry.result
@@ -107,31 +107,31 @@ def _rejections(
 
 
 def _begin_of(moment: datetime) -> datetime:
-    """The beginning of the metric's period: a point counts from there on, and tokens were optional before."""
+    """The start of the metric's period around the change; before the change nothing could be rejected."""
     return moment - (moment - moment.replace(hour=0, minute=0, second=0, microsecond=0)) % _PERIOD
 
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """The watch of one sweep: it reports, and changes nothing."""
+    """The watch during one sweep: it reports and changes nothing."""
 
     clients: Clients
     clock: Clock
 
     def look(self, terms: Watch | None) -> Watched:
-        """Which of the instances changed lately still get calls without a token; none if nothing is to be watched."""
+        """Find the lately changed instances that still get calls without a token; none if the policy has no watch."""
         if terms is None:
             return Watched()
         try:
             return watch(self.clients, self.clock, terms)
         except AwsError as error:
-            telemetry.ledger_unavailable("the changed instances could not be watched", error)
+            telemetry.ledger_unavailable("the watch was skipped: the ledger could not be read", error)
             return Watched()
 
     def follow_up(self, watched: Watched, terms: Watch) -> None:
-        """Count the instances over the limit, and name each to the operators once."""
+        """Count the instances over the limit, and mail each to the operators once."""
         for region, error in watched.failures.items():
-            telemetry.call_failed(f"the changed instances of {region} could not be watched", error)
+            telemetry.call_failed(f"the watch could not check the changed instances in {region}", error)
         telemetry.rejected_calls(len(watched.over_limit))
         news = watched.news
         if not news:
@@ -140,4 +140,4 @@ class Watcher:
             if mails.send(self.clients, mails.still_called(news)):
                 self.clients.ledger_table.notes.write_mailed([each.change for each in news], terms.time)
         except AwsError as error:
-            telemetry.ledger_unavailable("which instances the watch has named could not be written down", error)
+            telemetry.ledger_unavailable("the watch could not record which instances its mail named", error)

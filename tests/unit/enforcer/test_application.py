@@ -50,7 +50,7 @@ def test_a_batch_is_enforced_and_acknowledged(app: App, clients: FakeClients, ho
     assert clients.topic.mails == []
 
 
-def test_what_a_batch_needs_is_made_while_its_policy_is_read(app: App, clients: FakeClients, home: FakeEc2) -> None:
+def test_a_batchs_clients_are_made_while_its_policy_is_read(app: App, clients: FakeClients, home: FakeEc2) -> None:
     """Making clients takes CPU, and reading the policy takes time."""
     home.launch(an_instance())
     clients.ssm.delay = lambda: prepared.append(clients.prepared.wait(timeout=10))
@@ -60,7 +60,7 @@ def test_what_a_batch_needs_is_made_while_its_policy_is_read(app: App, clients: 
 
 
 def test_the_toggle_is_followed_both_ways(app: App, clients: FakeClients, clock: FakeClock, home: FakeEc2) -> None:
-    """`optional` is a duty too."""
+    """The policy can demand `optional` too."""
     home.launch(an_instance(1, V2_ONLY))
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     app.batch(a_message(events.running()))
@@ -71,10 +71,10 @@ def test_the_toggle_is_followed_both_ways(app: App, clients: FakeClients, clock:
     assert home.actual(an_id()).options == V2_ONLY
 
 
-def test_poison_fails_alone_and_comes_back_at_once(
+def test_a_malformed_message_fails_alone_and_comes_back_at_once(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """Nine are done, one ends in the dead-letter queue, its reason in the log."""
+    """Nine are handled; one ends in the dead-letter queue, with its reason in the log."""
     home.launch(*map(an_instance, range(1, 10)))
     good = [a_message(events.running(an_id(number)), f"m-{number}") for number in range(1, 10)]
     assert app.batch(*good[:4], a_message("{", "poison", receives=3), *good[4:]) == ["poison"]
@@ -85,8 +85,8 @@ def test_poison_fails_alone_and_comes_back_at_once(
     assert line["error"].startswith("the body is not JSON")
 
 
-def test_what_must_come_back_has_a_growing_delay(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """By the number of deliveries of each message."""
+def test_the_delay_of_a_message_grows(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """With the number of its deliveries."""
     home.launch(*map(an_instance, range(1, 4)))
     for number in range(1, 4):
         home.modify_errors[an_id(number)] = [SERVER_FAULT] * 3
@@ -95,10 +95,10 @@ def test_what_must_come_back_has_a_growing_delay(app: App, clients: FakeClients,
     assert clients.fake_queue.delays == {"m-1": 5, "m-2": 40, "m-3": 300}
 
 
-def test_messages_are_reported_even_where_they_cannot_be_delayed(
+def test_messages_are_reported_even_if_they_cannot_be_delayed(
     app: App, clients: FakeClients, log_lines: Documents
 ) -> None:
-    """They come back with the queue's own time-out, and somebody can read why."""
+    """They come back after the queue's own time-out, and the log says why."""
     clients.fake_queue.failure = UNAUTHORIZED
     assert app.batch(a_message(events.running())) == ["m-1"]
     line = log_lines()[-1]
@@ -109,7 +109,7 @@ def test_messages_are_reported_even_where_they_cannot_be_delayed(
 def test_a_message_that_could_not_be_checked_comes_back_later(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """With a delay, as it is not poison; there is no run that would have a report."""
+    """After a delay, as it is not malformed; there is no run to report."""
     home.regions_error = THROTTLED
     assert app.batch(a_message(events.running(region=AWAY), receives=2)) == ["m-1"]
     assert clients.fake_queue.delays == {"m-1": 10}
@@ -121,10 +121,8 @@ def test_a_message_that_could_not_be_checked_comes_back_later(
     )
 
 
-def test_what_could_not_be_checked_comes_back_beside_what_could_not_be_done(
-    app: App, clients: FakeClients, home: FakeEc2
-) -> None:
-    """Each with its own delay, poison at once; the rest of the batch is done."""
+def test_unchecked_and_failed_messages_both_come_back(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """Each after its own delay, malformed ones at once; the rest of the batch is handled."""
     home.launch(an_instance(1), an_instance(2))
     home.regions_error = THROTTLED
     home.modify_errors[an_id(2)] = [SERVER_FAULT] * 3
@@ -139,17 +137,17 @@ def test_what_could_not_be_checked_comes_back_beside_what_could_not_be_done(
     assert home.modified_ids == [an_id(1)]
 
 
-def test_without_a_list_of_regions_events_are_not_tried_in_vain(
+def test_without_a_list_of_regions_only_the_policys_regions_are_handled(
     app: App, clients: FakeClients, home: FakeEc2, away: FakeEc2, log_lines: Documents
 ) -> None:
-    """Those of a region that the policy includes are worked on, and of the others a line says how many they are."""
+    """Events of regions that the policy includes are handled; one line counts those of the others."""
     home.regions_error = DENIED_BY_SCP
     away.launch(an_instance())
     event = a_message(events.running(region=AWAY))
     assert app.batch(event) == []
     assert away.calls == []
     (line,) = [line for line in log_lines() if line["level"] == "WARNING"]
-    assert line["message"] == "events of regions that EC2 does not list were left alone"
+    assert line["message"] == "events of regions that EC2 does not list were ignored"
     assert line["regions"] == {AWAY: 1}
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"include": [HOME, AWAY]}}))
     clients.clock.advance(60)
@@ -157,10 +155,10 @@ def test_without_a_list_of_regions_events_are_not_tried_in_vain(
     assert away.modified_ids == [an_id()]
 
 
-def test_a_region_that_is_not_enabled_is_poison(
+def test_a_message_from_a_region_that_is_not_enabled_is_malformed(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """Its message fails alone, its reason in the log."""
+    """It fails alone, with its reason in the log."""
     home.launch(an_instance())
     assert app.batch(a_message(events.running(region="eu-north-9"), "m-1"), a_message(events.running(), "m-2")) == [
         "m-1"
@@ -177,7 +175,7 @@ def test_a_region_that_is_not_enabled_is_poison(
 def test_events_of_other_accounts_are_acknowledged_and_counted(
     app: App, clients: FakeClients, log_lines: Documents, metrics: Documents, policy: str
 ) -> None:
-    """Whatever the policy; nothing is done about them, and one line says whose they are."""
+    """Under any policy; nothing else happens, and one line names their accounts."""
     clients.ssm.put(POLICY_PARAMETER, policy)
     accounts = (OTHER_ACCOUNT, OTHER_ACCOUNT, "777788889999")
     theirs = [a_message(events.running(account=each), f"m-{number}") for number, each in enumerate(accounts)]
@@ -189,10 +187,10 @@ def test_events_of_other_accounts_are_acknowledged_and_counted(
     assert [document["ForeignEvents"] for document in metrics() if "ForeignEvents" in document] == [[3.0]]
 
 
-def test_a_batch_without_events_of_other_accounts_says_nothing_of_them(
+def test_a_batch_without_events_of_other_accounts_does_not_mention_them(
     app: App, home: FakeEc2, log_lines: Documents, metrics: Documents
 ) -> None:
-    """Neither a line nor a count of none."""
+    """There is neither a line nor a count of zero."""
     home.launch(an_instance())
     app.batch(a_message(events.running()))
     assert not any("foreign_accounts" in line for line in log_lines())
@@ -202,7 +200,7 @@ def test_a_batch_without_events_of_other_accounts_says_nothing_of_them(
 def test_a_change_of_another_accounts_policy_starts_no_sweep(
     app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
 ) -> None:
-    """And sends no mail that the policy has changed."""
+    """And sends no mail that the policy was changed."""
     home.launch(an_instance())
     assert app.invoke({"source": "aws.ssm", "account": OTHER_ACCOUNT}) == {}
     assert (clients.ec2_calls, clients.topic.mails) == ([], [])
@@ -216,21 +214,21 @@ def test_under_an_invalid_policy_a_batch_costs_no_call_to_ec2(
     log_lines: Documents,
     metrics: Documents,
 ) -> None:
-    """Not even to ask for regions. It is acknowledged: the sweep of the mended policy brings in what was missed."""
+    """Not even for regions. It is acknowledged: the sweep of the fixed policy does what was missed."""
     home.launch(an_instance())
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "off"}')
     elsewhere = a_message(events.running(region=AWAY), "m-3")
     assert app.batch(a_message(events.running(), "m-1"), a_message("{", "m-2"), elsewhere) == ["m-2"]
     assert clients.ec2_calls == []
     assert clients.topic.mails == []
-    line = next(line for line in log_lines() if line["message"] == "the policy is invalid, nothing was changed")
+    line = next(line for line in log_lines() if line["message"] == "the policy is invalid: nothing was changed")
     assert line["error"].startswith(INVALID)
     assert line["policy_versions"] == {"http_tokens": 1, "policy": 2}
     assert metric_names(metrics()) == {"PolicyInvalid"}
 
 
-def test_the_mended_policy_brings_in_what_was_missed(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Without a deployment: its change starts a sweep."""
+def test_the_sweep_of_the_fixed_policy_does_what_was_missed(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """Without a deployment: the policy's change starts a sweep."""
     home.launch(an_instance())
     clients.ssm.put(POLICY_PARAMETER, "{")
     app.batch(a_message(events.running()))
@@ -242,7 +240,7 @@ def test_the_mended_policy_brings_in_what_was_missed(app: App, clients: FakeClie
 def test_without_parameter_store_a_batch_goes_back(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """With a delay; nothing is written under a policy that nobody knows."""
+    """With a delay; nothing is changed under an unknown policy."""
     home.launch(an_instance())
     clients.ssm.error = UNREACHABLE
     here, away = a_message(events.running(), "m-1"), a_message(events.drift(region=AWAY), "m-2", 2)
@@ -253,13 +251,13 @@ def test_without_parameter_store_a_batch_goes_back(
     assert line["code"] == "ThrottlingException"
 
 
-def test_a_batch_of_poison_alone_costs_no_call_to_ec2(
+def test_a_batch_of_malformed_messages_costs_no_call_to_ec2(
     app: App,
     clients: FakeClients,
     log_lines: Documents,
     metrics: Documents,
 ) -> None:
-    """Nor is it a run that would have a report."""
+    """And there is no run to report."""
     assert app.batch(a_message("{")) == ["m-1"]
     assert clients.ec2_calls == []
     assert [line["message"] for line in log_lines()] == ["a message cannot be handled"]
@@ -267,7 +265,7 @@ def test_a_batch_of_poison_alone_costs_no_call_to_ec2(
 
 
 def test_each_invocation_reads_the_policy_once(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Its changes go by that answer, as long as it is young."""
+    """Its changes rely on that answer while it is fresh."""
     home.launch(*map(an_instance, range(1, 4)))
     for number in range(1, 4):
         app.batch(a_message(events.running(an_id(number))))
@@ -278,10 +276,10 @@ def test_each_invocation_reads_the_policy_once(app: App, clients: FakeClients, h
     assert len(clients.ssm.requests) == 5
 
 
-def test_a_thawed_process_follows_the_policy_of_this_moment(
+def test_a_thawed_process_follows_the_present_policy(
     app: App, clients: FakeClients, clock: FakeClock, home: FakeEc2
 ) -> None:
-    """While it was frozen its monotonic clock stood still, so that the last answer looks young."""
+    """Its monotonic clock stood still while it was frozen, so the last answer looks fresh."""
     home.launch(an_instance(1), an_instance(2))
     app.batch(a_message(events.running(an_id(1))))
     clients.ssm.put(TOKENS_PARAMETER, "optional")
@@ -290,10 +288,10 @@ def test_a_thawed_process_follows_the_policy_of_this_moment(
     assert (home.actual(an_id(1)).options, home.actual(an_id(2)).options) == (V1_ALLOWED, V1_ALLOWED)
 
 
-def test_a_thawed_process_changes_nothing_where_the_policy_cannot_be_read_any_more(
+def test_a_thawed_process_that_cannot_read_the_policy_changes_nothing(
     app: App, clients: FakeClients, clock: FakeClock, home: FakeEc2
 ) -> None:
-    """What it knew before the freeze is no policy."""
+    """The policy from before the freeze does not count."""
     app.batch(a_message(events.running()))
     home.launch(an_instance())
     clock.freeze(3_600)
@@ -304,8 +302,8 @@ def test_a_thawed_process_changes_nothing_where_the_policy_cannot_be_read_any_mo
     assert home.modified == []
 
 
-def test_a_thawed_process_has_ec2s_limit_back(clients: FakeClients, clock: FakeClock, home: FakeEc2) -> None:
-    """EC2's own bucket filled meanwhile: the second burst is changed as fast as the first."""
+def test_a_thawed_process_has_ec2s_full_limit_again(clients: FakeClients, clock: FakeClock, home: FakeEc2) -> None:
+    """EC2's own bucket has refilled: the second burst is as fast as the first."""
     app = App(clients)
     home.launch(*map(an_instance, range(200)))
     for first in (0, 100):
@@ -334,8 +332,8 @@ def test_writing_ends_in_time_for_verification_and_report(  # fixtures, and what
     seconds_left: float,
     write_seconds: float,
 ) -> None:
-    """At the run's own deadline or 50 seconds before the end of the invocation, whichever comes first."""
-    # One after the other: at the same moment, several could begin that one of them makes too late.
+    """At the run's own deadline or 50 seconds before the end of the invocation, whichever is first."""
+    # One after the other: in parallel, several could begin before one of them makes the others too late.
     monkeypatch.setattr(remediation, "MAX_CONNECTIONS", 1)
     home.launch(*map(an_instance, range(20)))
     home.page_size = 1
@@ -344,18 +342,18 @@ def test_writing_ends_in_time_for_verification_and_report(  # fixtures, and what
     assert len(home.modified) == (10 if write_seconds else 0)
 
 
-def test_anything_else_is_an_error(app: App, clients: FakeClients) -> None:
-    """Without a call to anything."""
+def test_any_other_input_is_an_error(app: App, clients: FakeClients) -> None:
+    """No call is made."""
     with pytest.raises(MalformedEventError):
         app.invoke({"hello": "world"})
     assert clients.ssm.requests == []
     assert clients.ec2_calls == []
 
 
-def test_every_line_names_the_run_and_the_policy_it_was_under(
+def test_every_log_line_names_the_run_and_its_policy(
     app: App, clients: FakeClients, clock: FakeClock, log_lines: Documents
 ) -> None:
-    """Also that of a message which no policy could help; none carries what an earlier invocation knew."""
+    """Even a line about a malformed message; no line has the versions of an earlier invocation."""
     messages = a_message("{"), a_message(events.running(), "m-2")
     app.batch(*messages)
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}')
@@ -369,10 +367,10 @@ def test_every_line_names_the_run_and_the_policy_it_was_under(
     ]
 
 
-def test_lines_without_a_policy_name_no_versions(
+def test_log_lines_without_a_policy_name_no_versions(
     app: App, clients: FakeClients, clock: FakeClock, log_lines: Documents
 ) -> None:
-    """Least of all those of a policy that was read before Parameter Store went out of reach."""
+    """Above all not those that were read before Parameter Store went out of reach."""
     app.batch(a_message(events.running()))
     clock.advance(6)
     clients.ssm.error = UNREACHABLE

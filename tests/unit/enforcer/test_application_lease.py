@@ -46,7 +46,7 @@ def other(clients: FakeClients) -> App:
 
 
 def hold_lease(clients: FakeClients, versions: PolicyVersions = VERSIONS, minutes: float = 10) -> None:
-    """Let a run hold the lease for so many minutes more."""
+    """Let a run hold the lease for this many more minutes."""
     ends_at = clients.clock.now() + timedelta(minutes=minutes)
     clients.table.items[KEY] = lease_item(Lease(run_id="run-0", versions=versions, expires_at=ends_at))
 
@@ -57,7 +57,7 @@ def lease_in(clients: FakeClients) -> Lease:
 
 
 def during(clients: FakeClients, action: Callable[[], object]) -> list[Any]:
-    """Do something in the middle of the next sweep that changes an instance; what it answered is in the list."""
+    """Do something in the middle of the next sweep that changes an instance; the list has its answer."""
     answers: list[Any] = []
 
     def once(_: object) -> None:
@@ -71,7 +71,7 @@ def during(clients: FakeClients, action: Callable[[], object]) -> list[Any]:
 def test_while_a_run_sweeps_others_end_at_once(
     app: App, other: App, clients: FakeClients, home: FakeEc2, log_lines: Documents, metrics: Documents
 ) -> None:
-    """They name the run, and do not count as completed: an alarm watches for sweeps that are."""
+    """They name the run, and do not count as completed: an alarm watches completed sweeps."""
     home.launch(an_instance())
     answers = during(clients, lambda: (metrics(), other.invoke(SCHEDULE), metrics(), len(home.finds)))
     assert app.invoke(SCHEDULE)["outcomes"] == {"REMEDIATED": 1}
@@ -87,7 +87,7 @@ def test_while_a_run_sweeps_others_end_at_once(
 def test_a_sweep_holds_the_lease_until_its_deadline_and_releases_it(
     app: App, clients: FakeClients, home: FakeEc2, event: dict[str, Any]
 ) -> None:
-    """Its own invocation's deadline: it is over then, whatever became of it."""
+    """The deadline of its own invocation: by then it is over in any case."""
     home.launch(an_instance())
     leases = during(clients, lambda: lease_in(clients))
     app.invoke(event, seconds_left=600)
@@ -95,8 +95,8 @@ def test_a_sweep_holds_the_lease_until_its_deadline_and_releases_it(
     assert lease_in(clients) == Lease(run_id="run-1", versions=VERSIONS, expires_at=RELEASED)
 
 
-def test_sweeps_one_after_the_other_are_not_in_each_others_way(app: App, other: App, home: FakeEc2) -> None:
-    """Whichever process they are in."""
+def test_consecutive_sweeps_do_not_block_each_other(app: App, other: App, home: FakeEc2) -> None:
+    """In whichever process they run."""
     for number, each in enumerate((app, other, app)):
         home.launch(an_instance(number))
         assert each.invoke(SCHEDULE)["outcomes"] == {"REMEDIATED": 1}
@@ -104,7 +104,7 @@ def test_sweeps_one_after_the_other_are_not_in_each_others_way(app: App, other: 
 
 @pytest.mark.parametrize("event", [SCHEDULE, INVENTORY, POLICY_CHANGE])
 def test_in_audit_mode_no_lease_is_taken(app: App, clients: FakeClients, home: FakeEc2, event: dict[str, Any]) -> None:
-    """It would be written, and audit mode writes nothing; nor does a lease of another run matter to it."""
+    """Audit mode writes nothing, the lease included; another run's lease does not matter either."""
     home.launch(an_instance())
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}')
     assert app.invoke(event)["outcomes"] == {"WOULD_REMEDIATE": 1}
@@ -114,7 +114,7 @@ def test_in_audit_mode_no_lease_is_taken(app: App, clients: FakeClients, home: F
 
 
 def test_a_sweep_that_fails_releases_the_lease(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """The next one is the retry."""
+    """The next sweep is the retry."""
     home.regions_error = THROTTLED
     with pytest.raises(AwsError):
         app.invoke(SCHEDULE)
@@ -133,14 +133,14 @@ def test_a_run_that_was_killed_holds_the_lease_until_its_deadline(
 
 
 def test_a_lease_that_a_wrong_clock_wrote_blocks_nothing(app: App, clients: FakeClients) -> None:
-    """It is overwritten."""
+    """The next sweep overwrites it."""
     hold_lease(clients, minutes=LONGEST.total_seconds() / 60 + 1)
     assert "outcomes" in app.invoke(SCHEDULE)
     assert lease_in(clients).run_id == "run-1"
 
 
 def test_a_newer_policy_takes_the_lease_over_at_once(app: App, other: App, clients: FakeClients, home: FakeEc2) -> None:
-    """The older run stops by itself, and leaves the lease of the newer one alone when it ends."""
+    """The older run stops by itself and does not touch the newer one's lease when it ends."""
     home.launch(an_instance(1), an_instance(2, V2_ONLY))
     leases: list[Lease] = []
 
@@ -160,7 +160,7 @@ def test_a_newer_policy_takes_the_lease_over_at_once(app: App, other: App, clien
 
 
 def test_an_older_run_does_not_release_the_lease_of_a_newer_one(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Which is still sweeping."""
+    """The newer one is still sweeping."""
     home.launch(an_instance())
     during(clients, lambda: hold_lease(clients, PolicyVersions(2, 1)))
     app.invoke(SCHEDULE)
@@ -169,7 +169,7 @@ def test_an_older_run_does_not_release_the_lease_of_a_newer_one(app: App, client
 
 
 def test_the_second_look_belongs_to_the_same_lease(app: App, other: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Between the two looks no other sweep begins either."""
+    """No other sweep begins between the two looks either."""
     answers: list[dict[str, Any]] = []
     clients.clock.at(2, lambda: answers.append(other.invoke(SCHEDULE)))
     app.invoke(POLICY_CHANGE)
@@ -177,8 +177,8 @@ def test_the_second_look_belongs_to_the_same_lease(app: App, other: App, clients
     assert len(home.finds) == 2
 
 
-def test_a_change_of_the_policy_is_mailed_where_another_run_sweeps_already(app: App, clients: FakeClients) -> None:
-    """A sweep that was due just then sends no mail about it."""
+def test_a_change_of_the_policy_is_mailed_even_if_another_run_is_sweeping(app: App, clients: FakeClients) -> None:
+    """A scheduled sweep that runs just then sends no mail about it."""
     hold_lease(clients)
     assert app.invoke(POLICY_CHANGE)["already_running"] == "run-0"
     assert [subject for subject, _ in clients.topic.mails] == ["imds-enforcer: The policy was changed"]
@@ -189,7 +189,7 @@ def test_a_change_of_the_policy_is_mailed_where_another_run_sweeps_already(app: 
 def test_the_first_sweep_under_a_policy_looks_twice(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents, event: dict[str, Any]
 ) -> None:
-    """It may be in the way of the sweep that the change of the policy starts, and so does what that is for."""
+    """It may block the sweep that the policy's change starts, and so does that one's work."""
     app.invoke(SCHEDULE)
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "enforce"}')
     home.finds.clear()
@@ -204,12 +204,12 @@ def test_the_first_sweep_under_a_policy_looks_twice(
 def test_an_inventory_counts_while_another_run_sweeps_and_changes_nothing(
     app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
 ) -> None:
-    """Its report says which run sweeps, and the lease stays that run's."""
+    """Its report names the sweeping run, which keeps the lease."""
     home.launch(an_instance(1), an_instance(2, V2_ONLY))
     hold_lease(clients)
     answer = app.invoke(INVENTORY)
     assert answer["outcomes"] == {"COMPLIANT": 1, "DEFERRED": 1}
-    assert answer["stopped"] == "the run run-0 is sweeping, and this one changes nothing"
+    assert answer["stopped"] == "the run run-0 is sweeping, so this one changes nothing"
     assert home.sent == []
     assert clients.table.written == []
     assert metric_names(metrics()) == {"COMPLIANT", "DEFERRED", "Instances", "CompliantInstances"}
@@ -217,22 +217,22 @@ def test_an_inventory_counts_while_another_run_sweeps_and_changes_nothing(
 
 
 def test_an_inventory_mails_while_another_run_sweeps(app: App, clients: FakeClients) -> None:
-    """What needs attention, and that it changed nothing."""
+    """With what needs attention, and that it changed nothing."""
     exemption = '{"match": {"region": "ap-*"}, "reason": "old SDK", "expires": "2026-01-31"}'
     clients.ssm.put(POLICY_PARAMETER, f'{{"exemptions": [{exemption}]}}')
     hold_lease(clients, PolicyVersions(1, 2))
     app.invoke(INVENTORY)
     [(subject, text)] = clients.topic.mails
     assert subject == "imds-enforcer: Instances that need attention"
-    assert "The run was cut short: the run run-0 is sweeping, and this one changes nothing.\n" in text
+    assert "The run was cut short: the run run-0 is sweeping, so this one changes nothing.\n" in text
 
 
 @pytest.mark.parametrize("refused", ["reads", "writes"])
 @pytest.mark.parametrize("failure", [THROTTLED, UNAUTHORIZED])
-def test_without_the_table_a_sweep_begins_all_the_same(
+def test_without_the_table_a_sweep_begins_anyway(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents, refused: str, failure: Any
 ) -> None:
-    """Two at once are safe; none at all would not be."""
+    """Two sweeps at once are safe; no sweep at all would not be."""
     home.launch(an_instance(1, V2_ONLY))
     setattr(clients.table, f"{refused.removesuffix('s')}_failure", failure)
     assert app.invoke(INVENTORY)["outcomes"] == {"COMPLIANT": 1}
@@ -245,7 +245,7 @@ def test_without_the_table_a_sweep_begins_all_the_same(
 def test_a_lease_that_cannot_be_released_is_logged(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """With the moment from which on other sweeps begin."""
+    """With the time from which other sweeps begin."""
     home.launch(an_instance(1, V2_ONLY))
     clients.table.before_swap = lambda: setattr(clients.table, "before_swap", fail)
 
@@ -255,12 +255,12 @@ def test_a_lease_that_cannot_be_released_is_logged(
     assert app.invoke(SCHEDULE)["regions"]
     [line] = [line for line in log_lines() if line["level"] == "ERROR"]
     assert line["message"] == (
-        "the lease could not be released: until 12:15:00 UTC no other sweep begins under this policy"
+        "the lease could not be released: no other sweep begins under this policy until 12:15:00 UTC"
     )
 
 
-def test_of_two_runs_at_the_same_moment_one_sweeps(app: App, other: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Both have read that the lease is free; the second to write finds the first one's and reads again."""
+def test_of_two_simultaneous_runs_only_one_sweeps(app: App, other: App, clients: FakeClients, home: FakeEc2) -> None:
+    """Both read that the lease is free; the second writer finds the first one's lease and reads again."""
     home.launch(an_instance())
     answers: list[dict[str, Any]] = []
 
@@ -274,7 +274,7 @@ def test_of_two_runs_at_the_same_moment_one_sweeps(app: App, other: App, clients
     assert [answer["already_running"] for answer in answers] == ["run-0"]
 
 
-def test_a_lease_that_others_take_again_and_again_ends_no_sweep(
+def test_a_lease_that_others_take_again_and_again_stops_no_sweep(
     app: App, clients: FakeClients, log_lines: Documents
 ) -> None:
     """After some attempts the sweep begins without it."""
@@ -284,12 +284,12 @@ def test_a_lease_that_others_take_again_and_again_ends_no_sweep(
     [line] = [line for line in log_lines() if line["level"] == "ERROR"]
     assert (line["code"], line["error"]) == (
         "LeaseContended",
-        "LeaseContended: others took it 5 times meanwhile",
+        "LeaseContended: other runs took the lease 5 times meanwhile",
     )
 
 
-def test_an_item_beside_the_lease_is_none(app: App, clients: FakeClients) -> None:
-    """The lease is the one with its key."""
+def test_another_item_in_the_partition_is_no_lease(app: App, clients: FakeClients) -> None:
+    """Only the item with the lease's key counts."""
     clients.table.items["lease", "other"] = {"pk": "lease", "sk": "other"}
     for _ in range(2):
         assert "outcomes" in app.invoke(SCHEDULE)
@@ -297,7 +297,7 @@ def test_an_item_beside_the_lease_is_none(app: App, clients: FakeClients) -> Non
 
 
 def test_a_batch_takes_no_lease_and_waits_for_none(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Nor does the sweep of one region that a cut-off event asks for."""
+    """Nor does the sweep of a region for a launch without ids."""
     home.launch(an_instance())
     hold_lease(clients)
     lease = lease_in(clients)

@@ -44,7 +44,7 @@ def test_a_sweep_answers_with_its_report(
     log_lines: Documents,
     metrics: Documents,
 ) -> None:
-    """The same that it logs; and it counts as completed."""
+    """It logs the same report, and counts as completed."""
     home.launch(an_instance())
     answer = app.invoke(SCHEDULE)
     assert (answer["run_id"], answer["trigger"]) == ("run-1", "schedule")
@@ -56,7 +56,7 @@ def test_a_sweep_answers_with_its_report(
 
 @pytest.mark.parametrize(("event", "trigger"), [({}, "manual"), (SCHEDULE, "schedule")])
 def test_a_sweep_sends_no_mail(app: App, clients: FakeClients, home: FakeEc2, event: object, trigger: str) -> None:
-    """Not even about failures: the alarms do, and the digest once a day."""
+    """Not even about failures: alarms and the daily digest do that."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [UNAUTHORIZED]
     assert app.invoke(event)["trigger"] == trigger
@@ -77,7 +77,7 @@ def test_a_change_of_the_policy_sweeps_and_is_mailed(app: App, clients: FakeClie
 def test_a_change_of_the_policy_is_followed_by_a_second_look(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """A run under the older policy may change an instance right after the first: nobody else would set it right."""
+    """A run under the older policy may change an instance right after the first look: only the second corrects it."""
     home.launch(an_instance(1, V2_ONLY), an_instance(2))
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     clients.clock.at(CACHE_SECONDS, lambda: home.set_options(an_id(2), http_tokens=V2_ONLY.http_tokens))
@@ -90,10 +90,10 @@ def test_a_change_of_the_policy_is_followed_by_a_second_look(
     assert clients.clock.elapsed >= CACHE_SECONDS
 
 
-def test_policy_and_regions_are_asked_for_at_the_same_time(
+def test_policy_and_regions_are_read_in_parallel(
     app: App, clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each waits here until the other has been asked for as well."""
+    """Here each waits until the other has been asked for too."""
     both = threading.Barrier(2, timeout=10)
     enabled_regions = home.enabled_regions
 
@@ -111,7 +111,7 @@ def test_policy_and_regions_are_asked_for_at_the_same_time(
 
 @pytest.mark.parametrize("event", [SCHEDULE, INVENTORY, {}])
 def test_other_sweeps_look_once(app: App, clients: FakeClients, home: FakeEc2, event: dict[str, Any]) -> None:
-    """The next schedule is their second look."""
+    """The next schedule serves as their second look."""
     home.launch(an_instance(1))
     app.invoke(event)
     assert len(home.finds) == 1
@@ -121,16 +121,16 @@ def test_other_sweeps_look_once(app: App, clients: FakeClients, home: FakeEc2, e
 def test_a_policy_that_changes_again_needs_no_second_look_at_the_first(
     app: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """The newer one has its own sweeps."""
+    """The newer change has its own sweeps."""
     clients.clock.at(1, lambda: clients.ssm.put(TOKENS_PARAMETER, "optional"))
     app.invoke(POLICY_CHANGE)
     assert len(home.finds) == 1
 
 
-def test_a_second_look_without_parameter_store_is_logged_and_left(
+def test_a_second_look_without_parameter_store_is_logged_and_skipped(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """The first was whole; the next schedule comes."""
+    """The first look was complete, and the next schedule follows."""
 
     def cut_off() -> None:
         clients.ssm.error = UNREACHABLE
@@ -138,7 +138,7 @@ def test_a_second_look_without_parameter_store_is_logged_and_left(
     clients.clock.at(1, cut_off)
     assert app.invoke(POLICY_CHANGE)["trigger"] == "policy-change"
     assert len(home.finds) == 1
-    assert log_lines()[-1]["message"] == "no second look: Parameter Store is out of reach"
+    assert log_lines()[-1]["message"] == "the second sweep was skipped: Parameter Store is out of reach"
     assert log_lines()[-1]["code"] == "ThrottlingException"
 
 
@@ -146,7 +146,7 @@ def test_a_second_look_without_parameter_store_is_logged_and_left(
 def test_under_an_invalid_policy_no_instance_is_looked_at(
     app: App, clients: FakeClients, metrics: Documents, event: dict[str, Any]
 ) -> None:
-    """Its answer says why; the mail comes once, when the policy was changed, and not with every sweep."""
+    """The answer says why; the mail comes once, when the policy is changed, and not with every sweep."""
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "off"}')
     answer = app.invoke(event)
     assert answer["policy_invalid"].startswith(INVALID)
@@ -156,7 +156,7 @@ def test_under_an_invalid_policy_no_instance_is_looked_at(
     if event is POLICY_CHANGE:
         ((subject, text),) = clients.topic.mails
         assert subject == "imds-enforcer: The policy was changed and is invalid"
-        assert text.startswith(f"Nothing is written until it is fixed: {INVALID}")
+        assert text.startswith(f"The enforcer changes nothing until it is fixed: {INVALID}")
     else:
         assert clients.topic.mails == []
 
@@ -171,7 +171,7 @@ def test_under_an_invalid_policy_no_instance_is_looked_at(
 def test_under_a_policy_with_a_removed_field_nothing_is_written(
     app: App, clients: FakeClients, home: FakeEc2, policy: str, problem: str
 ) -> None:
-    """Whatever value it has: the operator has to know that it means nothing any more."""
+    """Whatever its value: the operator must learn that it has no meaning any more."""
     home.launch(an_instance())
     clients.ssm.put(POLICY_PARAMETER, policy)
     assert app.invoke(SCHEDULE)["policy_invalid"].startswith(problem)
@@ -179,7 +179,7 @@ def test_under_a_policy_with_a_removed_field_nothing_is_written(
 
 
 def test_without_parameter_store_a_sweep_is_an_error(app: App, clients: FakeClients, metrics: Documents) -> None:
-    """The alarm on the function's errors tells; the next sweep is the retry."""
+    """The alarm for errors of the function fires; the next sweep is the retry."""
     clients.ssm.error = UNREACHABLE
     with pytest.raises(AwsError):
         app.invoke(SCHEDULE)
@@ -190,7 +190,7 @@ def test_without_parameter_store_a_sweep_is_an_error(app: App, clients: FakeClie
 def test_without_a_list_of_regions_a_sweep_is_an_error_and_not_completed(
     app: App, home: FakeEc2, metrics: Documents
 ) -> None:
-    """No region was looked at."""
+    """No region was visited."""
     home.regions_error = THROTTLED
     with pytest.raises(AwsError):
         app.invoke(SCHEDULE)
@@ -208,10 +208,10 @@ def test_without_a_list_of_regions_a_sweep_is_an_error_and_not_completed(
         ({"regions": {"include": [HOME, AWAY]}}, [HOME, AWAY]),
     ],
 )
-def test_where_the_list_of_regions_is_denied_the_policy_names_them(
+def test_if_the_list_of_regions_is_denied_the_policys_regions_count(
     app: App, clients: FakeClients, home: FakeEc2, policy: dict[str, Any], covered: list[str], failure: Failure
 ) -> None:
-    """Else there is the home region; a warning says so, and the policy's names are not called misspelt."""
+    """Otherwise only the home region counts; a warning says so, and does not call the policy's names misspelt."""
     clients.ec2(AWAY).launch(an_instance(1))
     home.launch(an_instance(2))
     home.regions_error = failure
@@ -227,7 +227,7 @@ def test_where_the_list_of_regions_is_denied_the_policy_names_them(
 
 
 def test_a_denied_list_of_regions_is_mailed_once_a_day(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """By the inventory, and what comes after a change of the policy is swept twice as ever."""
+    """By the inventory; after a change of the policy there are still two sweeps."""
     home.regions_error = DENIED_BY_SCP
     app.invoke(SCHEDULE)
     assert clients.topic.mails == []
@@ -238,10 +238,10 @@ def test_a_denied_list_of_regions_is_mailed_once_a_day(app: App, clients: FakeCl
     assert text.splitlines()[1].startswith("EC2 does not list the account's regions (UnauthorizedOperation: ")
 
 
-def test_a_mail_that_cannot_be_sent_does_not_hide_the_enforcement(
+def test_a_mail_that_cannot_be_sent_does_not_delay_the_sweep(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """It is logged, after the sweep: a topic that does not answer must not keep the fleet waiting."""
+    """The failure is logged after the sweep: a topic that does not answer must not hold up the fleet."""
     home.launch(an_instance())
     clients.topic.failure = UNAUTHORIZED
     assert app.invoke(POLICY_CHANGE)["outcomes"] == {"REMEDIATED": 1}
@@ -252,17 +252,17 @@ def test_a_mail_that_cannot_be_sent_does_not_hide_the_enforcement(
 def test_a_change_of_the_policy_is_mailed_even_if_its_sweep_cannot_begin(
     app: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """Whoever watches the toggle must hear of it."""
+    """Operators who watch the toggle must hear of it."""
     home.regions_error = THROTTLED
     with pytest.raises(AwsError):
         app.invoke(POLICY_CHANGE)
     assert [subject for subject, _ in clients.topic.mails] == ["imds-enforcer: The policy was changed"]
 
 
-def test_an_inventory_without_anything_to_look_at_is_not_mailed(
+def test_an_inventory_without_findings_is_not_mailed(
     app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
 ) -> None:
-    """It is counted."""
+    """It still counts."""
     home.launch(an_instance(1, V2_ONLY))
     assert app.invoke(INVENTORY)["instances"] == 1
     assert clients.topic.mails == []
@@ -272,7 +272,7 @@ def test_an_inventory_without_anything_to_look_at_is_not_mailed(
 def test_an_inventory_with_failures_or_expired_exemptions_is_mailed_once(
     app: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """One digest a day."""
+    """In one daily digest."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [UNAUTHORIZED]
     exemption = '{"match": {"region": "ap-*"}, "reason": "old SDK", "expires": "2026-01-31"}'
@@ -287,7 +287,7 @@ def test_an_inventory_with_failures_or_expired_exemptions_is_mailed_once(
 
 
 def test_a_warning_of_an_inventory_is_mailed(app: App, clients: FakeClients, metrics: Documents) -> None:
-    """A region that is spelt wrong in the policy, say; the counts are whole all the same."""
+    """For example, a region that the policy misspells; the counts are still complete."""
     clients.ssm.put(POLICY_PARAMETER, '{"regions": {"exclude": ["eu-wset-1"]}}')
     app.invoke(INVENTORY)
     ((subject, text),) = clients.topic.mails

@@ -30,7 +30,7 @@ CONTEXT = SimpleNamespace(
 
 @pytest.fixture
 def cold_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module as a new process of Lambda finds it; what is imported here is forgotten afterwards."""
+    """The module as in a new process of Lambda; what it imports is forgotten afterwards."""
     for name in ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delitem(sys.modules, "imds_enforcer.handler", raising=False)
@@ -41,8 +41,8 @@ def _imported() -> ModuleType:
 
 
 @pytest.mark.usefixtures("cold_start")
-def test_an_invocation_is_passed_on_with_what_lambda_says_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is Lambda's request, the account that of the function, the time left in seconds."""
+def test_an_invocation_is_passed_on_with_lambdas_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's id is Lambda's request id, the account is the function's, and the time left is in seconds."""
     invoked: list[tuple[Application, object, Invocation]] = []
 
     def invoke(self: Application, event: object, invocation: Invocation) -> dict[str, Any]:

@@ -25,7 +25,7 @@ SECONDS = [name for name in ENVIRONMENT if name.endswith("_SECONDS")]
 
 
 def test_every_setting_comes_from_the_variable_of_its_name() -> None:
-    """Nothing else of the environment matters."""
+    """Other variables do not matter."""
     settings = Settings.from_environment(ENVIRONMENT | {"PATH": "/bin"})
     assert asdict(settings) == {
         "http_tokens_parameter": "/a/http-tokens",
@@ -43,7 +43,7 @@ def test_every_setting_comes_from_the_variable_of_its_name() -> None:
 
 
 def test_times_have_defaults() -> None:
-    """Those of the design; an empty variable counts as none."""
+    """They are those of the design; an empty variable counts as missing."""
     settings = Settings.from_environment({name: ENVIRONMENT[name] for name in TEXTS} | {"GONE_AFTER_SECONDS": ""})
     assert settings.batch_deadline_seconds == 60
     assert settings.sweep_deadline_seconds == 720
@@ -53,14 +53,14 @@ def test_times_have_defaults() -> None:
 
 @pytest.mark.parametrize("variables", [{}, {"HTTP_TOKENS_FLOOR": ""}])
 def test_without_a_floor_the_policy_alone_decides(variables: dict[str, str]) -> None:
-    """Which is so by default."""
+    """This is the default."""
     settings = Settings.from_environment({name: ENVIRONMENT[name] for name in TEXTS} | variables)
     assert settings.http_tokens_floor == "optional"
 
 
 @pytest.mark.parametrize("floor", ["Required", "none", "v2"])
-def test_a_floor_that_is_none_is_shown_with_what_is_allowed(floor: str) -> None:
-    """It must not be taken for one that is lower."""
+def test_an_invalid_floor_is_shown_with_the_allowed_values(floor: str) -> None:
+    """It must not count as a lower one."""
     with pytest.raises(SettingsError) as refused:
         Settings.from_environment(ENVIRONMENT | {"HTTP_TOKENS_FLOOR": floor})
     assert str(refused.value) == (
@@ -71,7 +71,7 @@ def test_a_floor_that_is_none_is_shown_with_what_is_allowed(floor: str) -> None:
 @pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_missing_variable_is_named(name: str, *, empty: bool) -> None:
-    """The function does not begin without it."""
+    """The function does not start without it."""
     environment = {key: value for key, value in ENVIRONMENT.items() if key != name} | ({name: ""} if empty else {})
     with pytest.raises(SettingsError, match=f"^the environment variable {name} is missing$"):
         Settings.from_environment(environment)
@@ -98,21 +98,21 @@ def test_a_missing_variable_is_named(name: str, *, empty: bool) -> None:
         ),
     ],
 )
-def test_a_batch_must_have_time_to_write_beside_the_time_to_verify(times: dict[str, str], message: str) -> None:
-    """Without any, every instance of every batch would be deferred; defaults count too."""
+def test_a_batch_must_have_time_to_change_and_to_verify(times: dict[str, str], message: str) -> None:
+    """Otherwise every instance of every batch would be deferred; defaults count too."""
     with pytest.raises(SettingsError) as refused:
         Settings.from_environment(ENVIRONMENT | times)
     assert str(refused.value) == f"the environment variable {message}"
 
 
 def test_one_second_to_write_is_enough() -> None:
-    """The limit itself is the only rule."""
+    """The time to verify must only be less than the time of the batch."""
     assert Settings.from_environment(ENVIRONMENT | {"VERIFY_TIMEOUT_SECONDS": "60"}).verify_timeout_seconds == 60
 
 
 @pytest.mark.parametrize("name", SECONDS)
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf", "1 minute"])
-def test_a_time_that_is_none_is_shown_with_its_variable(name: str, text: str) -> None:
+def test_an_invalid_time_is_shown_with_its_variable(name: str, text: str) -> None:
     """And with what is allowed."""
     with pytest.raises(SettingsError) as refused:
         Settings.from_environment(ENVIRONMENT | {name: text})

@@ -69,7 +69,7 @@ def test_the_table_of_a_run(command: Command, fleet: None) -> None:  # noqa: ARG
     """The plan, then what became of it; each instance in one line."""
     result = command("revert", "--run", "run-1", "--yes")
     undone = "schedule of 2026-11-22 12:00; run run-1"
-    reason = "set back to what it was before the run run-1"
+    reason = "reverted to what it was before the run run-1"
     tokens, hops = "HttpTokens: required → optional", "HttpPutResponseHopLimit: 2 →"
     ipv6, tags = "HttpProtocolIpv6: disabled → enabled", "InstanceMetadataTags: enabled → disabled"
     assert lines(result.stdout) == [
@@ -100,7 +100,7 @@ def test_the_json_of_a_revert(command: Command, changed: str) -> None:
                 "left": [],
                 "problem": None,
                 "outcome": "REMEDIATED",
-                "reason": "set back to what it was before the run run-1",
+                "reason": "reverted to what it was before the run run-1",
                 "after": V1_ALLOWED.as_log(),
             }
         ],
@@ -130,7 +130,7 @@ def test_what_somebody_else_has_set_since_is_named_and_left(home: FakeEc2, comma
     result = command("revert", changed, "--yes")
     assert result.exit_code == 1
     assert "InstanceMetadataTags is enabled, not disabled" in lines(result.stdout)[1]
-    assert "left as somebody else has set it: InstanceMetadataTags is enabled" in lines(result.stdout)[-1]
+    assert "left as someone else set it: InstanceMetadataTags is enabled" in lines(result.stdout)[-1]
     assert command.options(HOME, changed) == replace(V1_ALLOWED, instance_metadata_tags=Switch.ENABLED)
 
 
@@ -208,7 +208,7 @@ def test_an_instance_that_is_gone_does_not_keep_the_others(clients: FakeClients,
     clients.ec2(HOME).set_state(an_id(1), InstanceState.TERMINATED)
     clients.ec2(AWAY).forget(an_id(3))
     instances = command.json("revert", "--run", "run-1", "--yes")["instances"]
-    reason = "set back to what it was before the run run-1"
+    reason = "reverted to what it was before the run run-1"
     found = [(each["reason"], each["problem"], each["outcome"]) for each in instances]
     gone, back = ("the instance is gone", None, None), (reason, None, "REMEDIATED")
     assert found == [gone, back, gone, back]
@@ -252,8 +252,8 @@ def test_what_ec2_refused_or_was_never_sent_needs_no_way_back(
         home.launch(an_instance(number, V1_ALLOWED if made else V2_ONLY))
         clients.ledger_table.entries.write([an_entry(number, **made, **({"after": None} if made else {}))])
     instances = command.json("revert", "--run", "run-1", "--yes")["instances"]
-    nothing = ("the ledger has no change by the run run-1 that is not undone", None, None)
-    back = ("set back to what it was before the run run-1", None, "REMEDIATED")
+    nothing = ("the ledger has no change by the run run-1 left to undo", None, None)
+    back = ("reverted to what it was before the run run-1", None, "REMEDIATED")
     assert [(each["reason"], each["problem"], each["outcome"]) for each in instances] == [back, nothing, nothing]
     assert home.modified_ids == [an_id(1)]
     result = command("revert", an_id(2), an_id(3), "--yes")
@@ -282,7 +282,7 @@ def test_one_that_cannot_be_read_is_a_problem(home: FakeEc2, command: Command, c
     """Its options may be anything."""
     home.launch(an_instance(1, None))
     (instance,) = command.json("revert", changed, "--yes", exit_code=1)["instances"]
-    assert instance["problem"].startswith("EC2 describes its metadata options in a way that is not known")
+    assert instance["problem"].startswith("EC2 returned unrecognized metadata options")
 
 
 def test_one_that_ec2_refuses_is_a_failure(home: FakeEc2, command: Command, changed: str) -> None:
@@ -384,7 +384,7 @@ def test_an_instance_that_was_never_changed_is_no_user_error(home: FakeEc2, comm
     instances: list[dict[str, Any]] = command.json("revert", changed, an_id(2), "--yes")["instances"]
     assert [each["outcome"] for each in instances] == ["REMEDIATED", None]
     assert instances[1]["problem"] is None
-    assert instances[1]["reason"] == "the ledger has no change that is not undone"
+    assert instances[1]["reason"] == "the ledger has no change left to undo"
 
 
 def test_a_managed_instance_is_not_touched(clients: FakeClients, home: FakeEc2, command: Command, changed: str) -> None:
@@ -406,7 +406,7 @@ def test_a_revert_is_made_once_and_a_later_change_can_be_reverted_again(
     for which in (("--run", "run-1"), (changed,), ("--run", FIRST_REVERT)):
         result = command("revert", *which, "--yes")
         assert (result.exit_code, result.stderr) == (0, "Nothing to undo.\n")
-        assert lines(result.stdout)[1].endswith("that is not undone")
+        assert lines(result.stdout)[1].endswith("left to undo")
     assert command.options(HOME, changed) == V1_ALLOWED
     command("release", changed)
     clients.clock.advance(60)
@@ -427,7 +427,7 @@ def test_an_option_that_ec2_refuses_to_give_back_is_said_and_the_rest_comes_back
     result = command("revert", an_id(1), "--yes")
     assert result.exit_code == 1
     assert lines(result.stdout)[-1] == (
-        f"{an_id(1)}; {HOME} REMEDIATED set back to what it was before the run run-1; EC2 refused "
+        f"{an_id(1)}; {HOME} REMEDIATED reverted to what it was before the run run-1; EC2 refused "
         "InstanceMetadataTags=enabled (InvalidParameterValue: 'Patch Group' is not a valid tag key.)"
     )
     assert command.options(HOME, an_id(1)) == V1_ALLOWED

@@ -36,7 +36,7 @@ BACK = (
     "HttpTokens: required → no-preference; HttpPutResponseHopLimit: 2 → no-preference; "
     "HttpTokensEnforced: enabled → no-preference"
 )
-WHY = "put back to what they were before the enforcer set them"
+WHY = "reverted to what they were before the enforcer set them"
 
 
 @pytest.fixture(autouse=True)
@@ -108,8 +108,8 @@ def test_required_tokens_stay_while_someone_else_enforces_them(clients: FakeClie
     clients.defaults[HOME].put(http_tokens_enforced=Switch.ENABLED)
     [region] = command.json("revert", "--defaults", HOME, "--yes", exit_code=1)["regions"]
     assert region["left"] == [
-        "HttpTokens is required, which the others need",
-        "HttpPutResponseHopLimit is 2, which the others need",
+        "HttpTokens is required, which the other defaults need",
+        "HttpPutResponseHopLimit is 2, which the other defaults need",
     ]
     assert current(clients)[HOME] == ENFORCED
 
@@ -144,7 +144,7 @@ def test_nothing_is_left_to_put_back(clients: FakeClients, command: Command) -> 
     assert current(clients)[HOME] == UNSET
     result = command("revert", "--defaults", HOME, "--yes")
     assert (result.exit_code, result.stderr) == (0, "Nothing to put back.\n")
-    assert lines(result.stdout)[1:] == [f"{HOME} nothing the ledger has no change that is not undone"]
+    assert lines(result.stdout)[1:] == [f"{HOME} nothing the ledger has no change left to undo"]
     assert clients.ledger_table.holds.standing().holds == {}
 
 

@@ -373,7 +373,7 @@ def test_a_ledger_that_cannot_be_written(home: FakeEc2, deployed: Command, clien
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == (
         f"{an_id(1)} in {HOME} was left as it is (DEFERRED): the ledger is out of reach ({UNAUTHORIZED}), "
-        "and changes are not made without it; HttpTokens is optional, not required"
+        "and no change is made without an entry in it; HttpTokens is optional, not required"
     )
     assert home.sent == []
     assert clients.clock.elapsed < 1

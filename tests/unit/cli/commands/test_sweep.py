@@ -161,8 +161,8 @@ def test_a_sweep_that_was_cut_short(command: Command) -> None:
     ("line", "why"),
     [
         (
-            {"level": "ERROR", "message": "the policy is invalid, nothing was changed", "error": "mode", "run_id": RUN},
-            "the policy is invalid, nothing was changed: mode",
+            {"level": "ERROR", "message": "the policy is invalid: nothing was changed", "error": "mode", "run_id": RUN},
+            "the policy is invalid: nothing was changed: mode",
         ),
         ("[ERROR] AwsError: Throttling: slow\nTraceback …", "[ERROR] AwsError: Throttling: slow"),
         (

@@ -73,22 +73,22 @@ def test_a_declarative_policy_is_named(
     assert api.read().managed == f"a declarative policy manages the region's defaults{words}"
 
 
-def test_what_else_manages_the_defaults_is_named_and_manages_them(api: DefaultsApi, transport: FakeTransport) -> None:
-    """Only what the account itself manages may be written to."""
+def test_any_other_manager_of_the_defaults_is_named(api: DefaultsApi, transport: FakeTransport) -> None:
+    """Only defaults that the account itself manages may be changed."""
     transport.answer(level(managedBy="control-tower"))
     assert api.read().managed == "control-tower manages the region's defaults"
 
 
 @pytest.mark.parametrize("answer", [level(httpTokens="v3"), "<GetInstanceMetadataDefaultsResponse/>"])
-def test_what_is_not_known_here_is_a_failed_call(api: DefaultsApi, transport: FakeTransport, answer: str) -> None:
-    """Nothing is assumed of such a region."""
+def test_unrecognized_defaults_are_a_failed_call(api: DefaultsApi, transport: FakeTransport, answer: str) -> None:
+    """The enforcer assumes nothing about the region."""
     transport.answer(answer)
     with pytest.raises(AwsError, match=r"UnreadableDefaults.*v3|IncompleteAnswer"):
         api.read()
 
 
-def test_only_what_is_named_is_sent(api: DefaultsApi, transport: FakeTransport) -> None:
-    """What is omitted stays."""
+def test_only_named_defaults_are_sent(api: DefaultsApi, transport: FakeTransport) -> None:
+    """The others keep their value."""
     for _ in range(3):
         transport.answer(TAKEN)
     api.set(ALL, DEFAULTS.values())
@@ -106,7 +106,7 @@ def test_only_what_is_named_is_sent(api: DefaultsApi, transport: FakeTransport) 
 
 @pytest.mark.parametrize("code", ["UnsupportedOperation", "UnauthorizedOperation", "DeclarativePolicyViolation"])
 def test_a_refusal_is_final_and_has_ec2s_code(api: DefaultsApi, transport: FakeTransport, code: str) -> None:
-    """Whatever it is called; and it is asked once."""
+    """Whatever its code; the call is made once."""
     transport.refuse(code, "denied due to an organizational policy in effect")
     with pytest.raises(AwsError) as refused:
         api.set(ALL, ["http_tokens"])
@@ -114,7 +114,7 @@ def test_a_refusal_is_final_and_has_ec2s_code(api: DefaultsApi, transport: FakeT
 
 
 def test_a_change_is_sent_once(api: DefaultsApi, transport: FakeTransport) -> None:
-    """A retry of the client's own could send it on an old observation."""
+    """A retry by the client could act on an old observation."""
     transport.refuse("InternalError", status=500)
     with pytest.raises(AwsError):
         api.set(ALL, ["http_tokens"])

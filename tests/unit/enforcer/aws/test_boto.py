@@ -70,8 +70,8 @@ def _failure(error: Exception) -> Failure:
         ({}, Failure("Unknown", "", Kind.FINAL)),
     ],
 )
-def test_what_aws_refused_keeps_its_code_and_message(answer: Mapping[str, Any], failure: Failure) -> None:
-    """And means what the code, or else the status, says."""
+def test_a_refusal_keeps_its_code_and_message(answer: Mapping[str, Any], failure: Failure) -> None:
+    """The code, or else the HTTP status, says what kind of failure it is."""
     assert _failure(ClientError(answer, "Action")) == failure  # type: ignore[arg-type]  # as AWS may send it
 
 
@@ -84,14 +84,14 @@ def test_what_aws_refused_keeps_its_code_and_message(answer: Mapping[str, Any], 
         ResponseParserError("cut short"),
     ],
 )
-def test_an_answer_that_was_lost_may_come_whole_next_time(error: Exception) -> None:
-    """Nothing is wrong with the request."""
+def test_a_lost_answer_may_arrive_next_time(error: Exception) -> None:
+    """The request was right."""
     failure = _failure(error)
     assert failure == Failure(type(error).__name__, str(error), Kind.UNAVAILABLE)
 
 
-def test_an_answer_that_is_none_is_not_quoted_whole() -> None:
-    """It may be the page of a proxy: a message is one line, not a screen full of it."""
+def test_an_answer_that_cannot_be_parsed_is_not_quoted_whole() -> None:
+    """It may be a proxy's page, and a message should be one line."""
     assert len(_failure(ResponseParserError("invalid XML received: " + 10_000 * "<p>")).message) == 500
 
 
@@ -104,13 +104,13 @@ def test_an_answer_that_is_none_is_not_quoted_whole() -> None:
         SSLError(endpoint_url=URL, error=EOFError()),
     ],
 )
-def test_a_connection_that_did_not_come_about_may_next_time(error: Exception) -> None:
-    """The network is at fault, and it may mend."""
+def test_a_failed_connection_may_succeed_next_time(error: Exception) -> None:
+    """The network may recover."""
     assert _failure(error) == Failure(type(error).__name__, str(error), Kind.UNAVAILABLE)
 
 
-def test_what_is_wrong_on_this_side_stays_wrong() -> None:
-    """No other try would help."""
+def test_a_wrong_request_stays_wrong() -> None:
+    """A retry would not help."""
     error = ParamValidationError(report="Invalid type")
     assert _failure(error) == Failure(type(error).__name__, str(error), Kind.FINAL)
 
@@ -131,12 +131,12 @@ def test_what_is_wrong_on_this_side_stays_wrong() -> None:
     ],
 )
 def test_without_credentials_no_call_can_be_made(error: BotoCoreError) -> None:
-    """In botocore's own words, which say how to get some."""
+    """The message is botocore's own, which says how to get some."""
     assert _failure(error) == Failure(type(error).__name__, str(error), Kind.CREDENTIALS)
 
 
 def test_errors_of_this_program_are_not_errors_of_aws() -> None:
-    """They must reach the alarm on the function's errors."""
+    """They must reach the alarm for errors of the function."""
     with pytest.raises(KeyError), aws_errors():
         raise KeyError
 
@@ -148,16 +148,16 @@ def test_no_error_no_problem() -> None:
     assert answer == 5
 
 
-def test_an_answer_without_what_it_must_hold_is_a_failed_call() -> None:
-    """Some that were cut short are parsed all the same, without what was lost."""
+def test_an_answer_without_a_required_field_is_a_failed_call() -> None:
+    """Some truncated answers can still be parsed, without the lost part."""
     assert expected({"Regions": []}, "Regions") == []
     with pytest.raises(AwsError) as raised:
         expected({"NextToken": "t"}, "Regions")
     assert raised.value.failure == Failure("IncompleteAnswer", "the answer has no Regions", Kind.UNAVAILABLE)
 
 
-def test_a_throttled_call_is_made_three_times_in_all(transport: FakeTransport, backoffs: list[float]) -> None:
-    """The number is the project's own, whatever boto3's default is in its next version."""
+def test_a_throttled_call_is_sent_three_times_in_all(transport: FakeTransport, backoffs: list[float]) -> None:
+    """The number is the project's own, whatever the next version of boto3 does."""
     ec2 = transport.client("ec2")
     transport.refuse("RequestLimitExceeded", status=503, times=3)
     with pytest.raises(ClientError):
@@ -168,7 +168,7 @@ def test_a_throttled_call_is_made_three_times_in_all(transport: FakeTransport, b
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError"])
 def test_the_client_for_changes_sends_each_once(transport: FakeTransport, backoffs: list[float], code: str) -> None:
-    """Whether to send it again is decided where the age of the observation is known."""
+    """The code that knows the age of the observation decides about a retry."""
     ec2 = transport.client("ec2", WRITE_CONFIG)
     transport.refuse(code, status=503)
     with pytest.raises(ClientError, match=code):
@@ -178,7 +178,7 @@ def test_the_client_for_changes_sends_each_once(transport: FakeTransport, backof
 
 
 def test_the_client_for_changes_differs_in_nothing_else() -> None:
-    """The same time-outs, connections and name."""
+    """Time-outs, connections and name are the same."""
     differing: Any = Config(retries={"mode": "standard", "total_max_attempts": 1})
     reader, writer = vars(CLIENT_CONFIG), vars(WRITE_CONFIG)
     assert {name: value for name, value in writer.items() if reader[name] != value and name[0] != "_"} == {
@@ -187,7 +187,7 @@ def test_the_client_for_changes_differs_in_nothing_else() -> None:
 
 
 def test_a_call_gives_up_long_before_the_function_does() -> None:
-    """And a client has a connection for each change that is under way."""
+    """And a client has a connection for every change under way."""
     config: Any = CLIENT_CONFIG
     assert config.connect_timeout == 3
     assert config.read_timeout == 10
@@ -199,5 +199,5 @@ def test_a_call_gives_up_long_before_the_function_does() -> None:
     ("count", "batches"), [(0, []), (1, [[0]]), (3, [[0, 1, 2]]), (4, [[0, 1, 2], [3]]), (6, [[0, 1, 2], [3, 4, 5]])]
 )
 def test_batches_are_full_but_for_the_last(count: int, batches: list[list[int]]) -> None:
-    """In order, and none is empty."""
+    """In order, and never empty."""
     assert list(batched(range(count), 3)) == batches

@@ -23,7 +23,7 @@ SINCE = datetime(2026, 11, 8, tzinfo=UTC)
 
 
 class Asked:
-    """A table and CloudWatch, and who asks them."""
+    """A table, CloudWatch, and a history that asks them."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -31,7 +31,7 @@ class Asked:
         self.metrics = FakeCallMetrics()
 
     def history(self, topic: str = "a", period: timedelta = DAY, good_for: timedelta = DAY) -> CallHistory:
-        """As a process makes it that has asked nothing yet."""
+        """A history as in a process that has asked nothing yet."""
         query = CallQuery(topic=topic, counted=CALLS_SERVED, period=period, good_for=good_for)
         return CallHistory(self.table.ledger_table(self.clock).notes, lambda: self.metrics, self.clock, query)
 
@@ -42,7 +42,7 @@ class Asked:
 
 @pytest.fixture
 def asked(clock: FakeClock) -> Asked:
-    """Nothing known yet, and the first instance was called twice."""
+    """No answers are known yet, and the first instance made two calls."""
     asked = Asked(clock)
     asked.metrics.data[SERVED, an_id(1)] = [(SINCE, 2.0), (SINCE + DAY, 5.0), (SINCE - DAY, 9.0)]
     return asked
@@ -53,19 +53,19 @@ def _since(numbers: Iterable[int], moment: datetime = SINCE) -> dict[str, dateti
 
 
 def test_each_instance_has_its_calls(asked: Asked) -> None:
-    """Those of which CloudWatch has no data too: that there is none is known then."""
+    """Also those of which CloudWatch has no data, which is then known."""
     assert asked.history().of(_since([1, 2])) == {an_id(1): Calls(7, date(2026, 11, 9)), an_id(2): Calls()}
     assert asked.metrics.requests == [(SERVED, [an_id(1), an_id(2)], 86_400)]
 
 
-def test_calls_count_from_a_moment_of_each_instances_own(asked: Asked) -> None:
-    """Though CloudWatch is asked about all from the earliest on."""
+def test_calls_count_from_each_instances_own_moment(asked: Asked) -> None:
+    """Even though CloudWatch is asked about all from the earliest moment on."""
     calls = asked.history().of({an_id(1): SINCE + DAY, an_id(2): SINCE - 2 * DAY})
     assert calls[an_id(1)] == Calls(5, date(2026, 11, 9))
 
 
-def test_only_those_that_are_not_known_are_asked_about(asked: Asked) -> None:
-    """Each costs; and of nobody, nothing is asked."""
+def test_only_unknown_instances_are_asked_about(asked: Asked) -> None:
+    """Each one costs money; without instances there is no request."""
     history = asked.history()
     assert history.of({}) == {}
     history.of(_since([1, 2]))
@@ -75,7 +75,7 @@ def test_only_those_that_are_not_known_are_asked_about(asked: Asked) -> None:
 
 
 def test_the_notes_are_read_once(asked: Asked) -> None:
-    """They are of thousands of instances."""
+    """They cover thousands of instances."""
     history = asked.history()
     for number in range(3):
         history.of(_since([number]))
@@ -84,7 +84,7 @@ def test_the_notes_are_read_once(asked: Asked) -> None:
 
 @pytest.mark.parametrize("count", [500, 501, 1_001])
 def test_500_instances_are_asked_about_at_a_time_and_noted_together(asked: Asked, count: int) -> None:
-    """As many as CloudWatch takes, and few notes to read."""
+    """CloudWatch accepts no more, and few notes have to be read."""
     assert len(asked.history().of(_since(range(count)))) == count
     assert [len(ids) for ids in asked.ids()] == [min(500, count - done) for done in range(0, count, 500)]
     assert len(asked.table.written) == len(asked.ids())
@@ -94,7 +94,7 @@ def test_500_instances_are_asked_about_at_a_time_and_noted_together(asked: Asked
     ("since", "period", "at_most"),
     [
         (START - 14 * DAY, DAY, 500),
-        # A point for each hour or day that is begun, and one more where the two do not begin together.
+        # A point for each hour or day that has begun, and one more if the two do not begin together.
         (START - 199 * HOUR, HOUR, 500),
         (START - 200 * HOUR, HOUR, 499),
         (START - 336 * HOUR, HOUR, 298),
@@ -104,15 +104,15 @@ def test_500_instances_are_asked_about_at_a_time_and_noted_together(asked: Asked
 def test_no_answer_has_more_points_than_cloudwatch_gives(
     asked: Asked, since: datetime, period: timedelta, at_most: int
 ) -> None:
-    """The rest of it would be missing without a word."""
+    """CloudWatch would silently leave out the rest."""
     asked.history(period=period).of(_since(range(600), since))
     sizes = [len(ids) for ids in asked.ids()]
     assert (max(sizes), sum(sizes)) == (at_most, 600)
     assert at_most * ((START - since) // period + 2) <= MAX_POINTS
 
 
-def test_another_process_goes_by_the_notes(asked: Asked) -> None:
-    """For as long as an answer is good, to its last moment."""
+def test_another_process_uses_the_notes(asked: Asked) -> None:
+    """As long as an answer is good, to its last moment."""
     first = asked.history().of(_since([1, 2]))
     asked.clock.advance(DAY.total_seconds())
     assert asked.history().of(_since([1, 2])) == first
@@ -121,8 +121,8 @@ def test_another_process_goes_by_the_notes(asked: Asked) -> None:
     assert asked.ids()[1:] == [[an_id(3)]]
 
 
-def test_an_answer_that_is_no_longer_good_is_asked_for_again(asked: Asked) -> None:
-    """Calls may have ended since, or begun."""
+def test_an_outdated_answer_is_asked_for_again(asked: Asked) -> None:
+    """Calls may have ended or begun since."""
     asked.history().of(_since([1]))
     asked.clock.advance(DAY.total_seconds() + 0.001)
     asked.metrics.data[SERVED, an_id(1)].append((START + 0.5 * DAY, 1.0))
@@ -130,15 +130,15 @@ def test_an_answer_that_is_no_longer_good_is_asked_for_again(asked: Asked) -> No
     assert len(asked.ids()) == 2
 
 
-def test_what_was_noted_under_another_topic_does_not_count(asked: Asked) -> None:
-    """It is of another region, or of other days."""
+def test_notes_under_another_topic_do_not_count(asked: Asked) -> None:
+    """They concern another region or another number of days."""
     asked.history("a").of(_since([1]))
     asked.history("b").of(_since([1]))
     assert len(asked.ids()) == 2
 
 
-def test_what_cloudwatch_does_not_answer_is_an_error_and_not_noted(asked: Asked) -> None:
-    """The next one asks again."""
+def test_a_failed_request_is_an_error_and_not_noted(asked: Asked) -> None:
+    """The next request asks again."""
     history = asked.history()
     asked.metrics.failure = THROTTLED
     with pytest.raises(AwsError) as raised:
@@ -149,8 +149,8 @@ def test_what_cloudwatch_does_not_answer_is_an_error_and_not_noted(asked: Asked)
     assert history.of(_since([1]))[an_id(1)].total == 7
 
 
-def test_what_was_answered_before_an_error_is_noted(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was paid for."""
+def test_answers_before_an_error_are_noted(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They cost money."""
     points = asked.metrics.points
     answered = iter([True, False])
 
@@ -169,7 +169,7 @@ def test_what_was_answered_before_an_error_is_noted(asked: Asked, monkeypatch: p
 
 @pytest.mark.parametrize("name", ["read_failure", "write_failure"])
 def test_a_table_out_of_reach_is_an_error(asked: Asked, name: str) -> None:
-    """Without notes every run would ask and pay for everybody anew."""
+    """Without notes, every run would ask and pay again for every instance."""
     setattr(asked.table, name, THROTTLED)
     with pytest.raises(AwsError):
         asked.history().of(_since([1]))

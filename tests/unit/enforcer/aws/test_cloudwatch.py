@@ -34,7 +34,7 @@ def client(transport: FakeTransport) -> Any:
 
 @pytest.fixture
 def answers(client: Any) -> Iterator[Stubber]:
-    """What CloudWatch answers: its protocol is not text, so answers are given after it."""
+    """CloudWatch's answers: its protocol is not text, so they replace what the client parsed."""
     with Stubber(client) as stubber:
         yield stubber
         stubber.assert_no_pending_responses()
@@ -59,7 +59,7 @@ def _query(number: int) -> dict[str, Any]:
 
 
 def _asked(count: int, **more: str) -> dict[str, Any]:
-    """The request about the first so many instances, as boto3 was asked for it."""
+    """The request about the first instances, this many, as boto3 got it."""
     return {"MetricDataQueries": [_query(n) for n in range(count)], "StartTime": BEGIN, "EndTime": START} | more
 
 
@@ -69,7 +69,7 @@ def _points(client: Any, count: int) -> Points:
 
 
 def test_the_sums_of_each_instance_come_from_one_request(client: Any, answers: Stubber) -> None:
-    """Whatever order they are answered in; who has no data is not there or has no points."""
+    """In whatever order; an instance without data is missing or has no points."""
     answers.add_response(
         "get_metric_data",
         {"MetricDataResults": [_result(2), _result(1, (_day(9), 3.0)), _result(0, (_day(10), 2.0), (_day(9), 0.0))]},
@@ -82,14 +82,14 @@ def test_the_sums_of_each_instance_come_from_one_request(client: Any, answers: S
 
 
 def test_a_request_may_be_about_500_instances(client: Any, answers: Stubber) -> None:
-    """Each has a name of its own in it."""
+    """Each has its own name in the request."""
     assert MAX_METRICS == 500
     answers.add_response("get_metric_data", {"MetricDataResults": [_result(n) for n in range(500)]}, _asked(500))
     assert not any(_points(client, 500).values())
 
 
 def test_both_metrics_of_a_group_are_asked_for_in_one_request(client: Any, answers: Stubber) -> None:
-    """And each of their points is the group's."""
+    """The points of both are the group's."""
     names = ("web/blue [1] a", "batch")
     queries = [
         {
@@ -115,22 +115,22 @@ def test_both_metrics_of_a_group_are_asked_for_in_one_request(client: Any, answe
     assert points == {names[0]: [(_day(9), 3.0), (_day(9), 2.0)], names[1]: []}
 
 
-def test_a_group_of_which_one_metric_is_missing_is_not_answered(client: Any, answers: Stubber) -> None:
-    """The other one alone is not its calls."""
+def test_a_group_without_one_of_its_metrics_has_no_complete_answer(client: Any, answers: Stubber) -> None:
+    """The other metric alone does not have all its calls."""
     answers.add_response("get_metric_data", {"MetricDataResults": [_result(0, (_day(9), 0.0))]})
     with pytest.raises(AwsError, match="no complete answer for 1 of 2 metrics"):
         CallMetrics(client).points(CALLS_OF_GROUP, ["web"], start=BEGIN, end=START, period=86_400)
 
 
 @pytest.mark.parametrize(("days", "instances", "groups"), [(14, 500, 250), (455, 220, 110)])
-def test_as_many_are_asked_about_as_a_request_takes(days: int, instances: int, groups: int) -> None:
-    """A group counts for two."""
+def test_a_request_is_as_large_as_cloudwatch_allows(days: int, instances: int, groups: int) -> None:
+    """A group counts twice."""
     span = (START - timedelta(days=days), START, timedelta(days=1))
     assert (most_at_once(CALLS_SERVED, *span), most_at_once(CALLS_OF_GROUP, *span)) == (instances, groups)
 
 
 def test_the_points_of_one_instance_may_be_spread_over_pages(client: Any, answers: Stubber) -> None:
-    """The last page on which it is says that it is whole."""
+    """The last page with the instance says that its data is complete."""
     pages = [
         [_result(0, (_day(11), 1.0), status="PartialData"), _result(1, (_day(11), 5.0))],
         [_result(0, (_day(10), 2.0), status="PartialData")],
@@ -155,10 +155,10 @@ def test_the_points_of_one_instance_may_be_spread_over_pages(client: Any, answer
         ([_result(0, status="InternalError"), _result(1, status="Forbidden")], 2),
     ],
 )
-def test_an_answer_that_is_not_about_all_of_them_is_none(
+def test_an_incomplete_answer_is_a_failed_call(
     client: Any, answers: Stubber, results: list[dict[str, Any]], missing: int
 ) -> None:
-    """Else an instance whose calls are not known would pass for one without calls."""
+    """Otherwise an instance with unknown calls would count as one without calls."""
     answers.add_response("get_metric_data", {"MetricDataResults": results})
     with pytest.raises(AwsError) as raised:
         _points(client, 2)
@@ -167,7 +167,7 @@ def test_an_answer_that_is_not_about_all_of_them_is_none(
 
 
 def test_an_answer_without_results_is_a_failed_call(client: Any, answers: Stubber) -> None:
-    """CloudWatch writes an empty list where there is none."""
+    """CloudWatch writes an empty list if it has no results."""
     answers.add_response("get_metric_data", {})
     with pytest.raises(AwsError) as raised:
         _points(client, 1)
@@ -186,7 +186,7 @@ def test_an_answer_without_results_is_a_failed_call(client: Any, answers: Stubbe
 def test_a_refused_call_is_an_error_with_cloudwatchs_code(  # each is a part of the question
     client: Any, answers: Stubber, *, pages: int, code: str, status: int, kind: Kind
 ) -> None:
-    """On whichever page; what was read before it is not taken for all."""
+    """On any page; the pages before it do not count as the whole answer."""
     for _ in range(pages):
         answers.add_response("get_metric_data", {"MetricDataResults": [_result(0)], "NextToken": "t-1"})
     answers.add_client_error("get_metric_data", code, "no", status)
@@ -196,8 +196,8 @@ def test_a_refused_call_is_an_error_with_cloudwatchs_code(  # each is a part of 
 
 
 @pytest.mark.usefixtures("backoffs")
-def test_a_call_that_never_was_answered_may_work_later(client: Any, transport: FakeTransport) -> None:
-    """After three tries."""
+def test_an_unanswered_call_may_work_later(client: Any, transport: FakeTransport) -> None:
+    """After three attempts."""
     transport.fail(ReadTimeoutError(endpoint_url="https://monitoring"), times=3)
     with pytest.raises(AwsError) as raised:
         _points(client, 1)

@@ -34,7 +34,7 @@ CALLS = READS | WRITES
 
 @pytest.fixture
 def table(transport: FakeTransport, clock: FakeClock) -> Table:
-    """What is tested."""
+    """The table to test."""
     client = transport.client("dynamodb")
     return Table(lambda: client, NAME, clock)
 
@@ -49,13 +49,13 @@ def _taken(*left: dict[str, Any]) -> str:
 
 
 def _sent(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """The requests to put or delete within a request as it went over the wire."""
+    """The puts or deletes of a request as sent over the wire."""
     assert request["Action"] == "BatchWriteItem"
     assert list(request["RequestItems"]) == [NAME]
     return list(request["RequestItems"][NAME])
 
 
-def test_a_partition_is_read_as_it_is_at_this_moment(table: Table, transport: FakeTransport) -> None:
+def test_a_partition_is_read_consistently(table: Table, transport: FakeTransport) -> None:
     """A hold that was set a moment ago must be seen."""
     transport.answer(_items("a", "b"))
     assert list(table.partition("i-1")) == [{"pk": "i-1", "sk": "a"}, {"pk": "i-1", "sk": "b"}]
@@ -71,8 +71,8 @@ def test_a_partition_is_read_as_it_is_at_this_moment(table: Table, transport: Fa
     ]
 
 
-def test_a_partition_is_read_from_its_end_no_further_than_is_asked(table: Table, transport: FakeTransport) -> None:
-    """What comes on later pages costs nothing then."""
+def test_a_partition_is_read_from_its_end_only_as_far_as_needed(table: Table, transport: FakeTransport) -> None:
+    """Later pages then cost nothing."""
     transport.answer(_items("b", following="b"))
     assert next(table.partition("i-1", latest_first=True))["sk"] == "b"
     [request] = transport.requests
@@ -80,7 +80,7 @@ def test_a_partition_is_read_from_its_end_no_further_than_is_asked(table: Table,
 
 
 def test_an_index_is_read_by_its_own_attribute(table: Table, transport: FakeTransport) -> None:
-    """DynamoDB refuses a consistent read of it."""
+    """DynamoDB refuses consistent reads of an index."""
     transport.answer(_items("a"))
     assert list(table.index("by-run", "run_id", "run-1")) == [{"pk": "i-1", "sk": "a"}]
     assert transport.requests == [
@@ -102,10 +102,10 @@ def test_an_index_is_read_by_its_own_attribute(table: Table, transport: FakeTran
         (lambda table: table.index("by-day", "day", "x", since="2026"), "day"),
     ],
 )
-def test_what_is_before_a_moment_is_not_read(
+def test_items_before_a_moment_are_not_read(
     table: Table, transport: FakeTransport, read: Callable[[Table], Any], attribute: str
 ) -> None:
-    """DynamoDB leaves it out itself: what it reads is what is paid."""
+    """DynamoDB itself leaves them out: items that it reads cost money."""
     transport.answer(_items())
     assert list(read(table)) == []
     (request,) = transport.requests
@@ -115,15 +115,15 @@ def test_what_is_before_a_moment_is_not_read(
 
 
 def test_a_whole_index_is_scanned_and_not_the_table(table: Table, transport: FakeTransport) -> None:
-    """It has next to nothing, and the table has everything."""
+    """The index has few items, the table has all."""
     transport.answer(_items("a"))
     assert list(table.whole_index("open")) == [{"pk": "i-1", "sk": "a"}]
     assert transport.requests == [{"Action": "Scan", "TableName": NAME, "IndexName": "open"}]
 
 
 @pytest.mark.parametrize("call", READS)
-def test_every_page_is_read_an_empty_one_too(table: Table, transport: FakeTransport, call: str) -> None:
-    """A page ends at a megabyte that was read, whatever is found in it."""
+def test_every_page_is_read_even_an_empty_one(table: Table, transport: FakeTransport, call: str) -> None:
+    """A page ends after a megabyte of reading, whatever it found."""
     transport.answer(_items("a", following="p-1"))
     transport.answer(_items(following="p-2"))
     transport.answer(_items("b"))
@@ -132,15 +132,15 @@ def test_every_page_is_read_an_empty_one_too(table: Table, transport: FakeTransp
     assert starts == [None, {"pk": {"S": "p-1"}}, {"pk": {"S": "p-2"}}]
 
 
-def test_a_page_is_asked_for_when_it_is_needed(table: Table, transport: FakeTransport) -> None:
-    """Who stops reading pays for no more."""
+def test_a_page_is_requested_only_when_needed(table: Table, transport: FakeTransport) -> None:
+    """A reader that stops early pays for no further page."""
     transport.answer(_items("a", following="p-1"))
     assert next(table.whole_index("open"))["sk"] == "a"
     assert len(transport.requests) == 1
 
 
 def test_values_come_back_as_they_were_written(table: Table, transport: FakeTransport) -> None:
-    """Text, numbers and maps; an attribute that is None is left out, which keeps it out of its index too."""
+    """Text, numbers and maps; an attribute that is None is left out, and so not in its index either."""
     item = {"pk": "a", "sk": "b", "number": 7, "map": {"x": "y", "n": 1}, "open": None, "empty": ""}
     transport.answer(_taken())
     table.put([item])
@@ -158,27 +158,27 @@ def test_values_come_back_as_they_were_written(table: Table, transport: FakeTran
 
 
 def test_items_are_written_25_at_a_time(table: Table, transport: FakeTransport) -> None:
-    """As many as one request takes; an iterator of them does."""
+    """One request accepts no more; the items may come from an iterator."""
     for _ in range(6):
         transport.answer(_taken())
     table.put({"pk": "i-1", "sk": str(number)} for number in range(51))
     table.delete(("i-1", str(number)) for number in range(51))
     puts, deletes = map(_sent, transport.requests[:3]), map(_sent, transport.requests[3:])
-    # At the same time, and so in any order.
+    # In parallel, so in any order.
     keys = sorted([each["PutRequest"]["Item"]["sk"]["S"] for each in batch] for batch in puts)
     assert keys == [[str(number) for number in range(*ends)] for ends in ((25,), (25, 50), (50, 51))]
     assert sorted([each["DeleteRequest"]["Key"]["sk"]["S"] for each in batch] for batch in deletes) == keys
 
 
 @pytest.mark.parametrize("call", [lambda table: table.put([]), lambda table: table.delete([])])
-def test_nothing_to_write_is_no_request(table: Table, transport: FakeTransport, call: Call) -> None:
-    """DynamoDB refuses an empty one."""
+def test_without_items_there_is_no_request(table: Table, transport: FakeTransport, call: Call) -> None:
+    """DynamoDB refuses an empty request."""
     call(table)
     assert transport.requests == []
 
 
 def test_a_key_is_named_once_in_a_request(table: Table, transport: FakeTransport) -> None:
-    """DynamoDB refuses the whole request otherwise; what was to be written last is what is written."""
+    """DynamoDB would refuse the whole request; the last item with a key is written."""
     transport.answer(_taken())
     table.put([{"pk": "a", "sk": "b", "n": 1}, {"pk": "a", "sk": "c"}, {"pk": "a", "sk": "b", "n": 2}])
     transport.answer(_taken())
@@ -191,10 +191,10 @@ def test_a_key_is_named_once_in_a_request(table: Table, transport: FakeTransport
     assert [each["DeleteRequest"]["Key"]["sk"]["S"] for each in deletes] == ["b", "c"]
 
 
-def test_what_a_request_did_not_take_is_sent_again_after_a_pause(
+def test_unprocessed_items_are_sent_again_after_a_pause(
     table: Table, transport: FakeTransport, clock: FakeClock
 ) -> None:
-    """Only that, and each time after twice as long."""
+    """Only these, after a pause that doubles each time."""
     left = [{"PutRequest": {"Item": {"pk": {"S": "a"}, "sk": {"S": str(number)}}}} for number in range(3)]
     for answer in (_taken(left[1], left[2]), _taken(left[2]), _taken()):
         transport.answer(answer)
@@ -204,7 +204,7 @@ def test_what_a_request_did_not_take_is_sent_again_after_a_pause(
 
 
 @pytest.mark.parametrize("kind", ["PutRequest", "DeleteRequest"])
-def test_a_table_that_takes_nothing_for_long_is_throttling(
+def test_a_table_that_keeps_refusing_items_is_throttling(
     table: Table, transport: FakeTransport, clock: FakeClock, kind: str
 ) -> None:
     """After five attempts, and a second and a half."""
@@ -214,20 +214,20 @@ def test_a_table_that_takes_nothing_for_long_is_throttling(
         transport.answer(_taken(left, left))
     with pytest.raises(AwsError) as raised:
         WRITES["put" if kind == "PutRequest" else "delete"](table)
-    assert raised.value.failure == Failure("UnprocessedItems", "2 items were not taken", Kind.THROTTLED)
+    assert raised.value.failure == Failure("UnprocessedItems", "DynamoDB did not accept 2 items", Kind.THROTTLED)
     assert clock.pauses == [0.1, 0.2, 0.4, 0.8]
 
 
-def test_one_of_several_batches_that_was_not_taken_is_an_error(table: Table, transport: FakeTransport) -> None:
-    """The caller hears of it, and cannot tell which of the rest was written."""
+def test_one_refused_batch_of_several_is_an_error(table: Table, transport: FakeTransport) -> None:
+    """The caller gets the error, and cannot know which of the others were written."""
     transport.answer(_taken())
     transport.answer(json.dumps({"__type": "com.amazonaws.dynamodb.v20120810#ValidationException"}), 400)
     with pytest.raises(AwsError, match="ValidationException"):
         table.put({"pk": "i-1", "sk": str(number)} for number in range(26))
 
 
-def test_an_item_takes_the_place_of_what_was_read(table: Table, transport: FakeTransport) -> None:
-    """All of it is compared: each attribute may be what changed meanwhile."""
+def test_an_item_replaces_what_was_read(table: Table, transport: FakeTransport) -> None:
+    """Every attribute is compared, as any of them may have changed meanwhile."""
     transport.answer("{}")
     old, new = {"pk": "a", "sk": "b", "n": 1}, {"pk": "a", "sk": "b", "n": 2, "none": None}
     assert table.swap(old, new)
@@ -243,8 +243,8 @@ def test_an_item_takes_the_place_of_what_was_read(table: Table, transport: FakeT
     ]
 
 
-def test_an_item_takes_the_place_of_nothing(table: Table, transport: FakeTransport) -> None:
-    """Where nothing was read."""
+def test_an_item_is_written_where_none_was_read(table: Table, transport: FakeTransport) -> None:
+    """The condition is that there is still no item."""
     transport.answer("{}")
     assert table.swap(None, {"pk": "a", "sk": "b"})
     assert transport.requests == [
@@ -258,10 +258,10 @@ def test_an_item_takes_the_place_of_nothing(table: Table, transport: FakeTranspo
 
 
 @pytest.mark.parametrize("old", [None, {"pk": "a", "sk": "b"}])
-def test_an_item_leaves_another_in_its_place(
+def test_an_item_does_not_replace_another_one(
     table: Table, transport: FakeTransport, old: dict[str, Any] | None
 ) -> None:
-    """Which is no error."""
+    """That is no error."""
     failed = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
     transport.answer(json.dumps({"__type": failed, "message": "The conditional request failed"}), 400)
     assert not table.swap(old, {"pk": "a", "sk": "b"})
@@ -281,7 +281,7 @@ def test_an_item_leaves_another_in_its_place(
 def test_a_refused_call_is_an_error_with_dynamodbs_code(  # each is a part of the question
     table: Table, transport: FakeTransport, *, call: str, code: str, kind: Kind, tries: int
 ) -> None:
-    """Whichever call it was."""
+    """For every kind of call."""
     for _ in range(tries):
         transport.answer(json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no"}), 400)
     with pytest.raises(AwsError, match=f"^{code}: no$") as raised:
@@ -292,20 +292,18 @@ def test_a_refused_call_is_an_error_with_dynamodbs_code(  # each is a part of th
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.usefixtures("backoffs")
-def test_a_call_that_never_was_answered_may_work_later(table: Table, transport: FakeTransport, call: str) -> None:
-    """Whichever call it was, and after three tries."""
+def test_an_unanswered_call_may_work_later(table: Table, transport: FakeTransport, call: str) -> None:
+    """For every kind of call, after three attempts."""
     transport.fail(ReadTimeoutError(endpoint_url="https://dynamodb"), times=3)
     with pytest.raises(AwsError) as raised:
         CALLS[call](table)
     assert raised.value.failure.kind is Kind.UNAVAILABLE
 
 
-@pytest.mark.parametrize("call", [*READS, "put", "delete"])  # the answer to a swap has nothing in it
+@pytest.mark.parametrize("call", [*READS, "put", "delete"])  # the answer to a swap has no fields
 @pytest.mark.parametrize("body", ["{}", '{"Items": [{"pk', "<html>", ""])
-def test_an_answer_that_was_cut_short_is_a_failed_call(
-    table: Table, transport: FakeTransport, call: str, body: str
-) -> None:
-    """Neither an empty table, nor one that took everything."""
+def test_a_truncated_answer_is_a_failed_call(table: Table, transport: FakeTransport, call: str, body: str) -> None:
+    """It means neither an empty table nor that all items were written."""
     transport.answer(body)
     with pytest.raises(AwsError) as raised:
         CALLS[call](table)
@@ -313,8 +311,8 @@ def test_an_answer_that_was_cut_short_is_a_failed_call(
     assert raised.value.failure == Failure("IncompleteAnswer", f"the answer has no {missing}", Kind.UNAVAILABLE)
 
 
-def test_the_items_before_an_error_are_not_lost(table: Table, transport: FakeTransport) -> None:
-    """But nobody takes them for all."""
+def test_items_before_an_error_are_not_lost(table: Table, transport: FakeTransport) -> None:
+    """But they do not count as all."""
     transport.answer(_items("a", following="p-1"))
     transport.answer(json.dumps({"__type": "x#AccessDeniedException", "message": "no"}), 400)
     items = table.partition("i-1")

@@ -20,7 +20,7 @@ LIVE = ["pending", "running", "stopping", "stopped"]
 
 
 def _filters(request: dict[str, Any]) -> dict[str, list[str]]:
-    """The filters of a request as it went over the wire."""
+    """The filters of a request as sent over the wire."""
     names = {key.split(".")[1]: value for key, value in request.items() if key.endswith(".Name")}
     return {
         name: [value for key, value in request.items() if key.startswith(f"Filter.{number}.Value.")]
@@ -28,10 +28,8 @@ def _filters(request: dict[str, Any]) -> dict[str, list[str]]:
     }
 
 
-def test_instances_are_read_by_the_filter_and_two_hundred_at_a_time(
-    region: Ec2Region, transport: FakeTransport
-) -> None:
-    """One unknown id must not hide the others, and a filter takes 200 values."""
+def test_instances_are_read_by_filter_two_hundred_at_a_time(region: Ec2Region, transport: FakeTransport) -> None:
+    """One unknown id must not hide the others, and a filter accepts 200 values."""
     ids = [an_id(number) for number in range(401)]
     for number in (0, 200, 400):
         transport.answer(a_page(an_item(number)))
@@ -43,16 +41,16 @@ def test_instances_are_read_by_the_filter_and_two_hundred_at_a_time(
         assert not any(key.startswith("InstanceId") for key in request)
 
 
-def test_reading_no_instance_asks_for_none(region: Ec2Region, transport: FakeTransport) -> None:
+def test_reading_no_instances_sends_no_request(region: Ec2Region, transport: FakeTransport) -> None:
     """An empty list of ids would mean all of them."""
     assert region.read([]) == {}
     assert transport.requests == []
 
 
-def test_a_search_has_the_policys_filters_and_leaves_out_what_has_ended(
+def test_a_search_has_the_policys_filters_and_leaves_out_ended_instances(
     region: Ec2Region, transport: FakeTransport
 ) -> None:
-    """EC2 itself picks the instances that differ."""
+    """EC2 itself selects the instances that differ."""
     transport.answer(a_page(an_item(1)))
     (filters,) = drift_filters(a_policy())
     pages = list(region.find(filters))
@@ -66,7 +64,7 @@ def test_a_search_has_the_policys_filters_and_leaves_out_what_has_ended(
 
 
 def test_an_empty_page_is_not_the_last(region: Ec2Region, transport: FakeTransport) -> None:
-    """EC2 filters after it has cut pages."""
+    """EC2 cuts pages before it filters."""
     transport.answer(a_page(following="t-2"))
     transport.answer(a_page(an_item(1), an_item(2), following="t-3"))
     transport.answer(a_page(an_item(3)))
@@ -76,7 +74,7 @@ def test_an_empty_page_is_not_the_last(region: Ec2Region, transport: FakeTranspo
 
 
 def test_a_page_that_leads_to_itself_is_a_failed_call(region: Ec2Region, transport: FakeTransport) -> None:
-    """And not a listing without end."""
+    """Otherwise the listing would never end."""
     transport.answer(a_page(an_item(1), following="t-2"))
     transport.answer(a_page(an_item(2), following="t-2"))
     pages = region.find({})
@@ -85,10 +83,8 @@ def test_a_page_that_leads_to_itself_is_a_failed_call(region: Ec2Region, transpo
         next(pages)
 
 
-def test_managed_instances_are_asked_for_except_where_only_drift_is_looked_for(
-    region: Ec2Region, transport: FakeTransport
-) -> None:
-    """EC2 hides them otherwise; a search for drift would list them only to skip them."""
+def test_managed_instances_are_listed_except_in_a_search_for_drift(region: Ec2Region, transport: FakeTransport) -> None:
+    """EC2 hides them unless asked; a search for drift would only skip them."""
     for _ in range(3):
         transport.answer(a_page())
     list(region.find({}))
@@ -108,10 +104,10 @@ def test_managed_instances_are_asked_for_except_where_only_drift_is_looked_for(
     ],
 )
 @pytest.mark.parametrize("call", ["find", "read"])
-def test_an_endpoint_that_does_not_know_managed_instances_is_asked_without(
+def test_an_endpoint_that_refuses_the_parameter_is_asked_without_it(
     region: Ec2Region, transport: FakeTransport, call: str, code: str
 ) -> None:
-    """In the same call, whose every page it answers; and from then on."""
+    """At once, for every page of the listing, and from then on."""
     transport.refuse(code)
     transport.answer(a_page(an_item(1), following="t-2"))
     transport.answer(a_page(an_item(2)))
@@ -125,7 +121,7 @@ def test_an_endpoint_that_does_not_know_managed_instances_is_asked_without(
 
 
 def test_a_refusal_in_the_middle_of_a_listing_loses_no_page(region: Ec2Region, transport: FakeTransport) -> None:
-    """Behind one address there may be servers of two versions."""
+    """One address may hide servers of two versions."""
     transport.answer(a_page(an_item(1), following="t-2"))
     transport.refuse("UnknownParameter")
     transport.answer(a_page(an_item(2)))
@@ -133,10 +129,10 @@ def test_a_refusal_in_the_middle_of_a_listing_loses_no_page(region: Ec2Region, t
     assert [request.get("NextToken") for request in transport.requests] == [None, "t-2", "t-2"]
 
 
-def test_what_is_refused_without_the_parameter_too_says_nothing_about_it(
+def test_a_request_that_fails_without_the_parameter_too_has_another_error(
     region: Ec2Region, transport: FakeTransport
 ) -> None:
-    """The error is that of the call, and the next one asks for managed instances again."""
+    """That error is raised, and the next request has the parameter again."""
     transport.refuse("InvalidParameterValue", "a bad filter", times=2)
     with pytest.raises(AwsError, match=r"^InvalidParameterValue: a bad filter$"):
         region.read([an_id(1)])
@@ -151,7 +147,7 @@ def test_what_is_refused_without_the_parameter_too_says_nothing_about_it(
 def test_another_error_is_no_reason_to_ask_without_managed_instances(
     region: Ec2Region, transport: FakeTransport, code: str
 ) -> None:
-    """They would be missing for as long as the process lives."""
+    """They would be missing for the rest of the process's life."""
     transport.refuse(code)
     with pytest.raises(AwsError):
         region.read([an_id(1)])
@@ -170,7 +166,7 @@ def test_throttling_is_no_reason_to_ask_without_managed_instances(region: Ec2Reg
 
 
 def test_an_observation_is_as_old_as_its_request(region: Ec2Region, transport: FakeTransport, clock: FakeClock) -> None:
-    """The answer may have been under way for long; each page has its own age."""
+    """The answer may be slow; each page has its own age."""
     begin = clock.monotonic()
     transport.before_answering = lambda: clock.advance(7)
     transport.answer(a_page(an_item(1), following="t-2"))
@@ -197,18 +193,18 @@ def test_an_observation_is_as_old_as_its_request(region: Ec2Region, transport: F
         ),
     ],
 )
-def test_a_change_sends_tokens_and_endpoint_and_else_only_what_changes(
+def test_a_change_sends_tokens_endpoint_and_changed_options_only(
     region: Ec2Region, transport: FakeTransport, change: Change, sent: dict[str, str]
 ) -> None:
-    """What is left out keeps its value."""
+    """Other options keep their value."""
     transport.answer("<ModifyInstanceMetadataOptionsResponse/>")
     region.modify(an_id(1), change)
     always = {"Action": "ModifyInstanceMetadataOptions", "InstanceId": an_id(1), "HttpEndpoint": "enabled"}
     assert transport.requests == [always | sent]
 
 
-def test_what_ec2_answers_to_a_change(region: Ec2Region, transport: FakeTransport) -> None:
-    """As it is, without what botocore adds to it."""
+def test_the_answer_to_a_change_is_returned(region: Ec2Region, transport: FakeTransport) -> None:
+    """As EC2 sent it, without what botocore adds."""
     options = "<state>pending</state><httpTokens>required</httpTokens>"
     inner = f"<instanceId>{an_id(1)}</instanceId><instanceMetadataOptions>{options}</instanceMetadataOptions>"
     transport.answer(f"<ModifyInstanceMetadataOptionsResponse>{inner}</ModifyInstanceMetadataOptionsResponse>")
@@ -218,7 +214,7 @@ def test_what_ec2_answers_to_a_change(region: Ec2Region, transport: FakeTranspor
 
 
 def test_a_rehearsal_is_a_dry_run(region: Ec2Region, transport: FakeTransport) -> None:
-    """EC2 says yes with an error of its own."""
+    """EC2 says yes with an error code of its own."""
     transport.refuse("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)
     region.rehearse(an_id(1), Change(http_tokens=HttpTokens.REQUIRED, http_put_response_hop_limit=2))
     assert transport.requests == [
@@ -234,7 +230,7 @@ def test_a_rehearsal_is_a_dry_run(region: Ec2Region, transport: FakeTransport) -
 
 
 def test_the_regions_are_those_enabled_in_the_account(region: Ec2Region, transport: FakeTransport) -> None:
-    """EC2 leaves the others out unless it is asked for all."""
+    """EC2 leaves the others out unless asked for all."""
     names = "".join(f"<item><regionName>{name}</regionName></item>" for name in ("us-east-1", "eu-west-1"))
     transport.answer(f"<DescribeRegionsResponse><regionInfo>{names}</regionInfo></DescribeRegionsResponse>")
     assert region.enabled_regions() == ("eu-west-1", "us-east-1")
@@ -250,7 +246,7 @@ ENFORCED = "<httpTokensEnforced>enabled</httpTokensEnforced>"
     [
         ("", None),
         ("<managedBy>account</managedBy>", None),
-        # That new instances require tokens does not keep anybody from making them optional.
+        # If only new instances require tokens by default, tokens can still be made optional.
         ("<httpTokens>required</httpTokens><httpTokensEnforced>disabled</httpTokensEnforced>", None),
         ("<httpTokensEnforced>no-preference</httpTokensEnforced>", None),
         (ENFORCED, "the metadata defaults of the region enforce tokens (HttpTokensEnforced)"),
@@ -258,7 +254,7 @@ ENFORCED = "<httpTokensEnforced>enabled</httpTokensEnforced>"
             f"<managedBy>account</managedBy>{ENFORCED}",
             "the metadata defaults of the region enforce tokens (HttpTokensEnforced)",
         ),
-        # A policy may manage the other defaults, and leave this one as it is.
+        # A policy may manage the other defaults and leave this one alone.
         (DECLARED, None),
         (f"{DECLARED}<httpTokens>required</httpTokens><managedExceptionMessage>no</managedExceptionMessage>", None),
         (
@@ -270,10 +266,10 @@ ENFORCED = "<httpTokensEnforced>enabled</httpTokensEnforced>"
         ),
     ],
 )
-def test_the_accounts_own_rules_say_whether_tokens_may_be_made_optional(
+def test_the_accounts_defaults_say_whether_tokens_may_be_optional(
     region: Ec2Region, transport: FakeTransport, defaults: str, why: str | None
 ) -> None:
-    """With the words that an organization has for whom they keep from something."""
+    """With the message that the organization has for this."""
     account = f"<accountLevel>{defaults}</accountLevel>" if defaults else ""
     transport.answer(f"<GetInstanceMetadataDefaultsResponse>{account}</GetInstanceMetadataDefaultsResponse>")
     assert region.tokens_enforced() == why
@@ -282,7 +278,7 @@ def test_the_accounts_own_rules_say_whether_tokens_may_be_made_optional(
 
 @pytest.mark.parametrize("call", ["find", "read", "modify", "rehearse", "regions", "defaults"])
 def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport: FakeTransport, call: str) -> None:
-    """Whichever call it was."""
+    """For every kind of call."""
     transport.refuse("UnauthorizedOperation", "not you", 403)
     with pytest.raises(AwsError, match=r"^UnauthorizedOperation: not you$") as raised:
         _call(region, call)
@@ -294,10 +290,8 @@ def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport:
     [("find", 3), ("read", 3), ("modify", 1), ("rehearse", 3), ("regions", 3), ("defaults", 3)],
 )
 @pytest.mark.usefixtures("backoffs")
-def test_a_call_that_never_was_answered_may_work_later(
-    region: Ec2Region, transport: FakeTransport, call: str, tries: int
-) -> None:
-    """Whichever call it was, and after as many tries; a change is sent once and no more."""
+def test_an_unanswered_call_may_work_later(region: Ec2Region, transport: FakeTransport, call: str, tries: int) -> None:
+    """For every kind of call, after its number of attempts; a change is sent only once."""
     transport.fail(ReadTimeoutError(endpoint_url="https://ec2"), times=tries)
     with pytest.raises(AwsError) as raised:
         _call(region, call)
@@ -305,8 +299,8 @@ def test_a_call_that_never_was_answered_may_work_later(
     assert len(transport.requests) == tries
 
 
-def test_an_answer_that_was_cut_short_may_come_whole_later(region: Ec2Region, transport: FakeTransport) -> None:
-    """It is not taken for an account without instances."""
+def test_a_truncated_answer_may_be_whole_later(region: Ec2Region, transport: FakeTransport) -> None:
+    """It does not mean an account without instances."""
     transport.answer(a_page(an_item(1))[:200])
     with pytest.raises(AwsError, match=r"^ResponseParserError") as raised:
         region.read([an_id(1)])
@@ -324,15 +318,15 @@ def test_an_answer_that_was_cut_short_may_come_whole_later(region: Ec2Region, tr
 def test_an_answer_without_its_list_is_a_failed_call(
     region: Ec2Region, transport: FakeTransport, call: str, body: str, missing: str
 ) -> None:
-    """EC2 writes an empty list where there is nothing to list."""
+    """EC2 writes an empty list if there is nothing to list."""
     transport.answer(body)
     with pytest.raises(AwsError) as raised:
         _call(region, call)
     assert raised.value.failure == Failure("IncompleteAnswer", f"the answer has no {missing}", Kind.UNAVAILABLE)
 
 
-def test_the_pages_before_an_error_are_not_lost(region: Ec2Region, transport: FakeTransport) -> None:
-    """A sweep works on each as it comes."""
+def test_pages_before_an_error_are_not_lost(region: Ec2Region, transport: FakeTransport) -> None:
+    """A sweep works on each page as it comes."""
     transport.answer(a_page(an_item(1), following="t-2"))
     transport.refuse("UnauthorizedOperation")
     pages = region.find({})

@@ -1,4 +1,4 @@
-"""What EC2's description of an instance is taken for, one that is not understood included."""
+"""How EC2's description of an instance is read, even if parts of it are unrecognized."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 def _without(name: str) -> str:
-    """The options, one of them left out."""
+    """The options without one of them."""
     before, _, rest = OPTIONS.partition(f"<{name}>")
     return before + rest.partition(f"</{name}>")[2]
 
 
 def _with(name: str, value: str) -> str:
-    """The options, one of them with another value."""
+    """The options with another value for one of them."""
     before, _, rest = OPTIONS.partition(f"<{name}>")
     return f"{before}<{name}>{value}</{name}>{rest.partition(f'</{name}>')[2]}"
 
 
-def test_an_instance_is_read_with_all_that_a_decision_needs(
+def test_an_instance_is_read_with_everything_a_decision_needs(
     region: Ec2Region, transport: FakeTransport, clock: FakeClock
 ) -> None:
-    """Options, state, image, tags, and who manages it."""
+    """Options, state, image, tags, and its manager."""
     more = (
         f"{OPTIONS}<imageId>ami-1</imageId><tagSet><item><key>team</key><value>web</value></item></tagSet>"
         "<operator><managed>true</managed><principal>eks.amazonaws.com</principal></operator>"
@@ -67,10 +67,10 @@ def test_an_instance_is_read_with_all_that_a_decision_needs(
         ("<operator><managed>true</managed></operator>", "an AWS service"),
     ],
 )
-def test_an_instance_is_managed_only_where_ec2_says_so(
+def test_an_instance_is_managed_only_if_ec2_says_so(
     region: Ec2Region, transport: FakeTransport, operator: str, manager: str | None
 ) -> None:
-    """Even where it does not say by whom."""
+    """Even if EC2 does not name the manager."""
     transport.answer(a_page(an_item(1, operator)))
     assert region.read([an_id(1)])[an_id(1)].managed_by == manager
 
@@ -90,10 +90,10 @@ def test_an_instance_is_managed_only_where_ec2_says_so(
     ],
 )
 @pytest.mark.parametrize("state", InstanceState)
-def test_options_that_are_not_known_here_are_not_guessed(
+def test_unrecognized_options_are_not_guessed(
     region: Ec2Region, transport: FakeTransport, options: str, state: InstanceState
 ) -> None:
-    """Neither for on nor for off; the rest of the description holds."""
+    """Neither as on nor as off; the rest of the description is used."""
     transport.answer(a_page(an_item(1, f"{options}<imageId>ami-1</imageId>", state)))
     instance = region.read([an_id(1)])[an_id(1)]
     assert (instance.options, instance.state, instance.image_id) == (None, state, "ami-1")
@@ -103,29 +103,25 @@ def test_options_that_are_not_known_here_are_not_guessed(
     ("name", "field"),
     [("httpProtocolIpv6", "http_protocol_ipv6"), ("instanceMetadataTags", "instance_metadata_tags")],
 )
-def test_an_option_that_ec2_introduced_later_is_off_where_it_is_missing(
-    region: Ec2Region, transport: FakeTransport, name: str, field: str
-) -> None:
-    """An endpoint of EC2 that does not know it cannot have it on."""
+def test_a_missing_newer_option_is_off(region: Ec2Region, transport: FakeTransport, name: str, field: str) -> None:
+    """An EC2 endpoint that does not know the option cannot have it on."""
     transport.answer(a_page(an_item(1, _without(name))))
     options = region.read([an_id(1)])[an_id(1)].options
     assert getattr(options, field) is Switch.DISABLED
 
 
 @pytest.mark.parametrize("state", ["frozen", ""])
-def test_an_instance_in_a_state_that_is_not_known_here_may_be_there_and_is_not_understood(
+def test_an_instance_in_an_unrecognized_state_may_exist_and_is_unreadable(
     region: Ec2Region, transport: FakeTransport, state: str
 ) -> None:
-    """A state that is missing is none of the known ones either."""
+    """So is one without a state."""
     transport.answer(a_page(an_item(1, OPTIONS, state)))
     instance = region.read([an_id(1)])[an_id(1)]
     assert (instance.state, instance.options) == (InstanceState.RUNNING, None)
 
 
-def test_one_description_that_is_not_understood_does_not_hide_the_others(
-    region: Ec2Region, transport: FakeTransport
-) -> None:
-    """They are of the same page."""
+def test_an_unreadable_description_does_not_hide_the_others(region: Ec2Region, transport: FakeTransport) -> None:
+    """They are on the same page."""
     transport.answer(
         a_page(an_item(1, state="frozen"), an_item(2), an_item(3, _with("httpTokens", "preferred")), an_item(4))
     )

@@ -1,4 +1,4 @@
-"""The table may hold what the enforcer did not write: by hand, by another version, by mistake."""
+"""The table may have items that this enforcer did not write: manual ones, another version's, mistakes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _store(clients: FakeClients, item: dict[str, Any]) -> None:
     "item",
     [HELD, {**WHOLE, "until": "2020-01-31"}, {**WHOLE, "until": "soon"}, {**WHOLE, "at": "now"}, {**WHOLE, "until": 7}],
 )
-def test_a_hold_that_cannot_be_read_holds(clients: FakeClients, app: App, home: FakeEc2, item: dict[str, Any]) -> None:
-    """Somebody meant it; until it is released, and no other instance."""
+def test_an_unreadable_hold_stays_in_force(clients: FakeClients, app: App, home: FakeEc2, item: dict[str, Any]) -> None:
+    """A person meant it. It holds only its own instance, until it is released."""
     home.launch(*map(an_instance, range(3)))
     _store(clients, item)
     (kept,) = app.invoke(SCHEDULE)["kept_back"]
-    assert kept["reason"].startswith("held until it is released by nobody knows whom: the hold cannot be read")
+    assert kept["reason"].startswith("held until it is released by an unknown person: the hold cannot be read")
     assert home.modified_ids == [an_id(0), an_id(2)]
 
 
@@ -54,17 +54,17 @@ def test_a_hold_that_cannot_be_read_holds(clients: FakeClients, app: App, home: 
         entry_item(an_entry(7, at=START.replace(tzinfo=None))),
     ],
 )
-def test_another_item_that_cannot_be_read_stops_nothing(
+def test_other_malformed_items_stop_nothing(
     clients: FakeClients, app: App, home: FakeEc2, item: dict[str, Any]
 ) -> None:
-    """The sweep goes on as if it were not there."""
+    """The sweep goes on without them."""
     home.launch(*map(an_instance, range(3)))
     _store(clients, item)
     assert app.invoke(SCHEDULE)["outcomes"] == {"REMEDIATED": 3}
 
 
-def test_an_item_that_cannot_be_read_is_an_alarm(clients: FakeClients, app: App, metrics: Documents) -> None:
-    """It may be the way back of an instance."""
+def test_a_malformed_item_raises_the_alarm(clients: FakeClients, app: App, metrics: Documents) -> None:
+    """An instance may need it for its revert."""
     app.invoke(SCHEDULE)
     assert "LedgerUnavailable" not in metric_names(metrics())
     _store(clients, {"pk": "x", "sk": "y", "open": HOME})
@@ -75,9 +75,7 @@ def test_an_item_that_cannot_be_read_is_an_alarm(clients: FakeClients, app: App,
 @pytest.mark.parametrize(
     "calls", ["{", "[]", "7", f'{{"{an_id(1)}": ["many", null]}}', f'{{"{an_id(1)}": [[], null]}}']
 )
-def test_notes_that_cannot_be_read_are_asked_for_again(
-    clients: FakeClients, app: App, home: FakeEc2, calls: str
-) -> None:
+def test_malformed_notes_are_asked_for_again(clients: FakeClients, app: App, home: FakeEc2, calls: str) -> None:
     """As if CloudWatch had not been asked yet."""
     clients.ssm.put("/imds-enforcer/policy", '{"legacy_calls": {}}')
     home.launch(*map(an_instance, range(3)))

@@ -34,7 +34,7 @@ def table() -> FakeTable:
 
 @pytest.fixture
 def ledger_table(table: FakeTable, clock: FakeClock) -> LedgerTable:
-    """What is tested."""
+    """The ledger table to test."""
     return table.ledger_table(clock)
 
 
@@ -76,7 +76,7 @@ FULL = an_entry(
     ],
 )
 def test_an_entry_comes_back_as_it_was_written(ledger_table: LedgerTable, entry: Entry) -> None:
-    """With everything that it may have, and without."""
+    """With all optional fields, and without them."""
     ledger_table.entries.write([entry])
     assert ledger_table.entries.of(entry.instance_id) == [entry]
     assert ledger_table.entries.of_run(entry.run_id) == [entry]
@@ -84,7 +84,7 @@ def test_an_entry_comes_back_as_it_was_written(ledger_table: LedgerTable, entry:
 
 
 def test_the_full_entry_has_every_field_set() -> None:
-    """So that none is forgotten when it is written."""
+    """So that the test above covers every field."""
     plain = an_intent()
     same = [each.name for each in fields(Entry) if getattr(FULL, each.name) == getattr(plain, each.name)]
     assert same == ["ends_at", "instance_id"]
@@ -101,8 +101,8 @@ def test_an_entry_is_an_item_that_its_indexes_can_find(ledger_table: LedgerTable
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_only_what_has_no_outcome_is_open(ledger_table: LedgerTable, table: FakeTable, outcome: Outcome) -> None:
-    """An entry that was completed takes the place of its intent, and is in that index no more."""
+def test_only_entries_without_outcome_are_open(ledger_table: LedgerTable, table: FakeTable, outcome: Outcome) -> None:
+    """A completed entry replaces its intent, and leaves that index."""
     intent, other = an_intent(), an_intent(2)
     ledger_table.entries.write([intent, other])
     assert ledger_table.entries.open_intents() == [intent, other]
@@ -114,7 +114,7 @@ def test_only_what_has_no_outcome_is_open(ledger_table: LedgerTable, table: Fake
 
 
 def test_the_entries_of_an_instance_come_oldest_first_and_from_a_moment_on(ledger_table: LedgerTable) -> None:
-    """Whatever order they were written in; the moment itself belongs to them."""
+    """Whatever order they were written in; the moment itself is included."""
     entries = [an_entry(at=START + n * HOUR, run_id=f"run-{9 - n}") for n in range(4)]
     ledger_table.entries.write([*reversed(entries), an_entry(2)])
     assert ledger_table.entries.of(an_id()) == entries
@@ -124,13 +124,13 @@ def test_the_entries_of_an_instance_come_oldest_first_and_from_a_moment_on(ledge
 
 
 def test_a_moment_without_fractions_sorts_like_any_other(ledger_table: LedgerTable) -> None:
-    """As text, 12:00:00 without them would come after 12:00:00.5."""
+    """As text, 12:00:00 would otherwise come after 12:00:00.5."""
     entries = [an_entry(at=START + timedelta(seconds=n / 2), run_id=f"run-{n}") for n in range(4)]
     ledger_table.entries.write(reversed(entries))
     assert ledger_table.entries.of(an_id(), START) == entries
 
 
-def test_the_entries_of_a_run_are_of_all_instances(ledger_table: LedgerTable) -> None:
+def test_the_entries_of_a_run_cover_all_instances(ledger_table: LedgerTable) -> None:
     """Oldest first."""
     entries = [an_entry(n, at=START + n * HOUR) for n in range(3)]
     ledger_table.entries.write([*reversed(entries), an_entry(run_id="run-2")])
@@ -142,7 +142,7 @@ def test_the_entries_of_a_run_are_of_all_instances(ledger_table: LedgerTable) ->
 def test_the_entries_since_a_moment_are_read_by_month(
     ledger_table: LedgerTable, table: FakeTable, clock: FakeClock, days: int, requests: int
 ) -> None:
-    """From its own month through this one, and of its own only what came after it."""
+    """From the moment's own month to the present one; of its own month only later entries."""
     entries = [an_entry(n, at=START - days * DAY + n * days * DAY / 4) for n in range(5)]
     ledger_table.entries.write(reversed(entries))
     table.requests.clear()
@@ -161,7 +161,7 @@ UNTIL = START + HOUR
 
 @pytest.mark.parametrize("until", [None, UNTIL])
 def test_a_hold_comes_back_as_it_was_set(ledger_table: LedgerTable, clock: FakeClock, until: datetime | None) -> None:
-    """And with it when it was read: holds are read after what they are about was looked at."""
+    """With the time of its reading: holds are read after the instances were."""
     clock.advance(7)
     hold = Hold(instance_id=an_id(), reason="old SDK", by="ana", at=START, until=until)
     ledger_table.holds.write([hold])
@@ -173,7 +173,7 @@ def test_a_hold_comes_back_as_it_was_set(ledger_table: LedgerTable, clock: FakeC
 def test_a_reading_of_holds_is_as_old_as_its_request(
     ledger_table: LedgerTable, table: FakeTable, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was held while it was under way may not be in it."""
+    """It may lack holds that were set while the request was under way."""
     begin, read = clock.monotonic(), table.partition
 
     def slowly(pk: str, *, since: str = "") -> Any:
@@ -184,8 +184,8 @@ def test_a_reading_of_holds_is_as_old_as_its_request(
     assert ledger_table.holds.standing().read_at == begin
 
 
-def test_a_hold_that_is_set_anew_takes_the_place_of_the_old_one(ledger_table: LedgerTable) -> None:
-    """There is one for each instance."""
+def test_a_new_hold_replaces_the_old_one(ledger_table: LedgerTable) -> None:
+    """Each instance has at most one."""
     hold = Hold(instance_id=an_id(), reason="old SDK", by="ana", at=START, until=UNTIL)
     longer = replace(hold, until=None, by="ben")
     ledger_table.holds.write([hold])
@@ -194,7 +194,7 @@ def test_a_hold_that_is_set_anew_takes_the_place_of_the_old_one(ledger_table: Le
 
 
 def test_a_hold_ends_when_it_is_released(ledger_table: LedgerTable) -> None:
-    """Others stay, and one that is not there is no error."""
+    """Other holds stay, and a missing one is no error."""
     holds = [Hold(instance_id=an_id(n), reason="r", by="ana", at=START) for n in range(3)]
     ledger_table.holds.write(holds)
     ledger_table.holds.release([an_id(0), an_id(2), an_id(9)])
@@ -202,7 +202,7 @@ def test_a_hold_ends_when_it_is_released(ledger_table: LedgerTable) -> None:
 
 
 def test_a_contest_comes_back_as_it_was_set(ledger_table: LedgerTable, table: FakeTable) -> None:
-    """Beside a hold of the same instance; DynamoDB removes it some time after its end."""
+    """Together with a hold of the same instance; DynamoDB deletes it some time after its end."""
     contest = Contest(instance_id=an_id(), principal="arn:aws:iam::1:role/x#y", until=UNTIL)
     hold = Hold(instance_id=an_id(), reason="r", by="ana", at=START)
     ledger_table.holds.write([hold])
@@ -213,10 +213,10 @@ def test_a_contest_comes_back_as_it_was_set(ledger_table: LedgerTable, table: Fa
 
 
 @pytest.mark.parametrize(("seconds", "stand"), [(3_599.999, True), (3_600, False), (1e6, False)])
-def test_what_has_ended_does_not_stand(
+def test_ended_holds_and_contests_are_left_out(
     ledger_table: LedgerTable, clock: FakeClock, seconds: float, *, stand: bool
 ) -> None:
-    """Whether or not DynamoDB has removed it yet, which may take days."""
+    """Whether or not DynamoDB has already deleted them, which may take days."""
     ledger_table.holds.write([Hold(instance_id=an_id(), reason="r", by="ana", at=START, until=UNTIL)])
     ledger_table.holds.contest(Contest(instance_id=an_id(), principal="x", until=UNTIL))
     clock.advance(seconds)
@@ -224,7 +224,7 @@ def test_what_has_ended_does_not_stand(
     assert (bool(standing.holds), bool(standing.contests)) == (stand, stand)
 
 
-# What CloudWatch said, and who was told.
+# What CloudWatch and EC2 said, and what was mailed.
 
 CALLS = {
     an_id(1): Calls(7, date(2026, 11, 20)),
@@ -234,7 +234,7 @@ CALLS = {
 
 
 def test_calls_come_back_as_they_were_noted(ledger_table: LedgerTable, table: FakeTable) -> None:
-    """No data is not the same as no calls; DynamoDB removes the note once it is of no more use."""
+    """No data is not the same as no calls; DynamoDB deletes the note once it is outdated."""
     ledger_table.notes.write_calls("served/eu-west-1", CALLS, DAY)
     assert ledger_table.notes.calls("served/eu-west-1", START) == CALLS
     (item,) = table.written
@@ -244,7 +244,7 @@ def test_calls_come_back_as_they_were_noted(ledger_table: LedgerTable, table: Fa
 def test_notes_of_another_topic_or_from_before_a_moment_are_not_read(
     ledger_table: LedgerTable, clock: FakeClock
 ) -> None:
-    """What was noted at the moment itself is."""
+    """A note from the moment itself is read."""
     ledger_table.notes.write_calls("a", {an_id(1): Calls(1)}, DAY)
     clock.advance(60)
     ledger_table.notes.write_calls("a", {an_id(2): Calls(2)}, DAY)
@@ -255,14 +255,14 @@ def test_notes_of_another_topic_or_from_before_a_moment_are_not_read(
 
 
 def test_several_notes_of_one_moment_do_not_replace_each_other(ledger_table: LedgerTable) -> None:
-    """They are about different instances."""
+    """They cover different instances."""
     for number in range(3):
         ledger_table.notes.write_calls("a", {an_id(number): Calls(number)}, DAY)
     assert ledger_table.notes.calls("a", START) == {an_id(number): Calls(number) for number in range(3)}
 
 
 def test_the_newest_note_of_an_instance_counts(ledger_table: LedgerTable, clock: FakeClock) -> None:
-    """There may be two, if two processes asked."""
+    """Two processes may both have asked."""
     ledger_table.notes.write_calls("a", {an_id(2): Calls(1)}, DAY)
     clock.advance(1)
     ledger_table.notes.write_calls("a", {an_id(1): Calls(0), an_id(2): Calls(2)}, DAY)
@@ -270,7 +270,7 @@ def test_the_newest_note_of_an_instance_counts(ledger_table: LedgerTable, clock:
 
 
 def test_a_note_about_500_instances_fits_an_item(ledger_table: LedgerTable, table: FakeTable) -> None:
-    """DynamoDB takes 400 KB."""
+    """An item of DynamoDB has up to 400 KB."""
     ledger_table.notes.write_calls("a", {an_id(n): Calls(10**9, date(2026, 11, 20)) for n in range(500)}, DAY)
     (item,) = table.written
     assert len(item["calls"]) < 40_000
@@ -287,8 +287,8 @@ REFUSED = RefusalNote(
 )
 
 
-def test_a_refusal_comes_back_as_it_was_noted_and_as_one_that_was(ledger_table: LedgerTable, table: FakeTable) -> None:
-    """By region; DynamoDB removes the note once it is of no more use."""
+def test_a_refusal_comes_back_as_it_was_noted(ledger_table: LedgerTable, table: FakeTable) -> None:
+    """By region, and marked as noted; DynamoDB deletes the note once it is outdated."""
     now = replace(REFUSED, refused=tuple(replace(each, noted=False) for each in REFUSED.refused))
     ledger_table.notes.write_refusals("eu-west-1", [now])
     assert ledger_table.notes.refusals("eu-west-1") == {an_id(): REFUSED}
@@ -297,8 +297,8 @@ def test_a_refusal_comes_back_as_it_was_noted_and_as_one_that_was(ledger_table: 
     assert item["expires_at"] == int(UNTIL.timestamp())
 
 
-def test_the_last_refusals_of_an_instance_count(ledger_table: LedgerTable) -> None:
-    """They say everything that was refused to it."""
+def test_the_latest_refusals_of_an_instance_count(ledger_table: LedgerTable) -> None:
+    """They have everything that EC2 refused to it."""
     later = replace(REFUSED, tag_keys=digest([]), refused=REFUSED.refused[:1])
     ledger_table.notes.write_refusals("eu-west-1", [REFUSED])
     ledger_table.notes.write_refusals("eu-west-1", [later])
@@ -306,7 +306,7 @@ def test_the_last_refusals_of_an_instance_count(ledger_table: LedgerTable) -> No
 
 
 @pytest.mark.parametrize("spoiled", [{"refused": "{"}, {"refused": "[[1]]"}, {"until": "soon"}, {"tag_keys": None}])
-def test_a_refusal_that_cannot_be_read_is_none(
+def test_a_malformed_refusal_is_ignored(
     ledger_table: LedgerTable, table: FakeTable, spoiled: dict[str, str | None]
 ) -> None:
     """EC2 is asked again."""
@@ -318,17 +318,15 @@ def test_a_refusal_that_cannot_be_read_is_none(
     assert ledger_table.unreadable() == {key}
 
 
-def test_whom_a_message_was_about_is_remembered_by_instance_and_run(
-    ledger_table: LedgerTable, table: FakeTable
-) -> None:
+def test_mailed_changes_are_remembered_by_instance_and_run(ledger_table: LedgerTable, table: FakeTable) -> None:
     """A later change of the same instance is news again."""
     ledger_table.notes.write_mailed([an_entry(1), an_entry(2, run_id="run-2")], DAY)
     assert ledger_table.notes.mailed() == {(an_id(1), "run-1"), (an_id(2), "run-2")}
     assert {item["expires_at"] for item in table.written} == {int((START + DAY).timestamp())}
 
 
-def test_nothing_of_the_table_is_taken_for_something_else(ledger_table: LedgerTable) -> None:
-    """All kinds are in one table."""
+def test_no_item_is_taken_for_another_kind(ledger_table: LedgerTable) -> None:
+    """One table has all kinds."""
     ledger_table.entries.write([an_intent()])
     ledger_table.holds.write([Hold(instance_id=an_id(), reason="r", by="ana", at=START)])
     ledger_table.holds.contest(Contest(instance_id=an_id(), principal="x", until=UNTIL))
@@ -359,7 +357,7 @@ READS: dict[str, Callable[[LedgerTable], object]] = {
     "standing": lambda ledger_table: ledger_table.holds.standing(),
     "noted calls": lambda ledger_table: ledger_table.notes.calls("a", START),
     "noted refusals": lambda ledger_table: ledger_table.notes.refusals("a"),
-    "told": lambda ledger_table: ledger_table.notes.mailed(),
+    "mailed": lambda ledger_table: ledger_table.notes.mailed(),
 }
 WRITES: dict[str, Callable[[LedgerTable], object]] = {
     "write": lambda ledger_table: ledger_table.entries.write([an_entry()]),
@@ -370,15 +368,15 @@ WRITES: dict[str, Callable[[LedgerTable], object]] = {
     ),
     "note calls": lambda ledger_table: ledger_table.notes.write_calls("a", CALLS, DAY),
     "note refusals": lambda ledger_table: ledger_table.notes.write_refusals("a", [REFUSED]),
-    "note told": lambda ledger_table: ledger_table.notes.write_mailed([an_entry()], DAY),
+    "note mailed": lambda ledger_table: ledger_table.notes.write_mailed([an_entry()], DAY),
 }
 
 
 @pytest.mark.parametrize("call", READS | WRITES)
-def test_a_table_out_of_reach_is_an_error_whatever_it_was_asked(
+def test_a_table_out_of_reach_is_an_error_for_every_request(
     ledger_table: LedgerTable, table: FakeTable, call: str
 ) -> None:
-    """And never an empty answer."""
+    """It is never an empty answer."""
     table.read_failure = table.write_failure = THROTTLED
     with pytest.raises(AwsError) as raised:
         (READS | WRITES)[call](ledger_table)

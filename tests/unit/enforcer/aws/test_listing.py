@@ -1,4 +1,4 @@
-"""A region that takes long to list: patience first, then smaller pages."""
+"""A region that takes long to list: the client waits longer, then asks for smaller pages."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TIMED_OUT = ReadTimeoutError(endpoint_url="https://ec2")
 
 
 def _asked(transport: FakeTransport) -> list[tuple[int, str | None]]:
-    """The size of each page that was asked for, and the token that it follows."""
+    """The size of each requested page, and the token that it follows."""
     return [(int(request["MaxResults"]), request.get("NextToken")) for request in transport.requests]
 
 
 def test_a_listing_waits_a_minute_and_a_read_by_id_ten_seconds() -> None:
-    """A batch has a minute in all."""
+    """A batch has only a minute in all."""
     listing, reader = vars(LISTING_CONFIG), vars(CLIENT_CONFIG)
     assert (listing["read_timeout"], reader["read_timeout"]) == (60, 10)
 
 
-def test_a_page_that_takes_too_long_is_asked_for_in_halves(region: Ec2Region, transport: FakeTransport) -> None:
-    """From where it began; what follows has the smaller size too, and so has the next listing."""
+def test_a_page_that_takes_too_long_is_halved(region: Ec2Region, transport: FakeTransport) -> None:
+    """It starts from the same place; the following pages and the next listing have the smaller size too."""
     transport.answer(a_page(an_item(1), following="t-2"))
     transport.fail(TIMED_OUT)
     transport.answer(a_page(an_item(2), following="t-3"))
@@ -45,8 +45,8 @@ def test_a_page_that_takes_too_long_is_asked_for_in_halves(region: Ec2Region, tr
     assert _asked(transport)[-1] == (250, None)
 
 
-def test_a_read_by_id_has_its_own_size_and_patience(region: Ec2Region, transport: FakeTransport) -> None:
-    """It names its instances, and is quick whatever the region has."""
+def test_a_read_by_id_has_its_own_page_size_and_time_out(region: Ec2Region, transport: FakeTransport) -> None:
+    """It names its instances, so it is fast whatever else the region has."""
     transport.fail(TIMED_OUT)
     transport.answer(a_page())
     list(region.find({}))
@@ -55,8 +55,8 @@ def test_a_read_by_id_has_its_own_size_and_patience(region: Ec2Region, transport
     assert _asked(transport)[-1] == (1000, None)
 
 
-def test_pages_get_no_smaller_than_ec2_takes_them(region: Ec2Region, transport: FakeTransport) -> None:
-    """Three tries a page; the next listing goes on from there."""
+def test_pages_get_no_smaller_than_ec2_accepts(region: Ec2Region, transport: FakeTransport) -> None:
+    """Each page has three attempts; the next listing starts with the size reached."""
     for _ in range(4):
         transport.fail(TIMED_OUT, times=3)
         with pytest.raises(AwsError, match=r"^ReadTimeoutError"):
@@ -64,10 +64,8 @@ def test_pages_get_no_smaller_than_ec2_takes_them(region: Ec2Region, transport: 
     assert [size for size, _ in _asked(transport)] == [500, 250, 125, 62, 31, 15, 7, 5, 5, 5, 5, 5]
 
 
-def test_the_pages_are_as_old_as_the_try_that_gave_them(
-    region: Ec2Region, transport: FakeTransport, clock: FakeClock
-) -> None:
-    """Not as the first try, which gave none."""
+def test_a_page_is_as_old_as_its_last_attempt(region: Ec2Region, transport: FakeTransport, clock: FakeClock) -> None:
+    """Not as old as the first attempt, which failed."""
     transport.before_answering = lambda: clock.advance(60)
     transport.fail(TIMED_OUT)
     transport.answer(a_page(an_item(1)))
@@ -77,10 +75,10 @@ def test_the_pages_are_as_old_as_the_try_that_gave_them(
 
 
 @pytest.mark.parametrize("passes", ["RequestLimitExceeded", "InternalError", "connect", "refused"])
-def test_another_failure_that_passes_is_tried_again_after_a_pause(
+def test_another_failure_that_may_pass_is_retried_after_a_pause(
     region: Ec2Region, transport: FakeTransport, clock: FakeClock, passes: str
 ) -> None:
-    """A second, then two; the pages stay as large as they are."""
+    """After one second, then two; the page size stays."""
     for _ in range(2):
         if passes == "connect":
             transport.fail(ConnectTimeoutError(endpoint_url="https://ec2"))
@@ -94,8 +92,8 @@ def test_another_failure_that_passes_is_tried_again_after_a_pause(
     assert _asked(transport) == [(500, None)] * 3
 
 
-def test_a_region_that_stays_throttled_is_given_up(region: Ec2Region, transport: FakeTransport) -> None:
-    """After three tries."""
+def test_a_region_that_stays_throttled_fails(region: Ec2Region, transport: FakeTransport) -> None:
+    """After three attempts."""
     transport.refuse("RequestLimitExceeded", status=503, times=3)
     with pytest.raises(AwsError) as raised:
         list(region.find({}))
@@ -103,10 +101,10 @@ def test_a_region_that_stays_throttled_is_given_up(region: Ec2Region, transport:
 
 
 @pytest.mark.parametrize("failure", ["time-out", "throttled"])
-def test_a_page_is_not_asked_for_again_once_time_is_up(
+def test_a_page_is_not_retried_once_time_is_up(
     region: Ec2Region, transport: FakeTransport, clock: FakeClock, failure: str
 ) -> None:
-    """What a sweep still has to do would be cut off with the invocation."""
+    """Otherwise the invocation would end before the sweep has done the rest."""
     transport.before_answering = lambda: clock.advance(60)
     if failure == "time-out":
         transport.fail(TIMED_OUT)

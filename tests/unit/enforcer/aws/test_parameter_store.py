@@ -42,12 +42,12 @@ def ssm() -> FakeSsm:
 
 @pytest.fixture
 def store(ssm: FakeSsm, clock: FakeClock) -> PolicyStore:
-    """What is tested."""
+    """The store to test."""
     return _store(ssm, clock)
 
 
 def test_both_parameters_come_from_one_request(transport: FakeTransport, clock: FakeClock) -> None:
-    """No policy is ever put together from two moments; their order in the answer does not matter."""
+    """A policy never mixes two moments; the order in the answer does not matter."""
     parameters = [
         {"Name": POLICY_PARAMETER, "Value": '{"mode": "audit"}', "Version": 7},
         {"Name": TOKENS_PARAMETER, "Value": "optional", "Version": 3},
@@ -59,7 +59,7 @@ def test_both_parameters_come_from_one_request(transport: FakeTransport, clock: 
 
 
 def test_changes_within_two_seconds_share_one_read(store: PolicyStore, ssm: FakeSsm, clock: FakeClock) -> None:
-    """Parameter Store takes 40 reads a second from the whole account."""
+    """Parameter Store allows the whole account 40 reads a second."""
     store.read()
     for _ in range(3):
         store.in_force(fresh=False)
@@ -70,8 +70,8 @@ def test_changes_within_two_seconds_share_one_read(store: PolicyStore, ssm: Fake
     assert len(ssm.requests) == 1
 
 
-def test_every_read_of_the_policy_asks(store: PolicyStore, ssm: FakeSsm) -> None:
-    """It is the first step of an invocation, which must not go by what an earlier one knew."""
+def test_every_read_of_the_policy_makes_a_request(store: PolicyStore, ssm: FakeSsm) -> None:
+    """It is an invocation's first step, which must not use what an earlier one knew."""
     store.read()
     ssm.put(TOKENS_PARAMETER, "optional")
     assert store.read().http_tokens is HttpTokens.OPTIONAL
@@ -79,10 +79,10 @@ def test_every_read_of_the_policy_asks(store: PolicyStore, ssm: FakeSsm) -> None
     assert len(ssm.requests) == 2
 
 
-def test_who_waited_for_an_answer_that_did_not_come_asks_no_second_time(
+def test_a_thread_that_waited_for_a_failed_read_does_not_ask_again(
     store: PolicyStore, ssm: FakeSsm, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sixteen changes that each give Parameter Store half a minute, one after another, would outlast the invocation."""
+    """Sixteen changes that each wait half a minute, one after another, would outlast the invocation."""
     waiting, monotonic = threading.Event(), clock.monotonic
 
     def watched() -> float:
@@ -109,16 +109,14 @@ def test_who_waited_for_an_answer_that_did_not_come_asks_no_second_time(
 
 
 @pytest.mark.parametrize("slow", [1, 2])
-def test_an_answer_that_took_too_long_is_no_answer(
-    store: PolicyStore, ssm: FakeSsm, clock: FakeClock, slow: int
-) -> None:
-    """What it says may have changed on the way: it is asked for once more, and then given up."""
+def test_a_slow_answer_is_not_used(store: PolicyStore, ssm: FakeSsm, clock: FakeClock, slow: int) -> None:
+    """It may be out of date: the store asks once more and then gives up."""
     answers = iter([7] * slow + [0] * 9)
     ssm.delay = lambda: clock.advance(next(answers))
     if slow == 1:
         assert store.in_force(fresh=False) == PolicyVersions(1, 1)
     else:
-        with pytest.raises(AwsError, match=r"^SlowAnswer: it takes more than 2 s$"):
+        with pytest.raises(AwsError, match=r"^SlowAnswer: the answer takes more than 2 s$"):
             store.in_force(fresh=False)
     assert len(ssm.requests) == 2
 
@@ -150,10 +148,10 @@ def test_a_change_is_seen_after_two_seconds_at_most(store: PolicyStore, ssm: Fak
     assert store.in_force(fresh=False) == PolicyVersions(2, 1)
 
 
-def test_the_age_of_what_was_read_counts_from_the_request(
+def test_the_age_of_a_reading_counts_from_the_request(
     store: PolicyStore, ssm: FakeSsm, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow answer is already old when it comes."""
+    """A slow answer is already old when it arrives."""
     read = ssm.get_parameters
 
     def slowly(**request: Any) -> dict[str, Any]:
@@ -169,7 +167,7 @@ def test_the_age_of_what_was_read_counts_from_the_request(
 
 
 def test_an_invalid_policy_is_named_with_its_parameters_and_versions(store: PolicyStore, ssm: FakeSsm) -> None:
-    """Who mends it knows where."""
+    """So that the operator knows what to fix."""
     ssm.put(POLICY_PARAMETER, '{"mode": "off"}')
     with pytest.raises(PolicyInvalidError) as refused:
         store.read()
@@ -198,16 +196,16 @@ def test_a_parameter_that_was_deleted_makes_the_policy_invalid(
 
 
 @pytest.mark.parametrize("body", ['{"Parameters": [{"Name', "<html>", "", "{}"])
-def test_an_answer_that_was_cut_short_is_a_failed_call(transport: FakeTransport, clock: FakeClock, body: str) -> None:
-    """It does not say that the parameters were deleted, so the policy is not invalid."""
+def test_a_truncated_answer_is_a_failed_call(transport: FakeTransport, clock: FakeClock, body: str) -> None:
+    """It does not mean that the parameters were deleted, so the policy is not invalid."""
     transport.answer(body)
     with pytest.raises(AwsError) as raised:
         _store(transport.client("ssm"), clock).read()
     assert raised.value.failure == Failure("IncompleteAnswer", "the answer has no Parameters", Kind.UNAVAILABLE)
 
 
-def test_a_failed_read_leaves_nothing_of_the_policy_before_it(store: PolicyStore, ssm: FakeSsm) -> None:
-    """Neither its versions, nor that they are in force, however young the answer before was."""
+def test_a_failed_read_discards_the_earlier_policy(store: PolicyStore, ssm: FakeSsm) -> None:
+    """Neither its versions nor whether they are in force are known, however fresh the earlier answer was."""
     store.read()
     ssm.error = THROTTLED
     with pytest.raises(AwsError):

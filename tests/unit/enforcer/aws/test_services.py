@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def clients(clock: FakeClock) -> Clients:
-    """Real clients, that no test lets out."""
+    """Real clients, which the tests keep from the network."""
     return Clients(SETTINGS, clock, SESSION)
 
 
@@ -48,8 +48,8 @@ def test_the_function_has_the_small_clients_too(clock: FakeClock, monkeypatch: p
     assert set(ec2.meta.service_model.operation_names) == set(OPERATIONS)
 
 
-def test_there_is_one_ec2_a_region(clients: Clients) -> None:
-    """Made when it is first needed, also by many threads at once."""
+def test_each_region_has_one_ec2(clients: Clients) -> None:
+    """Made when first needed, even by many threads at once."""
     with ThreadPoolExecutor(8) as pool:
         adapters = list(pool.map(clients.ec2, [HOME, AWAY] * 8))
     assert all(isinstance(adapter, Ec2Region) for adapter in adapters)
@@ -59,7 +59,7 @@ def test_there_is_one_ec2_a_region(clients: Clients) -> None:
 
 @pytest.fixture
 def made(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, Config]]:
-    """The clients that are made from here on: service, region and limits."""
+    """The clients made from here on: service, region and configuration."""
     seen: list[tuple[str, str | None, Config]] = []
 
     def make(service: str, *, config: Config, region_name: str | None = None) -> Any:
@@ -70,10 +70,10 @@ def made(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> list[tupl
     return seen
 
 
-def test_the_client_for_changes_is_made_at_the_first_of_them(
+def test_the_client_for_changes_is_made_at_the_first_change(
     clients: Clients, transport: FakeTransport, made: list[tuple[str, str | None, Config]]
 ) -> None:
-    """Most invocations change nothing, and a client takes its time to be made."""
+    """Most invocations change nothing, and making a client takes time."""
     transport.answer(a_page(an_item(1)))
     assert list(clients.ec2(HOME).read([an_id()])) == [an_id()]
     assert made == [("ec2", HOME, CLIENT_CONFIG)]
@@ -83,36 +83,38 @@ def test_the_client_for_changes_is_made_at_the_first_of_them(
     assert made == [("ec2", HOME, CLIENT_CONFIG), ("ec2", HOME, WRITE_CONFIG)]
 
 
-def test_a_sweep_that_finds_nothing_to_change_makes_one_client_a_region(
+def test_a_sweep_without_changes_makes_one_client_for_each_region(
     clients: Clients, transport: FakeTransport, made: list[tuple[str, str | None, Config]]
 ) -> None:
-    """The one for listings; a client takes its time to be made, and there are many regions."""
+    """The one for listings: making a client takes time, and there are many regions."""
     for _ in range(2):
         transport.answer(a_page())
         assert list(clients.ec2(AWAY).find({})) == [[]]
     assert made == [("ec2", AWAY, LISTING_CONFIG)]
 
 
-def test_what_changes_need_can_be_made_beforehand(clients: Clients, made: list[tuple[str, str | None, Config]]) -> None:
-    """In the home region, while something else is waited for; then nothing is made any more."""
+def test_the_clients_for_changes_can_be_made_beforehand(
+    clients: Clients, made: list[tuple[str, str | None, Config]]
+) -> None:
+    """In the home region, while another call waits; later no further client is made."""
     for _ in range(2):
         clients.prepare_for_changes()
     assert made == [("dynamodb", None, BULK_CONFIG), ("ec2", HOME, WRITE_CONFIG)]
 
 
 def test_the_home_region_is_the_sessions(clients: Clients) -> None:
-    """That is where the function runs."""
+    """The function runs there."""
     assert clients.home_region == HOME
 
 
 def test_the_home_region_is_known_without_asking(clients: Clients, home: FakeEc2) -> None:
-    """The function could not run in it otherwise."""
+    """Otherwise the function could not run in it."""
     assert clients.known_regions == {HOME}
     assert home.calls == []
 
 
 def test_other_regions_are_known_after_asking_once(clients: Clients, home: FakeEc2) -> None:
-    """And stay known to the process."""
+    """The process remembers them."""
     clients.learn_regions()
     assert clients.known_regions == {HOME, AWAY}
     assert home.calls == ["DescribeRegions"]
@@ -131,7 +133,7 @@ def test_a_region_that_was_enabled_later_becomes_known(
 
 
 def test_regions_stay_known_when_ec2_cannot_be_asked_again(clients: Clients, home: FakeEc2) -> None:
-    """Their messages need no answer."""
+    """Their messages need no further answer."""
     clients.learn_regions()
     home.regions_error = THROTTLED
     with pytest.raises(AwsError):
@@ -140,10 +142,10 @@ def test_regions_stay_known_when_ec2_cannot_be_asked_again(clients: Clients, hom
 
 
 @pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
-def test_where_the_caller_may_not_list_regions_the_policy_names_them(
+def test_without_permission_to_list_regions_the_policys_regions_count(
     clients: Clients, home: FakeEc2, failure: Failure
 ) -> None:
-    """Until it may; what it excludes are no names of regions to look at."""
+    """Until the caller has permission; regions that the policy excludes do not count."""
     home.regions_error = failure
     clients.learn_regions()
     assert clients.known_regions == {HOME}
@@ -164,8 +166,8 @@ def test_the_other_adapters_are_made_once_from_the_settings(clients: Clients) ->
     assert clients.ledger_table is clients.ledger_table
 
 
-def test_there_is_one_cloudwatch_a_region(clients: Clients) -> None:
-    """Made when it is first needed, also by many threads at once."""
+def test_each_region_has_one_cloudwatch(clients: Clients) -> None:
+    """Made when first needed, even by many threads at once."""
     with ThreadPoolExecutor(8) as pool:
         adapters = list(pool.map(clients.call_metrics, [HOME, AWAY] * 8))
     assert all(isinstance(adapter, CallMetrics) for adapter in adapters)
@@ -173,10 +175,10 @@ def test_there_is_one_cloudwatch_a_region(clients: Clients) -> None:
     assert len(set(adapters)) == 2
 
 
-def test_the_clients_of_cloudwatch_and_dynamodb_have_the_projects_limits_and_are_made_once(
+def test_the_clients_of_cloudwatch_and_dynamodb_are_made_once_with_the_projects_limits(
     clients: Clients, transport: FakeTransport, made: list[tuple[str, str | None, Config]]
 ) -> None:
-    """CloudWatch's in the region of the instances, DynamoDB's where the function runs."""
+    """CloudWatch's in the instances' region, DynamoDB's where the function runs."""
     ledger_table = clients.ledger_table
     assert made == [], "an invocation that asks for nothing makes no client"
     for _ in range(2):

@@ -30,19 +30,19 @@ def test_a_mail_is_published_to_the_topic(transport: FakeTransport) -> None:
     }
 
 
-def test_what_is_too_long_is_cut_to_what_sns_takes(transport: FakeTransport) -> None:
-    """A digest of a bad day still arrives; the message is counted in bytes, and no character is split."""
+def test_a_mail_that_is_too_long_is_cut(transport: FakeTransport) -> None:
+    """The digest of a bad day still arrives; SNS counts bytes, and no character is split."""
     sent = _sent(transport, "s" * 101, "x" + "é" * 131_072)
     assert sent["Subject"] == "s" * 100
     assert sent["Message"] == "x" + "é" * 131_071
 
 
 def test_half_a_character_does_not_stop_a_mail(transport: FakeTransport) -> None:
-    """Text of a broken policy may hold one."""
+    """The text of a broken policy may contain one."""
     assert _sent(transport, "s", "a\ud800b")["Message"] == "a?b"
 
 
-def test_a_mail_that_was_refused_is_an_error_with_its_code(transport: FakeTransport) -> None:
+def test_a_refused_mail_is_an_error_with_its_code(transport: FakeTransport) -> None:
     """The caller decides what it means for the run."""
     transport.answer(
         "<ErrorResponse><Error><Code>NotFound</Code><Message>no topic</Message></Error></ErrorResponse>", 404

@@ -15,7 +15,7 @@ URL = "https://sqs.eu-west-1.amazonaws.com/111122223333/events"
 
 
 def test_each_message_gets_its_own_delay(transport: FakeTransport) -> None:
-    """In one request for ten messages, which is what SQS takes."""
+    """One request has ten messages, the most that SQS accepts."""
     queue = EventQueue(transport.client("sqs"), URL)
     transport.answer("{}")
     transport.answer("{}")
@@ -33,8 +33,8 @@ def test_each_message_gets_its_own_delay(transport: FakeTransport) -> None:
     assert len({entry["Id"] for entry in first["Entries"]}) == 10
 
 
-def test_no_message_no_request(transport: FakeTransport) -> None:
-    """SQS refuses an empty one."""
+def test_without_messages_there_is_no_request(transport: FakeTransport) -> None:
+    """SQS refuses an empty request."""
     EventQueue(transport.client("sqs"), URL).deliver_again({})
     assert transport.requests == []
 
@@ -46,8 +46,8 @@ def test_a_refused_request_is_an_error_with_its_code(transport: FakeTransport) -
         EventQueue(transport.client("sqs"), URL).deliver_again({"receipt-m-1": 5})
 
 
-def test_a_refused_request_keeps_no_other_message_from_its_delay(transport: FakeTransport) -> None:
-    """The next ten are asked for all the same; the first failure is the one to tell."""
+def test_a_refused_request_does_not_stop_the_next_one(transport: FakeTransport) -> None:
+    """The next ten messages still get their delays; the first failure is raised."""
     transport.answer('{"__type": "com.amazonaws.sqs#InvalidAddress", "message": "which one?"}', 400)
     transport.answer("{}")
     transport.answer('{"__type": "com.amazonaws.sqs#AccessDenied", "message": "not you"}', 403)
@@ -60,10 +60,10 @@ def test_a_refused_request_keeps_no_other_message_from_its_delay(transport: Fake
 @pytest.mark.parametrize(
     ("message", "text"), [({"Message": "not in flight"}, "not in flight"), ({}, "")], ids=["explained", "bare"]
 )
-def test_what_the_answer_says_was_refused_is_an_error_too(
+def test_messages_that_the_answer_lists_as_failed_are_an_error_too(
     transport: FakeTransport, message: dict[str, str], text: str
 ) -> None:
-    """SQS answers 200 for a request of which it took only a part."""
+    """SQS answers 200 even if it accepted only part of a request."""
     refused = {"Id": "0", "SenderFault": True, "Code": "MessageNotInflight"} | message
     other = {"Id": "1", "SenderFault": True, "Code": "ReceiptHandleIsInvalid", "Message": "which one?"}
     transport.answer(json.dumps({"Successful": [{"Id": "2"}], "Failed": [refused, other]}))

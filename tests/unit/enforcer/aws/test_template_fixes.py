@@ -35,12 +35,12 @@ def table() -> FakeTable:
 
 @pytest.fixture
 def ledger_table(table: FakeTable, clock: FakeClock) -> LedgerTable:
-    """What is tested."""
+    """The ledger table to test."""
     return table.ledger_table(clock)
 
 
-def test_the_latest_writing_of_each_fix_counts(ledger_table: LedgerTable) -> None:
-    """Oldest first; a fix has its place by moment, run and template."""
+def test_the_latest_version_of_each_fix_counts(ledger_table: LedgerTable) -> None:
+    """Oldest first; moment, run and template are the key of a fix."""
     done = replace(FIX, version="8", state=FixState.FIXED)
     earlier = replace(FIX, run_id="run-0", at=START - timedelta(days=1))
     other = replace(FIX, template_id="lt-2", by=None)
@@ -50,8 +50,8 @@ def test_the_latest_writing_of_each_fix_counts(ledger_table: LedgerTable) -> Non
     assert [each.to_undo for each in (FIX, done, replace(done, state=FixState.UNDONE))] == [True, True, False]
 
 
-def test_entries_and_indexes_know_nothing_of_it(ledger_table: LedgerTable, table: FakeTable) -> None:
-    """The history is one of instances; a fix is kept as long as its entries."""
+def test_fixes_are_not_among_the_entries(ledger_table: LedgerTable, table: FakeTable) -> None:
+    """The history is about instances; a fix is kept as long as an entry."""
     ledger_table.template_fixes.write(FIX)
     assert ledger_table.entries.of_run("run-1") == []
     assert list(ledger_table.entries.since(START - timedelta(days=1))) == []
@@ -62,8 +62,8 @@ def test_entries_and_indexes_know_nothing_of_it(ledger_table: LedgerTable, table
 
 
 @pytest.mark.parametrize("spoiled", ["{", "{}", '{"at": "soon"}', '{"at": 1}', "[]"])
-def test_one_that_cannot_be_read_is_left_out(ledger_table: LedgerTable, table: FakeTable, spoiled: str) -> None:
-    """And known by its key."""
+def test_a_malformed_fix_is_left_out(ledger_table: LedgerTable, table: FakeTable, spoiled: str) -> None:
+    """Its key is reported."""
     ledger_table.template_fixes.write(FIX)
     (key,) = table.items
     table.items[key] |= {"fix": spoiled}

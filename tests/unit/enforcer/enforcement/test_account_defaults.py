@@ -1,4 +1,4 @@
-"""The account defaults of one region: read, decided, set, read back, written down."""
+"""The account defaults of one region: read, decided, set, read back, recorded."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def enforced(
     floor: HttpTokens = HttpTokens.OPTIONAL,
     seconds: float = 700,
 ) -> DefaultsResult:
-    """What became of the home region's defaults in one run."""
+    """The result for the home region's defaults in one run."""
     run = a_run(clients, policy, seconds=seconds)
     run.floor = floor
     keeper = run.for_defaults(HOME, trigger, drifted_by)
@@ -76,15 +76,15 @@ def ledger(clients: FakeClients) -> list[DefaultsEntry]:
 
 
 def drifted(clients: FakeClients, seconds: float = 60) -> DefaultsResult:
-    """Someone takes the tokens away, and the event of it comes; then some time passes."""
+    """Someone makes tokens optional, and the event arrives; then some time passes."""
     clients.defaults[HOME].put(http_tokens=None)
     result = enforced(clients, trigger=Trigger.DRIFT, drifted_by=OTHER)
     clients.clock.advance(seconds)
     return result
 
 
-def test_they_are_set_in_one_call_and_read_back(clients: FakeClients, region: FakeDefaults) -> None:
-    """With an entry that says what was there before."""
+def test_defaults_are_set_in_one_call_and_read_back(clients: FakeClients, region: FakeDefaults) -> None:
+    """The entry has the values from before."""
     result = enforced(clients, ENFORCING)
     assert (result.outcome, result.before, result.after) == (
         Outcome.REMEDIATED,
@@ -109,8 +109,8 @@ def test_they_are_set_in_one_call_and_read_back(clients: FakeClients, region: Fa
     assert entry.reason == result.reason == f"{WHY}, HttpTokensEnforced is no-preference, not enabled"
 
 
-def test_where_all_is_as_wanted_one_call_shows_it(clients: FakeClients, region: FakeDefaults) -> None:
-    """And the table is not asked."""
+def test_compliant_defaults_cost_one_call(clients: FakeClients, region: FakeDefaults) -> None:
+    """The ledger gets no request."""
     region.current = KEPT
     clients.table.requests.clear()
     assert enforced(clients).outcome is Outcome.COMPLIANT
@@ -118,7 +118,7 @@ def test_where_all_is_as_wanted_one_call_shows_it(clients: FakeClients, region: 
 
 
 def test_the_intent_is_in_the_ledger_before_the_change(clients: FakeClients, region: FakeDefaults) -> None:
-    """Without an outcome."""
+    """The entry has no outcome yet."""
     found: list[DefaultsEntry] = []
     region.before_set = lambda: found.extend(ledger(clients))
     enforced(clients)
@@ -127,7 +127,7 @@ def test_the_intent_is_in_the_ledger_before_the_change(clients: FakeClients, reg
 
 @pytest.mark.parametrize("fails", ["read_failure", "write_failure"])
 def test_without_the_ledger_nothing_is_set(clients: FakeClients, region: FakeDefaults, fails: str) -> None:
-    """Neither where holds cannot be read, nor where the intent cannot be written."""
+    """Neither if holds cannot be read, nor if the intent cannot be written."""
     setattr(clients.table, fails, THROTTLED)
     keeper = a_run(clients, POLICY).for_defaults(HOME, Trigger.SCHEDULE)
     assert keeper
@@ -136,15 +136,15 @@ def test_without_the_ledger_nothing_is_set(clients: FakeClients, region: FakeDef
     assert (region.sent, keeper.context.ledger_failure) == ([], THROTTLED)
 
 
-def test_a_change_that_shows_late_is_waited_for(clients: FakeClients, region: FakeDefaults) -> None:
-    """A look a second."""
+def test_a_change_that_shows_late_is_awaited(clients: FakeClients, region: FakeDefaults) -> None:
+    """With one look each second."""
     region.visible_after = 3
     assert enforced(clients).outcome is Outcome.REMEDIATED
     assert region.calls == [READ, SET, *[READ] * 4]
 
 
-def test_what_someone_else_changes_meanwhile_is_theirs(clients: FakeClients, region: FakeDefaults) -> None:
-    """It neither makes the change a failure nor goes back with it."""
+def test_a_change_by_someone_else_meanwhile_is_left_alone(clients: FakeClients, region: FakeDefaults) -> None:
+    """It does not make the enforcer's change a failure, and a revert leaves it alone."""
     region.after_set = lambda: region.put(instance_metadata_tags=Switch.ENABLED)
     assert enforced(clients).outcome is Outcome.REMEDIATED
     assert region.calls == [READ, SET, READ]
@@ -153,8 +153,8 @@ def test_what_someone_else_changes_meanwhile_is_theirs(clients: FakeClients, reg
     assert region.current == replace(UNSET, instance_metadata_tags=Switch.ENABLED)
 
 
-def test_what_ec2_accepts_and_does_not_show_is_a_failure(clients: FakeClients, region: FakeDefaults) -> None:
-    """Never reported as success; the region is the enforcer's no more than before."""
+def test_an_accepted_change_that_ec2_does_not_show_is_a_failure(clients: FakeClients, region: FakeDefaults) -> None:
+    """It is never reported as success, and a later revert has nothing to undo."""
     region.ignored = True
     result = enforced(clients)
     assert (result.outcome, result.after) == (Outcome.FAILED, UNSET)
@@ -164,8 +164,8 @@ def test_what_ec2_accepts_and_does_not_show_is_a_failure(clients: FakeClients, r
     assert (entry.outcome, entry.code, entry.result) == (Outcome.FAILED, "ReadBackDiffers", None)
 
 
-def test_what_cannot_be_read_back_is_pending(clients: FakeClients, region: FakeDefaults) -> None:
-    """With EC2's reason."""
+def test_a_change_that_cannot_be_read_back_is_pending(clients: FakeClients, region: FakeDefaults) -> None:
+    """The reason has EC2's error."""
 
     def go_dark() -> None:
         region.read_failure = SERVER_FAULT
@@ -180,7 +180,7 @@ def test_what_cannot_be_read_back_is_pending(clients: FakeClients, region: FakeD
 def test_a_refusal_has_ec2s_code_and_is_not_repeated(
     clients: FakeClients, region: FakeDefaults, failure: Failure
 ) -> None:
-    """One call, and an entry of it."""
+    """It costs one call, and is recorded in an entry."""
     region.set_failure = failure
     result = enforced(clients)
     assert (result.outcome, result.failure, result.reason) == (Outcome.FAILED, failure, str(failure))
@@ -195,7 +195,7 @@ def test_an_unanswered_change_is_read_back(
     made: bool,  # noqa: FBT001  # an example
     outcome: Outcome,
 ) -> None:
-    """What is not known stays open in the ledger."""
+    """If its effect is unknown, the entry stays open."""
     if made:
         region.unanswered = SERVER_FAULT
     else:
@@ -204,8 +204,8 @@ def test_an_unanswered_change_is_read_back(
     assert [entry.outcome for entry in ledger(clients)] == [Outcome.REMEDIATED if made else None]
 
 
-def test_an_entry_that_was_left_open_is_completed_when_it_matters(clients: FakeClients, region: FakeDefaults) -> None:
-    """By what the region shows: then it goes back when tokens become optional."""
+def test_an_open_entry_is_completed_before_a_revert_needs_it(clients: FakeClients, region: FakeDefaults) -> None:
+    """It is completed from what the region shows, and is reverted when tokens become optional."""
 
     def die() -> None:
         raise KeyboardInterrupt
@@ -231,15 +231,15 @@ def test_an_entry_that_was_left_open_is_completed_when_it_matters(clients: FakeC
 def test_a_region_that_cannot_be_read(
     clients: FakeClients, region: FakeDefaults, failure: Failure, outcome: Outcome, reason: str
 ) -> None:
-    """It is left as it is."""
+    """The region is left as it is."""
     region.read_failure = failure
     result = enforced(clients)
     assert (result.outcome, result.reason, result.failure) == (outcome, reason, failure)
     assert region.sent == []
 
 
-def test_once_the_credentials_are_refused_nothing_is_asked(clients: FakeClients, region: FakeDefaults) -> None:
-    """No call would fare better."""
+def test_once_the_credentials_are_refused_no_call_is_made(clients: FakeClients, region: FakeDefaults) -> None:
+    """Further calls would be refused too."""
     run = a_run(clients, POLICY)
     run.cancellation.heed(EXPIRED)
     keeper = run.for_defaults(HOME, Trigger.SCHEDULE)
@@ -254,8 +254,8 @@ def test_audit_mode_writes_nothing(clients: FakeClients, region: FakeDefaults) -
     assert (region.calls, clients.table.writes) == ([READ], 0)
 
 
-def test_a_held_region_is_left(clients: FakeClients, region: FakeDefaults) -> None:
-    """The hold is read after the region was."""
+def test_held_defaults_are_left_alone(clients: FakeClients, region: FakeDefaults) -> None:
+    """The hold is read after the defaults."""
     hold = Hold(instance_id=subject(HOME), reason="migration", by="ann", at=START)
     region.read_seconds = 1
     clients.clock.at(clients.clock.elapsed + 0.5, lambda: clients.ledger_table.holds.write([hold]))
@@ -264,18 +264,18 @@ def test_a_held_region_is_left(clients: FakeClients, region: FakeDefaults) -> No
     assert region.sent == []
 
 
-def test_what_was_seen_too_long_ago_is_not_acted_on(clients: FakeClients, region: FakeDefaults) -> None:
-    """A slow table lets it grow old."""
+def test_an_old_observation_is_not_acted_on(clients: FakeClients, region: FakeDefaults) -> None:
+    """A slow table makes it too old."""
     clients.table.before_write = lambda _: clients.clock.advance(11)
     result = enforced(clients)
     assert result.outcome is Outcome.DEFERRED
-    assert result.reason == f"what was seen of them is too old to act on; {WHY}"
+    assert result.reason == f"the observation of the defaults is too old to act on; {WHY}"
     assert region.sent == []
     assert [entry.result for entry in ledger(clients)] == [None]
 
 
-def test_a_policy_that_has_changed_ends_it(clients: FakeClients, region: FakeDefaults) -> None:
-    """Also between the intent and the change."""
+def test_a_change_of_the_policy_ends_the_work(clients: FakeClients, region: FakeDefaults) -> None:
+    """Even between the intent and the change."""
     run = a_run(clients, POLICY)
     clients.table.before_write = lambda _: run.cancellation.cancel("the policy has changed")
     keeper = run.for_defaults(HOME, Trigger.SCHEDULE)
@@ -284,8 +284,8 @@ def test_a_policy_that_has_changed_ends_it(clients: FakeClients, region: FakeDef
     assert region.sent == []
 
 
-def test_the_toggle_both_ways(clients: FakeClients, region: FakeDefaults) -> None:
-    """What was there before comes back, and only that."""
+def test_the_toggle_works_both_ways(clients: FakeClients, region: FakeDefaults) -> None:
+    """The values from before come back, and nothing else changes."""
     region.put(http_put_response_hop_limit=4, http_tokens_enforced=Switch.DISABLED)
     before = region.current
     enforced(clients, ENFORCING)
@@ -298,7 +298,7 @@ def test_the_toggle_both_ways(clients: FakeClients, region: FakeDefaults) -> Non
 
 
 def test_a_required_that_was_there_before_stays(clients: FakeClients, region: FakeDefaults) -> None:
-    """It is reported, and nothing is sent."""
+    """It is reported, and no change is sent."""
     region.current = KEPT
     enforced(clients)
     result = enforced(clients, OPTIONAL)
@@ -308,7 +308,7 @@ def test_a_required_that_was_there_before_stays(clients: FakeClients, region: Fa
 
 
 def test_under_a_floor_nothing_is_loosened(clients: FakeClients, region: FakeDefaults) -> None:
-    """Not what the enforcer has set itself."""
+    """Not even what the enforcer itself has set."""
     enforced(clients)
     result = enforced(clients, OPTIONAL, floor=HttpTokens.REQUIRED)
     assert (result.outcome, region.current) == (Outcome.SKIPPED, KEPT)
@@ -316,11 +316,11 @@ def test_under_a_floor_nothing_is_loosened(clients: FakeClients, region: FakeDef
 
 
 def test_the_fourth_correction_within_an_hour_is_left_to_the_sweep(clients: FakeClients, region: FakeDefaults) -> None:
-    """Who it was is named; the sweep goes on to correct them."""
+    """The result names the caller; the sweep still corrects the defaults."""
     region.current = KEPT
     assert [drifted(clients).outcome for _ in range(4)] == [*[Outcome.REMEDIATED] * 3, Outcome.CONTESTED]
     result = drifted(clients)
-    assert result.reason.startswith(f"set back again and again, last by {OTHER}: only the sweep sets them right until ")
+    assert result.reason.startswith(f"set back again and again, last by {OTHER}: only the sweep corrects them until ")
     swept = enforced(clients)
     assert (swept.outcome, swept.reason.endswith(f"; set back again and again, last by {OTHER}")) == (
         Outcome.REMEDIATED,
@@ -331,7 +331,7 @@ def test_the_fourth_correction_within_an_hour_is_left_to_the_sweep(clients: Fake
 
 
 def test_in_audit_mode_no_contest_begins(clients: FakeClients, region: FakeDefaults) -> None:
-    """No correction is made that could be undone."""
+    """Audit mode corrects nothing, so no correction can be undone."""
     region.current = KEPT
     for _ in range(3):
         drifted(clients)
@@ -342,7 +342,7 @@ def test_in_audit_mode_no_contest_begins(clients: FakeClients, region: FakeDefau
 
 
 def test_entries_of_another_kind_in_the_partition_are_skipped(clients: FakeClients) -> None:
-    """And named for the alarm."""
+    """The alarm's log line names them."""
     enforced(clients)
     clients.table.put([{"pk": subject(HOME), "sk": "nonsense", "entry": "{}"}])
     assert len(ledger(clients)) == 1
@@ -350,8 +350,13 @@ def test_entries_of_another_kind_in_the_partition_are_skipped(clients: FakeClien
 
 
 @pytest.mark.parametrize(("failure", "ends"), [(UNAUTHORIZED, True), (None, False)])
-def test_only_what_changed_nothing_ends(clients: FakeClients, region: FakeDefaults, failure: Any, ends: bool) -> None:  # noqa: FBT001  # an example
-    """A refusal may come with every sweep; the way back rests on the rest."""
+def test_only_entries_without_a_change_expire(
+    clients: FakeClients,
+    region: FakeDefaults,
+    failure: Any,
+    ends: bool,  # noqa: FBT001  # an example
+) -> None:
+    """A refusal may come with every sweep; reverts need the other entries."""
     region.set_failure = failure
     region.before_set = lambda: found.append("expires_at" in clients.table.written[-1])
     found: list[bool] = []
@@ -360,8 +365,8 @@ def test_only_what_changed_nothing_ends(clients: FakeClients, region: FakeDefaul
     assert (found, item.get("expires_at")) == ([False], int((START + ENTRIES_KEPT).timestamp()) if ends else None)
 
 
-def test_the_ledger_of_a_region_is_read_without_that_of_others(clients: FakeClients) -> None:
-    """Each has a partition; the history has all of them, and entries of instances are none of them."""
+def test_each_region_has_its_own_ledger_partition(clients: FakeClients) -> None:
+    """The history has all of them, and none of the instances' entries."""
     enforced(clients)
     clients.ledger_table.entries.write([an_entry()])
     clients.table.requests.clear()
@@ -376,7 +381,7 @@ def test_the_ledger_of_a_region_is_read_without_that_of_others(clients: FakeClie
 def test_a_lost_outcome_is_a_failure_of_the_ledger_and_not_of_the_change(
     clients: FakeClients, region: FakeDefaults
 ) -> None:
-    """The region is as the policy wants it."""
+    """The region follows the policy."""
 
     def lose_table() -> None:
         clients.table.write_failure = THROTTLED
@@ -390,8 +395,8 @@ def test_a_lost_outcome_is_a_failure_of_the_ledger_and_not_of_the_change(
     assert [entry.outcome for entry in ledger(clients)] == [None]
 
 
-def test_credentials_that_are_refused_end_the_run(clients: FakeClients, region: FakeDefaults) -> None:
-    """Those of a region alone do not."""
+def test_refused_credentials_end_the_run(clients: FakeClients, region: FakeDefaults) -> None:
+    """Credentials that only one region refuses do not."""
     for failure, ends in ((NOT_HERE, None), (EXPIRED, EXPIRED)):
         region.set_failure = failure
         run = a_run(clients, POLICY)
@@ -402,8 +407,8 @@ def test_credentials_that_are_refused_end_the_run(clients: FakeClients, region: 
         assert run.cancellation.refused is None or run.cancellation.refused.kind is Kind.CREDENTIALS
 
 
-def test_an_error_in_the_table_is_no_exception(clients: FakeClients) -> None:
-    """Nothing is raised past the region, whichever request of it fails."""
+def test_a_failed_ledger_request_raises_nothing(clients: FakeClients) -> None:
+    """No exception leaves the region, whichever request fails."""
     for request in range(1, 6):
         clients.defaults[HOME].current = UNSET
         left = [request]

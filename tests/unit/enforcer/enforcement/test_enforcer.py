@@ -47,12 +47,12 @@ def _by_id(results: list[Result]) -> dict[str, Result]:
 
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Changes one after the other, so that a test knows which of them came late."""
+    """Send changes one after the other, so that a test knows which of them came late."""
     monkeypatch.setattr("imds_enforcer.enforcement.remediation.MAX_CONNECTIONS", 1)
 
 
 def test_an_instance_that_differs_is_changed_and_read_back(ec2: FakeEc2, clock: FakeClock) -> None:
-    """The result tells what it was, what it is, and why."""
+    """The result has the options before and after, and the reason."""
     observed = ec2.launch(an_instance())
     (result,) = _enforcer(ec2, clock).enforce(observed)
     assert ec2.modified == [(an_id(), REQUIRE)]
@@ -62,8 +62,8 @@ def test_an_instance_that_differs_is_changed_and_read_back(ec2: FakeEc2, clock: 
     assert (result.before, result.after, result.failure) == (V1_ALLOWED, V2_ONLY, None)
 
 
-def test_nothing_to_look_at_costs_no_call(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Nor does it give a result."""
+def test_no_instances_cost_no_call(ec2: FakeEc2, clock: FakeClock) -> None:
+    """And give no result."""
     assert list(_enforcer(ec2, clock).enforce([])) == []
     assert ec2.calls == []
 
@@ -81,7 +81,7 @@ def test_nothing_to_look_at_costs_no_call(ec2: FakeEc2, clock: FakeClock) -> Non
 def test_an_instance_that_needs_no_change_costs_no_call(
     ec2: FakeEc2, clock: FakeClock, instance: Instance, outcome: Outcome, reason: str
 ) -> None:
-    """It has its result and its reason all the same."""
+    """It still has a result with a reason."""
     policy = a_policy(exemptions=(an_exemption(tag_key="legacy"),))
     (result,) = _enforcer(ec2, clock, policy).enforce(ec2.launch(instance))
     assert (result.outcome, result.reason) == (outcome, reason)
@@ -89,8 +89,8 @@ def test_an_instance_that_needs_no_change_costs_no_call(
     assert ec2.calls == []
 
 
-def test_audit_mode_writes_nothing_and_says_what_it_would(ec2: FakeEc2, clock: FakeClock) -> None:
-    """No call at all, and the options as they would be."""
+def test_audit_mode_writes_nothing_and_reports_the_planned_change(ec2: FakeEc2, clock: FakeClock) -> None:
+    """It makes no call, and shows the options as they would be."""
     observed = ec2.launch(an_instance(1), an_instance(2, V2_ONLY))
     policy = a_policy(mode=Mode.AUDIT, http_put_response_hop_limit=2)
     results = _by_id(list(_enforcer(ec2, clock, policy).enforce(observed)))
@@ -102,7 +102,7 @@ def test_audit_mode_writes_nothing_and_says_what_it_would(ec2: FakeEc2, clock: F
 
 
 def test_one_failing_instance_does_not_stop_the_others(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Its failure carries EC2's code and stays with it."""
+    """Only its own result has the failure, with EC2's code."""
     observed = ec2.launch(*map(an_instance, range(20)))
     ec2.modify_errors[an_id(3)] = [UNAUTHORIZED]
     results = _by_id(list(_enforcer(ec2, clock).enforce(observed)))
@@ -116,8 +116,8 @@ def test_one_failing_instance_does_not_stop_the_others(ec2: FakeEc2, clock: Fake
 
 
 @pytest.mark.parametrize("failure", [UNAUTHORIZED, NOT_FOUND, WRONG_STATE])
-def test_a_refusal_is_not_tried_again_here(ec2: FakeEc2, clock: FakeClock, failure: Failure) -> None:
-    """What may work later is for the queue or the next sweep."""
+def test_a_refusal_is_not_retried_here(ec2: FakeEc2, clock: FakeClock, failure: Failure) -> None:
+    """Retries are up to the queue or the next sweep."""
     observed = ec2.launch(an_instance())
     ec2.modify_errors[an_id()] = [failure]
     (result,) = _enforcer(ec2, clock).enforce(observed)
@@ -126,8 +126,8 @@ def test_a_refusal_is_not_tried_again_here(ec2: FakeEc2, clock: FakeClock, failu
     assert clock.pauses == []
 
 
-def test_changes_are_made_side_by_side(ec2: FakeEc2, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As many at once as a client has connections; one after the other, each would wait for all before it."""
+def test_changes_are_sent_in_parallel(ec2: FakeEc2, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many at once as a client has connections: in sequence, each would wait for all before it."""
     observed = ec2.launch(*map(an_instance, range(MAX_CONNECTIONS)))
     meeting = threading.Barrier(MAX_CONNECTIONS)
     modify = ec2.modify
@@ -142,7 +142,7 @@ def test_changes_are_made_side_by_side(ec2: FakeEc2, clock: FakeClock, monkeypat
 
 
 def test_a_large_fleet_is_read_back_two_hundred_at_a_time(ec2: FakeEc2, clock: FakeClock) -> None:
-    """As many as one request can name."""
+    """One request can name no more."""
     observed = ec2.launch(*map(an_instance, range(450)))
     results = _by_id(list(_enforcer(ec2, clock).enforce(observed)))
     assert len(results) == 450
@@ -151,8 +151,8 @@ def test_a_large_fleet_is_read_back_two_hundred_at_a_time(ec2: FakeEc2, clock: F
     assert len(ec2.modified) == 450
 
 
-def test_an_observation_of_ten_seconds_is_still_good(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Nothing is read again before the change."""
+def test_an_observation_is_good_for_ten_seconds(ec2: FakeEc2, clock: FakeClock) -> None:
+    """It is not renewed before the change."""
     observed = ec2.launch(an_instance())
     clock.advance(10)
     list(_enforcer(ec2, clock).enforce(observed))
@@ -160,7 +160,7 @@ def test_an_observation_of_ten_seconds_is_still_good(ec2: FakeEc2, clock: FakeCl
 
 
 def test_older_observations_are_read_again_in_one_batch(ec2: FakeEc2, clock: FakeClock) -> None:
-    """And decided again, before anything is written."""
+    """And decided again before anything is changed."""
     observed = ec2.launch(*map(an_instance, range(5)))
     clock.advance(10.1)
     results = list(_enforcer(ec2, clock).enforce(observed))
@@ -171,7 +171,7 @@ def test_older_observations_are_read_again_in_one_batch(ec2: FakeEc2, clock: Fak
 
 @pytest.mark.usefixtures("one_at_a_time")
 def test_an_endpoint_that_was_switched_off_meanwhile_stays_off(ec2: FakeEc2, clock: FakeClock) -> None:
-    """A change would switch it on again: slow changes before it make its observation old."""
+    """A change would switch it on: slow changes before it make its observation too old."""
     observed = ec2.launch(*map(an_instance, range(8)))
     ec2.modify_seconds = 3
     clock.at(8, lambda: ec2.set_options(an_id(6), http_endpoint=Switch.DISABLED))
@@ -185,8 +185,8 @@ def test_an_endpoint_that_was_switched_off_meanwhile_stays_off(ec2: FakeEc2, clo
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-def test_what_another_changed_meanwhile_is_decided_again(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Who beat the enforcer to it is not overwritten; the change is made for what is there now."""
+def test_an_instance_that_someone_else_changed_meanwhile_is_decided_again(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The other's change is not overwritten; the enforcer's is computed for the options now there."""
     first, second = ec2.launch(an_instance(1), an_instance(2))
     ec2.set_options(an_id(1), http_tokens=HttpTokens.REQUIRED)
     ec2.set_options(an_id(2), http_put_response_hop_limit=2)
@@ -201,8 +201,8 @@ def test_what_another_changed_meanwhile_is_decided_again(ec2: FakeEc2, clock: Fa
     assert results[an_id(2)].reason == "HttpTokens is optional, not required"
 
 
-def test_an_instance_that_is_no_longer_listed_is_an_unknown_one(ec2: FakeEc2, clock: FakeClock) -> None:
-    """What that means is for the queue or the sweep to say."""
+def test_an_instance_that_is_no_longer_listed_is_unknown(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The queue or the sweep decides what that means."""
     observed = ec2.launch(an_instance())
     ec2.forget(an_id())
     clock.advance(11)
@@ -221,14 +221,14 @@ def test_an_instance_that_is_no_longer_listed_is_an_unknown_one(ec2: FakeEc2, cl
         (
             THROTTLED,
             Outcome.DEFERRED,
-            f"out of time, and it could not be read ({THROTTLED}); HttpTokens is optional, not required",
+            f"out of time, and the instance could not be read ({THROTTLED}); HttpTokens is optional, not required",
         ),
     ],
 )
-def test_what_cannot_be_read_again_is_not_written(
+def test_an_instance_that_cannot_be_read_again_is_not_changed(
     ec2: FakeEc2, clock: FakeClock, failure: Failure, outcome: Outcome, reason: str
 ) -> None:
-    """Only the old ones, with the code; what is fresh is changed. What may work later has failed nobody."""
+    """Only old observations are affected; fresh ones are acted on. A failure that may pass fails no instance."""
     old = ec2.launch(an_instance(1))
     clock.advance(11)
     fresh = ec2.launch(an_instance(2))
@@ -240,8 +240,8 @@ def test_what_cannot_be_read_again_is_not_written(
     assert ec2.modified_ids == [an_id(2)]
 
 
-def test_when_everything_is_settled_nobody_waits(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Not even after a look that failed."""
+def test_when_every_instance_has_its_result_the_run_ends_at_once(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Even after a failed look."""
     observed = ec2.launch(an_instance())
     clock.advance(11)
     ec2.read_errors = {1: UNAUTHORIZED}
@@ -250,8 +250,8 @@ def test_when_everything_is_settled_nobody_waits(ec2: FakeEc2, clock: FakeClock)
     assert clock.pauses == []
 
 
-def test_a_look_that_fails_is_tried_again(ec2: FakeEc2, clock: FakeClock) -> None:
-    """As long as there is time: reading is what a change rests on."""
+def test_a_failed_look_is_repeated(ec2: FakeEc2, clock: FakeClock) -> None:
+    """While time remains: every change depends on a look."""
     observed = ec2.launch(an_instance())
     clock.advance(11)
     ec2.read_errors = {1: THROTTLED, 2: SERVER_FAULT}
@@ -262,7 +262,7 @@ def test_a_look_that_fails_is_tried_again(ec2: FakeEc2, clock: FakeClock) -> Non
 
 @pytest.mark.usefixtures("one_at_a_time")
 def test_no_change_is_begun_after_the_deadline(ec2: FakeEc2, clock: FakeClock) -> None:
-    """The rest is for the next run, with the reason why it would have been changed."""
+    """The others wait for the next run; the reason names the planned change."""
     observed = ec2.launch(*map(an_instance, range(6)))
     ec2.modify_seconds = 2
     results = _by_id(list(_enforcer(ec2, clock, seconds=5).enforce(observed)))
@@ -274,8 +274,8 @@ def test_no_change_is_begun_after_the_deadline(ec2: FakeEc2, clock: FakeClock) -
     assert results[an_id(0)].outcome is Outcome.REMEDIATED, "what was begun is read back"
 
 
-def test_after_the_deadline_nothing_is_read_again_either(ec2: FakeEc2, clock: FakeClock) -> None:
-    """There is no use in it."""
+def test_after_the_deadline_no_instance_is_read_again(ec2: FakeEc2, clock: FakeClock) -> None:
+    """No change could follow."""
     observed = ec2.launch(an_instance())
     clock.advance(60)
     (result,) = _enforcer(ec2, clock, seconds=0).enforce(observed)
@@ -283,8 +283,8 @@ def test_after_the_deadline_nothing_is_read_again_either(ec2: FakeEc2, clock: Fa
     assert ec2.calls == []
 
 
-def test_reading_that_is_always_too_slow_ends_at_the_deadline(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Rather than go on for ever."""
+def test_looks_that_are_always_too_slow_end_at_the_deadline(ec2: FakeEc2, clock: FakeClock) -> None:
+    """They do not go on for ever."""
     observed = ec2.launch(an_instance())
     clock.advance(11)
     ec2.read_seconds = 15

@@ -1,4 +1,4 @@
-"""The floor `required`: whatever the toggle says, the function never sets `optional`, as IAM would refuse it."""
+"""With the floor `required`, the function never sets `optional`, whatever the toggle says: IAM would refuse it."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ WHY = "this deployment's floor is HttpTokens required, so it never sets optional
 
 @pytest.fixture
 def app(clients: FakeClients) -> App:
-    """Deployed with the floor."""
+    """The application, deployed with the floor."""
     return App(clients, settings=replace(SETTINGS, http_tokens_floor="required"))
 
 
 @pytest.mark.parametrize("event", [SCHEDULE, INVENTORY, POLICY_CHANGE, {}])
 @pytest.mark.parametrize("mode", ["enforce", "audit"])
-def test_turning_the_toggle_loosens_nothing(
+def test_the_toggle_loosens_nothing(
     app: App, clients: FakeClients, home: FakeEc2, event: dict[str, object], mode: str
 ) -> None:
-    """Nothing is tried, nor written down as intended; the account's defaults are not even asked for."""
+    """Nothing is tried or recorded as intended; EC2 is not even asked for the account's defaults."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(3)))
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     clients.ssm.put(POLICY_PARAMETER, f'{{"mode": "{mode}"}}')
@@ -51,10 +51,10 @@ def test_turning_the_toggle_loosens_nothing(
     assert "GetInstanceMetadataDefaults" not in home.calls
 
 
-def test_an_event_is_answered_with_the_reason(
+def test_an_instance_that_an_event_names_is_skipped_with_the_reason(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """And its message does not come back."""
+    """Its message does not come back."""
     home.launch(an_instance(1, V2_ONLY))
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     assert app.batch(a_message(events.running(an_id(1)))) == []
@@ -63,8 +63,8 @@ def test_an_event_is_answered_with_the_reason(
     assert line["before"] == line["after"] == V2_ONLY.as_log()
 
 
-def test_no_change_that_would_set_optional_once_more_is_tried(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Each change names the tokens, and IAM refuses the value even where the instance has it."""
+def test_no_change_that_repeats_optional_is_tried(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """Each change sends HttpTokens, and IAM refuses `optional` even if the instance already has it."""
     home.launch(an_instance(1, V1_ALLOWED))
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     clients.ssm.put(POLICY_PARAMETER, '{"http_put_response_hop_limit": 3}')
@@ -72,7 +72,7 @@ def test_no_change_that_would_set_optional_once_more_is_tried(app: App, clients:
     assert home.sent == []
 
 
-def test_tightening_goes_on(app: App, home: FakeEc2) -> None:
-    """It is what the floor is for."""
+def test_tightening_still_works(app: App, home: FakeEc2) -> None:
+    """The floor is there for it."""
     home.launch(an_instance(1))
     assert app.invoke(SCHEDULE)["outcomes"] == {"REMEDIATED": 1}

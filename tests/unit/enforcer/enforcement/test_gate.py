@@ -1,4 +1,4 @@
-"""The gate: what still calls IMDSv1 keeps it, and CloudWatch is asked about each instance once a day."""
+"""The gate: instances that still call IMDSv1 keep it, and CloudWatch is asked once a day about each instance."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ INVENTORY = SweepRequest(Trigger.INVENTORY)
 
 
 def _calls(clients: FakeClients, *numbers: int, calls: float = 5, region: str = HOME, on: datetime = LAST) -> None:
-    """Let CloudWatch have counted so many calls without a token."""
+    """Let CloudWatch have counted this many calls without a token."""
     for number in numbers:
         clients.metrics[region].data[SERVED, an_id(number)] = [(on, calls)]
 
@@ -54,8 +54,8 @@ def cloudwatch(clients: FakeClients) -> FakeCallMetrics:
     return clients.metrics[HOME]
 
 
-def test_what_still_calls_imdsv1_is_held_back(clients: FakeClients, home: FakeEc2) -> None:
-    """With the count, the last day and the end; the others are changed."""
+def test_instances_that_still_call_imdsv1_are_held_back(clients: FakeClients, home: FakeEc2) -> None:
+    """The reason has the count, the last day and the end of the gate; other instances are changed."""
     home.launch(an_instance(1), an_instance(2), an_instance(3))
     _calls(clients, 1)
     _calls(clients, 2, calls=0)
@@ -76,10 +76,10 @@ def test_what_still_calls_imdsv1_is_held_back(clients: FakeClients, home: FakeEc
 
 
 @pytest.mark.parametrize(("calls", "outcome"), [(5, Outcome.REMEDIATED), (6, Outcome.HELD)])
-def test_as_many_as_are_tolerated_do_not_matter(
+def test_tolerated_calls_do_not_hold_an_instance_back(
     clients: FakeClients, home: FakeEc2, calls: int, outcome: Outcome
 ) -> None:
-    """One more does."""
+    """One call more does."""
     home.launch(an_instance(1))
     _calls(clients, 1, calls=calls)
     assert Sweep(clients, a_policy(gate=Gate(tolerate=5))).report.outcomes == {outcome: 1}
@@ -88,7 +88,7 @@ def test_as_many_as_are_tolerated_do_not_matter(
 @pytest.mark.parametrize(
     ("on", "outcome"), [(START - timedelta(days=14.5), Outcome.HELD), (START - timedelta(days=15), Outcome.REMEDIATED)]
 )
-def test_calls_count_for_so_many_days(clients: FakeClients, home: FakeEc2, on: datetime, outcome: Outcome) -> None:
+def test_calls_count_for_the_lookback_days(clients: FakeClients, home: FakeEc2, on: datetime, outcome: Outcome) -> None:
     """Whole days, from midnight on."""
     home.launch(an_instance(1))
     _calls(clients, 1, on=on.replace(hour=0))
@@ -99,7 +99,7 @@ def test_calls_count_for_so_many_days(clients: FakeClients, home: FakeEc2, on: d
 def test_five_hundred_instances_are_asked_about_with_one_request_a_day(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics, mode: Mode
 ) -> None:
-    """However many sweeps and processes there are; an audit is no exception."""
+    """However many sweeps and processes ask, in audit mode too."""
     home.launch(*map(an_instance, range(500)))
     _calls(clients, *range(500))
     policy = a_policy(gate=Gate(), mode=mode)
@@ -116,10 +116,8 @@ def test_five_hundred_instances_are_asked_about_with_one_request_a_day(
     assert len(cloudwatch.requests) == 2
 
 
-def test_a_sweep_that_looks_again_and_again_asks_once(
-    clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
-) -> None:
-    """Two hundred are looked at anew every ten seconds."""
+def test_a_sweep_with_many_looks_asks_once(clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics) -> None:
+    """Every ten seconds it looks at two hundred instances again."""
     home.launch(*map(an_instance, range(500)))
     assert Sweep(clients, GATED).report.outcomes == {Outcome.REMEDIATED: 500}
     assert len(home.reads) > 5
@@ -127,7 +125,7 @@ def test_a_sweep_that_looks_again_and_again_asks_once(
 
 
 def test_once_calls_have_ended_the_instance_is_changed(clients: FakeClients, home: FakeEc2) -> None:
-    """A day after, for what is known is good for a day."""
+    """A day later, as an answer is good for a day."""
     home.launch(an_instance(1))
     _calls(clients, 1, on=START - timedelta(days=14, hours=12))
     assert Sweep(clients, GATED).report.outcomes == {Outcome.HELD: 1}
@@ -135,10 +133,10 @@ def test_once_calls_have_ended_the_instance_is_changed(clients: FakeClients, hom
     assert Sweep(clients, GATED).report.outcomes == {Outcome.REMEDIATED: 1}
 
 
-def test_who_has_not_his_turn_yet_is_not_asked_about(
+def test_instances_outside_the_rollout_are_not_asked_about(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """Each instance asked about is paid for."""
+    """Asking about an instance costs money."""
     home.launch(*map(an_instance, range(100)))
     policy = a_policy(gate=Gate(), rollout_percent=20)
     outcomes = Sweep(clients, policy).report.outcomes
@@ -157,10 +155,10 @@ def test_who_has_not_his_turn_yet_is_not_asked_about(
     ],
     ids=["launched", "required", "exempt", "managed"],
 )
-def test_who_cannot_lose_imdsv1_is_not_asked_about(
+def test_instances_that_cannot_lose_imdsv1_are_not_asked_about(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics, fields: dict[str, Any]
 ) -> None:
-    """Nor is he held: a new instance has no history that could matter."""
+    """Nor are they held: a new instance has no history that could matter."""
     home.launch(an_instance(1, **fields))
     _calls(clients, 1)
     policy = a_policy(
@@ -172,7 +170,7 @@ def test_who_cannot_lose_imdsv1_is_not_asked_about(
     assert cloudwatch.requests == []
 
 
-def test_an_instance_that_runs_for_an_hour_is_an_existing_one(clients: FakeClients, home: FakeEc2) -> None:
+def test_an_instance_counts_as_existing_after_an_hour(clients: FakeClients, home: FakeEc2) -> None:
     """To the second."""
     home.launch(an_instance(1, attached_at=START - timedelta(hours=1)))
     _calls(clients, 1)
@@ -180,10 +178,10 @@ def test_an_instance_that_runs_for_an_hour_is_an_existing_one(clients: FakeClien
 
 
 @pytest.mark.parametrize("event", [events.running(an_id(1)), events.drift(an_id(1)), events.launch(an_id(1))])
-def test_a_restart_of_an_existing_instance_obeys_the_gate(
+def test_the_gate_applies_to_a_restart_of_an_existing_instance(
     clients: FakeClients, home: FakeEc2, event: dict[str, Any]
 ) -> None:
-    """What it is called by did not change with it; the message does not come back."""
+    """It still makes the same calls; the message does not come back."""
     home.launch(an_instance(1), an_instance(2, attached_at=START))
     _calls(clients, 1, 2)
     batch = Batch(clients, a_message(event, "m-1"), a_message(events.launch(an_id(2)), "m-2"), policy=GATED)
@@ -195,7 +193,7 @@ def test_a_restart_of_an_existing_instance_obeys_the_gate(
 def test_an_event_asks_about_an_instance_that_no_sweep_has_asked_about_today(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """And about no other."""
+    """And about no other instance."""
     home.launch(an_instance(1), an_instance(2))
     _calls(clients, 1, 2)
     for _ in range(3):
@@ -206,7 +204,7 @@ def test_an_event_asks_about_an_instance_that_no_sweep_has_asked_about_today(
 
 
 def test_the_gate_ends_with_its_last_day(clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics) -> None:
-    """Through it, they are held until its end; after it nobody is asked about, and all are changed."""
+    """Instances are held until its last day is over; then all are changed, and CloudWatch is not asked."""
     home.launch(an_instance(1))
     _calls(clients, 1)
     policy = a_policy(gate=Gate(enforce_after=date(2026, 11, 22)))
@@ -221,10 +219,10 @@ def test_the_gate_ends_with_its_last_day(clients: FakeClients, home: FakeEc2, cl
     assert len(cloudwatch.requests) == 1
 
 
-def test_where_cloudwatch_is_out_of_reach_all_are_held(
+def test_without_cloudwatch_all_existing_instances_are_held(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """Never is anything enforced blindly; new instances are, and other regions go on."""
+    """Nothing is enforced blindly; new instances are enforced, and other regions go on."""
     home.launch(an_instance(1), an_instance(2), an_instance(3, attached_at=START))
     away.launch(an_instance(4))
     cloudwatch.failure = THROTTLED
@@ -236,15 +234,15 @@ def test_where_cloudwatch_is_out_of_reach_all_are_held(
         an_id(4): Outcome.REMEDIATED,
     }
     held = next(result for result, _ in done.log if result.instance_id == an_id(1))
-    assert held.reason == f"it cannot be told whether IMDSv1 is still called ({THROTTLED}); {WHY}"
+    assert held.reason == f"its IMDSv1 calls could not be read ({THROTTLED}); {WHY}"
     cloudwatch.failure = None
     assert Sweep(clients, GATED).report.outcomes == {Outcome.REMEDIATED: 2}
 
 
-def test_where_the_notes_cannot_be_read_all_are_held_and_nobody_is_asked_about(
+def test_without_notes_all_are_held_and_cloudwatch_is_not_asked(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """It would be paid for with every sweep."""
+    """Every sweep would have to pay for the answers."""
     home.launch(an_instance(1))
     clients.table.read_failure = THROTTLED
     assert Sweep(clients, GATED).report.outcomes == {Outcome.HELD: 1}
@@ -252,8 +250,10 @@ def test_where_the_notes_cannot_be_read_all_are_held_and_nobody_is_asked_about(
     assert home.sent == []
 
 
-def test_another_lookback_is_another_question(clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics) -> None:
-    """What was asked for fourteen days says nothing of thirty."""
+def test_another_lookback_needs_another_answer(
+    clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
+) -> None:
+    """An answer for fourteen days does not cover thirty."""
     home.launch(an_instance(1))
     _calls(clients, 1, on=START - timedelta(days=20))
     audit = a_policy(gate=Gate(), mode=Mode.AUDIT)
@@ -263,7 +263,7 @@ def test_another_lookback_is_another_question(clients: FakeClients, home: FakeEc
 
 
 def test_each_region_has_its_own_cloudwatch(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
-    """An instance's calls are counted where it is."""
+    """An instance's calls are counted in its region."""
     home.launch(an_instance(1))
     away.launch(an_instance(2))
     _calls(clients, 2, region=AWAY)
@@ -274,10 +274,10 @@ def test_each_region_has_its_own_cloudwatch(clients: FakeClients, home: FakeEc2,
     ]
 
 
-def test_what_is_held_back_is_in_the_report_the_digest_and_the_inventorys_log(
+def test_gated_instances_are_in_the_report_the_digest_and_the_inventorys_log(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """And not in the log of each sweep."""
+    """But not in the log of each sweep."""
     home.launch(an_instance(1))
     _calls(clients, 1)
     clients.ssm.put(POLICY_PARAMETER, '{"legacy_calls": {"enforce_after": "2027-06-30"}}')
@@ -302,15 +302,15 @@ def test_what_is_held_back_is_in_the_report_the_digest_and_the_inventorys_log(
     assert home.actual(an_id(1)).options == V1_ALLOWED
 
 
-def test_an_instance_that_is_held_by_somebody_and_by_the_gate_is_held(clients: FakeClients, home: FakeEc2) -> None:
-    """Once."""
+def test_an_instance_under_a_hold_and_the_gate_counts_once(clients: FakeClients, home: FakeEc2) -> None:
+    """As HELD."""
     home.launch(an_instance(1))
     _calls(clients, 1)
     clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="legacy SDK", by="ana", at=START)])
     assert Sweep(clients, GATED).report.outcomes == {Outcome.HELD: 1}
 
 
-def test_while_cloudwatch_is_out_of_reach_a_visit_asks_it_once(clients: FakeClients, home: FakeEc2) -> None:
+def test_in_one_sweep_an_unreachable_cloudwatch_is_asked_once(clients: FakeClients, home: FakeEc2) -> None:
     """Each request may hang for half a minute, and a large region has many pages."""
     home.page_size = 10
     home.launch(*map(an_instance, range(30)))

@@ -1,4 +1,4 @@
-"""The gate by group: what calls IMDSv1 anywhere in an Auto Scaling group holds back all of it, new instances too."""
+"""The gate by group: IMDSv1 calls of any member hold back the whole Auto Scaling group, new instances too."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NEW: dict[str, Any] = {"attached_at": START - timedelta(seconds=5)}
 
 @pytest.fixture
 def cloudwatch(clients: FakeClients) -> FakeCallMetrics:
-    """CloudWatch of the home region, which has counted five calls of the group `web` and none of `batch`."""
+    """CloudWatch of the home region, with five calls of the group `web` and none of `batch`."""
     metrics = clients.metrics[HOME]
     metrics.groups = {(SERVED, "web"): [(LAST, 5)], (SERVED, "batch"): [(LAST, 0)]}
     return metrics
@@ -45,7 +45,7 @@ def member(number: int, group: str = "web", **fields: Any) -> Instance:
 
 @pytest.mark.usefixtures("cloudwatch")
 def test_the_whole_group_is_held_back_and_no_other(clients: FakeClients, home: FakeEc2) -> None:
-    """New or not, in one request; the reason names the group."""
+    """New members too, after one request; the reason names the group."""
     home.launch(member(1), member(2, **NEW), member(3, "batch"), member(4, "batch", **NEW), an_instance(5))
     done = Sweep(clients, GATED)
     assert done.report.outcomes == {Outcome.HELD: 2, Outcome.REMEDIATED: 3}
@@ -60,10 +60,10 @@ def test_the_whole_group_is_held_back_and_no_other(clients: FakeClients, home: F
 
 
 @pytest.mark.parametrize(("tolerate", "outcome"), [(7, Outcome.HELD), (8, Outcome.REMEDIATED)])
-def test_calls_that_were_answered_and_that_were_rejected_are_added(
+def test_served_and_rejected_calls_are_added(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics, tolerate: int, outcome: Outcome
 ) -> None:
-    """Members whose tokens are required already show up in the one metric, the others in the other."""
+    """One metric counts members whose tokens are optional, the other those whose tokens are required."""
     cloudwatch.groups[REJECTED, "web"] = [(LAST, 3)]
     home.launch(member(1))
     policy = a_policy(gate=Gate(by=CountedBy.GROUP, tolerate=tolerate))
@@ -73,7 +73,7 @@ def test_calls_that_were_answered_and_that_were_rejected_are_added(
 def test_rejected_calls_alone_hold_a_group_back(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """Where all that called are enforced, the next instance would be refused as they are."""
+    """If all callers are already enforced, the next instance would be refused as they are."""
     cloudwatch.groups = {(REJECTED, "web"): [(LAST, 1)]}
     home.launch(member(1, **NEW))
     assert Sweep(clients, GATED).report.outcomes == {Outcome.HELD: 1}
@@ -81,10 +81,10 @@ def test_rejected_calls_alone_hold_a_group_back(
 
 @pytest.mark.usefixtures("cloudwatch")
 @pytest.mark.parametrize("event", [events.launch(an_id(1)), events.running(an_id(1))])
-def test_a_launch_into_a_held_group_is_held_and_its_message_does_not_come_back(
+def test_a_launch_into_a_gated_group_is_held_and_its_message_does_not_come_back(
     clients: FakeClients, home: FakeEc2, event: dict[str, Any]
 ) -> None:
-    """The sweep looks at it again."""
+    """The next sweep looks at it again."""
     home.launch(member(1, **NEW), member(2, "batch", **NEW))
     batch = Batch(clients, a_message(event, "m-1"), a_message(events.launch(an_id(2)), "m-2"), policy=GATED)
     assert batch.outcomes == {an_id(1): Outcome.HELD, an_id(2): Outcome.REMEDIATED}
@@ -92,10 +92,10 @@ def test_a_launch_into_a_held_group_is_held_and_its_message_does_not_come_back(
     assert home.sent_ids == [an_id(2)]
 
 
-def test_once_the_calls_have_ended_the_sweep_enforces_what_was_held(
+def test_once_the_calls_have_ended_the_sweep_enforces_the_group(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """An hour after, for what is known is good for an hour."""
+    """An hour later, as an answer is good for an hour."""
     cloudwatch.groups[SERVED, "web"] = [(START - timedelta(days=14, hours=12), 5), (LAST, 0)]
     clients.clock.advance(12 * HOUR - 60)
     home.launch(member(1), member(2, attached_at=clients.clock.now()))
@@ -107,7 +107,7 @@ def test_once_the_calls_have_ended_the_sweep_enforces_what_was_held(
     assert [names for _, names, _ in cloudwatch.requests] == [["web"], ["web"]]
 
 
-def test_calls_that_have_begun_hold_back_what_is_launched_an_hour_later(
+def test_new_calls_hold_back_launches_an_hour_later(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
     """A group launches all day long."""
@@ -119,20 +119,20 @@ def test_calls_that_have_begun_hold_back_what_is_launched_an_hour_later(
     assert Batch(clients, a_message(events.launch(an_id(2))), policy=GATED).outcomes == {an_id(2): Outcome.HELD}
 
 
-def test_after_its_last_day_the_gate_holds_no_group(
+def test_after_its_last_day_the_gate_holds_no_group_back(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """And nothing is asked."""
+    """And CloudWatch is not asked."""
     home.launch(member(1), member(2, **NEW), an_instance(3, **NEW))
     policy = a_policy(gate=Gate(by=CountedBy.GROUP, enforce_after=date(2026, 11, 21)))
     assert Sweep(clients, policy).report.outcomes == {Outcome.REMEDIATED: 3}
     assert cloudwatch.requests == []
 
 
-def test_where_cloudwatch_has_no_data_of_a_group_its_existing_instances_are_judged_one_by_one(
+def test_without_data_of_a_group_its_existing_instances_are_judged_one_by_one(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """A new one has no calls that could be counted."""
+    """A new instance has no calls that could be counted."""
     home.launch(member(1, "fresh"), member(2, "fresh"), member(3, "fresh", **NEW))
     cloudwatch.data[SERVED, an_id(1)] = [(LAST, 5)]
     done = Sweep(clients, GATED)
@@ -143,10 +143,10 @@ def test_where_cloudwatch_has_no_data_of_a_group_its_existing_instances_are_judg
 
 
 @pytest.mark.parametrize("name", ["wéb", "web\n"])
-def test_a_group_that_cloudwatch_can_have_no_metrics_of_keeps_no_other_from_being_asked_about(
+def test_a_group_whose_name_cloudwatch_refuses_does_not_block_the_others(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics, name: str
 ) -> None:
-    """Its instances are judged as those without a group."""
+    """Its instances are judged as if they had no group."""
     home.launch(member(1, name), member(2, name, **NEW), member(3))
     cloudwatch.data[SERVED, an_id(1)] = [(LAST, 5)]
     done = Sweep(clients, GATED)
@@ -154,10 +154,10 @@ def test_a_group_that_cloudwatch_can_have_no_metrics_of_keeps_no_other_from_bein
     assert [names for _, names, _ in cloudwatch.requests] == [["web"], [an_id(1)]]
 
 
-def test_five_hundred_groups_are_two_requests_an_hour(
+def test_five_hundred_groups_cost_two_requests_an_hour(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """However many members they have, and in audit mode too."""
+    """However many members they have, in audit mode too."""
     home.launch(*(member(number, f"web/{number % 500:03} x") for number in range(1_000)))
     cloudwatch.groups = {(SERVED, f"web/{number:03} x"): [(LAST, 1)] for number in range(500)}
     for mode in Mode:
@@ -166,10 +166,10 @@ def test_five_hundred_groups_are_two_requests_an_hour(
     assert [(metric, len(names)) for metric, names, _ in cloudwatch.requests] == [(BOTH, 250), (BOTH, 250)]
 
 
-def test_what_is_known_of_instances_is_not_known_of_groups(
+def test_answers_about_instances_do_not_serve_groups(
     clients: FakeClients, home: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """Though a group has the name of an instance; nor is what was asked for fourteen days known of thirty."""
+    """Even if a group has the name of an instance; nor does an answer for fourteen days serve thirty."""
     home.launch(member(1, an_id(1)))
     cloudwatch.groups = {(SERVED, an_id(1)): [(LAST, 5), (LAST - timedelta(days=14), 1)]}
     audit = a_policy(gate=Gate(), mode=Mode.AUDIT)
@@ -183,25 +183,25 @@ def test_what_is_known_of_instances_is_not_known_of_groups(
     assert [metric for metric, _, _ in cloudwatch.requests] == [SERVED, BOTH, BOTH]
 
 
-def test_where_cloudwatch_is_out_of_reach_new_members_are_held_too(
+def test_without_cloudwatch_new_members_are_held_too(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, cloudwatch: FakeCallMetrics
 ) -> None:
-    """With what CloudWatch said; what has no group and is new cannot be gated, and another region goes on."""
+    """The reason has CloudWatch's error; new instances without a group are not gated, and other regions go on."""
     cloudwatch.failure = THROTTLED
     tags = {LAUNCH_TEMPLATE_TAG: "lt-1"}
     home.launch(member(1), member(2, **NEW), an_instance(3), an_instance(4, tags=tags, **NEW))
     away.launch(member(5))
     done = Sweep(clients, GATED)
     held = {each["instance_id"]: each["reason"] for each in done.report.as_json()["kept_back"]}
-    why = f"it cannot be told whether IMDSv1 is still called ({THROTTLED}); {WHY}"
+    why = f"its IMDSv1 calls could not be read ({THROTTLED}); {WHY}"
     assert held == dict.fromkeys([an_id(1), an_id(2), an_id(3)], why)
     assert done.logged == {an_id(4): Outcome.REMEDIATED, an_id(5): Outcome.REMEDIATED}
     assert len(cloudwatch.requests) == 1
     assert [names for _, names, _ in clients.metrics[AWAY].requests] == [["web"], [an_id(5)]]
 
 
-def test_a_launch_whose_group_may_not_have_tagged_it_yet_comes_back(clients: FakeClients, home: FakeEc2) -> None:
-    """When it would have, in what is left of a minute; a launch template's instances have their tags from the start."""
+def test_a_launch_that_its_group_may_not_have_tagged_yet_comes_back(clients: FakeClients, home: FakeEc2) -> None:
+    """After the rest of a minute, when it would be tagged; launch templates tag their instances from the start."""
     clients.metrics[HOME].groups = {(SERVED, "web"): [(LAST, 5)]}
     home.launch(an_instance(1, **NEW), an_instance(2, tags={LAUNCH_TEMPLATE_TAG: "lt-1"}, **NEW))
     message = a_message(events.launch(an_id(1), an_id(2)), "m-1")
@@ -216,8 +216,8 @@ def test_a_launch_whose_group_may_not_have_tagged_it_yet_comes_back(clients: Fak
 
 
 @pytest.mark.usefixtures("cloudwatch")
-def test_a_launch_without_a_group_is_changed_after_that_minute(clients: FakeClients, home: FakeEc2) -> None:
-    """No group has tagged it."""
+def test_a_launch_without_a_group_is_changed_after_a_minute(clients: FakeClients, home: FakeEc2) -> None:
+    """By then it is clear that no group tags it."""
     home.launch(an_instance(1, **NEW))
     message = a_message(events.launch(an_id(1)), "m-1")
     clients.clock.advance(Batch(clients, message, policy=GATED).delays["m-1"])

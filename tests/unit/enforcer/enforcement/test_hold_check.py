@@ -1,4 +1,4 @@
-"""A held instance is left alone by every event and every sweep, until its hold ends or is released."""
+"""No event and no sweep changes a held instance until its hold ends or is released."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ INVENTORY = SweepRequest(Trigger.INVENTORY)
 
 
 def _hold(clients: FakeClients, *numbers: int, until: datetime | None = None) -> None:
-    """Hold instances, as somebody at a command line does."""
+    """Hold instances, as an operator does at the command line."""
     now = clients.clock.now()
     clients.ledger_table.holds.write(
         Hold(instance_id=an_id(number), reason="legacy SDK", by="ana", at=now, until=until) for number in numbers
@@ -42,7 +42,7 @@ def _hold(clients: FakeClients, *numbers: int, until: datetime | None = None) ->
 
 @pytest.mark.parametrize("event", [events.launch(an_id(1)), events.running(an_id(1)), events.drift(an_id(1))])
 def test_a_held_instance_is_left_alone_by_an_event(clients: FakeClients, home: FakeEc2, event: dict[str, Any]) -> None:
-    """Of any kind. It is told who holds it and why, and the message does not come back."""
+    """Of any kind. The result says who holds it and why, and the message does not come back."""
     home.launch(an_instance(1), an_instance(2))
     _hold(clients, 1)
     batch = Batch(clients, a_message(event, "m-1"), a_message(events.running(an_id(2)), "m-2"))
@@ -56,7 +56,7 @@ def test_a_held_instance_is_left_alone_by_an_event(clients: FakeClients, home: F
 
 
 def test_a_held_instance_is_left_alone_by_a_sweep(clients: FakeClients, home: FakeEc2) -> None:
-    """And the report names it."""
+    """The report names it."""
     home.launch(*map(an_instance, range(4)))
     _hold(clients, 1, 2)
     report = Sweep(clients).report
@@ -65,23 +65,23 @@ def test_a_held_instance_is_left_alone_by_a_sweep(clients: FakeClients, home: Fa
     assert sorted(kept["instance_id"] for kept in report.as_json()["kept_back"]) == [an_id(1), an_id(2)]
 
 
-def test_a_hold_has_a_line_in_the_inventory_and_not_in_every_sweep(clients: FakeClients, home: FakeEc2) -> None:
-    """It is the same every quarter of an hour."""
+def test_the_inventory_logs_a_hold_and_other_sweeps_do_not(clients: FakeClients, home: FakeEc2) -> None:
+    """It would be the same every quarter of an hour."""
     home.launch(an_instance(1))
     _hold(clients, 1)
     assert Sweep(clients).logged == {}
     assert Sweep(clients, request=INVENTORY).logged == {an_id(1): Outcome.HELD}
 
 
-def test_an_instance_that_follows_the_policy_is_not_told_of_as_held(clients: FakeClients, home: FakeEc2) -> None:
-    """Nobody would do anything to it."""
+def test_a_held_instance_that_follows_the_policy_is_not_reported_as_held(clients: FakeClients, home: FakeEc2) -> None:
+    """The enforcer would not change it anyway."""
     home.launch(an_instance(1, V2_ONLY))
     _hold(clients, 1)
     assert Sweep(clients, request=INVENTORY).report.outcomes == {Outcome.COMPLIANT: 1}
 
 
-def test_an_audit_knows_holds(clients: FakeClients, home: FakeEc2) -> None:
-    """It says what would become of each."""
+def test_audit_mode_respects_holds(clients: FakeClients, home: FakeEc2) -> None:
+    """It reports what would become of each instance."""
     home.launch(an_instance(1), an_instance(2))
     _hold(clients, 1)
     assert Sweep(clients, AUDIT).report.outcomes == {Outcome.HELD: 1, Outcome.WOULD_REMEDIATE: 1}
@@ -89,8 +89,8 @@ def test_an_audit_knows_holds(clients: FakeClients, home: FakeEc2) -> None:
     assert batch.outcomes == {an_id(1): Outcome.HELD, an_id(2): Outcome.WOULD_REMEDIATE}
 
 
-def test_a_hold_ends_by_itself(clients: FakeClients, home: FakeEc2) -> None:
-    """At its moment."""
+def test_a_hold_ends_at_its_time(clients: FakeClients, home: FakeEc2) -> None:
+    """To the second."""
     home.launch(an_instance(1))
     _hold(clients, 1, until=START + timedelta(hours=1))
     clients.clock.advance(3_599)
@@ -99,8 +99,8 @@ def test_a_hold_ends_by_itself(clients: FakeClients, home: FakeEc2) -> None:
     assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 1}
 
 
-def test_a_released_instance_is_enforced_again(clients: FakeClients, home: FakeEc2) -> None:
-    """By the next sweep."""
+def test_a_released_instance_is_enforced_by_the_next_sweep(clients: FakeClients, home: FakeEc2) -> None:
+    """It has no hold any more."""
     home.launch(an_instance(1))
     _hold(clients, 1)
     Sweep(clients)
@@ -108,8 +108,8 @@ def test_a_released_instance_is_enforced_again(clients: FakeClients, home: FakeE
     assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 1}
 
 
-def test_a_hold_protects_from_a_sweep_that_is_under_way(clients: FakeClients, home: FakeEc2) -> None:
-    """Its turn comes minutes later, when it is looked at anew."""
+def test_a_hold_protects_from_a_sweep_under_way(clients: FakeClients, home: FakeEc2) -> None:
+    """The instance's turn comes minutes later, after another look."""
     home.launch(*map(an_instance, range(1_200)))
     clients.clock.at(20, lambda: _hold(clients, *range(900, 1_200)))
     report = Sweep(clients).report
@@ -119,8 +119,8 @@ def test_a_hold_protects_from_a_sweep_that_is_under_way(clients: FakeClients, ho
     assert len(held) == 100, "and the rest is counted"
 
 
-def test_a_hold_counts_from_the_next_look_on(clients: FakeClients, home: FakeEc2) -> None:
-    """A change that rests on an observation from before the hold may still be sent, for ten seconds at most."""
+def test_a_hold_counts_from_the_next_look(clients: FakeClients, home: FakeEc2) -> None:
+    """For ten seconds at most, a change may still rest on an observation from before the hold."""
     home.launch(*map(an_instance, range(400)))
     held_at: list[float] = []
 
@@ -143,34 +143,30 @@ def test_a_hold_counts_from_the_next_look_on(clients: FakeClients, home: FakeEc2
 
 
 @pytest.mark.parametrize("moment", [0.5 * number for number in range(1, 30)])
-def test_an_instance_that_was_set_back_is_never_taken_for_drift(
-    clients: FakeClients, home: FakeEc2, moment: float
-) -> None:
-    """Whoever sets it back holds it first: no observation that shows it set back goes without the hold.
+def test_a_reverted_instance_is_never_taken_for_drift(clients: FakeClients, home: FakeEc2, moment: float) -> None:
+    """A revert holds the instance first, so a run that observes the reverted options then reads the hold.
 
-    A sweep is under way and waits again and again for EC2, while somebody reverts some of what it has changed
-    before, and others of what it has yet to come to.
+    A sweep is under way and waits for EC2 again and again, while an operator reverts some instances that it has
+    changed and some that it has not reached yet.
     """
-    set_back = range(0, 300, 2)
-    home.launch(*(an_instance(number, V2_ONLY if number in set_back else V1_ALLOWED) for number in range(300)))
+    reverted = range(0, 300, 2)
+    home.launch(*(an_instance(number, V2_ONLY if number in reverted else V1_ALLOWED) for number in range(300)))
 
     def revert() -> None:
-        _hold(clients, *set_back)
-        for number in set_back:
+        _hold(clients, *reverted)
+        for number in reverted:
             home.set_options(an_id(number), http_tokens=HttpTokens.OPTIONAL)
 
     clients.clock.at(moment, revert)
     home.read_seconds, home.page_size = 1, 40
     # An inventory sees all of them, before and after.
     Sweep(clients, request=INVENTORY, seconds=300)
-    assert set(home.sent_ids).isdisjoint(map(an_id, set_back))
+    assert set(home.sent_ids).isdisjoint(map(an_id, reverted))
 
 
 @pytest.mark.parametrize("mode", ["event", "sweep"])
-def test_what_a_revert_set_back_is_left_alone_until_it_is_released(
-    clients: FakeClients, home: FakeEc2, mode: str
-) -> None:
-    """By drift events, which its own change brings about, restarts and sweeps."""
+def test_a_reverted_instance_is_left_alone_until_it_is_released(clients: FakeClients, home: FakeEc2, mode: str) -> None:
+    """By its own drift event, restarts and sweeps."""
     home.launch(an_instance(1))
     Sweep(clients)
     revert = Revert(clients, clients.clock, run_id="revert-1", by="ana")
@@ -189,7 +185,7 @@ def test_what_a_revert_set_back_is_left_alone_until_it_is_released(
 
 
 def test_a_revert_whose_hold_cannot_be_written_changes_nothing(clients: FakeClients, home: FakeEc2) -> None:
-    """It would be undone by the next sweep."""
+    """The next sweep would undo the revert."""
     home.launch(an_instance(1))
     Sweep(clients)
     sent = len(home.sent)
@@ -201,8 +197,8 @@ def test_a_revert_whose_hold_cannot_be_written_changes_nothing(clients: FakeClie
     assert len(home.sent) == sent
 
 
-def test_a_hold_does_not_use_up_what_a_sweep_may_change(clients: FakeClients, home: FakeEc2) -> None:
-    """It is not a change."""
+def test_held_instances_do_not_count_against_the_sweeps_limit(clients: FakeClients, home: FakeEc2) -> None:
+    """They are not changed."""
     home.launch(*map(an_instance, range(10)))
     _hold(clients, *range(5))
     report = Sweep(clients, a_policy(max_changes_per_sweep=5)).report
@@ -210,10 +206,10 @@ def test_a_hold_does_not_use_up_what_a_sweep_may_change(clients: FakeClients, ho
     assert report.regions[HOME].left_to_sweep == 0
 
 
-def test_where_faults_made_others_wait_they_are_asked_about_before_their_turn(
+def test_instances_that_the_circuit_breaker_delayed_get_their_own_hold_check(
     clients: FakeClients, home: FakeEc2
 ) -> None:
-    """All are held while the breaker is in doubt; that its doubt is over is no reason to send one of them."""
+    """They are held while the breaker waits; none may be sent when it lets changes through again."""
     home.launch(*map(an_instance, range(40)))
     for number in range(3):
         home.modify_errors[an_id(number)] = [SERVER_FAULT] * 3

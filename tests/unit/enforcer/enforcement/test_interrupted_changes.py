@@ -1,4 +1,4 @@
-"""A process that is killed leaves open entries behind; a later sweep settles them by what the instances show."""
+"""A killed process leaves open entries; a later sweep completes them from what the instances show."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ WHY = "HttpTokens is optional, not required"
 
 
 class Killed(BaseException):
-    """The process is no more."""
+    """Stands for a killed process."""
 
 
 def _leave_behind(clients: FakeClients, number: int = 1, region: str = HOME, **fields: Any) -> Entry:
-    """An intent to require tokens, of a process that was killed a moment ago."""
+    """The intent to require tokens of a process that was killed a moment ago."""
     entry = Entry(
         instance_id=an_id(number),
         region=region,
@@ -49,7 +49,7 @@ def _leave_behind(clients: FakeClients, number: int = 1, region: str = HOME, **f
     return entry
 
 
-def _settled(clients: FakeClients, app: App, seconds: float = 60) -> Entry:
+def _completed(clients: FakeClients, app: App, seconds: float = 60) -> Entry:
     """The entry after the next sweep."""
     clients.clock.advance(seconds)
     app.invoke(SCHEDULE)
@@ -75,21 +75,19 @@ def _settled(clients: FakeClients, app: App, seconds: float = 60) -> Entry:
         ),
     ],
 )
-def test_an_interrupted_change_is_settled_by_what_the_instance_shows(
+def test_an_interrupted_change_is_completed_from_what_the_instance_shows(
     clients: FakeClients, app: App, options: MetadataOptions, outcome: Outcome, shown: str
 ) -> None:
     """Before the sweep itself changes anything."""
     clients.ec2(HOME).launch(an_instance(1, options))
     _leave_behind(clients)
-    entry = _settled(clients, app)
+    entry = _completed(clients, app)
     assert (entry.outcome, entry.reason) == (outcome, f"{LEFT}; the instance shows {shown}; {WHY}")
     assert entry.after == (None if outcome is Outcome.DEFERRED else options)
 
 
-def test_what_its_process_has_completed_after_all_is_not_told_otherwise(
-    clients: FakeClients, home: FakeEc2, app: App
-) -> None:
-    """The index of open entries is late at times, and a process that was slow may end just then."""
+def test_an_entry_that_its_process_has_completed_stays_as_it_is(clients: FakeClients, home: FakeEc2, app: App) -> None:
+    """The index of open entries may lag behind, and a slow process may end just then."""
     home.launch(an_instance(1, V2_ONLY))
     left = _leave_behind(clients)
     done = replace(left, outcome=Outcome.FAILED, after=None, code="UnauthorizedOperation", reason="not allowed")
@@ -100,62 +98,64 @@ def test_what_its_process_has_completed_after_all_is_not_told_otherwise(
             clients.ledger_table.entries.write([done])
 
     clients.table.before_read = complete
-    assert _settled(clients, app) == done
+    assert _completed(clients, app) == done
 
 
 @pytest.mark.parametrize("gone", [None, InstanceState.TERMINATED, InstanceState.SHUTTING_DOWN])
-def test_the_change_of_an_instance_that_is_gone_is_settled(
+def test_the_change_of_a_gone_instance_is_completed(
     clients: FakeClients, home: FakeEc2, app: App, gone: InstanceState | None
 ) -> None:
-    """Nobody will ever know, and nobody has to."""
+    """Its result stays unknown, and no longer matters."""
     if gone:
         home.launch(an_instance(1, V2_ONLY, state=gone))
     _leave_behind(clients)
-    entry = _settled(clients, app)
+    entry = _completed(clients, app)
     assert (entry.outcome, entry.after, entry.result) == (Outcome.GONE, None, None)
 
 
-def test_a_change_whose_process_may_still_live_is_left_to_it(clients: FakeClients, home: FakeEc2, app: App) -> None:
-    """Until the moment at which Lambda stops it."""
+def test_a_change_whose_process_may_still_live_stays_open(clients: FakeClients, home: FakeEc2, app: App) -> None:
+    """Until Lambda must have stopped the process."""
     home.launch(an_instance(1, V2_ONLY))
     _leave_behind(clients)
-    assert _settled(clients, app, seconds=59).outcome is None
-    assert _settled(clients, app, seconds=1).outcome is Outcome.REMEDIATED
+    assert _completed(clients, app, seconds=59).outcome is None
+    assert _completed(clients, app, seconds=1).outcome is Outcome.REMEDIATED
 
 
-def test_what_cannot_be_read_stays_open(clients: FakeClients, home: FakeEc2, app: App, metrics: Documents) -> None:
-    """The next sweep settles it; the region is swept all the same, and the ledger is not to blame."""
+def test_the_change_of_an_instance_that_cannot_be_read_stays_open(
+    clients: FakeClients, home: FakeEc2, app: App, metrics: Documents
+) -> None:
+    """The next sweep completes it; the region is still swept, and no failure of the ledger is reported."""
     home.launch(an_instance(1, V2_ONLY), an_instance(2))
     _leave_behind(clients)
     home.read_errors[1] = THROTTLED
-    assert _settled(clients, app).outcome is None
+    assert _completed(clients, app).outcome is None
     assert home.modified_ids == [an_id(2)]
     assert metric_names(metrics()) == {"REMEDIATED", "SweepCompleted"}
-    assert _settled(clients, app).outcome is Outcome.REMEDIATED
+    assert _completed(clients, app).outcome is Outcome.REMEDIATED
 
 
-def test_what_is_open_in_a_region_that_the_policy_leaves_out_waits(
+def test_an_open_entry_in_a_region_that_the_policy_leaves_out_waits(
     clients: FakeClients, away: FakeEc2, app: App
 ) -> None:
-    """Nobody goes there, until the policy covers it again."""
+    """No sweep goes there until the policy covers the region again."""
     away.launch(an_instance(1, V2_ONLY))
     clients.ssm.put(POLICY_PARAMETER, f'{{"regions": {{"exclude": ["{AWAY}"]}}}}')
     _leave_behind(clients, region=AWAY)
-    assert _settled(clients, app).outcome is None
+    assert _completed(clients, app).outcome is None
     app.invoke({"inventory": True})
     assert away.calls == []
     clients.ssm.put(POLICY_PARAMETER, "{}")
-    assert _settled(clients, app).outcome is Outcome.REMEDIATED
+    assert _completed(clients, app).outcome is Outcome.REMEDIATED
 
 
 def _kill(_: FakeEc2, __: str, ___: Change) -> None:
     raise Killed
 
 
-def test_killed_before_the_change_the_history_says_that_it_was_not_made(
+def test_after_a_kill_before_the_change_the_history_has_no_change(
     clients: FakeClients, home: FakeEc2, app: App
 ) -> None:
-    """The sweep that settles it changes the instance, as a change of its own."""
+    """The sweep that completes the entry then changes the instance, with an entry of its own."""
     home.launch(an_instance(1))
     home.judge = _kill
     with pytest.raises(Killed):
@@ -168,10 +168,10 @@ def test_killed_before_the_change_the_history_says_that_it_was_not_made(
     assert (swept.trigger, swept.outcome, swept.result) == ("schedule", Outcome.REMEDIATED, V2_ONLY)
 
 
-def test_killed_after_the_change_the_history_says_that_it_was_made(
+def test_after_a_kill_after_the_change_the_history_has_the_change(
     clients: FakeClients, home: FakeEc2, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was."""
+    """The instance shows it."""
     home.launch(an_instance(1))
 
     def killed(_: object) -> dict[str, object]:
@@ -200,10 +200,10 @@ def test_killed_after_the_change_the_history_says_that_it_was_made(
         (True, [Outcome.REMEDIATED, Outcome.REMEDIATED]),
     ],
 )
-def test_what_a_later_run_has_changed_is_not_taken_for_the_work_of_the_one_that_was_killed(
+def test_a_later_runs_change_is_not_credited_to_the_killed_run(
     clients: FakeClients, home: FakeEc2, app: App, *, taken: bool, outcomes: list[Outcome]
 ) -> None:
-    """The message comes back before a sweep comes: what counts is how the later run found the instance."""
+    """The message comes back before the next sweep: the entry is completed from what the later run found."""
     home.launch(an_instance(1, V2_ONLY if taken else V1_ALLOWED))
     _leave_behind(clients)
     clients.ssm.put(POLICY_PARAMETER, '{"http_put_response_hop_limit": 2}')

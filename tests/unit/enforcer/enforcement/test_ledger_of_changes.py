@@ -1,4 +1,4 @@
-"""The ledger has every change before EC2 is asked for it, and what became of it afterwards; and nothing else."""
+"""The ledger has every change before EC2 is asked for it, its outcome afterwards, and nothing else."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 def _overhear(clients: FakeClients, home: FakeEc2) -> list[tuple[Entry, MetadataOptions | None]]:
-    """The entry of each change as it is when EC2 is asked, and the options that the enforcer knew of."""
+    """Each change's entry at the moment EC2 is asked, and the options that the enforcer knew."""
     heard: list[tuple[Entry, MetadataOptions | None]] = []
 
     def listen(ec2: FakeEc2, instance_id: str, _: Change) -> None:
@@ -50,8 +50,8 @@ def _overhear(clients: FakeClients, home: FakeEc2) -> list[tuple[Entry, Metadata
     return heard
 
 
-def test_a_change_is_written_down_before_ec2_is_asked(clients: FakeClients, home: FakeEc2) -> None:
-    """As open, with what is there and what is wanted: a process that is killed now leaves a trace."""
+def test_a_change_is_recorded_before_ec2_is_asked(clients: FakeClients, home: FakeEc2) -> None:
+    """As open, with the present and the wanted options: a process killed now leaves a trace."""
     home.launch(*map(an_instance, range(30)))
     heard = _overhear(clients, home)
     Sweep(clients)
@@ -62,8 +62,8 @@ def test_a_change_is_written_down_before_ec2_is_asked(clients: FakeClients, home
         assert entry.ends_at == START + timedelta(seconds=700 + 20 + 30)
 
 
-def test_afterwards_it_is_written_down_what_became_of_it(clients: FakeClients, home: FakeEc2) -> None:
-    """In place of the intent: one change is one entry."""
+def test_the_outcome_replaces_the_intent(clients: FakeClients, home: FakeEc2) -> None:
+    """One change has one entry."""
     home.launch(an_instance(1), an_instance(2, state=InstanceState.STOPPED))
     Sweep(clients)
     running, stopped = sorted(ledger(clients), key=lambda entry: entry.instance_id)
@@ -80,10 +80,8 @@ def test_afterwards_it_is_written_down_what_became_of_it(clients: FakeClients, h
     ("event", "trigger"),
     [(events.launch(an_id()), "launch"), (events.running(), "running"), (events.drift(), "drift")],
 )
-def test_an_entry_names_the_event_that_led_to_it(
-    clients: FakeClients, home: FakeEc2, event: dict[str, Any], trigger: str
-) -> None:
-    """The kind of it."""
+def test_an_entry_names_its_trigger(clients: FakeClients, home: FakeEc2, event: dict[str, Any], trigger: str) -> None:
+    """The kind of event that led to the change."""
     home.launch(an_instance())
     Batch(clients, a_message(event))
     (entry,) = ledger(clients)
@@ -91,10 +89,10 @@ def test_an_entry_names_the_event_that_led_to_it(
 
 
 @pytest.mark.parametrize("others", [events.running(), events.launch(an_id())])
-def test_an_instance_that_somebody_set_back_is_drift_whatever_else_is_told_of_it(
+def test_drift_is_recorded_as_drift_whatever_other_events_name_the_instance(
     clients: FakeClients, home: FakeEc2, others: dict[str, Any]
 ) -> None:
-    """Fixes of drift are counted: an event that happens to come before it must not hide one."""
+    """Corrections of drift are counted: an earlier event about the instance must not hide one."""
     home.launch(an_instance())
     batch = Batch(clients, a_message(others, "m-1"), a_message(events.drift(), "m-2"))
     assert [entry.trigger for entry in ledger(clients)] == ["drift"]
@@ -102,31 +100,29 @@ def test_an_instance_that_somebody_set_back_is_drift_whatever_else_is_told_of_it
 
 
 @pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.POLICY_CHANGE, Trigger.MANUAL, Trigger.INVENTORY])
-def test_an_entry_names_what_began_the_sweep_that_led_to_it(
-    clients: FakeClients, home: FakeEc2, trigger: Trigger
-) -> None:
+def test_an_entry_names_the_trigger_of_its_sweep(clients: FakeClients, home: FakeEc2, trigger: Trigger) -> None:
     """An inventory changes instances as any sweep does."""
     home.launch(an_instance())
     Sweep(clients, request=SweepRequest(trigger))
     assert [entry.trigger for entry in ledger(clients)] == [trigger]
 
 
-def test_a_launch_without_ids_has_its_instances_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
-    """They are found by a sweep of the region."""
+def test_instances_of_a_launch_without_ids_are_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
+    """A sweep of the region finds them."""
     home.launch(an_instance())
     Batch(clients, a_message(events.launch_without_ids()))
     assert [(entry.trigger, entry.outcome) for entry in ledger(clients)] == [("launch", Outcome.REMEDIATED)]
 
 
-def test_a_hundred_changes_are_eight_requests(clients: FakeClients, home: FakeEc2) -> None:
-    """Four for what is intended, four for what became of it."""
+def test_a_hundred_changes_cost_eight_ledger_requests(clients: FakeClients, home: FakeEc2) -> None:
+    """Four for the intents, four for the outcomes."""
     home.launch(*map(an_instance, range(100)))
     Sweep(clients)
     assert clients.table.writes == 8
 
 
 def test_a_long_sweep_has_every_change_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
-    """Once EC2's bucket is empty each intent is a request of its own; outcomes share theirs."""
+    """Once EC2's bucket is empty, each intent needs its own request, while outcomes share theirs."""
     home.launch(*map(an_instance, range(200)))
     Sweep(clients)
     assert len(home.modified) == 200
@@ -135,7 +131,7 @@ def test_a_long_sweep_has_every_change_in_the_ledger(clients: FakeClients, home:
 
 
 def test_outcomes_are_in_the_ledger_before_they_are_reported(clients: FakeClients, home: FakeEc2) -> None:
-    """All that is known by then, before the first of them."""
+    """All outcomes known by then, before the first of them is reported."""
     clients.fakes = {home.name: home}
     enforcer = a_run(clients, a_policy()).for_events(home.name, lambda _: "launch", {}, lambda result: result)
     results = enforcer.enforce(home.launch(*map(an_instance, range(3))))
@@ -144,8 +140,8 @@ def test_outcomes_are_in_the_ledger_before_they_are_reported(clients: FakeClient
     assert len(list(results)) == 2
 
 
-def test_where_nothing_is_to_be_changed_the_table_is_not_asked(clients: FakeClients, home: FakeEc2) -> None:
-    """Neither by a sweep nor by a batch."""
+def test_without_changes_the_ledger_gets_no_request(clients: FakeClients, home: FakeEc2) -> None:
+    """Neither from a sweep nor from a batch."""
     home.launch(an_instance(1, V2_ONLY))
     Sweep(clients)
     Batch(clients, a_message(events.running()))
@@ -161,10 +157,10 @@ def test_where_nothing_is_to_be_changed_the_table_is_not_asked(clients: FakeClie
         ([NOT_FOUND], Outcome.GONE),
     ],
 )
-def test_what_ec2_refused_is_in_the_ledger_as_refused(
+def test_a_refused_change_is_in_the_ledger_as_refused(
     clients: FakeClients, home: FakeEc2, failures: list[Failure], outcome: Outcome
 ) -> None:
-    """With EC2's code and as the report has it; it brought about nothing."""
+    """With EC2's code and the report's reason; it has no result."""
     home.launch(an_instance())
     code = failures[0].code
     home.modify_errors[an_id()] = failures
@@ -175,8 +171,8 @@ def test_what_ec2_refused_is_in_the_ledger_as_refused(
     assert entry.result is None
 
 
-def test_what_the_deadline_cut_off_is_in_the_ledger_as_deferred(clients: FakeClients, home: FakeEc2) -> None:
-    """Its intent was written with those that were sent in time."""
+def test_a_change_cut_off_by_the_deadline_is_in_the_ledger_as_deferred(clients: FakeClients, home: FakeEc2) -> None:
+    """Its intent was written together with those of changes sent in time."""
     home.launch(*map(an_instance, range(150)))
     home.modify_seconds = 0.05
     Sweep(clients, seconds=2)
@@ -205,10 +201,10 @@ def _set_right(home: FakeEc2, instance_id: str) -> None:
 
 
 @pytest.mark.parametrize("happening", [_forget, _end, _switch_off, _set_right])
-def test_what_others_did_is_not_in_the_ledger_as_the_enforcers_change(
+def test_a_change_by_someone_else_is_not_in_the_ledger_as_the_enforcers(
     clients: FakeClients, home: FakeEc2, happening: Callable[[FakeEc2, str], None]
 ) -> None:
-    """EC2 throttles the change, and then its instance needs none any more: there is nothing to undo."""
+    """EC2 throttles the change, and then the instance no longer needs it: there is nothing to undo."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [THROTTLED] * 1_000
     clients.clock.at(1, lambda: happening(home, an_id()))
@@ -219,8 +215,8 @@ def test_what_others_did_is_not_in_the_ledger_as_the_enforcers_change(
     assert entry.result is None
 
 
-def test_a_change_that_was_decided_anew_is_written_down_anew(clients: FakeClients, home: FakeEc2) -> None:
-    """Somebody changed another option before EC2 had taken it: the way back leads to that, not to what was before."""
+def test_a_change_that_was_decided_again_is_recorded_again(clients: FakeClients, home: FakeEc2) -> None:
+    """Someone changed another option in between: a revert must restore that, not the older value."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [THROTTLED] * 12
     clients.clock.at(1, lambda: home.set_options(an_id(), http_put_response_hop_limit=5))
@@ -233,7 +229,7 @@ def test_a_change_that_was_decided_anew_is_written_down_anew(clients: FakeClient
 
 
 def test_a_retried_change_is_one_entry(clients: FakeClients, home: FakeEc2) -> None:
-    """Its answer was lost twice; what counts is what the instance shows."""
+    """Its answer was lost twice; what the instance shows counts."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [SERVER_FAULT] * 2
     Sweep(clients)
@@ -241,7 +237,7 @@ def test_a_retried_change_is_one_entry(clients: FakeClients, home: FakeEc2) -> N
     assert [entry.outcome for entry in ledger(clients)] == [Outcome.REMEDIATED]
 
 
-def test_a_change_that_was_taken_without_an_answer_is_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
+def test_an_unanswered_change_that_ec2_made_is_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
     """The next look shows it."""
     home.launch(an_instance())
     home.unanswered = {an_id()}
@@ -251,10 +247,8 @@ def test_a_change_that_was_taken_without_an_answer_is_in_the_ledger(clients: Fak
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_a_change_of_which_nobody_knows_whether_ec2_took_it_stays_open(
-    clients: FakeClients, home: FakeEc2, *, taken: bool
-) -> None:
-    """The last of three answers was lost. That it failed might be false, and a revert would pass it over."""
+def test_a_change_whose_effect_is_unknown_stays_open(clients: FakeClients, home: FakeEc2, *, taken: bool) -> None:
+    """The last of three answers was lost. A recorded failure might be wrong, and a revert would skip the change."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [SERVER_FAULT] * (2 if taken else 3)
     home.unanswered = {an_id()}
@@ -264,8 +258,8 @@ def test_a_change_of_which_nobody_knows_whether_ec2_took_it_stays_open(
     assert entry.outcome is None
 
 
-def test_a_change_that_was_not_answered_when_time_was_up_stays_open(clients: FakeClients, home: FakeEc2) -> None:
-    """It may have been taken."""
+def test_a_change_unanswered_at_the_deadline_stays_open(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 may have made it."""
     home.launch(an_instance())
     home.unanswered, home.modify_seconds = {an_id()}, 5
     Sweep(clients, seconds=4)

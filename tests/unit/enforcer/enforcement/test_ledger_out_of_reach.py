@@ -1,4 +1,4 @@
-"""The table out of reach: what cannot be written down waits, what may be held is not written to."""
+"""The ledger out of reach: changes that cannot be recorded wait, instances that may be held are not changed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
-NOT_WRITTEN_DOWN = f"the ledger is out of reach ({THROTTLED}), and changes are not made without it"
-NOT_KNOWN = f"the ledger is out of reach ({THROTTLED}), and it cannot be told which instances are held"
+NOT_WRITTEN_DOWN = f"the ledger is out of reach ({THROTTLED}), and no change is made without an entry in it"
+NOT_KNOWN = f"the ledger is out of reach ({THROTTLED}), so holds could not be read"
 WHY = "HttpTokens is optional, not required"
 
 
-def test_a_change_that_cannot_be_written_down_waits(clients: FakeClients, home: FakeEc2) -> None:
-    """Nothing is sent, and the message comes back."""
+def test_a_change_that_cannot_be_recorded_waits(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 is not asked for it, and the message comes back."""
     home.launch(an_instance())
     clients.table.write_failure = THROTTLED
     batch = Batch(clients, a_message(events.running()))
@@ -43,10 +43,8 @@ def test_a_change_that_cannot_be_written_down_waits(clients: FakeClients, home: 
     assert Batch(clients, a_message(events.running())).outcomes == {an_id(): Outcome.REMEDIATED}
 
 
-def test_a_sweep_whose_changes_cannot_be_written_down_leaves_them_to_the_next(
-    clients: FakeClients, home: FakeEc2
-) -> None:
-    """All of them, with the reason for each and for the region."""
+def test_a_sweep_whose_changes_cannot_be_recorded_leaves_them_to_the_next(clients: FakeClients, home: FakeEc2) -> None:
+    """Each change and the region have the reason."""
     home.launch(*map(an_instance, range(300)))
     clients.table.write_failure = THROTTLED
     report = Sweep(clients).report
@@ -58,18 +56,18 @@ def test_a_sweep_whose_changes_cannot_be_written_down_leaves_them_to_the_next(
     assert Sweep(clients).report.outcomes == {Outcome.REMEDIATED: 300}
 
 
-def test_changes_that_were_not_written_down_take_nothing_of_ec2s_limit(clients: FakeClients, home: FakeEc2) -> None:
-    """A process that lives on finds the bucket as full as before."""
+def test_changes_that_were_not_recorded_use_no_request_tokens(clients: FakeClients, home: FakeEc2) -> None:
+    """The process, if it lives on, finds the bucket as full as before."""
     home.launch(*map(an_instance, range(100)))
     clients.table.write_failure = THROTTLED
     Sweep(clients)
     assert home.changes.take(1_000) == 100
 
 
-def test_a_ledger_that_cannot_be_written_is_an_alarm(
+def test_a_ledger_that_cannot_be_written_raises_its_alarm(
     app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
 ) -> None:
-    """For sweep and batch; that a region failed it does not say."""
+    """In sweep and batch; the alarm for failed regions stays quiet."""
     home.launch(an_instance())
     clients.table.write_failure = THROTTLED
     for invoke in (lambda: app.invoke(SCHEDULE), lambda: app.batch(a_message(events.running()))):
@@ -80,7 +78,7 @@ def test_a_ledger_that_cannot_be_written_is_an_alarm(
         assert "RegionStopped" not in names
 
 
-def test_where_holds_cannot_be_read_nothing_is_changed(clients: FakeClients, home: FakeEc2) -> None:
+def test_if_holds_cannot_be_read_nothing_is_changed(clients: FakeClients, home: FakeEc2) -> None:
     """Any instance might be held."""
     home.launch(*map(an_instance, range(3)))
     clients.table.read_failure = THROTTLED
@@ -93,8 +91,8 @@ def test_where_holds_cannot_be_read_nothing_is_changed(clients: FakeClients, hom
     assert clients.table.written == []
 
 
-def test_where_holds_cannot_be_read_any_more_nothing_more_is_changed(clients: FakeClients, home: FakeEc2) -> None:
-    """In the middle of a sweep: what was begun is verified and told, the rest waits."""
+def test_if_holds_become_unreadable_nothing_more_is_changed(clients: FakeClients, home: FakeEc2) -> None:
+    """In the middle of a sweep: changes already sent are verified and reported, the others wait."""
     home.launch(*map(an_instance, range(300)))
 
     def cut_off() -> None:
@@ -108,29 +106,27 @@ def test_where_holds_cannot_be_read_any_more_nothing_more_is_changed(clients: Fa
     assert {entry.instance_id for entry in ledger(clients) if entry.result} == set(home.modified_ids)
 
 
-def test_a_table_that_is_back_for_a_moment_gives_no_second_outcome_in_an_audit(
-    clients: FakeClients, home: FakeEc2
-) -> None:
-    """What was deferred on the first page is not told of again."""
+def test_in_audit_mode_a_table_that_returns_gives_no_second_outcome(clients: FakeClients, home: FakeEc2) -> None:
+    """Instances deferred on the first page are not reported again."""
     home.launch(*map(an_instance, range(4)))
     home.page_size = 2
     clients.table.read_failure = THROTTLED
 
-    def mend() -> None:
+    def recover() -> None:
         clients.table.read_failure = None
 
     home.read_seconds = 2
-    clients.clock.at(3, mend)
+    clients.clock.at(3, recover)
     done = Sweep(clients, a_policy(mode=Mode.AUDIT))
     assert done.report.outcomes.total() == 4
     assert len(done.log) == 4
     assert done.logged[an_id(0)] is Outcome.DEFERRED
 
 
-def test_an_outcome_that_cannot_be_written_down_is_told_all_the_same(
+def test_an_outcome_that_cannot_be_recorded_is_still_reported(
     clients: FakeClients, home: FakeEc2, app: App, metrics: Documents
 ) -> None:
-    """The instance was changed. Its entry stays open, and the next sweep settles it by what the instance shows."""
+    """The instance was changed. Its entry stays open, and the next sweep completes it from what the instance shows."""
     home.launch(an_instance())
 
     def cut_off(ec2: FakeEc2, instance_id: str, change: Change) -> None:
@@ -150,7 +146,7 @@ def test_an_outcome_that_cannot_be_written_down_is_told_all_the_same(
     assert (entry.outcome, entry.after) == (Outcome.REMEDIATED, V2_ONLY)
 
 
-def test_a_table_that_hangs_is_left_alone_for_the_visit(clients: FakeClients, home: FakeEc2) -> None:
+def test_a_table_that_hangs_soon_stops_the_region(clients: FakeClients, home: FakeEc2) -> None:
     """Each attempt takes longer than an observation is good for."""
     home.launch(*map(an_instance, range(3)))
 
@@ -166,8 +162,8 @@ def test_a_table_that_hangs_is_left_alone_for_the_visit(clients: FakeClients, ho
     assert done.report.as_json()["regions"][HOME]["ledger_error"] == str(SERVER_FAULT)
 
 
-def test_what_one_request_did_not_write_stops_the_region(clients: FakeClients, home: FakeEc2) -> None:
-    """A table that refuses is not tried again and again: what EC2's bucket lets go first is sent together, or waits."""
+def test_one_failed_write_stops_the_region(clients: FakeClients, home: FakeEc2) -> None:
+    """The first hundred changes share a round and are sent; the others wait for the next run."""
     home.launch(*map(an_instance, range(150)))
 
     def refuse(items: Sequence[Item]) -> None:
@@ -180,8 +176,8 @@ def test_what_one_request_did_not_write_stops_the_region(clients: FakeClients, h
     assert report.ledger_failure == THROTTLED
 
 
-def test_a_change_that_was_not_written_down_leaves_room_for_others(clients: FakeClients, home: FakeEc2) -> None:
-    """It was not sent, and does not count for what a sweep may change."""
+def test_a_change_that_was_not_recorded_does_not_count_against_the_limit(clients: FakeClients, home: FakeEc2) -> None:
+    """It was not sent."""
     home.launch(*map(an_instance, range(10)))
     clients.table.write_failure = THROTTLED
     policy = a_policy(max_changes_per_sweep=10)
@@ -193,10 +189,10 @@ def test_a_change_that_was_not_written_down_leaves_room_for_others(clients: Fake
     assert limits[HOME].admit(others) == others
 
 
-def test_without_the_table_nothing_is_settled_and_nothing_is_watched(
+def test_without_the_ledger_no_entry_is_completed_and_no_instance_is_watched(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """A sweep that finds nothing to change is whole all the same, and says what it could not do."""
+    """A sweep that finds nothing to change still completes, and reports what it could not do."""
     home.launch(an_instance(1, V2_ONLY))
     clients.table.read_failure = THROTTLED
     answer = app.invoke(SCHEDULE)
@@ -204,6 +200,6 @@ def test_without_the_table_nothing_is_settled_and_nothing_is_watched(
     assert [line["message"] for line in log_lines() if line["level"] == "ERROR"] == [
         "open entries of the ledger could not be read",
         "the lease could not be taken: this sweep begins without it",
-        "the changed instances could not be watched",
+        "the watch was skipped: the ledger could not be read",
     ]
     assert clients.ec2(AWAY).sent == []

@@ -1,4 +1,4 @@
-"""The ledger gets an intent before a change, and its outcome after."""
+"""The ledger gets an intent before a change, and its outcome afterwards."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def cancellation(clients: FakeClients) -> RegionCancellation:
-    """The region's."""
+    """The region's cancellation."""
     return RegionCancellation(a_cancellation(clients.clock), RegionLimits.none(HOME))
 
 
 @pytest.fixture
 def writer(clients: FakeClients, cancellation: RegionCancellation) -> LedgerWriter:
-    """What is tested, with the intents of instances 0 and 1."""
+    """A writer that has written the intents of instances 0 and 1."""
     origin = Origin(
         run_id="run-1",
         versions=PolicyVersions(3, 7),
@@ -52,13 +52,13 @@ def _remediated(number: int) -> Result:
 
 
 def _outcomes(clients: FakeClients, *numbers: int) -> list[Outcome | None]:
-    """Of the one entry of each instance."""
+    """The outcome of each instance's only entry."""
     entries = [clients.ledger_table.entries.of(an_id(number)) for number in numbers]
     return [entry.outcome for (entry,) in entries]
 
 
-def test_an_outcome_takes_the_place_of_its_intent(clients: FakeClients, writer: LedgerWriter) -> None:
-    """At once: what is reported is in the ledger."""
+def test_an_outcome_replaces_its_intent(clients: FakeClients, writer: LedgerWriter) -> None:
+    """At once: every reported outcome is in the ledger."""
     assert _outcomes(clients, 0, 1) == [None, None]
     writer.complete(map(_remediated, range(2)))
     assert _outcomes(clients, 0, 1) == [Outcome.REMEDIATED] * 2
@@ -78,29 +78,30 @@ def test_an_intent_is_written_once(clients: FakeClients, writer: LedgerWriter) -
         _plan(an_instance(1), replace(V2_ONLY, http_put_response_hop_limit=5)),
     ],
 )
-def test_an_intent_is_written_again_where_a_later_look_found_or_wants_something_else(
+def test_an_intent_is_written_again_if_a_later_look_changes_the_plan(
     clients: FakeClients, writer: LedgerWriter, plan: PlannedChange
 ) -> None:
-    """Either alone: what a revert restores is what was there before the change, and as it was wanted."""
+    """Either the present or the wanted options: a revert needs both as they were at the change."""
     assert writer.intend([plan])
     (entry,) = clients.ledger_table.entries.of(an_id(1))
     assert (entry.before, entry.wanted) == (plan.instance.options, plan.wanted)
 
 
-def test_without_its_intent_no_change_may_be_sent(
+def test_without_an_intent_no_change_may_be_sent(
     clients: FakeClients, cancellation: RegionCancellation, writer: LedgerWriter
 ) -> None:
-    """The region is stopped, and says why."""
+    """The region stops with the reason."""
     clients.table.write_failure = THROTTLED
     assert not writer.intend([_plan(an_instance(2))])
     assert writer.failure == THROTTLED
-    assert cancellation.stopped == f"the ledger is out of reach ({THROTTLED}), and changes are not made without it"
+    why = "no change is made without an entry in it"
+    assert cancellation.stopped == f"the ledger is out of reach ({THROTTLED}), and {why}"
 
 
-def test_outcomes_of_earlier_changes_are_written_even_if_an_intent_was_not(
+def test_outcomes_of_earlier_changes_are_written_after_a_failed_intent(
     clients: FakeClients, writer: LedgerWriter
 ) -> None:
-    """The table may take them again."""
+    """The table may accept them again."""
     clients.table.write_failure = THROTTLED
     writer.intend([_plan(an_instance(2))])
     clients.table.write_failure = None
@@ -108,8 +109,8 @@ def test_outcomes_of_earlier_changes_are_written_even_if_an_intent_was_not(
     assert _outcomes(clients, 1) == [Outcome.REMEDIATED]
 
 
-def test_an_outcome_that_was_not_written_is_written_with_the_next(clients: FakeClients, writer: LedgerWriter) -> None:
-    """One refused request leaves no entry open."""
+def test_an_unwritten_outcome_is_written_with_the_next(clients: FakeClients, writer: LedgerWriter) -> None:
+    """A refused request leaves no entry open."""
     clients.table.write_failure = THROTTLED
     writer.complete([_remediated(0)])
     assert _outcomes(clients, 0) == [None]
@@ -119,8 +120,10 @@ def test_an_outcome_that_was_not_written_is_written_with_the_next(clients: FakeC
     assert writer.failure == THROTTLED, "the report says that something was late"
 
 
-def test_a_table_that_does_not_answer_is_not_waited_for_again(clients: FakeClients, writer: LedgerWriter) -> None:
-    """A hanging call for each round would outlast the run. Once the table has taken an intent, it has its chance."""
+def test_a_table_that_does_not_answer_gets_no_outcomes_until_it_accepts_an_intent(
+    clients: FakeClients, writer: LedgerWriter
+) -> None:
+    """One hanging call for each round would outlast the run."""
     clients.table.write_failure = SERVER_FAULT
     writer.complete([_remediated(0)])
     clients.table.write_failure = None
@@ -133,10 +136,10 @@ def test_a_table_that_does_not_answer_is_not_waited_for_again(clients: FakeClien
 
 
 @pytest.mark.parametrize("accepted", [True, False])
-def test_what_an_instance_shows_is_the_changes_doing_only_if_ec2_accepted_it(
+def test_shown_options_count_as_the_result_only_if_ec2_accepted_the_change(
     clients: FakeClients, writer: LedgerWriter, *, accepted: bool
 ) -> None:
-    """A service that its owner switched off must not be undone as if that were the enforcer's change."""
+    """Otherwise a revert could undo what the owner did, for example switch the service off."""
     off = replace(V2_ONLY, http_endpoint=Switch.DISABLED)
     plan = _plan(an_instance(1))
     if accepted:
@@ -148,7 +151,7 @@ def test_what_an_instance_shows_is_the_changes_doing_only_if_ec2_accepted_it(
 
 
 def test_a_change_of_unknown_outcome_stays_open(clients: FakeClients, writer: LedgerWriter) -> None:
-    """A later sweep reads it off the instance."""
+    """A later sweep completes it from what the instance shows."""
     plan = _plan(an_instance(1))
     answer = failed(plan.instance, SERVER_FAULT)
     writer.answered(plan, answer)

@@ -1,4 +1,4 @@
-"""Where the region's own defaults enforce tokens, EC2 would refuse to loosen each instance: it is asked beforehand."""
+"""If the region's defaults enforce tokens, EC2 would refuse to loosen any instance: the enforcer asks beforehand."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ WHY = "the metadata defaults of the region enforce tokens (HttpTokensEnforced)"
 
 
 @pytest.mark.parametrize(("mode", "read_seconds"), [(Mode.ENFORCE, 0), (Mode.ENFORCE, 11), (Mode.AUDIT, 0)])
-def test_where_tokens_are_enforced_nothing_is_sent(
+def test_if_tokens_are_enforced_no_change_is_sent(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, mode: Mode, read_seconds: float
 ) -> None:
-    """One request a region tells it, however many instances there are and however often they are looked at."""
+    """One request for each region shows it, however many instances and looks there are."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(40)))
     away.launch(*(an_instance(number, V2_ONLY) for number in range(40, 50)))
     home.enforced, home.read_seconds, home.page_size = WHY, read_seconds, 7
@@ -41,8 +41,8 @@ def test_where_tokens_are_enforced_nothing_is_sent(
     assert {entry.region for entry in ledger(clients)} <= {away.name}
 
 
-def test_the_reason_is_told(clients: FakeClients, home: FakeEc2) -> None:
-    """With what would have been changed; the message does not come back."""
+def test_the_reason_names_the_defaults(clients: FakeClients, home: FakeEc2) -> None:
+    """And the planned change; the message does not come back."""
     home.launch(an_instance(1, V2_ONLY))
     home.enforced = WHY
     batch = Batch(clients, a_message(events.running(an_id(1))), policy=LOOSE)
@@ -63,10 +63,10 @@ def test_the_reason_is_told(clients: FakeClients, home: FakeEc2) -> None:
     ],
     ids=["tightened", "optional as before", "required as before"],
 )
-def test_another_change_is_made_without_asking(
+def test_other_changes_are_made_without_asking(
     clients: FakeClients, home: FakeEc2, policy: Policy, options: MetadataOptions
 ) -> None:
-    """EC2 does not refuse it."""
+    """EC2 does not refuse them."""
     home.launch(an_instance(1, options))
     home.enforced = WHY
     assert Sweep(clients, policy).report.outcomes == {Outcome.REMEDIATED: 1}
@@ -74,18 +74,18 @@ def test_another_change_is_made_without_asking(
 
 
 @pytest.mark.parametrize("failure", [SERVER_FAULT, UNAUTHORIZED])
-def test_where_the_defaults_cannot_be_read_ec2_says_so_itself(
+def test_if_the_defaults_cannot_be_read_the_change_is_tried(
     clients: FakeClients, home: FakeEc2, failure: Failure
 ) -> None:
-    """It is asked once all the same."""
+    """The defaults are still asked for only once."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(3)))
     home.defaults_error = failure
     assert Sweep(clients, LOOSE).report.outcomes == {Outcome.REMEDIATED: 3}
     assert home.calls.count(DEFAULTS) == 1
 
 
-def test_where_nothing_enforces_tokens_they_are_loosened(clients: FakeClients, home: FakeEc2) -> None:
-    """As ever."""
+def test_if_nothing_enforces_tokens_they_are_loosened(clients: FakeClients, home: FakeEc2) -> None:
+    """As the policy demands."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(3)))
     assert Sweep(clients, LOOSE).report.outcomes == {Outcome.REMEDIATED: 3}
     assert home.calls.count(DEFAULTS) == 1

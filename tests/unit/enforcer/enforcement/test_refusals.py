@@ -1,4 +1,4 @@
-"""Options that EC2 cannot give an instance: tokens are required all the same, and EC2 is not asked again and again."""
+"""Options that EC2 cannot give an instance: tokens are still required, and EC2 is not asked again and again."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ NOTES = f"Query refused#{HOME}"
 
 
 def refusing(number: int = 1, options: MetadataOptions = V1_ALLOWED) -> Instance:
-    """An instance whose tags the metadata service cannot show."""
+    """An instance whose tags cannot be shown in its metadata."""
     return an_instance(number, options, tags={BAD_KEY: "linux"})
 
 
 class TestInOneRun:
-    """The first change is refused, the second is made."""
+    """The first change is refused, the second succeeds."""
 
     @pytest.fixture(autouse=True)
     def _refused(self, home: FakeEc2) -> None:
         home.launch(refusing())
 
-    def test_tokens_are_required_all_the_same(self, clients: FakeClients, home: FakeEc2) -> None:
-        """And the reason has EC2's words."""
+    def test_tokens_are_still_required(self, clients: FakeClients, home: FakeEc2) -> None:
+        """The reason has EC2's message."""
         batch = Batch(clients, events.a_message(events.running()), policy=TAGGED)
         ((result, _),) = batch.log
         assert (result.outcome, result.reason) == (Outcome.REMEDIATED, f"{TOKENS}, {TAGS}; {REFUSED}")
@@ -71,15 +71,15 @@ class TestInOneRun:
         assert home.actual(an_id()).options == V2_ONLY
         assert [*home.refusals, *home.modified] == [(an_id(), REQUIRE_AND_TAG), (an_id(), REQUIRE)]
 
-    def test_the_second_change_rests_on_a_look_of_its_own(self, clients: FakeClients, home: FakeEc2) -> None:
-        """At once: nothing has to be waited for."""
+    def test_the_second_change_has_its_own_look(self, clients: FakeClients, home: FakeEc2) -> None:
+        """It follows at once: there is nothing to wait for."""
         Batch(clients, events.a_message(events.running()), policy=TAGGED)
         assert home.calls == [READ, MODIFY, READ, MODIFY, READ]
         assert [age for _, age in home.sent] == [0, 0]
         assert clients.clock.elapsed == 0
 
-    def test_each_change_is_intended_first(self, clients: FakeClients) -> None:
-        """The second in the place of the first, which came to nothing."""
+    def test_each_change_has_an_intent(self, clients: FakeClients) -> None:
+        """The second intent replaces that of the refused change."""
         Batch(clients, events.a_message(events.running()), policy=TAGGED)
         intents = [item["entry"] for item in clients.table.written if "open" in item]
         assert ['"wanted":{"HttpTokens":"required"' in each for each in intents] == [True, True]
@@ -91,12 +91,12 @@ class TestInOneRun:
         assert entry.reason.endswith(REFUSED)
 
     def test_the_hop_limit_is_never_left_out(self, clients: FakeClients, home: FakeEc2) -> None:
-        """IPv6 is: EC2 may refuse that too, and then IMDSv1 would stay."""
+        """IPv6 is left out: EC2 may refuse it too, and then IMDSv1 would stay."""
         Batch(clients, events.a_message(events.running()), policy=FULL)
         assert home.modified == [(an_id(), replace(REQUIRE, http_put_response_hop_limit=2))]
 
-    def test_a_container_host_gets_its_hops(self, clients: FakeClients, home: FakeEc2) -> None:
-        """The very instances whose tag keys have a slash."""
+    def test_a_container_host_gets_its_hop_limit(self, clients: FakeClients, home: FakeEc2) -> None:
+        """Container hosts often have tag keys with a slash."""
         home.launch(an_instance(2, tags={"kubernetes.io/cluster/a": "owned"}))
         Batch(clients, events.a_message(events.running(an_id(2))), policy=TAGGED)
         assert home.actual(an_id(2)).options == replace(V2_ONLY, http_put_response_hop_limit=2)
@@ -110,7 +110,7 @@ class TestInOneRun:
         assert len(home.sent) == 1
 
     def test_an_instance_held_in_between_is_left_alone(self, clients: FakeClients, home: FakeEc2) -> None:
-        """Holds are asked for again after the second look."""
+        """Holds are read again after the second look."""
         hold = Hold(instance_id=an_id(), reason="vendor agent", by="ann", at=clients.clock.now())
         home.modify_seconds = 1
         clients.clock.at(0.5, lambda: clients.ledger_table.holds.write([hold]))
@@ -118,8 +118,10 @@ class TestInOneRun:
         assert batch.outcomes == {an_id(): Outcome.HELD}
         assert len(home.sent) == 1
 
-    def test_if_the_second_is_refused_too_it_fails_with_its_own_code(self, clients: FakeClients, home: FakeEc2) -> None:
-        """What the first was refused for may not have been the option: it is not noted."""
+    def test_a_second_change_that_is_refused_too_fails_with_its_own_code(
+        self, clients: FakeClients, home: FakeEc2
+    ) -> None:
+        """The option may not have been the cause: it is not noted."""
         for failure in (UNAUTHORIZED, a_failure("UnsupportedOperation", "HttpTokens is not supported.")):
             home.modify_errors[an_id()] = [a_failure("InvalidParameterValue", "InstanceMetadataTags"), failure]
             home.forget_calls()
@@ -130,25 +132,25 @@ class TestInOneRun:
 
     @pytest.mark.parametrize("failure", [UNAUTHORIZED, a_failure("OperationNotPermitted")])
     def test_another_refusal_is_final(self, clients: FakeClients, home: FakeEc2, failure: object) -> None:
-        """It is about the caller or the instance, and no smaller change would be allowed either."""
+        """It concerns the caller or the instance: a smaller change would be refused as well."""
         home.modify_errors[an_id()] = [failure]  # type: ignore[list-item]  # as parametrized
         ((result, _),) = Sweep(clients, TAGGED).log
         assert (result.outcome, result.failure) == (Outcome.FAILED, failure)
         assert len(home.sent) == 1
 
     @pytest.mark.parametrize("failure", [THROTTLED, SERVER_FAULT])
-    def test_the_second_is_tried_like_any_other(self, clients: FakeClients, home: FakeEc2, failure: object) -> None:
-        """Throttled or unanswered, it is sent again, and still without the option."""
+    def test_the_second_change_is_retried_like_any_other(
+        self, clients: FakeClients, home: FakeEc2, failure: object
+    ) -> None:
+        """Throttled or unanswered, it is sent again without the option."""
         home.modify_errors[an_id()] = [a_failure("InvalidParameterValue", "tag key"), failure]  # type: ignore[list-item]
         ((result, _),) = Sweep(clients, TAGGED).log
         assert result.outcome is Outcome.REMEDIATED
         assert home.refusals == []
         assert home.modified == [(an_id(), REQUIRE)]
 
-    def test_a_second_that_was_made_though_it_was_not_answered_is_remediated(
-        self, clients: FakeClients, home: FakeEc2
-    ) -> None:
-        """The look shows it; skipped would be half the truth."""
+    def test_an_unanswered_second_change_that_ec2_made_is_remediated(self, clients: FakeClients, home: FakeEc2) -> None:
+        """The look shows it; SKIPPED would be wrong."""
         home.unanswered = {an_id()}
         ((result, _),) = Sweep(clients, TAGGED).log
         assert (result.outcome, result.after) == (Outcome.REMEDIATED, V2_ONLY)
@@ -164,15 +166,17 @@ class TestInOneRun:
             f"stopped, applies at the next start; {TOKENS}, {TAGS}; {REFUSED}",
         )
 
-    def test_at_the_deadline_it_waits_for_the_next_run(self, clients: FakeClients, home: FakeEc2) -> None:
-        """It has not failed: nothing forbids what is left of the change."""
+    def test_at_the_deadline_the_second_change_waits_for_the_next_run(
+        self, clients: FakeClients, home: FakeEc2
+    ) -> None:
+        """The instance has not failed: the rest of the change is still possible."""
         home.modify_seconds = 50
         batch = Batch(clients, events.a_message(events.running(), "m-1"), policy=TAGGED)
         assert batch.outcomes == {an_id(): Outcome.DEFERRED}
         assert batch.again == ["m-1"]
 
-    def test_what_went_wrong_before_is_forgotten_then(self, clients: FakeClients, home: FakeEc2) -> None:
-        """EC2 has answered since: at the deadline nothing has failed."""
+    def test_an_earlier_failure_is_forgotten_after_a_refusal(self, clients: FakeClients, home: FakeEc2) -> None:
+        """EC2 has answered since: the deadline makes it no failure."""
         home.modify_errors[an_id()] = [SERVER_FAULT]
         home.modify_seconds = 20
         batch = Batch(clients, events.a_message(events.running()), policy=TAGGED)
@@ -180,18 +184,18 @@ class TestInOneRun:
         assert (result.outcome, result.failure) == (Outcome.DEFERRED, None)
         assert len(home.sent) == 2
 
-    def test_a_second_that_does_not_show_is_not_noted(self, clients: FakeClients, home: FakeEc2) -> None:
-        """It may be about more than the option."""
+    def test_a_second_change_that_does_not_show_is_not_noted(self, clients: FakeClients, home: FakeEc2) -> None:
+        """The option may not be the only problem."""
         home.ignored = {an_id()}
         ((result, _),) = Sweep(clients, TAGGED).log
         assert (result.outcome, result.failure and result.failure.code) == (Outcome.FAILED, "ReadBackDiffers")
         assert clients.ledger_table.notes.refusals(HOME) == {}
 
     @pytest.mark.parametrize("end", ["terminated", "off", "differs"])
-    def test_only_an_instance_that_was_changed_is_reported_to_lack_an_option(
+    def test_only_changed_instances_are_reported_to_lack_an_option(
         self, clients: FakeClients, home: FakeEc2, end: str
     ) -> None:
-        """Of one that is gone, off or unchanged the mail would give the wrong reason for the lack."""
+        """For one that is gone, off or unchanged, the mail would give the wrong reason."""
         home.visible_after = 1
         if end == "terminated":
             clients.clock.at(0.5, lambda: home.set_state(an_id(), InstanceState.TERMINATED))
@@ -206,18 +210,18 @@ class TestInOneRun:
         assert report.outcomes == {expected[end]: 1}
         assert (report.refused, report.refused_in_all) == ([], 0)
 
-    def test_a_tag_that_goes_while_the_run_goes_on_has_the_option_tried_again(
+    def test_a_tag_removed_during_the_run_lets_the_next_run_try_again(
         self, clients: FakeClients, home: FakeEc2
     ) -> None:
-        """What is noted goes by the tags that were there when EC2 refused it."""
+        """The note has the tags from when EC2 refused."""
         home.on_refusal = lambda *_: home.remove_tag(an_id(), BAD_KEY)
         assert Sweep(clients, TAGGED).report.outcomes == {Outcome.REMEDIATED: 1}
         assert home.modified == [(an_id(), REQUIRE)]
         assert Sweep(clients, TAGGED).report.outcomes == {Outcome.REMEDIATED: 1}
         assert home.actual(an_id()).options == replace(V2_ONLY, instance_metadata_tags=Switch.ENABLED)
 
-    def test_a_table_that_took_no_outcome_is_not_waited_for_again(self, clients: FakeClients) -> None:
-        """For a note, which only saves a call."""
+    def test_a_table_that_accepted_no_outcome_gets_no_note(self, clients: FakeClients) -> None:
+        """A note only saves a call; it is not worth waiting."""
         asked: list[str] = []
 
         def refuse_outcomes(items: object) -> None:
@@ -229,8 +233,8 @@ class TestInOneRun:
         assert not any("refused#" in each for each in asked)
 
 
-def test_if_only_the_option_is_missing_there_is_no_second_change(clients: FakeClients, home: FakeEc2) -> None:
-    """Tokens are required already; the reason has EC2's words, and the log its code."""
+def test_without_any_other_change_there_is_no_second_one(clients: FakeClients, home: FakeEc2) -> None:
+    """Tokens are already required; the reason has EC2's message, and the log its code."""
     home.launch(refusing(options=V2_ONLY))
     sweep = Sweep(clients, TAGGED)
     ((result, _),) = sweep.log
@@ -244,7 +248,7 @@ def test_if_only_the_option_is_missing_there_is_no_second_change(clients: FakeCl
 
 
 class TestInTheNextRuns:
-    """What was refused is noted."""
+    """The refusal is noted."""
 
     @pytest.fixture(autouse=True)
     def _noted(self, clients: FakeClients, home: FakeEc2) -> None:
@@ -253,7 +257,7 @@ class TestInTheNextRuns:
         home.forget_calls()
         clients.table.requests.clear()
 
-    def test_nothing_is_sent(self, clients: FakeClients, home: FakeEc2) -> None:
+    def test_no_change_is_sent(self, clients: FakeClients, home: FakeEc2) -> None:
         """Only the option counts as skipped, and nothing is written."""
         sweep = Sweep(clients, TAGGED)
         assert sweep.report.outcomes == {Outcome.SKIPPED: 1}
@@ -261,8 +265,8 @@ class TestInTheNextRuns:
         assert home.sent == []
         assert clients.table.requests == [NOTES]
 
-    def test_an_event_sends_nothing_either(self, clients: FakeClients, home: FakeEc2) -> None:
-        """And its message does not come back."""
+    def test_an_event_sends_no_change_either(self, clients: FakeClients, home: FakeEc2) -> None:
+        """Its message does not come back."""
         batch = Batch(clients, events.a_message(events.running()), policy=TAGGED)
         ((result, _),) = batch.log
         assert (result.outcome, result.reason) == (Outcome.SKIPPED, f"{TAGS}; {REFUSED}")
@@ -273,7 +277,7 @@ class TestInTheNextRuns:
     def test_drift_is_corrected_with_one_change(
         self, clients: FakeClients, home: FakeEc2, drift: dict[str, object]
     ) -> None:
-        """Without the option, which is named all the same."""
+        """Without the option, which the reason still names."""
         home.set_options(an_id(), **drift)
         ((result, _),) = Sweep(clients, replace(TAGGED, http_put_response_hop_limit=1)).log
         assert result.outcome is Outcome.REMEDIATED
@@ -283,49 +287,49 @@ class TestInTheNextRuns:
         assert len(home.sent) == 1
 
     def test_another_option_is_set_with_one_change(self, clients: FakeClients, home: FakeEc2) -> None:
-        """It was not refused."""
+        """EC2 did not refuse that one."""
         Sweep(clients, replace(TAGGED, http_protocol_ipv6=Switch.ENABLED))
         assert home.sent_ids == [an_id()]
         assert home.actual(an_id()).options == replace(V2_ONLY, http_protocol_ipv6=Switch.ENABLED)
 
-    def test_it_is_tried_again_once_the_tag_is_gone(self, clients: FakeClients, home: FakeEc2) -> None:
-        """The tags' keys are what EC2 looks at."""
+    def test_the_option_is_tried_again_once_the_tag_is_gone(self, clients: FakeClients, home: FakeEc2) -> None:
+        """EC2's refusal depends on the tag keys."""
         home.remove_tag(an_id(), BAD_KEY)
         ((result, _),) = Sweep(clients, TAGGED).log
         assert (result.outcome, result.reason) == (Outcome.REMEDIATED, TAGS)
         assert home.actual(an_id()).options == replace(V2_ONLY, instance_metadata_tags=Switch.ENABLED)
 
-    def test_it_is_tried_as_soon_as_a_look_shows_that_the_tag_is_gone(
+    def test_the_option_is_tried_as_soon_as_a_look_shows_that_the_tag_is_gone(
         self, clients: FakeClients, home: FakeEc2
     ) -> None:
-        """In the middle of a run too: what was refused to another run is known from its note, and that is over."""
+        """Even during a run: the note of an earlier run no longer applies."""
         home.set_options(an_id(), http_tokens=HttpTokens.OPTIONAL)
         home.modify_errors[an_id()] = [SERVER_FAULT]
         clients.clock.at(clients.clock.elapsed + 1, lambda: home.remove_tag(an_id(), BAD_KEY))
         Sweep(clients, TAGGED)
         assert home.modified == [(an_id(), REQUIRE_AND_TAG)]
 
-    def test_it_is_not_tried_again_for_another_value_of_a_tag(self, clients: FakeClients, home: FakeEc2) -> None:
-        """Some tools write one every hour."""
+    def test_another_value_of_a_tag_is_no_reason_to_try_again(self, clients: FakeClients, home: FakeEc2) -> None:
+        """Some tools write a new value every hour."""
         home.set_tags(an_id(), **{BAD_KEY: "windows"})
         Sweep(clients, TAGGED)
         assert home.sent == []
 
     def test_another_value_in_the_policy_is_tried(self, clients: FakeClients, home: FakeEc2) -> None:
-        """EC2 refused the one, not the other."""
+        """EC2 refused the other value."""
         home.set_options(an_id(), instance_metadata_tags=Switch.ENABLED)
         Sweep(clients, replace(TAGGED, instance_metadata_tags=Switch.DISABLED))
         assert home.actual(an_id()).options == V2_ONLY
 
-    def test_it_is_tried_again_after_a_month(self, clients: FakeClients, home: FakeEc2) -> None:
-        """The instance may have another type by then, or EC2 other rules."""
+    def test_the_option_is_tried_again_after_a_month(self, clients: FakeClients, home: FakeEc2) -> None:
+        """By then the instance may have another type, or EC2 other rules."""
         for days, calls in ((29, 0), (1.1, 1), (1, 1)):
             clients.clock.advance(timedelta(days=days).total_seconds())
             Sweep(clients, TAGGED)
             assert len(home.sent) == calls
 
-    def test_a_note_that_cannot_be_read_is_passed_over(self, clients: FakeClients, home: FakeEc2) -> None:
-        """It is asked for again, noted again, and what was wrong is logged."""
+    def test_a_malformed_note_is_ignored(self, clients: FakeClients, home: FakeEc2) -> None:
+        """EC2 is asked again, the refusal is noted again, and the malformed note is logged."""
         (key,) = [key for key in clients.table.items if key[0] == f"refused#{HOME}"]
         clients.table.items[key] |= {"refused": "[[1]]"}
         assert Sweep(clients, TAGGED).report.outcomes == {Outcome.SKIPPED: 1}
@@ -335,14 +339,14 @@ class TestInTheNextRuns:
         assert len(home.sent) == 1
 
     def test_an_audit_reads_the_note_and_writes_nothing(self, clients: FakeClients, home: FakeEc2) -> None:
-        """Neither to EC2 nor to the table."""
+        """Neither to EC2 nor to the ledger."""
         sweep = Sweep(clients, replace(TAGGED, mode=Mode.AUDIT))
         assert sweep.report.outcomes == {Outcome.SKIPPED: 1}
         assert home.sent == []
         assert clients.table.writes == 0
 
     def test_the_inventory_names_the_instance(self, clients: FakeClients) -> None:
-        """With a line in the log, and a place in the report; an ordinary sweep has the place."""
+        """In its log and its report; other sweeps name it only in the report."""
         for request, logged in ((INVENTORY, {an_id(): Outcome.SKIPPED}), (SweepRequest(Trigger.SCHEDULE), {})):
             sweep = Sweep(clients, TAGGED, request)
             assert sweep.logged == logged
@@ -357,7 +361,7 @@ class TestInTheNextRuns:
 
 
 def test_notes_are_read_once_and_only_for_options_that_can_be_refused(clients: FakeClients, home: FakeEc2) -> None:
-    """Most policies name none."""
+    """Most policies have no such option."""
     home.launch(*(refusing(number, V2_ONLY) for number in range(5)))
     Sweep(clients, a_policy())
     assert NOTES not in clients.table.requests
@@ -365,7 +369,7 @@ def test_notes_are_read_once_and_only_for_options_that_can_be_refused(clients: F
     assert clients.table.requests.count(NOTES) == 1
 
 
-def test_of_two_options_the_other_is_tried_by_the_next_run(clients: FakeClients, home: FakeEc2) -> None:
+def test_of_two_options_the_next_run_tries_the_other(clients: FakeClients, home: FakeEc2) -> None:
     """EC2 named the one that it cannot set; the run after that sends nothing."""
     home.launch(refusing(1), an_instance(2), refusing(3))
     home.xen = {an_id(2), an_id(3)}
@@ -383,8 +387,8 @@ def test_of_two_options_the_other_is_tried_by_the_next_run(clients: FakeClients,
     assert noted == {"HttpProtocolIpv6", "InstanceMetadataTags"}
 
 
-def test_where_ec2_names_neither_of_two_options_both_are_skipped(clients: FakeClients, home: FakeEc2) -> None:
-    """Which one it meant cannot be told without asking again and again."""
+def test_if_ec2_names_neither_of_two_options_both_are_skipped(clients: FakeClients, home: FakeEc2) -> None:
+    """Only asking again and again could show which one EC2 meant."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [a_failure("InvalidParameterCombination")]
     Sweep(clients, FULL)
@@ -393,7 +397,7 @@ def test_where_ec2_names_neither_of_two_options_both_are_skipped(clients: FakeCl
 
 
 def test_a_note_that_cannot_be_written_does_not_undo_the_change(clients: FakeClients, home: FakeEc2) -> None:
-    """The next run asks again; the report says that the table did not take everything."""
+    """The next run asks again; the report says that the ledger did not accept everything."""
     home.launch(refusing())
 
     def refuse_notes(items: object) -> None:
@@ -409,8 +413,10 @@ def test_a_note_that_cannot_be_written_does_not_undo_the_change(clients: FakeCli
     assert len(home.sent) == 1
 
 
-def test_without_a_table_the_run_itself_remembers(clients: FakeClients, home: FakeEc2, clock: FakeClock) -> None:
-    """As where the command is used without a deployment; the next one asks again."""
+def test_without_a_table_the_run_itself_remembers_refusals(
+    clients: FakeClients, home: FakeEc2, clock: FakeClock
+) -> None:
+    """As for the command without a deployment; the next run asks again."""
     clients.ledger_table = LedgerTable(NoTable(), clock)
     home.launch(refusing())
     for outcome, calls in ((Outcome.REMEDIATED, 2), (Outcome.SKIPPED, 1)):
@@ -427,16 +433,16 @@ def test_refusals_do_not_trip_the_circuit_breaker(clients: FakeClients, home: Fa
     assert report.stopped_regions == {}
 
 
-def test_both_changes_are_one_for_the_limit_of_a_sweep(clients: FakeClients, home: FakeEc2) -> None:
-    """An instance that was refused the first keeps its place for the second."""
+def test_both_changes_count_once_against_the_sweeps_limit(clients: FakeClients, home: FakeEc2) -> None:
+    """The instance keeps its place for the second change."""
     home.launch(*map(refusing, range(9)))
     report = Sweep(clients, replace(TAGGED, max_changes_per_sweep=2)).report
     assert report.outcomes == {Outcome.REMEDIATED: 2, Outcome.DEFERRED: 7}
     assert len(home.sent) == 4
 
 
-def test_an_option_that_the_region_does_not_have_is_refused_once_to_each(clients: FakeClients, home: FakeEc2) -> None:
-    """Also where the policy would switch it off."""
+def test_an_option_that_the_region_lacks_is_refused_once_for_each_instance(clients: FakeClients, home: FakeEc2) -> None:
+    """Even if the policy would switch it off."""
     home.unsupported = {"InstanceMetadataTags"}
     home.launch(an_instance(1), an_instance(2, replace(V1_ALLOWED, instance_metadata_tags=Switch.ENABLED)))
     policy = replace(TAGGED, instance_metadata_tags=Switch.DISABLED)
@@ -446,7 +452,7 @@ def test_an_option_that_the_region_does_not_have_is_refused_once_to_each(clients
 
 
 def test_an_old_type_gets_no_ipv6(clients: FakeClients, home: FakeEc2) -> None:
-    """And requires tokens."""
+    """Tokens are still required."""
     home.launch(an_instance())
     home.xen = {an_id()}
     ((result, _),) = Sweep(clients, replace(TAGGED, instance_metadata_tags=None, http_protocol_ipv6=Switch.ENABLED)).log

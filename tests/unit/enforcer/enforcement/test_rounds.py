@@ -1,4 +1,4 @@
-"""Changes that EC2 throttles or leaves unanswered: when they are sent again, and on what knowledge."""
+"""Changes that EC2 throttles or does not answer: when they are sent again, and on which observation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MODIFY, READ = "ModifyInstanceMetadataOptions", "DescribeInstances"
 
 @pytest.fixture(autouse=True)
 def _one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Changes one after the other: with several threads on one clock, nobody could tell how old which was."""
+    """Send changes one after the other: with several threads on one clock, ages would be unclear."""
     monkeypatch.setattr("imds_enforcer.enforcement.remediation.MAX_CONNECTIONS", 1)
 
 
@@ -54,7 +54,7 @@ def _enforce(ec2: FakeEc2, clock: FakeClock, observed: list[Instance], seconds: 
 def test_no_change_leaves_on_an_observation_older_than_ten_seconds(
     ec2: FakeEc2, clock: FakeClock, failures: list[Failure], seconds: float
 ) -> None:
-    """However slow EC2 is, and however often a change has to be sent."""
+    """However slow EC2 is, and however often a change must be sent."""
     observed = ec2.launch(*map(an_instance, range(8)))
     ec2.modify_seconds, ec2.read_seconds = seconds, 1
     for instance in observed:
@@ -66,7 +66,7 @@ def test_no_change_leaves_on_an_observation_older_than_ten_seconds(
 
 
 def test_a_throttled_change_is_sent_again_once_the_bucket_has_a_token(ec2: FakeEc2, clock: FakeClock) -> None:
-    """What was observed a moment ago need not be read again: a throttled request did nothing."""
+    """A fresh observation need not be renewed: a throttled request changed nothing."""
     ec2.modify_errors[an_id()] = [THROTTLED] * 2
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
     assert (result.outcome, result.reason, result.failure) == (Outcome.REMEDIATED, WHY, None)
@@ -74,7 +74,7 @@ def test_a_throttled_change_is_sent_again_once_the_bucket_has_a_token(ec2: FakeE
     assert clock.pauses == pytest.approx([0.4, 0.4], rel=0.1)
 
 
-def test_the_rest_of_a_round_waits_with_what_was_throttled(ec2: FakeEc2, clock: FakeClock) -> None:
+def test_the_rest_of_a_round_waits_with_a_throttled_change(ec2: FakeEc2, clock: FakeClock) -> None:
     """The limit is the account's: more requests would only keep the bucket empty."""
     ec2.modify_errors[an_id(2)] = [THROTTLED]
     results = _enforce(ec2, clock, ec2.launch(*map(an_instance, range(1, 5))))
@@ -83,16 +83,16 @@ def test_the_rest_of_a_round_waits_with_what_was_throttled(ec2: FakeEc2, clock: 
     assert {result.outcome for result in results.values()} == {Outcome.REMEDIATED}
 
 
-def test_what_was_throttled_goes_to_the_end_of_the_line(ec2: FakeEc2, clock: FakeClock) -> None:
-    """One that EC2 always refuses must not take every token that comes back."""
+def test_a_throttled_change_goes_to_the_end_of_the_line(ec2: FakeEc2, clock: FakeClock) -> None:
+    """A change that EC2 always refuses must not take every new token."""
     ec2.modify_errors[an_id(1)] = [THROTTLED] * 100
     results = _enforce(ec2, clock, ec2.launch(*map(an_instance, range(1, 5))), seconds=30)
     assert ec2.sent_ids[:5] == [an_id(number) for number in (1, 2, 3, 4, 1)]
     assert [result.outcome for result in results.values()].count(Outcome.REMEDIATED) == 3
 
 
-def test_throttling_that_does_not_end_has_ec2s_code_at_the_deadline(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Queue and sweep make DEFERRED of it."""
+def test_at_the_deadline_a_throttled_change_has_ec2s_code(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Queue and sweep turn it into DEFERRED."""
     ec2.modify_errors[an_id()] = [THROTTLED] * 100
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance()), seconds=25).values()
     assert (result.outcome, result.reason) == (Outcome.FAILED, str(THROTTLED))
@@ -112,8 +112,8 @@ def test_a_service_switched_off_while_a_change_was_throttled_stays_off(ec2: Fake
     assert ec2.calls == [MODIFY] * len(ec2.sent) + [READ]
 
 
-def test_what_was_changed_before_the_throttling_began_is_read_back_at_the_end(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Nobody's result is lost to another's deadline."""
+def test_changes_from_before_the_throttling_are_read_back(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Another instance's deadline must not lose their results."""
     ec2.modify_errors[an_id(2)] = [THROTTLED] * 100
     results = _enforce(ec2, clock, ec2.launch(an_instance(1), an_instance(2)), seconds=60)
     assert {instance_id: result.outcome for instance_id, result in results.items()} == {
@@ -124,7 +124,7 @@ def test_what_was_changed_before_the_throttling_began_is_read_back_at_the_end(ec
 
 
 def test_an_unanswered_change_is_sent_again_after_another_look(ec2: FakeEc2, clock: FakeClock) -> None:
-    """The old observation may be the one that the lost attempt has changed."""
+    """The lost attempt may have made the old observation wrong."""
     ec2.modify_errors[an_id()] = [SERVER_FAULT]
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
     assert (result.outcome, result.failure) == (Outcome.REMEDIATED, None)
@@ -132,8 +132,8 @@ def test_an_unanswered_change_is_sent_again_after_another_look(ec2: FakeEc2, clo
     assert clock.pauses == [2]
 
 
-def test_an_unanswered_change_that_was_taken_is_remediated_and_not_sent_again(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Compliant would be half the truth: it was this run that changed it."""
+def test_an_unanswered_change_that_ec2_made_is_remediated_and_not_sent_again(ec2: FakeEc2, clock: FakeClock) -> None:
+    """COMPLIANT would be wrong: this run changed it."""
     ec2.unanswered = {an_id()}
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
     assert (result.outcome, result.reason, result.failure) == (Outcome.REMEDIATED, WHY, None)
@@ -141,8 +141,8 @@ def test_an_unanswered_change_that_was_taken_is_remediated_and_not_sent_again(ec
     assert ec2.sent_ids == [an_id()]
 
 
-def test_an_unanswered_change_that_was_taken_is_verified_like_any_other(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Until it is applied, or said to be pending."""
+def test_an_unanswered_change_that_ec2_made_is_verified_like_any_other(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Until it is applied, or reported as pending."""
     ec2.unanswered = {an_id(1), an_id(2)}
     ec2.applied_after = 9
     observed = ec2.launch(an_instance(1), an_instance(2, state=InstanceState.STOPPED))
@@ -155,7 +155,7 @@ def test_an_unanswered_change_that_was_taken_is_verified_like_any_other(ec2: Fak
 
 
 def test_three_unanswered_attempts_are_a_failure(ec2: FakeEc2, clock: FakeClock) -> None:
-    """With the code of the last, and with a look before each but the first."""
+    """With the last code, and with a look before each attempt but the first."""
     ec2.modify_errors[an_id(1)] = [SERVER_FAULT] * 3
     results = _enforce(ec2, clock, ec2.launch(an_instance(1), an_instance(2)))
     failed = results[an_id(1)]
@@ -167,7 +167,7 @@ def test_three_unanswered_attempts_are_a_failure(ec2: FakeEc2, clock: FakeClock)
 
 
 def test_a_refusal_after_an_unanswered_attempt_is_final(ec2: FakeEc2, clock: FakeClock) -> None:
-    """It is the answer that was waited for."""
+    """It is the awaited answer."""
     ec2.modify_errors[an_id()] = [SERVER_FAULT, UNAUTHORIZED]
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
     assert (result.outcome, result.failure) == (Outcome.FAILED, UNAUTHORIZED)
@@ -175,7 +175,7 @@ def test_a_refusal_after_an_unanswered_attempt_is_final(ec2: FakeEc2, clock: Fak
 
 
 def test_a_service_switched_off_after_an_unanswered_attempt_stays_off(ec2: FakeEc2, clock: FakeClock) -> None:
-    """However young the observation is that the attempt rested on."""
+    """However fresh the observation was that the attempt used."""
     ec2.modify_errors[an_id()] = [SERVER_FAULT]
     clock.at(1, lambda: ec2.set_options(an_id(), http_endpoint=Switch.DISABLED))
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
@@ -184,8 +184,8 @@ def test_a_service_switched_off_after_an_unanswered_attempt_stays_off(ec2: FakeE
     assert ec2.sent_ids == [an_id()]
 
 
-def test_an_unanswered_attempt_that_cannot_be_looked_up_is_not_repeated(ec2: FakeEc2, clock: FakeClock) -> None:
-    """It fails with its own code when the time is up."""
+def test_an_unanswered_attempt_is_not_repeated_without_a_look(ec2: FakeEc2, clock: FakeClock) -> None:
+    """It fails with its own code at the deadline."""
     ec2.modify_errors[an_id()] = [SERVER_FAULT]
     ec2.read_errors = dict.fromkeys(range(1, 100), THROTTLED)
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance()), seconds=30).values()
@@ -194,15 +194,15 @@ def test_an_unanswered_attempt_that_cannot_be_looked_up_is_not_repeated(ec2: Fak
 
 
 def test_an_unanswered_attempt_at_the_deadline_has_failed_with_its_code(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Neither sent nor looked up again: the next run will see."""
+    """It is neither sent nor looked at again: that is for the next run."""
     ec2.modify_errors[an_id()] = [SERVER_FAULT]
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance()), seconds=2).values()
     assert (result.outcome, result.failure) == (Outcome.FAILED, SERVER_FAULT)
     assert ec2.calls == [MODIFY]
 
 
-def test_an_outage_of_reading_fails_nobody_who_was_not_tried(ec2: FakeEc2, clock: FakeClock) -> None:
-    """They wait for the next run, with the code of the outage."""
+def test_an_outage_of_reads_fails_no_instance_that_was_not_tried(ec2: FakeEc2, clock: FakeClock) -> None:
+    """They wait for the next run, with the outage's code."""
     ec2.read_errors = dict.fromkeys(range(1, 900), SERVER_FAULT)
     results = _enforce(ec2, clock, ec2.launch(*map(an_instance, range(500))), seconds=60)
     changed = [result for result in results.values() if result.outcome is Outcome.PENDING]
@@ -212,8 +212,8 @@ def test_an_outage_of_reading_fails_nobody_who_was_not_tried(ec2: FakeEc2, clock
     assert {result.failure for result in deferred} == {SERVER_FAULT}
 
 
-def test_whoever_stops_taking_results_leaves_no_token_behind(ec2: FakeEc2, clock: FakeClock) -> None:
-    """The bucket lives on with the process."""
+def test_a_caller_that_stops_early_leaves_no_token_taken(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Later runs in the same process use the same bucket."""
     observed = ec2.launch(*map(an_instance, range(100)))
     ec2.modify_errors |= {instance.instance_id: [UNAUTHORIZED] for instance in observed}
     results = an_enforcer(ec2, clock, a_policy()).enforce(observed)
@@ -223,10 +223,10 @@ def test_whoever_stops_taking_results_leaves_no_token_behind(ec2: FakeEc2, clock
     assert ec2.changes.take(1_000) == 100
 
 
-def test_the_client_for_changes_is_made_before_the_age_of_an_observation_is_looked_at(
+def test_the_client_for_changes_is_made_before_the_age_of_an_observation_is_checked(
     ec2: FakeEc2, clock: FakeClock
 ) -> None:
-    """On a cold start with many regions that can take its time."""
+    """On a cold start with many regions, making it may take long."""
     ec2.prepare_seconds = MAX_OBSERVATION_AGE + 1
     _enforce(ec2, clock, ec2.launch(an_instance()))
     assert [age for _, age in ec2.sent] == [0]

@@ -1,4 +1,4 @@
-"""Instances whose options EC2 describes in a way that is not known here: told, never written to, in nobody's way."""
+"""Instances with unrecognized options are reported and never changed, and do not block the others."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def _enforce(ec2: FakeEc2, clock: FakeClock, observed: list[Instance], policy: P
 
 
 @pytest.mark.parametrize("policy", [a_policy(), a_policy(mode=Mode.AUDIT)])
-def test_it_has_failed_in_either_mode(ec2: FakeEc2, clock: FakeClock, policy: Policy) -> None:
-    """With a reason and a code of its own, and without a call."""
+def test_an_instance_with_unrecognized_options_fails_in_either_mode(
+    ec2: FakeEc2, clock: FakeClock, policy: Policy
+) -> None:
+    """With its own reason and code, and without a call."""
     results = _enforce(ec2, clock, ec2.launch(an_instance(options=None)), policy)
     result = results[an_id()]
     assert (result.outcome, result.failure) == (Outcome.FAILED, UNREADABLE)
@@ -43,8 +45,8 @@ def test_it_has_failed_in_either_mode(ec2: FakeEc2, clock: FakeClock, policy: Po
     assert ec2.calls == []
 
 
-def test_the_others_go_on(ec2: FakeEc2, clock: FakeClock) -> None:
-    """It is never written to."""
+def test_other_instances_are_enforced(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The unreadable one is never changed."""
     observed = ec2.launch(an_instance(1), an_instance(2, None), an_instance(3))
     results = _enforce(ec2, clock, observed, a_policy())
     assert {instance_id: result.outcome for instance_id, result in results.items()} == {
@@ -55,15 +57,15 @@ def test_the_others_go_on(ec2: FakeEc2, clock: FakeClock) -> None:
     assert ec2.modified_ids == [an_id(1), an_id(3)]
 
 
-def test_one_that_ended_is_no_failure(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Nothing could be done about it in any case."""
+def test_a_terminated_instance_is_no_failure(ec2: FakeEc2, clock: FakeClock) -> None:
+    """There is nothing to do about it anyway."""
     observed = ec2.launch(an_instance(options=None, state=InstanceState.TERMINATED))
     result = _enforce(ec2, clock, observed, a_policy())[an_id()]
     assert (result.outcome, result.reason) == (Outcome.SKIPPED, "the instance is terminated")
 
 
-def test_one_that_became_unreadable_before_its_change_is_not_changed(ec2: FakeEc2, clock: FakeClock) -> None:
-    """What was planned for it is forgotten when it is read again."""
+def test_an_instance_whose_options_became_unrecognized_is_not_changed(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The look before the change discards the plan."""
     observed = ec2.launch(an_instance(1), an_instance(2))
     ec2.make_unreadable(an_id(1))
     clock.advance(11)
@@ -73,8 +75,8 @@ def test_one_that_became_unreadable_before_its_change_is_not_changed(ec2: FakeEc
     assert ec2.modified_ids == [an_id(2)]
 
 
-def test_its_message_is_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
-    """The same description would come every time; the report names it."""
+def test_its_event_is_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 would describe it the same way every time; the report names it."""
     home.launch(an_instance(1, None), an_instance(2))
     batch = Batch(clients, a_message(events.launch(an_id(1), an_id(2))))
     assert batch.outcomes == {an_id(1): Outcome.FAILED, an_id(2): Outcome.REMEDIATED}
@@ -82,8 +84,10 @@ def test_its_message_is_acknowledged(clients: FakeClients, home: FakeEc2) -> Non
     assert batch.again == []
 
 
-def test_an_inventory_counts_it_and_goes_on(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
-    """In its own region and in the others; it is not counted as compliant."""
+def test_an_inventory_counts_an_unreadable_instance_and_goes_on(
+    clients: FakeClients, home: FakeEc2, away: FakeEc2
+) -> None:
+    """In all regions; the instance does not count as compliant."""
     home.launch(an_instance(1, None), an_instance(2), an_instance(3, V2_ONLY))
     away.launch(an_instance(4))
     done = Sweep(clients, request=SweepRequest(Trigger.INVENTORY))
@@ -95,8 +99,8 @@ def test_an_inventory_counts_it_and_goes_on(clients: FakeClients, home: FakeEc2,
     ]
 
 
-def test_once_it_is_understood_it_is_enforced(clients: FakeClients, home: FakeEc2) -> None:
-    """Nothing remembers the failure."""
+def test_once_its_options_are_recognized_an_instance_is_enforced(clients: FakeClients, home: FakeEc2) -> None:
+    """The failure is not remembered."""
     home.launch(an_instance(options=None))
     assert Batch(clients, a_message(events.running())).outcomes == {an_id(): Outcome.FAILED}
     home.launch(an_instance())

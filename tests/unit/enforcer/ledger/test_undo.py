@@ -45,8 +45,8 @@ def test_of_a_run_its_first_change_is_undone_and_all_that_followed() -> None:
 @pytest.mark.parametrize(
     ("run_id", "message"),
     [
-        (None, "the ledger has no change that is not undone"),
-        ("C", "the ledger has no change by the run C that is not undone"),
+        (None, "the ledger has no change left to undo"),
+        ("C", "the ledger has no change by the run C left to undo"),
     ],
 )
 def test_where_nothing_was_changed_nothing_can_be_undone(run_id: str | None, message: str) -> None:

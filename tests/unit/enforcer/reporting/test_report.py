@@ -86,7 +86,7 @@ MIXED = {
 
 
 def test_counts_add_up_over_regions() -> None:
-    """Instances that are gone are outcomes, and no instances any more."""
+    """Gone instances count as outcomes, but not as instances."""
     report = _report(MIXED)
     assert report.outcomes == Counter(REMEDIATED=2, COMPLIANT=1, SKIPPED=1, GONE=1, FAILED=1, EXEMPT=1)
     assert [part.instances for part in report.regions.values()] == [4, 2]
@@ -105,7 +105,7 @@ def test_counts_add_up_over_regions() -> None:
     ],
 )
 def test_a_region_that_an_organization_denies_has_not_failed(failure: Failure | None, status: RegionStatus) -> None:
-    """It is as somebody wanted it."""
+    """The organization wants it so."""
     part = _region(failure=failure)
     report = _report({HOME: _region(), AWAY: part})
     assert part.status is status
@@ -115,7 +115,7 @@ def test_a_region_that_an_organization_denies_has_not_failed(failure: Failure | 
 
 
 def test_the_report_as_json() -> None:
-    """What the function answers and logs."""
+    """The function answers with it and logs it."""
     expired = (an_exemption("old SDK", expires=date(2026, 1, 31)),)
     document = _report(MIXED, expired, ("a warning",)).as_json()
     assert json.loads(json.dumps(document)) == {
@@ -155,8 +155,8 @@ def test_the_report_as_json() -> None:
     }
 
 
-def test_a_region_that_an_organization_denies_is_in_the_digest_and_causes_none() -> None:
-    """It is as somebody wanted it, for as long as it lasts."""
+def test_a_region_that_an_organization_denies_is_in_the_digest_but_causes_no_digest() -> None:
+    """The organization wants it so, day after day."""
     report = _report({HOME: _region(_result(1, Outcome.HELD)), AWAY: _region(failure=DENIED_BY_SCP)})
     assert needs_attention(report).text.splitlines()[1:] == [
         f"Region {AWAY} is denied by the organization: {DENIED_BY_SCP}",
@@ -168,7 +168,7 @@ KEPT_BACK = [Outcome.HELD, Outcome.CONTESTED]
 
 
 def test_instances_that_are_kept_back_are_named_with_their_reason() -> None:
-    """Somebody has to do something about them, in the order of the regions."""
+    """A person must act on them; they come in the order of the regions."""
     report = _report(
         {
             HOME: _region(_result(1, Outcome.HELD), _result(2, Outcome.REMEDIATED)),
@@ -186,7 +186,7 @@ def test_instances_that_are_kept_back_are_named_with_their_reason() -> None:
 
 
 def test_instances_that_lack_an_option_which_ec2_refused_are_named_too() -> None:
-    """Whatever else became of them; the rest is counted, over two looks as well."""
+    """Whatever their outcome; the others are counted, over two looks too."""
     refusal = Refusal("InstanceMetadataTags", Switch.ENABLED, UNAUTHORIZED)
     lacking = [replace(_result(n, Outcome.SKIPPED), refused=(refusal,)) for n in range(MAX_FAILURES)]
     remediated = replace(_result(200, Outcome.REMEDIATED, after=V2_ONLY), refused=(refusal,))
@@ -204,7 +204,7 @@ def test_instances_that_lack_an_option_which_ec2_refused_are_named_too() -> None
 
 
 def test_a_report_names_the_first_hundred_that_are_kept_back_and_counts_them_all() -> None:
-    """As with failures, which have a hundred of their own."""
+    """As for failures, which have a hundred places of their own."""
     parts = {
         region: _region(
             *(_result(n, outcome, region=region) for n in range(60) for outcome in KEPT_BACK),
@@ -223,7 +223,7 @@ def test_a_report_names_the_first_hundred_that_are_kept_back_and_counts_them_all
 
 
 def test_another_look_at_a_region_adds_to_the_first() -> None:
-    """Counts are summed, and what was found first comes first."""
+    """Counts are summed, and the first findings come first."""
     first = _region(_result(1, Outcome.REMEDIATED, after=V2_ONLY), _result(2, Outcome.HELD), _result(3, Outcome.FAILED))
     second = _region(
         _result(4, Outcome.REMEDIATED, after=V2_ONLY), _result(5, Outcome.HELD), _result(6, Outcome.FAILED)
@@ -247,19 +247,19 @@ def test_another_look_names_a_hundred_failures_at_most() -> None:
 
 
 @pytest.mark.parametrize("name", ["failure", "stopped", "ledger_failure"])
-def test_what_went_wrong_in_either_look_went_wrong(name: str) -> None:
-    """And the first reason is the one that is told."""
-    for first, second, told in ((None, "b", "b"), ("a", None, "a"), ("a", "b", "a"), (None, None, None)):
+def test_a_problem_in_either_look_is_kept(name: str) -> None:
+    """The first reason is the one that is reported."""
+    for first, second, reported in ((None, "b", "b"), ("a", None, "a"), ("a", "b", "a"), (None, None, None)):
         reasons = {"a": a_failure("First"), "b": a_failure("Second"), None: None}
         one, other = RegionReport(), RegionReport()
         setattr(one, name, reasons[first])
         setattr(other, name, reasons[second])
         one.include(other)
-        assert getattr(one, name) == reasons[told]
+        assert getattr(one, name) == reasons[reported]
 
 
-def test_only_what_is_left_to_the_sweep_is_counted_as_such() -> None:
-    """It is how many no event comes back for."""
+def test_only_instances_left_to_the_sweep_count_as_left() -> None:
+    """No event comes back for these."""
     report = _region(_result(1, Outcome.DEFERRED), replace(_result(2, Outcome.DEFERRED), left_to_sweep=True))
     assert (report.left_to_sweep, report.outcomes) == (1, Counter(DEFERRED=2))
 
@@ -268,18 +268,18 @@ STOPPED = "3 of 10 changes in this region failed"
 
 
 def test_a_region_in_which_changes_were_stopped_is_done_and_says_why() -> None:
-    """It was read to its end: what it counts is whole."""
+    """It was read to its end, so its counts are complete."""
     part = RegionReport(stopped=STOPPED)
     report = _report({HOME: _region(), AWAY: part})
     assert part.status is RegionStatus.DONE
     assert part.as_json() == {"status": "DONE", "outcomes": {}, "stopped": STOPPED}
     assert report.stopped_regions == {AWAY: STOPPED}
-    assert needs_attention(report).text.splitlines()[1:] == [f"Region us-east-1 was left alone: {STOPPED}"]
+    assert needs_attention(report).text.splitlines()[1:] == [f"Region us-east-1 was stopped: {STOPPED}"]
     assert report.needs_attention
 
 
-def test_a_ledger_that_has_not_every_change_is_told() -> None:
-    """Where changes were made all the same. Where they were not, that is told, and once."""
+def test_a_ledger_that_lacks_changes_is_reported() -> None:
+    """If changes were made without it. If none were made, the region is reported as stopped, and only once."""
     part = RegionReport(ledger_failure=THROTTLED)
     report = _report({HOME: part})
     assert part.as_json() == {"status": "DONE", "outcomes": {}, "ledger_error": str(THROTTLED)}
@@ -293,7 +293,7 @@ def test_a_ledger_that_has_not_every_change_is_told() -> None:
         "stopped": part.stopped,
         "ledger_error": str(THROTTLED),
     }
-    assert needs_attention(report).text.splitlines()[1:] == [f"Region eu-west-1 was left alone: {part.stopped}"]
+    assert needs_attention(report).text.splitlines()[1:] == [f"Region eu-west-1 was stopped: {part.stopped}"]
 
 
 def test_regions_are_in_the_order_of_their_names() -> None:
@@ -305,7 +305,7 @@ def test_regions_are_in_the_order_of_their_names() -> None:
 
 
 def test_a_report_names_the_first_hundred_failures_and_counts_them_all() -> None:
-    """It has to fit Lambda's answer and a log line, however large the fleet."""
+    """The report must fit Lambda's answer and a log line, however large the fleet."""
     report = _report({HOME: _failing(70), AWAY: _failing(250, AWAY)})
     assert len(report.regions[AWAY].failures) == MAX_FAILURES == 100
     document = report.as_json()
@@ -320,8 +320,8 @@ def test_a_failure_without_a_code_is_named_by_its_reason() -> None:
     assert failures == [{"instance_id": an_id(1), "region": HOME, "code": "", "reason": "because"}]
 
 
-def test_the_report_as_text_names_what_to_look_at() -> None:
-    """This is the mail of the day."""
+def test_the_report_as_text_names_what_needs_attention() -> None:
+    """This is the daily mail."""
     expired = (an_exemption("old SDK", expires=date(2026, 1, 31)),)
     assert needs_attention(_report(MIXED, expired, ("a warning",))).text == (
         "schedule run run-1, HttpTokens required: "
@@ -334,14 +334,14 @@ def test_the_report_as_text_names_what_to_look_at() -> None:
 
 
 def test_the_report_as_text_counts_the_failures_it_does_not_name() -> None:
-    """Nobody takes the first hundred for all."""
+    """So that the first hundred are not taken for all."""
     lines = needs_attention(_report({HOME: _failing(103)})).text.splitlines()
     assert len(lines) == 102
     assert lines[-1] == "… and 3 more failures, each with a line in the log."
 
 
 def test_a_digest_names_the_first_hundred_refused_launchers_and_counts_the_rest() -> None:
-    """They alone are enough for a mail, which has to fit SNS."""
+    """Their lines alone could fill a mail, which must fit SNS."""
     launchers = tuple(
         RefusedLauncher(launcher=a_launcher(principal=f"user-{number}"), times=1, first=START, last=START)
         for number in range(103)
@@ -355,7 +355,7 @@ def test_a_digest_names_the_first_hundred_refused_launchers_and_counts_the_rest(
 
 
 def test_an_empty_report_says_so() -> None:
-    """An account without instances is a valid one."""
+    """An account may have no instances."""
     report = _report({HOME: _region()})
     assert needs_attention(report).text == "schedule run run-1, HttpTokens required: no instances."
     assert report.as_json()["outcomes"] == {}
@@ -380,13 +380,13 @@ def test_a_failure_without_a_code_reads_as_its_reason() -> None:
     ],
 )
 def test_failures_what_is_kept_back_expired_exemptions_and_warnings_need_attention(report: RunReport) -> None:
-    """Each alone is enough for a mail."""
+    """Each alone causes a mail."""
     assert report.needs_attention
 
 
 @pytest.mark.parametrize("outcome", [each for each in Outcome if each not in {Outcome.FAILED, *KEPT_BACK}])
 def test_other_outcomes_need_no_attention(outcome: Outcome) -> None:
-    """A mail a day about nothing would soon not be read."""
+    """A daily mail about nothing would soon go unread."""
     report = _report({HOME: _region(_result(1, outcome))})
     assert not report.needs_attention
     assert report.kept_back == []

@@ -65,7 +65,7 @@ def _report(**regions: RegionReport) -> RunReport:
 
 
 def _published(documents: list[dict[str, Any]]) -> list[tuple[str | None, dict[str, float]]]:
-    """Region and counts of each document, whose form is checked on the way."""
+    """Region and counts of each document; this checks the documents' form too."""
     published = []
     for document in documents:
         (directive,) = document.pop("_aws")["CloudWatchMetrics"]
@@ -79,8 +79,8 @@ def _published(documents: list[dict[str, Any]]) -> list[tuple[str | None, dict[s
     return published
 
 
-def test_a_line_for_an_instance_tells_everything_about_it(log_lines: Documents) -> None:
-    """Who queries the log needs no other source."""
+def test_a_line_for_an_instance_has_everything_about_it(log_lines: Documents) -> None:
+    """A query of the log needs no other source."""
     telemetry.under_policy(PolicyVersions(3, 7))
     telemetry.log_result(_result(Outcome.REMEDIATED), "launch")
     (line,) = log_lines()
@@ -102,8 +102,8 @@ def test_a_line_for_an_instance_tells_everything_about_it(log_lines: Documents) 
     }
 
 
-def test_a_failure_is_an_error_with_its_code(log_lines: Documents) -> None:
-    """And the only outcome that is one."""
+def test_only_a_failure_is_logged_as_an_error(log_lines: Documents) -> None:
+    """With its code."""
     telemetry.log_result(_result(Outcome.FAILED, UNAUTHORIZED), "schedule")
     telemetry.log_result(_result(Outcome.DEFERRED, THROTTLED), "schedule")
     failed, deferred = log_lines()
@@ -112,7 +112,7 @@ def test_a_failure_is_an_error_with_its_code(log_lines: Documents) -> None:
 
 
 def test_an_instance_that_was_never_seen_has_no_options(log_lines: Documents) -> None:
-    """Rather than invented ones."""
+    """Unknown options are null, not invented."""
     telemetry.log_result(Result(instance_id=an_id(), region=HOME, outcome=Outcome.GONE, reason="r"), "running")
     (line,) = log_lines()
     assert line["outcome"] == "GONE"
@@ -120,7 +120,7 @@ def test_an_instance_that_was_never_seen_has_no_options(log_lines: Documents) ->
 
 
 def test_an_invocation_forgets_the_policy_of_the_last(log_lines: Documents) -> None:
-    """One process serves many."""
+    """One process serves many invocations."""
     telemetry.under_policy(PolicyVersions(3, 7))
     telemetry.begin(run_id="run-2", account=ACCOUNT)
     telemetry.message_refused("m-1", "poison")
@@ -131,7 +131,7 @@ def test_an_invocation_forgets_the_policy_of_the_last(log_lines: Documents) -> N
 
 @pytest.fixture
 def _tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine far from Greenwich."""
+    """Set the machine's time zone far from Greenwich."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
@@ -141,7 +141,7 @@ def _tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_tokyo")
 def test_times_are_in_utc(log_lines: Documents) -> None:
-    """As everything that AWS logs."""
+    """As in everything that AWS logs."""
     telemetry.message_postponed("m-1", "later")
     (line,) = log_lines()
     moment = datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z")
@@ -168,10 +168,10 @@ def test_times_are_in_utc(log_lines: Documents) -> None:
         (lambda: telemetry.events_out_of_reach({"eu-north-1": 2}), "WARNING", {"regions": {"eu-north-1": 2}}),
     ],
 )
-def test_other_lines_say_what_is_wrong(
+def test_other_lines_name_the_problem(
     log_lines: Documents, write: Callable[[], None], level: str, fields: dict[str, Any]
 ) -> None:
-    """At the level that fits."""
+    """At the right level."""
     write()
     (line,) = log_lines()
     assert line["level"] == level
@@ -179,7 +179,7 @@ def test_other_lines_say_what_is_wrong(
 
 
 def test_counts_are_published_by_region_and_in_total(metrics: Documents) -> None:
-    """An alarm cannot search through dimensions, so the totals have none."""
+    """Alarms cannot add up dimensions, so the totals have none."""
     telemetry.run_finished(
         _report(
             eu_west_1=_region(Outcome.REMEDIATED, Outcome.REMEDIATED, Outcome.FAILED),
@@ -195,14 +195,14 @@ def test_counts_are_published_by_region_and_in_total(metrics: Documents) -> None
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_each_outcome_is_a_metric_of_its_own_name(metrics: Documents, outcome: Outcome) -> None:
-    """The names are a contract."""
+    """These names are a contract."""
     telemetry.run_finished(_report(eu_west_1=_region(outcome)))
     assert _published(metrics()) == [(HOME, {outcome.value: 1}), (None, {outcome.value: 1})]
 
 
 @pytest.mark.parametrize(("failure", "name"), [(SERVER_FAULT, "RegionFailed"), (DENIED_BY_SCP, "REGION_DENIED")])
 def test_a_region_that_could_not_be_read_is_counted(metrics: Documents, failure: Failure, name: str) -> None:
-    """Under the name that has an alarm, or under the one that has none."""
+    """Under a name with an alarm, or, if denied, under one without."""
     telemetry.run_finished(
         _report(eu_west_1=_region(failure=failure), us_east_1=_region(Outcome.EXEMPT, failure=failure))
     )
@@ -214,7 +214,7 @@ def test_a_region_that_could_not_be_read_is_counted(metrics: Documents, failure:
 
 
 def test_a_region_in_which_changes_were_stopped_is_counted(metrics: Documents) -> None:
-    """By the reason: a fleet that fails, or a ledger that is out of reach."""
+    """As RegionStopped, unless the ledger is the reason: that has a metric of its own."""
     telemetry.run_finished(
         _report(
             eu_west_1=RegionReport(stopped="3 of 10 changes failed"),
@@ -230,8 +230,8 @@ def test_a_region_in_which_changes_were_stopped_is_counted(metrics: Documents) -
     ]
 
 
-def test_a_ledger_out_of_reach_is_an_error_and_counted(metrics: Documents, log_lines: Documents) -> None:
-    """It is for the whole account, and an alarm watches for it."""
+def test_a_ledger_out_of_reach_is_logged_as_an_error_and_counted(metrics: Documents, log_lines: Documents) -> None:
+    """For the whole account; an alarm watches the count."""
     telemetry.ledger_unavailable("the holds could not be read", AwsError(UNAUTHORIZED))
     assert _published(metrics()) == [(None, {"LedgerUnavailable": 1})]
     (line,) = log_lines()
@@ -241,14 +241,14 @@ def test_a_ledger_out_of_reach_is_an_error_and_counted(metrics: Documents, log_l
 
 
 def test_instances_whose_calls_are_rejected_are_counted(metrics: Documents) -> None:
-    """None is no news, and a metric costs."""
+    """A zero is not published, as a metric costs money."""
     telemetry.rejected_calls(3)
     telemetry.rejected_calls(0)
     assert _published(metrics()) == [(None, {"RejectedCalls": 3})]
 
 
-def test_a_run_without_any_news_publishes_nothing_but_logs_its_report(metrics: Documents, log_lines: Documents) -> None:
-    """A metric costs; a line says that it ran."""
+def test_a_run_without_news_logs_its_report_and_publishes_nothing(metrics: Documents, log_lines: Documents) -> None:
+    """A metric costs money; the line shows that the run happened."""
     report = _report(eu_west_1=_region())
     telemetry.run_finished(report)
     assert metrics() == []
@@ -256,15 +256,15 @@ def test_a_run_without_any_news_publishes_nothing_but_logs_its_report(metrics: D
     assert (line["level"], line["message"], line["report"]) == ("INFO", "run finished", report.as_json())
 
 
-def test_what_is_about_the_whole_account_has_no_region(metrics: Documents) -> None:
-    """The names that alarms watch."""
+def test_metrics_of_the_whole_account_have_no_region(metrics: Documents) -> None:
+    """Alarms watch these names."""
     telemetry.policy_invalid(PolicyInvalidError("bad mode"))
     telemetry.sweep_completed()
     assert _published(metrics()) == [(None, {"PolicyInvalid": 1}), (None, {"SweepCompleted": 1})]
 
 
 def test_refused_launches_are_counted_in_total_and_by_region(metrics: Documents, log_lines: Documents) -> None:
-    """Each has a line that says who it was and what has to change."""
+    """A line for each says who launched and what must change."""
 
     def refused(event_id: str, region: str) -> RefusedLaunch:
         return RefusedLaunch(event_id=event_id, at=START, launcher=a_launcher(region=region))
@@ -287,7 +287,7 @@ def test_refused_launches_are_counted_in_total_and_by_region(metrics: Documents,
 
 
 def test_an_inventory_publishes_zeros_too(metrics: Documents) -> None:
-    """A region without instances is a fact, and the share of compliant ones needs both counts."""
+    """A region without instances is a fact, and the compliant share needs both counts."""
     telemetry.inventory_taken(
         _report(eu_west_1=_region(Outcome.COMPLIANT, Outcome.EXEMPT), us_east_1=_region(Outcome.GONE))
     )
@@ -298,8 +298,8 @@ def test_an_inventory_publishes_zeros_too(metrics: Documents) -> None:
     ]
 
 
-def test_an_inventory_publishes_no_count_that_is_not_whole(metrics: Documents) -> None:
-    """Neither of a region that failed half-way nor in total: it would read as a fleet that shrank."""
+def test_an_inventory_publishes_no_incomplete_count(metrics: Documents) -> None:
+    """Neither for a region that failed midway nor in total: the fleet would seem to have shrunk."""
     telemetry.inventory_taken(
         _report(eu_west_1=_region(Outcome.COMPLIANT), us_east_1=_region(Outcome.COMPLIANT, failure=SERVER_FAULT))
     )
@@ -307,7 +307,7 @@ def test_an_inventory_publishes_no_count_that_is_not_whole(metrics: Documents) -
 
 
 def test_a_region_that_an_organization_denies_does_not_withhold_the_total(metrics: Documents) -> None:
-    """It is so every day; the region itself has no count."""
+    """The denial is permanent; the region itself has no count."""
     telemetry.inventory_taken(_report(eu_west_1=_region(Outcome.EXEMPT), us_east_1=_region(failure=DENIED_BY_SCP)))
     assert _published(metrics()) == [
         (HOME, {"Instances": 1, "CompliantInstances": 0}),

@@ -1,4 +1,4 @@
-"""Account defaults in sweeps and batches: what is asked, what is corrected, what is reported."""
+"""Account defaults in sweeps and batches: what the enforcer asks for, corrects and reports."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ KEEPING = replace(SETTINGS, account_defaults="true")
 
 
 def outcomes(of: Sweep | Batch) -> dict[str, Outcome]:
-    """What became of each region's defaults."""
+    """The outcome of each region's defaults."""
     return {name: part.defaults.outcome for name, part in of.report.regions.items() if part.defaults}
 
 
@@ -61,7 +61,7 @@ def sent(clients: FakeClients) -> list[str]:
 
 
 def test_every_covered_region_follows(clients: FakeClients) -> None:
-    """One look where all is as wanted."""
+    """One look at a region is enough if all is as wanted."""
     clients.defaults[AWAY].current = KEPT
     assert outcomes(Sweep(clients, POLICY)) == {HOME: Outcome.REMEDIATED, AWAY: Outcome.COMPLIANT}
     assert clients.defaults[AWAY].calls == [READ]
@@ -69,20 +69,20 @@ def test_every_covered_region_follows(clients: FakeClients) -> None:
 
 
 @pytest.mark.parametrize("policy", [a_policy(), replace(POLICY, regions=RegionSelection(include=("ap-south-1",)))])
-def test_regions_are_not_asked_without_a_policy_for_them(clients: FakeClients, policy: Any) -> None:
-    """Not once."""
+def test_without_account_defaults_in_the_policy_no_region_is_asked(clients: FakeClients, policy: Any) -> None:
+    """EC2 gets no request about defaults at all."""
     assert outcomes(Sweep(clients, policy)) == {}
     assert [fake.calls for fake in clients.defaults.values()] == [[], []]
 
 
-def test_set_back_to_null_nothing_goes_back(clients: FakeClients) -> None:
-    """That is for a person to order."""
+def test_removing_account_defaults_from_the_policy_reverts_nothing(clients: FakeClients) -> None:
+    """Reverting is for a person to order."""
     Sweep(clients, POLICY)
     Sweep(clients, a_policy(HttpTokens.OPTIONAL))
     assert clients.defaults[HOME].current == KEPT
 
 
-def test_a_failure_stops_no_instance_and_the_reverse(clients: FakeClients, home: FakeEc2) -> None:
+def test_defaults_that_fail_stop_no_instance_and_the_reverse(clients: FakeClients, home: FakeEc2) -> None:
     """Each ends with its own outcome."""
     clients.defaults[HOME].set_failure = UNAUTHORIZED
     clients.fakes[AWAY].find_errors = {1: UNAUTHORIZED}
@@ -99,7 +99,7 @@ def test_only_throttling_is_left_to_the_next_sweep(
     failure: Failure,
     tried_again: bool,  # noqa: FBT001  # an example
 ) -> None:
-    """As for instances: what EC2 never answers must raise the alarm some time. It has EC2's code."""
+    """As for instances, but with EC2's code: a change that EC2 never answers must raise the alarm at some point."""
     clients.defaults[HOME].set_failure = failure
     result = Sweep(clients, POLICY).report.regions[HOME].defaults
     assert result
@@ -107,8 +107,8 @@ def test_only_throttling_is_left_to_the_next_sweep(
     assert result.reason == f"{failure}{'; the next sweep tries again' if tried_again else ''}"
 
 
-def test_a_region_that_the_organization_denies_needs_no_attention(clients: FakeClients, away: FakeEc2) -> None:
-    """It is denied every day; what alone is denied there is named."""
+def test_a_region_that_the_organization_denies_causes_no_digest(clients: FakeClients, away: FakeEc2) -> None:
+    """It is denied every day; but if only the defaults are denied, a digest names them."""
     keep(clients)
     clients.defaults[HOME].current = KEPT
     clients.defaults[AWAY].read_failure = DENIED_BY_SCP
@@ -131,15 +131,15 @@ def test_a_contradiction_leaves_all_regions_alone_and_is_one_finding(clients: Fa
     assert swept.logged == {an_id(1): Outcome.REMEDIATED}
     [finding] = swept.report.warnings
     assert finding == (
-        "The policy contradicts itself, and the account defaults are left alone: account_defaults.enforce_tokens has "
+        "The policy contradicts itself, so the account defaults are left alone: account_defaults.enforce_tokens has "
         "EC2 refuse the launches that this exemption allows: (instance_id i-none) legacy SDK."
     )
-    # While tokens are optional nothing is enforced, and what was enforced may go back.
+    # While tokens are optional, nothing is enforced, and earlier enforcement may be undone.
     assert Sweep(clients, replace(policy, http_tokens=HttpTokens.OPTIONAL)).report.warnings == ()
 
 
 def test_audit_mode_writes_nothing(clients: FakeClients) -> None:
-    """In no region, by no event."""
+    """Neither in a sweep nor for an event."""
     audit = replace(POLICY, mode=Mode.AUDIT)
     assert set(outcomes(Sweep(clients, audit)).values()) == {Outcome.WOULD_REMEDIATE}
     assert outcomes(Batch(clients, a_message(events.defaults_change()), policy=audit)) == {
@@ -149,7 +149,7 @@ def test_audit_mode_writes_nothing(clients: FakeClients) -> None:
 
 
 def test_drift_is_corrected_at_once_in_its_region(clients: FakeClients, home: FakeEc2) -> None:
-    """Beside the instances of the same batch, and once for several events."""
+    """Together with the instances of the same batch, and once for several events."""
     home.launch(an_instance(1))
     messages = [a_message(events.defaults_change(), f"m-{number}") for number in range(2)]
     batch = Batch(clients, *messages, a_message(events.running(an_id(1)), "m-9"), policy=POLICY)
@@ -160,8 +160,8 @@ def test_drift_is_corrected_at_once_in_its_region(clients: FakeClients, home: Fa
 
 
 @pytest.mark.parametrize("policy", [a_policy(), replace(POLICY, regions=RegionSelection(exclude=(HOME,)))])
-def test_drift_is_left_without_a_policy_for_it(clients: FakeClients, policy: Any) -> None:
-    """Its message is over."""
+def test_drift_is_ignored_without_account_defaults_in_the_policy(clients: FakeClients, policy: Any) -> None:
+    """Its message is acknowledged."""
     batch = Batch(clients, a_message(events.defaults_change()), policy=policy)
     assert (outcomes(batch), batch.again, clients.defaults[HOME].calls) == ({}, [], [])
 
@@ -174,14 +174,14 @@ def test_drift_is_left_without_a_policy_for_it(clients: FakeClients, policy: Any
         (UNAUTHORIZED, 1, False, Outcome.FAILED),
     ],
 )
-def test_an_event_comes_back_where_that_may_help(
+def test_an_event_comes_back_if_a_retry_may_help(
     clients: FakeClients,
     failure: Failure,
     receives: int,
     again: bool,  # noqa: FBT001  # an example
     outcome: Outcome,
 ) -> None:
-    """And no message of an instance with it."""
+    """The messages of instances do not come back with it."""
     clients.defaults[HOME].set_failure = failure
     drift = a_message(events.defaults_change(), "m-1", receives)
     other = a_message(events.running(an_id(1)), "m-2")
@@ -190,8 +190,10 @@ def test_an_event_comes_back_where_that_may_help(
     assert (outcomes(batch), batch.again) == ({HOME: outcome}, ["m-1"] if again else [])
 
 
-def test_a_function_that_may_not_says_once_how_to_deploy_it(clients: FakeClients, home: FakeEc2, app: App) -> None:
-    """Instances are enforced all the same, and no region is asked."""
+def test_a_function_without_permission_says_once_how_to_deploy_it(
+    clients: FakeClients, home: FakeEc2, app: App
+) -> None:
+    """Instances are enforced all the same, and no region is asked for its defaults."""
     keep(clients)
     home.launch(an_instance(1))
     report = app.invoke({})
@@ -202,10 +204,10 @@ def test_a_function_that_may_not_says_once_how_to_deploy_it(clients: FakeClients
     assert app.invoke({})["warnings"] == []
 
 
-def test_the_report_and_the_log_and_the_metrics_say_it(
+def test_report_log_and_metrics_show_the_outcome(
     clients: FakeClients, log_lines: Documents, metrics: Documents
 ) -> None:
-    """A region's defaults count as one more; instances are counted alone."""
+    """A region's defaults add one to its outcome; the count of instances leaves them out."""
     keep(clients)
     report = App(clients, settings=KEEPING).invoke({})
     assert report["regions"][HOME]["defaults"]["outcome"] == "REMEDIATED"
@@ -218,8 +220,8 @@ def test_the_report_and_the_log_and_the_metrics_say_it(
     assert [each["REMEDIATED"] for each in metrics() if "REMEDIATED" in each and "Region" not in each] == [[2.0]]
 
 
-def test_what_stays_as_before_is_logged_once_a_day(clients: FakeClients, log_lines: Documents) -> None:
-    """By the inventory."""
+def test_unchanged_outcomes_are_logged_once_a_day(clients: FakeClients, log_lines: Documents) -> None:
+    """By the daily inventory."""
     for fake in clients.defaults.values():
         fake.current = KEPT
     keep(clients)
@@ -230,8 +232,8 @@ def test_what_stays_as_before_is_logged_once_a_day(clients: FakeClients, log_lin
     assert len([line for line in log_lines() if line.get("kind") == "defaults"]) == 2
 
 
-def test_the_daily_digest_names_what_is_not_as_it_should_be(clients: FakeClients) -> None:
-    """A declarative policy that differs is one such."""
+def test_the_daily_digest_names_defaults_that_differ(clients: FakeClients) -> None:
+    """Also those that a declarative policy sets otherwise."""
     clients.defaults[HOME].managed = "a declarative policy manages the region's defaults: Ask Ann."
     clients.defaults[AWAY].set_failure = UNAUTHORIZED
     keep(clients)
@@ -244,10 +246,8 @@ def test_the_daily_digest_names_what_is_not_as_it_should_be(clients: FakeClients
     assert clients.defaults[HOME].sent == []
 
 
-def test_the_toggle_takes_back_what_was_enforced_before_instances_are_loosened(
-    clients: FakeClients, home: FakeEc2
-) -> None:
-    """Else EC2 would refuse these."""
+def test_the_toggle_reverts_enforced_tokens_before_it_loosens_instances(clients: FakeClients, home: FakeEc2) -> None:
+    """Otherwise EC2 would refuse to loosen the instances."""
     keep(clients, account_defaults={"enforce_tokens": True})
     home.launch(an_instance(1))
     app = App(clients, settings=KEEPING)
@@ -261,7 +261,7 @@ def test_the_toggle_takes_back_what_was_enforced_before_instances_are_loosened(
     assert clients.defaults[HOME].current == RegionDefaults()
 
 
-def test_the_ledger_out_of_reach_is_reported(clients: FakeClients) -> None:
+def test_a_ledger_out_of_reach_is_reported(clients: FakeClients) -> None:
     """As for instances."""
     clients.table.write_failure = THROTTLED
     swept = Sweep(clients, POLICY)
@@ -272,7 +272,7 @@ def test_the_ledger_out_of_reach_is_reported(clients: FakeClients) -> None:
 
 
 def test_an_inventory_beside_another_sweep_changes_nothing(clients: FakeClients) -> None:
-    """It only counts, and says whose turn it is."""
+    """It only counts, and names the run that holds the lease."""
     keep(clients)
     versions = clients.policies.in_force(fresh=True)
     lease = Lease(run_id="other", versions=versions, expires_at=clients.clock.now() + timedelta(minutes=10))
@@ -284,7 +284,7 @@ def test_an_inventory_beside_another_sweep_changes_nothing(clients: FakeClients)
 
 
 def left_open(clients: FakeClients, *, sent: bool) -> None:
-    """A process is killed before the change of the home region's defaults or after it, and its time is over."""
+    """Kill a process before or after it sends the change of the home region's defaults; its time is then over."""
 
     def die() -> None:
         raise KeyboardInterrupt
@@ -302,12 +302,12 @@ def left_open(clients: FakeClients, *, sent: bool) -> None:
 @pytest.mark.parametrize(
     ("sent", "outcomes"), [(True, [Outcome.REMEDIATED]), (False, [Outcome.DEFERRED, Outcome.REMEDIATED])]
 )
-def test_the_next_sweep_completes_what_a_killed_process_left(
+def test_the_next_sweep_completes_the_entry_of_a_killed_process(
     clients: FakeClients,
     sent: bool,  # noqa: FBT001  # an example
     outcomes: list[Outcome],
 ) -> None:
-    """Without a request of its own, where there is nothing: the index of open entries has both kinds."""
+    """Without an open entry it sends no extra request: one index has the open entries of instances and defaults."""
     keep(clients)
     left_open(clients, sent=sent)
     app = App(clients, settings=KEEPING)
@@ -318,8 +318,8 @@ def test_the_next_sweep_completes_what_a_killed_process_left(
     assert [each for each in clients.table.requests if each.startswith(("Query defaults", "Scan"))] == ["Scan open"]
 
 
-def test_a_change_that_was_never_sent_is_not_the_enforcers(clients: FakeClients) -> None:
-    """Nor is what a person sets later by hand: it stays when tokens become optional."""
+def test_a_change_that_was_never_sent_is_not_undone(clients: FakeClients) -> None:
+    """What a person sets by hand afterwards stays when tokens become optional."""
     left_open(clients, sent=False)
     keep(clients, regions={"include": [HOME]})
     app = App(clients, settings=KEEPING)
@@ -332,8 +332,8 @@ def test_a_change_that_was_never_sent_is_not_the_enforcers(clients: FakeClients)
     assert clients.defaults[HOME].current == KEPT
 
 
-def test_a_later_run_tells_what_an_earlier_one_did(clients: FakeClients) -> None:
-    """It found the region as it was."""
+def test_a_later_run_shows_what_a_killed_one_did(clients: FakeClients) -> None:
+    """It found the region as the killed run left it."""
     left_open(clients, sent=False)
     Sweep(clients, POLICY)
     clients.clock.advance(60)

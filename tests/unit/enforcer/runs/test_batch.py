@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from tests.fakes.ec2 import FakeEc2
 
 
-def test_what_the_messages_name_is_enforced_and_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
-    """One line in the log and one count in the report for each instance."""
+def test_named_instances_are_enforced_and_their_messages_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
+    """Each instance has one line in the log and counts once in the report."""
     home.launch(an_instance(1), an_instance(2, V2_ONLY))
     batch = Batch(clients, a_message(events.launch(an_id(1), an_id(2))))
     assert batch.outcomes == {an_id(1): Outcome.REMEDIATED, an_id(2): Outcome.COMPLIANT}
@@ -46,8 +46,8 @@ def test_what_the_messages_name_is_enforced_and_acknowledged(clients: FakeClient
     assert batch.report.outcomes == {Outcome.REMEDIATED: 1, Outcome.COMPLIANT: 1}
 
 
-def test_a_launch_of_managed_instances_is_acknowledged_and_asks_about_none(clients: FakeClients, home: FakeEc2) -> None:
-    """EC2 may hide them: they would be waited for, and end as gone."""
+def test_a_launch_of_managed_instances_is_acknowledged_without_a_look(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 may hide them: the batch would wait for them and report them as gone."""
     batch = Batch(clients, a_message(events.managed_launch(an_id(1), an_id(2))))
     assert (batch.again, batch.outcomes) == ([], {})
     assert (home.reads, home.finds) == ([[]], []), "neither they nor the region"
@@ -57,14 +57,14 @@ def test_a_launch_of_managed_instances_is_acknowledged_and_asks_about_none(clien
 def test_a_managed_instance_that_another_event_names_is_skipped(
     clients: FakeClients, home: FakeEc2, event: Callable[..., dict[str, Any]]
 ) -> None:
-    """By a service that changes its options, or in an account that does not hide what is managed."""
+    """A service may change its options, or the account may show managed instances."""
     home.launch(an_instance(1, managed_by="eks.amazonaws.com"))
     batch = Batch(clients, a_message(event(an_id(1))))
     assert (batch.again, batch.outcomes, home.sent) == ([], {an_id(1): Outcome.SKIPPED}, [])
 
 
 def test_ids_are_merged_before_anything_is_asked(clients: FakeClients, home: FakeEc2) -> None:
-    """A launch is announced by two events at least, and any of them may come twice."""
+    """At least two events announce a launch, and each may be delivered twice."""
     home.launch(an_instance(1), an_instance(2))
     launch, running = events.launch(an_id(1), an_id(2)), events.running(an_id(1))
     batch = Batch(clients, *(a_message(body, f"m-{n}") for n, body in enumerate([running, launch, running, launch])))
@@ -74,8 +74,8 @@ def test_ids_are_merged_before_anything_is_asked(clients: FakeClients, home: Fak
     assert batch.report.outcomes == {Outcome.REMEDIATED: 2}
 
 
-def test_each_region_is_worked_on_by_itself(clients: FakeClients, home: FakeEc2) -> None:
-    """Events of another region come through its forwarder; one that fails stops no other."""
+def test_each_region_is_enforced_on_its_own(clients: FakeClients, home: FakeEc2) -> None:
+    """A forwarder brings events of another region; a region that fails stops no other."""
     home.read_errors[1] = UNAUTHORIZED
     home.launch(an_instance(1))
     clients.ec2(AWAY).launch(an_instance(2))
@@ -88,10 +88,8 @@ def test_each_region_is_worked_on_by_itself(clients: FakeClients, home: FakeEc2)
     assert {result.instance_id: trigger for result, trigger in batch.log}[an_id(2)] == "drift"
 
 
-def test_regions_are_worked_on_side_by_side(
-    clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A slow region does not hold up the launches in another."""
+def test_regions_run_in_parallel(clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow region does not hold up launches in another."""
     meeting = threading.Barrier(2)
 
     def meet(read: Callable[[Iterable[str]], dict[str, Instance]], ids: Iterable[str]) -> dict[str, Instance]:
@@ -114,7 +112,7 @@ def test_one_unknown_id_does_not_hide_the_others(clients: FakeClients, home: Fak
 
 
 def test_an_instance_is_gone_ten_minutes_after_its_event(clients: FakeClients, clock: FakeClock) -> None:
-    """Until then its message comes back, and then no more."""
+    """Until then its message comes back; afterwards it does not."""
     message = a_message(events.running(an_id()))
     clock.advance(599)
     assert Batch(clients, message).outcomes == {an_id(): Outcome.DEFERRED}
@@ -125,7 +123,7 @@ def test_an_instance_is_gone_ten_minutes_after_its_event(clients: FakeClients, c
 
 
 def test_the_newest_event_counts_for_the_age(clients: FakeClients, clock: FakeClock) -> None:
-    """An id of an old event that was announced again just now is new."""
+    """An id that a new event names is new, even if an old event named it too."""
     clock.advance(660)
     old, new = events.running(), events.running(time="2026-11-22T12:10:00Z")
     batch = Batch(clients, a_message(old, "m-1"), a_message(new, "m-2"))
@@ -134,8 +132,10 @@ def test_the_newest_event_counts_for_the_age(clients: FakeClients, clock: FakeCl
 
 
 @pytest.mark.parametrize("failures", [[SERVER_FAULT] * 3, [WRONG_STATE]])
-def test_what_may_work_later_comes_back(clients: FakeClients, home: FakeEc2, failures: list[Failure]) -> None:
-    """Only the message that named it."""
+def test_a_failure_that_may_pass_brings_its_message_back(
+    clients: FakeClients, home: FakeEc2, failures: list[Failure]
+) -> None:
+    """No other message comes back."""
     home.launch(an_instance(1), an_instance(2))
     home.modify_errors[an_id(1)] = failures
     batch = Batch(clients, a_message(events.running(an_id(1)), "m-1"), a_message(events.running(an_id(2)), "m-2"))
@@ -143,8 +143,8 @@ def test_what_may_work_later_comes_back(clients: FakeClients, home: FakeEc2, fai
     assert batch.again == ["m-1"]
 
 
-def test_what_was_throttled_to_the_end_comes_back(clients: FakeClients, home: FakeEc2) -> None:
-    """After as many tries as there was time for, forty seconds."""
+def test_a_change_throttled_until_the_deadline_comes_back(clients: FakeClients, home: FakeEc2) -> None:
+    """After as many attempts as fit into forty seconds."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [THROTTLED] * 100
     batch = Batch(clients, a_message(events.running()))
@@ -155,8 +155,8 @@ def test_what_was_throttled_to_the_end_comes_back(clients: FakeClients, home: Fa
     assert batch.again == ["m-1"]
 
 
-def test_every_message_that_named_it_comes_back(clients: FakeClients, home: FakeEc2) -> None:
-    """Any of them alone could be the one that is lost."""
+def test_every_message_that_names_a_failed_instance_comes_back(clients: FakeClients, home: FakeEc2) -> None:
+    """Any one of them alone could get lost."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [WRONG_STATE]
     batch = Batch(clients, a_message(events.running(), "m-1"), a_message(events.launch(an_id()), "m-2"))
@@ -164,7 +164,7 @@ def test_every_message_that_named_it_comes_back(clients: FakeClients, home: Fake
 
 
 def test_a_final_failure_is_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
-    """It is in the report with its code."""
+    """The report has it with EC2's code."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [UNAUTHORIZED]
     batch = Batch(clients, a_message(events.running()))
@@ -172,8 +172,8 @@ def test_a_final_failure_is_acknowledged(clients: FakeClients, home: FakeEc2) ->
     assert [result.failure for result in batch.report.failures] == [UNAUTHORIZED]
 
 
-def test_the_twelfth_delivery_has_failed(clients: FakeClients, home: FakeEc2) -> None:
-    """It counts as a failure, and its message goes where it can be looked at."""
+def test_a_failure_at_the_twelfth_delivery_is_final(clients: FakeClients, home: FakeEc2) -> None:
+    """It counts as failed, and its message goes to the dead-letter queue, where a person can look at it."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [SERVER_FAULT] * 6
     assert Batch(clients, a_message(events.running(), receives=11)).outcomes == {an_id(): Outcome.DEFERRED}
@@ -182,16 +182,16 @@ def test_the_twelfth_delivery_has_failed(clients: FakeClients, home: FakeEc2) ->
     assert batch.again == ["m-1"]
 
 
-def test_a_younger_message_keeps_an_instance_from_having_failed(clients: FakeClients, home: FakeEc2) -> None:
-    """It will be tried again for that one."""
+def test_an_instance_that_a_younger_message_names_has_not_failed_yet(clients: FakeClients, home: FakeEc2) -> None:
+    """The younger message brings a retry."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [SERVER_FAULT] * 3
     batch = Batch(clients, a_message(events.running(), "m-1", receives=12), a_message(events.running(), "m-2"))
     assert batch.outcomes == {an_id(): Outcome.DEFERRED}
 
 
-def test_a_read_that_fails_brings_the_messages_of_its_region_back(clients: FakeClients, home: FakeEc2) -> None:
-    """No instance was looked at, so none is lost."""
+def test_a_failed_read_brings_the_messages_of_its_region_back(clients: FakeClients, home: FakeEc2) -> None:
+    """No instance was read, and none is lost."""
     home.launch(an_instance(1))
     home.read_errors[1] = SERVER_FAULT
     batch = Batch(clients, a_message(events.launch(an_id(1), an_id(2))))
@@ -200,8 +200,8 @@ def test_a_read_that_fails_brings_the_messages_of_its_region_back(clients: FakeC
     assert home.modified == []
 
 
-def test_what_the_deadline_cut_off_comes_back(clients: FakeClients, home: FakeEc2) -> None:
-    """With no failure to its name."""
+def test_instances_cut_off_by_the_deadline_come_back(clients: FakeClients, home: FakeEc2) -> None:
+    """They are deferred, not failed."""
     home.launch(an_instance())
     home.read_seconds = 41
     batch = Batch(clients, a_message(events.running()))
@@ -210,7 +210,7 @@ def test_what_the_deadline_cut_off_comes_back(clients: FakeClients, home: FakeEc
 
 
 def test_a_pending_change_is_acknowledged(clients: FakeClients, home: FakeEc2) -> None:
-    """EC2 has it; another try would change nothing."""
+    """EC2 has accepted the change; a retry would change nothing."""
     home.launch(an_instance(state=InstanceState.STOPPED))
     batch = Batch(clients, a_message(events.drift()))
     assert batch.outcomes == {an_id(): Outcome.PENDING}
@@ -218,7 +218,7 @@ def test_a_pending_change_is_acknowledged(clients: FakeClients, home: FakeEc2) -
 
 
 def test_a_region_that_the_policy_leaves_out_is_skipped_without_a_call(clients: FakeClients, home: FakeEc2) -> None:
-    """With a line for each instance, and for a launch without ids too."""
+    """Each instance has a line in the log; a launch without ids is skipped too."""
     home.launch(an_instance())
     policy = a_policy(regions=RegionSelection(exclude=(HOME,)))
     messages = a_message(events.running(), "m-1"), a_message(events.launch_without_ids(), "m-2")
@@ -240,28 +240,28 @@ def test_audit_mode_writes_nothing(clients: FakeClients, home: FakeEc2) -> None:
 
 
 def test_an_event_about_no_instance_is_acknowledged(clients: FakeClients) -> None:
-    """A launch that failed, say."""
+    """For example a launch that failed."""
     failed = events.launch()
     failed["detail"] |= {"errorCode": "Client.InstanceLimitExceeded", "responseElements": None}
     batch = Batch(clients, a_message(failed))
     assert (batch.log, batch.again) == ([], [])
 
 
-def test_an_exempt_instance_has_its_line_in_the_log(clients: FakeClients, home: FakeEc2) -> None:
-    """Somebody just launched it and may wonder."""
+def test_an_exempt_instance_that_an_event_names_is_logged(clients: FakeClients, home: FakeEc2) -> None:
+    """The person who just launched it may look for it."""
     home.launch(an_instance())
     batch = Batch(clients, a_message(events.running()), policy=a_policy(exemptions=(an_exemption(),)))
     assert batch.outcomes == {an_id(): Outcome.EXEMPT}
 
 
-def test_no_delivery_no_work(clients: FakeClients) -> None:
-    """All messages of a batch may be malformed."""
+def test_a_batch_of_malformed_messages_does_nothing(clients: FakeClients) -> None:
+    """No delivery is left to work on."""
     batch = Batch(clients)
     assert (batch.report.regions, batch.again) == ({}, [])
 
 
-def test_the_report_has_the_time_that_the_run_took(clients: FakeClients, home: FakeEc2) -> None:
-    """On the clock that never goes back."""
+def test_the_report_has_the_duration_of_the_run(clients: FakeClients, home: FakeEc2) -> None:
+    """Measured on the monotonic clock."""
     home.launch(an_instance())
     home.modify_seconds = 2
     assert Batch(clients, a_message(events.running())).report.seconds == pytest.approx(2)

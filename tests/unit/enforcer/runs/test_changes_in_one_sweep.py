@@ -1,4 +1,4 @@
-"""The most that one sweep changes, over all regions; the rest is left to the next one."""
+"""The limit of changes in one sweep, over all regions; the rest is left to the next sweep."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ LEFT = "this region has had its share of the 10 instances that the sweep may cha
 POLICY_CHANGE = {"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {"operation": "Update"}}
 
 
-def test_no_more_are_changed_than_the_policy_says(clients: FakeClients, home: FakeEc2) -> None:
-    """The rest is deferred, each with the reason; the next sweep goes on with it."""
+def test_a_sweep_changes_no_more_than_the_policy_allows(clients: FakeClients, home: FakeEc2) -> None:
+    """The others are deferred, each with the reason; the next sweep continues with them."""
     home.launch(*map(an_instance, range(25)))
     done = Sweep(clients, TEN)
     assert done.report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 15}
@@ -55,15 +55,15 @@ def test_no_more_are_changed_than_the_policy_says(clients: FakeClients, home: Fa
         assert Sweep(clients, TEN).report.outcomes == expected
 
 
-def test_what_is_left_is_not_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
-    """Nothing was begun."""
+def test_instances_over_the_limit_are_not_in_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
+    """No change of them was begun."""
     home.launch(*map(an_instance, range(60)))
     Sweep(clients, a_policy(max_changes_per_sweep=30))
     assert {entry.instance_id for entry in ledger(clients)} == set(home.sent_ids)
 
 
-def test_of_a_large_fleet_what_is_left_is_told_without_a_look(clients: FakeClients, home: FakeEc2) -> None:
-    """Of most of it only ids are kept."""
+def test_of_a_large_fleet_the_rest_is_reported_without_a_look(clients: FakeClients, home: FakeEc2) -> None:
+    """For most instances only the id is kept."""
     home.launch(*map(an_instance, range(2_500)))
     done = Sweep(clients, TEN)
     assert done.report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 2_490}
@@ -73,10 +73,10 @@ def test_of_a_large_fleet_what_is_left_is_told_without_a_look(clients: FakeClien
 
 
 @pytest.mark.parametrize(("at_home", "abroad"), [(50, 50), (3, 50), (50, 3), (50, 0), (5, 5), (2, 2)])
-def test_the_limit_is_for_all_regions_and_shared_fairly(
+def test_all_regions_share_the_limit_fairly(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, at_home: int, abroad: int
 ) -> None:
-    """Neither keeps the other from its half; what one does not need is for the other."""
+    """Each region has its half, plus what the other does not need."""
     home.launch(*map(an_instance, range(at_home)))
     away.launch(*map(an_instance, range(100, 100 + abroad)))
     Sweep(clients, TEN)
@@ -88,7 +88,7 @@ def test_the_limit_is_for_all_regions_and_shared_fairly(
 def test_a_region_that_cannot_be_listed_leaves_its_share_to_the_others(
     clients: FakeClients, home: FakeEc2, away: FakeEc2
 ) -> None:
-    """And keeps nobody waiting."""
+    """And does not make them wait."""
     home.find_errors[1] = SERVER_FAULT
     away.launch(*map(an_instance, range(30)))
     done = Sweep(clients, TEN)
@@ -96,7 +96,7 @@ def test_a_region_that_cannot_be_listed_leaves_its_share_to_the_others(
     assert len(away.sent) == 10
 
 
-def test_a_throttled_change_counts_once_it_is_taken(clients: FakeClients, home: FakeEc2) -> None:
+def test_a_throttled_change_counts_once_it_is_accepted(clients: FakeClients, home: FakeEc2) -> None:
     """However often it is sent."""
     home.launch(*map(an_instance, range(12)))
     for number in range(12):
@@ -104,7 +104,7 @@ def test_a_throttled_change_counts_once_it_is_taken(clients: FakeClients, home: 
     assert Sweep(clients, TEN).report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 2}
 
 
-def test_an_instance_that_is_always_throttled_takes_no_place(clients: FakeClients, home: FakeEc2) -> None:
+def test_an_instance_that_is_always_throttled_does_not_count(clients: FakeClients, home: FakeEc2) -> None:
     """Ten others are changed."""
     home.launch(*map(an_instance, range(15)))
     for number in range(5):
@@ -114,7 +114,7 @@ def test_an_instance_that_is_always_throttled_takes_no_place(clients: FakeClient
 
 
 def test_a_change_that_ec2_refused_counts(clients: FakeClients, home: FakeEc2) -> None:
-    """It was made as far as the enforcer could."""
+    """The enforcer did its part of it."""
     home.launch(*map(an_instance, range(12)))
     for number in range(12):
         home.modify_errors[an_id(number)] = [UNAUTHORIZED]
@@ -122,7 +122,7 @@ def test_a_change_that_ec2_refused_counts(clients: FakeClients, home: FakeEc2) -
 
 
 def test_a_change_without_an_answer_is_one_change(clients: FakeClients, home: FakeEc2) -> None:
-    """Sent again, it is no other; it is not dropped when the limit is reached, for it may have been taken."""
+    """Sending it again does not count twice; reaching the limit does not drop it, as EC2 may have accepted it."""
     home.launch(*map(an_instance, range(12)))
     for number in range(10):
         home.modify_errors[an_id(number)] = [SERVER_FAULT]
@@ -131,8 +131,8 @@ def test_a_change_without_an_answer_is_one_change(clients: FakeClients, home: Fa
     assert len(set(home.sent_ids)) == 10
 
 
-def test_a_change_without_an_answer_keeps_its_place(clients: FakeClients, home: FakeEc2) -> None:
-    """EC2 may have taken it: its place is not for another while that is not known."""
+def test_a_change_without_an_answer_counts(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 may have accepted it: no other change takes its place until that is known."""
     home.launch(*map(an_instance, range(30)))
     home.unanswered = set(map(an_id, range(30)))
     Sweep(clients, a_policy(max_changes_per_sweep=5))
@@ -142,7 +142,7 @@ def test_a_change_without_an_answer_keeps_its_place(clients: FakeClients, home: 
 def test_a_region_that_the_policy_leaves_out_leaves_its_share_to_the_others(
     clients: FakeClients, home: FakeEc2
 ) -> None:
-    """Nobody visits it, to say that it needs none."""
+    """The sweep never visits it, so it could not say that it needs no share."""
     home.launch(*map(an_instance, range(5)))
     policy = a_policy(max_changes_per_sweep=10, regions=RegionSelection(exclude=(AWAY,)))
     limits = limits_of(policy, [HOME, AWAY])
@@ -166,7 +166,7 @@ def test_the_second_look_shares_the_limit_with_the_first(app: App, clients: Fake
     assert len(home.sent) == 15
 
 
-def test_what_the_first_look_left_over_is_for_the_second(app: App, clients: FakeClients, home: FakeEc2) -> None:
+def test_the_second_look_uses_what_the_first_left_of_the_limit(app: App, clients: FakeClients, home: FakeEc2) -> None:
     """A run under the older policy may have changed instances in between."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(8)))
     clients.ssm.put(TOKENS_PARAMETER, "optional")
@@ -179,28 +179,30 @@ def test_what_the_first_look_left_over_is_for_the_second(app: App, clients: Fake
 
     clients.clock.at(1, older_run)
     app.invoke(POLICY_CHANGE)
-    # Which has been changed already counts once.
+    # An instance that was changed already counts once.
     assert len(set(home.sent_ids)) == 10
     assert len(home.sent) in {10, 11}
 
 
-def test_events_are_not_counted(clients: FakeClients, home: FakeEc2) -> None:
-    """A launch is enforced at once."""
+def test_events_do_not_count_against_the_limit(clients: FakeClients, home: FakeEc2) -> None:
+    """Launches are enforced at once."""
     home.launch(*map(an_instance, range(12)))
     batch = Batch(clients, a_message(events.launch(*map(an_id, range(12)))), policy=TEN)
     assert batch.report.outcomes == {Outcome.REMEDIATED: 12}
 
 
-def test_a_launch_without_ids_does_not_come_back_for_what_the_limit_left(clients: FakeClients, home: FakeEc2) -> None:
-    """The next sweep goes on with it."""
+def test_a_launch_without_ids_does_not_come_back_for_instances_over_the_limit(
+    clients: FakeClients, home: FakeEc2
+) -> None:
+    """The next sweep continues with them."""
     home.launch(*map(an_instance, range(12)))
     batch = Batch(clients, a_message(events.launch_without_ids()), policy=TEN)
     assert batch.report.outcomes == {Outcome.REMEDIATED: 10, Outcome.DEFERRED: 2}
     assert batch.again == []
 
 
-def test_a_launch_without_ids_comes_back_for_what_was_throttled(clients: FakeClients, home: FakeEc2) -> None:
-    """That is another reason."""
+def test_a_launch_without_ids_comes_back_for_throttled_instances(clients: FakeClients, home: FakeEc2) -> None:
+    """Unlike the limit, throttling passes soon."""
     home.launch(*map(an_instance, range(12)))
     home.modify_errors[an_id(3)] = [THROTTLED] * 100
     batch = Batch(clients, a_message(events.launch_without_ids()), policy=a_policy(max_changes_per_sweep=20))

@@ -1,4 +1,4 @@
-"""Which instances the watch looks at: those that the enforcer took IMDSv1 from, and that it has not given it back."""
+"""Which instances the watch looks at: those on which the enforcer required tokens, and which still require them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REVERTED = replace(GIVEN_BACK, trigger=Trigger.REVERT)
 
 
 def _watched(clients: FakeClients, clock: FakeClock, *entries: Entry) -> list[Entry]:
-    """The changes that are found to be over the limit, where every instance is called without a token."""
+    """The changes over the limit, if every instance gets calls without a token."""
     clients.ledger_table.entries.write(entries)
     for number in (1, 2):
         for metrics in clients.metrics.values():
@@ -37,8 +37,8 @@ def _watched(clients: FakeClients, clock: FakeClock, *entries: Entry) -> list[En
     return [each.change for each in watch(clients, clock, TERMS).over_limit]
 
 
-def test_an_instance_that_imdsv1_was_taken_from_is_watched(clients: FakeClients, clock: FakeClock) -> None:
-    """In whichever region it is."""
+def test_changes_to_required_are_watched(clients: FakeClients, clock: FakeClock) -> None:
+    """In every region."""
     away = replace(TAKEN, instance_id=an_id(2), region=AWAY)
     assert _watched(clients, clock, TAKEN, away) == [TAKEN, away]
 
@@ -56,10 +56,8 @@ def test_an_instance_that_imdsv1_was_taken_from_is_watched(clients: FakeClients,
         [TAKEN, REVERTED],
     ],
 )
-def test_who_has_imdsv1_or_lost_it_otherwise_is_not_watched(
-    clients: FakeClients, clock: FakeClock, entries: list[Entry]
-) -> None:
-    """There is nothing that the enforcer would have to answer for; nor is CloudWatch asked, which costs."""
+def test_only_changes_to_required_are_watched(clients: FakeClients, clock: FakeClock, entries: list[Entry]) -> None:
+    """The enforcer did not cause the rejected calls of other instances, and asking about them costs money."""
     assert _watched(clients, clock, *entries) == []
     assert clients.metrics[HOME].requests == []
 
@@ -74,19 +72,19 @@ def test_who_has_imdsv1_or_lost_it_otherwise_is_not_watched(
         a_change(V2_ONLY, http_put_response_hop_limit=2, at=LATER, run_id="run-2"),
     ],
 )
-def test_what_did_not_give_imdsv1_back_ends_no_watch(clients: FakeClients, clock: FakeClock, later: Entry) -> None:
-    """Least of all a revert that failed: the calls are rejected as before."""
+def test_only_a_change_to_optional_ends_the_watch(clients: FakeClients, clock: FakeClock, later: Entry) -> None:
+    """A failed revert does not: the calls are still rejected."""
     assert _watched(clients, clock, TAKEN, later) == [TAKEN]
 
 
-def test_the_last_time_that_imdsv1_was_taken_counts(clients: FakeClients, clock: FakeClock) -> None:
-    """What was rejected before it was given back is over."""
+def test_the_latest_change_to_required_counts(clients: FakeClients, clock: FakeClock) -> None:
+    """Calls rejected before tokens were optional again no longer matter."""
     again = an_entry(at=START - timedelta(hours=3), run_id="run-3")
     assert _watched(clients, clock, TAKEN, REVERTED, again) == [again]
 
 
 def test_a_region_out_of_reach_stops_no_other(clients: FakeClients, clock: FakeClock) -> None:
-    """And is told."""
+    """The failure is reported."""
     clients.metrics[AWAY].failure = SERVER_FAULT
     clients.ec2(HOME).launch(an_instance(options=V2_ONLY))
     assert _watched(clients, clock, replace(TAKEN, instance_id=an_id(2), region=AWAY), TAKEN) == [TAKEN]

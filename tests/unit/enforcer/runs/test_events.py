@@ -35,13 +35,13 @@ def _changed_answer(answer: object) -> dict[str, Any]:
     return event
 
 
-def test_a_running_instance_wants_a_look() -> None:
-    """EC2 says so itself, without a trail."""
+def test_an_instance_that_starts_to_run_is_parsed() -> None:
+    """EC2 itself sends this event; it needs no trail."""
     assert _parsed(events.running(an_id(5))) == InstanceEvent(Trigger.RUNNING, HOME, START, (an_id(5),))
 
 
 def test_a_launch_names_each_of_its_instances_once() -> None:
-    """However often an id is given."""
+    """However often the record repeats an id."""
     event = _parsed(events.launch(an_id(1), an_id(2), an_id(1)))
     assert event == InstanceEvent(Trigger.LAUNCH, HOME, START, (an_id(1), an_id(2)))
 
@@ -50,8 +50,8 @@ def test_a_launch_names_each_of_its_instances_once() -> None:
     "request_parameters",
     [{"ModifyInstanceMetadataDefaultsRequest": {"HttpTokens": "optional"}}, {"httpTokens": "optional"}, None],
 )
-def test_a_change_of_the_account_defaults_is_of_no_instance(request_parameters: object) -> None:
-    """Whatever its record has of the request: EC2 is asked."""
+def test_a_change_of_the_account_defaults_names_no_instance(request_parameters: object) -> None:
+    """Whatever the record says of the request: the enforcer asks EC2."""
     event = events.defaults_change()
     event["detail"] |= {"requestParameters": request_parameters, "userIdentity": {"arn": "arn:ann"}}
     assert _parsed(event) == InstanceEvent(Trigger.DRIFT, HOME, START, (), of_defaults=True, principal="arn:ann")
@@ -61,13 +61,13 @@ def test_a_change_of_the_account_defaults_is_of_no_instance(request_parameters: 
 
 
 def test_the_short_ids_of_old_instances_are_ids_too() -> None:
-    """Eight digits, from before 2016."""
+    """Ids from before 2016 have eight digits."""
     assert _parsed(events.running("i-1234abcd")).instance_ids == ("i-1234abcd",)
 
 
 @pytest.mark.parametrize("managed", [True, "true"])
 def test_a_launch_names_no_instance_that_a_service_manages(managed: object) -> None:
-    """Nor does it mean the whole region then, as one would whose ids were omitted."""
+    """And does not mean the whole region, as a launch with omitted ids does."""
     theirs = events.managed_launch(an_id(1), an_id(2), operator={"managed": managed, "principal": "eks.amazonaws.com"})
     assert _parsed(theirs) == InstanceEvent(Trigger.LAUNCH, HOME, START, ())
     mixed = events.launch(an_id(3))
@@ -91,7 +91,7 @@ def test_a_launch_names_no_instance_that_a_service_manages(managed: object) -> N
     ],
 )
 def test_a_launch_names_every_other_instance(operator: object) -> None:
-    """EC2 is asked about it, and says whether it is managed."""
+    """The enforcer asks EC2 about them, which says whether they are managed."""
     assert _parsed(events.managed_launch(an_id(1), operator=operator)).instance_ids == (an_id(1),)
 
 
@@ -105,7 +105,7 @@ def test_a_launch_names_every_other_instance(operator: object) -> None:
     ],
 )
 def test_an_options_change_is_understood_nested_and_flat(request_parameters: dict[str, Any]) -> None:
-    """CloudTrail has records of both forms."""
+    """CloudTrail writes both forms."""
     event = _parsed(events.options_change(request_parameters))
     assert (event.trigger, event.instance_ids) == (Trigger.DRIFT, (an_id(),))
 
@@ -125,21 +125,21 @@ def test_an_options_change_is_understood_nested_and_flat(request_parameters: dic
     ],
 )
 def test_a_launch_whose_ids_were_omitted_is_about_its_whole_region(answer: object) -> None:
-    """In whatever form the record was cut; the launch did succeed."""
+    """However the record was cut: the launch succeeded."""
     event = _parsed(_changed_answer(answer))
     assert event == InstanceEvent(Trigger.LAUNCH, HOME, START, (), whole_region=True)
 
 
-def test_a_launch_that_failed_is_about_no_instance() -> None:
-    """Nor about the region: nothing was launched."""
+def test_a_failed_launch_is_about_nothing() -> None:
+    """Neither about instances nor about the region: nothing was launched."""
     event = _changed_answer(None)
     event["detail"]["errorCode"] = "Client.InstanceLimitExceeded"
     assert parse_event(json.dumps(event), ACCOUNT) is None
 
 
 @pytest.mark.parametrize("items", [None, {"instanceId": an_id()}, "i-1"])
-def test_a_launch_whose_list_of_instances_is_none_is_refused(items: object) -> None:
-    """That is no form in which AWS is known to write it."""
+def test_a_launch_with_a_malformed_list_of_instances_is_refused(items: object) -> None:
+    """AWS is not known to write it this way."""
     message = _refusal(_changed_answer({"instancesSet": {"items": items}}))
     assert message == f"items is {json.dumps(items)}; allowed: a list"
 
@@ -149,7 +149,7 @@ def test_a_launch_whose_list_of_instances_is_none_is_refused(items: object) -> N
     [None, 5, "", "i-", "i-1234567", "i-123456789", "I-1234abcd", "i-1234ABCD", "i-1234abcd\n", " i-1234abcd", ["i"]],
 )
 def test_a_malformed_id_is_refused(instance_id: Any) -> None:
-    """EC2 would refuse a whole request for it."""
+    """EC2 would refuse a whole request because of it."""
     expected = f"instance id is {json.dumps(instance_id)}; allowed: i- and 8 or 17 hexadecimal digits"
     assert _refusal(events.running(instance_id)) == expected
     assert _refusal(events.launch(an_id(), instance_id)) == expected
@@ -158,7 +158,7 @@ def test_a_malformed_id_is_refused(instance_id: Any) -> None:
 
 @pytest.mark.parametrize("account", ["", "11112222333", "1111222233334", "aaaabbbbcccc", "११११२२२२३३३३"])
 def test_a_malformed_account_is_refused(account: str) -> None:
-    """Twelve digits, and those of ASCII."""
+    """An account has twelve ASCII digits."""
     assert _refusal(events.running(account=account)) == f"account is {json.dumps(account)}; allowed: 12 digits"
 
 
@@ -170,7 +170,7 @@ def test_a_malformed_account_is_refused(account: str) -> None:
         {"account": OTHER_ACCOUNT},
     ],
 )
-def test_an_event_of_another_account_is_not_looked_into(event: dict[str, Any]) -> None:
+def test_an_event_of_another_account_is_not_parsed_further(event: dict[str, Any]) -> None:
     """Whatever else it says."""
     with pytest.raises(ForeignEventError) as refused:
         _parsed(event)
@@ -186,7 +186,7 @@ def test_a_malformed_region_is_refused(region: str) -> None:
 
 @pytest.mark.parametrize("region", ["eu-west-1", "us-gov-east-1", "ap-southeast-12", "cn-north-1", "us-iso-east-1"])
 def test_regions_of_every_partition_have_well_formed_names(region: str) -> None:
-    """Whether the account has it is another question."""
+    """Whether the account has the region is checked later."""
     assert _parsed(events.running(region=region)).region == region
 
 
@@ -214,7 +214,7 @@ def test_a_time_is_a_moment_in_utc_unless_it_says_otherwise(time: str, moment: d
 @pytest.mark.parametrize("name", ["account", "region", "time"])
 @pytest.mark.parametrize("value", [None, 5, [], {}])
 def test_a_field_that_is_not_text_is_refused(name: str, value: Any) -> None:
-    """By its name."""
+    """The error names the field."""
     assert _refusal(events.running(**{name: value})) == f"{name} is {json.dumps(value)}; allowed: text"
 
 
@@ -259,22 +259,22 @@ def test_a_field_that_is_not_text_is_refused(name: str, value: Any) -> None:
     ],
 )
 def test_anything_else_is_refused_with_what_was_received_and_what_is_allowed(event: object, message: str) -> None:
-    """The reason is all that the operator of a dead-letter queue has to go by."""
+    """An operator who reads the dead-letter queue has nothing but this reason."""
     assert _refusal(event) == message
 
 
 @pytest.mark.parametrize("body", [HUGE_NUMBER, f'{{"detail": {HUGE_NUMBER}}}'], ids=["alone", "in a field"])
-def test_a_number_of_thousands_of_digits_is_refused(body: str) -> None:
-    """JSON has no limit to it, and Python does."""
+def test_a_number_with_thousands_of_digits_is_refused(body: str) -> None:
+    """JSON sets no limit; Python does."""
     assert _refusal(body).startswith("the body is not JSON (Exceeds the limit (4300 digits) for integer string")
 
 
 @pytest.mark.parametrize("depth", [500, 5_000, 500_000])
 def test_a_body_that_is_nested_too_deeply_is_refused(depth: int) -> None:
-    """And not the end of the process."""
+    """It does not end the process."""
     assert _refusal("[" * depth + "]" * depth).startswith("the body is ")
 
 
 def test_moments_are_comparable_with_the_clock() -> None:
-    """A moment without a zone could not be."""
+    """Without a time zone, a moment cannot be compared."""
     assert _parsed(events.running(time="2026-11-22")).time < datetime(2026, 11, 23, tzinfo=UTC)

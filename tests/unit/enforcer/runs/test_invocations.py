@@ -1,4 +1,4 @@
-"""What the function is invoked with: a sweep is asked for, or the queue brings a batch."""
+"""The function's input: a request for a sweep, or a batch from the queue."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from tests.fakes.examples import ACCOUNT, HUGE_NUMBER, OTHER_ACCOUNT
     ],
 )
 def test_an_invocation_asks_for_a_sweep(event: dict[str, Any], trigger: Trigger) -> None:
-    """Only the daily one counts every instance."""
+    """Only the daily inventory counts every instance."""
     request = parse_invocation(event, ACCOUNT)
     assert request == SweepRequest(trigger)
     assert isinstance(request, SweepRequest)
     assert request.inventory == (trigger is Trigger.INVENTORY)
 
 
-def test_a_change_of_another_accounts_policy_asks_for_nothing() -> None:
-    """Its parameters have the same names."""
+def test_a_policy_change_in_another_account_is_foreign() -> None:
+    """The other account's parameters have the same names."""
     with pytest.raises(ForeignEventError) as refused:
         parse_invocation({"source": "aws.ssm", "account": OTHER_ACCOUNT}, ACCOUNT)
     assert refused.value.account == OTHER_ACCOUNT
 
 
-def test_an_invocation_brings_a_batch_of_the_queue() -> None:
-    """Each message with how often it was delivered; the body is looked at later, each for itself."""
+def test_an_invocation_brings_a_batch_from_the_queue() -> None:
+    """Each message has its number of deliveries; its body is parsed later, on its own."""
     messages = events.a_message("{", "m-1", receives=1), events.a_message("", "m-2", receives=12)
     assert parse_invocation(events.a_batch(*messages), ACCOUNT) == messages
 
@@ -62,8 +62,8 @@ def test_an_invocation_brings_a_batch_of_the_queue() -> None:
         {"trigger": "schedule", "x": 1},
     ],
 )
-def test_an_invocation_with_anything_else_is_an_error_that_names_it(event: object) -> None:
-    """With what is allowed."""
+def test_any_other_input_is_an_error_that_names_it(event: object) -> None:
+    """It also names what is allowed."""
     with pytest.raises(MalformedEventError) as refused:
         parse_invocation(event, ACCOUNT)
     assert str(refused.value) == (
@@ -84,8 +84,8 @@ def test_an_invocation_with_anything_else_is_an_error_that_names_it(event: objec
         ({"body": {}}, "body is {}; allowed: text"),
     ],
 )
-def test_a_record_that_no_sqs_queue_delivers_is_refused(change: dict[str, Any], message: str) -> None:
-    """The function was wired to something else."""
+def test_a_record_from_another_service_than_sqs_is_refused(change: dict[str, Any], message: str) -> None:
+    """The function was connected to another event source."""
     batch = events.a_batch(events.a_message("{}"))
     batch["Records"][0] |= change
     with pytest.raises(MalformedEventError) as refused:
@@ -96,8 +96,8 @@ def test_a_record_that_no_sqs_queue_delivers_is_refused(change: dict[str, Any], 
 @pytest.mark.parametrize(
     "receives", ["", "0", "01", "1000000", "1.5", "\u0661", "1\n", pytest.param(HUGE_NUMBER, id="5000 digits")]
 )
-def test_a_receive_count_that_is_none_is_refused(receives: str) -> None:
-    """It sets the delay of the next delivery."""
+def test_a_malformed_receive_count_is_refused(receives: str) -> None:
+    """The delay of the next delivery depends on it."""
     batch = events.a_batch(events.a_message("{}"))
     batch["Records"][0]["attributes"]["ApproximateReceiveCount"] = receives
     with pytest.raises(MalformedEventError) as refused:
@@ -106,13 +106,13 @@ def test_a_receive_count_that_is_none_is_refused(receives: str) -> None:
 
 
 def test_a_receive_count_has_up_to_six_digits() -> None:
-    """A queue delivers nothing that often."""
+    """No queue delivers a message more often."""
     message = events.a_message("{}", receives=999_999)
     assert parse_invocation(events.a_batch(message), ACCOUNT) == (message,)
 
 
 @pytest.mark.parametrize("records", [None, {}, "Records"])
-def test_records_that_are_no_list_are_refused(records: object) -> None:
-    """By name."""
+def test_records_that_are_not_a_list_are_refused(records: object) -> None:
+    """The error names the field."""
     with pytest.raises(MalformedEventError, match=r"^Records is .*; allowed: a list$"):
         parse_invocation({"Records": records}, ACCOUNT)

@@ -1,4 +1,4 @@
-"""A launch so large that its event names no instance: its whole region is swept."""
+"""A launch so large that its event names no instance: the batch sweeps its whole region."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def test_a_launch_whose_ids_were_omitted_is_found_by_sweeping_its_region(clients: FakeClients, home: FakeEc2) -> None:
-    """That region alone, and only for what differs."""
+    """It sweeps only that region, and only instances that differ."""
     home.launch(*map(an_instance, range(3)), an_instance(3, V2_ONLY))
     batch = Batch(clients, a_message(events.launch_without_ids()))
     assert batch.outcomes == {an_id(number): Outcome.REMEDIATED for number in range(3)}
@@ -41,14 +41,14 @@ def test_a_launch_whose_ids_were_omitted_is_found_by_sweeping_its_region(clients
 
 
 def test_several_launches_without_ids_cost_one_sweep(clients: FakeClients, home: FakeEc2) -> None:
-    """It finds the instances of all of them."""
+    """The sweep finds the instances of all of them."""
     home.launch(an_instance())
     Batch(clients, *(a_message(events.launch_without_ids(), f"m-{number}") for number in range(3)))
     assert len(home.finds) == 1
 
 
-def test_named_instances_are_settled_beside_a_sweep(clients: FakeClients, home: FakeEc2) -> None:
-    """Each counts once: what was just changed is not found to differ."""
+def test_named_instances_and_a_sweep_count_once(clients: FakeClients, home: FakeEc2) -> None:
+    """The sweep does not find an instance that was just changed."""
     home.launch(an_instance(1), an_instance(2))
     batch = Batch(clients, a_message(events.running(an_id(1)), "m-1"), a_message(events.launch_without_ids(), "m-2"))
     assert batch.report.outcomes == {Outcome.REMEDIATED: 2}
@@ -56,7 +56,7 @@ def test_named_instances_are_settled_beside_a_sweep(clients: FakeClients, home: 
 
 
 def test_a_named_instance_that_still_differs_counts_once_too(clients: FakeClients, home: FakeEc2) -> None:
-    """The sweep finds it and knows that it has its result already: it is neither counted nor written to again."""
+    """The sweep finds it, but it already has its result: it is neither counted nor changed again."""
     home.launch(an_instance(1, tags={"legacy": ""}), an_instance(2), an_instance(3))
     home.modify_errors[an_id(2)] = [UNAUTHORIZED] * 2
     messages = a_message(events.launch(an_id(1), an_id(2)), "m-1"), a_message(events.launch_without_ids(), "m-2")
@@ -68,7 +68,7 @@ def test_a_named_instance_that_still_differs_counts_once_too(clients: FakeClient
 
 
 @pytest.mark.parametrize("failure", [THROTTLED, SERVER_FAULT])
-def test_a_sweep_that_did_not_reach_its_end_is_tried_again(clients: FakeClients, home: FakeEc2, failure: Any) -> None:
+def test_a_sweep_that_was_cut_short_is_repeated(clients: FakeClients, home: FakeEc2, failure: Any) -> None:
     """Only the launch without ids comes back."""
     home.launch(an_instance())
     home.find_errors[1] = failure
@@ -77,8 +77,8 @@ def test_a_sweep_that_did_not_reach_its_end_is_tried_again(clients: FakeClients,
     assert batch.report.regions[HOME].status is RegionStatus.REGION_FAILED
 
 
-def test_a_sweep_that_ran_out_of_time_is_tried_again(clients: FakeClients, home: FakeEc2) -> None:
-    """It found instances it could no longer change."""
+def test_a_sweep_that_ran_out_of_time_is_repeated(clients: FakeClients, home: FakeEc2) -> None:
+    """It found instances that it had no time to change."""
     home.launch(an_instance())
     home.read_seconds = 41
     batch = Batch(clients, a_message(events.launch_without_ids()))
@@ -86,8 +86,8 @@ def test_a_sweep_that_ran_out_of_time_is_tried_again(clients: FakeClients, home:
     assert batch.again == ["m-1"]
 
 
-def test_a_sweep_that_is_refused_for_good_is_not_tried_again(clients: FakeClients, home: FakeEc2) -> None:
-    """The failed region is in the report."""
+def test_a_sweep_that_ec2_refuses_for_good_is_not_repeated(clients: FakeClients, home: FakeEc2) -> None:
+    """The report has the failed region."""
     home.find_errors[1] = UNAUTHORIZED
     batch = Batch(clients, a_message(events.launch_without_ids()))
     assert batch.again == []
@@ -95,7 +95,7 @@ def test_a_sweep_that_is_refused_for_good_is_not_tried_again(clients: FakeClient
 
 
 def test_a_deferred_instance_that_was_named_does_not_repeat_the_sweep(clients: FakeClients, home: FakeEc2) -> None:
-    """The region was swept to its end."""
+    """The sweep covered the whole region."""
     batch = Batch(clients, a_message(events.running(), "m-1"), a_message(events.launch_without_ids(), "m-2"))
     assert home.finds
     assert batch.again == ["m-1"]

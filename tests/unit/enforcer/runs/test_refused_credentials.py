@@ -1,4 +1,4 @@
-"""Credentials that AWS does not accept end the run at once, or its part in a region that does not accept them."""
+"""Refused credentials end the run at once, or its part in the one region that refuses them."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def _client_error(failure: Failure) -> ClientError:
 
 
 def _calls(clients: FakeClients) -> int:
-    """How many calls were made, to whatever service."""
+    """How many calls were made, to any service."""
     asked = sum(len(metrics.requests) for metrics in clients.metrics.values())
-    told = len(clients.topic.mails) + len(clients.fake_queue.delays)
-    return len(clients.ec2_calls) + len(clients.table.requests) + len(clients.ssm.requests) + asked + told
+    sent = len(clients.topic.mails) + len(clients.fake_queue.delays)
+    return len(clients.ec2_calls) + len(clients.table.requests) + len(clients.ssm.requests) + asked + sent
 
 
 @pytest.fixture
 def at_refusal(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many calls had been made whenever the run met refused credentials. Everything is done in turn."""
+    """The number of calls made each time the run met refused credentials. All work runs in one thread."""
     without_threads(monkeypatch)
     seen: list[int] = []
     heed = Cancellation.heed
@@ -80,10 +80,10 @@ def _launch(home: FakeEc2, away: FakeEc2) -> None:
     away.launch(*(an_instance(number) for number in range(40, 50)))
 
 
-def test_a_sweep_ends_with_the_first_change_that_is_refused_for_its_credentials(
+def test_the_first_refused_change_ends_the_sweep(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
 ) -> None:
-    """What was sent before is told as it is, the rest waits with one reason, and nothing is sent in any region."""
+    """Changes sent before are reported as they are, all others are deferred, and no region gets another call."""
     _launch(home, away)
     home.modify_errors[an_id(2)] = [EXPIRED]
     done = Sweep(clients)
@@ -106,10 +106,10 @@ def test_a_sweep_ends_with_the_first_change_that_is_refused_for_its_credentials(
     assert clients.clock.elapsed < 1
 
 
-def test_what_was_open_is_completed_by_the_next_sweep(
+def test_the_next_sweep_completes_open_entries(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
 ) -> None:
-    """Its outcomes could not be written; the intents were there before."""
+    """The run could write the intents, but not their outcomes."""
     _launch(home, away)
     home.modify_errors[an_id(2)] = [EXPIRED]
     part = Sweep(clients).report.regions[HOME]
@@ -127,7 +127,7 @@ def test_what_was_open_is_completed_by_the_next_sweep(
 def test_a_batch_comes_back_whole(
     app: App, clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int], log_lines: Documents
 ) -> None:
-    """With the queue's own delay: its call would be refused too."""
+    """After the queue's own delay: the call to set another would be refused too."""
     _launch(home, away)
     home.modify_errors[an_id(2)] = [EXPIRED]
     messages = [a_message(events.running(an_id(number)), f"m-{number}") for number in range(40)]
@@ -137,12 +137,12 @@ def test_a_batch_comes_back_whole(
     outcomes = [line["outcome"] for line in log_lines() if "outcome" in line]
     assert [outcomes.count(each) for each in ("PENDING", "DEFERRED", "FAILED")] == [2, 38, 0]
     (error,) = [line for line in log_lines() if line["level"] == "ERROR"]
-    assert error["message"] == "AWS does not accept the credentials: the run has ended, the batch comes back"
+    assert error["message"] == "AWS does not accept the credentials: the run has ended; the batch comes back"
     assert error["error"] == str(EXPIRED)
 
 
-def test_what_could_not_be_checked_comes_back_too(app: App, home: FakeEc2) -> None:
-    """Like the rest of its batch, of which nothing is done."""
+def test_unchecked_messages_come_back_too(app: App, home: FakeEc2) -> None:
+    """Like the rest of the batch, which is not worked on."""
     home.launch(an_instance(1))
     home.regions_error = THROTTLED
     home.read_errors = {1: EXPIRED}
@@ -215,7 +215,7 @@ def _in_read_back(_: FakeClients, home: FakeEc2) -> None:
 )
 @pytest.mark.parametrize("mode", ["enforce", "audit"])
 @pytest.mark.usefixtures("fleet")
-def test_whichever_call_is_refused_is_the_last(
+def test_the_first_refused_call_is_the_last_call(
     app: App,
     clients: FakeClients,
     at_refusal: list[int],
@@ -223,7 +223,7 @@ def test_whichever_call_is_refused_is_the_last(
     expire: Callable[[FakeClients, FakeEc2], None],
     mode: str,
 ) -> None:
-    """No instance fails for it, and none is reported as held: those that were not tried wait."""
+    """No instance fails or is reported as held because of it: those not yet tried are deferred."""
     expire(clients, clients.ec2(HOME))
     if mode == "audit":
         policy, _ = clients.ssm.values[POLICY_PARAMETER]
@@ -243,7 +243,7 @@ def test_whichever_call_is_refused_is_the_last(
 def test_a_batch_that_cannot_begin_comes_back(
     app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int], log_lines: Documents, read: str
 ) -> None:
-    """Nothing is changed, nothing else is asked, and one line says why."""
+    """Nothing is changed or asked, and one line in the log says why."""
     home.launch(an_instance(1))
     message = a_message(events.running())
     if read == "policy":
@@ -256,13 +256,13 @@ def test_a_batch_that_cannot_begin_comes_back(
     assert app.batch(message) == ["m-1"]
     assert _calls(clients) == (at_refusal[0] if at_refusal else {"policy": 1, "regions": 2}[read])
     (error,) = [line for line in log_lines() if line["level"] == "ERROR"]
-    assert error["message"] == "AWS does not accept the credentials: the run has ended, the batch comes back"
+    assert error["message"] == "AWS does not accept the credentials: the run has ended; the batch comes back"
 
 
-def test_a_sweep_after_a_change_of_the_policy_looks_no_second_time_and_sends_no_mail(
+def test_refused_credentials_end_a_policy_change_without_second_look_or_mail(
     app: App, clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
 ) -> None:
-    """Each would be refused like the rest."""
+    """AWS would refuse these calls too."""
     _launch(home, away)
     home.modify_errors[an_id(2)] = [EXPIRED]
     app.invoke(POLICY_CHANGE)
@@ -271,10 +271,10 @@ def test_a_sweep_after_a_change_of_the_policy_looks_no_second_time_and_sends_no_
     assert _calls(clients) == at_refusal[0]
 
 
-def test_a_second_look_that_is_refused_is_the_last_call(
+def test_a_refused_second_look_makes_the_last_call(
     app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int]
 ) -> None:
-    """The lease, which the first look holds too, ends by itself."""
+    """The lease of the first look is left to expire."""
     home.launch(an_instance(1))
     home.find_errors = {2: EXPIRED}
     app.invoke(POLICY_CHANGE)
@@ -282,10 +282,10 @@ def test_a_second_look_that_is_refused_is_the_last_call(
     assert lease_of(clients.table.items["lease", "sweep"]).expires_at > clients.clock.now()
 
 
-def test_a_second_look_for_which_the_policy_is_refused_is_none(
+def test_a_second_look_that_cannot_read_the_policy_does_not_begin(
     app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int]
 ) -> None:
-    """Nor is anything asked after it."""
+    """No call follows."""
 
     def expire() -> None:
         clients.ssm.error = _client_error(EXPIRED)
@@ -296,10 +296,10 @@ def test_a_second_look_for_which_the_policy_is_refused_is_none(
     assert _calls(clients) == at_refusal[0]
 
 
-def test_a_sweep_that_is_refused_the_regions_sends_no_mail_and_leaves_the_lease(
+def test_a_sweep_refused_at_the_list_of_regions_sends_no_mail_and_keeps_the_lease(
     app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int]
 ) -> None:
-    """It fails as a whole."""
+    """The sweep fails as a whole."""
     home.regions_error = EXPIRED
     with pytest.raises(AwsError):
         app.invoke(POLICY_CHANGE)
@@ -307,10 +307,10 @@ def test_a_sweep_that_is_refused_the_regions_sends_no_mail_and_leaves_the_lease(
     assert _calls(clients) == at_refusal[0]
 
 
-def test_such_a_sweep_is_not_a_completed_one(
+def test_a_refused_sweep_does_not_count_as_completed(
     app: App, home: FakeEc2, away: FakeEc2, at_refusal: list[int], log_lines: Documents, metrics: Documents
 ) -> None:
-    """The alarm for missing sweeps rises if it goes on; an inventory counts no fleet that it did not see."""
+    """If it goes on, the alarm for missing sweeps fires; an inventory does not count a fleet that it did not see."""
     _launch(home, away)
     home.find_errors = {1: EXPIRED}
     app.invoke({"inventory": True})
@@ -322,8 +322,10 @@ def test_such_a_sweep_is_not_a_completed_one(
     assert errors == ["AWS does not accept the credentials: the run has ended"]
 
 
-def test_the_next_invocation_asks_again(app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int]) -> None:
-    """Its credentials may be others."""
+def test_the_next_invocation_tries_its_own_credentials(
+    app: App, clients: FakeClients, home: FakeEc2, at_refusal: list[int]
+) -> None:
+    """They may have been renewed."""
     home.launch(an_instance(1))
     home.modify_errors[an_id(1)] = [EXPIRED]
     app.batch(a_message(events.running()))
@@ -333,10 +335,10 @@ def test_the_next_invocation_asks_again(app: App, clients: FakeClients, home: Fa
     assert clients.fake_queue.delays == {}
 
 
-def test_a_region_that_does_not_accept_the_credentials_ends_alone(
+def test_a_region_that_refuses_the_credentials_stops_alone(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
 ) -> None:
-    """With its first answer; the others are done."""
+    """It stops with its first answer; the others finish."""
     _launch(home, away)
     home.modify_errors[an_id(2)] = [NOT_HERE]
     home.visible_after = 1
@@ -354,10 +356,10 @@ def test_a_region_that_does_not_accept_the_credentials_ends_alone(
     assert [outcomes.count(each) for each in (Outcome.PENDING, Outcome.FAILED, None)] == [2, 1, 0]
 
 
-def test_a_region_that_refuses_a_page_is_asked_for_nothing_more(
+def test_a_region_that_refuses_a_page_gets_no_more_calls(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, at_refusal: list[int]
 ) -> None:
-    """What the pages before it named waits."""
+    """The instances that earlier pages named are deferred."""
     _launch(home, away)
     home.page_size, home.find_errors = 7, {2: NOT_HERE}
     done = Sweep(clients)
@@ -368,10 +370,10 @@ def test_a_region_that_refuses_a_page_is_asked_for_nothing_more(
     assert at_refusal == []
 
 
-def test_events_of_a_region_that_does_not_accept_the_credentials_are_final(
+def test_events_of_a_region_that_refuses_the_credentials_are_final(
     clients: FakeClients, home: FakeEc2, away: FakeEc2
 ) -> None:
-    """As before: the next delivery would get the same answer."""
+    """The next delivery would get the same answer."""
     home.launch(an_instance(1))
     away.launch(an_instance(2))
     home.read_errors = {1: NOT_HERE}

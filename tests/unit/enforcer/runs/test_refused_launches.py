@@ -1,4 +1,4 @@
-"""A refused launch from its event to the digest: counted once, and never a reason to touch an instance."""
+"""A refused launch, from its event to the digest: it counts once, and never changes an instance."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _at(hours: float) -> str:
     return (START - timedelta(hours=hours)).isoformat()
 
 
-def test_a_launch_by_a_group_is_understood() -> None:
-    """As CloudTrail records it: the role behind the session, the group from its tag, the template's version."""
+def test_a_launch_by_a_group_is_parsed() -> None:
+    """As in CloudTrail's record: the role of the session, the group from its tag, the template's version."""
     launch = _parsed(events.refused_launch("e-7", identity=events.BY_AUTO_SCALING, request=events.of_group()))
     assert launch == RefusedLaunch(
         event_id="e-7",
@@ -71,8 +71,8 @@ def test_a_launch_by_a_group_is_understood() -> None:
         ({}, Source()),
     ],
 )
-def test_what_was_launched_from(request_parameters: dict[str, Any] | None, source: Source) -> None:
-    """The image only where nothing else tells; a record of a refused call may lack anything, or have line breaks."""
+def test_the_source_of_a_refused_launch(request_parameters: dict[str, Any] | None, source: Source) -> None:
+    """The image only without group and template; a refused call's record may lack any field, or contain line breaks."""
     assert _parsed(events.refused_launch(request=request_parameters)).launcher.source == source
 
 
@@ -86,14 +86,14 @@ def test_what_was_launched_from(request_parameters: dict[str, Any] | None, sourc
         ({}, "an unknown principal"),
     ],
 )
-def test_who_launched(identity: dict[str, Any], principal: str) -> None:
-    """A user, root, or a service alone."""
+def test_the_principal_of_a_refused_launch(identity: dict[str, Any], principal: str) -> None:
+    """A user, root, or only a service."""
     launcher = _parsed(events.refused_launch(identity=identity)).launcher
     assert (launcher.principal, launcher.invoked_by) == (principal, identity.get("invokedBy"))
 
 
-def test_an_explicit_optional_is_known_from_one_in_a_template() -> None:
-    """The request's own value is what has to change then."""
+def test_an_explicit_optional_differs_from_one_in_a_template() -> None:
+    """An explicit one has to change in the request itself."""
     assert not _parsed(events.refused_launch()).launcher.asked_optional
     request = {"metadataOptions": {"httpTokens": "optional"}}
     assert _parsed(events.refused_launch(request=request)).launcher.asked_optional
@@ -109,15 +109,13 @@ def test_an_explicit_optional_is_known_from_one_in_a_template() -> None:
         events.refused_launch(**SCP, request={"metadataOptions": {"httpTokens": "required"}}),
     ],
 )
-def test_what_is_no_refused_launch(event: dict[str, Any]) -> None:
-    """Dry runs, and launches that failed for another reason: such an event is about nothing."""
+def test_dry_runs_and_other_failures_are_no_refused_launches(event: dict[str, Any]) -> None:
+    """Such an event is dropped."""
     assert parse_event(json.dumps(event), ACCOUNT) is None
 
 
-def test_refused_launches_are_in_the_digest_once_however_often_they_are_delivered(
-    app: App, clients: FakeClients
-) -> None:
-    """One line a launcher, over the regions."""
+def test_the_digest_counts_a_refused_launch_once_however_often_it_is_delivered(app: App, clients: FakeClients) -> None:
+    """It has one line for each launcher, across regions."""
     by_group: Any = {"identity": events.BY_AUTO_SCALING, "request": events.of_group()}
     launches = [
         events.refused_launch("e-1", time=_at(20), **by_group),
@@ -139,8 +137,8 @@ def test_refused_launches_are_in_the_digest_once_however_often_they_are_delivere
     assert "2 times since 2026-11-21 16:00 UTC, last 2026-11-22 02:00 UTC" in text.splitlines()[2]
 
 
-def test_a_refused_launch_leads_to_no_call_of_ec2(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Though there is an instance to change, and under a policy that no one can read too."""
+def test_a_refused_launch_causes_no_call_to_ec2(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """Even if an instance differs, and even if the policy cannot be read."""
     home.launch(an_instance())
     assert app.batch(a_message(events.refused_launch())) == []
     clients.ssm.put(POLICY_PARAMETER, "no policy")
@@ -151,25 +149,23 @@ def test_a_refused_launch_leads_to_no_call_of_ec2(app: App, clients: FakeClients
     assert expiries == {int((START + KEPT).timestamp())}
 
 
-def test_a_launch_that_failed_for_another_reason_is_done_with(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """It is acknowledged, and EC2 is not even asked whether its region is enabled."""
+def test_a_launch_that_failed_for_another_reason_is_acknowledged(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """The batch does not even ask EC2 whether the region is enabled."""
     home.regions_error = THROTTLED
     dry_run = events.refused_launch(request={"dryRun": "true"}, region="eu-north-9")
     assert app.batch(a_message(dry_run)) == []
     assert clients.table.items == {}
 
 
-def test_the_events_beside_it_are_worked_off(app: App, home: FakeEc2) -> None:
-    """In the same batch."""
+def test_other_events_of_the_batch_are_enforced(app: App, home: FakeEc2) -> None:
+    """A refused launch does not hold them up."""
     home.launch(an_instance())
     assert app.batch(a_message(events.refused_launch(), "m-1"), a_message(events.running(), "m-2")) == []
     assert home.modified_ids == [an_id()]
 
 
-def test_where_the_credentials_are_refused_the_table_is_not_asked_either(
-    app: App, clients: FakeClients, home: FakeEc2
-) -> None:
-    """It comes back with the batch."""
+def test_with_refused_credentials_the_ledger_gets_no_call(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """The refused launch comes back with the batch."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [EXPIRED]
     again = app.batch(a_message(events.refused_launch(), "m-1"), a_message(events.running(), "m-2"))
@@ -177,37 +173,37 @@ def test_where_the_credentials_are_refused_the_table_is_not_asked_either(
     assert [item for item in clients.table.written if item["pk"] == "refused-launch"] == []
 
 
-def test_one_that_cannot_be_written_down_comes_back(
+def test_a_refused_launch_that_cannot_be_recorded_comes_back(
     app: App, clients: FakeClients, log_lines: Documents, metrics: Documents
 ) -> None:
-    """With the usual delay; it is counted when it is kept."""
+    """After the usual delay; it counts once it is recorded."""
     clients.table.write_failure = THROTTLED
     assert app.batch(a_message(events.refused_launch(), receives=2)) == ["m-1"]
     assert clients.fake_queue.delays == {"m-1": 10}
-    assert log_lines()[0]["message"] == "refused launches could not be written down"
+    assert log_lines()[0]["message"] == "refused launches could not be recorded"
     assert [list(document["_aws"]["CloudWatchMetrics"][0]["Metrics"]) for document in metrics()] == [
         [{"Name": "LedgerUnavailable", "Unit": "Count"}]
     ]
 
 
-def test_a_digest_without_the_table_goes_on(app: App, clients: FakeClients, log_lines: Documents) -> None:
-    """The fleet is counted all the same."""
+def test_without_the_ledger_the_inventory_goes_on(app: App, clients: FakeClients, log_lines: Documents) -> None:
+    """It still counts the fleet."""
     app.batch(a_message(events.refused_launch()))
     clients.table.read_failure = THROTTLED
     assert app.invoke(INVENTORY)["refused_launchers"] == []
     assert "refused launches could not be read" in [line["message"] for line in log_lines()]
 
 
-def test_a_sweep_does_not_report_them(app: App, clients: FakeClients) -> None:
-    """Once a day is enough, and a sweep that finds nothing reads little."""
+def test_only_the_inventory_reports_refused_launches(app: App, clients: FakeClients) -> None:
+    """Once a day is enough, and a sweep that finds nothing should read little."""
     app.batch(a_message(events.refused_launch()))
     assert app.invoke({"trigger": "schedule"})["refused_launchers"] == []
     assert clients.topic.mails == []
     assert not [each for each in clients.table.requests if "refused-launch" in each]
 
 
-def test_they_are_forgotten_after_a_while(app: App, clients: FakeClients, clock: FakeClock) -> None:
-    """Whether or not DynamoDB has removed them yet."""
+def test_old_refused_launches_are_forgotten(app: App, clients: FakeClients, clock: FakeClock) -> None:
+    """Whether or not DynamoDB has already deleted them."""
     app.batch(a_message(events.refused_launch()))
     clock.advance(KEPT.total_seconds())
     app.batch(a_message(events.refused_launch("e-2", time=clock.now().isoformat())))
@@ -232,8 +228,8 @@ def test_they_are_forgotten_after_a_while(app: App, clients: FakeClients, clock:
         ("principal", ["alice"]),
     ],
 )
-def test_one_that_cannot_be_read_hides_no_other(app: App, clients: FakeClients, name: str, value: Any) -> None:
-    """The digest has the rest, and the item is named in the log."""
+def test_a_malformed_item_hides_no_other(app: App, clients: FakeClients, name: str, value: Any) -> None:
+    """The digest has the others, and the log names the malformed item."""
     app.batch(a_message(events.refused_launch()))
     [written] = clients.table.items.values()
     foreign = {**written, "sk": f"{written['sk']}-2", name: value}
@@ -246,8 +242,8 @@ def test_one_that_cannot_be_read_hides_no_other(app: App, clients: FakeClients, 
 
 
 @pytest.mark.parametrize("event_id", [None, 5, "", "e 1", "e" * 65])
-def test_one_without_an_id_is_malformed(app: App, log_lines: Documents, event_id: Any) -> None:
-    """A second delivery would look like a second launch."""
+def test_a_refused_launch_without_event_id_is_malformed(app: App, log_lines: Documents, event_id: Any) -> None:
+    """Its second delivery would count as a second launch."""
     assert app.batch(a_message(events.refused_launch(event_id))) == ["m-1"]
     [line] = [line for line in log_lines() if line["level"] == "ERROR"]
     assert line["message"] == "a message cannot be handled"

@@ -1,4 +1,4 @@
-"""Instances are set back whatever happened to others, or to an earlier attempt."""
+"""A revert succeeds whatever happens to other instances, or happened to an earlier revert."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def _revert(clients: FakeClients, run_id: str) -> Revert:
     return Revert(clients, clients.clock, run_id=run_id, by="ana")
 
 
-def test_a_region_that_cannot_be_read_keeps_no_other_from_the_way_back(
+def test_a_region_that_cannot_be_read_stops_no_revert_elsewhere(
     clients: FakeClients, home: FakeEc2, away: FakeEc2
 ) -> None:
-    """It is the problem of its own instances."""
+    """Only its own instances have a problem."""
     home.launch(an_instance(1, V2_ONLY))
     away.launch(an_instance(2, V2_ONLY, region=AWAY))
     clients.ledger_table.entries.write([an_entry(1, at=AN_HOUR_AGO), an_entry(2, at=AN_HOUR_AGO, region=AWAY)])
@@ -44,7 +44,9 @@ def test_a_region_that_cannot_be_read_keeps_no_other_from_the_way_back(
     assert home.actual(an_id(1)).options == V1_ALLOWED
 
 
-def test_an_instance_that_a_service_takes_over_after_the_plan_is_left(clients: FakeClients, home: FakeEc2) -> None:
+def test_an_instance_that_a_service_takes_over_after_the_plan_is_not_changed(
+    clients: FakeClients, home: FakeEc2
+) -> None:
     """The look before the change decides."""
     home.launch(an_instance(1, V2_ONLY))
     clients.ledger_table.entries.write([an_entry(1, at=AN_HOUR_AGO)])
@@ -57,8 +59,8 @@ def test_an_instance_that_a_service_takes_over_after_the_plan_is_left(clients: F
     assert home.sent == []
 
 
-def test_a_revert_that_was_killed_is_settled_and_done_by_the_next(clients: FakeClients, home: FakeEc2) -> None:
-    """A quarter of an hour later, without a sweep in between; what it had done is not done again."""
+def test_the_next_revert_completes_and_finishes_a_killed_one(clients: FakeClients, home: FakeEc2) -> None:
+    """A quarter of an hour later, without a sweep in between; it does not repeat what the killed one did."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(150)))
     clients.ledger_table.entries.write(an_entry(number, at=AN_HOUR_AGO) for number in range(150))
 
@@ -82,7 +84,7 @@ def test_a_revert_that_was_killed_is_settled_and_done_by_the_next(clients: FakeC
 
 
 def test_a_revert_counts_as_left_behind_only_after_its_last_look(clients: FakeClients, home: FakeEc2) -> None:
-    """The last change may be sent when its time is up, and is then given as long as any other to show."""
+    """The last change may be sent just before the deadline, and then has as long to take effect as any other."""
     home.launch(an_instance(1, V2_ONLY))
     clients.ledger_table.entries.write([an_entry(1, at=AN_HOUR_AGO)])
     home.applied_after = 1_000
@@ -100,7 +102,7 @@ def test_a_revert_counts_as_left_behind_only_after_its_last_look(clients: FakeCl
     assert end - START >= timedelta(seconds=60) + waited
 
 
-def test_nothing_is_known_of_an_instance_that_was_never_changed(clients: FakeClients) -> None:
-    """So there is nothing to undo."""
+def test_an_instance_that_was_never_changed_has_nothing_to_undo(clients: FakeClients) -> None:
+    """The ledger has no entry of it."""
     (plan,) = _revert(clients, "revert-1").plan([an_id(7)])
-    assert (plan.nothing_left, plan.problem) == ("the ledger has no change that is not undone", None)
+    assert (plan.nothing_left, plan.problem) == ("the ledger has no change left to undo", None)

@@ -1,4 +1,4 @@
-"""Whose turn has not come: new instances in their grace, and existing ones outside the rollout's share."""
+"""Instances whose turn has not come: new ones in their grace period, existing ones outside the rollout's share."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MINUTE_AGO = START - timedelta(minutes=1)
 
 
 @pytest.mark.parametrize(("ago", "delay"), [(0, 300), (60, 240), (60.5, 240), (299.2, 1)])
-def test_a_launch_in_its_grace_comes_back_when_that_is_over(
+def test_a_launch_in_its_grace_comes_back_when_the_grace_is_over(
     clients: FakeClients, home: FakeEc2, ago: float, delay: int
 ) -> None:
-    """After what is left of it, in whole seconds, and not by the usual delays."""
+    """After the remaining grace in whole seconds, not after the usual delays."""
     home.launch(an_instance(1, attached_at=START - timedelta(seconds=ago)))
     batch = Batch(clients, a_message(events.launch(an_id(1)), receives=5), policy=GRACE)
     assert batch.outcomes == {an_id(1): Outcome.DEFERRED}
@@ -48,8 +48,8 @@ def test_the_queue_is_told_the_delay(app: App, clients: FakeClients, home: FakeE
     assert clients.fake_queue.delays == {"m-1": 240}
 
 
-def test_of_several_launches_the_first_whose_grace_is_over_counts(clients: FakeClients, home: FakeEc2) -> None:
-    """And none of them, where one waits for another reason: it may be ready at any time."""
+def test_of_several_launches_the_shortest_grace_counts(clients: FakeClients, home: FakeEc2) -> None:
+    """The usual delay counts if one waits for another reason: that one may be ready at any time."""
     home.launch(an_instance(1, attached_at=START), an_instance(2, attached_at=MINUTE_AGO), an_instance(3))
     message = a_message(events.launch(an_id(1), an_id(2)), receives=3)
     assert Batch(clients, message, policy=GRACE).delays == {"m-1": 240}
@@ -59,8 +59,8 @@ def test_of_several_launches_the_first_whose_grace_is_over_counts(clients: FakeC
 
 
 @pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.INVENTORY, Trigger.POLICY_CHANGE])
-def test_a_sweep_leaves_it_its_grace(clients: FakeClients, home: FakeEc2, trigger: Trigger) -> None:
-    """Whatever began it."""
+def test_a_sweep_respects_the_grace(clients: FakeClients, home: FakeEc2, trigger: Trigger) -> None:
+    """Whatever triggered the sweep."""
     home.launch(an_instance(1, attached_at=MINUTE_AGO), an_instance(2))
     request = SweepRequest(trigger)
     assert Sweep(clients, GRACE, request).logged == {an_id(1): Outcome.DEFERRED, an_id(2): Outcome.REMEDIATED}
@@ -68,8 +68,8 @@ def test_a_sweep_leaves_it_its_grace(clients: FakeClients, home: FakeEc2, trigge
     assert Sweep(clients, GRACE, request).logged[an_id(1)] is Outcome.REMEDIATED
 
 
-def test_drift_in_its_grace_waits_with_it(clients: FakeClients, home: FakeEc2) -> None:
-    """Its boot script may have done it."""
+def test_drift_in_the_grace_period_waits_too(clients: FakeClients, home: FakeEc2) -> None:
+    """The instance's boot script may have caused it."""
     home.launch(an_instance(1, attached_at=MINUTE_AGO))
     batch = Batch(clients, a_message(events.drift(an_id(1))), policy=GRACE)
     assert batch.delays == {"m-1": 240}
@@ -80,10 +80,10 @@ def _outside() -> list[int]:
 
 
 @pytest.mark.parametrize("event", [events.running, events.drift, events.launch])
-def test_a_restart_outside_the_share_changes_nothing_and_a_first_launch_does(
+def test_outside_the_share_a_first_launch_is_changed_and_a_restart_is_not(
     clients: FakeClients, home: FakeEc2, event: Any
 ) -> None:
-    """New instances follow the policy from the first day on."""
+    """New instances follow the policy from the first day."""
     old, new = _outside()[:2]
     home.launch(an_instance(old, attached_at=START - timedelta(hours=1)), an_instance(new, attached_at=MINUTE_AGO))
     messages = a_message(event(an_id(old)), "m-1"), a_message(event(an_id(new)), "m-2")
@@ -93,8 +93,8 @@ def test_a_restart_outside_the_share_changes_nothing_and_a_first_launch_does(
     assert home.actual(an_id(old)).options == V1_ALLOWED
 
 
-def test_a_larger_share_adds_and_swaps_none(clients: FakeClients, home: FakeEc2) -> None:
-    """What was changed stays changed, and each is changed once."""
+def test_a_larger_share_only_adds_instances(clients: FakeClients, home: FakeEc2) -> None:
+    """Changed instances stay changed, and each is changed once."""
     home.launch(*map(an_instance, range(400)))
     before: set[str] = set()
     for percent in (0, 5, 25, 100):
@@ -106,8 +106,8 @@ def test_a_larger_share_adds_and_swaps_none(clients: FakeClients, home: FakeEc2)
     assert len(home.sent) == 400
 
 
-def test_the_share_is_for_loosening_too(clients: FakeClients, home: FakeEc2) -> None:
-    """The way back is as careful as the way there."""
+def test_the_share_applies_to_loosening_too(clients: FakeClients, home: FakeEc2) -> None:
+    """Loosening is as gradual as tightening."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(100)))
     policy = a_policy(HttpTokens.OPTIONAL, rollout_percent=5)
     outcomes = Sweep(clients, policy).report.outcomes

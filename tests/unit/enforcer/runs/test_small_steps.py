@@ -27,7 +27,7 @@ def _share(percent: int) -> set[str]:
 
 
 def test_a_larger_share_only_adds() -> None:
-    """Nobody is taken out again; and the shares are what they say, within two points."""
+    """No instance drops out again; each share is as large as it says, within two points."""
     five, quarter, all_of_them = map(_share, (5, 25, 100))
     assert five < quarter < all_of_them
     assert len(five) / 2_000 == pytest.approx(0.05, abs=0.02)
@@ -36,13 +36,13 @@ def test_a_larger_share_only_adds() -> None:
     assert _share(0) == set()
 
 
-def test_the_place_of_an_instance_is_the_same_for_ever() -> None:
-    """In every process, and in every version: these three are the first in the first quarter."""
+def test_the_place_of_an_instance_never_changes() -> None:
+    """In every process and every version: these three are the first in the first quarter."""
     assert sorted(_share(25))[:3] == [an_id(number) for number in (0, 1, 8)]
 
 
 def test_an_instance_outside_the_share_is_left_alone_and_the_reason_says_so() -> None:
-    """Until its turn comes."""
+    """Until the share reaches it."""
     decision = decide(an_instance(attached_at=OLD), a_policy(rollout_percent=0), START)
     assert decision.verdict is Verdict.NOT_REACHED
     assert decision.reason == "not among the 0 % of the existing instances that have their turn"
@@ -55,12 +55,12 @@ def test_a_first_launch_is_enforced_whatever_the_share() -> None:
 
 
 def test_without_a_time_an_instance_counts_as_existing() -> None:
-    """It is the careful guess."""
+    """This is the careful guess."""
     assert decide(an_instance(), a_policy(rollout_percent=0), START).verdict is Verdict.NOT_REACHED
 
 
 def test_a_restart_outside_the_share_is_not_changed(clients: FakeClients, home: FakeEc2) -> None:
-    """Its event is the same as that of a launch."""
+    """Its event looks like that of a launch."""
     home.launch(an_instance(1, attached_at=OLD), an_instance(2, attached_at=NEW))
     batch = Batch(
         clients,

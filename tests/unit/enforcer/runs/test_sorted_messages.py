@@ -1,4 +1,4 @@
-"""Which messages of a batch can be worked on, and why the others cannot."""
+"""Which messages of a batch can be handled, and why the others cannot."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def _workable(batch: ParsedBatch) -> list[QueuedMessage]:
     return [delivery.message for delivery in batch.deliveries]
 
 
-def test_each_message_that_cannot_be_worked_on_has_its_own_reason() -> None:
-    """The good one among them is not held up."""
+def test_each_message_that_cannot_be_handled_has_its_own_reason() -> None:
+    """The good one among them is handled."""
     good = a_message(events.running(), "good")
     poison = {
         a_message("{", "bad JSON"): "the body is not JSON",
@@ -39,8 +39,8 @@ def test_each_message_that_cannot_be_worked_on_has_its_own_reason() -> None:
     assert batch.unchecked == {}
 
 
-def test_events_of_other_accounts_are_counted_and_not_worked_on() -> None:
-    """They are no poison: to deliver them again would not make them ours."""
+def test_events_of_other_accounts_are_only_counted() -> None:
+    """Delivering them again would not help, so they do not come back."""
     good = a_message(events.running(), "good")
     others = [
         a_message(event, f"m-{number}")
@@ -58,8 +58,8 @@ def test_events_of_other_accounts_are_counted_and_not_worked_on() -> None:
     assert (batch.malformed, batch.unchecked) == ({}, {})
 
 
-def test_a_message_from_a_region_that_is_not_enabled_is_poison(clients: FakeClients) -> None:
-    """Those of the account's own regions are worked on, and what was refused before keeps its reason."""
+def test_a_message_from_a_region_that_is_not_enabled_is_malformed(clients: FakeClients) -> None:
+    """Messages from enabled regions are handled, and messages refused before keep their reason."""
     bad, here = a_message("{", "bad JSON"), a_message(events.running(), "here")
     away = a_message(events.running(region=AWAY), "away")
     unknown = a_message(events.running(region="eu-north-9"), "unknown")
@@ -75,8 +75,8 @@ def test_a_message_from_a_region_that_is_not_enabled_is_poison(clients: FakeClie
     assert batch.unchecked == {}
 
 
-def test_a_message_whose_region_cannot_be_checked_is_not_poison(clients: FakeClients, home: FakeEc2) -> None:
-    """It comes back when EC2 answers again; those of the home region need no check."""
+def test_a_message_whose_region_cannot_be_checked_comes_back(clients: FakeClients, home: FakeEc2) -> None:
+    """Until EC2 answers again; messages from the home region need no check."""
     home.regions_error = THROTTLED
     away, here = a_message(events.running(region=AWAY), "away"), a_message(events.running(), "here")
     batch = parse_batch([away, here], ACCOUNT)
@@ -87,10 +87,10 @@ def test_a_message_whose_region_cannot_be_checked_is_not_poison(clients: FakeCli
 
 
 @pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
-def test_without_a_list_of_regions_those_of_the_policy_are_worked_on(
+def test_without_a_list_of_regions_those_of_the_policy_are_handled(
     clients: FakeClients, home: FakeEc2, failure: Failure
 ) -> None:
-    """The others are only counted: they would come back twelve times, each time in vain, and end as dead letters."""
+    """The others are only counted: they would come back twelve times in vain and end as dead letters."""
     home.regions_error = failure
     messages = [
         a_message(events.running(region=name), f"{name} {number}")
@@ -113,7 +113,7 @@ def test_without_a_list_of_regions_those_of_the_policy_are_worked_on(
 def test_ec2_is_asked_once_about_all_regions_of_a_batch(
     clients: FakeClients, home: FakeEc2, failure: Failure | None
 ) -> None:
-    """A hundred messages from a region that is not enabled, or an EC2 that hangs, must not use up the batch's time."""
+    """Neither a hundred messages from a disabled region nor an EC2 that hangs may use up the batch's time."""
     home.regions_error = failure
     strange = [a_message(events.running(region="eu-north-9"), str(number)) for number in range(10)]
     batch = parse_batch(strange, ACCOUNT)
@@ -122,8 +122,8 @@ def test_ec2_is_asked_once_about_all_regions_of_a_batch(
     assert len(batch.unchecked if failure else batch.malformed) == 10
 
 
-def test_regions_that_ec2_has_named_are_not_asked_about_again(clients: FakeClients, home: FakeEc2) -> None:
-    """A busy forwarder costs no call a batch."""
+def test_regions_that_ec2_has_listed_are_not_checked_again(clients: FakeClients, home: FakeEc2) -> None:
+    """A busy forwarder must not cost a call for each batch."""
     for _ in range(3):
         batch = parse_batch([a_message(events.running(region=AWAY))], ACCOUNT)
         check_regions(batch, clients, RegionSelection())

@@ -42,7 +42,7 @@ INVENTORY = SweepRequest(Trigger.INVENTORY)
 
 
 def test_every_enabled_region_is_brought_in_line(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
-    """Also one that forwards no events."""
+    """Even a region that forwards no events."""
     home.launch(an_instance(1), an_instance(2, V2_ONLY))
     away.launch(an_instance(3))
     done = Sweep(clients)
@@ -52,8 +52,8 @@ def test_every_enabled_region_is_brought_in_line(clients: FakeClients, home: Fak
     assert (done.report.run_id, done.report.trigger) == ("run-1", "schedule")
 
 
-def test_ec2_is_asked_only_for_what_differs(clients: FakeClients, home: FakeEc2) -> None:
-    """One request a region when all is well."""
+def test_ec2_is_asked_only_for_instances_that_differ(clients: FakeClients, home: FakeEc2) -> None:
+    """If all is well, a region costs one request."""
     home.launch(an_instance(1, V2_ONLY), an_instance(2, IMDS_OFF))
     done = Sweep(clients)
     assert home.finds == list(drift_filters(a_policy()))
@@ -62,7 +62,7 @@ def test_ec2_is_asked_only_for_what_differs(clients: FakeClients, home: FakeEc2)
 
 
 def test_regions_that_the_policy_leaves_out_are_not_asked(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
-    """Nor are they in the report."""
+    """The report does not have them either."""
     home.launch(an_instance(1))
     away.launch(an_instance(2))
     done = Sweep(clients, a_policy(regions=RegionSelection(include=(AWAY,))))
@@ -77,13 +77,13 @@ def test_regions_that_the_policy_leaves_out_are_not_asked(clients: FakeClients, 
 def test_a_region_of_the_policy_that_the_account_does_not_have_is_a_warning(
     clients: FakeClients, regions: RegionSelection
 ) -> None:
-    """A misspelt name would leave a region out without a word."""
+    """A misspelt name would silently leave a region out."""
     warnings = Sweep(clients, a_policy(regions=regions)).report.warnings
     assert warnings == ("The policy names the region eu-wset-1, which is not enabled in this account.",)
 
 
-def test_no_region_left_is_a_report_without_regions(clients: FakeClients) -> None:
-    """And a warning that says why."""
+def test_a_policy_without_regions_gives_an_empty_report(clients: FakeClients) -> None:
+    """A warning says why."""
     done = Sweep(clients, a_policy(regions=RegionSelection(include=("ap-east-9",))))
     assert done.report.regions == {}
     assert len(done.report.warnings) == 1
@@ -101,7 +101,7 @@ def test_no_region_left_is_a_report_without_regions(clients: FakeClients) -> Non
 def test_a_region_that_fails_stops_no_other(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, failure: Failure, status: RegionStatus, request_: SweepRequest
 ) -> None:
-    """It is in the report, with EC2's error; what an organization denies is no fault."""
+    """The report has it with EC2's error; a region that an organization denies has not failed."""
     home.find_errors[1] = failure
     home.launch(an_instance(1))
     away.launch(an_instance(2))
@@ -115,7 +115,7 @@ def test_a_region_that_fails_stops_no_other(
 def test_a_region_that_the_organization_denies_is_named_once_a_day(
     clients: FakeClients, away: FakeEc2, trigger: Trigger
 ) -> None:
-    """By the inventory; the other sweeps ask it all the same."""
+    """By the inventory; the other sweeps ask the region but do not report it."""
     away.find_errors[1] = away.find_errors[2] = DENIED_BY_SCP
     done = Sweep(clients, request=SweepRequest(trigger))
     assert done.statuses == {HOME: RegionStatus.DONE}
@@ -126,8 +126,8 @@ def test_a_region_that_the_organization_denies_is_named_once_a_day(
     assert Sweep(clients, request=SweepRequest(trigger)).logged == {an_id(1): Outcome.REMEDIATED}
 
 
-def test_what_was_read_before_a_region_was_denied_counts(clients: FakeClients, away: FakeEc2) -> None:
-    """Nothing that was done goes unreported."""
+def test_pages_read_before_a_region_was_denied_count(clients: FakeClients, away: FakeEc2) -> None:
+    """Every change is reported."""
     away.launch(an_instance(1), an_instance(2))
     away.page_size = 1
     away.find_errors[2] = DENIED_BY_SCP
@@ -137,7 +137,7 @@ def test_what_was_read_before_a_region_was_denied_counts(clients: FakeClients, a
 
 
 def test_the_pages_before_a_failure_count(clients: FakeClients, home: FakeEc2) -> None:
-    """What was enforced stays enforced, and is reported."""
+    """Instances on these pages are enforced and reported."""
     home.launch(*map(an_instance, range(5)))
     home.page_size = 2
     home.find_errors[3] = SERVER_FAULT
@@ -148,7 +148,7 @@ def test_the_pages_before_a_failure_count(clients: FakeClients, home: FakeEc2) -
 
 
 def test_each_instance_counts_once(clients: FakeClients, home: FakeEc2) -> None:
-    """One that was just changed may still be found, by another set of filters and with its old options."""
+    """Another set of filters may still find an instance with its old options just after it was changed."""
     differing = replace(V1_ALLOWED, http_put_response_hop_limit=5)
     home.launch(an_instance(1, differing), an_instance(2, replace(differing, http_tokens=V2_ONLY.http_tokens)))
     home.visible_after = 5
@@ -159,8 +159,8 @@ def test_each_instance_counts_once(clients: FakeClients, home: FakeEc2) -> None:
     assert home.modified_ids == [an_id(1), an_id(2)]
 
 
-def test_an_instance_found_twice_is_settled_once(clients: FakeClients, home: FakeEc2) -> None:
-    """It moved from one set of filters to the other while the sweep was under way."""
+def test_an_instance_found_twice_has_one_result(clients: FakeClients, home: FakeEc2) -> None:
+    """It moved from one set of filters to the other during the sweep."""
     home.launch(an_instance(1))
     home.ignored = {an_id(1)}
     policy = a_policy(http_put_response_hop_limit=2)
@@ -176,14 +176,14 @@ def test_an_instance_found_twice_is_settled_once(clients: FakeClients, home: Fak
 
 
 def test_hidden_managed_instances_are_counted_once_a_day(clients: FakeClients, home: FakeEc2) -> None:
-    """By the inventory; a sweep for drift cannot change them and has no use for them."""
+    """By the inventory; a sweep for drift cannot change them and does not need them."""
     home.launch(an_instance(1, managed_by="eks.amazonaws.com"))
     assert Sweep(clients).report.outcomes == {}
     counted = Sweep(clients, request=INVENTORY).report
     assert (counted.outcomes, counted.instances) == ({Outcome.SKIPPED: 1}, 1)
 
 
-def test_unchanged_instances_are_counts_and_no_lines(clients: FakeClients, home: FakeEc2) -> None:
+def test_unchanged_instances_are_counted_but_not_logged(clients: FakeClients, home: FakeEc2) -> None:
     """The same hundred exemptions every quarter of an hour are no news."""
     home.managed_visible = True
     home.launch(an_instance(1, tags={"legacy": ""}), an_instance(2, managed_by="eks.amazonaws.com"))
@@ -193,7 +193,7 @@ def test_unchanged_instances_are_counts_and_no_lines(clients: FakeClients, home:
 
 
 def test_audit_mode_writes_nothing(clients: FakeClients, home: FakeEc2) -> None:
-    """What would be changed has its line each time: that is what the mode is for."""
+    """Each planned change is logged every time: audit mode is for that."""
     home.launch(an_instance())
     done = Sweep(clients, a_policy(mode=Mode.AUDIT))
     assert done.logged == {an_id(): Outcome.WOULD_REMEDIATE}
@@ -210,7 +210,7 @@ def test_audit_mode_writes_nothing(clients: FakeClients, home: FakeEc2) -> None:
     ],
 )
 def test_the_next_sweep_is_the_retry(clients: FakeClients, home: FakeEc2, failure: Failure, outcome: Outcome) -> None:
-    """Throttling is no alarm; an instance that fails does not make its region fail."""
+    """Throttling raises no alarm; an instance that fails does not make its region fail."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [failure] * 100
     done = Sweep(clients, seconds=60)
@@ -221,7 +221,7 @@ def test_the_next_sweep_is_the_retry(clients: FakeClients, home: FakeEc2, failur
 
 
 def test_an_instance_that_vanished_is_gone(clients: FakeClients, home: FakeEc2) -> None:
-    """Between the page and the change."""
+    """It disappeared between the listing and the change."""
     home.launch(an_instance(1), an_instance(2))
     home.page_size = 1
     home.read_seconds = 6
@@ -229,8 +229,8 @@ def test_an_instance_that_vanished_is_gone(clients: FakeClients, home: FakeEc2) 
     assert Sweep(clients).logged[an_id(2)] is Outcome.GONE
 
 
-def test_a_sweep_stops_writing_at_its_deadline_and_the_next_goes_on(clients: FakeClients, home: FakeEc2) -> None:
-    """What is left is told, not forgotten."""
+def test_a_sweep_stops_writing_at_its_deadline_and_the_next_continues(clients: FakeClients, home: FakeEc2) -> None:
+    """The rest is reported as deferred."""
     home.launch(*map(an_instance, range(40)))
     home.modify_seconds = 1
     done = Sweep(clients, seconds=10)
@@ -242,7 +242,7 @@ def test_a_sweep_stops_writing_at_its_deadline_and_the_next_goes_on(clients: Fak
 
 
 def test_an_inventory_counts_every_instance(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
-    """Those that differ are brought in line on the way; what has ended is no instance any more."""
+    """It also changes those that differ; terminated instances do not count."""
     home.page_size = 2
     home.launch(
         an_instance(1),
@@ -275,7 +275,7 @@ def test_an_inventory_counts_every_instance(clients: FakeClients, home: FakeEc2,
 def test_a_region_that_the_policy_leaves_out_is_not_asked(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, trigger: Trigger
 ) -> None:
-    """Nor counted, by the inventory neither."""
+    """The inventory does not count it either."""
     home.launch(an_instance(1))
     away.launch(an_instance(2), an_instance(3, V2_ONLY))
     done = Sweep(clients, a_policy(regions=RegionSelection(exclude=(AWAY,))), SweepRequest(trigger))
@@ -284,10 +284,10 @@ def test_a_region_that_the_policy_leaves_out_is_not_asked(
     assert away.calls == []
 
 
-def test_regions_are_visited_side_by_side(
+def test_regions_are_visited_in_parallel(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow region does not use up the time of the others."""
+    """A slow region does not use up the others' time."""
     meeting = threading.Barrier(2)
 
     def meet(find: Callable[..., Iterator[list[Instance]]], *asked: object) -> Iterator[list[Instance]]:
@@ -300,14 +300,14 @@ def test_regions_are_visited_side_by_side(
 
 
 def test_expired_exemptions_are_reported_until_they_are_removed(clients: FakeClients) -> None:
-    """By the day of the sweep."""
+    """As of the day of the sweep."""
     expired = an_exemption("old SDK", expires=date(2026, 11, 21))
     lasting = an_exemption("vendor image", expires=date(2026, 11, 22))
     policy = a_policy(exemptions=(expired, lasting), instance_metadata_tags=Switch.DISABLED)
     assert Sweep(clients, policy).report.expired_exemptions == (expired,)
 
 
-def test_a_sweep_tells_how_long_it_took(clients: FakeClients, home: FakeEc2) -> None:
+def test_a_sweep_reports_its_duration(clients: FakeClients, home: FakeEc2) -> None:
     """In seconds."""
     home.read_seconds = 3
     assert Sweep(clients).report.seconds == pytest.approx(3)
@@ -316,7 +316,7 @@ def test_a_sweep_tells_how_long_it_took(clients: FakeClients, home: FakeEc2) -> 
 def test_an_error_in_the_program_is_not_hidden_in_a_region(
     clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only what AWS refused belongs to a region; the rest must reach the alarm."""
+    """Only refusals by AWS belong to a region; any other error must reach the alarm."""
 
     def broken(*_: object) -> None:
         raise KeyError

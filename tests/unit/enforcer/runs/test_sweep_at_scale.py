@@ -1,4 +1,4 @@
-"""Sweeps of fleets that are larger than what one of them can do."""
+"""Sweeps of fleets too large for one sweep."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WHY = "HttpTokens is optional, not required"
 
 
 def test_a_fleet_is_changed_at_the_pace_of_ec2(clients: FakeClients, home: FakeEc2) -> None:
-    """A hundred at once and five each second: so many take so long, and no longer."""
+    """A hundred at once and then five each second, and no slower."""
     home.launch(*map(an_instance, range(400)))
     done = Sweep(clients)
     assert done.report.outcomes == {Outcome.REMEDIATED: 400}
@@ -33,7 +33,7 @@ def test_a_fleet_is_changed_at_the_pace_of_ec2(clients: FakeClients, home: FakeE
 
 
 def _spares(home: FakeEc2) -> list[int]:
-    """What a launch would find in the bucket, each time after something was taken from it."""
+    """What a launch would find in the bucket each time after the sweep took from it."""
     spares: list[int] = []
     take = home.changes.take
 
@@ -48,7 +48,7 @@ def _spares(home: FakeEc2) -> list[int]:
 
 
 def test_a_launch_in_the_middle_of_a_sweep_finds_the_reserve(clients: FakeClients, home: FakeEc2) -> None:
-    """All the time, until the last changes of the sweep."""
+    """Until the sweep's last changes, which may use it."""
     home.launch(*map(an_instance, range(400)))
     spares = _spares(home)
     Sweep(clients)
@@ -56,8 +56,8 @@ def test_a_launch_in_the_middle_of_a_sweep_finds_the_reserve(clients: FakeClient
     assert spares[-1] == 0
 
 
-def test_events_leave_no_reserve(clients: FakeClients, home: FakeEc2) -> None:
-    """They are what it is for."""
+def test_events_use_the_reserve(clients: FakeClients, home: FakeEc2) -> None:
+    """The reserve is for them."""
     home.launch(*map(an_instance, range(150)))
     spares = _spares(home)
     Batch(clients, *(a_message(running(an_id(number)), str(number)) for number in range(150)))
@@ -65,8 +65,8 @@ def test_events_leave_no_reserve(clients: FakeClients, home: FakeEc2) -> None:
     assert max(spares) == 0
 
 
-def test_regions_have_each_their_own_pace(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
-    """Two take no longer than one."""
+def test_each_region_has_its_own_pace(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
+    """Two regions take no longer than one."""
     home.launch(*map(an_instance, range(100)))
     away.launch(*map(an_instance, range(100)))
     assert home.changes is not away.changes
@@ -75,14 +75,14 @@ def test_regions_have_each_their_own_pace(clients: FakeClients, home: FakeEc2, a
 
 
 def test_reads_grow_with_time_and_not_with_the_fleet(clients: FakeClients, home: FakeEc2) -> None:
-    """One look every ten seconds renews what waits and reads back what was changed."""
+    """One look every ten seconds renews waiting instances and reads back changed ones."""
     home.launch(*map(an_instance, range(400)))
     Sweep(clients)
     assert home.calls.count("DescribeInstances") <= 1 + 60 / 10 + 4
 
 
-def test_a_compliant_region_costs_one_request_a_set_of_filters(clients: FakeClients, home: FakeEc2) -> None:
-    """However large it is."""
+def test_a_compliant_region_costs_one_request_for_each_set_of_filters(clients: FakeClients, home: FakeEc2) -> None:
+    """However large the region is."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(5_000)))
     assert Sweep(clients).report.outcomes == {}
     assert home.calls == ["DescribeInstances"]
@@ -91,8 +91,8 @@ def test_a_compliant_region_costs_one_request_a_set_of_filters(clients: FakeClie
     assert home.calls == ["DescribeInstances", "DescribeInstances"]
 
 
-def test_the_order_is_one_of_chance(clients: FakeClients, home: FakeEc2) -> None:
-    """Not EC2's own, in which the same ones would always be first."""
+def test_the_order_is_random(clients: FakeClients, home: FakeEc2) -> None:
+    """In EC2's order, the same instances would always be first."""
     home.launch(*map(an_instance, range(50)))
     shuffle = random.Random(1).shuffle  # noqa: S311  # an order, not a secret
     run = a_run(clients, a_policy())
@@ -102,8 +102,8 @@ def test_the_order_is_one_of_chance(clients: FakeClients, home: FakeEc2) -> None
     assert home.sent_ids != sorted(home.sent_ids)
 
 
-def test_what_always_fails_does_not_keep_others_from_their_turn(clients: FakeClients, home: FakeEc2) -> None:
-    """Half the fleet is refused for good, and a sweep has time for a third of it."""
+def test_instances_that_always_fail_do_not_block_the_others(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 refuses half the fleet for good, and a sweep has time for a third."""
     fleet, sweeps = 600, 0
     home.launch(*map(an_instance, range(fleet)))
     refused = set(map(an_id, range(fleet // 2)))
@@ -122,8 +122,8 @@ def test_what_always_fails_does_not_keep_others_from_their_turn(clients: FakeCli
     assert set(home.modified_ids).isdisjoint(refused)
 
 
-def test_what_is_left_is_deferred_and_taken_up_by_the_next(clients: FakeClients, home: FakeEc2) -> None:
-    """Every instance is counted once, those that were never read again too."""
+def test_the_next_sweep_continues_with_the_deferred_instances(clients: FakeClients, home: FakeEc2) -> None:
+    """Every instance counts once, including those that were never read again."""
     home.launch(*map(an_instance, range(2_500)))
     done = Sweep(clients, seconds=60)
     outcomes = done.report.outcomes
@@ -140,7 +140,7 @@ def test_what_is_left_is_deferred_and_taken_up_by_the_next(clients: FakeClients,
 
 
 def test_of_a_large_fleet_only_ids_are_kept(clients: FakeClients, home: FakeEc2) -> None:
-    """The others are read, two hundred at a time, when their turn comes; what is known goes first."""
+    """Instances without a plan are read, two hundred at a time, when their turn comes; those with a plan go first."""
     home.launch(*map(an_instance, range(1_100)))
     run = a_run(clients, a_policy(), seconds=60)
     run.shuffle = lambda ids: ids.sort(reverse=True)
@@ -151,8 +151,8 @@ def test_of_a_large_fleet_only_ids_are_kept(clients: FakeClients, home: FakeEc2)
     assert max(age for _, age in home.sent) <= 10
 
 
-def test_a_region_too_large_to_be_listed_has_failed(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
-    """What was listed is enforced; the rest must not be taken for compliant."""
+def test_a_region_too_large_to_list_has_failed(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
+    """Listed instances are enforced; the others must not count as compliant."""
     home.launch(*map(an_instance, range(10)))
     home.page_size, home.read_seconds = 2, 10
     away.launch(an_instance(99))
@@ -168,8 +168,8 @@ def test_a_region_too_large_to_be_listed_has_failed(clients: FakeClients, home: 
     assert report.regions[AWAY].status is RegionStatus.DONE
 
 
-def test_a_sweep_that_is_overtaken_says_so(clients: FakeClients, home: FakeEc2) -> None:
-    """It stops within five seconds of the change."""
+def test_a_sweep_overtaken_by_a_new_policy_says_so(clients: FakeClients, home: FakeEc2) -> None:
+    """It stops within five seconds of the policy's change."""
     home.launch(*map(an_instance, range(400)))
     clients.clock.at(20, lambda: clients.ssm.put(TOKENS_PARAMETER, "optional"))
     done = Sweep(clients)

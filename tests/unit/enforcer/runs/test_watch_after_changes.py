@@ -1,4 +1,4 @@
-"""After a change: instances whose calls are rejected are named once, with the command that reverts them."""
+"""After a change: one mail names instances whose calls are rejected, with the command that reverts them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _policy(clients: FakeClients, **watch: Any) -> None:
 
 
 def _reject(clients: FakeClients, number: int, calls: float = 3, region: str = HOME) -> None:
-    """Let CloudWatch have counted that many rejected calls in these five minutes."""
+    """Let CloudWatch have counted this many rejected calls in these five minutes."""
     now = clients.clock.now()
     point = now.replace(minute=now.minute // 5 * 5, second=0, microsecond=0)
     clients.metrics[region].data.setdefault((REJECTED, an_id(number)), []).append((point, calls))
@@ -61,7 +61,7 @@ def _sweep(app: App, clients: FakeClients, seconds: float = QUARTER) -> None:
 
 @pytest.fixture
 def changed(app: App, clients: FakeClients, home: FakeEc2) -> App:
-    """The enforcer, that has changed three instances just now."""
+    """An enforcer that has just changed three instances."""
     home.launch(an_instance(1, tags=TAGS, image_id="ami-1"), an_instance(2), an_instance(3))
     app.invoke(SCHEDULE)
     assert len(home.modified) == 3
@@ -69,10 +69,10 @@ def changed(app: App, clients: FakeClients, home: FakeEc2) -> App:
     return app
 
 
-def test_rejected_calls_are_one_mail_that_names_where_the_instance_comes_from(
+def test_one_mail_names_rejected_calls_and_what_launched_the_instances(
     changed: App, clients: FakeClients, home: FakeEc2, metrics: Documents
 ) -> None:
-    """All of them in one; they are left as they are."""
+    """It names all instances, which stay as they are."""
     _reject(clients, 1)
     _reject(clients, 2, calls=1)
     metrics()
@@ -86,15 +86,15 @@ def test_rejected_calls_are_one_mail_that_names_where_the_instance_comes_from(
         f"{an_id(1)} in {HOME}: 3 calls without a token rejected {since} ({origin})",
         f"{an_id(2)} in {HOME}: 1 calls without a token rejected {since} ({unknown})",
     ]
-    assert follows == "They were left as they are."
+    assert follows == "The enforcer left them as they are."
     assert command == f"imds-enforcer revert {an_id(1)} {an_id(2)} --run run-1"
     published = metrics()
     assert [document["RejectedCalls"] for document in published if "RejectedCalls" in document] == [[2.0]]
     assert home.actual(an_id(1)).options == V2_ONLY
 
 
-def test_an_instance_is_told_of_once(changed: App, clients: FakeClients, metrics: Documents) -> None:
-    """However long it goes on; the metric is there each time, for the alarm."""
+def test_an_instance_is_mailed_once(changed: App, clients: FakeClients, metrics: Documents) -> None:
+    """However long the calls go on; the metric is published each time, for the alarm."""
     _reject(clients, 1)
     for _ in range(9):
         _sweep(changed, clients)
@@ -108,8 +108,8 @@ def test_an_instance_is_told_of_once(changed: App, clients: FakeClients, metrics
     assert an_id(1) not in second
 
 
-def test_below_the_limit_nothing_is_told(changed: App, clients: FakeClients, metrics: Documents) -> None:
-    """The operator said how many make a message."""
+def test_below_the_limit_no_mail_is_sent(changed: App, clients: FakeClients, metrics: Documents) -> None:
+    """The policy sets how many calls are worth a mail."""
     _policy(clients, rejected_calls=4)
     _reject(clients, 1, calls=3)
     _sweep(changed, clients)
@@ -120,8 +120,8 @@ def test_below_the_limit_nothing_is_told(changed: App, clients: FakeClients, met
     assert len(_mails(clients)) == 1
 
 
-def test_cloudwatch_is_asked_once_an_hour_about_each(changed: App, clients: FakeClients) -> None:
-    """With one request, in whatever process; and no more once the watch has ended."""
+def test_cloudwatch_is_asked_once_an_hour_about_each_instance(changed: App, clients: FakeClients) -> None:
+    """In one request, whichever process asks; and no more once the watch has ended."""
     for _ in range(8):
         _sweep(changed, clients)
         App(clients.in_another_process()).invoke(SCHEDULE)
@@ -136,8 +136,8 @@ def test_cloudwatch_is_asked_once_an_hour_about_each(changed: App, clients: Fake
     assert len(requests) == 2
 
 
-def test_who_was_never_changed_is_not_watched(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Its calls are its own affair."""
+def test_an_instance_that_was_never_changed_is_not_watched(app: App, clients: FakeClients, home: FakeEc2) -> None:
+    """The enforcer did not cause its rejected calls."""
     home.launch(an_instance(1, V2_ONLY))
     _reject(clients, 1)
     _sweep(app, clients)
@@ -145,8 +145,8 @@ def test_who_was_never_changed_is_not_watched(app: App, clients: FakeClients, ho
 
 
 @pytest.mark.parametrize("watch", ["null", '{"hours": 1}'])
-def test_who_is_not_to_be_watched_is_not_asked_about(changed: App, clients: FakeClients, watch: str) -> None:
-    """null: nobody. An hour: not three hours later; its last minutes are looked at once they are over."""
+def test_instances_outside_the_watch_are_not_asked_about(changed: App, clients: FakeClients, watch: str) -> None:
+    """With null, no instance is; with a watch of one hour, none is three hours after its change."""
     clients.ssm.put(POLICY_PARAMETER, f'{{"watch": {watch}}}')
     _reject(clients, 1)
     _sweep(changed, clients, 3 * HOUR)
@@ -154,15 +154,15 @@ def test_who_is_not_to_be_watched_is_not_asked_about(changed: App, clients: Fake
 
 
 def test_an_inventory_does_not_watch(changed: App, clients: FakeClients) -> None:
-    """The sweeps between do."""
+    """The sweeps in between do."""
     _reject(clients, 1)
     clients.clock.advance(HOUR)
     changed.invoke({"inventory": True})
     assert clients.metrics[HOME].requests == []
 
 
-def test_what_was_loosened_again_is_not_watched(changed: App, clients: FakeClients) -> None:
-    """The policy has given IMDSv1 back."""
+def test_an_instance_whose_tokens_are_optional_again_is_not_watched(changed: App, clients: FakeClients) -> None:
+    """The policy has changed back."""
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     _sweep(changed, clients, 60)
     _reject(clients, 1)
@@ -171,7 +171,7 @@ def test_what_was_loosened_again_is_not_watched(changed: App, clients: FakeClien
 
 
 def test_each_run_has_a_command_of_its_own(changed: App, clients: FakeClients, home: FakeEc2) -> None:
-    """A revert undoes what one run changed, and what followed."""
+    """A revert undoes one run's change and what followed."""
     clients.clock.advance(60)
     home.launch(an_instance(4), an_instance(5))
     changed.invoke(SCHEDULE)
@@ -190,10 +190,10 @@ def test_each_run_has_a_command_of_its_own(changed: App, clients: FakeClients, h
     )
 
 
-def test_the_command_is_one_that_the_operator_can_paste(
+def test_the_operator_can_paste_the_command(
     changed: App, clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It gives IMDSv1 back to these instances and to no other, and holds them."""
+    """It reverts and holds these instances, and no others."""
     _reject(clients, 1)
     _reject(clients, 2)
     _sweep(changed, clients)
@@ -212,7 +212,7 @@ def test_the_command_is_one_that_the_operator_can_paste(
 def test_the_watch_changes_nothing_and_holds_nothing(
     changed: App, clients: FakeClients, home: FakeEc2, policy: str
 ) -> None:
-    """Whatever can make an instance call IMDSv1 could otherwise switch it back on."""
+    """Otherwise anything that makes an instance call IMDSv1 could switch it back on."""
     clients.ssm.put(POLICY_PARAMETER, policy)
     _reject(clients, 1)
     _sweep(changed, clients)
@@ -221,8 +221,8 @@ def test_the_watch_changes_nothing_and_holds_nothing(
     assert clients.ledger_table.holds.standing().holds == {}
 
 
-def test_if_the_mail_cannot_be_sent_it_is_told_next_time(changed: App, clients: FakeClients) -> None:
-    """And then once."""
+def test_a_mail_that_failed_is_sent_by_the_next_sweep(changed: App, clients: FakeClients) -> None:
+    """And then only once."""
     _reject(clients, 1)
     clients.topic.failure = THROTTLED
     _sweep(changed, clients)
@@ -236,7 +236,7 @@ def test_if_the_mail_cannot_be_sent_it_is_told_next_time(changed: App, clients: 
 def test_a_region_whose_cloudwatch_is_out_of_reach_stops_no_other(
     changed: App, clients: FakeClients, away: FakeEc2, log_lines: Documents
 ) -> None:
-    """It is logged, and asked again by the next sweep."""
+    """The failure is logged, and the next sweep asks again."""
     away.launch(an_instance(9))
     changed.invoke(SCHEDULE)
     _reject(clients, 1)
@@ -244,26 +244,26 @@ def test_a_region_whose_cloudwatch_is_out_of_reach_stops_no_other(
     clients.metrics[HOME].failure = THROTTLED
     _sweep(changed, clients)
     assert [text.split()[0] for text in _mails(clients)] == [an_id(9)]
-    assert f"the changed instances of {HOME} could not be watched" in [line["message"] for line in log_lines()]
+    assert f"the watch could not check the changed instances in {HOME}" in [line["message"] for line in log_lines()]
     clients.metrics[HOME].failure = None
     _sweep(changed, clients)
     assert [text.split()[0] for text in _mails(clients)] == [an_id(9), an_id(1)]
 
 
-def test_an_instance_that_is_gone_is_told_of_without_its_origin(
+def test_an_instance_that_is_gone_is_mailed_without_its_source(
     changed: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """What it came from is not known any more; there is nothing to revert."""
+    """EC2 no longer shows what launched it, and there is nothing to revert."""
     _reject(clients, 1)
     home.forget(an_id(1))
     _sweep(changed, clients)
     (text,) = _mails(clients)
     assert text.startswith(f"{an_id(1)} in {HOME}: 3 calls")
-    assert text.endswith("\nThey were left as they are.")
+    assert text.endswith("\nThe enforcer left them as they are.")
 
 
 def test_a_terminated_instance_is_in_no_command(changed: App, clients: FakeClients, home: FakeEc2) -> None:
-    """EC2 still shows it for a while, and would refuse the change."""
+    """EC2 still shows it for a while, but would refuse the change."""
     _reject(clients, 1)
     _reject(clients, 2)
     home.launch(an_instance(1, V2_ONLY, state=InstanceState.TERMINATED))
@@ -273,10 +273,10 @@ def test_a_terminated_instance_is_in_no_command(changed: App, clients: FakeClien
     assert text.endswith(f"\nimds-enforcer revert {an_id(2)} --run run-1")
 
 
-def test_if_it_cannot_be_noted_that_an_instance_was_named_it_is_named_again(
+def test_if_the_mail_cannot_be_recorded_the_instance_is_mailed_again(
     changed: App, clients: FakeClients, metrics: Documents
 ) -> None:
-    """Twice rather than never; the alarm of the ledger rises."""
+    """Twice is better than never; the ledger's alarm fires."""
     _reject(clients, 1)
 
     def refuse(items: Sequence[Item]) -> None:
@@ -301,7 +301,7 @@ def _revert(clients: FakeClients, number: int) -> None:
 
 
 def test_a_change_after_a_revert_is_watched_anew(changed: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Once it was released, it is enforced, and told of again if it still calls IMDSv1."""
+    """After a release it is enforced again, and mailed again if it still calls IMDSv1."""
     _reject(clients, 1)
     _sweep(changed, clients)
     _revert(clients, 1)
@@ -317,10 +317,10 @@ def test_a_change_after_a_revert_is_watched_anew(changed: App, clients: FakeClie
     ]
 
 
-def test_what_was_counted_after_one_change_is_not_held_against_the_next(
+def test_calls_counted_after_one_change_do_not_count_for_the_next(
     changed: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """It was reverted, released and changed again, all within the hour that an answer of CloudWatch serves for."""
+    """Reverted, released and changed again within the hour for which CloudWatch's answer is kept."""
     _reject(clients, 1)
     _sweep(changed, clients)
     assert len(_mails(clients)) == 1
@@ -332,10 +332,10 @@ def test_what_was_counted_after_one_change_is_not_held_against_the_next(
     assert len(_mails(clients)) == 1
 
 
-def test_calls_count_from_the_beginning_of_the_five_minutes_that_the_change_fell_into(
+def test_calls_count_from_the_start_of_the_period_around_the_change(
     app: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """CloudWatch names a point by its beginning; what came in it before the change was served, not rejected."""
+    """CloudWatch names a point by its start; earlier calls in that period were served, not rejected."""
     clients.clock.advance(120)
     home.launch(an_instance(1))
     app.invoke(SCHEDULE)
@@ -344,8 +344,8 @@ def test_calls_count_from_the_beginning_of_the_five_minutes_that_the_change_fell
     assert len(_mails(clients)) == 1
 
 
-def test_the_last_hour_of_the_watch_is_looked_at_too(changed: App, clients: FakeClients) -> None:
-    """A program that calls once a day is noticed in the last minutes, if at all."""
+def test_the_last_hour_of_the_watch_is_checked_too(changed: App, clients: FakeClients) -> None:
+    """A program that calls once a day may only show in the last minutes."""
     _policy(clients, hours=2)
     for _ in range(7):
         _sweep(changed, clients)
