@@ -157,10 +157,10 @@ def test_a_group_with_several_templates(launches: FakeLaunches) -> None:
             None,
             (
                 "launch configuration lc does not set HttpTokens, the region has no default; image ami-2 requires "
-                "tokens; whether that holds for launch configurations is not documented"
+                "tokens; AWS does not document whether that applies to launch configurations"
             ),
         ),
-        (None, None, "launch configuration lc: it is not there any more"),
+        (None, None, "launch configuration lc: it no longer exists"),
     ],
 )
 def test_a_group_with_a_launch_configuration(
@@ -186,7 +186,7 @@ def test_the_template_counts_if_the_group_is_gone(launches: FakeLaunches) -> Non
         ("ami-2", False, "image ami-2 requires tokens"),
         ("", True, "image ami-1 does not require tokens"),
         ("resolve:ssm:/golden", True, "image ami-1 does not require tokens"),
-        ("ami-9", None, "image ami-9 is not to be seen any more"),
+        ("ami-9", None, "image ami-9 is no longer visible"),
     ],
 )
 def test_the_image_of_the_template_counts(
@@ -204,8 +204,8 @@ def test_a_deleted_version_does_not_hide_the_others(launches: FakeLaunches) -> N
     found = sources_of(launches, an_audited(1, "lt-1", "1"), an_audited(2, "lt-1", "7"), an_audited(3, "lt-0"))
     assert [(each.outlook.launches_imdsv1, each.outlook.why) for each in found] == [
         (True, "launch template lt-1 version 1 sets HttpTokens optional"),
-        (False, "launch template lt-1 version 7 is not there any more"),
-        (False, "launch template lt-0 version 1 is not there any more"),
+        (False, "launch template lt-1 version 7 no longer exists"),
+        (False, "launch template lt-0 version 1 no longer exists"),
     ]
 
 
