@@ -123,9 +123,9 @@ class Fixer:
         if why:
             return _ended(plan, outcome, "; ".join((why, *self._taken_back(calls, fix))))
         self._written(replace(fix, state=FixState.FIXED))
-        then = ", and is now the default" if plan.moves_default else ""
+        then = "; it is now the default" if plan.moves_default else ""
         done = plan.fixed(fix.version)
-        reason = f"version {fix.version} requires tokens, is otherwise the same as version {fix.source}{then}"
+        reason = f"version {fix.version} requires tokens and is otherwise the same as version {fix.source}{then}"
         return Fixed(replace(done, outcome=outcome, reason=reason), fix.version)
 
     def _problem(

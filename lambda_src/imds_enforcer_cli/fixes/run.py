@@ -26,7 +26,7 @@ _A_DAY = 86_400.0
 
 
 class Access:
-    """Gives fixes and undos their calls in any region, with one client a region."""
+    """Provides the calls of fixes and undos in any region, through one client a region."""
 
     def __init__(self, reached: Connection) -> None:
         self.reached = reached

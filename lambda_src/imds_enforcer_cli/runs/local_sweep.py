@@ -28,7 +28,7 @@ _A_DAY = 86_400.0
 _VERIFY_SECONDS = 20.0
 _LEAST_SECONDS = 900.0
 _CHANGES_A_SECOND = 1.25
-"""A quarter of what EC2 allows. A slower run, because others change instances too, ends unfinished.
+"""A quarter of what EC2 allows. A run that gets less, because others change instances too, ends unfinished.
 
 That sets a moment by which the process is done with each change: later sweeps can finalize entries still open then.
 """

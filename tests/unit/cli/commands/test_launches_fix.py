@@ -77,12 +77,12 @@ def test_all_templates_of_all_regions(command: Command, clients: FakeClients) ->
     assert lines(result.stdout) == [
         "LAUNCHER OUTCOME REASON",
         (
-            "launch template web (lt-web); eu-west-1 FIXED version 2 requires tokens, is otherwise the same as "
-            "version 1, and is now the default"
+            "launch template web (lt-web); eu-west-1 FIXED version 2 requires tokens and is otherwise the same as "
+            "version 1; it is now the default"
         ),
         (
-            "launch template jobs (lt-jobs); us-east-1 FIXED version 2 requires tokens, is otherwise the same as "
-            "version 1, and is now the default"
+            "launch template jobs (lt-jobs); us-east-1 FIXED version 2 requires tokens and is otherwise the same as "
+            "version 1; it is now the default"
         ),
     ]
     assert lines(result.stderr) == [f"This is the run {FIRST_RUN}: it fixes 2 launch templates."]

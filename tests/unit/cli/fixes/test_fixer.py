@@ -43,7 +43,7 @@ def fail(fixing: Fixing, call: str, error: ClientError) -> None:
 def test_the_request_for_a_new_version(fixing: Fixing) -> None:
     """It names the source, and has only metadata options, the mark as description, and the run's own token."""
     assert fixing.fix("run-1").plan.reason == (
-        "version 2 requires tokens, is otherwise the same as version 1, and is now the default"
+        "version 2 requires tokens and is otherwise the same as version 1; it is now the default"
     )
     assert calls(fixing, "create_launch_template_version") == [
         {
@@ -323,7 +323,7 @@ def test_the_version_of_an_interrupted_fix_stays_while_something_names_it(fixing
 THEIRS = {"ImageId": "ami-2"}
 
 
-def meanwhile(fixing: Fixing, when: str, edit: Callable[[], object]) -> None:
+def interfere(fixing: Fixing, when: str, edit: Callable[[], object]) -> None:
     """Let others make a change just before or just after EC2 creates the new version."""
 
     def do(call: str) -> None:
@@ -336,7 +336,7 @@ def meanwhile(fixing: Fixing, when: str, edit: Callable[[], object]) -> None:
 
 def test_a_version_that_others_create_just_before_the_fix_stays_the_latest(fixing: Fixing) -> None:
     """The fix's version, which does not have its content, must not replace it."""
-    meanwhile(fixing, "before", lambda: fixing.edit(THEIRS))
+    interfere(fixing, "before", lambda: fixing.edit(THEIRS))
     plan = fixing.fix().plan
     assert plan.outcome == "LEFT"
     assert plan.reason == "someone else has created version 2 since the plan; version 3 was deleted"
@@ -345,7 +345,7 @@ def test_a_version_that_others_create_just_before_the_fix_stays_the_latest(fixin
 
 def test_a_version_that_others_create_just_after_the_fix_stays_the_latest(fixing: Fixing) -> None:
     """The default moves to the fix's version."""
-    meanwhile(fixing, "after", lambda: fixing.edit(THEIRS))
+    interfere(fixing, "after", lambda: fixing.edit(THEIRS))
     assert fixing.fix().plan.outcome == "FIXED"
     assert fixing.state == (2, {1: LAX, 2: FIXED, 3: THEIRS})
 
@@ -353,7 +353,7 @@ def test_a_version_that_others_create_just_after_the_fix_stays_the_latest(fixing
 def test_a_default_that_others_change_during_the_fix_stays() -> None:
     """The fix is left, and deletes its version."""
     fixing = Fixing(THEIRS, LAX)
-    meanwhile(fixing, "after", lambda: fixing.region.default_versions.update({TEMPLATE: 1}))
+    interfere(fixing, "after", lambda: fixing.region.default_versions.update({TEMPLATE: 1}))
     plan = fixing.fix().plan
     assert plan.outcome == "LEFT"
     assert plan.reason == "someone else has changed its default version since the plan; version 3 was deleted"
