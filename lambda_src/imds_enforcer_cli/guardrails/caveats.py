@@ -12,7 +12,7 @@ from imds_enforcer_cli.guardrails.tag_keys import exempting_tag_keys
 def caveats(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool, characters: int) -> Iterator[str]:
     """One sentence for each caveat; `characters` is the length of the SCP."""
     if policy.mode is Mode.AUDIT:
-        yield "The policy is in audit mode, but an SCP refuses calls as soon as it is attached."
+        yield "The policy is in audit mode, but an SCP denies calls as soon as it is attached."
     if policy.http_tokens is HttpTokens.REQUIRED:
         yield from _refused_launches(policy, now)
     else:
@@ -26,7 +26,7 @@ def caveats(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool,
     for key in unprotected:
         yield f"The SCP does not protect the tag key {key!r} of an exemption, because it matches every tag."
     if role_delivery and any(not each.expired(now) for each in policy.exemptions):
-        yield "RoleDelivery also refuses calls by exempt instances with credentials fetched through IMDSv1."
+        yield "RoleDelivery also denies calls by exempt instances with credentials fetched through IMDSv1."
     if not roles.deployers:
         yield "Without --deploy-role, only operators can deploy, update and delete the stack ImdsEnforcerState."
     yield (
@@ -38,13 +38,13 @@ def caveats(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool,
 
 
 def _refused_launches(policy: Policy, now: datetime) -> Iterator[str]:
-    """Launches that the SCP refuses although the policy would leave them alone; not those by service-linked roles."""
-    refused = "is refused unless it requires tokens"
+    """Launches that the SCP denies although the policy would leave them alone; not those by service-linked roles."""
+    denied = "is denied unless it requires tokens"
     for each in policy.exemptions:
         if not each.expired(now) and _may_be_new(each.match):
-            yield f"An exempt launch {refused}: {each.named()}"
+            yield f"An exempt launch {denied}: {each.named()}"
     if policy.launch_grace_seconds:
-        yield f"A launch that relies on launch_grace_seconds ({policy.launch_grace_seconds}) {refused}."
+        yield f"A launch that relies on launch_grace_seconds ({policy.launch_grace_seconds}) {denied}."
 
 
 def _may_be_new(match: Match) -> bool:

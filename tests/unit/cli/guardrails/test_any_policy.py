@@ -60,7 +60,7 @@ def refused(scp: str, by: str, calls: list[tuple[str, str]]) -> list[Any]:
 
 
 @given(POLICIES, st.booleans())
-def test_the_enforcer_and_its_operators_are_never_refused(rules: Rules, role_delivery: bool) -> None:  # noqa: FBT001
+def test_the_enforcer_and_its_operators_are_never_denied(rules: Rules, role_delivery: bool) -> None:  # noqa: FBT001
     """Under any policy, in any account."""
     scp = an_scp(policy_of(rules), role_delivery=role_delivery)
     for enforcer in (ENFORCER, a_role("security/imds-enforcer", OTHER_ACCOUNT)):
@@ -89,5 +89,5 @@ def test_each_exemption_whose_launches_the_scp_denies_is_named(rules: Rules) -> 
     said = list(caveats(policy, ROLES, START, role_delivery=False, characters=1))
     for exemption in policy.exemptions:
         launches = exemption.match.instance_id is None or "*" in exemption.match.instance_id
-        named = f"An exempt launch is refused unless it requires tokens: {exemption.named()}" in said
+        named = f"An exempt launch is denied unless it requires tokens: {exemption.named()}" in said
         assert named == (policy.http_tokens == "required" and launches and not exemption.expired(START))

@@ -21,7 +21,7 @@ IAM = (
     "Anyone who can create or change a role that matches arn:aws:iam::*:role/security/imds-enforcer can bypass this "
     "SCP: protect IAM in every account."
 )
-EXEMPT = "An exempt launch is refused unless it requires tokens:"
+EXEMPT = "An exempt launch is denied unless it requires tokens:"
 PAST = date(2020, 1, 1)
 
 
@@ -35,7 +35,7 @@ def said(policy: Policy, *, role_delivery: bool = False, characters: int = 1) ->
 
 
 def test_a_policy_without_exemptions_has_no_other_caveats() -> None:
-    """The SCP refuses nothing that the policy would allow."""
+    """The SCP denies nothing that the policy would allow."""
     assert said(a_policy(), role_delivery=True) == []
 
 
@@ -44,7 +44,7 @@ def test_a_policy_without_exemptions_has_no_other_caveats() -> None:
     [
         (
             a_policy(mode=Mode.AUDIT),
-            ["The policy is in audit mode, but an SCP refuses calls as soon as it is attached."],
+            ["The policy is in audit mode, but an SCP denies calls as soon as it is attached."],
         ),
         (
             a_policy(HttpTokens.OPTIONAL, exemptions=(an_exemption(region="eu-*"),)),
@@ -56,7 +56,7 @@ def test_a_policy_without_exemptions_has_no_other_caveats() -> None:
         (a_policy(exemptions=(an_exemption(region="eu-*", expires=PAST),)), []),
         (
             a_policy(launch_grace_seconds=60),
-            ["A launch that relies on launch_grace_seconds (60) is refused unless it requires tokens."],
+            ["A launch that relies on launch_grace_seconds (60) is denied unless it requires tokens."],
         ),
         (
             a_policy(HttpTokens.OPTIONAL, exemptions=(an_exemption(tag_key="*", tag_value="v1"),)),
@@ -84,7 +84,7 @@ def test_a_caveat_for_each_deviation_from_the_policy(policy: Policy, sentences: 
 
 def test_role_delivery_also_affects_exempt_instances() -> None:
     """The caveat appears only with an exemption in force."""
-    sentence = "RoleDelivery also refuses calls by exempt instances with credentials fetched through IMDSv1."
+    sentence = "RoleDelivery also denies calls by exempt instances with credentials fetched through IMDSv1."
     policy = a_policy(exemptions=(an_exemption(instance_id=an_id()),))
     assert said(policy, role_delivery=True) == [sentence]
     assert said(a_policy(exemptions=(an_exemption(region="*", expires=PAST),)), role_delivery=True) == []
