@@ -14,7 +14,7 @@ def caveats(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool,
     if policy.mode is Mode.AUDIT:
         yield "The policy is in audit mode, but an SCP denies calls as soon as it is attached."
     if policy.http_tokens is HttpTokens.REQUIRED:
-        yield from _refused_launches(policy, now)
+        yield from _denied_launches(policy, now)
     else:
         yield "The SCP does not restrict launches, because the toggle is optional."
     protected, unprotected = exempting_tag_keys(policy, now)
@@ -37,7 +37,7 @@ def caveats(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool,
         yield f"The SCP has {characters:,} characters, too many where the quota is still {FORMER_QUOTA:,}."
 
 
-def _refused_launches(policy: Policy, now: datetime) -> Iterator[str]:
+def _denied_launches(policy: Policy, now: datetime) -> Iterator[str]:
     """Launches that the SCP denies although the policy would leave them alone; not those by service-linked roles."""
     denied = "is denied unless it requires tokens"
     for each in policy.exemptions:
