@@ -72,9 +72,7 @@ def test_a_launcher_whose_next_instance_is_exempt_is_named(match: Match) -> None
         (a_launcher(), Match(auto_scaling_group="web"), {"expires": date(2026, 1, 1)}),
     ],
 )
-def test_a_launcher_that_loses_nothing_is_not_named(
-    launcher: Launcher, match: Match, fields: dict[str, Any]
-) -> None:
+def test_a_launcher_that_loses_nothing_is_not_named(launcher: Launcher, match: Match, fields: dict[str, Any]) -> None:
     """It sets HttpTokens, or no exemption in force matches its next instance."""
     assert named(launcher, match=match, **fields) == []
 

@@ -148,8 +148,6 @@ def test_if_tokens_are_enforced_the_image_does_not_matter(
         (RegionDefaults(http_endpoint="disabled"), False, "the region's default turns the metadata service off"),
     ],
 )
-def test_the_outlook_of_the_defaults_alone(
-    defaults: RegionDefaults, why: str, *, launches: bool
-) -> None:
+def test_the_outlook_of_the_defaults_alone(defaults: RegionDefaults, why: str, *, launches: bool) -> None:
     """For a launch that sets nothing, from an image that does not require tokens."""
     assert outlook_of_rest(defaults) == Outlook(launches, why)

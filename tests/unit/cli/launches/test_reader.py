@@ -209,9 +209,7 @@ def test_the_number_of_requests_grows_with_pages_and_not_with_templates(region: 
         ("describe_nodegroup", ["node_groups"]),
     ],
 )
-def test_a_denied_call_hides_only_what_it_reads(
-    region: FakeLaunches, call: str, kinds: list[str]
-) -> None:
+def test_a_denied_call_hides_only_what_it_reads(region: FakeLaunches, call: str, kinds: list[str]) -> None:
     """The failure has the service's own code."""
     region.templates = {"lt-0": [{"ImageId": "ami-0"}]}
     region.images = {"ami-0": None}

@@ -230,9 +230,7 @@ def test_an_interruption_before_the_first_change_ends_the_command_at_once(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_second_signal_ends_the_command_at_once(
-    ended: list[int], said: list[str], number: signal.Signals
-) -> None:
+def test_the_second_signal_ends_the_command_at_once(ended: list[int], said: list[str], number: signal.Signals) -> None:
     """Whatever the first one was. The last message names the changes that were sent but not read back."""
     with Interruption() as stop:
         stop.under_way = lambda: ["i-1", "i-2"]
