@@ -1,7 +1,7 @@
 """Do independent auditors find what `imds-enforcer audit` finds, before and after `enforce`?
 
-Prowler and Cloud Custodian look at the same fleet on a local AWS: as it was launched, after an `enforce` whose
-policy exempts some of it, and after one that exempts nothing. Ends with 1 where any two differ.
+Prowler and Cloud Custodian audit the same fleet on a local AWS: as launched, after an `enforce` whose policy exempts
+some instances, and after one that exempts none. The exit code is 1 if any of the three disagree.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ EXEMPTION = {"match": {"tag": {"key": "imds", "value": "v1"}}, "reason": "vendor
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What was launched: those that allow IMDSv1, and among them those that the first policy exempts."""
+    """The launched instances that allow IMDSv1, and those of them that the first policy exempts."""
 
     allowing: frozenset[str]
     exempt: frozenset[str]
 
 
 def main() -> None:
-    """Let all look three times, and say what each found."""
+    """Run every auditor three times, and print what each found."""
     with LocalAws() as aws, tempfile.TemporaryDirectory() as folder:
         fleet, agreed = launch(aws), True
         exempting = policy(Path(folder), "exempting", {"exemptions": [EXEMPTION]})
@@ -43,12 +43,12 @@ def main() -> None:
         agreed &= look(aws, Path(folder), "after enforce, some exempt", exempting, fleet.exempt)
         operator.answer(aws, "enforce", "--yes", "--policy", str(strict))
         agreed &= look(aws, Path(folder), "after enforce, none exempt", strict, frozenset())
-    print("All agree." if agreed else "They do not agree.")  # noqa: T201  # what is started by hand talks to a terminal
+    print("All auditors agree." if agreed else "The auditors disagree.")  # noqa: T201  # run from a terminal
     sys.exit(0 if agreed else 1)
 
 
 def launch(aws: LocalAws) -> Fleet:
-    """Instances of every kind in two regions: allowing, requiring, off, exempt; some with more hops, some stopped."""
+    """Launch instances of every kind in both regions: optional, required, off, exempt, more hops, stopped."""
     allowing: list[str] = []
     exempt: list[str] = []
     for region in REGIONS:
@@ -66,14 +66,14 @@ def launch(aws: LocalAws) -> Fleet:
 
 
 def policy(folder: Path, name: str, fields: Mapping[str, Any]) -> Path:
-    """A file with a policy that requires tokens."""
+    """Write a policy that requires tokens to a file."""
     path = folder / f"{name}.json"
     path.write_text(json.dumps({"http_tokens": "required", **fields}), "utf-8")
     return path
 
 
 def look(aws: LocalAws, folder: Path, when: str, rules: Path, expected: frozenset[str]) -> bool:
-    """Let each auditor look; True if all of them find just these instances."""
+    """Run each auditor; True if all of them find exactly the expected instances."""
     found = {"imds-enforcer audit": imds_enforcer(aws, rules, REGIONS)}
     for name, auditor in (("Prowler", prowler), ("Cloud Custodian", custodian)):
         with tempfile.TemporaryDirectory(dir=folder) as home:
@@ -81,7 +81,7 @@ def look(aws: LocalAws, folder: Path, when: str, rules: Path, expected: frozense
     print(f"{when}: {len(expected)} instances that allow IMDSv1")  # noqa: T201  # as above
     for name, ids in found.items():
         differing = (
-            "" if ids == expected else f"; not of them: {sorted(ids - expected)}, missed: {sorted(expected - ids)}"
+            "" if ids == expected else f"; unexpected: {sorted(ids - expected)}, missed: {sorted(expected - ids)}"
         )
         print(f"  {name}: {len(ids)}{differing}")  # noqa: T201  # as above
     return all(ids == expected for ids in found.values())

@@ -1,4 +1,4 @@
-"""Three who look for instances that answer IMDSv1, each by its own code: what they find, by id."""
+"""Three independent auditors that find instances which answer IMDSv1; each returns their ids."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COMPLIANT = frozenset({"COMPLIANT", "IMDS_OFF"})
 
 
 def imds_enforcer(aws: LocalAws, policy: Path, regions: Sequence[str]) -> set[str]:
-    """What `imds-enforcer audit` does not count as compliant: those that are exempt as well."""
+    """The instances that `imds-enforcer audit` does not count as compliant, including exempt ones."""
     done = operator.run(
         aws, "audit", "--policy", str(policy), "--regions", ",".join(regions), "--output", "json", "--fail-on", "drift"
     )
@@ -34,7 +34,7 @@ def imds_enforcer(aws: LocalAws, policy: Path, regions: Sequence[str]) -> set[st
 
 
 def prowler(aws: LocalAws, folder: Path, regions: Sequence[str]) -> set[str]:
-    """What fails Prowler's check."""
+    """The instances that fail Prowler's check."""
     program = str(ROOT / ".venv" / "prowler" / "bin" / "prowler")
     where = ["--region", *regions, "--output-formats", "json-ocsf", "--output-directory", str(folder)]
     _run(aws, folder, program, "aws", "--checks", CHECK, *where, "--no-banner", "--no-color", "--ignore-exit-code-3")
@@ -46,13 +46,13 @@ def prowler(aws: LocalAws, folder: Path, regions: Sequence[str]) -> set[str]:
 
 
 def custodian(aws: LocalAws, folder: Path, regions: Sequence[str]) -> set[str]:
-    """What passes Cloud Custodian's filters."""
+    """The instances that match Cloud Custodian's filters."""
     program = str(ROOT / ".venv" / "peers" / "bin" / "custodian")
     where = [part for region in regions for part in ("-r", region)]
     _run(aws, folder, program, "run", "--cache-period", "0", "-s", str(folder), *where, str(FILTER))
     reports = list(folder.glob("**/resources.json"))
     if len(reports) != len(regions):
-        raise RuntimeError(f"Cloud Custodian reports on {len(reports)} regions of {len(regions)}")
+        raise RuntimeError(f"Cloud Custodian reports on {len(reports)} of {len(regions)} regions")
     return {each["InstanceId"] for report in reports for each in json.loads(report.read_text("utf-8"))}
 
 
@@ -61,10 +61,10 @@ def _id(finding: dict[str, Any]) -> str:
 
 
 def _run(aws: LocalAws, folder: Path, *command: str) -> None:
-    """Run a peer at home in a folder of its own.
+    """Run a peer with a home folder of its own.
 
     Raises:
-        RuntimeError: with what it wrote, if it failed.
+        RuntimeError: with its output, if it failed.
     """
     done = subprocess.run(  # noqa: S603  # the peers that this module names
         command,

@@ -1,4 +1,4 @@
-"""Pages in a real browser, where the machine has one."""
+"""A real browser for the tests, if the machine has one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A browser. Not for longer than its tests: while it runs, this thread has an event loop, which others cannot."""
+    """A browser, closed after each module: its event loop in this thread would break tests that need their own."""
     path = installed()
     if path is None:
         pytest.skip(f"no browser is installed: none of {', '.join(NAMES)} is on the PATH")

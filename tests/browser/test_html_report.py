@@ -1,4 +1,4 @@
-"""The HTML report in a browser, used as its readers use it."""
+"""The HTML report in a browser, used as readers use it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
 class Opened:
-    """A report in a tab, with every request and every complaint that it led to."""
+    """A report in a browser tab, with every request and every console message that it causes."""
 
     def __init__(self, page: Page, file: Path) -> None:
         self.page = page
@@ -34,7 +34,7 @@ class Opened:
         self.requests: list[str] = []
         self.blocked: list[str] = []
         self.complaints: list[str] = []
-        # The protocol's own events: they tell of requests that were blocked, too.
+        # The protocol's own events also report blocked requests.
         protocol = page.context.new_cdp_session(page)
         protocol.send("Network.enable")
         protocol.on("Network.requestWillBeSent", lambda event: self.requests.append(event["request"]["url"]))
@@ -45,13 +45,13 @@ class Opened:
         page.goto(self.address)
 
     def column(self, heading: str) -> list[str]:
-        """What stands in a column of the table of instances, first lines only."""
+        """The first lines of a column's cells in the table of instances."""
         at = [text.strip() for text in self.page.locator("#table th").all_inner_texts()].index(heading) + 1
         cells = self.page.locator(f"#table tbody td:nth-child({at})").all_inner_texts()
         return [text.strip().split("\n")[0] for text in cells]
 
     def sort(self, heading: str) -> str | None:
-        """Click on a heading; the direction in which the table is sorted then."""
+        """Click a heading and return the new direction."""
         self.page.get_by_role("button", name=heading, exact=True).click()
         return (
             self.page.locator("#table").get_by_role("columnheader", name=heading, exact=True).get_attribute("aria-sort")
@@ -60,7 +60,7 @@ class Opened:
 
 @pytest.fixture
 def open_report(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Opens a document as a report; in the end nothing was asked for but the file, and nothing was complained of."""
+    """Opens a document as a report; afterwards asserts that it only requested its file and caused no messages."""
     opened: list[Opened] = []
 
     def opening(report: Mapping[str, Any], **options: Any) -> Opened:
@@ -76,8 +76,8 @@ def open_report(browser: Browser, tmp_path: Path) -> Iterator[Open]:
         assert each.complaints == []
 
 
-def test_it_names_what_will_launch_imdsv1(open_report: Open) -> None:
-    """With what to change there; what will not is counted."""
+def test_the_report_lists_what_will_launch_imdsv1(open_report: Open) -> None:
+    """It only counts the other launchers."""
     listed = document()["launchers"]
     section = open_report(document()).page.get_by_role("region", name="What will launch IMDSv1")
     rows = section.get_by_role("row").all_inner_texts()[1:]
@@ -87,11 +87,11 @@ def test_it_names_what_will_launch_imdsv1(open_report: Open) -> None:
     assert f"Not listed: {len(listed) - len(concerns)} launcher" in section.inner_text()
 
 
-def test_it_sorts_by_each_column_both_ways(open_report: Open) -> None:
-    """Numbers as numbers, names as people order them; what is not known comes last both ways."""
+def test_the_table_sorts_by_each_column_both_ways(open_report: Open) -> None:
+    """Numbers by value, and names with numbers naturally. Unknown values come last both ways."""
     report = open_report(document())
     headings = [text.strip() for text in report.page.locator("#table th").all_inner_texts()]
-    assert report.column("Status")[0] == "Drift"  # what needs attention, before anybody sorts
+    assert report.column("Status")[0] == "Drift"  # what needs attention, until the reader sorts
     for heading in headings[1:]:
         assert report.sort(heading) == "ascending"
         assert report.page.locator("#table th[aria-sort]").count() == 1
@@ -111,7 +111,7 @@ def test_it_sorts_by_each_column_both_ways(open_report: Open) -> None:
 
 
 def test_the_keyboard_sorts_too(open_report: Open) -> None:
-    """A heading is a button; focus stays on it."""
+    """A heading is a button, and keeps the focus."""
     report = open_report(document())
     report.page.get_by_role("button", name="Region", exact=True).focus()
     report.page.keyboard.press("Enter")
@@ -120,8 +120,8 @@ def test_the_keyboard_sorts_too(open_report: Open) -> None:
     expect(report.page.get_by_role("button", name="Region", exact=True)).to_be_focused()
 
 
-def test_it_filters_by_status_region_and_text(open_report: Open) -> None:
-    """All of them together; and says what is shown."""
+def test_the_table_filters_by_status_region_and_text(open_report: Open) -> None:
+    """All filters apply together, and a line says what is shown."""
     report = open_report(document())
     found = report.page.locator("#found")
     expect(found).to_have_text("57 instances")
@@ -135,20 +135,20 @@ def test_it_filters_by_status_region_and_text(open_report: Open) -> None:
     report.page.get_by_label("Search").fill("AGENT  lt-0c97")
     assert report.column("Instance") == ["build-agent-1", "build-agent-2", "build-agent-3"]
     expect(found).to_have_text("3 of 57 instances: Drift or Held, in ap-southeast-2, with “agent lt-0c97”")
-    report.page.get_by_label("Search").fill("nobody")
+    report.page.get_by_label("Search").fill("matches nothing")
     assert report.column("Instance") == []
 
 
 def test_a_source_shows_its_findings(open_report: Open) -> None:
-    """Whatever was filtered before."""
+    """Even if a filter was set before."""
     report = open_report(document())
-    report.page.get_by_label("Search").fill("nobody")
+    report.page.get_by_label("Search").fill("matches nothing")
     report.page.get_by_role("button", name="Show").first.click()
     assert report.column("Instance") == [f"checkout-{number}" for number in range(1, 6)]
 
 
-def test_it_is_dark_where_the_reader_wants_it_dark(open_report: Open) -> None:
-    """And turns while it is open; text and ground differ enough in both."""
+def test_the_report_is_dark_if_the_reader_prefers_that(open_report: Open) -> None:
+    """It switches while open. Text and background have enough contrast in both schemes."""
     report = open_report(document(), color_scheme="light")
     light = _brightness(report.page)
     report.page.emulate_media(color_scheme="dark")
@@ -158,7 +158,7 @@ def test_it_is_dark_where_the_reader_wants_it_dark(open_report: Open) -> None:
 
 
 def _brightness(page: Page) -> dict[str, float]:
-    """How bright the page's ground and its text are, of 255."""
+    """The brightness of the page's background and its text, from 0 to 255."""
     seen: dict[str, float] = page.evaluate(
         """() => {
           const style = getComputedStyle(document.body);
@@ -170,22 +170,22 @@ def _brightness(page: Page) -> dict[str, float]:
 
 
 def test_no_tag_becomes_markup(open_report: Open) -> None:
-    """The name is shown as it was written; no dialog, no request, no element of its making."""
+    """The page shows the name as written, without dialogs, requests or new elements."""
     report = open_report(audit([instance(1, "HELD", HOSTILE, name=HOSTILE, by=HOSTILE, region=HOSTILE)]))
     assert report.column("Instance") == [HOSTILE]
     assert report.page.locator("img").count() == 0
     assert report.page.locator("script").count() == 2
 
 
-def test_its_security_policy_holds_where_escaping_would_not(browser: Browser, tmp_path: Path) -> None:
-    """Markup that got into the page after all runs nothing and asks nobody; which shows, too, that it is watched."""
+def test_the_security_policy_holds_if_escaping_fails(browser: Browser, tmp_path: Path) -> None:
+    """Injected markup runs nothing and loads nothing. The blocked request proves that the test sees requests."""
     file = tmp_path / "audit.html"
     page = html_report(document()).replace("<footer", '<img src="http://127.0.0.1:9/x" onerror="alert(1)"><footer')
     file.write_text(page, encoding="utf-8")
     with browser.new_context() as context:
         report = Opened(context.new_page(), file)
         expect(report.page.locator("#found")).to_have_text("57 instances")
-        # Events come in while something is asked of the page.
+        # Playwright delivers events only while the test calls the page.
         until(lambda: [report.page.title(), *report.blocked], lambda seen: len(seen) > 1)
     assert report.requests == [report.address, "http://127.0.0.1:9/x"]
     assert report.blocked == ["csp"]
@@ -193,7 +193,7 @@ def test_its_security_policy_holds_where_escaping_would_not(browser: Browser, tm
 
 
 def test_thousands_of_instances_stay_quick(open_report: Open) -> None:
-    """A hundred rows at a time; the seconds are several times what a slow machine takes."""
+    """With a hundred rows at a time. The limit is several times what a slow machine takes."""
     report = open_report(document(5000))
     expect(report.page.locator("#found")).to_have_text("5,000 instances")
     started = time.monotonic()
@@ -211,8 +211,8 @@ def test_thousands_of_instances_stay_quick(open_report: Open) -> None:
     assert report.column("Instance") == first
 
 
-def test_on_paper_are_all_rows_and_no_controls(open_report: Open) -> None:
-    """What the filter shows, beyond the page that the screen has; headings again on each sheet; and back."""
+def test_print_has_all_rows_and_no_controls(open_report: Open) -> None:
+    """All filtered rows, not one page of them, with headings on each sheet; afterwards the screen is as before."""
     report = open_report(document(250))
     report.page.emulate_media(media="print")
     report.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
@@ -227,8 +227,8 @@ def test_on_paper_are_all_rows_and_no_controls(open_report: Open) -> None:
     assert report.page.locator("#table tbody tr").count() == 100
 
 
-def test_without_scripts_the_summary_and_the_sources_are_there(open_report: Open) -> None:
-    """And what is missing is said; no button is left that would do nothing."""
+def test_the_summary_and_the_sources_need_no_scripts(open_report: Open) -> None:
+    """Without scripts the page says what is missing, and shows no button that would do nothing."""
     report = open_report(document(), java_script_enabled=False)
     expect(report.page.get_by_text("36 of 57 instances comply.")).to_be_visible()
     expect(report.page.get_by_text("Auto Scaling group checkout").first).to_be_visible()
@@ -237,7 +237,7 @@ def test_without_scripts_the_summary_and_the_sources_are_there(open_report: Open
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
-def test_no_width_makes_the_page_itself_scroll_sideways(open_report: Open, width: int) -> None:
-    """Only the tables do, within the page."""
+def test_the_page_never_scrolls_sideways(open_report: Open, width: int) -> None:
+    """Only the tables within it do, at any width."""
     report = open_report(document(), viewport={"width": width, "height": 800})
     assert report.page.evaluate("document.documentElement.scrollWidth") <= width

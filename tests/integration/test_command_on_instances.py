@@ -97,7 +97,7 @@ def test_what_must_not_be_set_stays(aws: LocalAws, instance: str) -> None:
     arguments = ("set", "--version-2-state", "required", "--instance-id", instance, off)
     said = installed(aws, *arguments, exit_code=1).stderr
     assert "exempt: legacy SDK, owner billing" in said
-    assert "its metadata service is off, and any change would switch it on" in said
+    assert "its metadata service is off, and any change would turn it on" in said
     aws.client("ssm").delete_parameter(Name="/imds-enforcer/http-tokens")
     assert "the policy cannot be read, so nothing is changed: http-tokens is missing" in refusal(aws, *arguments)
     assert aws.calls(MODIFY) == 0

@@ -1,5 +1,5 @@
-// Reads a list of simulations from standard input, writes the list of their results to standard output.
-// The one argument is the folder in which the simulator is installed.
+// Reads a list of simulations from standard input and writes the list of their results to standard output.
+// The only argument is the folder where the simulator is installed.
 
 import { createRequire } from "node:module";
 import { text } from "node:stream/consumers";

@@ -1,4 +1,4 @@
-"""An IAM simulator that is not ours: @cloud-copilot/iam-simulate, as the Makefile installs it."""
+"""Runs a third-party IAM simulator, @cloud-copilot/iam-simulate, which the Makefile installs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action
 
 
 def refusing(simulated: Sequence[tuple[str, Request]]) -> list[list[str]]:
-    """The ids of the statements of each SCP that refuse its request, of a principal that may do everything else.
+    """For each SCP and request: the ids of the statements that deny it to a principal with full access otherwise.
 
-    One process simulates all: to start one takes longer than a thousand requests.
+    One process runs all simulations: starting it takes longer than a thousand of them.
 
     Raises:
-        AssertionError: if the simulator does not take an SCP or a request, or a key that no request of that action has.
+        AssertionError: if the simulator rejects an SCP or a request, or ignores a context key of the request.
     """
     environment = tool_environment()
     done = subprocess.run(  # noqa: S603  # our own script

@@ -38,7 +38,7 @@ def test_one_finds_something_else(
     found = [{an_id(2)} if number == odd else {an_id(1)} for number in range(3)]
     assert not look(monkeypatch, tmp_path, *found)
     out = capsys.readouterr().out
-    assert f"1; not of them: ['{an_id(2)}'], missed: ['{an_id(1)}']" in out
+    assert f"1; unexpected: ['{an_id(2)}'], missed: ['{an_id(1)}']" in out
 
 
 def test_all_find_something_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""What an audit finds: instances and where they come from, each with its status."""
+"""What an audit finds: the instances, their statuses, and what launched them."""

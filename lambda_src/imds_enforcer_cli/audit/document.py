@@ -1,4 +1,4 @@
-"""The document of an audit: what every format is made from."""
+"""The audit document, from which every output format is made."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,9 +18,9 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose fleet was audited, when, and by what: `origin` says where the policy came from.
+    """Which account was audited, when, and under which policy; `origin` says where the policy came from.
 
-    `everywhere` says that every region that the policy covers was asked for.
+    `everywhere` is True if the audit was asked for every region that the policy covers.
     """
 
     account: str
@@ -32,7 +32,7 @@ class Subject:
 
 
 def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document:
-    """The whole of an audit as JSON."""
+    """The whole audit as JSON."""
     found = [source for region in regions for source in region.sources]
     unread = Unread([each.region for each in regions if not each.complete], others=not subject.everywhere)
     found.sort(key=lambda each: (-len(each.findings), each.region, -each.instances))
@@ -68,9 +68,9 @@ def audit_document(subject: Subject, regions: Sequence[RegionAudit]) -> Document
 
 
 def summary_of(statuses: Iterable[Status], *, whole: bool = True) -> dict[str, Any]:
-    """How many instances there are, how many follow the policy, and how many have each status.
+    """Count the instances: all, the compliant ones, and those with each status.
 
-    Unless these are the `whole` of what there is, they are not all compliant as far as anyone knows.
+    Unless every instance was read (`whole`), the compliant share stays below 100 %: an unread one may differ.
     """
     counts = Counter(statuses)
     compliant = sum(number for status, number in counts.items() if status.compliant)
@@ -85,6 +85,6 @@ def summary_of(statuses: Iterable[Status], *, whole: bool = True) -> dict[str, A
 
 def _percent(compliant: int, total: int, *, whole: bool) -> float:
     if compliant == total and whole:
-        return 100.0  # of no instances none differs
-    # Where one differs, or was not read, the share is not rounded to all of them.
+        return 100.0  # also without instances: nothing differs
+    # Never round up to 100 while an instance differs or was not read.
     return min(round(100 * compliant / total, 1), 99.9) if total else 0.0

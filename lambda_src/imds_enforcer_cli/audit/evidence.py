@@ -1,4 +1,4 @@
-"""What there is to read about instances that were asked for by their ids; nothing here writes."""
+"""Reads everything that is known about the instances that an operator names by id; writes nothing."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,16 +23,16 @@ from imds_enforcer_cli.audit.fleet import Lookback
 from imds_enforcer_cli.audit.judge import noted_refusals
 
 CALLS, HOLDS, LEDGER = "calls", "holds", "ledger"
-"""The kinds of evidence that may be unreadable while EC2 is not."""
+"""The kinds of evidence that may be unreadable although EC2 can be read."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Evidence:
     """One instance, and what else was read about it.
 
-    `calls` are those without a token, by metric, and `gate_calls` those that the policy's gate goes by; empty and None
-    if CloudWatch was not asked. `refusals` has what EC2 refused, by instance. `failures` say by the kind of evidence
-    why it could not be read.
+    `calls` are the calls without a token, by metric; empty if CloudWatch was not asked. `gate_calls` are those on which
+    the policy's gate decides; None if CloudWatch was not asked. `refusals` are the options that EC2 refused, by
+    instance. `failures` say why a kind of evidence could not be read.
     """
 
     instance: Instance
@@ -46,7 +46,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The instances that were found, by id; the regions that were asked, and why others could not be."""
+    """The instances found, by id; the regions that answered; and the errors of those that did not."""
 
     found: Mapping[str, Instance]
     asked: tuple[str, ...]
@@ -54,12 +54,12 @@ class Search:
 
 
 def search(clients: Clients, instance_ids: Sequence[str], regions: Sequence[str]) -> Search:
-    """Look for the instances in all these regions at once, by their ids: lists leave out what a service manages.
+    """Look up the instances by id in all these regions at once: listings omit instances that a service manages.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
     """
-    # Beforehand: a session is not safe to make clients from in several threads.
+    # Make the clients first: a boto3 session must not create clients in several threads.
     adapters = {region: clients.ec2(region) for region in regions}
     found: dict[str, Instance] = {}
     refused: dict[str, str] = {}
@@ -81,7 +81,7 @@ def search(clients: Clients, instance_ids: Sequence[str], regions: Sequence[str]
 def gathered(
     clients: Clients, clock: Clock, instances: Iterable[Instance], subject: Subject, lookback: Lookback | None
 ) -> list[Evidence]:
-    """What is known of each of the instances; `lookback` is None if CloudWatch is not to be asked.
+    """Collect the evidence about each instance; without `lookback`, CloudWatch is not asked.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
@@ -129,7 +129,7 @@ def _read_calls(counts: "_Counts", evidence: Sequence[Evidence], lookback: Lookb
 
 @dataclass(frozen=True, slots=True)
 class _Counts:
-    """How often the instances and groups of one region were called without a token, asked as the gate asks."""
+    """Counts the calls without a token of one region's instances and groups, as the gate does."""
 
     clients: Clients
     clock: Clock
@@ -137,14 +137,14 @@ class _Counts:
     now: datetime
 
     def history(self, query: CallQuery) -> CallHistory:
-        """What answers the query. What a gate would note for later is not kept: an audit writes nothing."""
+        """The history for a query. It keeps no notes for later runs, as the gate's does: an audit writes nothing."""
         notes = LedgerTable(NoTable(), self.clock).notes
         return CallHistory(notes, lambda: self.clients.call_metrics(self.region), self.clock, query)
 
 
 @contextmanager
 def _noted(evidence: Sequence[Evidence], kind: str) -> Iterator[None]:
-    """Note why a kind of evidence could not be read: the others may still be known."""
+    """Record why one kind of evidence could not be read, and go on with the others."""
     try:
         yield
     except AwsError as error:

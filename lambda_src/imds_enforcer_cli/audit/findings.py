@@ -1,4 +1,4 @@
-"""One instance in an audit: its judgement, and what launched it."""
+"""One audited instance: its judgement, and what launched it."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from imds_enforcer_cli.audit.judge import Judgement, Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audited:
-    """What an audit keeps of an instance. `calls` are those without a token; None if CloudWatch was not asked."""
+    """What an audit keeps about an instance. `calls` counts those without a token; None if CloudWatch was not asked."""
 
     instance_id: str
     region: str
@@ -25,7 +25,7 @@ class Audited:
 
     @classmethod
     def of(cls, instance: Instance, judgement: Judgement, calls: Calls | None) -> "Audited":
-        """An instance as it was read and judged."""
+        """Build it from an instance as read and judged."""
         return cls(
             instance_id=instance.instance_id,
             region=instance.region,
@@ -40,11 +40,11 @@ class Audited:
 
     @property
     def status(self) -> Status:
-        """How it stands."""
+        """The instance's status."""
         return self.judgement.status
 
     def as_json(self, now: datetime) -> dict[str, Any]:
-        """The instance in the document of an audit."""
+        """The instance as it appears in the audit document."""
         options, calls, judgement, source = self.options, self.calls, self.judgement, self.source
         return {
             "instance_id": self.instance_id,

@@ -1,4 +1,4 @@
-"""The instances of an account, read and judged: every region at once, each for itself."""
+"""Reads and judges an account's instances, all regions in parallel and independent of each other."""
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ from imds_enforcer_cli.launches.listing import Unread, unread_in
 from imds_enforcer_cli.launches.reader import LaunchReader
 
 _AT_ONCE = 8
-"""Regions that are read at the same time: with more, a page of each in memory is worth more than the time saved."""
+"""Regions read at the same time: more would save little time and hold one more page each in memory."""
 
 _PERIOD = timedelta(days=1)
 
@@ -32,8 +32,8 @@ _PERIOD = timedelta(days=1)
 class RegionAudit:
     """What was found in a region. `errors` say what could not be read.
 
-    `listed` says that some of its instances were read, `complete` that all were, and `denied` that an organization's
-    policy lets none be read. `unread` is what could not be read of what launches instances.
+    `listed` means that at least one page of instances was read, `complete` that all were, and `denied` that an
+    organization's policy denies reading them. `unread` lists the kinds of launchers that could not be read.
     """
 
     region: str
@@ -49,35 +49,35 @@ class RegionAudit:
 
     @property
     def failed(self) -> bool:
-        """True if something could not be read, and no organization intends it."""
+        """True if something could not be read for any reason but an organization's denial, which is intended."""
         return bool(self.errors) and not self.denied
 
 
 class Progress(Protocol):
-    """Called, from several threads, with how far a region is."""
+    """Receives the progress of each region, from several threads."""
 
     def __call__(self, region: str, *, pages: int, instances: int, done: bool = False) -> None:
-        """The numbers of pages and instances read so far; `done` if there are no more."""
+        """Report the pages and instances read so far; `done` after the last page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lookback:
-    """How many days of calls without a token are shown, and the policy's gate, which looks back on its own, if any."""
+    """How many days of calls without a token to show; and the policy's gate, if any, which has its own lookback."""
 
     days: int
     gate: Gate | None = None
 
     def since(self, now: datetime, days: int) -> datetime:
-        """The beginning, in UTC, of the day that many days ago."""
+        """Midnight UTC at the start of the day that many `days` ago."""
         return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fleet:
-    """The fleet as a judge sees it at the moment `now`.
+    """The fleet, judged as of `now`.
 
-    `lookback` is None if CloudWatch is not to be asked. `readers` find out, by region, what
-    instances are launched with; empty where that is not wanted.
+    Without `lookback`, CloudWatch is not asked. `readers` read, by region, what launches instances; empty if the
+    operator does not want that.
     """
 
     clients: Clients
@@ -89,7 +89,7 @@ class Fleet:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def audit(self, regions: Sequence[str]) -> list[RegionAudit]:
-        """Every region, in the order given; one that cannot be read stops no other.
+        """Audit every region, in the order given; a region that cannot be read does not stop the others.
 
         Raises:
             AwsError: if AWS does not accept the credentials.
@@ -98,7 +98,7 @@ class Fleet:
             try:
                 return list(pool.map(self._region, regions))
             finally:
-                # After an interruption the remaining regions are not waited for.
+                # After an interruption, do not wait for the remaining regions.
                 self.stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
 
@@ -124,7 +124,7 @@ class Fleet:
                 raise
             audit.denied = error.failure.denied_by_organization and not audit.listed
             audit.errors.append(f"denied by the organization: {error}" if audit.denied else str(error))
-            # A region that does not accept the credentials does so in every service.
+            # A region that rejects the credentials rejects them in every service.
             asks_further = asks_further and not error.failure.of_credentials
         if calls and calls.failure:
             audit.errors.append(f"the IMDSv1 calls are not known: {calls.failure}")
@@ -135,7 +135,7 @@ class Fleet:
         return audit
 
     def _ask_further(self, audit: RegionAudit) -> None:
-        """What launched the instances, and what will launch others."""
+        """Read what launched the instances, and what will launch the next ones."""
         launched = [(each.instance_id, each.source) for each in audit.instances]
         templates = {source.launch_template for _, source in launched if source.launch_template}
         inventory = self.readers[audit.region].read(templates, {source.image_id for _, source in launched})
@@ -151,7 +151,7 @@ class Fleet:
 
 
 class _RegionCalls:
-    """How often a region's instances were called without a token. What failed once is not asked again."""
+    """Counts a region's calls without a token. After the first failure, CloudWatch is not asked again."""
 
     def __init__(self, metrics: CallMetrics, now: datetime, lookback: Lookback) -> None:
         self._metrics = metrics
@@ -161,7 +161,7 @@ class _RegionCalls:
         self.failure: AwsError | None = None
 
     def of(self, instances: Sequence[Instance]) -> tuple[dict[str, Calls], dict[str, Calls]]:
-        """The calls in the days that are shown, and those that the gate goes by; nothing of those not known."""
+        """The calls to show, and the calls on which the gate decides; instances with unknown counts are left out."""
         lookback, now, gate = self._lookback, self._now, self._lookback.gate
         shown_since = lookback.since(now, lookback.days)
         gate_since = lookback.since(now, gate.lookback_days) if gate else shown_since
@@ -184,7 +184,7 @@ class _RegionCalls:
     def _points(
         self, counted: Counted, names: Sequence[str], start: datetime
     ) -> dict[str, Sequence[tuple[datetime, float]]]:
-        """What was counted of each, as far as CloudWatch answers."""
+        """The data points of each name, until a request to CloudWatch fails."""
         found: dict[str, Sequence[tuple[datetime, float]]] = {}
         for some in batched(names, most_at_once(counted, start, self._now, _PERIOD)):
             if self.failure:

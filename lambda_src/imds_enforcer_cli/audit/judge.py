@@ -1,4 +1,4 @@
-"""How an instance stands under the policy, whether or not the enforcer would change it today."""
+"""Judges an instance by the policy, whether or not the enforcer would change it today."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -15,11 +15,11 @@ from imds_enforcer.model import Change, Instance, PlannedChange
 from imds_enforcer.policy import REGION_LEFT_OUT, Policy
 
 BY_GATE = "the policy's legacy_calls"
-"""Who holds an instance that the policy's gate holds back."""
+"""Shown as `by` for an instance that the policy's gate holds back."""
 
 
 class Status(StrEnum):
-    """How an instance stands under the policy. The names are a contract: documents and pipelines carry them."""
+    """An instance's status under the policy. The names are a contract: documents and pipelines rely on them."""
 
     COMPLIANT = "COMPLIANT"
     IMDS_OFF = "IMDS_OFF"
@@ -31,7 +31,7 @@ class Status(StrEnum):
 
     @property
     def compliant(self) -> bool:
-        """True if the instance follows the policy: one whose metadata service is off does."""
+        """True if the instance follows the policy, or its metadata service is off."""
         return self in {Status.COMPLIANT, Status.IMDS_OFF}
 
 
@@ -43,15 +43,15 @@ _STATUSES = {
     Verdict.UNREADABLE: Status.UNREADABLE,
     Verdict.REMEDIATE: Status.DRIFT,
 }
-"""Of the verdicts possible here: ended instances are not listed, and rollout and grace do not apply."""
+"""No status for the other verdicts: terminated instances are not listed, and rollout and grace do not apply here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A status and why; `until` is the day or moment at which an exemption or a hold ends, `by` whose it is.
+    """A status with its reason; `until` is when the exemption or hold ends, `by` is its owner.
 
-    `expired` says that an exemption has ended of an instance which does not follow the policy. While nothing else
-    holds that instance, `until` and `by` are the ended one's.
+    `expired` means that the instance differs from the policy and an exemption for it has expired. Unless something
+    else holds the instance, `until` and `by` are those of the expired exemption.
     """
 
     status: Status
@@ -62,7 +62,7 @@ class Judgement:
 
 
 def noted_refusals(notes: Notes, policy: Policy, regions: Iterable[str]) -> dict[str, RefusalNote]:
-    """What EC2 refused to instances of these regions, by instance; not asked if the policy names no such option.
+    """The options that EC2 refused in these regions, by instance; not read if the policy sets no such option.
 
     Raises:
         AwsError: if the notes cannot be read.
@@ -73,16 +73,16 @@ def noted_refusals(notes: Notes, policy: Policy, regions: Iterable[str]) -> dict
 
 
 class Judge:
-    """Judges instances by one policy, with the holds there are, at one moment.
+    """Judges instances by one policy and the current holds, as of one moment.
 
-    `refusals` are the notes of what EC2 refused, by instance.
+    `refusals` are the ledger's notes of options that EC2 refused, by instance.
     """
 
     def __init__(
         self, policy: Policy, standing: Standing, now: datetime, refusals: Mapping[str, RefusalNote] | None = None
     ) -> None:
         self._policy = policy
-        # An instance whose turn or grace the enforcer waits for differs from the policy all the same.
+        # An instance that waits for its rollout or its launch grace still differs from the policy.
         self._in_full = replace(policy, rollout_percent=100, launch_grace_seconds=0)
         self._expired = policy.expired_exemptions(now)
         self._standing = standing
@@ -91,13 +91,13 @@ class Judge:
 
     @property
     def policy(self) -> Policy:
-        """What it judges by."""
+        """The policy by which it judges."""
         return self._policy
 
     def judge(self, instance: Instance, gate_calls: Calls | None = None) -> Judgement:
-        """The judgement of an instance that has not ended.
+        """Judge an instance that is not terminated.
 
-        `gate_calls` are the calls without a token that the policy's gate goes by, if known.
+        `gate_calls` are the calls without a token on which the policy's gate decides, if known.
         """
         decision = decide(instance, self._in_full, self._now)
         status, reason = _STATUSES[decision.verdict], decision.reason
@@ -121,7 +121,7 @@ class Judge:
         )
 
     def _expired_of(self, instance: Instance, judgement: Judgement) -> Judgement:
-        """The same, with the exemption that has ended if there is one."""
+        """Add the expired exemption for the instance, if any."""
         ended = next((each for each in self._expired if each.match.fits(instance)), None)
         if ended is None or ended.expires is None:
             return judgement
@@ -139,7 +139,7 @@ class Judge:
     def _gated(
         self, instance: Instance, change: Change | None, judgement: Judgement, calls: Calls | None
     ) -> Judgement | None:
-        """That the policy's gate holds the instance back."""
+        """HELD if the policy's gate holds the instance back."""
         gate = self._policy.gate
         if gate is None or calls is None or change is None or instance.options is None:
             return None
@@ -157,7 +157,7 @@ class Judge:
         )
 
     def _refused(self, instance: Instance, change: Change | None, judgement: Judgement) -> Judgement | None:
-        """That the instance differs only in what EC2 refused it, which the enforcer tries again some day."""
+        """HELD if only options that EC2 refused still differ: the enforcer retries them after the note expires."""
         note = self._refusals.get(instance.instance_id)
         if note is None or not note.applies(instance.tags, self._now) or change is None or instance.options is None:
             return None
@@ -169,7 +169,7 @@ class Judge:
         return replace(judgement, status=Status.HELD, reason=left.reason, until=until, by="EC2")
 
     def _waiting(self, instance: Instance, judgement: Judgement) -> Judgement:
-        """The same, with why the enforcer has not set it right yet, where that is known."""
+        """Add why the enforcer has not fixed the instance yet, if known."""
         today = decide(instance, self._policy, self._now)
         turn = today.reason if today.verdict is not Verdict.REMEDIATE else ""
         contest = self._standing.contests.get(instance.instance_id)

@@ -1,4 +1,4 @@
-"""Patterns of the policy that fit no instance, as far as the fleet that was read can tell."""
+"""Finds patterns in the policy that match no instance of the fleet that was read."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,16 +13,17 @@ from imds_enforcer.policy import Exemption, Match, Policy
 
 @dataclass(slots=True)
 class Seen:
-    """What the instances of a region say about a policy's patterns.
+    """What a region's instances show about the policy's patterns.
 
-    `fitted` are the exemptions that fit one of them; `tags` are the tags that the policy names, in any spelling.
+    `fitted` are the exemptions that match at least one instance; `tags` are the instances' tags whose keys the policy
+    names, in any spelling.
     """
 
     fitted: set[Exemption] = field(default_factory=set)
     tags: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, instances: Sequence[Instance], policy: Policy) -> None:
-        """Look at more instances."""
+        """Add a page of instances."""
         wanted = {_folded(each.match.tag_key or "") for each in _named_tags(policy, policy.exemptions)}
         keys = {key for each in instances for key in each.tags}
         named = {key for key in keys if any(fnmatchcase(_folded(key), pattern) for pattern in wanted)}
@@ -34,35 +35,35 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """What was not read of the fleet: `regions` that failed, and perhaps `others` that were not asked for."""
+    """What was not read: `regions` that failed; `others` is True if more regions were not asked for."""
 
     regions: Sequence[str]
     others: bool
 
     def may_have(self, exemption: Exemption) -> bool:
-        """True if an instance there may fit the exemption."""
+        """True if the exemption may match an instance there."""
         pattern = exemption.match.region
         return self.others or any(pattern is None or fnmatchcase(region, pattern) for region in self.regions)
 
 
 class _NamedTag(NamedTuple):
-    """A tag that the policy names, and for what."""
+    """A tag that the policy names, and the part of the policy that names it."""
 
     named_by: str
     match: Match
 
 
 def notes(policy: Policy, now: datetime, seen: Sequence[Seen], unread: Unread) -> list[str]:
-    """A sentence for each exemption in force that fits no instance, and for each tag that is only spelt otherwise.
+    """One note for each exemption in force that matches no instance, and for each tag that instances spell differently.
 
-    Where an instance that was not read may fit, no exemption is said to fit none.
+    An exemption that may match an unread instance is not noted.
     """
     in_force = [each for each in policy.exemptions if not each.expired(now)]
     fitted = {exemption for each in seen for exemption in each.fitted}
     tags = sorted({tag for each in seen for tag in each.tags})
     idle = [each for each in in_force if each not in fitted and not unread.may_have(each)]
     return [
-        *(f"no instance fits the exemption {each.named()}" for each in idle),
+        *(f"no instance matches the exemption {each.named()}" for each in idle),
         *(note for each in _named_tags(policy, in_force) for note in _otherwise_spelt(each, tags)),
     ]
 
@@ -78,7 +79,7 @@ def _named_tags(policy: Policy, exemptions: Iterable[Exemption]) -> Iterator[_Na
 
 
 def _otherwise_spelt(named: _NamedTag, tags: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """That instances have the key, or key and value, only in another case or with other spaces around it."""
+    """A note if instances have the tag only in another case or with other spaces around it."""
     key, value = named.match.tag_key or "", named.match.tag_value
     same_key = [each for each in tags if fnmatchcase(each[0], key)]
     if any(fnmatchcase(each, value) for _, each in same_key):

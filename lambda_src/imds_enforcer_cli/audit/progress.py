@@ -1,4 +1,4 @@
-"""How far an audit is, shown at a terminal."""
+"""Shows an audit's progress on a terminal."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from imds_enforcer_cli.audit.fleet import Progress as Report
 
 @contextmanager
 def region_progress(regions: Sequence[str]) -> Iterator[Report]:
-    """Show on standard error how many regions are done, and how far each other is; only at a terminal."""
+    """Show on standard error how many regions are done and how far the others are, if that is a terminal."""
     if not sys.stderr.isatty():
         yield _nothing
         return
@@ -32,4 +32,4 @@ def region_progress(regions: Sequence[str]) -> Iterator[Report]:
 
 
 def _nothing(region: str, *, pages: int, instances: int, done: bool = False) -> None:
-    """Nothing is shown without a terminal."""
+    """Without a terminal, show nothing."""

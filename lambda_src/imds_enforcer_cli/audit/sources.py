@@ -1,4 +1,4 @@
-"""What launched the instances of an audit, and whether it will launch instances that allow IMDSv1 again."""
+"""What launched the audited instances, and whether its next instances will allow IMDSv1 again."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from imds_enforcer_cli.launches.verdicts import Verdicts
 
 @dataclass(frozen=True, slots=True)
 class SourceAudit:
-    """What one source launched in a region: how many instances, which of them are findings, and what is to come."""
+    """What one source launched in a region: how many instances, which are findings, and the outlook for the next."""
 
     region: str
     source: Source
@@ -24,7 +24,7 @@ class SourceAudit:
     outlook: Outlook
 
     def as_json(self) -> dict[str, Any]:
-        """The source in the document of an audit."""
+        """The source as it appears in the audit document."""
         template = self.source.launch_template
         return {
             "auto_scaling_group": self.source.auto_scaling_group,
@@ -40,7 +40,7 @@ class SourceAudit:
 
 
 def sources(instances: Sequence[Audited], inventory: Inventory) -> list[SourceAudit]:
-    """The sources of one region's instances."""
+    """Group one region's instances by what launched them."""
     by_source: dict[Source, list[Audited]] = defaultdict(list)
     for each in instances:
         by_source[each.source].append(each)
@@ -58,7 +58,7 @@ def sources(instances: Sequence[Audited], inventory: Inventory) -> list[SourceAu
 
 
 def _outlook(source: Source, inventory: Inventory, verdicts: Verdicts) -> Outlook:
-    """What the next launch comes to: of a group by what it launches with now, else by what the instances came from."""
+    """The outlook for the next launch: by the group's current launch settings, else by what launched the instances."""
     name = source.auto_scaling_group
     if name and (failure := inventory.failures.get("groups")):
         return Outlook(None, f"Auto Scaling group {name}: {failure}")

@@ -1,4 +1,4 @@
-"""Why an instance is as it is, and what becomes of it under a policy: everything that counts, as one document."""
+"""Explains single instances: everything that decides what the policy does with them, as one document."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,14 +16,14 @@ from imds_enforcer_cli.audit.evidence import CALLS, HOLDS, LEDGER, Evidence, Sea
 from imds_enforcer_cli.audit.judge import Judge
 
 ENTRIES = 5
-"""How many of the ledger's entries of an instance are shown, the latest."""
+"""How many of an instance's latest ledger entries are shown."""
 
 _TAG = {"tag_key": "tag", "tag_value": "value of the tag"}
-"""The criteria that a policy spells otherwise."""
+"""The criteria whose names in a policy differ from the field names."""
 
 
 def why_document(subject: Subject, searched: Search, evidence: Sequence[Evidence], unknown: Sequence[str]) -> Document:
-    """The whole as JSON; `unknown` are the ids that were found nowhere."""
+    """The whole as JSON; `unknown` are the ids found in no region."""
     policy = subject.policy
     return {
         "account": subject.account,
@@ -43,7 +43,7 @@ def why_document(subject: Subject, searched: Search, evidence: Sequence[Evidence
 
 @dataclass(frozen=True, slots=True)
 class _Why:
-    """One instance and one policy at one moment."""
+    """One instance under one policy at one moment."""
 
     evidence: Evidence
     policy: Policy
@@ -51,11 +51,11 @@ class _Why:
 
     @property
     def instance(self) -> Instance:
-        """What EC2 shows."""
+        """The instance as EC2 shows it."""
         return self.evidence.instance
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """The instance as it appears in the document."""
         instance, options = self.instance, self.instance.options
         return {
             "instance_id": instance.instance_id,
@@ -79,7 +79,7 @@ class _Why:
         }
 
     def _judgement(self) -> dict[str, Any]:
-        """How an audit of the fleet shows it, which does not list instances that have ended."""
+        """The judgement that an audit of the fleet shows; terminated instances, which it omits, have no status."""
         if self.instance.state.ended:
             reason = decide(self.instance, self.policy, self.subject.at).reason
             return {"status": None, "reason": reason, "until": None, "by": None, "expired": False}
@@ -94,7 +94,7 @@ class _Why:
         }
 
     def _decision(self) -> dict[str, Any]:
-        """What the policy by itself says today: rollout and grace count, the gate and holds come after it."""
+        """What the policy alone decides today, with rollout and launch grace, but without the gate and holds."""
         if not self.policy.regions.covers(self.instance.region):
             return {"verdict": "REGION_LEFT_OUT", "reason": REGION_LEFT_OUT, "wanted": None}
         decision = decide(self.instance, self.policy, self.subject.at)
@@ -106,7 +106,7 @@ class _Why:
         }
 
     def _exemption(self) -> dict[str, Any]:
-        """The one that fits, also where the instance follows the policy, and those that nearly do."""
+        """The exemption that matches, even if the instance follows the policy; else those that nearly match."""
         fits = self.policy.exemption_for(self.instance, self.subject.at)
         misses = {exemption.named(): why for exemption, why in self._near_misses()} if fits is None else {}
         return {
@@ -119,10 +119,10 @@ class _Why:
             if exemption.match.fits(self.instance):
                 yield exemption, f"it expired on {exemption.expires}"
             elif differing := _only_difference(exemption.match, self.instance):
-                yield exemption, f"only its {differing} does not fit"
+                yield exemption, f"only its {differing} does not match"
 
     def _gate(self) -> dict[str, Any]:
-        """The policy's gate, and the calls that were counted: whether or not it matters for this instance now."""
+        """The policy's gate and the counted calls, whether or not the gate applies to this instance now."""
         gate, now, calls = self.policy.gate, self.subject.at, self.evidence.gate_calls
         in_full = replace(self.policy, rollout_percent=100, launch_grace_seconds=0)
         plan = _plan(self.instance, decide(self.instance, in_full, now))
@@ -165,7 +165,7 @@ class _Why:
         }
 
     def _container_host(self) -> dict[str, Any]:
-        """Whether it runs containers, by each tag that says so."""
+        """Whether it is a container host, and the tags that say so."""
         tags = [
             f"{key}={value}"
             for key, value in self.instance.tags.items()
@@ -174,7 +174,7 @@ class _Why:
         return {"is": self.policy.is_container_host(self.instance), "tags": tags}
 
     def _launch(self) -> dict[str, Any]:
-        """When it was launched first, and until when it counts as new or is left to its boot scripts."""
+        """When it was first launched, and until when it counts as new or is in its launch grace period."""
         at, grace = self.instance.attached_at, self.policy.launch_grace_seconds
         return {
             "at": _moment(at) if at else None,
@@ -199,7 +199,7 @@ def _plan(instance: Instance, decision: Decision) -> PlannedChange | None:
 
 
 def _only_difference(match: Match, instance: Instance) -> str | None:
-    """The criterion without which the match would fit; None if there is none, or if it has no other."""
+    """The one criterion that does not match; None if several do not, or if the match has no other criterion."""
     for criterion, without in _each_left_out(match):
         if str(without) and without.fits(instance):
             return criterion
@@ -207,10 +207,10 @@ def _only_difference(match: Match, instance: Instance) -> str | None:
 
 
 def _each_left_out(match: Match) -> Iterator[tuple[str, Match]]:
-    """Each criterion of the match, and the match without it."""
+    """Each criterion, with the match as it would be without it."""
     for tag in match.tags:
         yield str(tag), replace(match, tags=tuple(each for each in match.tags if each is not tag))
-    # The value of a tag comes before its key: without the key no value counts.
+    # Try a tag's value before its key: without the key, the value is ignored.
     for name in (each.name for each in reversed(fields(Match)) if each.name != "tags"):
         without = replace(match, **{name: getattr(Match(), name)})
         if without != match:

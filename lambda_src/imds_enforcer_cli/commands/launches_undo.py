@@ -113,7 +113,7 @@ def _planned(plan: UndoPlan | Undone) -> Undone:
         return plan
     steps = [f"make version {plan.default} the default again"] if plan.default else []
     steps += [f"delete version {each}" for each in plan.delete]
-    return Undone(plan, FixOutcome.WOULD_UNDO, "; ".join([*steps, *plan.left]) or "nothing of it is there any more")
+    return Undone(plan, FixOutcome.WOULD_UNDO, "; ".join([*steps, *plan.left]) or "nothing of the fix is left")
 
 
 def _json(each: Undone) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fixes launch templates one by one: writes down, creates, reads back, compares, and moves the default."""
+"""Fixes launch templates one by one: records the fix, creates the version, reads it back, and moves the default."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from imds_enforcer_cli.launches.inventory import Version
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """What became of a plan, and the number of the new version if there is one."""
+    """The outcome of a plan, and the number of the new version, if any."""
 
     plan: FixPlan
     version: str = ""
@@ -32,7 +32,7 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fixer:
-    """The fixes of one run. `users` are asked for by region, `calls` by region and template."""
+    """Makes the fixes of one run. `users` takes a region, `calls` a region and a template."""
 
     calls: Callable[[str, str], TemplateCalls]
     users: Callable[[str], VersionUsers]
@@ -44,11 +44,11 @@ class Fixer:
     def fix(self, plan: FixPlan) -> Fixed:
         """Fix one template.
 
-        If the process ends between any two calls, the next fix or undo finds what was written down, and the mark.
+        If the process is killed between any two calls, the next fix or undo finds the record and the version's mark.
 
         Raises:
             AwsError: if AWS does not accept the credentials.
-            CommandError: if what was written down earlier cannot be read.
+            CommandError: if the record of earlier fixes cannot be read.
         """
         try:
             return self._fix(plan, self.calls(plan.subject.region, plan.subject.template_id))
@@ -81,10 +81,10 @@ class Fixer:
         return self._complete(plan, calls, fix, source)
 
     def _earlier(self, plan: FixPlan, seen: Versions) -> tuple[str, list[str]]:
-        """The version of an earlier fix that this one can continue, or empty; and the versions that other fixes left.
+        """The version of a finished fix that this fix can reuse, or empty; and the leftovers of unfinished fixes.
 
-        A finished fix is continued if its version is what this one would make. Otherwise it stays too: something may
-        use it by now.
+        A finished fix's version is reused if it is what this fix would create. Otherwise it stays, because something
+        may use it by now.
         """
         ours = made_by_fixes(plan, seen)
         if not ours:
@@ -99,14 +99,14 @@ class Fixer:
         return max(same, key=int, default=""), [each for each in ours if each not in fixed]
 
     def _in_use(self, subject: Subject, leftovers: Collection[str]) -> str | None:
-        """That a version which an interrupted fix has left is named by its number: such a one is never deleted."""
+        """Why a leftover version must stay, if something names it by its number; else None."""
         for each in leftovers:
             for user in self.users(subject.region).of(subject.template_id, subject.name, each):
-                return f"an interrupted fix has left version {each}, which {user} names"
+                return f"an interrupted fix left version {each} behind, and {user} names it"
         return None
 
     def _complete(self, plan: FixPlan, calls: TemplateCalls, fix: TemplateFix, source: Version) -> Fixed:
-        """Make the version, check it, and make it the default; if that cannot be, all is taken back."""
+        """Create the version, check it, and make it the default; if anything fails, undo all of it."""
         warnings: Warnings = frozenset()
         try:
             if not fix.version:
@@ -123,18 +123,18 @@ class Fixer:
         if why:
             return _ended(plan, outcome, "; ".join((why, *self._taken_back(calls, fix))))
         self._written(replace(fix, state=FixState.FIXED))
-        then = ", the default now" if plan.moves_default else ""
+        then = "; it is now the default" if plan.moves_default else ""
         done = plan.fixed(fix.version)
-        reason = f"version {fix.version} requires tokens, and is else as version {fix.source}{then}"
+        reason = f"version {fix.version} requires tokens and is otherwise the same as version {fix.source}{then}"
         return Fixed(replace(done, outcome=outcome, reason=reason), fix.version)
 
     def _problem(
         self, plan: FixPlan, calls: TemplateCalls, fix: TemplateFix, source: Version, warnings: Warnings
     ) -> tuple[FixOutcome, str]:
-        """What is wrong with the new version, as EC2 shows it; FIXED if nothing. What others do is looked at last."""
+        """What is wrong with the new version as EC2 shows it; FIXED if nothing. Changes by others are checked last."""
         if warnings and (new := warnings - self._warnings_of(plan, calls, source)):
             texts = ", ".join(f"{code}: {text}" for code, text in sorted(new))
-            return FixOutcome.FAILED, f"EC2 warns of what the source version does not have: {texts}"
+            return FixOutcome.FAILED, f"EC2 warns about the new version, but not about its source: {texts}"
         seen = calls.shown(plan.source, fix.version)
         if why := changed_since(plan, seen, fix.version):
             return FixOutcome.LEFT, why
@@ -143,7 +143,7 @@ class Fixer:
         return FixOutcome.FIXED, ""
 
     def _warnings_of(self, plan: FixPlan, calls: TemplateCalls, source: Version) -> Warnings:
-        """What EC2 warns of in the source. It says so only to those who make a version: a copy, which goes at once."""
+        """EC2's warnings about the source. EC2 warns only about a new version: this creates a copy and deletes it."""
         data = copied_data(source.data)
         if not data:
             return frozenset()
@@ -152,9 +152,9 @@ class Fixer:
         return warnings
 
     def _taken_back(self, calls: TemplateCalls, fix: TemplateFix) -> list[str]:
-        """Undo what this run has done, also where the answer of EC2 was lost; what became of that.
+        """Undo what this run has done, even if EC2's answer was lost; a phrase for each step.
 
-        Versions of other runs stay. As long as EC2 does not show the version, it may still appear: the fix stays open.
+        Versions of other runs stay. While EC2 does not show the version, it may still appear, so the fix stays open.
         """
         done = []
         try:
@@ -168,19 +168,23 @@ class Fixer:
             if error.failure.kind is Kind.CREDENTIALS:
                 raise
             self._written(fix)
-            left = f"version {fix.version} is still there" if fix.version else "whether a version was made is not known"
+            unknown = "it is not known whether a version was created"
+            left = f"version {fix.version} still exists" if fix.version else unknown
             return [*done, f"{left} ({error})"]
         self._written(replace(fix, state=FixState.WITHDRAWN) if fix.version in seen else fix)
-        return [*done, *(f"version {each} was deleted again" for each in ours)]
+        return [*done, *(f"version {each} was deleted" for each in ours)]
 
     def _written(self, fix: TemplateFix) -> None:
-        """Write down how it went. If that fails, the intent stands, and the mark says the rest."""
+        """Record the outcome. If that fails, the recorded intent and the mark suffice for an undo."""
         try:
             self.record.write(fix)
         except (AwsError, CommandError) as error:
             if isinstance(error, AwsError) and error.failure.kind is Kind.CREDENTIALS:
                 raise
-            say(f"What became of {fix.template_id} could not be written down ({error}); its mark says it.")
+            say(
+                f"The outcome of the fix of {fix.template_id} could not be recorded ({error}); "
+                "an undo finds the new version by its description."
+            )
 
 
 def _ended(plan: FixPlan, outcome: FixOutcome, reason: str) -> Fixed:

@@ -1,4 +1,4 @@
-"""The version of a launch template that requires tokens: what is asked of EC2, and whether that is what EC2 made."""
+"""The new version of a launch template, which requires tokens: the request, and the check of what EC2 created."""
 
 import re
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from imds_enforcer_cli.launches.inventory import Version
 
 Data = Mapping[str, Any]
-"""What a version consists of, under EC2's own names."""
+"""The content of a version, under EC2's own names."""
 
 OPTIONS = "MetadataOptions"
 TOKENS, HOP_LIMIT = "HttpTokens", "HttpPutResponseHopLimit"
@@ -21,9 +21,10 @@ _MARK = re.compile(r"imds-enforcer launches fix: (copy|fix) of version (\d+), ru
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What the description of a version that a fix made says: the number of the version it was made from, and the run.
+    """The description of a version that a fix created: the number of its source, and the run.
 
-    Versions have no tags. A `copy` was made to learn which warnings the source has, and is deleted at once.
+    It stands in for tags, which versions do not have. A `copy` only serves to learn which warnings EC2 has about the
+    source, and is deleted at once.
     """
 
     source: str
@@ -37,32 +38,31 @@ class Mark:
 
 
 def mark_of(version: Version) -> Mark | None:
-    """The mark; None on a version that no fix made."""
+    """The version's mark; None if no fix created the version."""
     found = _MARK.fullmatch(version.description)
     return Mark(found[2], found[3], copy=found[1] == "copy") if found else None
 
 
 def options_of(data: Data) -> dict[str, Any]:
-    """The metadata options of a version, without their State, which a request does not take."""
+    """A version's metadata options, without State, which EC2 does not accept in a request."""
     return {name: value for name, value in data.get(OPTIONS, {}).items() if name != _STATE}
 
 
 def wanted_options(data: Data, hop_limit: int | None) -> dict[str, Any]:
     """Every option of the source, with tokens required, and with this hop limit unless it is None.
 
-    All of them: whether EC2 adds the options that are sent to the source's, or puts them in their place, is not
-    documented.
+    All options are sent, because AWS does not document whether EC2 merges them with the source's or replaces those.
     """
     hops = {} if hop_limit is None else {HOP_LIMIT: hop_limit}
     return {**options_of(data), TOKENS: "required", **hops}
 
 
 def sent_data(data: Data, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a new version takes beside what it inherits from its source.
+    """The data to send for a new version: all that it does not inherit from its source.
 
-    A snapshot is not inherited: "Snapshots applied to the block device mapping are ignored when creating a new version
-    unless they are explicitly included" (EC2 API Reference, "CreateLaunchTemplateVersion"). So where there is one, the
-    mappings are sent whole.
+    Snapshots are not inherited: "Snapshots applied to the block device mapping are ignored when creating a new version
+    unless they are explicitly included" (EC2 API Reference, "CreateLaunchTemplateVersion"). So if any device has a
+    snapshot, all mappings are sent.
     """
     devices = data.get(_DEVICES, ())
     has_snapshot = any("SnapshotId" in each.get("Ebs", {}) for each in devices)
@@ -70,7 +70,7 @@ def sent_data(data: Data, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def copied_data(data: Data) -> dict[str, Any]:
-    """What makes an unchanged copy of the source: empty if there is nothing to send, which EC2 does not take."""
+    """The data to send for an unchanged copy of the source; EC2 does not accept an empty one."""
     sent = sent_data(data, options_of(data))
     if not sent[OPTIONS]:
         del sent[OPTIONS]
@@ -78,9 +78,9 @@ def copied_data(data: Data) -> dict[str, Any]:
 
 
 def version_request(source: Version, data: Mapping[str, Any], mark: Mark) -> dict[str, Any]:
-    """The request for a new version with this data, beside all else that its source has.
+    """The request for a new version with this data, and with everything else from its source.
 
-    By its token EC2 makes one version, however often a run sends the request.
+    The client token makes EC2 create a single version, however often a run sends the request.
     """
     return {
         "LaunchTemplateId": source.template.id,
@@ -92,16 +92,16 @@ def version_request(source: Version, data: Mapping[str, Any], mark: Mark) -> dic
 
 
 def changed_fields(source: Data, made: Data) -> list[str]:
-    """The fields beside the metadata options in which two versions differ."""
+    """The fields, other than the metadata options, in which two versions differ."""
     fields = sorted({*source, *made} - {OPTIONS})
     return [name for name in fields if source.get(name) != made.get(name)]
 
 
 def differences(source: Data, made: Data, options: Mapping[str, Any]) -> list[str]:
-    """The fields in which a version is not its source with these metadata options; empty if it is as it was to be.
+    """The fields in which a version differs from its source with these metadata options; empty if it is correct.
 
-    EC2 may show the endpoint as enabled where only other options were sent (so the acceptance tests of Terraform's AWS
-    provider, "metadataOptionsNoHTTPEndpoint"). That is no change: a launch whose endpoint is off is not fixed.
+    EC2 may show the endpoint as enabled although only other options were sent (acceptance tests of Terraform's AWS
+    provider, "metadataOptionsNoHTTPEndpoint"). That is no change: a version whose endpoint is off is never fixed.
     """
     shown = options_of(made)
     if shown.get(_ENDPOINT) == _ENABLED:

@@ -1,4 +1,4 @@
-"""What becomes of a launch template whose next instances would allow IMDSv1: fixed, held, or left, and why."""
+"""Decides whether a launch template whose next instances would allow IMDSv1 is fixed, held or left, and why."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ from imds_enforcer_cli.launches.owners import Owner, OwnerKind
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wishes:
-    """What the user wants beside the policy: templates by id or name, and owners by their kind."""
+    """The user's options: templates to fix despite calls, by id or name; and kinds of owners to include."""
 
     despite_calls: Collection[str] = ()
     include_managed_by: Collection[OwnerKind] = ()
@@ -34,10 +34,10 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixPlan:
-    """What is to become of one template.
+    """What to do with one template.
 
-    Of one that is to be fixed (`WOULD_FIX`), a version is made from `source` with these metadata `options`, and made
-    the default if `moves_default`. `commands` are for the user, who has to put the numbers of new versions in.
+    For a fix (`WOULD_FIX`), the fixer creates a version from `source` with these metadata `options`, and makes it the
+    default if `moves_default`. `commands` are left to the user, who fills in the numbers of new versions.
     """
 
     subject: Subject
@@ -49,30 +49,30 @@ class FixPlan:
     commands: tuple[str, ...] = ()
 
     def mark(self, run_id: str, *, copy: bool = False) -> Mark:
-        """The mark of the versions that a run makes for it."""
+        """The mark of the versions that a run creates for this plan."""
         return Mark(self.source, run_id, copy=copy)
 
     def fixed(self, version: str) -> "FixPlan":
-        """The same, with the number of the fix's version in its commands."""
+        """The plan with the number of the fix's version filled into its commands."""
         return replace(self, commands=tuple(each.replace(aws_commands.FIXED_NUMBER, version) for each in self.commands))
 
 
 _OWNERS_ANSWER = {
     OwnerKind.OPERATOR: "only {name} can change it",
-    OwnerKind.EKS: "EKS made it for the node group, and its next update of that makes another version",
+    OwnerKind.EKS: "EKS created it for the node group, whose next update creates another version",
     OwnerKind.BEANSTALK: "the environment's next update replaces it",
-    OwnerKind.KARPENTER: "Karpenter makes its templates from the EC2NodeClass, and replaces this one",
-    OwnerKind.BATCH: "AWS Batch made it for a compute environment, and its next update makes another",
-    OwnerKind.IMAGE_BUILDER: "Image Builder's next distribution may make another version",
-    OwnerKind.CLOUDFORMATION: "the stack's next change of it makes a version from the stack's own template",
+    OwnerKind.KARPENTER: "Karpenter creates its templates from the EC2NodeClass, and replaces this one",
+    OwnerKind.BATCH: "AWS Batch created it for a compute environment, whose next update creates another",
+    OwnerKind.IMAGE_BUILDER: "Image Builder's next distribution may create another version",
+    OwnerKind.CLOUDFORMATION: "the next stack update that changes it creates a version from the stack's own template",
 }
-"""What an owner does to a template that was changed by hand."""
+"""What each owner will do to a template that was changed by hand."""
 
 
 def plan_fix(subject: Subject, policy: Policy, wishes: Wishes, now: datetime) -> FixPlan:
     """The plan for one template, under a policy that requires tokens.
 
-    The order is one of safety, as for instances: what must not be changed comes before what should be.
+    Safety decides the order, as for instances: what must not be changed comes before what should be.
     """
     if kept := _kept(subject, policy, wishes, now):
         return kept
@@ -83,14 +83,14 @@ def plan_fix(subject: Subject, policy: Policy, wishes: Wishes, now: datetime) ->
         first, why = next(iter(sorted(subject.held.items())))
         number = f"{len(subject.held)} of {count(len(subject.instance_ids), 'instance')}"
         return replace(
-            fix, outcome=FixOutcome.HELD, reason=f"{number} may not lose IMDSv1: {first} ({why})", commands=()
+            fix, outcome=FixOutcome.HELD, reason=f"{number} must not lose IMDSv1: {first} ({why})", commands=()
         )
     owner = subject.owner
     return replace(fix, reason=f"{fix.reason}; {owner}: {_answer(owner)}") if owner and owner.manages else fix
 
 
 def _kept(subject: Subject, policy: Policy, wishes: Wishes, now: datetime) -> FixPlan | None:
-    """That a template must not be changed, or need not; None if it should."""
+    """The plan for a template that must not or need not be changed; None for any other."""
     if not subject.lax:
         return _left(subject, FixOutcome.COMPLIANT, "its next instances will not allow IMDSv1")
     if not policy.regions.covers(subject.region):
@@ -99,32 +99,32 @@ def _kept(subject: Subject, policy: Policy, wishes: Wishes, now: datetime) -> Fi
         return _left(subject, FixOutcome.EXEMPT, f"exempt: {exempt}")
     owner = subject.owner if subject.owner and subject.owner.manages else None
     if owner and owner.kind not in wishes.include_managed_by:
-        why = f"{owner}: {_answer(owner)}; --include-managed-by {owner.kind} changes it all the same"
+        why = f"{owner}: {_answer(owner)}; --include-managed-by {owner.kind} changes it anyway"
         return _left(subject, FixOutcome.LEFT, why)
     return None
 
 
 def changed_since(plan: FixPlan, seen: Mapping[str, Version], made: str | None = None) -> str | None:
-    """What others have done to the template since it was planned, by its versions from the source on; None if nothing.
+    """What others have changed about the template since the plan, by its versions from the source on; else None.
 
-    `made` is the number of the version that was made meanwhile, if it was: others may have come before it, and its
-    content would take the place of theirs. What they make after it is theirs, and stays the latest.
+    `made` is the number of the version that the fix has created, if any. A version that others created before it
+    counts as a change: the fix's version would replace it as the latest. One created after it stays the latest.
     """
     source = seen.get(plan.source)
     if source is None:
-        return f"version {plan.source} is not there any more"
+        return f"version {plan.source} no longer exists"
     if source.is_default != plan.moves_default:
-        return "someone else has changed its default meanwhile"
+        return "someone else has changed its default version since the plan"
     theirs = seen.keys() - {plan.source, *made_by_fixes(plan, seen)}
     if before := [each for each in theirs if made is None or int(each) < int(made)]:
-        return f"someone else has made version {min(before, key=int)} meanwhile"
+        return f"someone else has created version {min(before, key=int)} since the plan"
     return None
 
 
 def made_by_fixes(plan: FixPlan, seen: Mapping[str, Version]) -> list[str]:
-    """The versions that fixes have made from the source, whichever run it was.
+    """The versions that fixes, of any run, have created from the source.
 
-    What has other content is not one of them: someone else has made it, and copied the description.
+    A marked version with other content is not one of them: someone else created it and copied the description.
     """
     source = seen[plan.source].data
     marked = [number for number, each in seen.items() if (mark := mark_of(each)) and mark.source == plan.source]
@@ -132,27 +132,27 @@ def made_by_fixes(plan: FixPlan, seen: Mapping[str, Version]) -> list[str]:
 
 
 def _fix(subject: Subject, policy: Policy, now: datetime) -> FixPlan:
-    """What can be done about it: a fix, unless that would give `$Latest` another content."""
+    """The plan to fix the template, or to leave it if a fix would change what `$Latest` contains."""
     default, latest = subject.default.template.version, subject.latest.template.version
     source, moves_default = _source(subject)
     if default in subject.lax and not moves_default:
         why = (
-            f"its default is version {default} and its latest {latest}: a version from {default} would become the "
-            "latest, and what uses $Latest cannot be known"
+            f"its default is version {default} and its latest is version {latest}: a new version made from {default} "
+            "would become the latest, and it is not known what uses $Latest"
         )
         return _left(subject, FixOutcome.LEFT, why, _two_commands(subject, subject.default, policy, now))
     fixing = moves_default or latest in subject.lax
     pinned = sorted((subject.lax.keys() - {default, latest} - ({source} if fixing else set())), key=int)
     others = [command for each in pinned for command in _pinned_commands(subject, each, policy, now)]
     if not fixing:
-        why = f"its default and latest version require tokens; by number are named: {', '.join(pinned)}"
+        why = f"its default and latest versions require tokens; still named by number: {', '.join(pinned)}"
         return _left(subject, FixOutcome.LEFT, why, others)
     content = subject.default if moves_default else subject.latest
-    then = ", and that becomes the default" if moves_default else ""
+    then = ", and makes that the default" if moves_default else ""
     return FixPlan(
         subject=subject,
         outcome=FixOutcome.WOULD_FIX,
-        reason=f"version {source} allows IMDSv1: a version with tokens required is made from it{then}",
+        reason=f"version {source} allows IMDSv1: the fix creates a version from it that requires tokens{then}",
         source=source,
         moves_default=moves_default,
         options=_options(subject, content, policy, now),
@@ -161,11 +161,11 @@ def _fix(subject: Subject, policy: Policy, now: datetime) -> FixPlan:
 
 
 def _source(subject: Subject) -> tuple[str, bool]:
-    """The version to fix, and whether it is the default; the latest, or what that was made from by a fix.
+    """The version to fix, and whether it is the default: the latest, or the source from which a fix created that.
 
-    The mark of a fix that was interrupted, or whose default was moved back, is gone on with: its version is the latest
-    already. A description may have been copied by hand: the default is no fix to go on with, nor is what differs from
-    it beside its options.
+    A fix that was interrupted, or whose default was moved back, is continued: its version already is the latest. But
+    people may copy descriptions: a marked version that is the default, or that differs from the default in more than
+    its metadata options, is not a fix to continue.
     """
     default, latest = subject.default, subject.latest
     source = latest.template.version
@@ -176,7 +176,7 @@ def _source(subject: Subject) -> tuple[str, bool]:
 
 
 def _options(subject: Subject, source: Version, policy: Policy, now: datetime) -> dict[str, Any]:
-    """The options of the new version: hop limits as the policy has them for instances, the highest of its launches."""
+    """The options of the new version; the hop limit is the highest that the policy wants for any of its instances."""
     in_full = replace(policy, rollout_percent=100, launch_grace_seconds=0, exemptions=())
     hop_limit = options_of(source.data).get(HOP_LIMIT, subject.hop_limit)
     today = MetadataOptions(
@@ -188,7 +188,7 @@ def _options(subject: Subject, source: Version, policy: Policy, now: datetime) -
 
 
 def _two_commands(subject: Subject, source: Version, policy: Policy, now: datetime) -> list[str]:
-    """What makes a version from one that is not the latest, and what makes its users take that."""
+    """The commands that create a version from this one, and that move its users to it."""
     data = sent_data(source.data, _options(subject, source, policy, now))
     users = [*_moves(subject, source.template.version, aws_commands.NEW_NUMBER)]
     if source.template == subject.default.template:
@@ -197,7 +197,7 @@ def _two_commands(subject: Subject, source: Version, policy: Policy, now: dateti
 
 
 def _pinned_commands(subject: Subject, number: str, policy: Policy, now: datetime) -> list[str]:
-    """What moves those who name a number: to the latest, if that is its fix, else to a version that is made from it."""
+    """The commands that move the users of a numbered version to its fix, if that is the latest; else to a new one."""
     mark, latest, pinned = mark_of(subject.latest), subject.latest.template.version, subject.lax[number]
     is_fixed = mark and mark.source == number and not changed_fields(pinned.data, subject.latest.data)
     if is_fixed and latest not in subject.lax:
@@ -206,7 +206,7 @@ def _pinned_commands(subject: Subject, number: str, policy: Policy, now: datetim
 
 
 def _moves(subject: Subject, version: str, to: str) -> Iterator[str]:
-    """The commands that move what names the version by its number to another."""
+    """The commands that move what names this version by its number to another one."""
     pinned = LaunchTemplate(subject.template_id, version)
     for group, number in subject.groups:
         if number == version:

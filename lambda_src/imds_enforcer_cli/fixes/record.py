@@ -1,4 +1,4 @@
-"""Where fixes of launch templates are written down where there is no ledger: a file, one line for each writing."""
+"""Records fixes of launch templates in a file if there is no ledger: each write appends a line."""
 
 import json
 import os
@@ -14,26 +14,26 @@ DEFAULT_FILE = Path("imds-enforcer-launches.jsonl")
 
 
 class FixRecord(Protocol):
-    """What was done about launch templates, the latest writing of each fix."""
+    """The record of fixes, with the latest state of each."""
 
     def write(self, fix: TemplateFix) -> None:
-        """Write a fix, in place of its older version; raises `AwsError` if it cannot be written."""
+        """Write a fix, replacing its earlier state; raises `AwsError` if it cannot be written."""
 
     def all(self) -> list[TemplateFix]:
         """Every fix, oldest first; raises `AwsError` or `CommandError` if they cannot be read."""
 
 
 class FileRecord:
-    """Fixes in a file, which need not be there yet. A line is on the disk before the change it is about."""
+    """Records fixes in a file, which need not exist yet. A line is on the disk before the change that it records."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def write(self, fix: TemplateFix) -> None:
-        """Add a line, of its own also after one that was cut short.
+        """Append a line, on a line of its own even if the last one was cut short.
 
         Raises:
-            AwsError: if the file cannot be written, with a code of our own, as where a table cannot be.
+            AwsError: if the file cannot be written; with a code of our own, so that callers treat it like the table's.
         """
         try:
             cut_short = self.path.exists() and self.path.read_bytes()[-1:] not in {b"", b"\n"}
@@ -47,7 +47,7 @@ class FileRecord:
             raise AwsError(failure) from None
 
     def all(self) -> list[TemplateFix]:
-        """The last line of each fix; one that was cut short, as when the disk is full, is left out.
+        """The last line of each fix, without lines that were cut short, for example by a full disk.
 
         Raises:
             CommandError: if the file cannot be read.
@@ -67,7 +67,7 @@ class FileRecord:
 
 
 def record_of(reached: Connection, path: Path | None) -> FixRecord:
-    """Where fixes are written down: in the file that is named, else the ledger, else the file of this folder."""
+    """The record to use: the named file, else the ledger, else the default file in the current folder."""
     if path is None and reached.deployed:
         return reached.clients.ledger_table.template_fixes
     return FileRecord(path or DEFAULT_FILE)

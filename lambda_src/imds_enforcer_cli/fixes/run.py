@@ -1,4 +1,4 @@
-"""A run of `launches fix`: what it would do in the regions, and then does."""
+"""A run of `launches fix`: plans the fixes of all regions, then carries them out."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ _A_DAY = 86_400.0
 
 
 class Access:
-    """The calls of fixes and undos in any region; the client of each is made once."""
+    """Provides the calls of fixes and undos in any region, through one client a region."""
 
     def __init__(self, reached: Connection) -> None:
         self.reached = reached
@@ -37,7 +37,7 @@ class Access:
         return TemplateCalls(self._client(region), template_id, self.reached.clock)
 
     def users(self, region: str) -> VersionUsers:
-        """What names versions by number from now on: it is read where it is first asked about, and once."""
+        """What names versions by number; read once, when first asked."""
         return VersionUsers(self._client(region), reader(self.reached, region))
 
     def _client(self, region: str) -> Any:
@@ -53,7 +53,7 @@ def plans(
     wanted: Collection[str] | None,
     wishes: Wishes,
 ) -> list[FixPlan]:
-    """What is to become of the templates that are wanted, by id or name; None: of all.
+    """The plans for the `wanted` templates, by id or name; None means all.
 
     Raises:
         AwsError: if the holds could not be read.
@@ -70,27 +70,29 @@ def plans(
 
 
 def refuse_unknown(surveys: Sequence[RegionLaunchers], named: Iterable[str], option: str = "") -> None:
-    """Make sure that each name is a template's, as far as the regions could be read.
+    """Make sure that each name is that of a template in the regions that could be read.
 
     Raises:
-        CommandError: naming those that are not.
+        CommandError: naming the others.
     """
     known = {name for seen in surveys for each in seen.inventory.templates.values() for name in _names(each)}
     unknown = [each for each in named if each not in known]
     if unknown:
         where = ", ".join(each.region for each in surveys)
-        raise CommandError(f"{option}{', '.join(unknown)} is no launch template in {where}; allowed: its id or name")
+        raise CommandError(
+            f"{option}{', '.join(unknown)} is not a launch template in {where}; allowed: the id or name of one"
+        )
 
 
 def others(surveys: Iterable[RegionLaunchers]) -> list[Launcher]:
-    """What is not fixed, and launches IMDSv1 all the same: launch configurations, and own images."""
+    """Launchers of IMDSv1 that `launches fix` does not fix: launch configurations and the account's own images."""
     kinds = {LauncherKind.CONFIGURATION, LauncherKind.IMAGE}
     launchers = (each for seen in surveys for each in seen.launchers)
     return [each for each in launchers if each.kind in kinds and each.outlook.launches_imdsv1 is not False]
 
 
 class FixRun:
-    """Carries out plans, one template after the other; no further one is begun once `stopped` gives a reason."""
+    """Carries out plans, one template after the other, until `stopped` gives a reason to begin no further one."""
 
     def __init__(self, access: Access, rules: Governing, record: FixRecord, *, run_id: str, by: str | None) -> None:
         self._reached = access.reached
@@ -103,7 +105,7 @@ class FixRun:
     def carry_out(self, planned: Iterable[FixPlan], stopped: Callable[[], str | None]) -> list[Fixed]:
         """The result of each plan.
 
-        What ends the run is raised by `refused`: credentials that AWS does not accept, or a file that takes no fix.
+        `refused` raises what ended the run: credentials that AWS does not accept, or a record that cannot be read.
         """
         return [self._one(plan, stopped) for plan in planned]
 
@@ -127,18 +129,18 @@ class FixRun:
             self.under_way = []
 
     def _newly_held(self, plan: FixPlan) -> str | None:
-        """That an instance of the template was held after the plan was made, which may have waited for its yes."""
+        """Why not to fix, if an instance was held after the plan, which may have waited long for confirmation."""
         holds = self._reached.clients.ledger_table.holds.standing().holds
         new = [each for each in plan.subject.instance_ids if each in holds and each not in plan.subject.held]
-        return f"{new[0]} is {holds[new[0]]} meanwhile" if new else None
+        return f"{new[0]} is now {holds[new[0]]}" if new else None
 
 
 def refused(run: FixRun) -> None:
-    """End the command if something has ended the run.
+    """Raise the error that ended the run, if any.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
-        CommandError: if what is to be done cannot be written down.
+        CommandError: if the record of earlier fixes cannot be read.
     """
     if run.unwritable:
         raise run.unwritable

@@ -1,4 +1,4 @@
-"""A launch template as a fix sees it, and what may become of it."""
+"""A launch template as a fix sees it, and the possible outcomes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from imds_enforcer_cli.launches.owners import Owner
 
 
 class FixOutcome(StrEnum):
-    """What became of a launcher. The names are a contract: documents carry them."""
+    """The outcome of a fix or an undo. The names are a contract: documents carry them."""
 
     FIXED = "FIXED"
     WOULD_FIX = "WOULD_FIX"
@@ -26,12 +26,12 @@ class FixOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A launch template, and what a plan depends on.
+    """A launch template, and everything on which its plan depends.
 
-    `default` and `latest` are versions; `lax` are the numbers in use whose next launch may allow IMDSv1, each with its
-    version. `launches` are the instances to be: what it launches by itself, by each group, and as its instances show;
-    `hop_limit` is theirs where a version names none. `instance_ids` are those it has launched, `held` has why some of
-    them may not lose IMDSv1, by id. `groups` and `node_groups` are those that name one of its numbers, with it.
+    `lax` are the versions in use, by number, whose next launch may allow IMDSv1. `launches` are its possible next
+    instances: as launched directly, by each group, and like those it has launched before; `hop_limit` is theirs if the
+    version sets none. `instance_ids` are those that it has launched; `held` says by id why some of them must not lose
+    IMDSv1. `groups` and `node_groups` are those that name a version by its number, each with that number.
     """
 
     region: str

@@ -1,4 +1,4 @@
-"""What a fix has to know of a region: its templates, the instances they have launched, and who may not lose IMDSv1."""
+"""Gathers what a fix must know about a region: templates, their instances, and which must not lose IMDSv1."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,19 +16,19 @@ from imds_enforcer_cli.launches.launcher import Launcher, LauncherKind
 from imds_enforcer_cli.launches.listing import RegionLaunchers
 
 _TO_BE = "i-00000000000000000"
-"""Stands for the id of an instance that is not there yet: no exemption names it."""
+"""The id of an instance that does not exist yet: no exemption names it."""
 
 _NEEDED = frozenset({"instances", "defaults", "groups", "templates", "versions"})
-"""What has to be known of a region: holds, exemptions and hop limits go by it."""
+"""What must be readable in a region: holds, exemptions and hop limits depend on it."""
 
 
 def is_known(seen: RegionLaunchers) -> bool:
-    """True if nothing is missing that a fix goes by."""
+    """True if everything on which a fix depends could be read."""
     return not {each.kind for each in seen.unread} & _NEEDED
 
 
 class Subjects:
-    """The templates of one region, each with what its plan depends on."""
+    """The templates of one region, each with everything on which its plan depends."""
 
     def __init__(self, seen: RegionLaunchers, policy: Policy, now: datetime) -> None:
         self._seen = seen
@@ -62,7 +62,7 @@ class Subjects:
         ]
 
     def _subject(self, template: Template) -> Subject | None:
-        """The subject; None of a template that is being made or deleted."""
+        """The subject; None for a template that is just being created or deleted."""
         found, template_id = self._seen.inventory, template.template_id
         default = found.version(LaunchTemplate(template_id, DEFAULT))
         latest = found.version(LaunchTemplate(template_id, LATEST))
@@ -95,7 +95,7 @@ class Subjects:
         )
 
     def _launches(self, template_id: str) -> Iterator[Instance]:
-        """The instances to be, each kind once."""
+        """The possible next instances, each kind once."""
         of_groups = [self._of_groups[each.name] for each in self._groups[template_id]]
         shown = [(each.image_id, each.tags) for each in (*self._launchers[template_id], *of_groups)]
         shown += [(each.image_id, each.tags) for each in self._instances[template_id]]
@@ -112,7 +112,7 @@ class Subjects:
             )
 
     def _hop_limit(self, image_id: str) -> int:
-        """That of an instance whose launch names none: the region's, else the image's, else 1.
+        """The hop limit of an instance whose launch sets none: the region's, else the image's, else 1.
 
         EC2 User Guide, "Order of precedence for instance metadata options", and "Configure the AMI": an image that
         requires tokens sets it to 2.

@@ -1,4 +1,4 @@
-"""The calls of EC2 that read and change the versions of one launch template."""
+"""The EC2 calls that read and change the versions of one launch template."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -13,14 +13,14 @@ _PAUSE_SECONDS = 0.25
 _NOT_SHOWN = Failure("NotShown", "EC2 does not show the change that it accepted", Kind.UNAVAILABLE)
 
 Warnings = frozenset[tuple[str, str]]
-"""The code and the text of each."""
+"""The code and the text of each warning."""
 
 Versions = Mapping[str, Version]
-"""By number."""
+"""The versions by number."""
 
 
 class TemplateCalls:
-    """The versions of one launch template, by boto3's client of EC2. Every method raises `AwsError`."""
+    """Reads and changes the versions of one launch template. Every method raises `AwsError`."""
 
     def __init__(self, ec2: Any, template_id: str, clock: Clock) -> None:
         self._ec2 = ec2
@@ -28,25 +28,25 @@ class TemplateCalls:
         self._clock = clock
 
     def since(self, number: str) -> Versions:
-        """The version with this number and those made after it, as far as they are there."""
+        """The version with this number and those created after it; deleted ones are left out."""
         ask = self._ec2.describe_launch_template_versions
         found = listed(ask, "LaunchTemplateVersions", LaunchTemplateId=self._id, MinVersion=number)
         return {each.template.version: each for each in map(described.version, found)}
 
     def create(self, request: Mapping[str, Any]) -> tuple[str, Warnings]:
-        """Make a version; its number, and what EC2 warns of: it checks what it is sent, and makes it all the same."""
+        """Create a version; its number and EC2's warnings: EC2 creates a version even if it finds faults in it."""
         answer = asked(self._ec2.create_launch_template_version, **request)
         errors = answer.get("Warning", {}).get("Errors", ())
         warnings = frozenset((each.get("Code", ""), each.get("Message", "")) for each in errors)
         return str(answer["LaunchTemplateVersion"]["VersionNumber"]), warnings
 
     def set_default(self, number: str) -> None:
-        """Make this version the default, and wait until EC2 shows it so."""
+        """Make this version the default, and wait until EC2 shows that."""
         asked(self._ec2.modify_launch_template, LaunchTemplateId=self._id, DefaultVersion=number)
         self._until_shown(lambda: (found := self.since(number).get(number)) is not None and found.is_default)
 
     def shown(self, source: str, number: str) -> Versions:
-        """The versions from the source on, once EC2 shows the one with this number."""
+        """Wait until EC2 shows the version with this number; the versions from the source on."""
         seen: Versions = {}
 
         def is_there() -> bool:
@@ -58,7 +58,7 @@ class TemplateCalls:
         return seen
 
     def delete(self, numbers: Iterable[str]) -> None:
-        """Delete versions, and wait until EC2 does not show them any more; one that is gone is no failure."""
+        """Delete versions, and wait until EC2 no longer shows them; one that is already gone is no failure."""
         wanted = sorted(numbers, key=int)
         if not wanted:
             return

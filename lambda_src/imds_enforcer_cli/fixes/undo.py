@@ -1,4 +1,4 @@
-"""The way back: default and latest as they were before a fix, and what others have changed since stays."""
+"""Undoes a fix: restores the default and latest versions, but keeps what others have changed since."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from imds_enforcer_cli.launches.inventory import Version
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UndoPlan:
-    """What undoes a fix: the version to make the default, those to delete, and what stays as it is, with the reason."""
+    """How to undo a fix: the version to make the default, those to delete, and reasons why anything stays."""
 
     fix: TemplateFix
     default: str | None = None
@@ -25,13 +25,13 @@ class UndoPlan:
 
     @property
     def changes(self) -> bool:
-        """True if there is something to do."""
+        """True if the plan changes anything."""
         return self.default is not None or bool(self.delete)
 
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What became of a plan."""
+    """The outcome of a plan."""
 
     plan: UndoPlan
     outcome: FixOutcome
@@ -39,9 +39,10 @@ class Undone:
 
 
 def versions_of(fix: TemplateFix, seen: Mapping[str, Version]) -> list[str]:
-    """The versions that the fix has made, and that are there, by their mark.
+    """The versions that the fix created and that still exist, found by their mark.
 
-    Once its number is known, only that one and a copy of the source: a description may have been copied by hand.
+    If the number of the fix's version is known, only that version and copies of the source count: people may copy
+    descriptions.
     """
     made_by = fix.run_id, fix.source
     marked = [(number, mark) for number, each in seen.items() if (mark := mark_of(each))]
@@ -54,10 +55,10 @@ def versions_of(fix: TemplateFix, seen: Mapping[str, Version]) -> list[str]:
 
 
 def plan_undo(fix: TemplateFix, seen: Mapping[str, Version], users: Mapping[str, Sequence[str]]) -> UndoPlan:
-    """The way back from what EC2 shows of the template, from the source on. `users` name versions by their number.
+    """Plan the undo from the versions that EC2 shows, from the source on. `users` name versions by their number.
 
-    The default goes back only if it is the fix's version still, which may be an earlier fix's, and stays then. So does
-    a version that something names by its number, and one that others have made the default.
+    The default moves back only if it is still the fix's version. A reused version of an earlier fix stays, and so does
+    a version that something names by its number or that others have made the default.
     """
     ours = versions_of(fix, seen)
     its = {*ours, fix.version}
@@ -65,17 +66,18 @@ def plan_undo(fix: TemplateFix, seen: Mapping[str, Version], users: Mapping[str,
     left: list[str] = []
     goes_back = default in its and fix.moves_default
     if goes_back and fix.source not in seen:
-        left.append(f"version {fix.source} is not there any more, so version {default} stays the default")
+        left.append(f"version {fix.source} no longer exists, so version {default} stays the default")
         goes_back = False
     elif default in its and not fix.moves_default:
         left.append(f"someone else has made version {default} the default")
     elif ours and fix.moves_default and fix.state is FixState.FIXED and default not in {*its, fix.source}:
         left.append(f"someone else has changed the default{f' to version {default}' if default else ''}")
-    left += [f"version {each} stays: {', '.join(users[each])} names it" for each in ours if users.get(each)]
-    kept = {number for number in ours if users.get(number)} | (set() if goes_back or not default else {default})
+    named = [each for each in ours if users.get(each)]
+    left += [f"version {each} stays, because it is named by {', '.join(users[each])}" for each in named]
+    kept = {*named} | (set() if goes_back or not default else {default})
     later = [number for number in seen if ours and number not in ours and int(number) > max(map(int, ours))]
     if later:
-        left.append(f"someone else has made version {max(later, key=int)} since, which stays the latest")
+        left.append(f"someone else has since created version {max(later, key=int)}, which stays the latest")
     return UndoPlan(
         fix=fix,
         default=fix.source if goes_back else None,
@@ -93,7 +95,7 @@ class Undoer:
         self._record = record
 
     def plan(self, fix: TemplateFix) -> UndoPlan | Undone:
-        """The way back as things are now, or why there is none.
+        """Plan the undo from the current state, or say why it is not possible.
 
         Raises:
             AwsError: if AWS does not accept the credentials.
@@ -106,7 +108,7 @@ class Undoer:
         return plan_undo(fix, seen, users)
 
     def undo(self, fix: TemplateFix) -> Undone:
-        """Undo a fix, as things are now.
+        """Undo a fix, from the current state.
 
         Raises:
             AwsError: if AWS does not accept the credentials.
@@ -115,9 +117,9 @@ class Undoer:
         return self.carry_out(plan) if isinstance(plan, UndoPlan) else plan
 
     def carry_out(self, plan: UndoPlan) -> Undone:
-        """Carry the plan out, the default first: it cannot be deleted.
+        """Carry out the plan, the default first: EC2 does not delete the default version.
 
-        Killed between any two calls, the next undo finds what is left to do. What was done is written down at the end.
+        If the process is killed between any two calls, the next undo finishes the work: the record changes last.
 
         Raises:
             AwsError: if AWS does not accept the credentials.
@@ -136,11 +138,11 @@ class Undoer:
         done = [f"version {plan.default} is the default again"] if plan.default else []
         done += [f"version {each} was deleted" for each in plan.delete]
         outcome = FixOutcome.LEFT if plan.left else FixOutcome.UNDONE
-        return Undone(plan, outcome, "; ".join([*done, *plan.left]) or "nothing of it is there any more")
+        return Undone(plan, outcome, "; ".join([*done, *plan.left]) or "nothing of the fix is left")
 
     def _failed(self, plan: UndoPlan, error: AwsError) -> Undone:
         if error.failure.kind is Kind.CREDENTIALS:
             raise error
         if error.failure.code.startswith("InvalidLaunchTemplateId.NotFound"):
-            return Undone(plan, FixOutcome.GONE, "the launch template is not there any more")
+            return Undone(plan, FixOutcome.GONE, "the launch template no longer exists")
         return Undone(plan, FixOutcome.FAILED, str(error))

@@ -1,4 +1,4 @@
-"""What names a version of a launch template by its number: groups, node groups and fleets."""
+"""Finds what names a version of a launch template by its number: groups, node groups and fleets."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,11 +8,11 @@ from imds_enforcer_cli.launches.pages import listed
 from imds_enforcer_cli.launches.reader import LaunchReader
 
 _ENDED = frozenset({"deleted", "failed", "deleted_terminating", "cancelled", "cancelled_terminating"})
-"""States of fleets that launch nothing any more (EC2 API Reference, "FleetData", "SpotFleetRequestConfig")."""
+"""States of fleets that no longer launch anything (EC2 API Reference, "FleetData", "SpotFleetRequestConfig")."""
 
 
 class VersionUsers:
-    """Asks in one region, once for all templates."""
+    """The users of one region, read once for all templates."""
 
     def __init__(self, ec2: Any, reads: LaunchReader) -> None:
         self._ec2 = ec2
@@ -20,10 +20,10 @@ class VersionUsers:
         self._found: list[tuple[LaunchTemplate, str]] | None = None
 
     def of(self, template_id: str, name: str, version: str) -> list[str]:
-        """Who names this version; fleets name a template by its id or its name.
+        """What names this version; fleets name a template by its id or by its name.
 
         Raises:
-            AwsError: if something could not be asked about: a version is only deleted if it is known that it is free.
+            AwsError: if any of them could not be read: a version is deleted only if nothing is known to use it.
         """
         if self._found is None:
             self._found = [*self._groups(), *self._fleets(), *self._spot_fleets()]

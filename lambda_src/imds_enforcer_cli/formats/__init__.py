@@ -1,1 +1,1 @@
-"""How an audit is written: tables, HTML, ASFF, SARIF."""
+"""The output formats of audits and listings: tables, CSV, HTML, ASFF, SARIF."""

@@ -1,4 +1,4 @@
-"""An audit in the AWS Security Finding Format, as Security Hub's BatchImportFindings takes it."""
+"""Writes an audit in the AWS Security Finding Format, for Security Hub's BatchImportFindings."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -20,18 +20,18 @@ _STATES = {
     Status.MANAGED: ("WARNING", "NOTIFIED", "ACTIVE"),
     Status.UNREADABLE: ("NOT_AVAILABLE", "NEW", "ACTIVE"),
 }
-"""The status of its compliance, where it stands in Security Hub's workflow when it is first seen, and its record state.
+"""For each status: the compliance status, the workflow status of a new finding, and the record state.
 
-What is archived is closed, and becomes NEW when it is active again. One that is SUPPRESSED would stay so after its
-exemption is over (Security Hub API Reference, "Workflow").
+An archived finding is closed, and becomes NEW once it is active again. A SUPPRESSED one would stay suppressed after
+its exemption ends (Security Hub API Reference, "Workflow").
 """
 
 
 def asff(document: Mapping[str, Any], partition: str, hub_region: str) -> list[dict[str, Any]]:
-    """A finding of each instance, those that passed or are exempt included: they close what was found before.
+    """One finding for each instance, even if it passed or is exempt: that closes its earlier finding.
 
-    The id of a finding is that of its instance and never changes. Security Hub takes 100 in a call,
-    in the region `hub_region`, and ignores one that is not newer than what it has, so moments have milliseconds.
+    A finding's id derives from its instance and never changes. Security Hub, in the region `hub_region`, accepts 100
+    findings in a call and ignores those that are not newer than what it has, so timestamps have milliseconds.
     """
     product = f"arn:{partition}:securityhub:{hub_region}:{document['account']}:product/{document['account']}/default"
     at = _moment(document["at"])
@@ -63,18 +63,18 @@ def _finding(instance: Mapping[str, Any], account: str, partition: str, product:
         "Compliance": {"Status": compliance},
         "Workflow": {"Status": workflow},
         "RecordState": record,
-        # Not beside it: at the top level they belong to the people who work on the finding
+        # Not at the top level: there they belong to the people who work on the finding
         # (Security Hub User Guide, "BatchImportFindings for finding providers").
         "FindingProviderFields": {"Severity": {"Label": _severity(status, instance)}, "Types": [_TYPE]},
     }
     if status is Status.DRIFT:
-        text = "Bring it in line with `imds-enforcer enforce`, and fix what it was launched with."
+        text = "Bring it in line with `imds-enforcer enforce`, and fix what launched it."
         finding["Remediation"] = {"Recommendation": {"Text": text}}
     return finding
 
 
 def _severity(status: Status, instance: Mapping[str, Any]) -> str:
-    """High, as Security Hub's own control EC2.8, while the instance answers IMDSv1."""
+    """High, like Security Hub's own control EC2.8, while the instance answers IMDSv1."""
     if status.compliant:
         return "INFORMATIONAL"
     answers = instance["http_tokens"] == "optional" and instance["http_endpoint"] == "enabled"

@@ -1,4 +1,4 @@
-"""The formats of an audit, all made from its document."""
+"""Writes an audit in each format, from its document."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,7 +22,7 @@ from imds_enforcer_cli.formats.tables import (
 
 
 class AuditFormat(StrEnum):
-    """How an audit is written."""
+    """The output formats of an audit."""
 
     TABLE = "table"
     JSON = "json"
@@ -33,18 +33,18 @@ class AuditFormat(StrEnum):
 
     @property
     def can_group(self) -> bool:
-        """True if it can have sources in place of instances, or has both."""
+        """True if the format can list sources instead of instances, or lists both."""
         return self not in {AuditFormat.ASFF, AuditFormat.SARIF}
 
     @property
     def has_sources(self) -> bool:
-        """True if it has the sources without being asked for them."""
+        """True if the format always lists the sources."""
         return self in {AuditFormat.JSON, AuditFormat.HTML}
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What is wanted: sources or instances, of these also the compliant ones or not, and where a hub would be."""
+    """What to write: sources or instances, only findings or `every` instance; and where Security Hub is."""
 
     by_source: bool
     every: bool
@@ -77,7 +77,7 @@ def _write_sarif(document: Document, partition: str) -> None:
     log = sarif(document, partition)
     write_json(log)
     if (results := len(log["runs"][0]["results"])) > MAX_RESULTS:
-        say(f"These are {results:,} results; GitHub takes {MAX_RESULTS:,} at most: audit fewer regions at a time.")
+        say(f"The log has {results:,} results; GitHub accepts at most {MAX_RESULTS:,}: audit fewer regions at a time.")
 
 
 def _write_tables(document: Document, *, every: bool) -> None:

@@ -1,8 +1,7 @@
-"""The audit as one HTML file that people read; it needs no other file and makes no request.
+"""Writes an audit as one self-contained HTML file that makes no requests.
 
-What people look for first is in the page as it is written: `report/report.html` is the page, as a Jinja2 template. The
-table of all instances is built in the browser from JSON in the page, a hundred rows at a time, so that thousands of
-rows stay quick.
+The Jinja2 template `report/report.html` renders what people look for first. A script in the page builds the table of
+all instances from embedded JSON, a hundred rows at a time, so that thousands of rows stay quick.
 """
 
 from base64 import b64encode
@@ -24,8 +23,8 @@ _PARTS = Path(__file__).parent / "report"
 def html_report(document: Mapping[str, Any]) -> str:
     """The page of one audit; `document` is what `audit --output json` writes.
 
-    Tags, reasons and whatever else others wrote stand in it as text. The page's own security policy allows the style
-    and the script that are in it, known by their hashes, and no request at all.
+    Tags, reasons and all other foreign texts are escaped. The page's Content-Security-Policy allows only its own style
+    and script, by their hashes, and no requests.
     """
     script = _part("report.js")
     launchers = values.launchers(document["sources"])
@@ -55,7 +54,7 @@ def _style_and_security(script: str) -> dict[str, str]:
 
 
 def _templates() -> Environment:
-    """The templates: every value is escaped, and a name that is not defined is an error."""
+    """The Jinja2 environment: it escapes every value, and an undefined name is an error."""
     templates = Environment(
         loader=FileSystemLoader(_PARTS),
         autoescape=True,
@@ -80,7 +79,7 @@ def _security(style: str, script: str) -> str:
         "default-src 'none'",
         f"style-src {_hash(style)}",
         f"script-src {_hash(script)}",
-        "img-src data:",  # the empty icon, without which a browser asks the page's server for one
+        "img-src data:",  # the empty icon: without it, a browser requests one from the page's server
         "base-uri 'none'",
         "form-action 'none'",
         "require-trusted-types-for 'script'",

@@ -1,4 +1,4 @@
-"""The data of the report's table of all instances, which `report/report.js` builds in the browser."""
+"""The data from which `report/report.js` builds the report's table of all instances."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -26,7 +26,7 @@ _MADE = ("until", "template", "template_version", "calls_asked", "calls", "calls
 
 
 def table_data(instances: Iterable[Mapping[str, Any]], launchers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Field names once, and a row for each instance."""
+    """The field names, once, and a row for each instance."""
     places = {each: launcher["place"] for launcher in launchers for each in launcher["instance_ids"]}
     return {
         "statuses": STATUSES,

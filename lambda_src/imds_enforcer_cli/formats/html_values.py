@@ -1,4 +1,4 @@
-"""The values in the report: texts, counts, and what its bars and tables are made of."""
+"""Values for the HTML report: texts, counts, and the contents of its bars and tables."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,21 +17,21 @@ STATUSES = {
     "IMDS_OFF": "IMDS off",
     "COMPLIANT": "Compliant",
 }
-"""How each status is called, the one that needs most attention first."""
+"""The label of each status, the one that needs most attention first."""
 
 _WHOLE = 100
 
 _NAMED = 3
-"""Instances that a row names; for the others it gives their number."""
+"""How many instances a row names; it counts the others."""
 
 _ENDING = {"HELD", "EXEMPT"}
-"""What protects an instance, perhaps only for a time."""
+"""The statuses that may end at a set time."""
 
 _PARAMETERS = {"http_tokens": "toggle", "policy": "policy"}
 
 
 def thousands(number: int) -> str:
-    """The number, with its thousands apart."""
+    """The number with thousands separators."""
     return f"{number:,}"
 
 
@@ -44,7 +44,7 @@ def share(counts: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The part of a bar that stands for one status."""
+    """The part of a bar that shows one status."""
 
     status: str
     label: str
@@ -54,12 +54,12 @@ class Stretch:
 
     @property
     def words(self) -> str:
-        """The same for those who cannot see it."""
+        """The text for screen readers."""
         return f"{self.number:,} {self.label}"
 
 
 def stretches(statuses: Mapping[str, int]) -> list[Stretch]:
-    """The bar of a count of instances: one stretch for each status that occurs, compliant ones first."""
+    """The stretches of a bar: one for each status that occurs, compliant ones first."""
     total, x = sum(statuses.values()), 0.0
     made = []
     for status, label in reversed(STATUSES.items()):
@@ -71,7 +71,7 @@ def stretches(statuses: Mapping[str, int]) -> list[Stretch]:
 
 
 def in_utc(text: str) -> str:
-    """A day as it is; a moment to the minute, in UTC."""
+    """A day unchanged; a moment in UTC, to the minute."""
     if len(text) <= len("2027-06-30"):
         return text
     read = datetime.fromisoformat(text)
@@ -79,7 +79,7 @@ def in_utc(text: str) -> str:
 
 
 def days_until(text: str, now: str) -> str:
-    """How many days away a day or a moment is, as people count them."""
+    """How many calendar days away a day or a moment is, in words."""
     days = (_day(text) - _day(now)).days
     match days:
         case 0:
@@ -98,7 +98,7 @@ def _day(text: str) -> date:
 
 
 def policy_origin(policy: Mapping[str, Any]) -> str:
-    """Where the policy came from, and in which versions."""
+    """The policy's source, with the versions of its parameters."""
     versions = policy.get("versions") or {}
     said = [f"{_PARAMETERS[name]} version {number}" for name, number in versions.items() if number]
     return ", ".join([policy["source"], *said])
@@ -107,7 +107,7 @@ def policy_origin(policy: Mapping[str, Any]) -> str:
 def launchers(sources: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The sources to fix: those that launched findings, or will launch some; most findings first.
 
-    Each with its place among them, and what it consists of.
+    Each has its place in the list, and the names by which it is known.
     """
     found = [each for each in sources if each["findings"] or each["launches_imdsv1"]]
     found.sort(key=lambda each: (-each["findings"], not each["launches_imdsv1"], each["region"]))
@@ -115,7 +115,7 @@ def launchers(sources: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _known_as(source: Mapping[str, Any]) -> list[str]:
-    """What a source consists of, from the outermost on."""
+    """The names of a source: group, launch template and image."""
     template = source["launch_template"]
     version = template and f"{template['id']}, version {template['version']}"
     return launched_by(source["auto_scaling_group"], version, source["image_id"]) or ["nothing known"]
@@ -123,7 +123,7 @@ def _known_as(source: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Instances that are held or exempt, or were, until the same moment and for the same reason."""
+    """Instances that are or were held or exempt, until the same moment and for the same reason."""
 
     instances: list[Mapping[str, Any]]
     until: str | None
@@ -131,29 +131,29 @@ class Ending:
     by: str | None
     reason: str
     over: bool
-    """True if nothing protects them any more: while they are held, `until` is the end of the hold."""
+    """True if their exemption has expired and no hold protects them; `until` is the end of the exemption."""
 
     @property
     def label(self) -> str:
-        """How their status is called."""
+        """The label of their status."""
         return STATUSES[self.status]
 
     @property
     def names(self) -> str:
-        """The names of the first of them, and how many more there are."""
+        """The names of the first instances, and the number of the others."""
         named = [each["name"] or each["instance_id"] for each in self.instances[:_NAMED]]
         more = len(self.instances) - len(named)
         return ", ".join([*named, f"and {more:,} more"] if more else named)
 
 
 def endings(instances: Iterable[Mapping[str, Any]]) -> list[Ending]:
-    """Holds and exemptions, the soonest end first: what has ended, then what will, then what has no end."""
+    """Holds and exemptions: the expired ones, then by their ends, the soonest first, then those without an end."""
     held = [each for each in instances if each["status"] in _ENDING or each["expired"]]
     return [_ending(list(alike)) for _, alike in groupby(sorted(held, key=_order), _order)]
 
 
 def _order(instance: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What puts instances in order, and those with the same into one row."""
+    """The sort key; instances with the same key share a row."""
     until = instance["until"]
     texts = (until or "", instance["status"], instance["by"] or "", instance["reason"])
     return not _is_over(instance), until is None, *texts

@@ -1,4 +1,4 @@
-"""The formats of a listing of launchers, all made from its document."""
+"""Writes a listing of launchers in each format, from its document."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 class LaunchesFormat(StrEnum):
-    """How a listing is written."""
+    """The output formats of a listing."""
 
     TABLE = "table"
     JSON = "json"
@@ -58,7 +58,7 @@ def write_launches(document: Document, output: LaunchesFormat) -> None:
 
 
 def summary_line(document: Document) -> str:
-    """The whole in a line."""
+    """The listing in one line."""
     answers = document["summary"]["launch_imdsv1"]
     return (
         f"{count(document['summary']['launchers'], 'launcher')} in {count(len(document['regions']), 'region')}: "

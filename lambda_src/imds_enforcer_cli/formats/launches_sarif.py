@@ -1,4 +1,4 @@
-"""A listing of launchers in the Static Analysis Results Interchange Format, as `sarif` writes an audit."""
+"""Writes a listing of launchers in the Static Analysis Results Interchange Format, as `sarif` does an audit."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,17 +8,18 @@ from imds_enforcer_cli.formats.sarif import location, log, path_of
 
 _RULE = {
     "id": "imds-launcher",
-    "shortDescription": {"text": "What launches instances should require tokens."},
+    "shortDescription": {"text": "Launchers should require tokens."},
     "fullDescription": {
-        "text": "What launches EC2 instances should not launch any that allow IMDSv1: each next instance would."
+        "text": "Launch templates, Auto Scaling groups, images and account defaults should make new EC2 instances "
+        "require tokens. Otherwise the next instance allows IMDSv1."
     },
-    "help": {"text": "`imds-enforcer launches` shows the launcher, its owner, and which field to change."},
+    "help": {"text": "`imds-enforcer launches` shows the launcher, its owner, and the field to change."},
     "defaultConfiguration": {"level": "error"},
 }
 
 
 def launches_sarif(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A result of each launcher that launches IMDSv1 instances, or may; what was not read is a notification."""
+    """One result for each launcher that launches IMDSv1 instances or may; one notification for each unread service."""
     concerns = [each for each in document["launchers"] if each["launches_imdsv1"] is not False]
     return log(document["at"], document["unread"], [_RULE], [_result(each) for each in concerns])
 
@@ -26,7 +27,7 @@ def launches_sarif(document: Mapping[str, Any]) -> dict[str, Any]:
 def _result(launcher: Mapping[str, Any]) -> dict[str, Any]:
     parts = (launcher["region"], launcher["kind"], launcher["id"], launcher["version"])
     path = path_of(launcher["arn"]) if launcher["arn"] else "/".join(filter(None, parts))
-    launches = "launches instances that allow IMDSv1" if launcher["launches_imdsv1"] else "may launch some"
+    launches = f"{'launches' if launcher['launches_imdsv1'] else 'may launch'} instances that allow IMDSv1"
     exempt = f" Exempt: {launcher['exempt']}." if launcher["exempt"] else ""
     change = f" Change: {launcher['advice']}." if launcher["advice"] else ""
     return {

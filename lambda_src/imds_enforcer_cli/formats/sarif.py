@@ -1,6 +1,6 @@
-"""An audit in the Static Analysis Results Interchange Format 2.1.0, for dashboards that collect it.
+"""Writes an audit in the Static Analysis Results Interchange Format 2.1.0, for dashboards that collect it.
 
-It has what GitHub's upload asks for beyond the standard (GitHub Docs, "SARIF support for code scanning"): relative
+It includes what GitHub requires beyond the standard (GitHub Docs, "SARIF support for code scanning"): relative
 URIs, a region, the help of each rule, and the fingerprint `primaryLocationLineHash`.
 """
 
@@ -13,26 +13,29 @@ from imds_enforcer_cli.formats.asff import TITLE, instance_arn
 
 _RULES = {
     Status.DRIFT: ("error", "The instance differs from the policy."),
-    Status.HELD: ("warning", "The instance differs from the policy, and is held: it is not changed for now."),
+    Status.HELD: (
+        "warning",
+        "The instance differs from the policy and is held: the enforcer does not change it for now.",
+    ),
     Status.EXEMPT: ("warning", "The instance differs from the policy, which exempts it."),
     Status.MANAGED: (
         "note",
         "The instance differs from the policy, and only the service that manages it can change it.",
     ),
-    Status.UNREADABLE: ("warning", "EC2 describes the instance's metadata options in a way that is not known here."),
+    Status.UNREADABLE: ("warning", "EC2 shows unrecognized metadata options for the instance."),
 }
 MAX_RESULTS = 25_000
-"""Of a run: GitHub refuses a file with more (GitHub Docs, "SARIF support for code scanning")."""
+"""The most results of a run: GitHub refuses a file with more (GitHub Docs, "SARIF support for code scanning")."""
 
 _HELP = "`imds-enforcer audit` shows the instance, `imds-enforcer enforce` brings it in line with the policy."
 _REGION = {"startLine": 1, "startColumn": 1, "endLine": 1, "endColumn": 1}
-"""An instance has no lines."""
+"""GitHub requires a region, but an instance has no lines."""
 _ACCEPTED = {Status.HELD, Status.EXEMPT}
-"""Left alone for a reason: the result is there, and suppressed."""
+"""The policy or an operator accepts the difference: the result is suppressed."""
 
 
 def sarif(document: Mapping[str, Any], partition: str) -> dict[str, Any]:
-    """A result of each instance that does not follow the policy; a region that was not read is a notification."""
+    """One result for each instance that differs from the policy; one notification for each unread region."""
     results = [
         _result(each, instance_arn(each, partition, document["account"]))
         for each in document["instances"]
@@ -43,7 +46,7 @@ def sarif(document: Mapping[str, Any], partition: str) -> dict[str, Any]:
 
 
 def log(at: str, failed: Sequence[str], rules: Sequence[object], results: Sequence[object]) -> dict[str, Any]:
-    """The whole of a log; `failed` says what could not be read."""
+    """A whole SARIF log; `failed` says what could not be read."""
     invocation = {
         "executionSuccessful": not failed,
         "endTimeUtc": datetime.fromisoformat(at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -55,7 +58,7 @@ def log(at: str, failed: Sequence[str], rules: Sequence[object], results: Sequen
 
 
 def location(resource: str, path: str) -> dict[str, Any]:
-    """Where a resource is: by its full name, and as a relative path."""
+    """The location of a resource: its full name, and a relative path."""
     return {
         "physicalLocation": {"artifactLocation": {"uri": path}, "region": _REGION},
         "logicalLocations": [{"fullyQualifiedName": resource, "kind": "resource"}],
@@ -63,7 +66,7 @@ def location(resource: str, path: str) -> dict[str, Any]:
 
 
 def path_of(arn: str) -> str:
-    """The ARN as a path: `arn:` would be the scheme of an absolute URI, and the whole upload be refused for it."""
+    """The ARN as a path: `arn:` would make it an absolute URI, for which GitHub refuses the whole upload."""
     return arn.removeprefix("arn:").replace(":", "/")
 
 

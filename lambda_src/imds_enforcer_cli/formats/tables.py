@@ -1,4 +1,4 @@
-"""An audit as rows: on a terminal and in a spreadsheet."""
+"""An audit as rows, for a terminal and a spreadsheet."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,7 +51,7 @@ _YES_OR_NO = {True: "yes", False: "no", None: "not known"}
 
 
 def instance_row(instance: Mapping[str, Any]) -> Sequence[Cell]:
-    """One instance."""
+    """The row of an instance."""
     calls, days = instance["imdsv1_calls"], instance["age_days"]
     return (
         (instance["instance_id"], instance["region"], instance["name"]),
@@ -69,12 +69,12 @@ def instance_row(instance: Mapping[str, Any]) -> Sequence[Cell]:
 
 
 def _until(instance: Mapping[str, Any]) -> str:
-    """Whether it is still so."""
+    """The word before the end: whether it lies ahead, or an exemption has expired."""
     return "was exempt until" if instance["expired"] and instance["status"] != Status.HELD else "until"
 
 
 def source_row(source: Mapping[str, Any]) -> Sequence[Cell]:
-    """One source."""
+    """The row of a source."""
     return (
         (*_origin(source), source["region"]),
         (str(source["instances"]),),
@@ -85,7 +85,7 @@ def source_row(source: Mapping[str, Any]) -> Sequence[Cell]:
 
 
 def region_row(region: Mapping[str, Any]) -> Sequence[Cell]:
-    """One region's counts."""
+    """The row of a region's counts."""
     wrong = [str(region["statuses"][status]) for status in Status if not status.compliant]
     unread = region["error"] and not region["instances"]
     share = "not read" if unread else f"{region['compliant']} ({region['compliant_percent']} %)"
@@ -93,7 +93,7 @@ def region_row(region: Mapping[str, Any]) -> Sequence[Cell]:
 
 
 def summary_line(document: Mapping[str, Any]) -> str:
-    """The whole fleet in a line, and what of it was not read."""
+    """The whole fleet in one line, with the regions that were not read in full."""
     summary = document["summary"]
     statuses = each_count(summary["statuses"])
     fleet = f"{count(summary['instances'], 'instance')} in {count(len(document['regions']), 'region')}"

@@ -1,4 +1,4 @@
-"""The why of single instances as tables, one for each."""
+"""Explanations of single instances as tables, one for each."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,9 +22,9 @@ def write_why(document: Document) -> None:
 
 
 def why_rows(policy: Mapping[str, Any], instance: Mapping[str, Any]) -> list[Sequence[Cell]]:
-    """What there is to know of one instance, from how it stands to where it comes from."""
+    """Everything known about one instance, from its status to what launched it."""
     options, rollout, container_host = (instance[name] for name in ("options", "rollout", "container_host"))
-    share = f"reached from {rollout['reached_from_percent']} %; the policy is at {rollout['rollout_percent']} %"
+    least, percent = rollout["reached_from_percent"], rollout["rollout_percent"]
     tags = [f"yes, by the tag {tag}" for tag in container_host["tags"]]
     rows: dict[str, Cell] = {
         "instance": (instance["instance_id"], instance["region"], instance["name"], instance["state"]),
@@ -37,8 +37,8 @@ def why_rows(policy: Mapping[str, Any], instance: Mapping[str, Any]) -> list[Seq
         "IMDSv1 calls": _calls(instance["gate"]),
         "hold": _or_error(instance["hold"]),
         "contest": _or_error(instance["contest"]),
-        "rollout": (share,),
-        "container host": tags or ("no tag says so",),
+        "rollout": (f"included once rollout_percent is {least} or more; it is {percent}",),
+        "container host": tags or ("no, by its tags",),
         "first launched": _launch(instance["launch"]),
         "managed by": (instance["managed_by"] or "the account",),
         "launched by": _launched_by(instance["launched_by"]),
@@ -50,7 +50,7 @@ def why_rows(policy: Mapping[str, Any], instance: Mapping[str, Any]) -> list[Seq
 def _status(instance: Mapping[str, Any]) -> Cell:
     if instance["status"] is None:
         return (instance["reason"],)
-    # The end of an exemption is in the reason.
+    # The reason already has the end of an exemption.
     if instance["status"] == Status.EXEMPT or (instance["expired"] and instance["status"] != Status.HELD):
         return (instance["status"], instance["reason"])
     until, by = instance["until"], instance["by"]
@@ -77,27 +77,27 @@ def _decision(policy: Mapping[str, Any], instance: Mapping[str, Any]) -> Cell:
     if decision["wanted"] is None:
         return (decision["verdict"], decision["reason"])
     change = changes(MetadataOptions.described(options), MetadataOptions.described(decision["wanted"]))
-    audit = "the policy's mode is audit: nothing is changed" if policy["mode"] == "audit" else ""
+    audit = "the policy's mode is audit: the enforcer changes nothing" if policy["mode"] == "audit" else ""
     return (decision["verdict"], decision["reason"], *arrows(change), audit)
 
 
 def _exemption(exemption: Mapping[str, Any]) -> Cell:
     if exemption["fits"]:
         return (exemption["fits"],)
-    return ["none fits", *(f"nearly: {each['exemption']}: {each['why']}" for each in exemption["near_misses"])]
+    return ["none matches", *(f"nearly: {each['exemption']}: {each['why']}" for each in exemption["near_misses"])]
 
 
 def _gate(gate: Mapping[str, Any]) -> Cell:
     if gate["policy"] is None:
         return ("off: the policy has no legacy_calls",)
-    terms = f"it is for instances with {gate['policy']}"
+    terms = f"rule: hold back instances with {gate['policy']}"
     if not gate["in_force"]:
-        return ("over", terms)
+        return ("no longer in force", terms)
     if not gate["asked"]:
-        return ("does not matter here: no change is due that would take IMDSv1 from an existing instance", terms)
+        return ("does not apply: no change is due that would take IMDSv1 from an existing instance", terms)
     if gate["held_back"]:
-        return ("holds it back", gate["held_back"], terms)
-    return ("cannot be told" if gate["served"] is None else "lets it through", terms)
+        return ("holds the instance back", gate["held_back"], terms)
+    return ("unknown: the IMDSv1 calls were not read" if gate["served"] is None else "lets the change through", terms)
 
 
 def _calls(gate: Mapping[str, Any]) -> Cell:
@@ -121,10 +121,10 @@ def _or_error(found: Mapping[str, Any]) -> Cell:
 
 def _launch(launch: Mapping[str, Any]) -> Cell:
     if launch["at"] is None:
-        return ("EC2 does not show when",)
+        return ("unknown: EC2 does not show when",)
     until = launch["new_until"]
     new = f"counts as new until {until}: neither rollout nor the gate by instance applies" if until else ""
-    grace = f"left to its boot scripts until {launch['grace_until']}" if launch["grace_until"] else ""
+    grace = f"in its launch grace period until {launch['grace_until']}" if launch["grace_until"] else ""
     return (launch["at"], new or "an existing instance", grace)
 
 

@@ -1,1 +1,1 @@
-"""What an organization's own guardrails have to say, for a policy: built from the policy alone, without AWS."""
+"""Builds an organization's guardrails that match a policy, from the policy alone and without AWS."""

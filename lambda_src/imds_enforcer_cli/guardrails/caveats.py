@@ -1,4 +1,4 @@
-"""What the SCP of a policy does not do as the policy means it, for the person who attaches it."""
+"""Warns the person who attaches an SCP where it deviates from the policy."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,43 +10,43 @@ from imds_enforcer_cli.guardrails.tag_keys import exempting_tag_keys
 
 
 def caveats(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool, characters: int) -> Iterator[str]:
-    """A sentence for each; `characters` is how long the SCP is."""
+    """One sentence for each caveat; `characters` is the length of the SCP."""
     if policy.mode is Mode.AUDIT:
-        yield "The policy is in audit mode; an SCP refuses as soon as it is attached."
+        yield "The policy is in audit mode, but an SCP denies calls as soon as it is attached."
     if policy.http_tokens is HttpTokens.REQUIRED:
-        yield from _refused_launches(policy, now)
+        yield from _denied_launches(policy, now)
     else:
-        yield "No statement is about launches, since the toggle is optional."
+        yield "The SCP does not restrict launches, because the toggle is optional."
     protected, unprotected = exempting_tag_keys(policy, now)
     if protected:
         yield (
-            "Exempting tags that an Auto Scaling group gives its instances are not refused: it launches with a "
+            "The SCP does not stop an Auto Scaling group from giving its instances exempting tags: it launches with a "
             "service-linked role."
         )
     for key in unprotected:
-        yield f"The tags of an exemption are not protected: the key {key!r} fits every tag."
+        yield f"The SCP does not protect the tag key {key!r} of an exemption, because it matches every tag."
     if role_delivery and any(not each.expired(now) for each in policy.exemptions):
-        yield "RoleDelivery also refuses what exempt instances call with credentials fetched through IMDSv1."
+        yield "RoleDelivery also denies calls by exempt instances with credentials fetched through IMDSv1."
     if not roles.deployers:
-        yield "No --deploy-role is named: only operators can deploy, update and delete the stack ImdsEnforcerState."
+        yield "Without --deploy-role, only operators can deploy, update and delete the stack ImdsEnforcerState."
     yield (
-        f"Anyone who may create or change a role that fits {roles.enforcer} gets past this SCP: protect IAM in every "
-        "account."
+        f"Anyone who can create or change a role that matches {roles.enforcer} can bypass this SCP: protect IAM in "
+        "every account."
     )
     if characters > FORMER_QUOTA:
-        yield f"It is {characters:,} characters long: too long where the quota is still {FORMER_QUOTA:,}."
+        yield f"The SCP has {characters:,} characters, too many where the quota is still {FORMER_QUOTA:,}."
 
 
-def _refused_launches(policy: Policy, now: datetime) -> Iterator[str]:
-    """Launches that the policy means to leave as they are. Those by service-linked roles are not refused."""
-    refused = "is refused unless it requires tokens"
+def _denied_launches(policy: Policy, now: datetime) -> Iterator[str]:
+    """Launches that the SCP denies although the policy would leave them alone; not those by service-linked roles."""
+    denied = "is denied unless it requires tokens"
     for each in policy.exemptions:
         if not each.expired(now) and _may_be_new(each.match):
-            yield f"A launch that is exempt {refused}: {each.named()}"
+            yield f"An exempt launch {denied}: {each.named()}"
     if policy.launch_grace_seconds:
-        yield f"A launch that counts on launch_grace_seconds ({policy.launch_grace_seconds}) {refused}."
+        yield f"A launch that relies on launch_grace_seconds ({policy.launch_grace_seconds}) {denied}."
 
 
 def _may_be_new(match: Match) -> bool:
-    """True if it may fit an instance that is still to be launched, whose id is not known yet."""
+    """True if it may match a future instance, whose id is not known yet."""
     return match.instance_id is None or not {*"*?["}.isdisjoint(match.instance_id)

@@ -1,6 +1,6 @@
-"""The service control policy (SCP) that fits a policy: what would go past the policy is refused.
+"""Builds the service control policy (SCP) that denies what would bypass a policy.
 
-An SCP binds every user and role of the accounts that it is attached to. It binds neither service-linked roles nor the
+An SCP binds every user and role of the accounts to which it is attached. It binds neither service-linked roles nor the
 management account (Organizations User Guide, "Service control policies").
 """
 
@@ -15,10 +15,10 @@ from imds_enforcer.policy import Policy, RegionSelection
 from imds_enforcer_cli.guardrails.tag_keys import exempting_tag_keys
 
 QUOTA = 10_240
-"""Characters of an SCP at most, white space included (Organizations User Guide, "Quotas and service limits")."""
+"""The most characters of an SCP, including white space (Organizations User Guide, "Quotas and service limits")."""
 
 FORMER_QUOTA = 5_120
-"""What it was before, and may still be elsewhere."""
+"""The earlier quota, which may still apply in some places."""
 
 Condition = Mapping[str, Mapping[str, str | Sequence[str]]]
 
@@ -26,12 +26,12 @@ _REQUIRED = "required"
 
 
 class TooLongError(ValueError):
-    """The document is longer than Organizations takes."""
+    """The document is longer than Organizations accepts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
-    """Who is let through: ARNs of roles, in which `*` stands for any text."""
+    """The roles that the SCP lets through, as ARNs in which `*` stands for any text."""
 
     enforcer: str
     operators: Sequence[str]
@@ -39,13 +39,13 @@ class Roles:
 
     @property
     def partition(self) -> str:
-        """That of all of them."""
+        """The partition of all these ARNs."""
         return self.enforcer.split(":")[1]
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What outlives the enforcer's stack, by name."""
+    """The resources that outlive the enforcer's stack, by name."""
 
     parameters: Sequence[str]
     table: str
@@ -53,7 +53,7 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """A statement that denies, and why it is there."""
+    """A statement that denies calls, and the reason for it."""
 
     sid: str
     reason: str
@@ -62,7 +62,7 @@ class Statement:
     condition: Condition = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The statement as IAM reads it, a list of one as the one."""
+        """The statement in IAM's JSON, with a list of one value as the value."""
         return {
             "Sid": self.sid,
             "Effect": "Deny",
@@ -80,8 +80,8 @@ def statements(
 ) -> list[Statement]:
     """The statements for a policy.
 
-    Those about instances hold in the regions that the policy covers. While the toggle is `optional`, none is about
-    launches. With `role_delivery` one refuses whatever is called with credentials that were fetched through IMDSv1.
+    Those about instances apply in the regions that the policy covers. While the toggle is `optional`, no statement
+    restricts launches. With `role_delivery`, one denies every call with credentials fetched through IMDSv1.
     """
     launches = _launches(roles.partition) if policy.http_tokens is HttpTokens.REQUIRED else ()
     keys, _ = exempting_tag_keys(policy, now)
@@ -93,7 +93,7 @@ def statements(
 
 
 def document(found: Sequence[Statement]) -> str:
-    """The SCP as JSON in ASCII, in one line and without other white space.
+    """The SCP as JSON: ASCII, one line, no white space.
 
     Raises:
         TooLongError: if it is longer than an SCP may be.
@@ -106,22 +106,22 @@ def document(found: Sequence[Statement]) -> str:
 
 
 def _launches(partition: str) -> Iterator[Statement]:
-    """What is launched (EC2 User Guide, "Example policies to control access to the Amazon EC2 API").
+    """The statements about launches (EC2 User Guide, "Example policies to control access to the Amazon EC2 API").
 
-    Auto Scaling launches with a service-linked role, which no SCP binds: it asks for permissions only when a group or a
-    launch configuration is made or changed. `LaunchTemplateVersionSpecified` is false for `$Latest` and `$Default`,
-    whose content changes later (Auto Scaling User Guide, "Control Amazon EC2 launch template usage").
+    Auto Scaling launches with a service-linked role, which no SCP binds: it checks permissions only when someone
+    creates or changes a group or a launch configuration. `LaunchTemplateVersionSpecified` is false for `$Latest` and
+    `$Default`, whose content may change later (Auto Scaling User Guide, "Control Amazon EC2 launch template usage").
     """
     yield Statement(
         sid="Launches",
-        reason="instances are launched with HttpTokens=required only; a launch that does not say so is refused too",
+        reason="instances can be launched only with HttpTokens=required; a launch that does not set it is denied too",
         actions=["ec2:RunInstances"],
         resources=[_any_instance(partition)],
         condition={"StringNotEquals": {"ec2:MetadataHttpTokens": _REQUIRED}},
     )
     yield Statement(
         sid="LaunchConfigurations",
-        reason="launch configurations are created with HttpTokens=required only",
+        reason="launch configurations can be created only with HttpTokens=required",
         actions=["autoscaling:CreateLaunchConfiguration"],
         resources=[f"arn:{partition}:autoscaling:*:*:launchConfiguration:*:launchConfigurationName/*"],
         condition={"StringNotEquals": {"autoscaling:MetadataHttpTokens": _REQUIRED}},
@@ -132,32 +132,32 @@ def _launches(partition: str) -> Iterator[Statement]:
     }
     yield Statement(
         sid="TemplateVersions",
-        reason="groups name a version of their launch template by its number: what $Latest and $Default stand for "
-        "can change, and the launches of a group are never refused",
+        reason="groups must name a version of their launch template by its number: what $Latest and $Default stand "
+        "for can change, and an SCP never denies the launches of a group",
         condition={"Bool": {"autoscaling:LaunchTemplateVersionSpecified": "false"}},
         **groups,
     )
     yield Statement(
         sid="NoLaunchConfigurations",
-        reason="groups are not moved to a launch configuration, as an older one may allow IMDSv1",
+        reason="groups cannot switch to a launch configuration, because an older one may allow IMDSv1",
         condition={"Null": {"autoscaling:LaunchConfigurationName": "false"}},
         **groups,
     )
 
 
 def _changes(roles: Roles, tag_keys: Sequence[str]) -> Iterator[Statement]:
-    """What is changed about instances, and what exempts them."""
+    """The statements about changes of instances, and of the tags that exempt them."""
     yield Statement(
         sid="Options",
-        reason="metadata options and the regions' defaults for them are changed by the enforcer and its operators only",
+        reason="only the enforcer and its operators can change metadata options and the regions' defaults for them",
         actions=["ec2:ModifyInstanceMetadataOptions", "ec2:ModifyInstanceMetadataDefaults"],
-        resources=["*"],  # the defaults have no other
+        resources=["*"],  # the defaults have no resource of their own
         condition=_unless_by(roles.enforcer, *roles.operators),
     )
     if tag_keys:
         yield Statement(
             sid="ExemptingTags",
-            reason="the tags that exempt an instance are set, at its launch too, and removed by operators only",
+            reason="only operators can set and remove the tags that exempt an instance, at its launch too",
             actions=["ec2:CreateTags", "ec2:DeleteTags"],
             resources=[_any_instance(roles.partition)],
             condition={"ForAnyValue:StringLike": {"aws:TagKeys": tag_keys}, **_unless_by(*roles.operators)},
@@ -165,11 +165,11 @@ def _changes(roles: Roles, tag_keys: Sequence[str]) -> Iterator[Statement]:
 
 
 def _kept(roles: Roles, state: State) -> Statement:
-    """The policy and the ledger. Anyone may still read them."""
+    """The statement that protects the policy and the ledger. Anyone can still read them."""
     parameters = [f"arn:{roles.partition}:ssm:*:*:parameter{name}" for name in state.parameters]
     return Statement(
         sid="State",
-        reason="toggle, policy and ledger are changed by the enforcer, its operators and its deployment only",
+        reason="only the enforcer, its operators and its deployment can change the toggle, the policy and the ledger",
         actions=[
             *("ssm:PutParameter", "ssm:DeleteParameter*"),
             *("dynamodb:BatchWriteItem", "dynamodb:Put*", "dynamodb:Update*", "dynamodb:Delete*"),
@@ -182,15 +182,15 @@ def _kept(roles: Roles, state: State) -> Statement:
 
 _ROLE_DELIVERY = Statement(
     sid="RoleDelivery",
-    reason="credentials that were fetched through IMDSv1 open nothing",
+    reason="credentials fetched through IMDSv1 are denied every call",
     actions=["*"],
-    resources=["*"],  # whatever they are used for (EC2 User Guide, as above)
+    resources=["*"],  # whatever the call is for (EC2 User Guide, as above)
     condition={"NumericLessThan": {"ec2:RoleDelivery": "2.0"}},
 )
 
 
 def _within(regions: RegionSelection, statement: Statement) -> Statement:
-    """The statement for the regions that the policy covers: in the others the enforcer changes nothing."""
+    """Limit the statement to the regions that the policy covers: the enforcer changes nothing in the others."""
     condition = {operator: dict(keys) for operator, keys in statement.condition.items()}
     for operator, names in (("StringEquals", regions.include), ("StringNotEquals", regions.exclude)):
         if names:
@@ -199,7 +199,7 @@ def _within(regions: RegionSelection, statement: Statement) -> Statement:
 
 
 def _unless_by(*roles: str) -> Condition:
-    """The principal of a role's session is the role (IAM User Guide, "aws:PrincipalArn")."""
+    """For a role's session, aws:PrincipalArn is the role's ARN (IAM User Guide, "aws:PrincipalArn")."""
     return {"ArnNotLike": {"aws:PrincipalArn": roles}}
 
 

@@ -1,4 +1,4 @@
-"""The tag keys that exempt instances, as IAM writes patterns."""
+"""Converts the tag keys that exempt instances into IAM patterns."""
 
 import re
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from datetime import datetime
 from imds_enforcer.policy import Match, Policy
 
 _PART = re.compile(r"\[(!?+\]?+[^\]]*)\]|.", re.DOTALL)
-"""One character of an `fnmatch` pattern, or a class of characters; a `[` that is not closed is a character itself."""
+"""One character of an `fnmatch` pattern, or a character class; an unclosed `[` is a plain character."""
 
 _ESCAPED = {"*": "${*}", "?": "${?}", "$": "${$}"}
-"""What IAM reads as a pattern or a variable (IAM User Guide, "IAM policy elements: Variables and tags")."""
+"""What IAM would read as a pattern or a variable (IAM User Guide, "IAM policy elements: Variables and tags")."""
 
 
 def exempting_tag_keys(policy: Policy, now: datetime) -> tuple[list[str], list[str]]:
-    """The keys that a statement can protect, as IAM's patterns; and those that fit every key, as in the policy.
+    """The keys that a statement can protect, as IAM patterns; and those that match every key, as in the policy.
 
-    IAM knows no classes of characters: `?` stands for them, so that the pattern fits a few more keys.
+    IAM has no character classes: `?` replaces them, so that the pattern matches a few more keys.
     """
     keys = {key for each in policy.exemptions if not each.expired(now) for key in _keys(each.match)}
     protected = {_iam_pattern(key) for key in keys if _has_literal(key)}
@@ -31,7 +31,7 @@ def _keys(match: Match) -> Iterator[str]:
 
 
 def _has_literal(pattern: str) -> bool:
-    """True if the pattern names at least one character: one that fits every key would stop all tagging."""
+    """True if the pattern has at least one literal: a pattern that matches every key would stop all tagging."""
     return any(part not in {"*", "?"} for part in map(_iam_part, _PART.finditer(pattern)))
 
 

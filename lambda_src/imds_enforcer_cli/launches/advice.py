@@ -1,4 +1,4 @@
-"""What to change so that a launcher's next instances require tokens: the exact field, where its owner keeps it."""
+"""Says what to change so that a launcher's next instances require tokens: the exact field, in its owner's terms."""
 
 from dataclasses import dataclass
 
@@ -11,10 +11,10 @@ FIELD = "MetadataOptions.HttpTokens"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What an advice depends on.
+    """Everything on which the advice depends.
 
-    `used_as` are the names by which a template's version is used. `launches_with` is what a group launches with, in
-    words. `node_group` is what EKS says of the one that the launcher belongs to, if it is known.
+    `used_as` are the aliases and users of a template's version. `launches_with` names what a group launches with.
+    `node_group` is the node group to which the launcher belongs, if EKS described it.
     """
 
     kind: LauncherKind
@@ -30,13 +30,13 @@ class Situation:
 def advice(situation: Situation, owner: Owner | None) -> str:
     """What to change, in the terms of the launcher's owner.
 
-    Of images and a region's defaults the owner does not matter: only EC2 has these settings.
+    For images and a region's defaults the owner does not matter: only EC2 has these settings.
     """
     match situation.kind:
         case LauncherKind.IMAGE:
             return (
                 f"aws ec2 modify-image-attribute --region {situation.region} --image-id {situation.subject} "
-                "--imds-support v2.0 (which cannot be undone)"
+                "--imds-support v2.0 (this cannot be undone)"
             )
         case LauncherKind.DEFAULTS if situation.managed:
             return "http_tokens of the organization's declarative policy: required"
@@ -52,7 +52,7 @@ def advice(situation: Situation, owner: Owner | None) -> str:
 _IN_SERVICE = {
     OwnerKind.OPERATOR: "nothing: only {name} can change it",
     OwnerKind.EKS: f"{FIELD} of the launch template of node group {{part}} of cluster {{name}}: required, if it has "
-    "one of its own, which EKS did not say",
+    "its own template; EKS did not say whether it does",
     OwnerKind.BEANSTALK: "DisableIMDSv1: true, in the namespace aws:autoscaling:launchconfiguration of environment "
     "{name} (its instances may be replaced)",
     OwnerKind.KARPENTER: "spec.metadataOptions.httpTokens of EC2NodeClass {name}: required",
@@ -69,14 +69,14 @@ _WITH_TEMPLATE = (
     "{part} of cluster {name} (UpdateNodegroupVersion, which replaces its nodes)"
 )
 _WITHOUT_TEMPLATE = (
-    f"a node group in place of {{part}} of cluster {{name}}, with a launch template that has {FIELD}: required; EKS "
-    "made this one's template itself"
+    f"replace node group {{part}} of cluster {{name}} with one whose launch template has {FIELD}: required; EKS itself "
+    "created the current template"
 )
-"""Of node groups (Amazon EKS User Guide, "Customize managed nodes with launch templates")."""
+"""The advice for node groups (Amazon EKS User Guide, "Customize managed nodes with launch templates")."""
 
 
 def _of_owner(situation: Situation, owner: Owner | None) -> str | None:
-    """The field of the owner's tool; None where the launcher itself is to be changed."""
+    """The field in the owner's tool; None if the launcher itself should be changed."""
     if owner is None or not owner.manages:
         return None
     if owner.kind is OwnerKind.CLOUDFORMATION:
@@ -102,13 +102,16 @@ def _own(situation: Situation) -> str:
         case LauncherKind.TEMPLATE:
             return f"{FIELD}: required, in a new version made from {situation.version}{_moved(situation)}"
         case LauncherKind.CONFIGURATION:
-            return f"a launch template with {FIELD}: required in its place; a launch configuration cannot be changed"
+            return (
+                f"replace it with a launch template that has {FIELD}: required; "
+                "a launch configuration cannot be changed"
+            )
         case _:
             return f"{FIELD} of {situation.launches_with}: required"
 
 
 def _moved(situation: Situation) -> str:
-    """What has to name the new version: only `$Latest` does by itself."""
+    """The steps that make users name the new version; `$Latest` needs none."""
     users = [each for each in situation.used_as if not each.startswith("$")]
     steps = ["then make it the default version"] if DEFAULT in situation.used_as else []
     steps += [f"name it in {', '.join(users)}"] if users else []

@@ -1,4 +1,4 @@
-"""The answers of EC2, Auto Scaling and EKS in the terms of the inventory."""
+"""Converts the answers of EC2, Auto Scaling and EKS into inventory objects."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def template(item: Described) -> Template:
 
 
 def version(item: Described) -> Version:
-    """A version of one."""
+    """A version of a launch template."""
     named = LaunchTemplate(item["LaunchTemplateId"], str(item["VersionNumber"]))
     data = item["LaunchTemplateData"]
     given = (each for each in data.get("TagSpecifications", ()) if each.get("ResourceType") == "instance")
@@ -90,7 +90,7 @@ def defaults(level: Described) -> RegionDefaults:
 
 
 def _launches(group: Described) -> Iterator[TemplateLaunch]:
-    """The versions of templates that a group launches with: its own, and those for some of its instance types."""
+    """The template versions that a group launches with: its own, and those of overrides by instance type."""
     mixed = group.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
     base = group.get("LaunchTemplate") or mixed.get("LaunchTemplateSpecification") or {}
     specifications = [
@@ -109,7 +109,7 @@ def _launches(group: Described) -> Iterator[TemplateLaunch]:
 
 
 def _overrides(mixed: Described) -> Iterable[Described]:
-    """Those that name a template or an image of their own; the others launch with the group's."""
+    """The overrides that name their own template or image; the others launch with the group's."""
     overrides: Iterable[Described] = mixed.get("Overrides", ())
     return [each for each in overrides if each.get("LaunchTemplateSpecification") or each.get("ImageId")]
 
@@ -127,7 +127,7 @@ def _recipe(named: str, data: Described, tags: Mapping[str, str], *, is_configur
 
 
 def _image_id(named: str) -> str:
-    """The image. One that a parameter of Parameter Store names is not known: the parameter is not read."""
+    """The image id; empty if a parameter in Parameter Store names the image, since this does not read parameters."""
     return named if named.startswith("ami-") else ""
 
 
@@ -136,7 +136,7 @@ def _tags(item: Described) -> dict[str, str]:
 
 
 def _operator(item: Described) -> str:
-    """The service that manages it. Auto Scaling has no flag beside the principal."""
+    """The service that manages it. Auto Scaling returns only the principal, without a flag."""
     operator = item.get("Operator", {})
     return str(operator.get("Principal") or ("an AWS service" if operator.get("Managed") else ""))
 

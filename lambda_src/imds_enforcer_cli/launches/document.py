@@ -1,4 +1,4 @@
-"""The document of a listing: what every format is made from."""
+"""The document of a listing, from which every output format is made."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ ANSWERS = {True: "yes", None: "not known", False: "no"}
 
 
 def launches_document(at: datetime, regions: Sequence[RegionLaunchers]) -> Document:
-    """All launchers as JSON, what is of concern first, and what could not be read."""
+    """All launchers as JSON, those of most concern first, and what could not be read."""
     found = ordered(each for region in regions for each in region.launchers)
     counts = Counter(ANSWERS[each.outlook.launches_imdsv1] for each in found)
     return {

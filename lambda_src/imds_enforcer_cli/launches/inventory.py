@@ -1,4 +1,4 @@
-"""What the instances of one region are launched with, as EC2, Auto Scaling and EKS describe it."""
+"""Everything that launches instances in one region, as EC2, Auto Scaling and EKS describe it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ LATEST, DEFAULT = "$Latest", "$Default"
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What says whose a thing is: tags, the ARN of who created it, and the AWS service that alone may change it."""
+    """What reveals the owner: tags, the ARN of the creator, and the AWS service that alone may change the thing."""
 
     tags: Mapping[str, str] = field(default_factory=dict)
     created_by: str = ""
@@ -30,7 +30,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A version of a launch template, by its number. `data` is what EC2 shows of it, under EC2's own names."""
+    """A numbered version of a launch template. `data` is its content under EC2's own names."""
 
     template: LaunchTemplate
     name: str
@@ -43,7 +43,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class TemplateLaunch:
-    """A version of a template that a group launches with, named as the group does, and its own image for it, if any."""
+    """A template version that a group launches with, as the group names it, and the group's image override, if any."""
 
     template: LaunchTemplate
     image_id: str = ""
@@ -51,9 +51,9 @@ class TemplateLaunch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """An Auto Scaling group, and what it launches with now: a launch configuration, or versions of templates.
+    """An Auto Scaling group, and what it launches with now: a launch configuration, or template versions.
 
-    `instance_tags` are those that its instances get, `mixed` is its mixed instances policy under AWS's own names.
+    `instance_tags` are those that it gives its instances; `mixed` is its mixed instances policy under AWS's own names.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Configuration:
 
 @dataclass(frozen=True, slots=True)
 class NodeGroup:
-    """A managed node group of EKS, and the account's own launch template that EKS copied for it, if any."""
+    """A managed node group of EKS, and the account's launch template that EKS copied for it, if any."""
 
     cluster: str
     name: str
@@ -90,7 +90,7 @@ class NodeGroup:
 class Image:
     """An image, and whether instances launched from it require tokens (ImdsSupport).
 
-    `own` says that they do not, and that the account owns the image, so that it can change that.
+    `own` is True if they do not and the account owns the image, and so can change that.
     """
 
     image_id: str
@@ -102,10 +102,10 @@ class Image:
 
 @dataclass(slots=True)
 class Inventory:
-    """What was found in a region. `failures` says, by the kind of thing, why it could not be asked about.
+    """What was found in a region. `failures` says why something could not be read, by kind.
 
-    The kinds are the names of the other fields. `numbers` has the version that `$Default` and `$Latest` of a template
-    stand for. `defaults` is None if they could not be read.
+    The kinds are the names of the other fields. `numbers` maps `$Default` and `$Latest` of a template to a numbered
+    version. `defaults` is None if they could not be read.
     """
 
     templates: dict[str, Template] = field(default_factory=dict)
@@ -119,9 +119,9 @@ class Inventory:
     failures: dict[str, AwsError] = field(default_factory=dict)
 
     def numbered(self, template: LaunchTemplate) -> LaunchTemplate:
-        """The version by its number, or as it is named where it is not known."""
+        """The version with its number; if that is unknown, unchanged."""
         return self.numbers.get(template, template)
 
     def version(self, template: LaunchTemplate) -> Version | None:
-        """The version that goes by this number or name."""
+        """The version with this number or alias, if known."""
         return self.versions.get(self.numbered(template))

@@ -1,6 +1,6 @@
-"""Instances that the policy lets keep IMDSv1, and the launchers that leave the tokens of the next one to others.
+"""Finds launchers that set no HttpTokens although the policy lets their instances keep IMDSv1.
 
-With `required` as the region's default that next instance would not get IMDSv1.
+If the region's default became `required`, their next instances would not get IMDSv1.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Keeping:
-    """How an instance keeps IMDSv1 and why; `failure` is there if the gate could not be asked about it."""
+    """How an instance keeps IMDSv1, and why; `failure` is set if the gate could not get its calls."""
 
     how: Kept
     why: str
@@ -44,7 +44,7 @@ def kept_instances(
     holds: Mapping[str, Hold],
     gate: LegacyCallGate | None,
 ) -> dict[str, Keeping]:
-    """Those of the instances that keep IMDSv1, by id. The gate is asked about what is neither held nor exempt."""
+    """The instances that keep IMDSv1, by id. The gate decides about those that are neither held nor exempt."""
     kept: dict[str, Keeping] = {}
     others = []
     for each in instances:
@@ -58,7 +58,7 @@ def kept_instances(
 
 
 def _gated(instances: Sequence[Instance], policy: Policy, now: datetime, gate: LegacyCallGate) -> dict[str, Keeping]:
-    """Those that the gate holds back, of those that would lose IMDSv1."""
+    """The instances that would lose IMDSv1, but that the gate holds back."""
     in_full = replace(policy, rollout_percent=100, launch_grace_seconds=0)
     plans = []
     for each in instances:
@@ -72,10 +72,10 @@ def _gated(instances: Sequence[Instance], policy: Policy, now: datetime, gate: L
 
 @dataclass(frozen=True, slots=True)
 class KeptLauncher:
-    """A launcher that sets no tokens, while the policy lets its instances keep IMDSv1.
+    """A launcher that sets no HttpTokens although the policy lets its instances keep IMDSv1.
 
-    `exemption` is the reason of the one that its next instance would fit, if any; `instances` are those it has, by how
-    they keep IMDSv1.
+    `exemption` is the reason of the exemption that matches its next instance, if any; `instances` counts its current
+    instances by how they keep IMDSv1.
     """
 
     launcher: Launcher
@@ -84,15 +84,15 @@ class KeptLauncher:
 
     @property
     def why(self) -> str:
-        """What keeps IMDSv1, and what required defaults would do.
+        """What keeps IMDSv1, and what a required default would do.
 
-        Whether the region's defaults prevail over those of a launch configuration is not documented.
+        AWS does not document whether the region's defaults override those of a launch configuration.
         """
         numbers = ", ".join(f"{self.instances[how]} {how}" for how in Kept if self.instances.get(how))
         parts = (
             f"its next instance is exempt ({self.exemption})" if self.exemption else "",
             f"{count(len(self.launcher.instance_ids), 'instance')}: {numbers}" if numbers else "",
-            "with HttpTokens required as the region's default the next one "
+            "with HttpTokens required as the region's default, its next instance "
             + ("would not get IMDSv1" if LAUNCH_TEMPLATE_TAG in self.launcher.tags else "might not get IMDSv1"),
         )
         return "; ".join(filter(None, parts))
@@ -117,9 +117,9 @@ class KeptLauncher:
 def kept_launchers(
     launchers: Iterable[Launcher], policy: Policy, now: datetime, kept: Mapping[str, Keeping]
 ) -> Iterator[KeptLauncher]:
-    """Those in the policy's regions whose next instance an exemption would fit, or of whose instances some are `kept`.
+    """The launchers, in the policy's regions, whose next instance is exempt or some of whose instances are `kept`.
 
-    Where the gate could not be asked about an instance, it does not count.
+    An instance about which the gate could not decide does not count.
     """
     for each in launchers:
         if each.silent and policy.regions.covers(each.region):
@@ -133,7 +133,7 @@ def kept_launchers(
 def with_exemptions(
     launchers: Iterable[Launcher], instances: Iterable[Instance], policy: Policy, now: datetime
 ) -> list[Launcher]:
-    """All of them; each that sets no tokens says what the policy's exemptions let keep IMDSv1."""
+    """The launchers; those that set no HttpTokens also say which instances the policy's exemptions let keep IMDSv1."""
     kept = kept_instances(instances, policy, now, {}, None)
     return [
         replace(each, exempt="; ".join(named.why for named in kept_launchers([each], policy, now, kept)))
@@ -142,7 +142,7 @@ def with_exemptions(
 
 
 def _next_instance(launcher: Launcher) -> Instance:
-    """The instance that it launches next, as far as an exemption can know it: it has no id yet."""
+    """The launcher's next instance, as far as exemptions can match it: it has no id yet."""
     return Instance(
         instance_id="",
         region=launcher.region,

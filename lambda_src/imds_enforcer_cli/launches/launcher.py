@@ -1,4 +1,4 @@
-"""Something that launches instances, or decides how, as the listing shows it."""
+"""A launcher: something that launches instances or decides about their options."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from imds_enforcer_cli.launches.precedence import BAD_NEWS_FIRST, Outlook
 
 
 class LauncherKind(StrEnum):
-    """What launches instances, or decides how. The names are a contract: documents carry them."""
+    """The kinds of launchers. The names are a contract: documents carry them."""
 
     TEMPLATE = "launch_template"
     GROUP = "auto_scaling_group"
@@ -21,12 +21,12 @@ class LauncherKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """One of them. `name` is what people call it, `version` the number of a template's version.
+    """A launcher. `name` is its display name, `version` the number of a template's version.
 
-    `arn` is empty where AWS answers none. `used_as` are the names by which the version is used: `$Default`, `$Latest`,
-    and the groups and node groups that name its number. `silent` says that a launch by it may name no HttpTokens, so
-    that others decide; `image_id` and `tags` are what its instances get, as far as that is known. `exempt` says, of one
-    that is silent, what a policy's exemptions let keep IMDSv1; empty where no policy was asked.
+    `arn` is empty if AWS returns none. `used_as` are the uses of the version: `$Default`, `$Latest`, and the groups and
+    node groups that name its number. `silent` means that it may launch without setting HttpTokens, so that the region
+    or the image decides; `image_id` and `tags` are those of its instances, if known. `exempt` says, for a silent
+    launcher, which instances a policy's exemptions let keep IMDSv1; empty if no policy was read.
     """
 
     kind: LauncherKind
@@ -51,7 +51,7 @@ class Launcher:
         return f"{_KINDS[self.kind]} {named}{version}"
 
     def as_json(self) -> dict[str, Any]:
-        """The launcher in a document."""
+        """The launcher as it appears in a document."""
         return {
             "launcher": str(self),
             "kind": str(self.kind),
@@ -80,7 +80,7 @@ _KINDS = {
 
 
 def ordered(found: Iterable[Launcher]) -> list[Launcher]:
-    """What launches IMDSv1 first, then what may; of these, what has most instances."""
+    """Sort launchers: those that launch IMDSv1, then those that may, each by most instances."""
     return sorted(
         found,
         key=lambda each: (

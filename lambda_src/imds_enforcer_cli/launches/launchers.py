@@ -1,4 +1,4 @@
-"""What launches instances in one region, each with its outlook, its instances, its owner and what to change."""
+"""Builds one region's launchers, each with its outlook, its instances, its owner and what to change."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -15,16 +15,16 @@ from imds_enforcer_cli.launches.precedence import Outlook, Recipe, RegionDefault
 from imds_enforcer_cli.launches.verdicts import Verdicts, worst
 
 Launched = tuple[str, Source]
-"""The id of an instance, and what launched it."""
+"""An instance's id, and what launched it."""
 
 
 def launchers(region: str, inventory: Inventory, launched: Iterable[Launched]) -> list[Launcher]:
-    """All launchers of a region; `launched` are its instances."""
+    """All launchers of a region; `launched` are the region's instances."""
     return list(_Launchers(region, inventory, launched))
 
 
 class _Launchers:
-    """Makes them from one inventory."""
+    """Builds the launchers from one inventory."""
 
     def __init__(self, region: str, inventory: Inventory, launched: Iterable[Launched]) -> None:
         self._region = region
@@ -100,7 +100,7 @@ class _Launchers:
             arn=configuration.arn,
             used_as=tuple(sorted(_named(each) for each in groups)),
             instance_ids=tuple(each for group in groups for each in self._ids(group.name)),
-            # It has no tags: whose its groups are it is, too.
+            # It has no tags, but the same owner as its groups.
             owner=next((owner for each in groups if (owner := owner_of(each.marks))), None),
             outlook=self._verdicts.of_configuration(name),
             silent=configuration.recipe.silent,
@@ -129,7 +129,7 @@ class _Launchers:
         )
 
     def _with_advice(self, launcher: Launcher) -> Launcher:
-        """The launcher with what to change, if there is anything."""
+        """The launcher with advice, unless its next instances will not allow IMDSv1."""
         if launcher.outlook.launches_imdsv1 is False:
             return launcher
         group = self._inventory.groups.get(launcher.id) if launcher.kind is LauncherKind.GROUP else None
@@ -146,13 +146,13 @@ class _Launchers:
         return replace(launcher, advice=advice(situation, launcher.owner))
 
     def _node_group(self, owner: Owner | None) -> NodeGroup | None:
-        """The owner, if it is a node group that EKS described."""
+        """The node group that owns the launcher, if EKS described it."""
         if owner is None or owner.kind is not OwnerKind.EKS:
             return None
         return next((each for each in self._inventory.node_groups if str(each) == f"{owner.name}/{owner.part}"), None)
 
     def _recipes(self, group: Group) -> Iterator[tuple[Recipe, LaunchTemplate | None]]:
-        """What a group launches by, as far as it is known."""
+        """The recipes with which a group launches, if known."""
         if configuration := self._inventory.configurations.get(group.configuration or ""):
             yield configuration.recipe, None
         for each in group.launches:
@@ -160,7 +160,7 @@ class _Launchers:
                 yield replace(version.recipe, image_id=each.image_id or version.recipe.image_id), version.template
 
     def _outlook(self, judge: Callable[[str], Outlook], launched_by: object) -> Outlook:
-        """The worst for the images of its instances, which it launches again where it names none by its id."""
+        """The worst outlook over its instances' images: if it names no image id, it may launch any of them again."""
         outlooks = map(judge, sorted(self._images.get(launched_by, ())))
         return worst(outlooks) or judge("")
 
@@ -169,11 +169,11 @@ class _Launchers:
 
 
 _ALL = object()
-"""What has launched every instance."""
+"""A key under which every instance is counted."""
 
 
 def _uses(inventory: Inventory) -> dict[LaunchTemplate, tuple[str, ...]]:
-    """By what names each version in use goes: its aliases, and what names its number."""
+    """The uses of each version: its aliases, and what names its number."""
     uses: dict[LaunchTemplate, list[str]] = defaultdict(list)
     for alias, numbered in sorted(inventory.numbers.items()):
         uses[numbered].append(alias.version)
@@ -195,7 +195,7 @@ def _launches_with(group: Group) -> str:
 
 
 def _template_tags(recipe: Recipe, template: LaunchTemplate | None) -> dict[str, str]:
-    """The tags of an instance that is launched so: the template's own, and those that EC2 adds."""
+    """The tags of an instance launched with this recipe: the recipe's own, and those that EC2 adds."""
     if template is None:
         return dict(recipe.tags)
     return {**recipe.tags, LAUNCH_TEMPLATE_TAG: template.id, LAUNCH_TEMPLATE_VERSION_TAG: template.version}

@@ -1,4 +1,4 @@
-"""The launchers of an account: every region at once, each for itself."""
+"""Lists an account's launchers, all regions in parallel and independent of each other."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from imds_enforcer_cli.launches.launchers import launchers
 from imds_enforcer_cli.launches.reader import LaunchReader
 
 _AT_ONCE = 8
-"""Regions that are read at the same time."""
+"""Regions read at the same time."""
 
 _SERVICES = {"groups": "Auto Scaling", "configurations": "Auto Scaling", "node_groups": "EKS"}
 _EC2 = "EC2"
@@ -28,12 +28,12 @@ _KINDS = {
     "versions": "versions of launch templates",
     "images": "images",
 }
-"""What could not be read, in the order in which it is named."""
+"""The names of what could not be read, in the order of a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A kind of thing that could not be read in a region, and why."""
+    """A kind of launcher that could not be read in a region, and why."""
 
     region: str
     kind: str
@@ -41,13 +41,13 @@ class Unread:
 
     @property
     def service(self) -> str:
-        """The service that was asked."""
+        """The AWS service that failed to list it."""
         return _SERVICES.get(self.kind, _EC2)
 
 
 @dataclass(slots=True)
 class RegionLaunchers:
-    """The launchers of a region, its instances, and what of it could not be read. `listed` says that something was."""
+    """A region's launchers, its instances, and what could not be read; `listed` if at least something could."""
 
     region: str
     inventory: Inventory = field(default_factory=Inventory)
@@ -58,17 +58,17 @@ class RegionLaunchers:
 
     @property
     def failed(self) -> bool:
-        """True if something could not be read, and no organization intends it."""
+        """True if something could not be read for any reason but an organization's denial, which is intended."""
         return any(not each.error.failure.denied_by_organization for each in self.unread)
 
 
 def reader(reached: Connection, region: str) -> LaunchReader:
-    """The reader of a region. To be made before there are threads: a session is not safe to make clients from then."""
+    """The reader of a region. Call this before starting threads: a boto3 session must not create clients in several."""
     return LaunchReader(*(reached.client(service, region) for service in ("ec2", "autoscaling", "eks")))
 
 
 def list_launchers(reached: Connection, regions: Sequence[str]) -> list[RegionLaunchers]:
-    """Every region, in the order given; one that cannot be read stops no other.
+    """List every region, in the order given; a region that cannot be read does not stop the others.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
@@ -78,17 +78,17 @@ def list_launchers(reached: Connection, regions: Sequence[str]) -> list[RegionLa
         try:
             return list(pool.map(lambda each: region_launchers(reached.clients.ec2(each), readers[each]), regions))
         finally:
-            # After an interruption, or where the credentials are not accepted, the other regions are not waited for.
+            # After an interruption, or if AWS rejects the credentials, do not wait for the other regions.
             pool.shutdown(wait=False, cancel_futures=True)
 
 
 def unread_in(region: str, inventory: Inventory) -> list[Unread]:
-    """What is missing in an inventory."""
+    """What could not be read for an inventory."""
     return [Unread(region, kind, inventory.failures[kind]) for kind in _KINDS if kind in inventory.failures]
 
 
 def said(unread: Iterable[Unread]) -> list[str]:
-    """One line for each service and code, whatever the number of regions: a service that is denied is so in all."""
+    """One line for each service and error code, over all regions: a denied service is usually denied everywhere."""
     alike: dict[tuple[str, str], list[Unread]] = defaultdict(list)
     for each in unread:
         alike[each.service, each.error.failure.code].append(each)
@@ -102,7 +102,7 @@ def _line(service: str, alike: Sequence[Unread]) -> str:
 
 
 def region_launchers(ec2: Ec2Region, reads: LaunchReader) -> RegionLaunchers:
-    """One region.
+    """List one region.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
@@ -116,7 +116,7 @@ def region_launchers(ec2: Ec2Region, reads: LaunchReader) -> RegionLaunchers:
             raise
         found.unread.append(Unread(ec2.name, "instances", error))
         if error.failure.of_credentials:
-            return found  # a region that does not accept the credentials does so in every service
+            return found  # a region that rejects the credentials rejects them in every service
     found.inventory = reads.read(images={each.image_id for each in found.instances})
     launched = ((each.instance_id, each.source) for each in found.instances)
     found.launchers = launchers(ec2.name, found.inventory, launched)

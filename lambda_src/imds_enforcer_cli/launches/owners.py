@@ -1,4 +1,4 @@
-"""Whose a launcher is: what AWS services and tools leave on what they make."""
+"""Finds a launcher's owner by the marks that AWS services and tools leave on what they create."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from imds_enforcer_cli.launches.inventory import Marks
 
 
 class OwnerKind(StrEnum):
-    """What keeps a launcher as it is. The names are a contract: documents and options carry them."""
+    """The kinds of owners. The names are a contract: documents and options carry them."""
 
     OPERATOR = "operator"
     EKS = "eks"
@@ -22,9 +22,9 @@ class OwnerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """The owner by its name there (a stack, a cluster, …), and the `part` of it that the launcher is, if it has one.
+    """The owner's name (a stack, a cluster, …), and the `part` of the owner that the launcher is, if it has parts.
 
-    `eks` has cluster and node group, `cloudformation` stack and logical id; of a `creator` only the ARN is known.
+    For `eks` these are cluster and node group, for `cloudformation` stack and logical id, for a `creator` only the ARN.
     """
 
     kind: OwnerKind
@@ -33,14 +33,14 @@ class Owner:
 
     @property
     def manages(self) -> bool:
-        """True if it makes the launcher what it is, and may undo what is changed there by hand."""
+        """True if the owner maintains the launcher and may undo changes made by hand."""
         return self.kind is not OwnerKind.CREATOR
 
     def __str__(self) -> str:
         return _TEXTS[self.kind].format(name=self.name or "(unnamed)", part=self.part or "(unnamed)")
 
     def as_json(self) -> dict[str, str | None]:
-        """The owner in a document."""
+        """The owner as it appears in a document."""
         return {"kind": str(self.kind), "name": self.name or None, "part": self.part or None}
 
 
@@ -56,17 +56,17 @@ _TEXTS = {
 }
 
 _KARPENTER = "karpenter.k8s.aws/"
-"""How the names of Karpenter's templates begin, and its tags; with `karpenter.sh/discovery` people tag their own."""
+"""The prefix of Karpenter's template names and tags. People set `karpenter.sh/discovery` on their own resources."""
 
 _NODE_CLASS = "karpenter.k8s.aws/ec2nodeclass"
 _BUILT_IMAGE = "Ec2ImageBuilderArn"
 
 
 def owner_of(marks: Marks, name: str = "") -> Owner | None:
-    """The owner of what has these marks and this name; None if nothing says it.
+    """The owner of what has these marks and this name; None if they reveal none.
 
-    A service that makes its things by CloudFormation, as Elastic Beanstalk does, comes before the stack. The tags are
-    those that the services' guides name: Amazon EKS User Guide, "Tag your resources"; AWS Elastic Beanstalk Developer
+    A service that creates its resources by CloudFormation, such as Elastic Beanstalk, comes before the stack. The tags
+    are those in the services' guides: Amazon EKS User Guide, "Tag your resources"; AWS Elastic Beanstalk Developer
     Guide, "Tagging"; EC2 Image Builder User Guide, "Tag output resources"; CloudFormation User Guide, "Resource tags".
     """
     tags = marks.tags

@@ -1,4 +1,4 @@
-"""Listings of boto3's clients, page by page, with errors in the project's own terms."""
+"""Reads boto3 listings page by page, with errors in the project's own terms."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ Ask = Callable[..., Mapping[str, Any]]
 
 
 def asked(ask: Ask, **request: Any) -> Mapping[str, Any]:
-    """The answer of one call.
+    """Make one call.
 
     Raises:
         AwsError: if it failed.
@@ -20,10 +20,10 @@ def asked(ask: Ask, **request: Any) -> Mapping[str, Any]:
 
 
 def listed(ask: Ask, what: str, *, token: str = "NextToken", **request: Any) -> Iterator[Any]:  # noqa: S107  # a name
-    """The items of all pages; `what` is where an answer has them, `token` where it names the page that follows.
+    """The items of all pages; an answer has the items under `what` and the next page's token under `token`.
 
     Raises:
-        AwsError: if a page could not be read, or leads to itself.
+        AwsError: if a page could not be read, or names itself as the next page.
     """
     while True:
         answer = asked(ask, **request)
@@ -32,6 +32,6 @@ def listed(ask: Ask, what: str, *, token: str = "NextToken", **request: Any) -> 
         if not following:
             return
         if following == request.get(token):
-            problem = f"the page {following} of {what} leads to itself"
+            problem = f"the page {following} of {what} names itself as the next page"
             raise AwsError(Failure("EndlessListing", problem, Kind.UNAVAILABLE))
         request[token] = following

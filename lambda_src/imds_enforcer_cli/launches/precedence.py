@@ -1,4 +1,4 @@
-"""Which tokens a launch comes to: what it is launched with says so, else the region's default, else the image."""
+"""Decides which HttpTokens a launch gets: from the launch itself, else the region's default, else the image."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ _OPTIONAL, _REQUIRED, _DISABLED = "optional", "required", "disabled"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a launch template's version or a launch configuration says; without a name it is nothing but an image.
+    """What a template version or a launch configuration sets; without a name, a launch that sets only an image.
 
     `tags` are those that it gives its instances.
     """
@@ -22,15 +22,16 @@ class Recipe:
 
     @property
     def silent(self) -> bool:
-        """True if others decide whether its instances answer IMDSv1: it sets no tokens, and leaves the service on."""
+        """True if the region or the image decides about IMDSv1: it sets no HttpTokens and leaves the service on."""
         return self.http_tokens is None and self.http_endpoint != _DISABLED
 
 
 @dataclass(frozen=True, slots=True)
 class RegionDefaults:
-    """The account's metadata defaults in a region; None is no preference. `enforced` refuses optional tokens.
+    """The account's metadata defaults in a region; None means no preference.
 
-    `managed` says that only a declarative policy of the organization can change them.
+    `enforced` means that EC2 refuses optional tokens, `managed` that only a declarative policy of the organization can
+    change the defaults.
     """
 
     http_tokens: str | None = None
@@ -42,26 +43,26 @@ class RegionDefaults:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Whether the next launch will allow IMDSv1, None if that is not known; and why."""
+    """Whether the next launch will allow IMDSv1 (None if unknown), and why."""
 
     launches_imdsv1: bool | None
     why: str
 
 
 BAD_NEWS_FIRST = (True, None, False)
-"""The answers to whether a launch allows IMDSv1, by how much of a concern they are."""
+"""The values of `launches_imdsv1`, those of most concern first."""
 
 
 def outlook(recipe: Recipe, defaults: RegionDefaults | str, image: bool | str) -> Outlook:  # noqa: FBT001  # an answer
-    """What the next launch comes to.
+    """The outlook for the next launch.
 
-    Each option is what the launch itself says, else the region's default, else the image's, which can only require
-    tokens (EC2 User Guide, "Order of precedence for instance metadata options"). `image` says whether it does.
-    Of the defaults and the image a text says why they are not known.
+    Each option comes from the launch itself, else from the region's default, else from the image, which can only
+    require tokens (EC2 User Guide, "Order of precedence for instance metadata options"); `image` is True if it does.
+    If `defaults` or `image` is a text, it says why they are unknown.
 
     A launch configuration has defaults of its own, enabled and optional (CloudFormation User Guide,
-    "AWS::AutoScaling::LaunchConfiguration MetadataOptions"). Whether the region's defaults or the image prevail over
-    them is not documented, so where they would keep IMDSv1 away, it is not known.
+    "AWS::AutoScaling::LaunchConfiguration MetadataOptions"). AWS does not document whether the region's defaults or the
+    image override them, so the outlook is unknown if these alone would prevent IMDSv1.
     """
     if recipe.http_endpoint == _DISABLED:
         return Outlook(launches_imdsv1=False, why=f"{recipe.named} turns the metadata service off")
@@ -80,12 +81,12 @@ def outlook(recipe: Recipe, defaults: RegionDefaults | str, image: bool | str) -
     if off:
         why = f"{why}; the region's default turns the metadata service off"
     if recipe.is_configuration and (off or tokens == _REQUIRED):
-        return Outlook(None, f"{why}; whether that holds for launch configurations is not documented")
+        return Outlook(None, f"{why}; AWS does not document whether that applies to launch configurations")
     return Outlook(None if tokens is None else tokens == _OPTIONAL, why)
 
 
 def outlook_of_rest(defaults: RegionDefaults) -> Outlook:
-    """What the region's defaults make of a launch that says nothing, from an image that does not require tokens."""
+    """The outlook for a launch that sets nothing, from an image that does not require tokens."""
     if defaults.http_endpoint == _DISABLED:
         return Outlook(launches_imdsv1=False, why="the region's default turns the metadata service off")
     if defaults.enforced:
@@ -93,12 +94,13 @@ def outlook_of_rest(defaults: RegionDefaults) -> Outlook:
     if defaults.http_tokens:
         return Outlook(defaults.http_tokens == _OPTIONAL, f"the region's default is {defaults.http_tokens}")
     return Outlook(
-        launches_imdsv1=True, why="the region has no default: what neither launch nor image says is optional"
+        launches_imdsv1=True,
+        why="the region has no default: tokens are optional unless the launch or the image requires them",
     )
 
 
 def _tokens(recipe: Recipe, defaults: RegionDefaults, image: bool | str) -> tuple[str | None, str]:  # noqa: FBT001
-    """The tokens of an instance that is launched so, and who says so."""
+    """The HttpTokens of the launch (None if unknown), and what sets them."""
     if recipe.http_tokens:
         return recipe.http_tokens, f"{recipe.named} sets HttpTokens {recipe.http_tokens}"
     if defaults.http_tokens:

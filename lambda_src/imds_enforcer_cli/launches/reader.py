@@ -1,4 +1,4 @@
-"""Reads the inventory of one region: few requests for all of a kind, whatever their number."""
+"""Reads the inventory of one region, in pages rather than one request for each item."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,16 +14,16 @@ from imds_enforcer_cli.launches.inventory import DEFAULT, LATEST, Inventory, Nod
 from imds_enforcer_cli.launches.pages import asked, listed
 
 _PAGE_SIZE = 200
-"""Templates or versions a page, the most that EC2 gives (EC2 API Reference, "DescribeLaunchTemplateVersions")."""
+"""Templates or versions on a page, the most that EC2 returns (EC2 API Reference, "DescribeLaunchTemplateVersions")."""
 
 _RECORDS = 100
-"""Groups or configurations a page, the most that Auto Scaling gives (Auto Scaling API Reference)."""
+"""Groups or configurations on a page, the most that Auto Scaling returns (Auto Scaling API Reference)."""
 
 _AT_ONCE = 4
-"""Requests at the same time: more would mainly be throttled."""
+"""Parallel requests: AWS would mostly throttle further ones."""
 
 _GONE = ("InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound")
-"""How the codes begin by which EC2 says that a template, or one of several versions, is not there."""
+"""The prefixes of EC2's error codes for a template, or one of several versions, that does not exist."""
 
 _GONE_FROM_EKS = "ResourceNotFoundException"
 
@@ -34,7 +34,7 @@ _Found = TypeVar("_Found")
 class LaunchReader:
     """Reads with boto3's clients of EC2, Auto Scaling and EKS in one region.
 
-    What AWS services manage and EC2 or Auto Scaling hides is not asked for: the account cannot change it.
+    It does not ask for hidden resources that AWS services manage: the account cannot change them.
     """
 
     def __init__(self, ec2: Any, autoscaling: Any, eks: Any) -> None:
@@ -43,13 +43,13 @@ class LaunchReader:
         self._eks = eks
 
     def read(self, templates: Iterable[LaunchTemplate] = (), images: Iterable[str] = ()) -> Inventory:
-        """All that there is now, of the templates the versions in use: default, latest, and those named by a number.
+        """Read the whole inventory, and of templates the versions in use: default, latest, and those named by number.
 
-        Groups and node groups name versions. `templates` are others to read, and `images` those in use beside what
-        templates, groups and configurations name. What is not there any more is not in the answer.
+        Groups and node groups name versions by number. `templates` are further versions to read; `images` are those in
+        use besides the images that templates, groups and configurations name. Deleted resources are left out.
 
         Raises:
-            AwsError: if AWS does not accept the credentials; of other failures the inventory has the reason.
+            AwsError: if AWS does not accept the credentials; the inventory records all other failures.
         """
         found = Inventory()
         kinds = (
@@ -65,10 +65,10 @@ class LaunchReader:
         return found
 
     def read_users(self) -> Inventory:
-        """What names versions of launch templates: groups and node groups alone.
+        """Read only what names versions of launch templates: groups and node groups.
 
         Raises:
-            AwsError: if AWS does not accept the credentials; of other failures the inventory has the reason.
+            AwsError: if AWS does not accept the credentials; the inventory records all other failures.
         """
         found = Inventory()
         self._read_groups(found)
@@ -76,32 +76,32 @@ class LaunchReader:
         return found
 
     def _read_defaults(self, found: Inventory) -> None:
-        """The defaults of the account."""
+        """Read the account defaults."""
         with _noted(found, "defaults"):
             level = asked(self._ec2.get_instance_metadata_defaults).get("AccountLevel", {})
             found.defaults = described.defaults(level)
 
     def _read_groups(self, found: Inventory) -> None:
-        """The Auto Scaling groups."""
+        """Read the Auto Scaling groups."""
         with _noted(found, "groups"):
             groups = listed(self._autoscaling.describe_auto_scaling_groups, "AutoScalingGroups", MaxRecords=_RECORDS)
             found.groups = {each.name: each for each in map(described.group, groups)}
 
     def _read_configurations(self, found: Inventory) -> None:
-        """The launch configurations."""
+        """Read the launch configurations."""
         with _noted(found, "configurations"):
             ask = self._autoscaling.describe_launch_configurations
             configurations = listed(ask, "LaunchConfigurations", MaxRecords=_RECORDS)
             found.configurations = {each.name: each for each in map(described.configuration, configurations)}
 
     def _read_templates(self, found: Inventory) -> None:
-        """The launch templates."""
+        """Read the launch templates."""
         with _noted(found, "templates"):
             listing = listed(self._ec2.describe_launch_templates, "LaunchTemplates", MaxResults=_PAGE_SIZE)
             found.templates = {each.template_id: each for each in map(described.template, listing)}
 
     def _read_aliases(self, found: Inventory) -> None:
-        """The default and the latest version of every template."""
+        """Read the default and the latest version of every template."""
         by_template: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
         with _noted(found, "versions"):
             ask = self._ec2.describe_launch_template_versions
@@ -111,7 +111,7 @@ class LaunchReader:
                 _add(found, template, [DEFAULT, LATEST], versions)
 
     def _read_versions(self, found: Inventory, others: Iterable[LaunchTemplate]) -> None:
-        """The versions that are named and not known yet: EC2 takes numbers only beside the template's id."""
+        """Read the named versions that are still unknown: EC2 accepts numbers only with a template's id."""
         used = (each.template for group in found.groups.values() for each in group.launches)
         copied = (each.template for each in found.node_groups if each.template)
         wanted: dict[str, list[str]] = defaultdict(list)
@@ -126,7 +126,7 @@ class LaunchReader:
             _add(found, template, wanted[template], versions)
 
     def _versions(self, template: str, versions: Sequence[str]) -> list[Mapping[str, Any]]:
-        """These versions of a template, as far as they are there: numbers, `$Latest` and `$Default`."""
+        """These versions of a template, by number or alias, without deleted ones."""
         ask = self._ec2.describe_launch_template_versions
         with _if_there(*_GONE):
             return [
@@ -134,12 +134,12 @@ class LaunchReader:
                 for some in batched(versions, _PAGE_SIZE)
                 for each in listed(ask, "LaunchTemplateVersions", LaunchTemplateId=template, Versions=some)
             ]
-        # One that is gone fails the call for all.
+        # One deleted version fails the call for all: ask for each alone.
         alone = versions if len(versions) > 1 else ()
         return [each for version in alone for each in self._versions(template, [version])]
 
     def _read_node_groups(self, found: Inventory) -> None:
-        """The managed node groups of every cluster."""
+        """Read the managed node groups of every cluster."""
         clusters: list[str] = []
         with _noted(found, "node_groups"):
             clusters += listed(self._eks.list_clusters, "clusters", token="nextToken")  # noqa: S106  # a name
@@ -155,7 +155,7 @@ class LaunchReader:
         return []
 
     def _node_group(self, named: tuple[str, str]) -> list[NodeGroup]:
-        """The node group, unless it has been deleted since it was listed."""
+        """The node group; empty if it was deleted after it was listed."""
         cluster, name = named
         with _if_there(_GONE_FROM_EKS):
             answer = asked(self._eks.describe_nodegroup, clusterName=cluster, nodegroupName=name)
@@ -163,7 +163,7 @@ class LaunchReader:
         return []
 
     def _read_images(self, found: Inventory, others: Iterable[str]) -> None:
-        """Every image in use, and of those that do not require tokens, whether the account owns them."""
+        """Read every image in use, and which of those that do not require tokens the account owns."""
         configured = (each.recipe.image_id for each in found.configurations.values())
         templated = (each.recipe.image_id for each in found.versions.values())
         overrides = (each.image_id for group in found.groups.values() for each in group.launches)
@@ -174,7 +174,7 @@ class LaunchReader:
         found.images |= {each["ImageId"]: described.image(each, own=True) for each in own}
 
     def _images(self, image_ids: Iterable[str], **owners: list[str]) -> Iterator[Mapping[str, Any]]:
-        """By a filter: the parameter ImageIds would fail the whole call for one that is gone."""
+        """Describe images by a filter: with ImageIds, one deleted image would fail the whole call."""
         for some in batched(sorted(image_ids), FILTER_VALUES):
             filters = [{"Name": "image-id", "Values": some}]
             ask = self._ec2.describe_images
@@ -184,7 +184,7 @@ class LaunchReader:
 def _each(
     found: Inventory, kind: str, read: Callable[[_Asked], _Found], items: Sequence[_Asked]
 ) -> list[tuple[_Asked, _Found]]:
-    """What is read of each item, some at once; one that fails is noted, and stops no other."""
+    """Read each item, several in parallel; record a failure and go on with the others."""
     answers = []
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         try:
@@ -192,13 +192,13 @@ def _each(
                 with _noted(found, kind):
                     answers.append((item, future.result()))
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # where the credentials are not accepted
+            pool.shutdown(wait=False, cancel_futures=True)  # if AWS rejects the credentials
     return answers
 
 
 @contextmanager
 def _noted(found: Inventory, kind: str) -> Iterator[None]:
-    """Note why a kind of thing could not be asked about: the others may still be known."""
+    """Record why one kind could not be read, and go on with the others."""
     try:
         yield
     except AwsError as error:
@@ -209,7 +209,7 @@ def _noted(found: Inventory, kind: str) -> Iterator[None]:
 
 @contextmanager
 def _if_there(*gone: str) -> Iterator[None]:
-    """Go on where AWS says, by a code that begins so, that what is asked about is not there any more."""
+    """Ignore AWS errors whose codes begin with one of these: the resource no longer exists."""
     try:
         yield
     except AwsError as error:
@@ -218,7 +218,7 @@ def _if_there(*gone: str) -> Iterator[None]:
 
 
 def _add(found: Inventory, template: str, wanted: Sequence[str], versions: Iterable[Mapping[str, Any]]) -> None:
-    """Add versions of a template, of which the default and the latest are known if they were `wanted`."""
+    """Add versions of a template; if `$Default` or `$Latest` was `wanted`, also the number it stands for."""
     items = {int(each["VersionNumber"]): each for each in versions}
     found.versions |= {each.template: each for each in map(described.version, items.values())}
     if LATEST in wanted and items:

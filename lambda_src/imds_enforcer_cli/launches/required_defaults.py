@@ -1,4 +1,4 @@
-"""What required account defaults would come to, in every region that a policy covers."""
+"""Foresees what required account defaults would break in the regions that a policy covers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from imds_enforcer_cli.launches.listing import list_launchers, said
 class Foreseen:
     """Launchers whose next instance would not get IMDSv1, although the policy lets their instances keep it.
 
-    `unknown` has a line for each thing that could not be asked about, whatever the number of regions.
+    `unknown` has a line for each thing that could not be read, over all regions.
     """
 
     launchers: list[KeptLauncher] = field(default_factory=list)
@@ -26,7 +26,7 @@ class Foreseen:
 
 
 def foresee(reached: Connection, policy: Policy) -> Foreseen:
-    """Look at launchers and instances as if the toggle were `required`, which it may become.
+    """Judge launchers and instances as if the toggle were already `required`.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
@@ -43,16 +43,16 @@ def foresee(reached: Connection, policy: Policy) -> Foreseen:
         kept = kept_instances(instances, required, now, holds, gate)
         found.launchers += kept_launchers(region.launchers, required, now, kept)
         unanswered |= {f"{keeping.failure}": None for keeping in kept.values() if keeping.failure}
-    found.unknown += [f"which instances the gate would hold back is not known in full: {each}" for each in unanswered]
+    found.unknown += [f"it is not fully known which instances the gate would hold back: {each}" for each in unanswered]
     return found
 
 
 def _regions(reached: Connection, policy: Policy, found: Foreseen) -> Sequence[str]:
-    """The regions that the policy covers, as far as they are known."""
+    """The regions that the policy covers, if known."""
     try:
         regions = chosen_regions(reached.clients, ALL, policy.regions)
     except AwsError as error:
-        _note(error, "the regions are not known, so no launcher was looked at", found)
+        _note(error, "the regions are not known, so no launcher was checked", found)
         return ()
     covered = [each for each in regions if policy.regions.covers(each)]
     if reached.clients.unlisted:
@@ -61,11 +61,11 @@ def _regions(reached: Connection, policy: Policy, found: Foreseen) -> Sequence[s
 
 
 def _holds(reached: Connection, found: Foreseen) -> Mapping[str, Hold]:
-    """The holds, as far as they are known."""
+    """The holds, if known."""
     try:
         return reached.clients.ledger_table.holds.standing().holds
     except AwsError as error:
-        _note(error, "which instances are held is not known", found)
+        _note(error, "it is not known which instances are held", found)
         return {}
 
 

@@ -1,1 +1,1 @@
-"""The enforcer's runs on the operator's machine: a sweep, and the options of some instances."""
+"""The enforcer's runs on the operator's machine: a sweep, and setting the options of single instances."""

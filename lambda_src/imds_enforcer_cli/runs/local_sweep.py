@@ -1,4 +1,4 @@
-"""A sweep by this process: the enforcer's own, with the operator's credentials and without Lambda's time limit."""
+"""Runs the enforcer's sweep in this process, with the operator's credentials and without Lambda's time limit."""
 
 import random
 import threading
@@ -23,23 +23,23 @@ from imds_enforcer_cli.console.interruption import BackgroundCall, Interruption
 from imds_enforcer_cli.console.output import say
 
 _A_DAY = 86_400.0
-"""For a plan, which may take as long as it takes."""
+"""The time limit of a plan: longer than any plan takes."""
 
 _VERIFY_SECONDS = 20.0
 _LEAST_SECONDS = 900.0
 _CHANGES_A_SECOND = 1.25
-"""A quarter of what EC2 allows: a run that gets less than that, because others change instances too, ends unfinished.
+"""A quarter of what EC2 allows. A run that gets less, because others change instances too, ends unfinished.
 
-So it is known by when the process is done with each change: what it leaves open then, the next sweep finalizes.
+That sets a moment by which the process is done with each change: later sweeps can finalize entries still open then.
 """
 
 _REHEARSED = 5
-"""Changes of a region that EC2 is asked about beforehand: permissions may go by tags, and differ."""
+"""Changes to try as dry runs in each region: permissions may depend on tags, and so differ between instances."""
 
 _STOP_SECONDS = _VERIFY_SECONDS + 5.0
-"""After an interruption, until calls that hang are not waited for: what EC2 answered at once is read back by then."""
+"""How long to wait for hanging calls after an interruption: enough to read back what EC2 answered at once."""
 
-_NOT_READ_BACK = Failure("Interrupted", "the change was sent, and was not read back", Kind.UNAVAILABLE)
+_NOT_READ_BACK = Failure("Interrupted", "the change was sent but not read back", Kind.UNAVAILABLE)
 
 _REQUEST = SweepRequest(Trigger.COMMAND)
 
@@ -48,9 +48,9 @@ INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found or did: its counts, and each instance that it changed, failed at, or would have changed.
+    """What a sweep found or did: its counts, and each instance that it changed, failed to change, or would change.
 
-    `cut_off` says that threads of it are still waiting for answers.
+    `cut_off` means that some of its threads are still waiting for answers.
     """
 
     report: RunReport
@@ -59,11 +59,11 @@ class Swept:
 
     @property
     def to_change(self) -> list[Result]:
-        """The instances that would be changed."""
+        """The instances that the sweep would change."""
         return [result for result in self.results if result.outcome is Outcome.WOULD_REMEDIATE]
 
     def to_change_by_region(self) -> Counter[str]:
-        """How many they are."""
+        """How many instances the sweep would change in each region."""
         return Counter(result.region for result in self.to_change)
 
 
@@ -76,26 +76,26 @@ class _Collected:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, result: Result, _: str = "") -> None:
-        """Take one result."""
+        """Add a result."""
         with self._lock:
             self._results[result.instance_id] = result
         self.report(result)
 
     def add_if_new(self, result: Result) -> None:
-        """Take one result of an instance that has none yet."""
+        """Add a result, unless the instance already has one."""
         with self._lock:
             self._results.setdefault(result.instance_id, result)
 
     def results(self) -> list[Result]:
-        """By region and id."""
+        """All results, sorted by region and id."""
         with self._lock:
             return sorted(self._results.values(), key=lambda result: (result.region, result.instance_id))
 
 
 class LocalSweep:
-    """One sweep of these regions under a policy: first what it would change, then the changes.
+    """One sweep of these regions under a policy: first the plan, then the changes.
 
-    `run_id` is what the ledger knows it by. `by` is the operator's ARN; None where there is no ledger to record it.
+    `run_id` identifies it in the ledger. `by` is the operator's ARN; None if there is no ledger to record it.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class LocalSweep:
         self._by = by
 
     def plan(self) -> Swept:
-        """What would become of each instance; nothing is written to EC2, and no limit of a sweep applies.
+        """What the sweep would do with each instance, without writing to EC2 and without the limits of a sweep.
 
         Raises:
             AwsError: if AWS does not accept the credentials.
@@ -121,9 +121,9 @@ class LocalSweep:
         return Swept(report, found.results())
 
     def refusal(self, planned: Swept) -> Failure | None:
-        """Why EC2 lets the operator change none of a few of these instances; None if it lets one be changed.
+        """Why EC2 denies the operator every one of a few sample changes; None if it allows any.
 
-        What else may be wrong with them is for the sweep to find out.
+        Other problems with these instances are left for the sweep to find.
 
         Raises:
             AwsError: if AWS does not accept the credentials.
@@ -145,9 +145,9 @@ class LocalSweep:
         return refused
 
     def carry_out(self, planned: Swept, interruption: Interruption, report: Callable[[Result], None]) -> Swept:
-        """Change what differs. Once interrupted no change begins, and what was sent is read back, for 20 s at most.
+        """Change what differs. After an interruption, begin no change and read back sent ones for at most 20 s.
 
-        `report` is called with each result, from several threads.
+        It calls `report` with each result, from several threads.
         """
         policy, done = self._rules.policy, _Collected(report)
         clock = self._reached.clock
@@ -165,7 +165,7 @@ class LocalSweep:
             if interruption.asked and given_up is None:
                 given_up = Deadline.after(clock, _STOP_SECONDS)
                 run.cancellation.cancel(INTERRUPTED)
-                say("Stopping: no further change begins, and what was sent is read back. Ctrl-C again ends at once.")
+                say("Stopping: no further change begins; reading back sent changes. Press Ctrl-C again to end at once.")
             elif given_up and given_up.passed:
                 return self._cut_off(planned, done, run, clock.monotonic() - started)
         return call.result()
@@ -191,12 +191,12 @@ class LocalSweep:
         except AwsError as error:
             if error.failure.kind is Kind.CREDENTIALS:
                 raise
-            say(f"Open entries of the ledger could not be read, and stay open: {error}")
+            say(f"The ledger's open entries could not be read and stay open: {error}")
             return ()
 
     def _cut_off(self, planned: Swept, done: _Collected, run: PolicyRun, seconds: float) -> Swept:
-        """What is known while calls still hang: they are not waited for any longer."""
-        # Asked before the results: what gets its result meanwhile is in one of the two.
+        """What is known so far, without waiting any longer for calls that hang."""
+        # Read this before the results: a change that ends in between is then in at least one of them.
         under_way = run.under_way()
         for result in [
             *run.latest(),

@@ -1,4 +1,4 @@
-"""Sets options of single instances for an operator as the enforcer does: look, decide, send, read back."""
+"""Sets options of single instances for an operator, the enforcer's way: look, decide, send, read back."""
 
 import uuid
 from collections import defaultdict
@@ -33,19 +33,19 @@ from imds_enforcer_cli.account.connection import Connection
 _VERIFY_SECONDS = 60.0
 _LEAST_SECONDS = 60.0
 _CHANGES_A_SECOND = 2.5
-"""Half of what EC2 allows: the enforcer may be changing instances of the same region meanwhile."""
+"""Half of what EC2 allows: the enforcer may change instances in the same region at the same time."""
 
 _CONTAINER_HOPS = 2
-"""The least with which containers, one network hop further away, get a token (EC2 User Guide, "Use the Instance
-Metadata Service")."""
+"""The lowest hop limit at which containers, one network hop further away, get a token (EC2 User Guide, "Use the
+Instance Metadata Service")."""
 
 
 class SetInstances:
-    """Sets instances to the options that an operator wants, unless exempt or held.
+    """Sets instances to the options that an operator wants, unless they are exempt or held.
 
-    `policy` is None where none is in force. `by` is the operator's ARN, as the ledger has it; None where nothing is
-    written down. `ledger_failures` are why the ledger does not have everything about the changes of a region.
-    `refused` is why AWS did not accept the credentials, which ended the changes.
+    `policy` is None if no policy is in force. `by` is the operator's ARN for the ledger; None if there is no ledger.
+    `ledger_failures` say, by region, why the ledger lacks part of the changes. `refused` is the failure if AWS did not
+    accept the credentials, which ended the changes.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SetInstances:
         self._policy = policy
         self._by = by
         self.ledger_failures: dict[str, Failure] = {}
-        # Only what is named is sent: a container host gets no other hop limit by itself.
+        # Send only the options that the operator named: do not raise a container host's hop limit as well.
         self._wanted = Policy(
             http_tokens=http_tokens,
             http_put_response_hop_limit=hop_limit,
@@ -75,7 +75,7 @@ class SetInstances:
         self.refused: Failure | None = None
 
     def carry_out(self, instances: Iterable[Instance], *, rehearse: bool = False) -> dict[str, Result]:
-        """One result for each instance, by id; a failure stays with its instance. A rehearsal changes nothing."""
+        """One result for each instance, by id; one failure does not stop the others. A rehearsal changes nothing."""
         by_region: dict[str, list[Instance]] = defaultdict(list)
         for instance in instances:
             by_region[instance.region].append(instance)
@@ -87,7 +87,7 @@ class SetInstances:
         return {result.instance_id: result for each in results for result in each}
 
     def changes_any(self, instances: Iterable[Instance]) -> bool:
-        """True if one of the instances differs from what is wanted, and may be changed as far as it shows."""
+        """True if at least one instance differs from what is wanted, and nothing that EC2 shows forbids the change."""
         return any(isinstance(examined, PlannedChange) for examined in self._examined(instances))
 
     def _run(self, changes: int) -> Run:
@@ -112,7 +112,7 @@ class SetInstances:
             self.ledger_failures[region] = context.ledger_failure
 
     def _rehearsed(self, run: Run, region: str, instances: Sequence[Instance]) -> Iterator[Result]:
-        """From what was seen a moment ago: nothing is written that would have to rest on a fresh look."""
+        """Rehearse from observations made a moment ago: without a write, they need not be fresh."""
         context = run.order(region, Trigger.COMMAND, heeds_holds=True)
         plans: list[PlannedChange] = []
         for examined in self._examined(instances):
@@ -120,8 +120,8 @@ class SetInstances:
                 yield examined
             else:
                 plans.append(examined)
-        assert context.hold_check is not None, "holds are heeded"
-        # If holds cannot be read there is no answer, and the region is stopped.
+        assert context.hold_check is not None, "the run heeds holds"
+        # If holds cannot be read, review returns nothing and the region is cancelled.
         for each in context.hold_check.review(plans) or plans:
             yield each if isinstance(each, Result) else _rehearsal(context, each)
 
@@ -136,12 +136,12 @@ class SetInstances:
                 yield _unchanged(instance, decision)
 
     def is_done(self, result: Result) -> bool:
-        """True if the instance is as it is wanted, or will be so at its next start."""
+        """True if the instance has the wanted options, or will have them after its next start."""
         waits = result.outcome is Outcome.PENDING and self._seen[result.instance_id].state.at_rest
         return waits or result.outcome in {Outcome.REMEDIATED, Outcome.COMPLIANT, Outcome.WOULD_REMEDIATE}
 
     def against_policy(self, instance: Instance) -> str | None:
-        """Why the enforcer would change back what is set; None if it would not. What else differs is no matter here."""
+        """Why the enforcer would undo what the operator sets; None if it would not. Other differences do not count."""
         if not (self._deployed and self._rules.mode is Mode.ENFORCE and self._rules.regions.covers(instance.region)):
             return None
         then = self._afterwards(instance)
@@ -156,7 +156,7 @@ class SetInstances:
         return decision.reason if tokens or (hops and self._wanted.http_put_response_hop_limit is not None) else None
 
     def hops_too_few(self, instance: Instance) -> int | None:
-        """The hop limit with which the containers of the instance get no token once it is set; None if they do."""
+        """The hop limit, once set, if it is too low for the instance's containers to get a token; else None."""
         then = self._afterwards(instance)
         if then is None or then.options is None or then.options.http_tokens is HttpTokens.OPTIONAL:
             return None
@@ -164,7 +164,7 @@ class SetInstances:
         return hops if hops < _CONTAINER_HOPS and self._rules.is_container_host(instance) else None
 
     def _afterwards(self, instance: Instance) -> Instance | None:
-        """The instance once it is set; None if it cannot be."""
+        """The instance as it will be once set; None if it cannot be set."""
         if instance.options is None or instance.options.http_endpoint is Switch.DISABLED:
             return None
         wanted = self._wanted
@@ -176,11 +176,11 @@ def _unchanged(instance: Instance, decision: Decision) -> Result:
     outcome, reason = Outcome.SKIPPED, decision.reason
     match decision.verdict:
         case Verdict.COMPLIANT:
-            outcome, reason = Outcome.COMPLIANT, "it is so already, and nothing was sent"
+            outcome, reason = Outcome.COMPLIANT, "it already has these options; nothing was sent"
         case Verdict.EXEMPT:
             outcome = Outcome.EXEMPT
         case Verdict.IMDS_OFF:
-            reason = "its metadata service is off, and any change would switch it on"
+            reason = "its metadata service is off, and any change would turn it on"
         case Verdict.ENDED | Verdict.MANAGED | Verdict.NOT_REACHED | Verdict.IN_GRACE:
             pass
         case Verdict.UNREADABLE:

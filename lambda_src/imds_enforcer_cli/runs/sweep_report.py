@@ -1,4 +1,4 @@
-"""A local sweep for its reader: its plan and its report, as tables, as JSON and as rows of CSV."""
+"""Formats a local sweep: its plan and its report, as tables, JSON and CSV rows."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ from imds_enforcer_cli.console.output import Cell
 from imds_enforcer_cli.console.phrases import options_columns
 from imds_enforcer_cli.runs.local_sweep import Swept
 
-REGION_HEADINGS = ("REGION", "INSTANCES", "OUTCOMES", "WHAT STOOD IN THE WAY")
-SOURCE_HEADINGS = ("WHAT LAUNCHED THEM", "REGION", "TO CHANGE")
+REGION_HEADINGS = ("REGION", "INSTANCES", "OUTCOMES", "PROBLEMS")
+SOURCE_HEADINGS = ("LAUNCHED BY", "REGION", "TO CHANGE")
 RESULT_COLUMNS = (
     *("instance_id", "region", "outcome", "reason", "code"),
     *("auto_scaling_group", "launch_template", "image_id"),
@@ -26,7 +26,7 @@ _TO_DO = frozenset({Outcome.FAILED, Outcome.DEFERRED})
 
 
 def unfinished(report: RunReport) -> bool:
-    """True if anything is left to be done: an instance that failed or waits, or a region that could not be read."""
+    """True if work is left: an instance failed or waits, a region was not read, or the ledger lacks a change."""
     regions = report.regions.values()
     return (
         any(report.outcomes[outcome] for outcome in _TO_DO)
@@ -36,13 +36,13 @@ def unfinished(report: RunReport) -> bool:
 
 
 def region_rows(report: RunReport) -> list[Sequence[Cell]]:
-    """The counts by outcome: of each region that has any, or where something stood in the way, then of all."""
+    """The counts by outcome: of each region that has results or problems, then of all regions."""
     rows = [
         ((name,), (str(region.instances),), each_count(counts(region.outcomes)), _in_the_way(region))
         for name, region in sorted(report.regions.items())
         if region.outcomes or any(_in_the_way(region))
     ]
-    all_of_them = each_count(counts(report.outcomes)) or ("nothing that differs from the policy",)
+    all_of_them = each_count(counts(report.outcomes)) or ("nothing differs from the policy",)
     return [*rows, (("all",), (str(report.instances),), all_of_them, (report.stopped or "",))]
 
 
@@ -53,13 +53,13 @@ def _in_the_way(region: RegionReport) -> Cell:
 
 
 def sources(swept: Swept) -> list[tuple[Source, str, int]]:
-    """What launched the instances that would be changed, in which region, and how many; the most first."""
+    """What launched the instances to change, with region and number; the largest number first."""
     found = Counter((result.source or Source(), result.region) for result in swept.to_change)
     return [(source, region, number) for (source, region), number in found.most_common()]
 
 
 def source_rows(swept: Swept) -> list[Sequence[Cell]]:
-    """Each source in a row."""
+    """The rows of the sources."""
     return [(_source(source), (region,), (str(number),)) for source, region, number in sources(swept)]
 
 
@@ -68,12 +68,12 @@ def _source(source: Source) -> Cell:
 
 
 def listed(swept: Swept) -> Iterator[Result]:
-    """The instances that were changed, or failed, or would be changed; what merely waits is counted."""
+    """The results to list one by one: all but the deferred ones, which are only counted."""
     return (result for result in swept.results if result.outcome is not Outcome.DEFERRED)
 
 
 def result_json(result: Result) -> dict[str, Any]:
-    """One instance."""
+    """The result of one instance as JSON."""
     return {
         "instance_id": result.instance_id,
         "region": result.region,
@@ -95,7 +95,7 @@ def _source_json(source: Source) -> dict[str, str | None]:
 
 
 def sweep_json(rules: Governing, planned: Swept, done: Swept | None, *, dry_run: bool) -> dict[str, Any]:
-    """The whole: the policy, the plan, the report if anything was done, and each instance."""
+    """The whole sweep as JSON: the policy, the plan, the report if anything was done, and each instance."""
     report = planned.report
     return {
         "run_id": done.report.run_id if done else None,
@@ -119,5 +119,5 @@ def _policy(report: RunReport) -> Mapping[str, Any]:
 
 
 def in_words(number: int, regions: Iterable[str]) -> str:
-    """The numbers of instances and of regions."""
+    """The numbers of instances and regions, in words."""
     return f"{count(number, 'instance')} in {count(len(set(regions)), 'region')}"

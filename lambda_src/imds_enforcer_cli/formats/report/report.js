@@ -1,6 +1,6 @@
 "use strict";
-// The table of all instances: searched, filtered, sorted, a page at a time. What is shown is made with textContent
-// only, so that nothing anybody wrote into a tag becomes markup.
+// The table of all instances: search, filters, sorting and pages. It sets texts only, never markup, so that no tag of
+// an instance becomes markup.
 
 const ROWS_A_PAGE = 100;
 
@@ -24,7 +24,7 @@ const words = new Intl.Collator("en", { numeric: true, sensitivity: "base" });
 let shown = instances;
 let page = 0;
 
-// Each column: what it is sorted by, null where there is nothing to sort by; and what stands in it, line by line.
+// Each column: its sort value, null if it has no value; and the lines of its cell.
 const columns = {
   status: [(each) => severities.indexOf(each.status), (each) => [statusOf(each)]],
   instance: [(each) => each.name || each.instance_id, (each) => [
@@ -130,7 +130,7 @@ function filter() {
   showPage();
 }
 
-// What has no value comes last, whatever the direction; equal ones stay as they were.
+// Rows without a value come last in both directions; equal rows keep their order.
 function sort(heading) {
   const descending = heading.getAttribute("aria-sort") === "ascending";
   for (const each of headings) each.removeAttribute("aria-sort");
@@ -171,7 +171,7 @@ for (const button of document.querySelectorAll("button[data-source]")) {
   });
 }
 
-// On paper there is no next page to turn to, and nothing to unfold.
+// Paper has no next page to turn to, and nothing to unfold: print all rows.
 window.addEventListener("beforeprint", () => {
   for (const folded of document.querySelectorAll("details")) folded.open = true;
   show(shown);

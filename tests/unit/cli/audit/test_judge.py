@@ -23,46 +23,46 @@ HELD = Standing(holds={an_id(1): Hold(instance_id=an_id(1), reason="vendor agent
 def judged(
     instance: Any = None, standing: Standing | None = None, calls: Calls | None = None, **policy: Any
 ) -> Judgement:
-    """The judgement of an instance that allows IMDSv1, unless given another, under a policy that requires tokens."""
+    """Judge an instance that allows IMDSv1, unless another is given, under a policy that requires tokens."""
     judge = Judge(a_policy(**policy), standing or Standing(), START)
     return judge.judge(instance or an_instance(), calls)
 
 
-def test_only_what_follows_the_policy_is_compliant() -> None:
-    """What may not be changed is no less a risk."""
+def test_only_instances_that_follow_the_policy_are_compliant() -> None:
+    """An instance that the enforcer must not change is no less a risk."""
     assert {status for status in Status if status.compliant} == {Status.COMPLIANT, Status.IMDS_OFF}
 
 
-def test_what_the_enforcer_waits_for_is_drift() -> None:
-    """An audit tells how things are, and why nobody has changed them yet."""
+def test_an_instance_in_its_launch_grace_is_drift() -> None:
+    """An audit shows the current state, and why the enforcer has not changed it yet."""
     launched = an_instance(attached_at=START - timedelta(seconds=5))
     reason = "launched less than 600 s ago, which are left to its boot scripts"
     assert judged(launched, launch_grace_seconds=600) == Judgement(Status.DRIFT, f"{DRIFT}; {reason}")
 
 
-def test_in_audit_mode_too() -> None:
-    """The mode says what to do about drift, not whether it is there."""
+def test_drift_is_drift_in_audit_mode_too() -> None:
+    """The mode decides what the enforcer does about drift, not what drift is."""
     assert judged(mode=Mode.AUDIT).status is Status.DRIFT
 
 
 def test_a_region_that_the_policy_leaves_out_is_exempt() -> None:
-    """Except for instances that follow it all the same."""
+    """Except for instances that follow the policy anyway."""
     regions = RegionSelection(exclude=(HOME,))
     assert judged(regions=regions) == Judgement(Status.EXEMPT, "the policy leaves this region out")
     assert judged(an_instance(options=V2_ONLY), regions=regions).status is Status.COMPLIANT
     assert judged(an_instance(region=AWAY), regions=regions).status is Status.DRIFT
 
 
-def test_exempt_until_when_and_whose() -> None:
-    """As the policy has it."""
+def test_an_exempt_instance_shows_the_expiry_and_the_owner() -> None:
+    """As the policy states them."""
     exemption = replace(an_exemption(expires=date(2027, 6, 30)), owner="payments")
     reason = "exempt: legacy SDK, owner payments, until 2027-06-30"
     assert judged(exemptions=(exemption,)) == Judgement(Status.EXEMPT, reason, "2027-06-30", "payments")
     assert judged(exemptions=(an_exemption(),)) == Judgement(Status.EXEMPT, "exempt: legacy SDK")
 
 
-def test_an_exemption_that_has_ended() -> None:
-    """Drift again, and marked; not where the instance follows the policy, or another exemption protects it."""
+def test_an_expired_exemption() -> None:
+    """The instance is drift again, and marked, unless it follows the policy or another exemption protects it."""
     ended = replace(an_exemption(expires=date(2026, 11, 21)), owner="payments")
     reason = f"{DRIFT}; its exemption (legacy SDK, owner payments, until 2026-11-21) has expired"
     assert judged(exemptions=(ended,)) == Judgement(Status.DRIFT, reason, "2026-11-21", "payments", expired=True)
@@ -73,8 +73,8 @@ def test_an_exemption_that_has_ended() -> None:
 
 
 @pytest.mark.parametrize(("until", "shown"), [(None, None), (START + timedelta(days=1), "2026-11-23T12:00:00+00:00")])
-def test_held_until_when_and_by_whom(until: datetime | None, shown: str | None) -> None:
-    """A hold comes before everything else that would leave the instance to be changed."""
+def test_a_held_instance_shows_who_holds_it_and_until_when(until: datetime | None, shown: str | None) -> None:
+    """A hold takes precedence over rollout and expired exemptions."""
     hold = Hold(instance_id=an_id(1), reason="vendor agent", by=ANN, at=START, until=until)
     judgement = judged(standing=Standing(holds={an_id(1): hold}), rollout_percent=0)
     assert judgement == Judgement(Status.HELD, f"vendor agent; {DRIFT}", shown, ANN)
@@ -91,20 +91,20 @@ def test_held_until_when_and_by_whom(until: datetime | None, shown: str | None) 
         (an_instance(2), Status.DRIFT),
     ],
 )
-def test_a_hold_says_nothing_of_what_would_not_be_changed(instance: Any, status: Status) -> None:
-    """Nor of other instances."""
+def test_a_hold_matters_only_for_drift(instance: Any, status: Status) -> None:
+    """And only for the instance that is held."""
     assert judged(instance, HELD).status is status
 
 
 def test_a_contested_instance_is_drift() -> None:
-    """With who keeps setting it back."""
+    """The reason names who keeps changing it."""
     contest = Contest(instance_id=an_id(1), principal="role/deploy", until=START + timedelta(hours=1))
     reason = f"{DRIFT}; set back again and again, last by role/deploy"
     assert judged(standing=Standing(contests={an_id(1): contest})) == Judgement(Status.DRIFT, reason)
 
 
-def test_the_gate_holds_back_what_still_calls() -> None:
-    """Like the enforcer, in its words; without an answer of CloudWatch nobody can tell, and it stays drift."""
+def test_the_gate_holds_back_instances_that_still_call_imdsv1() -> None:
+    """With the enforcer's own reason. Without an answer from CloudWatch the calls are unknown: drift."""
     gate, calls = Gate(enforce_after=date(2027, 1, 31)), Calls(17, date(2026, 11, 20))
     counted = "17 IMDSv1 calls in 14 days, the last on 2026-11-20"
     reason = f"{counted}; held until the end of 2027-01-31; {FIND_CALLER}; {DRIFT}"
@@ -120,8 +120,8 @@ def test_the_gate_holds_back_what_still_calls() -> None:
         assert unheld == Judgement(Status.DRIFT, DRIFT)
 
 
-def test_what_ec2_refused_is_held_back_by_ec2() -> None:
-    """With its words, until it is tried again: neither compliant nor left to be changed."""
+def test_an_instance_whose_options_ec2_refused_is_held_by_ec2() -> None:
+    """With EC2's message, until the enforcer tries again: the instance is neither compliant nor drift."""
     words = "'Patch Group' is not a valid tag key."
     refusal = Refusal("InstanceMetadataTags", Switch.ENABLED, a_failure("InvalidParameterValue", words), noted=True)
     note = RefusalNote(
@@ -142,7 +142,7 @@ def test_what_ec2_refused_is_held_back_by_ec2() -> None:
 
 
 def test_a_policy_that_makes_tokens_optional() -> None:
-    """Drift goes both ways."""
+    """An instance that requires tokens is drift then."""
     judge = Judge(a_policy(HttpTokens.OPTIONAL), Standing(), START)
     assert judge.judge(an_instance(options=V2_ONLY)).status is Status.DRIFT
     assert judge.judge(an_instance(options=V1_ALLOWED)).status is Status.COMPLIANT

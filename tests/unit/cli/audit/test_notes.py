@@ -1,4 +1,4 @@
-"""Which patterns of the policy fit no instance, as far as that is known."""
+"""Patterns in the policy that match no instance."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FLEET = [
 
 
 def noted(policy: Policy, unread: Unread = ALL_READ) -> list[str]:
-    """The notes on a policy and the fleet, of which each instance is in a region of its own."""
+    """The notes on a policy for the fleet, with each instance in a region of its own."""
     seen = [Seen() for _ in FLEET]
     for each, instance in zip(seen, FLEET, strict=True):
         each.add([instance], policy)
@@ -35,19 +35,19 @@ def exempting(*exemptions: Exemption, **fields: Any) -> Policy:
     return a_policy(exemptions=exemptions, **fields)
 
 
-def test_an_exemption_that_no_instance_fits_is_named() -> None:
-    """One instance of any region is enough, whichever exemption protects it."""
+def test_an_exemption_that_matches_no_instance_is_named() -> None:
+    """One matching instance in any region is enough, even if another exemption comes first."""
     policy = exempting(
         an_exemption("all"),
         an_exemption("first", instance_id=an_id(1)),
         an_exemption("second", auto_scaling_group="web"),
         an_exemption("none", auto_scaling_group="db"),
     )
-    assert noted(policy) == ["no instance fits the exemption (auto_scaling_group db) none"]
+    assert noted(policy) == ["no instance matches the exemption (auto_scaling_group db) none"]
 
 
 def test_an_expired_exemption_is_not_named() -> None:
-    """Every sweep's report names it, until it is removed."""
+    """Every sweep's report names it already."""
     assert noted(exempting(an_exemption(expires=date(2026, 11, 21), auto_scaling_group="db"))) == []
     assert noted(exempting(an_exemption(expires=date(2026, 11, 22), auto_scaling_group="db"))) != []
 
@@ -63,10 +63,10 @@ def test_an_expired_exemption_is_not_named() -> None:
         (Unread((AWAY, HOME), others=False), "eu-*", False),
     ],
 )
-def test_nothing_is_said_where_an_instance_that_was_not_read_may_fit(
+def test_an_exemption_that_may_match_an_unread_instance_is_not_named(
     unread: Unread, region: str | None, *, known: bool
 ) -> None:
-    """In a region that failed, or was not asked for."""
+    """The unread instance may be in a region that failed or was not asked for."""
     match: dict[str, Any] = {"region": region} if region else {}
     assert bool(noted(exempting(an_exemption(auto_scaling_group="db", **match)), unread)) is known
 
@@ -82,8 +82,8 @@ def test_nothing_is_said_where_an_instance_that_was_not_read_may_fit(
         (Match(tag_key="Team", tag_value="pay*"), 'is "Team=pay*", instances have "team=payments"'),
     ],
 )
-def test_a_tag_that_instances_have_in_another_spelling_is_named(tag: Match, is_and_have: str) -> None:
-    """With one that they have; in an exemption, alone or among others, and of container hosts."""
+def test_a_tag_that_instances_spell_differently_is_named(tag: Match, is_and_have: str) -> None:
+    """With one of the instances' spellings: in container_host_tags, and in an exemption by one or several tags."""
     note = f"the tag {is_and_have}; case and spaces matter"
     assert noted(a_policy(container_host_tags=(tag,))) == [f"container_host_tags: {note}"]
     alone, among = (
@@ -92,7 +92,7 @@ def test_a_tag_that_instances_have_in_another_spelling_is_named(tag: Match, is_a
     )
     for exemption in (alone, among):
         named = f"the exemption {exemption.named()}"
-        assert noted(exempting(exemption)) == [f"no instance fits {named}", f"{named}: {note}"]
+        assert noted(exempting(exemption)) == [f"no instance matches {named}", f"{named}: {note}"]
         assert noted(exempting(exemption), Unread((HOME,), others=False)) == [f"{named}: {note}"]
 
 
@@ -106,18 +106,18 @@ def test_a_tag_that_instances_have_in_another_spelling_is_named(tag: Match, is_a
         Match(tag_key="env", tag_value="test"),
     ],
 )
-def test_a_tag_that_instances_have_or_that_is_like_none_of_theirs_is_not(tag: Match) -> None:
-    """A tag that no instance has yet is no mistake."""
+def test_a_tag_that_instances_have_or_that_resembles_no_other_is_not_named(tag: Match) -> None:
+    """A tag that no instance has yet is not a mistake."""
     assert noted(a_policy(container_host_tags=(tag,))) == []
 
 
 def test_the_tags_of_an_expired_exemption_are_not_named() -> None:
-    """It protects no instance, however it is spelt."""
+    """The exemption protects no instance, however its tags are spelt."""
     assert noted(exempting(an_exemption(expires=date(2026, 11, 21), tag_key="TEAM"))) == []
 
 
 def test_only_tags_that_the_policy_names_are_kept() -> None:
-    """A fleet has many, and each instance its own name."""
+    """A fleet has many tags, such as a different name for each instance."""
     seen = Seen()
     seen.add(FLEET, a_policy(container_host_tags=(Match(tag_key="TEAM"),)))
     assert seen.tags == {("team", "payments"), ("Team", "web")}

@@ -18,7 +18,7 @@ REQUIRED = {"MetadataOptions": {"HttpTokens": "required"}}
 
 @pytest.fixture
 def launches() -> FakeLaunches:
-    """A region with an image and nothing else."""
+    """A region with two images and nothing else."""
     launches = FakeLaunches()
     launches.images = {"ami-1": None, "ami-2": "v2.0"}
     return launches
@@ -33,7 +33,7 @@ def an_audited(
     return Audited.of(an_instance(number, image_id="ami-1", tags=tags), Judgement(status, "why"), None)
 
 
-def told(launches: FakeLaunches, *instances: Audited) -> list[SourceAudit]:
+def sources_of(launches: FakeLaunches, *instances: Audited) -> list[SourceAudit]:
     """The sources of these instances."""
     from_these = [each.source for each in instances]
     templates = [each.launch_template for each in from_these if each.launch_template]
@@ -42,20 +42,20 @@ def told(launches: FakeLaunches, *instances: Audited) -> list[SourceAudit]:
 
 
 def only(launches: FakeLaunches, instance: Audited) -> tuple[bool | None, str]:
-    """Whether the one source launches such that allow IMDSv1, and why."""
-    (source,) = told(launches, instance)
+    """Whether the only source will launch instances that allow IMDSv1, and why."""
+    (source,) = sources_of(launches, instance)
     return source.outlook.launches_imdsv1, source.outlook.why
 
 
 def a_group(name: str = "web", **launched_with: Any) -> dict[str, Any]:
-    """An Auto Scaling group as it is described."""
+    """An Auto Scaling group as AWS describes it."""
     return {"AutoScalingGroupName": name, **launched_with}
 
 
-def test_instances_are_gathered_by_what_launched_them(launches: FakeLaunches) -> None:
-    """Group, template and version, image."""
+def test_instances_are_grouped_by_what_launched_them(launches: FakeLaunches) -> None:
+    """By group, template version and image."""
     launches.templates = {"lt-1": [OPTIONAL, REQUIRED]}
-    found = told(
+    found = sources_of(
         launches,
         an_audited(1, "lt-1", "1"),
         an_audited(2, "lt-1", "2", status=Status.COMPLIANT),
@@ -90,9 +90,9 @@ def test_instances_are_gathered_by_what_launched_them(launches: FakeLaunches) ->
 
 
 def test_one_request_for_all_versions_of_a_template(launches: FakeLaunches) -> None:
-    """And one for all images and groups, and one more for whether the images are the account's own."""
+    """One for all groups, one for all images, and one more for the images that the account owns."""
     launches.templates = {"lt-1": [OPTIONAL] * 9}
-    told(launches, *(an_audited(number, "lt-1", str(number), group=f"g-{number}") for number in range(1, 10)))
+    sources_of(launches, *(an_audited(number, "lt-1", str(number), group=f"g-{number}") for number in range(1, 10)))
     assert sorted(call for call, _ in launches.requests) == [
         "describe_auto_scaling_groups",
         "describe_images",
@@ -107,17 +107,17 @@ def test_one_request_for_all_versions_of_a_template(launches: FakeLaunches) -> N
 
 
 def test_a_region_without_instances_has_no_source(launches: FakeLaunches) -> None:
-    """Whatever would launch some."""
+    """Even if a template there would launch instances that allow IMDSv1."""
     launches.templates = {"lt-1": [OPTIONAL]}
-    assert told(launches) == []
+    assert sources_of(launches) == []
 
 
-def test_more_groups_than_one_request_takes(launches: FakeLaunches) -> None:
-    """They are on several pages."""
+def test_all_pages_of_groups_are_read(launches: FakeLaunches) -> None:
+    """As are those of launch configurations."""
     launches.page_size = 50
     launches.groups = [a_group(f"g-{number}", LaunchConfigurationName=f"lc-{number}") for number in range(120)]
     launches.configurations = [{"LaunchConfigurationName": f"lc-{number}", **OPTIONAL} for number in range(120)]
-    found = told(launches, *(an_audited(number, group=f"g-{number}") for number in range(120)))
+    found = sources_of(launches, *(an_audited(number, group=f"g-{number}") for number in range(120)))
     assert all(each.outlook.launches_imdsv1 for each in found)
 
 
@@ -125,10 +125,10 @@ def test_more_groups_than_one_request_takes(launches: FakeLaunches) -> None:
     ("version", "launches_imdsv1", "shown"),
     [("3", True, 3), ("$Latest", True, 3), ("$Default", False, 2), (None, False, 2)],
 )
-def test_a_group_launches_by_its_template_of_today(
+def test_a_group_launches_with_its_current_template(
     launches: FakeLaunches, version: str | None, shown: int, *, launches_imdsv1: bool
 ) -> None:
-    """Not by the one that its instances once came from."""
+    """Not with the version that launched its instances."""
     launches.templates, launches.default_versions = {"lt-1": [OPTIONAL, REQUIRED, OPTIONAL]}, {"lt-1": 2}
     launches.groups = [
         a_group(LaunchTemplate={"LaunchTemplateId": "lt-1", **({"Version": version} if version else {})})
@@ -138,7 +138,7 @@ def test_a_group_launches_by_its_template_of_today(
 
 
 def test_a_group_with_several_templates(launches: FakeLaunches) -> None:
-    """One that makes IMDSv1 instances is enough."""
+    """One that launches IMDSv1 instances is enough."""
     launches.templates = {"lt-1": [REQUIRED], "lt-2": [OPTIONAL]}
     overrides = [{"InstanceType": "m7g.large", "LaunchTemplateSpecification": {"LaunchTemplateId": "lt-2"}}, {}]
     specification = {"LaunchTemplateId": "lt-1", "Version": "1"}
@@ -157,24 +157,24 @@ def test_a_group_with_several_templates(launches: FakeLaunches) -> None:
             None,
             (
                 "launch configuration lc does not set HttpTokens, the region has no default; image ami-2 requires "
-                "tokens; whether that holds for launch configurations is not documented"
+                "tokens; AWS does not document whether that applies to launch configurations"
             ),
         ),
-        (None, None, "launch configuration lc: it is not there any more"),
+        (None, None, "launch configuration lc: it no longer exists"),
     ],
 )
 def test_a_group_with_a_launch_configuration(
     launches: FakeLaunches, configuration: dict[str, Any] | None, why: str, *, launches_imdsv1: bool | None
 ) -> None:
-    """Of the older kind."""
+    """The predecessor of the launch template."""
     launches.groups = [a_group(LaunchConfigurationName="lc")]
     if configuration is not None:
         launches.configurations = [{"LaunchConfigurationName": "lc", **configuration}]
     assert only(launches, an_audited(group="web")) == (launches_imdsv1, why)
 
 
-def test_of_a_group_that_is_gone_the_template_is_left(launches: FakeLaunches) -> None:
-    """Somebody may launch from it again."""
+def test_the_template_counts_if_the_group_is_gone(launches: FakeLaunches) -> None:
+    """It may still launch instances."""
     launches.templates = {"lt-1": [OPTIONAL]}
     wanted = (True, "launch template lt-1 version 1 sets HttpTokens optional")
     assert only(launches, an_audited(template="lt-1", group="gone")) == wanted
@@ -186,26 +186,26 @@ def test_of_a_group_that_is_gone_the_template_is_left(launches: FakeLaunches) ->
         ("ami-2", False, "image ami-2 requires tokens"),
         ("", True, "image ami-1 does not require tokens"),
         ("resolve:ssm:/golden", True, "image ami-1 does not require tokens"),
-        ("ami-9", None, "image ami-9 is not to be seen any more"),
+        ("ami-9", None, "image ami-9 is no longer visible"),
     ],
 )
 def test_the_image_of_the_template_counts(
     launches: FakeLaunches, image: str, says: str, *, launches_imdsv1: bool | None
 ) -> None:
-    """Where it names none by its id, that of its instances."""
+    """If the template names no image by its id, the image of its instances counts."""
     launches.templates = {"lt-1": [{"ImageId": image} if image else {}]}
     unset = "launch template lt-1 version 1 does not set HttpTokens, the region has no default"
     assert only(launches, an_audited(template="lt-1")) == (launches_imdsv1, f"{unset}; {says}")
 
 
-def test_a_version_that_is_gone_spoils_no_other(launches: FakeLaunches) -> None:
-    """EC2 refuses the request for all of them."""
+def test_a_deleted_version_does_not_hide_the_others(launches: FakeLaunches) -> None:
+    """Although EC2 refuses a request for several versions if one is gone."""
     launches.templates = {"lt-1": [OPTIONAL]}
-    found = told(launches, an_audited(1, "lt-1", "1"), an_audited(2, "lt-1", "7"), an_audited(3, "lt-0"))
+    found = sources_of(launches, an_audited(1, "lt-1", "1"), an_audited(2, "lt-1", "7"), an_audited(3, "lt-0"))
     assert [(each.outlook.launches_imdsv1, each.outlook.why) for each in found] == [
         (True, "launch template lt-1 version 1 sets HttpTokens optional"),
-        (False, "launch template lt-1 version 7 is not there any more"),
-        (False, "launch template lt-0 version 1 is not there any more"),
+        (False, "launch template lt-1 version 7 no longer exists"),
+        (False, "launch template lt-0 version 1 no longer exists"),
     ]
 
 
@@ -224,18 +224,18 @@ def test_a_version_that_is_gone_spoils_no_other(launches: FakeLaunches) -> None:
         ),
     ],
 )
-def test_what_may_not_be_read_is_not_known(launches: FakeLaunches, call: str, why: str) -> None:
-    """With the service's own words, and without a word about anything else."""
+def test_a_denied_call_makes_the_outlook_unknown(launches: FakeLaunches, call: str, why: str) -> None:
+    """The reason has the service's own message, and nothing about other calls."""
     launches.groups = [a_group(LaunchConfigurationName="lc")]
     launches.configurations = [{"LaunchConfigurationName": "lc"}]
     launches.refused = {call: "AccessDenied"}
     assert only(launches, an_audited(group="web")) == (None, why)
 
 
-def test_templates_that_may_not_be_read(launches: FakeLaunches) -> None:
-    """They are asked about once."""
+def test_denied_templates_are_asked_for_once(launches: FakeLaunches) -> None:
+    """Not once for each template."""
     launches.refused = {"describe_launch_template_versions": "UnauthorizedOperation"}
-    found = told(launches, an_audited(1, "lt-1"), an_audited(2, "lt-2"))
+    found = sources_of(launches, an_audited(1, "lt-1"), an_audited(2, "lt-2"))
     assert [each.outlook.why for each in found] == [
         f"launch template lt-{number} version 1: UnauthorizedOperation: AWS said so" for number in (1, 2)
     ]
@@ -243,7 +243,7 @@ def test_templates_that_may_not_be_read(launches: FakeLaunches) -> None:
 
 
 def test_the_defaults_of_the_region_count(launches: FakeLaunches) -> None:
-    """Before the image, and no preference is none."""
+    """They take precedence over the image; `no-preference` counts as no default."""
     launches.defaults = {"HttpTokens": "required"}
     assert only(launches, an_audited()) == (False, "no launch template; the region's default is required")
     launches.defaults = {"HttpTokens": "no-preference", "HttpTokensEnforced": "enabled"}

@@ -19,7 +19,7 @@ TAGS = {"Env": "prod", "Team": "pay", "karpenter.sh/nodepool": "a", "KubernetesC
 
 
 def why(instance: Instance | None = None, **policy: Any) -> dict[str, Any]:
-    """What the document says of an instance that allows IMDSv1, under a policy that requires tokens."""
+    """The document's entry for an instance that allows IMDSv1, under a policy that requires tokens."""
     instance = instance or an_instance(tags=TAGS, image_id="ami-1")
     subject = Subject(ACCOUNT, START, a_policy(**policy), "a test", 14)
     document = why_document(subject, Search({}, (HOME,), {}), [Evidence(instance=instance)], [])
@@ -28,7 +28,7 @@ def why(instance: Instance | None = None, **policy: Any) -> dict[str, Any]:
 
 
 def near_misses(*exemptions: Exemption) -> list[str]:
-    """Why exemptions nearly fit."""
+    """Why each of these exemptions nearly matches."""
     return [each["why"] for each in why(exemptions=exemptions)["exemption"]["near_misses"]]
 
 
@@ -57,25 +57,25 @@ def tags(*texts: str) -> tuple[Match, ...]:
         ({"region": HOME, "tags": tags("Env=test", "Team=web")}, None),
     ],
 )
-def test_an_exemption_that_nearly_fits(match: dict[str, Any], differing: str | None) -> None:
-    """But for one of its criteria; one that has no other is for other instances altogether."""
-    expected = [f"only its {differing} does not fit"] if differing else []
+def test_an_exemption_that_nearly_matches(match: dict[str, Any], differing: str | None) -> None:
+    """All of its criteria match but one. An exemption with a single criterion is simply for other instances."""
+    expected = [f"only its {differing} does not match"] if differing else []
     assert near_misses(Exemption(match=Match(**match), reason="legacy SDK")) == expected
 
 
 def test_an_exemption_that_has_expired() -> None:
-    """It fits, and does not protect any more."""
+    """It matches but no longer protects the instance."""
     assert near_misses(an_exemption(expires=date(2026, 11, 21))) == ["it expired on 2026-11-21"]
 
 
-def test_beside_one_that_fits_no_other_matters() -> None:
-    """The first in force is what counts."""
+def test_near_misses_are_left_out_if_an_exemption_matches() -> None:
+    """The first matching exemption in force decides."""
     found = why(exemptions=(an_exemption("old", expires=date(2026, 11, 21)), an_exemption("new")))["exemption"]
     assert found == {"fits": "(instance_id *) new", "near_misses": []}
 
 
 def test_which_tags_make_it_a_container_host() -> None:
-    """Each of them, the policy's own included."""
+    """All of them are listed, including those that the policy adds."""
     found = why(container_host_tags=(Match(tag_key="Team", tag_value="p*"),))["container_host"]
     assert found == {"is": True, "tags": ["Team=pay", "karpenter.sh/nodepool=a", "KubernetesCluster=shop"]}
     assert why(an_instance(tags={"Env": "prod"}))["container_host"] == {"is": False, "tags": []}
@@ -89,19 +89,19 @@ def test_which_tags_make_it_a_container_host() -> None:
         (timedelta(hours=1), None, None),
     ],
 )
-def test_how_long_it_is_new(age: timedelta, new_until: str | None, grace_until: str | None) -> None:
-    """For an hour; its boot scripts have as long as the policy says."""
+def test_how_long_an_instance_counts_as_new(age: timedelta, new_until: str | None, grace_until: str | None) -> None:
+    """For an hour; its launch grace lasts as long as the policy says."""
     launch = why(an_instance(attached_at=START - age), launch_grace_seconds=600)["launch"]
     assert (launch["new_until"], launch["grace_until"]) == (new_until, grace_until)
 
 
-def test_when_it_was_launched_may_not_be_known() -> None:
-    """EC2 does not show a network interface that is being attached."""
+def test_the_launch_time_may_be_unknown() -> None:
+    """EC2 does not show a network interface while it is being attached."""
     assert why()["launch"] == {"at": None, "new_until": None, "grace_seconds": 0, "grace_until": None}
 
 
-def test_its_place_in_the_rollout() -> None:
-    """From which percentage on it is reached."""
+def test_the_place_in_the_rollout() -> None:
+    """The percentage from which the rollout includes the instance."""
     percent = why(rollout_percent=0)["rollout"]["reached_from_percent"]
     assert why(rollout_percent=percent - 1)["rollout"]["reached"] is False
     assert why(rollout_percent=percent)["rollout"]["reached"] is True

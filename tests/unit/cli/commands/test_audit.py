@@ -232,7 +232,7 @@ def test_holds_that_cannot_be_read(command: Command, clients: FakeClients) -> No
 # Notes.
 
 NOTES = [
-    "no instance fits the exemption (tag Team=*) legacy",
+    "no instance matches the exemption (tag Team=*) legacy",
     'the exemption (tag Team=*) legacy: the tag key is "Team", instances have "team"; case and spaces matter',
 ]
 
@@ -245,7 +245,7 @@ def test_patterns_that_fit_nothing_are_noted(command: Command, clients: FakeClie
     assert result.exit_code == 0
     assert result.stderr.startswith("".join(f"Note: {note}.\n" for note in NOTES))
     assert command.json("audit", exit_code=1)["notes"] == NOTES
-    assert "Note: no instance fits the exemption (tag Team=*) legacy." in command("audit", "--output", "html").stdout
+    assert "Note: no instance matches the exemption (tag Team=*) legacy." in command("audit", "--output", "html").stdout
 
 
 @pytest.mark.parametrize("regions", [HOME, f"{HOME},{AWAY}"])
@@ -264,7 +264,7 @@ def test_no_exemption_is_idle_where_a_region_was_not_read_to_its_end(
     """Its instances may be on the next page. That calls are not known does not matter."""
     clients.ssm.put(POLICY_PARAMETER, '{"exemptions": [{"match": {"image_id": "ami-9"}, "reason": "legacy"}]}')
     clients.metrics[HOME].failure = UNAUTHORIZED
-    assert command.json("audit", exit_code=1)["notes"] == ["no instance fits the exemption (image_id ami-9) legacy"]
+    assert command.json("audit", exit_code=1)["notes"] == ["no instance matches the exemption (image_id ami-9) legacy"]
     home.page_size, home.find_errors = 1, {3: SERVER_FAULT}
     home.launch(an_instance(3))
     assert command.json("audit", exit_code=1)["notes"] == []

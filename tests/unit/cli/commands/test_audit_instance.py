@@ -37,7 +37,7 @@ POLICY = {
     "launch_grace_seconds": 600,
     "exemptions": [{"match": {"instance_id": an_id(1)}, "reason": "old appliance", "expires": "2026-11-21"}],
 }
-GATE = "it is for instances with more than 0 IMDSv1 calls in 14 days"
+GATE = "rule: hold back instances with more than 0 IMDSv1 calls in 14 days"
 TEMPLATE, IMAGE = "lt-0aaaaaaaaaaaaaaa1", "ami-0bbbbbbbbbbbbbbb1"
 TAGS = {
     "Name": "web-1",
@@ -93,12 +93,12 @@ def test_everything_about_one_instance(command: Command) -> None:
         f"options {options}; applied",
         "policy HttpTokens required, mode enforce; from Parameter Store; versions 1 (HttpTokens) and 2 (policy)",
         "decision NOT_REACHED; not among the 5 % of the existing instances that have their turn",
-        f"exemption none fits; nearly: (instance_id {an_id(1)}) {appliance}: it expired on 2026-11-21",
-        f"gate holds it back; {calls}; held until they end; {FIND_CALLER}; {GATE}",
+        f"exemption none matches; nearly: (instance_id {an_id(1)}) {appliance}: it expired on 2026-11-21",
+        f"gate holds the instance back; {calls}; held until they end; {FIND_CALLER}; {GATE}",
         "IMDSv1 calls served: 17 in 14 days, the last on 2026-11-22; rejected: no data in 14 days",
         "hold none",
         "contest none",
-        "rollout reached from 18 %; the policy is at 5 %",
+        "rollout included once rollout_percent is 18 or more; it is 5",
         "container host yes, by the tag eks:cluster-name=shop",
         "first launched 2026-11-20T11:00:00+00:00; an existing instance",
         "managed by the account",
@@ -146,7 +146,7 @@ def test_one_that_follows_the_policy(command: Command, clients: FakeClients) -> 
         "error": None,
     }
     table = rows(command, number=2)
-    assert table["gate"].startswith("does not matter here: no change is due that would take IMDSv1")
+    assert table["gate"].startswith("does not apply: no change is due that would take IMDSv1")
     assert table["IMDSv1 calls"] == "served: no data in 14 days; rejected: 3 in 14 days, the last on 2026-11-22"
 
 
@@ -154,26 +154,30 @@ def test_one_that_follows_the_policy(command: Command, clients: FakeClients) -> 
     ("gate", "shown", "verdict"),
     [
         (None, "off: the policy has no legacy_calls", "DRIFT"),
-        ({"tolerate": 17}, "lets it through; it is for instances with more than 17 IMDSv1 calls in 14 days", "DRIFT"),
+        (
+            {"tolerate": 17},
+            "lets the change through; rule: hold back instances with more than 17 IMDSv1 calls in 14 days",
+            "DRIFT",
+        ),
         (
             {"enforce_after": "2026-11-21"},
-            "over; it is for instances with more than 0 IMDSv1 calls in 14 days, until 2026-11-21",
+            "no longer in force; rule: hold back instances with more than 0 IMDSv1 calls in 14 days, until 2026-11-21",
             "DRIFT",
         ),
         (
             {"lookback_days": 1},
             (
-                f"holds it back; 5 IMDSv1 calls in 1 days, the last on 2026-11-22; held until they end; {FIND_CALLER}; "
-                "it is for instances with more than 0 IMDSv1 calls in 1 days"
+                "holds the instance back; 5 IMDSv1 calls in 1 days, the last on 2026-11-22; held until they end; "
+                f"{FIND_CALLER}; rule: hold back instances with more than 0 IMDSv1 calls in 1 days"
             ),
             "HELD",
         ),
         (
             {"by": "group", "tolerate": 17},
             (
-                "holds it back; Auto Scaling group web: 40 IMDSv1 calls in 14 days, the last on 2026-11-22; held until "
-                f"they end; {FIND_CALLER}; it is for instances with more than 17 IMDSv1 calls in 14 days, counted by "
-                "Auto Scaling group"
+                "holds the instance back; Auto Scaling group web: 40 IMDSv1 calls in 14 days, the last on 2026-11-22; "
+                f"held until they end; {FIND_CALLER}; rule: hold back instances with more than 17 IMDSv1 calls in 14 "
+                "days, counted by Auto Scaling group"
             ),
             "HELD",
         ),
@@ -228,7 +232,7 @@ def test_an_instance_that_a_service_manages(command: Command, home: FakeEc2) -> 
     assert table["decision"] == "MANAGED; managed by eks.amazonaws.com: the account cannot change it"
     assert table["first launched"] == (
         "2026-11-22T11:55:00+00:00; counts as new until 2026-11-22T12:55:00+00:00: neither rollout nor the gate by "
-        "instance applies; left to its boot scripts until 2026-11-22T12:05:00+00:00"
+        "instance applies; in its launch grace period until 2026-11-22T12:05:00+00:00"
     )
 
 
@@ -255,7 +259,7 @@ def test_in_audit_mode(command: Command, clients: FakeClients) -> None:
     """What would be changed, and that it is not."""
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}')
     change = "HttpTokens: optional → required; HttpPutResponseHopLimit: 1 → 2"
-    assert rows(command)["decision"].endswith(f"; {change}; the policy's mode is audit: nothing is changed")
+    assert rows(command)["decision"].endswith(f"; {change}; the policy's mode is audit: the enforcer changes nothing")
     assert why(command, exit_code=1)["decision"]["wanted"] == V2_ONLY.as_log() | {"HttpPutResponseHopLimit": 2}
 
 
@@ -328,7 +332,7 @@ def test_without_access_to_the_table(command: Command, clients: FakeClients) -> 
     table = rows(command)
     said = f"could not be read: {SERVER_FAULT}"
     assert (table["hold"], table["contest"], table["ledger"]) == (said, said, said)
-    assert table["gate"].startswith("holds it back; 17 IMDSv1 calls")
+    assert table["gate"].startswith("holds the instance back; 17 IMDSv1 calls")
 
 
 def test_without_access_to_cloudwatch(command: Command, clients: FakeClients) -> None:
@@ -337,7 +341,7 @@ def test_without_access_to_cloudwatch(command: Command, clients: FakeClients) ->
     assert command("audit", "--instance", an_id(1), "--fail-on", "held").exit_code == 1
     table = rows(command)
     assert table["IMDSv1 calls"] == f"could not be read: {UNAUTHORIZED}"
-    assert table["gate"] == f"cannot be told; {GATE}"
+    assert table["gate"] == f"unknown: the IMDSv1 calls were not read; {GATE}"
     assert table["status"].startswith("DRIFT; ")
 
 

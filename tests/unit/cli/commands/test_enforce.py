@@ -77,18 +77,18 @@ def test_the_plan_then_the_changes(clients: FakeClients, command: Command, fleet
     result = command("enforce", "--yes")
     assert result.exit_code == 0
     assert lines(result.stdout) == [
-        "WHAT LAUNCHED THEM REGION TO CHANGE",
+        "LAUNCHED BY REGION TO CHANGE",
         f"Auto Scaling group web; launch template lt-1 version 7; ami-1 {HOME} 2",
         f"ami-2 {HOME} 1",
         f"ami-2 {AWAY} 1",
-        "REGION INSTANCES OUTCOMES WHAT STOOD IN THE WAY",
+        "REGION INSTANCES OUTCOMES PROBLEMS",
         f"{HOME} 4 1 EXEMPT; 3 WOULD_REMEDIATE",
         f"{AWAY} 1 1 WOULD_REMEDIATE",
         "all 5 1 EXEMPT; 4 WOULD_REMEDIATE",
         "INSTANCE OUTCOME REASON",
         *(f"{an_id(number)}; {HOME} REMEDIATED {WHY}" for number in (1, 2, 3)),
         f"{an_id(7)}; {AWAY} REMEDIATED {WHY}",
-        "REGION INSTANCES OUTCOMES WHAT STOOD IN THE WAY",
+        "REGION INSTANCES OUTCOMES PROBLEMS",
         f"{HOME} 4 3 REMEDIATED; 1 EXEMPT",
         f"{AWAY} 1 1 REMEDIATED",
         "all 5 4 REMEDIATED; 1 EXEMPT",
@@ -194,7 +194,7 @@ def test_where_nothing_differs(clients: FakeClients, home: FakeEc2, command: Com
     home.launch(an_instance(1, V2_ONLY))
     result = command("enforce", typed="")
     assert (result.exit_code, result.stderr) == (0, "Nothing to change.\n")
-    assert lines(result.stdout)[-1] == "all 0 nothing that differs from the policy"
+    assert lines(result.stdout)[-1] == "all 0 nothing differs from the policy"
     assert clients.ledger_table.entries.open_intents() == []
 
 

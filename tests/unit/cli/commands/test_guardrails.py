@@ -36,7 +36,7 @@ def test_the_policy_in_force_decides(clients: FakeClients, deployed: Command) ->
     document = json.loads(result.stdout)
     assert [each["Sid"] for each in document["Statement"]] == ["Options", "State"]
     assert document["Statement"][0]["Condition"]["StringEquals"] == {"aws:RequestedRegion": "eu-west-1"}
-    assert [line.split(" ")[0] for line in result.stderr.splitlines()] == ["Options:", "State:", "No", "Anyone"]
+    assert [line.split(" ")[0] for line in result.stderr.splitlines()] == ["Options:", "State:", "The", "Anyone"]
     role = "arn:aws:iam::*:role/imds-enforcer"
     assert principals(result.stdout) == [role, OPERATOR, "arn:aws:iam::*:role/cfn"]
     assert principals(result.stdout, "Options") == [role, OPERATOR]

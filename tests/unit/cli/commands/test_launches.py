@@ -112,7 +112,7 @@ def test_another_word_is_refused(command: Command) -> None:
 
 # What a policy exempts.
 
-NEXT_WOULD = "with HttpTokens required as the region's default the next one would not get IMDSv1"
+NEXT_WOULD = "with HttpTokens required as the region's default, its next instance would not get IMDSv1"
 
 
 @pytest.fixture

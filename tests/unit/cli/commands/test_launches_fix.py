@@ -77,12 +77,12 @@ def test_all_templates_of_all_regions(command: Command, clients: FakeClients) ->
     assert lines(result.stdout) == [
         "LAUNCHER OUTCOME REASON",
         (
-            "launch template web (lt-web); eu-west-1 FIXED version 2 requires tokens, and is else as version 1, the "
-            "default now"
+            "launch template web (lt-web); eu-west-1 FIXED version 2 requires tokens and is otherwise the same as "
+            "version 1; it is now the default"
         ),
         (
-            "launch template jobs (lt-jobs); us-east-1 FIXED version 2 requires tokens, and is else as version 1, the "
-            "default now"
+            "launch template jobs (lt-jobs); us-east-1 FIXED version 2 requires tokens and is otherwise the same as "
+            "version 1; it is now the default"
         ),
     ]
     assert lines(result.stderr) == [f"This is the run {FIRST_RUN}: it fixes 2 launch templates."]
@@ -98,7 +98,9 @@ def test_only_what_is_named(command: Command) -> None:
     """By id or by name, and in some regions alone."""
     assert outcomes(command.json("launches", "fix", "web", "--yes")) == {"web": "FIXED"}
     assert outcomes(command.json("launches", "fix", "lt-jobs", "--regions", AWAY, "--yes")) == {"jobs": "FIXED"}
-    assert "is no launch template in us-east-1" in command.refusal("launches", "fix", "web", "--regions", AWAY, "--yes")
+    assert "is not a launch template in us-east-1" in command.refusal(
+        "launches", "fix", "web", "--regions", AWAY, "--yes"
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), ("web", "--all")])
@@ -110,8 +112,8 @@ def test_templates_or_all_of_them(command: Command, arguments: tuple[str, ...]) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("wbe",), "wbe is no launch template in eu-west-1, us-east-1; allowed: its id or name"),
-        (("web", "--despite-calls", "wbe"), "--despite-calls wbe is no launch template"),
+        (("wbe",), "wbe is not a launch template in eu-west-1, us-east-1; allowed: the id or name of one"),
+        (("web", "--despite-calls", "wbe"), "--despite-calls wbe is not a launch template"),
         (("web", "--include-managed-by", "terraform"), "--include-managed-by is 'terraform'; allowed: operator, eks"),
     ],
 )
@@ -196,7 +198,7 @@ def test_a_template_whose_instances_still_call_imdsv1(command: Command, clients:
     document = command.json("launches", "fix", "--all", "--yes", exit_code=1)
     assert outcomes(document) == {"web": "HELD", "jobs": "FIXED"}
     assert document["launchers"][0]["reason"].startswith(
-        f"1 of 2 instances may not lose IMDSv1: {an_id(1)} (5 IMDSv1 calls in "
+        f"1 of 2 instances must not lose IMDSv1: {an_id(1)} (5 IMDSv1 calls in "
     )
     assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
     assert outcomes(command.json("launches", "fix", "--all", "--yes", "--despite-calls", "web"))["web"] == "FIXED"
@@ -237,7 +239,7 @@ def test_a_dry_run_names_the_hold(command: Command, clients: FakeClients) -> Non
     clients.ledger_table.holds.write([Hold(instance_id=an_id(2), reason="migration", by=ANN, at=START)])
     [found] = command.json("launches", "fix", "web", "--dry-run")["launchers"]
     assert found["outcome"] == "HELD"
-    assert found["reason"].startswith(f"1 of 2 instances may not lose IMDSv1: {an_id(2)} (held until it is released")
+    assert found["reason"].startswith(f"1 of 2 instances must not lose IMDSv1: {an_id(2)} (held until it is released")
 
 
 def test_an_instance_that_is_exempt_by_its_id_holds_nothing(command: Command, clients: FakeClients) -> None:
@@ -284,9 +286,9 @@ def test_the_placeholders_of_commands_are_explained(command: Command) -> None:
         {"AutoScalingGroupName": name, "LaunchTemplate": {"LaunchTemplateId": "lt-web", "Version": version}}
         for name, version in (("old", "1"), ("new", "2"))
     ]
-    legend = "NEW_NUMBER: what the command before it answers; that version is $Latest then"
+    legend = "NEW_NUMBER: the version number that the preceding command returns; that version becomes $Latest"
     dry = command("launches", "fix", "web", "--dry-run").stderr
-    assert f"Left to you ({legend}; FIXED_NUMBER: the version that the fix makes):" in " ".join(dry.split())
+    assert f"Left to you ({legend}; FIXED_NUMBER: the version that the fix creates):" in " ".join(dry.split())
     assert "Version=FIXED_NUMBER" in dry
     done = command("launches", "fix", "web", "--yes").stderr
     assert f"Left to you ({legend}):" in " ".join(done.split())
@@ -389,7 +391,7 @@ def test_what_others_do_before_the_yes_is_heeded(command: Command) -> None:
 
     home.before = after_the_groups
     result = command("launches", "undo", "web", typed="y\n")
-    assert "version 2 stays: Auto Scaling group web names it" in lines(result.stdout)[-1]
+    assert "version 2 stays, because it is named by Auto Scaling group web" in lines(result.stdout)[-1]
     assert home.state("lt-web") == (1, {1: LAX, 2: FIXED})
 
 
@@ -487,7 +489,10 @@ def test_an_outcome_that_cannot_be_written_down(command: Command, clients: FakeC
     command.launches[HOME].after = lambda _: setattr(clients.table, "write_failure", SERVER_FAULT)
     result = command("launches", "fix", "web", "--yes")
     assert result.exit_code == 0
-    assert f"What became of lt-web could not be written down ({SERVER_FAULT}); its mark says it." in result.stderr
+    assert (
+        f"The outcome of the fix of lt-web could not be recorded ({SERVER_FAULT}); "
+        "an undo finds the new version by its description."
+    ) in result.stderr
     clients.table.write_failure = None
     command.launches[HOME].after = lambda _: None
     assert command("launches", "undo", "web", "--yes").exit_code == 0
@@ -510,7 +515,7 @@ def test_a_file_that_takes_no_more_ends_all_changes(command: Command, tmp_path: 
     result = command("launches", "fix", "--all", "--yes", *options)
     assert result.exit_code == 1
     assert outcomes(json.loads(result.stdout)) == {"web": "FIXED", "jobs": "FAILED"}
-    assert "What became of lt-web could not be written down" in result.stderr
+    assert "The outcome of the fix of lt-web could not be recorded" in result.stderr
     assert not any(call.startswith("create_") for call, _ in command.launches[AWAY].requests)
 
 

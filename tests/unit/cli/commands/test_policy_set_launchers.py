@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.fakes.clients import FakeClients
 
-WOULD = "with HttpTokens required as the region's default the next one would not get IMDSv1"
+WOULD = "with HttpTokens required as the region's default, its next instance would not get IMDSv1"
 GROUP, TEMPLATE = "Auto Scaling group web", "launch template lt-web version 1"
 VENDOR = {"match": {"auto_scaling_group": "web"}, "reason": "vendor"}
 ALL_THREE: dict[str, Any] = {
@@ -159,7 +159,7 @@ def test_calls_that_are_denied(command: Command, clients: FakeClients, tmp_path:
     """Nothing counts as gated."""
     clients.metrics[HOME].failure = UNAUTHORIZED
     result = put(command, tmp_path, ALL_THREE, "--yes")
-    unknown = f"which instances the gate would hold back is not known in full: {UNAUTHORIZED}"
+    unknown = f"it is not fully known which instances the gate would hold back: {UNAUTHORIZED}"
     assert result.stderr.splitlines().count(unknown) == 1
     assert named(result)[0] == line(TEMPLATE, "4 instances: 1 exempt, 1 held")
     assert len(clients.ssm.puts) == 1
@@ -169,7 +169,7 @@ def test_a_ledger_that_is_denied(command: Command, clients: FakeClients, tmp_pat
     """Nothing counts as held."""
     clients.table.read_failure = UNAUTHORIZED
     result = put(command, tmp_path, {**ALL_THREE, "legacy_calls": None}, "--yes")
-    assert f"which instances are held is not known: {UNAUTHORIZED}" in result.stderr.splitlines()
+    assert f"it is not known which instances are held: {UNAUTHORIZED}" in result.stderr.splitlines()
     assert named(result)[0] == line(TEMPLATE, "4 instances: 1 exempt")
     assert len(clients.ssm.puts) == 1
 
@@ -187,7 +187,7 @@ def test_regions_that_are_not_known(command: Command, clients: FakeClients, tmp_
     """None is looked at, which is said."""
     clients.ec2(HOME).regions_error = THROTTLED
     result = put(command, tmp_path, ALL_THREE, "--yes")
-    unknown = f"the regions are not known, so no launcher was looked at: {THROTTLED}"
+    unknown = f"the regions are not known, so no launcher was checked: {THROTTLED}"
     assert unknown in result.stderr.splitlines()
     assert named(result) == []
     assert len(clients.ssm.puts) == 1

@@ -117,7 +117,7 @@ def test_what_is_so_already_is_not_sent(clients: FakeClients, command: Command) 
     result = command(*REQUIRED, "--instance-id", an_id(1), "--http-put-response-hop-limit", "1")
     assert (result.exit_code, result.stdout) == (0, "")
     assert UNWRITTEN not in result.stderr
-    assert result.stderr.splitlines()[-1] == f"{an_id(1)} in {HOME}: it is so already, and nothing was sent"
+    assert result.stderr.splitlines()[-1] == f"{an_id(1)} in {HOME}: it already has these options; nothing was sent"
     assert clients.ec2(HOME).modified_ids == [an_id(1)]
 
 
@@ -203,7 +203,7 @@ def test_a_service_that_is_off_stays_off(home: FakeEc2, command: Command, wish: 
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == (
         f"{an_id(1)} in {HOME} was left as it is (SKIPPED): "
-        "its metadata service is off, and any change would switch it on"
+        "its metadata service is off, and any change would turn it on"
     )
     assert home.sent == []
 

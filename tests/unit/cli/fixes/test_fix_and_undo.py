@@ -1,4 +1,4 @@
-"""Over random templates: a fix changes metadata options alone, and an undo leaves nothing of it."""
+"""Properties, over random templates: a fix changes only metadata options, and an undo leaves nothing of it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ DEVICES = st.lists(
 
 @cache
 def shape() -> StructureShape:
-    """What a version may consist of, by botocore's model of EC2."""
+    """What a version may contain, by botocore's model of EC2."""
     model = botocore.session.get_session().get_service_model("ec2")
     found = model.shape_for("RequestLaunchTemplateData")
     assert isinstance(found, StructureShape)
@@ -57,7 +57,7 @@ def shape() -> StructureShape:
 
 
 def values(of: Shape) -> st.SearchStrategy[Any]:
-    """Values of a shape."""
+    """Generate values of a shape."""
     if isinstance(of, StructureShape):
         return st.fixed_dictionaries({}, optional={name: values(each) for name, each in of.members.items()})
     if isinstance(of, ListShape):
@@ -67,7 +67,7 @@ def values(of: Shape) -> st.SearchStrategy[Any]:
 
 @st.composite
 def datas(draw: st.DrawFn) -> LaunchData:
-    """A version: a few of the fields that there are, and often metadata options and block devices."""
+    """A version with a few random fields, and often with metadata options and block devices."""
     members = shape().members
     names = draw(st.lists(st.sampled_from(sorted(members.keys() - {OPTIONS, "BlockDeviceMappings"})), max_size=3))
     data = {name: draw(values(members[name])) for name in names}
@@ -83,7 +83,7 @@ VERSIONS = st.lists(datas(), min_size=1, max_size=3)
 
 
 def a_region(data: st.DataObject) -> Fixing:
-    """A region with a template of several versions; what EC2 does with options that are sent is either."""
+    """A region with a template of several versions; its EC2 either merges or replaces metadata options."""
     versions = data.draw(VERSIONS)
     default = data.draw(st.sampled_from([len(versions), len(versions), 1]))
     fixing = Fixing(*copy.deepcopy(versions), default=default)
@@ -92,20 +92,20 @@ def a_region(data: st.DataObject) -> Fixing:
 
 
 def is_lax(data: LaunchData) -> bool:
-    """Whether a launch by it allows IMDSv1, where neither region nor image says anything."""
+    """True if a launch with it allows IMDSv1 when neither region nor image sets anything."""
     options = data.get(OPTIONS, {})
     return bool(options.get("HttpTokens") != "required" and options.get("HttpEndpoint") != "disabled")
 
 
 def only_tokens_differ(source: LaunchData, made: LaunchData) -> bool:
-    """True if a version is its source, but for tokens that are required."""
+    """True if a version differs from its source only in requiring tokens."""
     wanted = {**{k: v for k, v in source.get(OPTIONS, {}).items() if k != "State"}, "HttpTokens": "required"}
     shown = {k: v for k, v in made[OPTIONS].items() if k != "State"}
     return shown == wanted and {**made, OPTIONS: 0} == {**source, OPTIONS: 0}
 
 
 def check_fixed(before: tuple[int, dict[int, LaunchData]], fixing: Fixing) -> None:
-    """The template as a fix has to leave it, whatever stood in its way before."""
+    """Assert that the template is as a fix must leave it, whatever happened before."""
     (default, versions), (new_default, now) = before, fixing.state
     latest = max(versions)
     if (is_lax(versions[default]) and default != latest) or not is_lax(versions[latest]):
@@ -118,8 +118,8 @@ def check_fixed(before: tuple[int, dict[int, LaunchData]], fixing: Fixing) -> No
 
 
 @given(st.data())
-def test_a_fix_changes_metadata_options_alone_and_an_undo_leaves_nothing(data: st.DataObject) -> None:
-    """Whatever a template consists of; where the default is not the latest, nothing is changed at all."""
+def test_a_fix_changes_only_metadata_options_and_an_undo_leaves_nothing(data: st.DataObject) -> None:
+    """Whatever the template contains. If the default is not the latest, nothing changes at all."""
     fixing = a_region(data)
     before = fixing.state
     fixed = fixing.fix()
@@ -133,11 +133,11 @@ def test_a_fix_changes_metadata_options_alone_and_an_undo_leaves_nothing(data: s
 
 
 class Killed(BaseException):
-    """The process ends."""
+    """The process is killed."""
 
 
 def kill(fixing: Fixing, at: int, *, answered: bool) -> None:
-    """End the process at a call: before EC2 has it, or after EC2 has made it, with the answer lost."""
+    """Kill the process at a call: before EC2 receives it, or after EC2 has carried it out (`answered`)."""
     left = iter(range(at))
 
     def end(_: str) -> None:
@@ -148,20 +148,20 @@ def kill(fixing: Fixing, at: int, *, answered: bool) -> None:
 
 
 def alive(fixing: Fixing) -> None:
-    """Nothing ends the process any more."""
+    """Stop killing the process and failing its calls."""
     fixing.region.before = fixing.region.after = lambda _: None
 
 
 @given(st.data(), st.integers(0, 12), st.booleans(), st.booleans())
-def test_a_fix_that_was_killed_is_gone_on_with_or_undone(
+def test_a_killed_fix_is_continued_or_undone(
     data: st.DataObject,
     at: int,
     answered: bool,  # noqa: FBT001  # drawn
     undone: bool,  # noqa: FBT001  # drawn
 ) -> None:
-    """By the next fix, or by an undo, which may be killed itself; whatever the call at which it ended."""
+    """By the next fix, or by an undo, which may be killed too; whatever the call at which the process died."""
     fixing = a_region(data)
-    fixing.region.warn = lambda _: ["InvalidAMIID.Malformed"]  # of the source, too: a copy of it is made
+    fixing.region.warn = lambda _: ["InvalidAMIID.Malformed"]  # also about the source: the fix creates a copy of it
     before, plan = fixing.state, fixing.plan()
     if plan.outcome != "WOULD_FIX":
         return
@@ -186,7 +186,7 @@ def test_a_fix_that_was_killed_is_gone_on_with_or_undone(
 
 
 def refuse(fixing: Fixing, at: int, *, answered: bool, lasting: bool) -> None:
-    """Let EC2 fail at a call, and at all that follow if it is `lasting`; with `answered` it has done what was asked."""
+    """Let EC2 fail at a call, and if `lasting` at all later ones; if `answered`, EC2 carries the call out first."""
     calls = count()
 
     def fail(_: str) -> None:
@@ -204,7 +204,7 @@ def test_a_fix_that_fails_leaves_nothing_or_names_it(
     answered: bool,  # noqa: FBT001  # drawn
     lasting: bool,  # noqa: FBT001  # drawn
 ) -> None:
-    """Whatever call EC2 fails at, once or from then on; the undo finds what is left."""
+    """Whichever call EC2 fails at, once or from then on; an undo finds what is left."""
     fixing = a_region(data)
     fixing.region.warn = lambda _: ["InvalidAMIID.Malformed"]
     before, plan = fixing.state, fixing.plan()
@@ -217,7 +217,7 @@ def test_a_fix_that_fails_leaves_nothing_or_names_it(
         check_fixed(before, fixing)
     else:
         assert "InternalError" in fixed.reason
-        named = "is still there" in fixed.reason or "whether a version was made is not known" in fixed.reason
+        named = "still exists" in fixed.reason or "it is not known whether a version was created" in fixed.reason
         assert named or fixing.state == before
     if fixing.records.fixes:
         fixing.undo()
@@ -225,8 +225,8 @@ def test_a_fix_that_fails_leaves_nothing_or_names_it(
 
 
 @given(st.data(), st.integers(0, 8), st.sampled_from(["version", "default"]))
-def test_what_others_change_meanwhile_stays(data: st.DataObject, at: int, kind: str) -> None:
-    """A version that someone makes, or another default, at any call of fix or undo: neither is lost."""
+def test_changes_by_others_during_a_fix_or_undo_stay(data: st.DataObject, at: int, kind: str) -> None:
+    """A version that someone else creates, or a default that someone else sets, at any call of fix or undo."""
     fixing = a_region(data)
     edit = data.draw(datas())
     theirs: dict[str, int] = {}

@@ -21,7 +21,7 @@ FIXED = {**LAX, "MetadataOptions": {"HttpTokens": "required"}}
 
 @pytest.fixture
 def fixing() -> Fixing:
-    """A region with a template that says nothing about tokens."""
+    """A region with a template that does not set HttpTokens."""
     return Fixing(LAX)
 
 
@@ -40,9 +40,11 @@ def fail(fixing: Fixing, call: str, error: ClientError) -> None:
     fixing.region.before = raise_it
 
 
-def test_the_request(fixing: Fixing) -> None:
-    """From the source, with metadata options alone, a description as the mark, and a token of the run's own."""
-    assert fixing.fix("run-1").plan.reason == "version 2 requires tokens, and is else as version 1, the default now"
+def test_the_request_for_a_new_version(fixing: Fixing) -> None:
+    """It names the source, and has only metadata options, the mark as description, and the run's own token."""
+    assert fixing.fix("run-1").plan.reason == (
+        "version 2 requires tokens and is otherwise the same as version 1; it is now the default"
+    )
     assert calls(fixing, "create_launch_template_version") == [
         {
             "LaunchTemplateId": TEMPLATE,
@@ -55,8 +57,8 @@ def test_the_request(fixing: Fixing) -> None:
     assert fixing.state == (2, {1: LAX, 2: FIXED})
 
 
-def test_it_is_written_down_before_and_after(fixing: Fixing) -> None:
-    """Before the first change what is intended, and then what was done."""
+def test_a_fix_is_recorded_before_and_after(fixing: Fixing) -> None:
+    """The intent before the first change, and the outcome at the end."""
     seen = []
     fixing.region.before = lambda call: seen.append((call, [each.state for each in fixing.records.all()]))
     fixing.fix()
@@ -65,18 +67,18 @@ def test_it_is_written_down_before_and_after(fixing: Fixing) -> None:
     assert (fix.source, fix.version, fix.moves_default, fix.state) == ("1", "2", True, FixState.FIXED)
 
 
-def test_a_read_back_that_differs(fixing: Fixing) -> None:
-    """The version is deleted again, and the fields are named."""
+def test_a_read_back_that_differs_fails_the_fix(fixing: Fixing) -> None:
+    """The fix deletes the version and names the fields that differ."""
     fixing.region.lost = ("InstanceType",)
     fixed = fixing.fix()
     assert fixed.plan.outcome == "FAILED"
-    assert fixed.plan.reason == "ReadBackDiffers: version 2 differs in InstanceType; version 2 was deleted again"
+    assert fixed.plan.reason == "ReadBackDiffers: version 2 differs in InstanceType; version 2 was deleted"
     assert fixing.state == (1, {1: LAX})
     assert [each.state for each in fixing.records.all()] == [FixState.WITHDRAWN]
 
 
-def test_an_endpoint_that_ec2_shows_enabled_by_itself(fixing: Fixing) -> None:
-    """It is so without metadata options, too; another option that was not asked for would change something."""
+def test_an_endpoint_that_ec2_adds_as_enabled_is_no_difference(fixing: Fixing) -> None:
+    """Enabled is the default anyway. Any other option that the fix did not send would be a change."""
     fixing.region.shown_options = {"HttpEndpoint": "enabled"}
     assert fixing.fix().plan.outcome == "FIXED"
     assert fixing.undo().outcome == "UNDONE"
@@ -88,24 +90,26 @@ def test_an_endpoint_that_ec2_shows_enabled_by_itself(fixing: Fixing) -> None:
     assert fixing.state == (1, {1: LAX})
 
 
-def test_a_warning_that_the_source_does_not_have(fixing: Fixing) -> None:
-    """It is an error: EC2 checks nothing else when a version is made."""
+def test_a_new_warning_fails_the_fix(fixing: Fixing) -> None:
+    """Warnings are the only checks that EC2 makes of a new version."""
     fixing.region.warn = lambda data: ["InvalidParameter"] if "MetadataOptions" in data else []
     fixed = fixing.fix()
     assert fixed.plan.outcome == "FAILED"
-    assert "EC2 warns of what the source version does not have: InvalidParameter: EC2 says so" in fixed.plan.reason
+    assert (
+        "EC2 warns about the new version, but not about its source: InvalidParameter: EC2 says so" in fixed.plan.reason
+    )
     assert fixing.state == (1, {1: LAX})
 
 
-def test_a_warning_that_the_source_has_too(fixing: Fixing) -> None:
-    """A copy of it says so, and is gone."""
+def test_a_warning_that_the_source_has_too_does_not_matter(fixing: Fixing) -> None:
+    """The fix learns that from a copy of the source, which it deletes."""
     fixing.region.warn = lambda _: ["InvalidAMIID.Malformed"]
     assert fixing.fix().plan.outcome == "FIXED"
     assert fixing.state == (2, {1: LAX, 2: FIXED})
 
 
-def test_a_default_that_is_moved_while_the_copy_is_made_stays(fixing: Fixing) -> None:
-    """What others do is looked at last, right before the default is moved."""
+def test_a_default_that_someone_moves_while_the_copy_exists_stays(fixing: Fixing) -> None:
+    """The fix checks for changes by others last, right before it moves the default."""
     fixing.region.warn = lambda _: ["InvalidAMIID.Malformed"]
 
     def meddle(call: str) -> None:
@@ -115,13 +119,13 @@ def test_a_default_that_is_moved_while_the_copy_is_made_stays(fixing: Fixing) ->
     fixing.region.before = meddle
     fixed = fixing.fix().plan
     assert fixed.outcome == "LEFT"
-    assert fixed.reason == "someone else has changed its default meanwhile; version 2 was deleted again"
+    assert fixed.reason == "someone else has changed its default version since the plan; version 2 was deleted"
     assert fixing.state == (4, {1: LAX, 4: {"ImageId": "ami-2"}})
 
 
 @pytest.mark.parametrize("call", ["create_launch_template_version", "modify_launch_template"])
-def test_a_refusal_carries_the_code_of_aws(fixing: Fixing, call: str) -> None:
-    """Nothing is left behind."""
+def test_a_refused_call_fails_the_fix_with_the_code_of_aws(fixing: Fixing, call: str) -> None:
+    """The fix leaves nothing behind."""
     fail(fixing, call, refusal("UnauthorizedOperation"))
     fixed = fixing.fix()
     assert fixed.plan.outcome == "FAILED"
@@ -129,25 +133,25 @@ def test_a_refusal_carries_the_code_of_aws(fixing: Fixing, call: str) -> None:
     assert fixing.state == (1, {1: LAX})
 
 
-def test_a_version_that_cannot_be_deleted_again_is_named(fixing: Fixing) -> None:
-    """And the next undo finds it."""
+def test_a_version_that_cannot_be_deleted_is_named(fixing: Fixing) -> None:
+    """The next undo finds it."""
     fixing.region.lost = ("InstanceType",)
     fail(fixing, "delete_launch_template_versions", refusal("UnauthorizedOperation"))
-    assert fixing.fix().plan.reason.endswith("version 2 is still there (UnauthorizedOperation: AWS said so)")
+    assert fixing.fix().plan.reason.endswith("version 2 still exists (UnauthorizedOperation: AWS said so)")
     fixing.region.before = lambda _: None
     assert fixing.undo().reason == "version 2 was deleted"
     assert fixing.state == (1, {1: LAX})
 
 
-def test_credentials_that_are_not_accepted_end_the_run(fixing: Fixing) -> None:
-    """No other template would fare better."""
+def test_rejected_credentials_end_the_run(fixing: Fixing) -> None:
+    """AWS would reject them for every other template too."""
     fail(fixing, "modify_launch_template", refusal("ExpiredToken"))
     with pytest.raises(AwsError, match="ExpiredToken"):
         fixing.fix()
 
 
-def test_a_version_that_is_not_shown_at_once_is_waited_for(fixing: Fixing) -> None:
-    """EC2 is eventually consistent; one that does not appear in time is deleted again."""
+def test_the_fix_waits_until_ec2_shows_the_version(fixing: Fixing) -> None:
+    """EC2 is eventually consistent."""
     hidden = iter([True, True, False, False, False, False, False, False])
     since = fixing.region.describe_launch_template_versions
 
@@ -162,8 +166,8 @@ def test_a_version_that_is_not_shown_at_once_is_waited_for(fixing: Fixing) -> No
     assert 0 < fixing.clock.elapsed < 5
 
 
-def test_a_fix_whose_default_was_moved_back_by_hand_is_gone_on_with(fixing: Fixing) -> None:
-    """Its version has been checked, and is the latest already: no other is made."""
+def test_a_fix_whose_default_was_moved_back_by_hand_is_continued(fixing: Fixing) -> None:
+    """Its version was checked and already is the latest: the next fix reuses it."""
     fixing.fix()
     fixing.region.default_versions[TEMPLATE] = 1
     assert fixing.fix("run-2").version == "2"
@@ -172,7 +176,7 @@ def test_a_fix_whose_default_was_moved_back_by_hand_is_gone_on_with(fixing: Fixi
 
 @pytest.fixture
 def moved_back(fixing: Fixing) -> Fixing:
-    """A template that was fixed, and whose default was moved back by hand; a group names the fix's version."""
+    """A fixed template whose default was moved back by hand; a group names the fix's version."""
     fixing.fix()
     fixing.region.default_versions[TEMPLATE] = 1
     pinned = {"LaunchTemplateId": TEMPLATE, "Version": "2"}
@@ -180,8 +184,8 @@ def moved_back(fixing: Fixing) -> Fixing:
     return fixing
 
 
-def test_an_earlier_version_that_has_other_options_stays(moved_back: Fixing) -> None:
-    """The policy has changed meanwhile: another version is made."""
+def test_an_earlier_version_with_other_options_stays(moved_back: Fixing) -> None:
+    """After a change of the policy the fix creates another version."""
     moved_back.policy = a_policy(http_put_response_hop_limit=3)
     assert moved_back.fix("run-2").version == "3"
     default, versions = moved_back.state
@@ -190,15 +194,15 @@ def test_an_earlier_version_that_has_other_options_stays(moved_back: Fixing) -> 
     assert moved_back.state == (1, {1: LAX, 2: FIXED})
 
 
-def test_an_earlier_version_stays_where_the_default_cannot_be_moved(moved_back: Fixing) -> None:
-    """It is not this run's to delete."""
+def test_an_earlier_version_stays_if_the_default_cannot_be_moved(moved_back: Fixing) -> None:
+    """The run deletes only versions that it created itself."""
     fail(moved_back, "modify_launch_template", refusal("UnauthorizedOperation"))
     assert moved_back.fix("run-2").plan.reason == "UnauthorizedOperation: AWS said so"
     assert moved_back.state == (1, {1: LAX, 2: FIXED})
 
 
-def test_an_undo_of_what_went_on_with_an_earlier_fix_leaves_that(moved_back: Fixing) -> None:
-    """Default and latest are as before it, whether it was killed or not."""
+def test_the_undo_of_a_fix_that_reused_an_earlier_version_leaves_that(moved_back: Fixing) -> None:
+    """Default and latest are as before that fix, even if it was killed."""
     moved_back.region.after = lambda _: (_ for _ in ()).throw(SystemExit)
     with pytest.raises(SystemExit):
         moved_back.fix("run-2")
@@ -209,34 +213,34 @@ def test_an_undo_of_what_went_on_with_an_earlier_fix_leaves_that(moved_back: Fix
 
 
 def copy_the_description(fixing: Fixing) -> None:
-    """Someone else makes a version from that of the fix, with its description."""
+    """Create a version as someone else, with the description of the fix's version."""
     fixing.edit({"ImageId": "ami-2"})
     fixing.region.described_as[TEMPLATE, 3] = fixing.region.described_as[TEMPLATE, 2]
 
 
-def test_a_version_whose_description_was_copied_stays(fixing: Fixing) -> None:
-    """It has the mark of the fix, and other content: it is someone else's."""
+def test_a_version_with_a_copied_description_stays(fixing: Fixing) -> None:
+    """It has the mark of the fix but other content: it is someone else's."""
     fixing.fix()
     copy_the_description(fixing)
     fixing.region.default_versions[TEMPLATE] = 1
     before = fixing.state
-    assert fixing.fix("run-2").plan.reason.startswith("its default is version 1 and its latest 3")
+    assert fixing.fix("run-2").plan.reason.startswith("its default is version 1 and its latest is version 3")
     assert fixing.state == before
 
 
-def test_a_copied_description_made_after_the_plan(fixing: Fixing) -> None:
-    """Neither is it deleted as what an interrupted fix has left."""
+def test_a_version_with_a_description_copied_after_the_plan_stays(fixing: Fixing) -> None:
+    """The fix does not mistake it for the leftover of an interrupted fix."""
     fixing.fix()
     fixing.region.default_versions[TEMPLATE] = 1
     plan = fixing.plan()
     copy_the_description(fixing)
     before = fixing.state
-    assert fixing.carry_out(plan, "run-2").plan.reason == "someone else has made version 3 meanwhile"
+    assert fixing.carry_out(plan, "run-2").plan.reason == "someone else has created version 3 since the plan"
     assert fixing.state == before
 
 
-def test_a_default_whose_description_was_copied_is_fixed(fixing: Fixing) -> None:
-    """From what it is itself."""
+def test_a_default_with_a_copied_description_is_fixed(fixing: Fixing) -> None:
+    """It is itself the source of the fix."""
     fixing.fix()
     copy_the_description(fixing)
     fixing.region.default_versions[TEMPLATE] = 3
@@ -245,7 +249,7 @@ def test_a_default_whose_description_was_copied_is_fixed(fixing: Fixing) -> None
 
 
 def lose_the_answer(fixing: Fixing, call: str) -> None:
-    """Let EC2 do what a call asks for, and its answer be lost, once."""
+    """Let EC2 carry out a call but lose its answer, once."""
 
     def lose(name: str) -> None:
         if name == call:
@@ -258,19 +262,19 @@ def lose_the_answer(fixing: Fixing, call: str) -> None:
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
-        ("create_launch_template_version", "version 2 was deleted again"),
-        ("modify_launch_template", "version 1 is the default again; version 2 was deleted again"),
+        ("create_launch_template_version", "version 2 was deleted"),
+        ("modify_launch_template", "version 1 is the default again; version 2 was deleted"),
     ],
 )
-def test_what_was_done_although_the_answer_was_lost_is_taken_back(fixing: Fixing, call: str, reason: str) -> None:
-    """It is reported as failed, so that nothing of it may be there."""
+def test_a_change_whose_answer_was_lost_is_undone(fixing: Fixing, call: str, reason: str) -> None:
+    """The fix is reported as failed, so it must leave nothing behind."""
     lose_the_answer(fixing, call)
     assert fixing.fix().plan.reason == f"InternalError: AWS said so; {reason}"
     assert fixing.state == (1, {1: LAX})
 
 
-def test_where_it_is_not_known_whether_a_version_was_made_that_is_said(fixing: Fixing) -> None:
-    """And the next undo finds it."""
+def test_the_reason_says_if_it_is_not_known_whether_a_version_was_created(fixing: Fixing) -> None:
+    """The next undo finds the version."""
     lose_the_answer(fixing, "create_launch_template_version")
     looks = iter([True])
 
@@ -279,14 +283,14 @@ def test_where_it_is_not_known_whether_a_version_was_made_that_is_said(fixing: F
             raise refusal("RequestLimitExceeded")
 
     fixing.region.before = fail_later
-    said = "whether a version was made is not known (RequestLimitExceeded: AWS said so)"
+    said = "it is not known whether a version was created (RequestLimitExceeded: AWS said so)"
     assert fixing.fix().plan.reason.endswith(said)
     fixing.region.before = lambda _: None
     assert fixing.undo().reason == "version 2 was deleted"
 
 
-def test_a_version_that_ec2_never_shows_is_not_called_deleted(fixing: Fixing) -> None:
-    """It is deleted by its number, and the fix stays open: an undo looks for it again."""
+def test_a_version_that_ec2_never_shows_is_not_reported_as_deleted(fixing: Fixing) -> None:
+    """The fix deletes it by its number but stays open: an undo looks for the version again."""
     describe = fixing.region.describe_launch_template_versions
 
     def without_the_new_one(**request: Any) -> Any:
@@ -300,8 +304,8 @@ def test_a_version_that_ec2_never_shows_is_not_called_deleted(fixing: Fixing) ->
     assert [each.to_undo for each in fixing.records.all()] == [True]
 
 
-def test_what_an_interrupted_fix_has_left_is_not_deleted_while_it_is_named(fixing: Fixing) -> None:
-    """A group has been moved to it meanwhile."""
+def test_the_version_of_an_interrupted_fix_stays_while_something_names_it(fixing: Fixing) -> None:
+    """Here someone has moved a group to it."""
     fixing.region.before = lambda call: (_ for _ in ()).throw(SystemExit) if call == "modify_launch_template" else None
     with pytest.raises(SystemExit):
         fixing.fix()
@@ -311,7 +315,7 @@ def test_what_an_interrupted_fix_has_left_is_not_deleted_while_it_is_named(fixin
     plan = fixing.fix("run-2").plan
     assert (plan.outcome, plan.reason) == (
         "LEFT",
-        "an interrupted fix has left version 2, which Auto Scaling group web names",
+        "an interrupted fix left version 2 behind, and Auto Scaling group web names it",
     )
     assert fixing.state == (1, {1: LAX, 2: FIXED})
 
@@ -319,8 +323,8 @@ def test_what_an_interrupted_fix_has_left_is_not_deleted_while_it_is_named(fixin
 THEIRS = {"ImageId": "ami-2"}
 
 
-def meanwhile(fixing: Fixing, when: str, edit: Callable[[], object]) -> None:
-    """Let others do something just before or just after the new version is made."""
+def interfere(fixing: Fixing, when: str, edit: Callable[[], object]) -> None:
+    """Let others make a change just before or just after EC2 creates the new version."""
 
     def do(call: str) -> None:
         if call == "create_launch_template_version":
@@ -330,36 +334,36 @@ def meanwhile(fixing: Fixing, when: str, edit: Callable[[], object]) -> None:
     setattr(fixing.region, when, do)
 
 
-def test_a_version_that_others_make_just_before(fixing: Fixing) -> None:
-    """It stays the latest: the one of the fix has not its content."""
-    meanwhile(fixing, "before", lambda: fixing.edit(THEIRS))
+def test_a_version_that_others_create_just_before_the_fix_stays_the_latest(fixing: Fixing) -> None:
+    """The fix's version, which does not have its content, must not replace it."""
+    interfere(fixing, "before", lambda: fixing.edit(THEIRS))
     plan = fixing.fix().plan
     assert plan.outcome == "LEFT"
-    assert plan.reason == "someone else has made version 2 meanwhile; version 3 was deleted again"
+    assert plan.reason == "someone else has created version 2 since the plan; version 3 was deleted"
     assert fixing.state == (1, {1: LAX, 2: THEIRS})
 
 
-def test_a_version_that_others_make_just_after(fixing: Fixing) -> None:
-    """It stays the latest; the default moves."""
-    meanwhile(fixing, "after", lambda: fixing.edit(THEIRS))
+def test_a_version_that_others_create_just_after_the_fix_stays_the_latest(fixing: Fixing) -> None:
+    """The default moves to the fix's version."""
+    interfere(fixing, "after", lambda: fixing.edit(THEIRS))
     assert fixing.fix().plan.outcome == "FIXED"
     assert fixing.state == (2, {1: LAX, 2: FIXED, 3: THEIRS})
 
 
-def test_a_default_that_others_change_meanwhile() -> None:
-    """It is theirs."""
+def test_a_default_that_others_change_during_the_fix_stays() -> None:
+    """The fix is left, and deletes its version."""
     fixing = Fixing(THEIRS, LAX)
-    meanwhile(fixing, "after", lambda: fixing.region.default_versions.update({TEMPLATE: 1}))
+    interfere(fixing, "after", lambda: fixing.region.default_versions.update({TEMPLATE: 1}))
     plan = fixing.fix().plan
     assert plan.outcome == "LEFT"
-    assert plan.reason == "someone else has changed its default meanwhile; version 3 was deleted again"
+    assert plan.reason == "someone else has changed its default version since the plan; version 3 was deleted"
     assert fixing.state == (1, {1: THEIRS, 2: LAX})
 
 
-def test_what_others_change_between_plan_and_fix(fixing: Fixing) -> None:
-    """Nothing is made then, and nothing written down."""
+def test_a_change_by_others_between_plan_and_fix_prevents_the_fix(fixing: Fixing) -> None:
+    """The fix creates and records nothing."""
     plan = fixing.plan()
     fixing.edit(THEIRS)
-    assert fixing.carry_out(plan).plan.reason == "someone else has made version 2 meanwhile"
+    assert fixing.carry_out(plan).plan.reason == "someone else has created version 2 since the plan"
     assert fixing.state == (1, {1: LAX, 2: THEIRS})
     assert fixing.records.all() == []

@@ -25,19 +25,19 @@ LEFT_ALONE = "aws ec2 create-launch-template-version"
 
 
 def group(version: str, name: str = "web", **fields: Any) -> dict[str, Any]:
-    """A group that launches with a version of the template."""
+    """A group that launches with this version of the template."""
     launches = {"LaunchTemplateId": TEMPLATE, "LaunchTemplateName": "web", "Version": version}
     return {"AutoScalingGroupName": name, "LaunchTemplate": launches, **fields}
 
 
 def hops(fixing: Fixing) -> int | None:
-    """The hop limit that the new version gets; None if it says none."""
+    """The hop limit that the new version sets; None if it sets none."""
     found: int | None = fixing.plan().options.get("HttpPutResponseHopLimit")
     return found
 
 
-def test_every_option_of_the_source_stays() -> None:
-    """Beside tokens, which are required."""
+def test_every_other_option_of_the_source_stays() -> None:
+    """Only the tokens change, to required."""
     options = {"HttpEndpoint": "enabled", "HttpProtocolIpv6": "enabled", "HttpPutResponseHopLimit": 5}
     plan = Fixing({"ImageId": "ami-1", "MetadataOptions": {**options, "State": "applied"}}).plan()
     assert plan.options == {**options, "HttpTokens": "required"}
@@ -45,13 +45,13 @@ def test_every_option_of_the_source_stays() -> None:
 
 
 @pytest.mark.parametrize("versions", [(STRICT,), (OFF,), (LAX, STRICT)])
-def test_what_does_not_launch_imdsv1_is_compliant(versions: tuple[dict[str, Any], ...]) -> None:
-    """A template whose metadata service is off, too: it would be switched on."""
+def test_a_template_that_does_not_launch_imdsv1_is_compliant(versions: tuple[dict[str, Any], ...]) -> None:
+    """So is a template that turns the metadata service off."""
     assert Fixing(*versions).plan().outcome == "COMPLIANT"
 
 
 def test_the_latest_is_fixed_and_another_default_stays() -> None:
-    """Where the default requires tokens already."""
+    """If the default already requires tokens."""
     fixing = Fixing(STRICT, LAX, default=1)
     fixed = fixing.fix()
     assert (fixed.plan.outcome, fixed.version) == ("FIXED", "3")
@@ -62,12 +62,12 @@ def test_the_latest_is_fixed_and_another_default_stays() -> None:
 
 @pytest.mark.parametrize("latest", [LAX, STRICT])
 def test_a_default_that_is_not_the_latest_is_left_with_the_two_commands(latest: dict[str, Any]) -> None:
-    """A version from it would become the latest."""
+    """A version made from it would become the latest."""
     fixing = Fixing(LAX, latest, default=1)
     before = fixing.state
     plan = fixing.fix().plan
     assert plan.outcome == "LEFT"
-    assert "what uses $Latest cannot be known" in plan.reason
+    assert "it is not known what uses $Latest" in plan.reason
     create, move = plan.commands
     assert create == (
         f"{LEFT_ALONE} {REGION} --launch-template-id {TEMPLATE} --source-version 1 "
@@ -79,11 +79,11 @@ def test_a_default_that_is_not_the_latest_is_left_with_the_two_commands(latest: 
     assert fixing.state == before
 
 
-# What names a number.
+# Groups and node groups that name a version by its number.
 
 
 def test_the_command_for_a_group_that_names_the_number() -> None:
-    """With the new number, once it is known; afterwards it is the one thing left."""
+    """It has the new number once that is known. A second fix leaves only these commands."""
     fixing = Fixing(LAX)
     fixing.region.groups = [group("1"), group("$Latest", "other")]
     fixing.region.node_groups = {
@@ -102,11 +102,11 @@ def test_the_command_for_a_group_that_names_the_number() -> None:
     assert fixing.fix().plan.commands == moves
     again = fixing.fix("run-2").plan
     assert (again.outcome, again.commands) == ("LEFT", moves)
-    assert again.reason == "its default and latest version require tokens; by number are named: 1"
+    assert again.reason == "its default and latest versions require tokens; still named by number: 1"
 
 
-def test_what_names_another_number_gets_the_number_of_its_own_new_version() -> None:
-    """Not that of the one which was made for the default."""
+def test_a_group_that_names_another_number_gets_a_new_version_of_its_own() -> None:
+    """Not the version that the fix created for the default."""
     fixing = Fixing(LAX, LAX)
     fixing.region.groups = [group("1", "old"), group("2", "web")]
     move, create, other = fixing.fix().plan.commands
@@ -118,7 +118,7 @@ def test_what_names_another_number_gets_the_number_of_its_own_new_version() -> N
 
 
 def test_a_group_is_not_moved_to_other_content_by_a_copied_description() -> None:
-    """It gets a version that is made from its own."""
+    """It gets a new version made from its own."""
     fixing = Fixing(LAX)
     fixing.region.groups = [group("1")]
     fixing.fix()
@@ -129,8 +129,8 @@ def test_a_group_is_not_moved_to_other_content_by_a_copied_description() -> None
     assert move.endswith("Version=NEW_NUMBER")
 
 
-def test_a_group_with_a_mixed_policy_gets_it_whole() -> None:
-    """With the number replaced where it stands, and the template named once."""
+def test_the_command_for_a_mixed_instances_policy_sends_it_whole() -> None:
+    """With the number replaced, and the template named only by its id."""
     named = {"LaunchTemplateId": TEMPLATE, "LaunchTemplateName": "web", "Version": "1"}
     other = {"LaunchTemplateId": "lt-other", "Version": "1"}
     mixed = {
@@ -151,8 +151,8 @@ def test_a_group_with_a_mixed_policy_gets_it_whole() -> None:
     assert command.endswith(f"--auto-scaling-group-name web --mixed-instances-policy '{policy}'")
 
 
-def test_the_fixed_number_is_not_for_those_who_name_an_older_one() -> None:
-    """Its content is another: they get a version that is made from theirs."""
+def test_a_group_that_names_an_older_version_is_not_moved_to_the_fixed_one() -> None:
+    """Their contents differ: the group gets a new version made from its own."""
     fixing = Fixing({**LAX, "InstanceType": "m5.large"}, LAX)
     fixing.region.groups = [group("1", "old"), group("2", "new")]
     fixed = fixing.fix()
@@ -166,7 +166,7 @@ def test_the_fixed_number_is_not_for_those_who_name_an_older_one() -> None:
 
 
 def test_an_older_number_is_reported_with_its_two_commands() -> None:
-    """What is made from it would become the latest; the snapshots of its devices are sent along."""
+    """A version made from it would become the latest. The command sends the snapshots of its devices too."""
     devices = [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-1"}}]
     fixing = Fixing({**LAX, "BlockDeviceMappings": devices}, STRICT)
     fixing.region.groups = [group("1")]
@@ -191,8 +191,8 @@ def test_an_older_number_is_reported_with_its_two_commands() -> None:
         {"tags": (Match(tag_key="team", tag_value="legacy"),)},
     ],
 )
-def test_a_template_whose_launches_are_exempt(match: dict[str, Any]) -> None:
-    """By anything that the next instance would have: template, image, group, or the group's tags."""
+def test_a_template_whose_launches_are_exempt_is_not_fixed(match: dict[str, Any]) -> None:
+    """The exemption may match anything that the next instance will have: template, image, group, or group tags."""
     fixing = Fixing(LAX)
     tags = [{"Key": "team", "Value": "legacy", "PropagateAtLaunch": True}]
     fixing.region.groups = [group("$Default", Tags=tags)]
@@ -202,8 +202,8 @@ def test_a_template_whose_launches_are_exempt(match: dict[str, Any]) -> None:
     assert len(fixing.state[1]) == 1
 
 
-def test_exemptions_that_are_for_others() -> None:
-    """One of another group, one that has expired, and one of a single instance: the next is not that one."""
+def test_exemptions_for_other_instances_do_not_matter() -> None:
+    """Those for another group, expired ones, and those for a single instance: the next instance has another id."""
     fixing = Fixing(LAX)
     instance = an_instance(1, tags=OF_TEMPLATE)
     fixing.ec2.launch(instance)
@@ -217,16 +217,16 @@ def test_exemptions_that_are_for_others() -> None:
     assert fixing.plan().outcome == "WOULD_FIX"
 
 
-def test_the_exemption_of_what_it_has_launched() -> None:
-    """Its instances show what the template itself does not say."""
+def test_an_exemption_that_matches_its_instances_counts() -> None:
+    """They show what the template itself does not set, such as the image."""
     fixing = Fixing(LAX)
     fixing.ec2.launch(an_instance(1, image_id="ami-vendor", tags=OF_TEMPLATE))
     fixing.policy = a_policy(exemptions=(an_exemption(image_id="ami-vendor"),))
     assert fixing.plan().outcome == "EXEMPT"
 
 
-def test_a_region_that_the_policy_leaves_out() -> None:
-    """Nothing in it is changed."""
+def test_a_template_in_a_region_that_the_policy_leaves_out_is_left() -> None:
+    """The reason says so."""
     fixing = Fixing(LAX)
     fixing.policy = a_policy(regions=RegionSelection(exclude=("eu-west-1",)))
     assert (fixing.plan().outcome, fixing.plan().reason) == ("LEFT", "the policy leaves this region out")
@@ -239,37 +239,37 @@ def test_a_region_that_the_policy_leaves_out() -> None:
             {"aws:cloudformation:stack-name": "shop"},
             OwnerKind.CLOUDFORMATION,
             (
-                "CloudFormation stack shop, resource (unnamed): the stack's next change of it makes a version from the "
-                "stack's own template"
+                "CloudFormation stack shop, resource (unnamed): the next stack update that changes it creates a "
+                "version from the stack's own template"
             ),
         ),
-        ({"eks:nodegroup-name": "blue"}, OwnerKind.EKS, "EKS made it for the node group"),
+        ({"eks:nodegroup-name": "blue"}, OwnerKind.EKS, "EKS created it for the node group"),
         ({"elasticbeanstalk:environment-name": "jobs"}, OwnerKind.BEANSTALK, "the environment's next update"),
-        ({"karpenter.k8s.aws/ec2nodeclass": "default"}, OwnerKind.KARPENTER, "Karpenter makes its templates"),
-        ({"AWSBatchServiceTag": "batch"}, OwnerKind.BATCH, "AWS Batch made it for a compute environment"),
+        ({"karpenter.k8s.aws/ec2nodeclass": "default"}, OwnerKind.KARPENTER, "Karpenter creates its templates"),
+        ({"AWSBatchServiceTag": "batch"}, OwnerKind.BATCH, "AWS Batch created it for a compute environment"),
     ],
 )
-def test_a_template_that_an_owner_manages(tags: dict[str, str], kind: OwnerKind, said: str) -> None:
-    """It is left, unless its owner is included; either way it is said what that will do."""
+def test_a_template_that_an_owner_manages_is_left(tags: dict[str, str], kind: OwnerKind, said: str) -> None:
+    """Unless the user includes its kind of owner. Either way the reason says what the owner will do."""
     fixing = Fixing(LAX)
     fixing.region.descriptions[TEMPLATE]["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
     plan = fixing.plan()
     assert plan.outcome == "LEFT"
     assert said in plan.reason
-    assert plan.reason.endswith(f"; --include-managed-by {kind} changes it all the same")
+    assert plan.reason.endswith(f"; --include-managed-by {kind} changes it anyway")
     fixing.wishes = Wishes(include_managed_by=[kind])
     assert fixing.plan().outcome == "WOULD_FIX"
     assert said in fixing.plan().reason
 
 
-def test_held_with_the_count_unless_despite_calls() -> None:
-    """By the id of the template, or by its name."""
+def test_a_template_with_a_held_instance_is_held_unless_despite_calls() -> None:
+    """--despite-calls takes the id of the template or its name."""
     fixing = Fixing(LAX)
     fixing.ec2.launch(an_instance(1, tags=OF_TEMPLATE), an_instance(2, tags=OF_TEMPLATE))
     held = {an_instance(2).instance_id: "5 IMDSv1 calls"}
     plan: FixPlan = fixing.plan(held)
     assert plan.outcome == "HELD"
-    assert plan.reason == f"1 of 2 instances may not lose IMDSv1: {an_instance(2).instance_id} (5 IMDSv1 calls)"
+    assert plan.reason == f"1 of 2 instances must not lose IMDSv1: {an_instance(2).instance_id} (5 IMDSv1 calls)"
     for name in (TEMPLATE, "web"):
         fixing.wishes = Wishes(despite_calls=[name])
         assert fixing.plan(held).outcome == "WOULD_FIX"
@@ -299,7 +299,7 @@ NODE = {"Key": "eks:cluster-name", "Value": "shop", "PropagateAtLaunch": True}
     ],
 )
 def test_the_hop_limit(policy: dict[str, Any], source: int | None, container_host: bool, wanted: int | None) -> None:  # noqa: FBT001
-    """As for instances: what the policy names, and what containers need; never less because of a fix."""
+    """As for instances: what the policy sets and what containers need; a fix lowers it only if the policy does."""
     options = {"HttpTokens": "optional", **({"HttpPutResponseHopLimit": source} if source else {})}
     fixing = Fixing({"ImageId": "ami-1", "MetadataOptions": options})
     fixing.region.groups = [group("$Latest", Tags=[NODE] if container_host else [])]
@@ -308,7 +308,7 @@ def test_the_hop_limit(policy: dict[str, Any], source: int | None, container_hos
 
 
 def test_the_regions_own_hop_limit_is_not_lowered() -> None:
-    """Where the template names none, a container host has the region's, which may be enough."""
+    """If the template sets none, a container host has the region's, which may be enough."""
     fixing = Fixing(LAX)
     fixing.region.groups = [group("$Latest", Tags=[NODE])]
     fixing.region.defaults = {"HttpPutResponseHopLimit": 4}  # type: ignore[dict-item]  # a number, as EC2 answers it

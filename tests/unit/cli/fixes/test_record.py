@@ -15,8 +15,8 @@ FIX = TemplateFix(
 )
 
 
-def test_what_follows_a_line_that_was_cut_short_is_kept(tmp_path: Path) -> None:
-    """As when the process was killed while it wrote: the next intent begins on a line of its own."""
+def test_a_fix_recorded_after_a_line_that_was_cut_short_is_kept(tmp_path: Path) -> None:
+    """As after a process that was killed while writing: the next intent begins on a line of its own."""
     record = FileRecord(tmp_path / "fixes.jsonl")
     record.write(FIX)
     with record.path.open("a") as file:

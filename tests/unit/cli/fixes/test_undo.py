@@ -16,18 +16,18 @@ CONFIGS = [{"LaunchTemplateSpecification": NAMED}]
 
 @pytest.fixture
 def fixed() -> Fixing:
-    """A region whose template was fixed: version 2 is made from version 1, and the default."""
+    """A region with a fixed template: version 2, made from version 1, is the default."""
     fixing = Fixing(LAX)
     assert fixing.fix().plan.outcome == "FIXED"
     return fixing
 
 
-def test_default_and_latest_are_as_before(fixed: Fixing) -> None:
-    """And a second undo finds nothing."""
+def test_an_undo_restores_default_and_latest(fixed: Fixing) -> None:
+    """A second undo finds nothing to do."""
     undone = fixed.undo()
     assert (undone.outcome, undone.reason) == ("UNDONE", "version 1 is the default again; version 2 was deleted")
     assert fixed.state == (1, {1: LAX})
-    assert fixed.undo().reason == "nothing of it is there any more"
+    assert fixed.undo().reason == "nothing of the fix is left"
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_default_and_latest_are_as_before(fixed: Fixing) -> None:
     ],
 )
 def test_a_version_that_is_named_by_number_is_never_deleted(fixed: Fixing, fields: LaunchData, user: str) -> None:
-    """The default goes back all the same; once it is free, the next undo deletes it."""
+    """The default moves back anyway. Once nothing names the version, the next undo deletes it."""
     for name, value in fields.items():
         setattr(fixed.region, name, value)
     undone = fixed.undo()
     assert (undone.outcome, undone.reason) == (
         "LEFT",
-        f"version 1 is the default again; version 2 stays: {user} names it",
+        f"version 1 is the default again; version 2 stays, because it is named by {user}",
     )
     assert fixed.state == (1, {1: LAX, 2: FIXED})
     for name, value in fields.items():
@@ -75,22 +75,22 @@ def test_a_version_that_is_named_by_number_is_never_deleted(fixed: Fixing, field
 @pytest.mark.parametrize(
     "call", ["describe_auto_scaling_groups", "list_clusters", "describe_fleets", "describe_spot_fleet_requests"]
 )
-def test_nothing_is_undone_where_it_is_not_known_who_names_it(fixed: Fixing, call: str) -> None:
-    """The failure has AWS's own code."""
+def test_nothing_is_undone_if_it_is_not_known_what_names_the_version(fixed: Fixing, call: str) -> None:
+    """The reason has AWS's own code."""
     before = fixed.state
     fixed.region.refused = {call: "AccessDenied"}
     assert fixed.undo().reason == "AccessDenied: AWS said so"
     assert fixed.state == before
 
 
-def test_fleets_that_have_ended_name_nothing(fixed: Fixing) -> None:
-    """They launch nothing any more."""
+def test_ended_fleets_do_not_count(fixed: Fixing) -> None:
+    """They no longer launch anything."""
     fixed.region.fleets = [{"FleetId": "fleet-1", "FleetState": "deleted", "LaunchTemplateConfigs": CONFIGS}]
     assert fixed.undo().outcome == "UNDONE"
 
 
-def test_another_default_is_left(fixed: Fixing) -> None:
-    """It is someone else's choice; the version of the fix goes."""
+def test_a_default_that_someone_else_chose_stays(fixed: Fixing) -> None:
+    """The undo only deletes the version of the fix."""
     fixed.region.default_versions[TEMPLATE] = fixed.edit({"ImageId": "ami-2"})
     undone = fixed.undo()
     assert undone.outcome == "LEFT"
@@ -99,18 +99,18 @@ def test_another_default_is_left(fixed: Fixing) -> None:
 
 
 def test_a_later_version_stays_the_latest(fixed: Fixing) -> None:
-    """It is named."""
+    """The reason names it."""
     fixed.edit({"ImageId": "ami-2"})
     undone = fixed.undo()
     assert undone.reason == (
-        "version 1 is the default again; version 2 was deleted; someone else has made version 3 since, which stays the "
-        "latest"
+        "version 1 is the default again; version 2 was deleted; someone else has since created version 3, which stays "
+        "the latest"
     )
     assert fixed.state == (1, {1: LAX, 3: {"ImageId": "ami-2"}})
 
 
-def test_a_version_whose_description_was_copied_stays(fixed: Fixing) -> None:
-    """It has the mark of the fix, and another number than the one that is written down."""
+def test_a_version_with_a_copied_description_stays(fixed: Fixing) -> None:
+    """It has the mark of the fix, but not the recorded number."""
     fixed.edit({"ImageId": "ami-2"})
     fixed.region.described_as[TEMPLATE, 3] = fixed.region.described_as[TEMPLATE, 2]
     fixed.region.default_versions[TEMPLATE] = 3
@@ -119,18 +119,18 @@ def test_a_version_whose_description_was_copied_stays(fixed: Fixing) -> None:
     assert fixed.state == (3, {1: LAX, 3: {"ImageId": "ami-2"}})
 
 
-def test_a_source_that_is_gone(fixed: Fixing) -> None:
-    """There is no way back to it: the fixed version stays the default."""
+def test_the_fixed_version_stays_the_default_if_the_source_is_gone(fixed: Fixing) -> None:
+    """The undo deletes nothing either."""
     fixed.region.templates[TEMPLATE][0] = None
     undone = fixed.undo()
     assert (undone.outcome, undone.reason) == (
         "LEFT",
-        "version 1 is not there any more, so version 2 stays the default",
+        "version 1 no longer exists, so version 2 stays the default",
     )
 
 
 def test_a_version_that_others_made_the_default_stays() -> None:
-    """A fix that did not move the default leaves it to those who did."""
+    """The fix itself did not move the default, so the undo does not either."""
     fixing = Fixing(FIXED, LAX, default=1)
     fixing.fix()
     fixing.region.default_versions[TEMPLATE] = 3
@@ -138,14 +138,14 @@ def test_a_version_that_others_made_the_default_stays() -> None:
     assert fixing.state[0] == 3
 
 
-def test_a_template_that_is_gone(fixed: Fixing) -> None:
+def test_the_undo_of_a_deleted_template_is_reported_as_gone(fixed: Fixing) -> None:
     """Nothing is left to undo."""
     del fixed.region.templates[TEMPLATE]
     assert fixed.undo().outcome == "GONE"
 
 
-def test_a_refusal_carries_the_code_of_aws(fixed: Fixing) -> None:
-    """And the next undo goes on."""
+def test_a_refused_call_fails_the_undo_with_the_code_of_aws(fixed: Fixing) -> None:
+    """The next undo finishes the work."""
 
     def refuse(call: str) -> None:
         if call == "delete_launch_template_versions":

@@ -1,7 +1,7 @@
-"""What the audit of one fleet looks like in every format.
+"""The audit of one fleet in every format.
 
-After a change that is meant, `WRITE_GOLDEN=1 python -m pytest tests/unit/cli/formats/test_audit.py` writes the
-files anew; read what git shows of them.
+After an intended change, `WRITE_GOLDEN=1 python -m pytest tests/unit/cli/formats/test_audit.py` rewrites the golden
+files; review their diff.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ FILES = {
 
 @pytest.fixture
 def command(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command in an account with a fleet of every kind."""
+    """The command in an account with an instance of every status."""
     return audited_fleet(clock, monkeypatch)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_as_it_was(command: Command, name: str) -> None:
+def test_the_output_equals_the_golden_file(command: Command, name: str) -> None:
     """To the letter."""
     written = command("audit", *FILES[name]).stdout
     path = GOLDEN / name
@@ -53,8 +53,8 @@ def test_as_it_was(command: Command, name: str) -> None:
     assert written == path.read_text()
 
 
-def test_security_hub_takes_the_findings(command: Command) -> None:
-    """As far as botocore can tell, which knows what BatchImportFindings needs."""
+def test_security_hub_accepts_the_findings(command: Command) -> None:
+    """By botocore's model of BatchImportFindings and the documented limits."""
     findings = json.loads(command("audit", "--output", "asff").stdout)
     client = boto3.client("securityhub")
     shape = client.meta.service_model.operation_model("BatchImportFindings").input_shape
@@ -69,8 +69,8 @@ def test_security_hub_takes_the_findings(command: Command) -> None:
         assert each["FindingProviderFields"].keys() == {"Severity", "Types"}
 
 
-def test_what_needs_nothing_done_is_archived(command: Command) -> None:
-    """So findings close, and come back as NEW: one whose workflow is SUPPRESSED would not after an exemption."""
+def test_findings_that_need_no_action_are_archived(command: Command) -> None:
+    """So they close, and return as NEW. A SUPPRESSED finding would not return after its exemption ends."""
     findings = json.loads(command("audit", "--output", "asff").stdout)
     states = {
         (each["ProductFields"]["imds-enforcer/Status"], each["RecordState"], each["Workflow"]["Status"])
@@ -88,7 +88,7 @@ def test_what_needs_nothing_done_is_archived(command: Command) -> None:
 
 
 def test_a_second_audit_is_newer_than_the_first(command: Command) -> None:
-    """Also within the same second: Security Hub ignores what is not."""
+    """Even within the same second: Security Hub ignores findings that are not newer."""
     document: Any = json.loads(command("audit", "--output", "json").stdout)
     moments = []
     for at in ("2026-11-22T12:00:00.001+00:00", "2026-11-22T12:00:00.250999+00:00", "2026-11-22T13:00:01+01:00"):
@@ -99,7 +99,7 @@ def test_a_second_audit_is_newer_than_the_first(command: Command) -> None:
 
 @pytest.mark.parametrize("partition", ["aws", "aws-us-gov", "aws-cn"])
 def test_arns_are_those_of_the_partition(command: Command, partition: str) -> None:
-    """And the hub is that of the home region."""
+    """The product's ARN is that of the home region."""
     document = json.loads(command("audit", "--output", "json").stdout)
     (*_, finding) = asff(document, partition, "eu-west-1")
     assert finding["ProductArn"] == f"arn:{partition}:securityhub:eu-west-1:111122223333:product/111122223333/default"
@@ -114,15 +114,15 @@ def test_a_long_reason_is_cut(command: Command) -> None:
     assert len(asff(document, "aws", "eu-west-1")[0]["Description"]) == 1_024
 
 
-def test_sarif_is_what_the_standard_asks_for(command: Command) -> None:
-    """By its own schema, from the first field to the last."""
+def test_the_sarif_follows_the_standard(command: Command) -> None:
+    """By the standard's own schema, from the first field to the last."""
     log = json.loads(command("audit", "--output", "sarif").stdout)
     assert violations(log) == []
     assert violations(log | {"version": "2.2.0"}) != []
 
 
-def test_github_takes_the_sarif(command: Command) -> None:
-    """What it requires beyond the standard: GitHub Docs, "SARIF support for code scanning"."""
+def test_github_accepts_the_sarif(command: Command) -> None:
+    """It has what GitHub requires beyond the standard (GitHub Docs, "SARIF support for code scanning")."""
     log = json.loads(command("audit", "--output", "sarif").stdout)
     assert log["$schema"] == "https://json.schemastore.org/sarif-2.1.0.json"
     [run] = log["runs"]
@@ -139,21 +139,23 @@ def test_github_takes_the_sarif(command: Command) -> None:
         assert result["level"] in {"note", "warning", "error"}
         assert result["message"]["text"]
         [location] = result["locations"]
-        # Relative: what is absolute has to have the scheme of the checkout.
+        # GitHub accepts an absolute URI only with the scheme of the checkout.
         uri = location["physicalLocation"]["artifactLocation"]["uri"]
         assert re.fullmatch(r"aws/ec2/[a-z0-9-]+/111122223333/instance/i-[0-9a-f]{17}", uri)
         assert location["physicalLocation"]["region"].keys() == {"startLine", "startColumn", "endLine", "endColumn"}
 
 
-def test_more_results_than_github_takes(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file is whole all the same: others may take it."""
+def test_more_results_than_github_accepts_are_written_with_a_warning(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is complete: other tools may accept it."""
     monkeypatch.setattr("imds_enforcer_cli.formats.audit.MAX_RESULTS", 6)
     result = command("audit", "--output", "sarif")
     assert len(json.loads(result.stdout)["runs"][0]["results"]) == 7
-    assert "These are 7 results; GitHub takes 6 at most: audit fewer regions at a time.\n" in result.stderr
+    assert "The log has 7 results; GitHub accepts at most 6: audit fewer regions at a time.\n" in result.stderr
 
 
 def test_the_page_is_made_of_the_document(command: Command) -> None:
-    """Of the same one as JSON."""
+    """The same document that the JSON output shows."""
     document = json.loads(command("audit", "--output", "json").stdout)
     assert command("audit", "--output", "html").stdout == html_report(document)

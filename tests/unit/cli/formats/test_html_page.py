@@ -22,7 +22,7 @@ HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&amp
 
 
 class Page(HTMLParser):
-    """What a browser makes of a page: its elements, the texts in them, and the rows of its tables."""
+    """A page as a browser parses it: its elements, their texts, and the rows of its tables."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -66,26 +66,26 @@ class Page(HTMLParser):
 
 
 def embedded(page: str) -> Any:
-    """The data in the page, found as a browser finds it: up to the first end tag."""
+    """The JSON embedded in the page, up to the first end tag, as a browser reads it."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script', page, re.DOTALL)
     assert found
     return json.loads(found[1])
 
 
 def without_parts(page: str) -> str:
-    """The page without style, script and their hashes, which have files of their own."""
+    """The page without style and script, which are files of their own, and without their hashes."""
     page = re.sub(r"<style>.*?</style>", "<style></style>", page, flags=re.DOTALL)
     page = re.sub(r"<script>.*?</script>", "<script></script>", page, flags=re.DOTALL)
     return re.sub(r"'sha256-[^']*'", "'sha256-'", page)
 
 
-def test_the_page_is_the_one_that_was_read_and_found_good() -> None:
-    """After a change that is meant: `PYTHONPATH=lambda_src:. python -m tests.unit.cli.formats.test_html_page`."""
+def test_the_page_equals_the_golden_file() -> None:
+    """To rewrite the file: `PYTHONPATH=lambda_src:. python -m tests.unit.cli.formats.test_html_page`."""
     assert without_parts(html_report(everything())) == GOLDEN.read_text(encoding="utf-8")
 
 
-def test_it_names_no_address_and_loads_nothing() -> None:
-    """Neither in elements nor in style."""
+def test_the_page_has_no_address_and_loads_nothing() -> None:
+    """Neither by elements nor by style or script."""
     page = html_report(everything())
     assert re.findall(r"https?:|url\(|@import|\b(?:fetch|XMLHttpRequest|WebSocket|import)\(", page) == []
     elements = Page(page).elements
@@ -93,8 +93,8 @@ def test_it_names_no_address_and_loads_nothing() -> None:
     assert loading == [{"rel": "icon", "href": "data:,"}]
 
 
-def test_its_security_policy_allows_only_its_own_style_and_script() -> None:
-    """By their hashes, which are those of what the browser finds between the tags; no inline style needs leave."""
+def test_the_security_policy_allows_only_the_own_style_and_script() -> None:
+    """By the hashes of what a browser finds between the tags. The page has no inline styles or event handlers."""
     page = html_report(everything())
     parsed = Page(page)
     [policy] = [meta["content"] for meta in parsed.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
@@ -114,8 +114,8 @@ def test_its_security_policy_allows_only_its_own_style_and_script() -> None:
     assert not {name for name in named if name == "style" or name.startswith("on")}
 
 
-def test_what_others_wrote_is_text() -> None:
-    """In every field that somebody else fills: the page has the elements of a harmless one, and the text as it was."""
+def test_hostile_texts_stay_texts() -> None:
+    """In every field that others fill: the page has the same elements as with harmless texts."""
     texts = {"name": "x", "reason": "x", "by": "x", "image_id": "x", "auto_scaling_group": "x", "state": "x"}
     template = {"id": "x", "version": "x"}
 
@@ -137,16 +137,16 @@ def test_what_others_wrote_is_text() -> None:
     assert dict(zip(data["fields"], data["rows"][0], strict=True))["name"] == HOSTILE
 
 
-def test_what_the_document_lacks_is_no_gap_in_the_page() -> None:
-    """But an error: a report must not say less than it seems to."""
+def test_a_field_that_the_document_lacks_is_an_error() -> None:
+    """A gap in the page could pass for a result."""
     document = everything()
     del document["lookback_days"]
     with pytest.raises(UndefinedError, match="'lookback_days' is undefined"):
         html_report(document)
 
 
-def test_endings_come_soonest_first_and_the_expired_before_all() -> None:
-    """A moment in words of days; what has no end comes last; the same is said once."""
+def test_holds_and_exemptions_are_ordered_by_their_end() -> None:
+    """Expired ones first, endless ones last. Instances with the same end and reason share a row."""
     alike = [instance(number, "EXEMPT", "tag imds=v1") for number in range(10, 15)]
     document = everything()
     rows = Page(html_report(document | {"instances": [*alike, *document["instances"]]})).rows_of("Until")
@@ -158,8 +158,8 @@ def test_endings_come_soonest_first_and_the_expired_before_all() -> None:
     ]
 
 
-def test_a_hold_is_not_over_because_an_exemption_is() -> None:
-    """Whose end it is that the row names; the reason says the other."""
+def test_a_hold_outlasts_an_expired_exemption() -> None:
+    """The row shows the end of the hold; the reason mentions the exemption."""
     held = instance(1, "HELD", "migration; its exemption (legacy SDK) has expired", until="2027-06-30", expired=True)
     assert Page(html_report(audit([held]))).rows_of("Until")[0][:2] == ["2027-06-30 in 220 days", "Held"]
 
@@ -174,14 +174,14 @@ def test_a_hold_is_not_over_because_an_exemption_is() -> None:
         ("2026-10-22", "31 days ago"),
     ],
 )
-def test_days_are_counted_as_people_count_them(until: str, said: str) -> None:
-    """By the calendar, in UTC."""
+def test_days_are_counted_by_the_calendar(until: str, said: str) -> None:
+    """In UTC."""
     rows = Page(html_report(audit([instance(1, "HELD", "migration", until=until)]))).rows_of("Until")
     assert rows[0][0].endswith(f" {said}")
 
 
 def test_sources_with_most_findings_come_first_and_harmless_ones_are_only_counted() -> None:
-    """One that launched no finding is named if it will launch one."""
+    """A source without findings is listed if it will launch IMDSv1 instances."""
     ids = [f"i-{number:017x}" for number in range(3)]
     page = Page(
         html_report(
@@ -209,14 +209,14 @@ def test_sources_with_most_findings_come_first_and_harmless_ones_are_only_counte
 
 
 def test_long_tables_are_folded() -> None:
-    """The first 25 rows are seen, and of the others how many there are."""
+    """The page shows the first 25 rows, and the number of the others."""
     page = Page(html_report(audit([instance(n, "HELD", f"reason {n:02}") for n in range(40)])))
     assert "15 more" in page.texts
     assert len(page.all("details")) == 1
 
 
 def test_an_account_without_instances_has_a_report() -> None:
-    """It has no share, since that would be a share of nothing."""
+    """It shows a dash instead of a compliant share."""
     document = audit([])
     document["regions"] = [{"region": "eu-west-1", **document["summary"], "error": None}]
     texts = Page(html_report(document)).texts
@@ -226,7 +226,7 @@ def test_an_account_without_instances_has_a_report() -> None:
 
 
 def test_a_region_that_could_not_be_read_is_named_twice() -> None:
-    """Beside the share, which is not the whole truth then, and in its row."""
+    """Next to the share, which is incomplete then, and in its own row."""
     document = everything()
     document["regions"][1]["error"] = "AccessDenied: no"
     texts = Page(html_report(document)).texts
@@ -235,7 +235,7 @@ def test_a_region_that_could_not_be_read_is_named_twice() -> None:
 
 
 def test_thousands_of_instances_make_a_file_that_can_be_mailed() -> None:
-    """Field names stand in it once, not in each row."""
+    """The embedded data has the field names once, not in each row."""
     many = [instance(number, "DRIFT", _DRIFT, launch_template={"id": "lt-1", "version": "1"}) for number in range(5000)]
     assert len(html_report(audit(many))) < 2_000_000
 

@@ -44,12 +44,12 @@ OF_OPERATORS = [*OF_THE_ENFORCER, *(("ssm:PutParameter", each) for each in PARAM
 
 
 def policy_of(rules: Rules) -> Policy:
-    """The policy that rules say."""
+    """The policy that these rules express."""
     return parse_policy(rules.tokens, rules.text, PolicyVersions())
 
 
 def refused(scp: str, by: str, calls: list[tuple[str, str]]) -> list[Any]:
-    """Which of the calls are refused, in either region."""
+    """The calls that the SCP denies, in either region."""
     keys: dict[str, Any] = {"aws:PrincipalArn": by}
     return [
         (action, resource, region)
@@ -60,8 +60,8 @@ def refused(scp: str, by: str, calls: list[tuple[str, str]]) -> list[Any]:
 
 
 @given(POLICIES, st.booleans())
-def test_the_enforcer_and_its_operators_are_never_refused(rules: Rules, role_delivery: bool) -> None:  # noqa: FBT001
-    """Whatever the policy; in any account."""
+def test_the_enforcer_and_its_operators_are_never_denied(rules: Rules, role_delivery: bool) -> None:  # noqa: FBT001
+    """Under any policy, in any account."""
     scp = an_scp(policy_of(rules), role_delivery=role_delivery)
     for enforcer in (ENFORCER, a_role("security/imds-enforcer", OTHER_ACCOUNT)):
         assert refused(scp, enforcer, OF_THE_ENFORCER) == []
@@ -69,8 +69,8 @@ def test_the_enforcer_and_its_operators_are_never_refused(rules: Rules, role_del
 
 
 @given(POLICIES, NAMES)
-def test_it_is_whole_or_refused(rules: Rules, names: list[str]) -> None:
-    """JSON within the quota; what is too long is not cut off."""
+def test_an_scp_is_complete_or_an_error(rules: Rules, names: list[str]) -> None:
+    """JSON within the quota. One that is too long is never cut off."""
     roles = Roles(enforcer=ROLES.enforcer, operators=[OPERATOR, *map(a_role, names)])
     try:
         scp = an_scp(policy_of(rules), roles)
@@ -83,11 +83,11 @@ def test_it_is_whole_or_refused(rules: Rules, names: list[str]) -> None:
 
 
 @given(POLICIES)
-def test_each_exemption_in_force_is_named(rules: Rules) -> None:
-    """Whose launches would be refused, while launches are refused at all."""
+def test_each_exemption_whose_launches_the_scp_denies_is_named(rules: Rules) -> None:
+    """If it is in force and the SCP restricts launches at all."""
     policy = policy_of(rules)
     said = list(caveats(policy, ROLES, START, role_delivery=False, characters=1))
     for exemption in policy.exemptions:
         launches = exemption.match.instance_id is None or "*" in exemption.match.instance_id
-        named = f"A launch that is exempt is refused unless it requires tokens: {exemption.named()}" in said
+        named = f"An exempt launch is denied unless it requires tokens: {exemption.named()}" in said
         assert named == (policy.http_tokens == "required" and launches and not exemption.expired(START))

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import Policy
 
 IAM = (
-    "Anyone who may create or change a role that fits arn:aws:iam::*:role/security/imds-enforcer gets past this SCP: "
-    "protect IAM in every account."
+    "Anyone who can create or change a role that matches arn:aws:iam::*:role/security/imds-enforcer can bypass this "
+    "SCP: protect IAM in every account."
 )
-EXEMPT = "A launch that is exempt is refused unless it requires tokens:"
+EXEMPT = "An exempt launch is denied unless it requires tokens:"
 PAST = date(2020, 1, 1)
 
 
 def said(policy: Policy, *, role_delivery: bool = False, characters: int = 1) -> list[str]:
-    """What is said beside the one thing that is always said."""
+    """The caveats without the one about IAM, which is always there."""
     [*others, last] = caveats(policy, ROLES, START, role_delivery=role_delivery, characters=characters)
     if characters > FORMER_QUOTA:
         others, last = others[:-1], others[-1]
@@ -34,8 +34,8 @@ def said(policy: Policy, *, role_delivery: bool = False, characters: int = 1) ->
     return others
 
 
-def test_a_policy_without_exemptions() -> None:
-    """Has nothing that the SCP refuses all the same."""
+def test_a_policy_without_exemptions_has_no_other_caveats() -> None:
+    """The SCP denies nothing that the policy would allow."""
     assert said(a_policy(), role_delivery=True) == []
 
 
@@ -44,11 +44,11 @@ def test_a_policy_without_exemptions() -> None:
     [
         (
             a_policy(mode=Mode.AUDIT),
-            ["The policy is in audit mode; an SCP refuses as soon as it is attached."],
+            ["The policy is in audit mode, but an SCP denies calls as soon as it is attached."],
         ),
         (
             a_policy(HttpTokens.OPTIONAL, exemptions=(an_exemption(region="eu-*"),)),
-            ["No statement is about launches, since the toggle is optional."],
+            ["The SCP does not restrict launches, because the toggle is optional."],
         ),
         (a_policy(exemptions=(an_exemption(region="eu-*"),)), [f"{EXEMPT} (region eu-*) legacy SDK"]),
         (a_policy(exemptions=(an_exemption(instance_id="i-*[12]"),)), [f"{EXEMPT} (instance_id i-*[12]) legacy SDK"]),
@@ -56,51 +56,51 @@ def test_a_policy_without_exemptions() -> None:
         (a_policy(exemptions=(an_exemption(region="eu-*", expires=PAST),)), []),
         (
             a_policy(launch_grace_seconds=60),
-            ["A launch that counts on launch_grace_seconds (60) is refused unless it requires tokens."],
+            ["A launch that relies on launch_grace_seconds (60) is denied unless it requires tokens."],
         ),
         (
             a_policy(HttpTokens.OPTIONAL, exemptions=(an_exemption(tag_key="*", tag_value="v1"),)),
             [
-                "No statement is about launches, since the toggle is optional.",
-                "The tags of an exemption are not protected: the key '*' fits every tag.",
+                "The SCP does not restrict launches, because the toggle is optional.",
+                "The SCP does not protect the tag key '*' of an exemption, because it matches every tag.",
             ],
         ),
         (
             a_policy(HttpTokens.OPTIONAL, exemptions=(an_exemption(tag_key="imds"),)),
             [
-                "No statement is about launches, since the toggle is optional.",
+                "The SCP does not restrict launches, because the toggle is optional.",
                 (
-                    "Exempting tags that an Auto Scaling group gives its instances are not refused: it launches with a "
-                    "service-linked role."
+                    "The SCP does not stop an Auto Scaling group from giving its instances exempting tags: it launches "
+                    "with a service-linked role."
                 ),
             ],
         ),
     ],
 )
-def test_what_a_policy_means_otherwise(policy: Policy, sentences: list[str]) -> None:
-    """A sentence for each."""
+def test_a_caveat_for_each_deviation_from_the_policy(policy: Policy, sentences: list[str]) -> None:
+    """In one sentence each."""
     assert said(policy) == sentences
 
 
-def test_exempt_instances_may_lose_their_credentials() -> None:
-    """By an exemption in force."""
-    sentence = "RoleDelivery also refuses what exempt instances call with credentials fetched through IMDSv1."
+def test_role_delivery_also_affects_exempt_instances() -> None:
+    """The caveat appears only with an exemption in force."""
+    sentence = "RoleDelivery also denies calls by exempt instances with credentials fetched through IMDSv1."
     policy = a_policy(exemptions=(an_exemption(instance_id=an_id()),))
     assert said(policy, role_delivery=True) == [sentence]
     assert said(a_policy(exemptions=(an_exemption(region="*", expires=PAST),)), role_delivery=True) == []
 
 
-def test_without_a_role_that_deploys() -> None:
-    """Operators do it, or it is refused."""
+def test_without_a_deploy_role_only_operators_can_deploy() -> None:
+    """The SCP denies it to everyone else."""
     roles = replace(ROLES, deployers=())
     [sentence, _] = caveats(a_policy(), roles, START, role_delivery=False, characters=1)
     assert sentence == (
-        "No --deploy-role is named: only operators can deploy, update and delete the stack ImdsEnforcerState."
+        "Without --deploy-role, only operators can deploy, update and delete the stack ImdsEnforcerState."
     )
 
 
-def test_a_length_that_was_too_much_once() -> None:
-    """The quota was raised, and not everywhere at once."""
+def test_a_length_over_the_former_quota() -> None:
+    """AWS raised the quota, but perhaps not everywhere at once."""
     *_, last = caveats(a_policy(), ROLES, START, role_delivery=False, characters=5_121)
-    assert last == "It is 5,121 characters long: too long where the quota is still 5,120."
+    assert last == "The SCP has 5,121 characters, too many where the quota is still 5,120."
     assert len(list(caveats(a_policy(), ROLES, START, role_delivery=False, characters=5_120))) == 1

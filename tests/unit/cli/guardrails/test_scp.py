@@ -21,8 +21,8 @@ LAUNCHES = ["Launches", "LaunchConfigurations", "TemplateVersions", "NoLaunchCon
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_a_request(case: Case) -> None:
-    """Is refused by the statement that is meant to, or by none."""
+def test_a_request_is_denied_only_by_the_intended_statements(case: Case) -> None:
+    """Or allowed, if the case names no statement."""
     assert refusing(case.scp, case.request) == [*case.refused]
 
 
@@ -35,35 +35,35 @@ def test_a_request(case: Case) -> None:
     ],
 )
 def test_the_statements_that_a_policy_needs(policy: Policy, role_delivery: bool, sids: list[str]) -> None:  # noqa: FBT001
-    """No more than these, each with a reason."""
+    """Exactly these, each with a reason."""
     found = statements(policy, ROLES, STATE, START, role_delivery=role_delivery)
     assert [each.sid for each in found] == sids
     assert all(each.reason for each in found)
 
 
-def test_every_statement_refuses_a_request_of_the_table() -> None:
-    """A new one too."""
+def test_every_statement_denies_a_request_in_the_table() -> None:
+    """So a new statement needs a case."""
     assert {sid for case in CASES for sid in case.refused} == {
         each.sid for each in statements(TAGGED, ROLES, STATE, START, role_delivery=True)
     }
 
 
-def test_it_is_json_without_white_space_in_ascii() -> None:
-    """As the size counts white space, and a terminal may know no other characters."""
+def test_an_scp_is_json_in_ascii_without_white_space() -> None:
+    """White space counts towards the quota, and a terminal may not support other characters."""
     text = an_scp(a_policy(exemptions=(an_exemption(tag_key="Größe"),)))
     assert json.dumps(json.loads(text), separators=(",", ":")) + "\n" == text
     assert text.isascii()
     assert " " not in text
 
 
-def test_another_partition() -> None:
-    """All ARNs are of that of the roles."""
+def test_all_arns_have_the_partition_of_the_roles() -> None:
+    """Here that of China."""
     roles = Roles(enforcer="arn:aws-cn:iam::*:role/imds", operators=["arn:aws-cn:iam::*:role/ops"])
     assert "arn:aws:" not in an_scp(TAGGED, roles)
 
 
-def test_what_is_too_long_is_refused() -> None:
-    """By a single character."""
+def test_an_scp_that_is_too_long_is_an_error() -> None:
+    """Even by a single character."""
     [*others, last] = statements(a_policy(), ROLES, STATE, START)
     room = QUOTA - len(document([*others, last]))
     filled = replace(last, sid=last.sid + "x" * room)

@@ -27,21 +27,21 @@ from tests.fakes.examples import a_policy, an_exemption
         ("[]]", "]"),
     ],
 )
-def test_a_pattern_as_iam_writes_it(pattern: str, protected: str) -> None:
-    """It fits what the policy's fits, and where IAM has no way to say it a few keys more."""
+def test_a_pattern_becomes_an_iam_pattern(pattern: str, protected: str) -> None:
+    """It matches the same keys, or a few more if IAM has no equivalent."""
     policy = a_policy(exemptions=(an_exemption(tag_key=pattern),))
     assert exempting_tag_keys(policy, START) == ([protected], [])
 
 
 @pytest.mark.parametrize("pattern", ["*", "??", "?*", "[ab]", "*[!x]"])
-def test_what_fits_every_key_is_not_protected(pattern: str) -> None:
-    """Nothing could be tagged any more."""
+def test_a_pattern_that_matches_every_key_is_not_protected(pattern: str) -> None:
+    """It would stop all tagging."""
     policy = a_policy(exemptions=(an_exemption(tag_key=pattern),))
     assert exempting_tag_keys(policy, START) == ([], [pattern])
 
 
-def test_each_key_once_of_exemptions_in_force() -> None:
-    """Also where several tags have to be there; what exempts by other things has no tags."""
+def test_the_keys_of_exemptions_in_force_are_protected_once() -> None:
+    """Including those of exemptions by several tags. Other exemptions have no tag keys."""
     several = (Match(tag_key="b"), Match(tag_key="a"))
     policy = a_policy(
         exemptions=(

@@ -45,7 +45,10 @@ ANN = Owner(OwnerKind.CREATOR, "arn:aws:iam::111122223333:user/ann")
         (
             CONFIGURATION,
             None,
-            (f"a launch template with {TOKENS}: required in its place; a launch configuration cannot be changed"),
+            (
+                f"replace it with a launch template that has {TOKENS}: required; "
+                "a launch configuration cannot be changed"
+            ),
         ),
         (CONFIGURATION, STACK, f"{TOKENS} of old in stack web: required"),
         (
@@ -53,7 +56,7 @@ ANN = Owner(OwnerKind.CREATOR, "arn:aws:iam::111122223333:user/ann")
             Owner(OwnerKind.IMAGE_BUILDER),
             (
                 "aws ec2 modify-image-attribute --region eu-west-1 --image-id ami-1 "
-                "--imds-support v2.0 (which cannot be undone)"
+                "--imds-support v2.0 (this cannot be undone)"
             ),
         ),
         (
@@ -67,8 +70,8 @@ ANN = Owner(OwnerKind.CREATOR, "arn:aws:iam::111122223333:user/ann")
         (replace(DEFAULTS, managed=True), None, "http_tokens of the organization's declarative policy: required"),
     ],
 )
-def test_the_field_of_what_the_account_keeps_itself(situation: Situation, owner: Owner | None, words: str) -> None:
-    """Of CloudFormation the property, of EC2 the call."""
+def test_the_advice_for_launchers_of_the_account_itself(situation: Situation, owner: Owner | None, words: str) -> None:
+    """The property in CloudFormation, or the call of EC2."""
     assert advice(situation, owner) == words
 
 
@@ -79,8 +82,8 @@ def test_the_field_of_what_the_account_keeps_itself(situation: Situation, owner:
         (
             Owner(OwnerKind.EKS, "shop", "blue"),
             (
-                f"{TOKENS} of the launch template of node group blue of cluster shop: required, if it has one of its "
-                "own, which EKS did not say"
+                f"{TOKENS} of the launch template of node group blue of cluster shop: required, if it has its own "
+                "template; EKS did not say whether it does"
             ),
         ),
         (
@@ -106,8 +109,8 @@ def test_the_field_of_what_the_account_keeps_itself(situation: Situation, owner:
     ],
 )
 @pytest.mark.parametrize("situation", [TEMPLATE, GROUP, CONFIGURATION])
-def test_the_field_of_what_a_service_keeps(situation: Situation, owner: Owner, words: str) -> None:
-    """Its own templates are not to be changed, whatever the launcher is."""
+def test_the_advice_for_launchers_of_a_service(situation: Situation, owner: Owner, words: str) -> None:
+    """The service's own setting, whatever the launcher is: it may undo changes to its templates."""
     assert advice(situation, owner) == words
 
 
@@ -124,15 +127,15 @@ def test_the_field_of_what_a_service_keeps(situation: Situation, owner: Owner, w
         (
             None,
             (
-                f"a node group in place of blue of cluster shop, with a launch template that has {TOKENS}: required; "
-                "EKS made this one's template itself"
+                f"replace node group blue of cluster shop with one whose launch template has {TOKENS}: required; "
+                "EKS itself created the current template"
             ),
         ),
     ],
 )
-def test_a_node_group_with_a_template_of_the_accounts_own_and_without(
+def test_the_advice_for_a_node_group_with_and_without_the_accounts_own_template(
     template: LaunchTemplate | None, words: str
 ) -> None:
-    """EKS takes a new version only when it is named, and its own template is not to be changed."""
+    """EKS uses a new version only if the node group names it, and replaces changes to its own template."""
     situation = replace(GROUP, node_group=NodeGroup("shop", "blue", template))
     assert advice(situation, Owner(OwnerKind.EKS, "shop", "blue")) == words

@@ -14,7 +14,7 @@ from imds_enforcer_cli.launches.precedence import Outlook
 from tests.fakes.clock import START
 from tests.fakes.examples import THROTTLED, a_policy, an_exemption, an_id, an_instance
 
-WOULD = "with HttpTokens required as the region's default the next one would not get IMDSv1"
+WOULD = "with HttpTokens required as the region's default, its next instance would not get IMDSv1"
 EXEMPT, HELD, GATED = (Keeping(how, "why") for how in Kept)
 
 
@@ -39,9 +39,9 @@ def a_launcher(**fields: Any) -> Launcher:
 
 
 def named(launcher: Launcher, *ways: Keeping | None, match: Match | None = None, **fields: Any) -> list[str]:
-    """What is said of a launcher, under a policy with one exemption or none.
+    """The reasons given for a launcher, under a policy with at most one exemption.
 
-    `ways` are those in which i-1 and so on keep IMDSv1, if they do.
+    `ways` say how i-1, i-2 and so on keep IMDSv1, if they do.
     """
     exemptions = (Exemption(match=match, reason="vendor", **fields),) if match else ()
     kept = {f"i-{number}": way for number, way in enumerate(ways, 1) if way}
@@ -58,8 +58,8 @@ def named(launcher: Launcher, *ways: Keeping | None, match: Match | None = None,
         Match(tag_key="imds", tag_value="v1"),
     ],
 )
-def test_an_exemption_that_the_next_instance_would_fit(match: Match) -> None:
-    """Also of a launcher that has no instance yet."""
+def test_a_launcher_whose_next_instance_is_exempt_is_named(match: Match) -> None:
+    """Even if it has no instance yet."""
     assert named(a_launcher(instance_ids=()), match=match) == [f"its next instance is exempt (vendor); {WOULD}"]
 
 
@@ -72,39 +72,39 @@ def test_an_exemption_that_the_next_instance_would_fit(match: Match) -> None:
         (a_launcher(), Match(auto_scaling_group="web"), {"expires": date(2026, 1, 1)}),
     ],
 )
-def test_what_loses_nothing_is_not_named(launcher: Launcher, match: Match, fields: dict[str, Any]) -> None:
-    """It sets the tokens, or no exemption in force fits what it launches next."""
+def test_a_launcher_that_loses_nothing_is_not_named(launcher: Launcher, match: Match, fields: dict[str, Any]) -> None:
+    """It sets HttpTokens, or no exemption in force matches its next instance."""
     assert named(launcher, match=match, **fields) == []
 
 
-def test_instances_that_keep_imdsv1() -> None:
-    """With their number, by how; those of others do not count."""
+def test_a_launcher_whose_instances_keep_imdsv1_is_named() -> None:
+    """With their numbers by how they keep it; instances of other launchers do not count."""
     assert named(a_launcher(), GATED, None, HELD) == [f"3 instances: 1 held, 1 gated; {WOULD}"]
     assert named(a_launcher(), HELD, EXEMPT, EXEMPT) == [f"3 instances: 2 exempt, 1 held; {WOULD}"]
     assert named(a_launcher(instance_ids=("i-2",)), HELD) == []
     assert named(a_launcher(silent=False), HELD, HELD) == []
 
 
-def test_an_instance_of_which_the_gate_does_not_know_does_not_count() -> None:
-    """It may have lost its calls long ago."""
+def test_an_instance_with_unknown_calls_does_not_count() -> None:
+    """It may have stopped calling IMDSv1 long ago."""
     assert named(a_launcher(), replace(GATED, failure=THROTTLED)) == []
 
 
-def test_a_region_that_the_policy_leaves_out() -> None:
-    """Its defaults stay as they are."""
+def test_launchers_in_a_region_that_the_policy_leaves_out_are_not_named() -> None:
+    """The region's defaults stay as they are."""
     policy = a_policy(regions=RegionSelection(exclude=("eu-west-1",)))
     assert list(kept_launchers([a_launcher()], policy, START, {"i-1": HELD})) == []
 
 
-def test_what_a_launch_configuration_comes_to_is_not_documented() -> None:
-    """It has defaults of its own."""
+def test_a_launch_configuration_might_not_give_imdsv1() -> None:
+    """It has defaults of its own, and AWS does not document which prevail."""
     tags = {"aws:autoscaling:groupName": "web"}
     said = named(a_launcher(tags=tags), HELD)
     assert said == [f"3 instances: 1 held; {WOULD.replace('would not', 'might not')}"]
 
 
-def test_a_line_and_a_document() -> None:
-    """For people, and under names that programs rely on."""
+def test_a_kept_launcher_as_text_and_as_json() -> None:
+    """Programs rely on the names in the JSON."""
     [found] = kept_launchers([a_launcher()], a_policy(), START, {"i-1": HELD})
     assert str(found) == f"Auto Scaling group web in eu-west-1 does not set HttpTokens: {found.why}"
     assert found.as_json() == {
@@ -122,7 +122,7 @@ def test_a_line_and_a_document() -> None:
 
 
 def test_a_hold_comes_before_an_exemption() -> None:
-    """As for instances: each counts once."""
+    """As for instances. Each instance counts once."""
     policy = a_policy(exemptions=(an_exemption(instance_id="i-*"),))
     instances = [an_instance(1), an_instance(2)]
     holds = {an_id(1): Hold(instance_id=an_id(1), reason="migration", by="ann", at=START)}

@@ -28,18 +28,18 @@ def region() -> FakeLaunches:
 
 
 def found_in(region: FakeLaunches) -> list[Launcher]:
-    """The launchers of the region, in order."""
+    """The launchers of the region, sorted."""
     inventory = LaunchReader(region, region, region).read(images=["ami-old", "ami-new"])
     return ordered(launchers("eu-west-1", inventory, LAUNCHED))
 
 
 def by_name(region: FakeLaunches) -> dict[str, Launcher]:
-    """The same by what they are called."""
+    """The launchers by their names."""
     return {str(each): each for each in found_in(region)}
 
 
 def test_every_kind_with_its_outlook_its_uses_and_its_instances(region: FakeLaunches) -> None:
-    """What is of concern first."""
+    """Those of most concern come first."""
     assert [
         (str(each), each.outlook.launches_imdsv1, each.used_as, len(each.instance_ids)) for each in found_in(region)
     ] == [
@@ -59,8 +59,8 @@ def test_every_kind_with_its_outlook_its_uses_and_its_instances(region: FakeLaun
     ]
 
 
-def test_whose_they_are(region: FakeLaunches) -> None:
-    """By tags; a launch configuration has none, and is of the owner of its group."""
+def test_the_owner_of_each_launcher(region: FakeLaunches) -> None:
+    """By its tags. A launch configuration, which has none, belongs to the owner of its group."""
     assert {name: str(each.owner) for name, each in by_name(region).items() if each.owner} == {
         "launch template web (lt-web) version 1": "CloudFormation stack shop, resource Template",
         "launch template web (lt-web) version 2": "CloudFormation stack shop, resource Template",
@@ -73,8 +73,8 @@ def test_whose_they_are(region: FakeLaunches) -> None:
     }
 
 
-def test_what_to_change(region: FakeLaunches) -> None:
-    """Of what launches no IMDSv1 nothing; of a node group the account's own template, which EKS has copied."""
+def test_the_advice_for_each_launcher(region: FakeLaunches) -> None:
+    """None if it launches no IMDSv1. For a node group, the account's own template, which EKS has copied."""
     found = by_name(region)
     assert {name for name, each in found.items() if not each.advice} == {
         name for name, each in found.items() if each.outlook.launches_imdsv1 is False
@@ -87,15 +87,15 @@ def test_what_to_change(region: FakeLaunches) -> None:
     assert found["Auto Scaling group eks-blue"].advice.startswith("MetadataOptions.HttpTokens of lt-new: required")
 
 
-def test_defaults_that_an_organization_manages(region: FakeLaunches) -> None:
-    """Only its policy can change them."""
+def test_the_advice_for_defaults_that_an_organization_manages(region: FakeLaunches) -> None:
+    """Only the organization's policy can change them."""
     region.defaults = {"HttpTokens": "optional", "ManagedBy": "declarative-policy"}
     defaults = by_name(region)["account defaults of eu-west-1"]
     assert defaults.advice == "http_tokens of the organization's declarative policy: required"
 
 
-def test_where_the_defaults_require_tokens_only_what_says_optional_is_left(region: FakeLaunches) -> None:
-    """And the launch configuration, of which it is not documented."""
+def test_if_the_defaults_require_tokens_only_launchers_that_set_optional_are_left(region: FakeLaunches) -> None:
+    """And the launch configuration, for which AWS does not document the precedence."""
     region.defaults = {"HttpTokens": "required"}
     concerns = {
         name: each.outlook.launches_imdsv1
@@ -113,21 +113,21 @@ def test_where_the_defaults_require_tokens_only_what_says_optional_is_left(regio
 
 
 def test_only_versions_in_use_are_listed(region: FakeLaunches) -> None:
-    """An instance may have come from another one, which its template or group has left behind."""
+    """Not the older version that launched an instance, if nothing uses it any more."""
     region.templates["lt-web"].append({})
     inventory = LaunchReader(region, region, region).read([LaunchTemplate("lt-web", "3")])
     found = launchers("eu-west-1", inventory, LAUNCHED)
     assert sorted(each.version for each in found if each.id == "lt-web") == ["1", "2", "4"]
 
 
-def test_images_of_others_are_not_listed(region: FakeLaunches) -> None:
-    """Only their owners can change them; that a template launches from one is its own outlook."""
+def test_images_of_other_accounts_are_not_listed(region: FakeLaunches) -> None:
+    """Only their owners can change them. They still count in the outlook of a template."""
     region.own.clear()
     assert [name for name in by_name(region) if name.startswith("image")] == []
 
 
 def test_an_override_of_the_image_decides(region: FakeLaunches) -> None:
-    """Of a group's two images one is enough."""
+    """One image of a group that does not require tokens is enough."""
     specification = {"LaunchTemplateId": "lt-new"}
     mixed = {"LaunchTemplateSpecification": specification, "Overrides": [{"ImageId": "ami-old"}]}
     region.groups = [{"AutoScalingGroupName": "mixed", "MixedInstancesPolicy": {"LaunchTemplate": mixed}}]
@@ -136,8 +136,8 @@ def test_an_override_of_the_image_decides(region: FakeLaunches) -> None:
     assert outlook.why.endswith("image ami-old does not require tokens")
 
 
-def test_a_template_without_an_image_launches_those_of_its_instances_again(region: FakeLaunches) -> None:
-    """A parameter names it, or the launch itself; of several images one that does not require tokens is enough."""
+def test_a_template_without_an_image_is_judged_by_the_images_of_its_instances(region: FakeLaunches) -> None:
+    """A parameter or the launch names the image. One image that does not require tokens is enough."""
     bare = LaunchTemplate("lt-bare", "1")
     name = "launch template bare (lt-bare) version 1"
     inventory = LaunchReader(region, region, region).read(images=["ami-old", "ami-new"])
@@ -151,8 +151,8 @@ def test_a_template_without_an_image_launches_those_of_its_instances_again(regio
     assert answer("ami-new", "ami-old") is True
 
 
-def test_what_is_not_known_is_not_guessed(region: FakeLaunches) -> None:
-    """The defaults cannot be listed, and decide where nothing else does."""
+def test_the_outlook_is_unknown_if_the_defaults_decide_and_cannot_be_read(region: FakeLaunches) -> None:
+    """Templates that set HttpTokens are judged anyway."""
     region.refused = {"get_instance_metadata_defaults": "UnauthorizedOperation"}
     found = by_name(region)
     assert "account defaults of eu-west-1" not in found
@@ -160,15 +160,15 @@ def test_what_is_not_known_is_not_guessed(region: FakeLaunches) -> None:
     assert found["launch template web (lt-web) version 1"].outlook.launches_imdsv1 is True
 
 
-def test_a_version_of_a_template_that_is_not_described_has_its_creator(region: FakeLaunches) -> None:
-    """Where DescribeLaunchTemplates is denied, the version itself says who made it."""
+def test_the_owner_is_the_creator_of_the_version_if_templates_cannot_be_read(region: FakeLaunches) -> None:
+    """DescribeLaunchTemplates is denied, but the version itself names its creator."""
     region.refused = {"describe_launch_templates": "UnauthorizedOperation"}
     region.created_by = ANN
     assert str(by_name(region)["launch template web (lt-web) version 1"].owner) == f"created by {ANN}"
 
 
-def test_a_launcher_in_a_document(region: FakeLaunches) -> None:
-    """Under names that programs rely on."""
+def test_a_launcher_as_json(region: FakeLaunches) -> None:
+    """Programs rely on the names."""
     assert by_name(region)["launch template web (lt-web) version 1"].as_json() == {
         "launcher": "launch template web (lt-web) version 1",
         "kind": "launch_template",
@@ -195,12 +195,12 @@ def test_a_launcher_in_a_document(region: FakeLaunches) -> None:
 
 
 def silent(region: FakeLaunches) -> dict[str, tuple[str, dict[str, Any]]]:
-    """What names no tokens, with the image and the tags that its instances get."""
+    """The launchers that set no HttpTokens, with the image and the tags of their instances."""
     return {str(each): (each.image_id, dict(each.tags)) for each in found_in(region) if each.silent}
 
 
-def test_what_says_nothing_about_tokens_and_what_its_instances_get(region: FakeLaunches) -> None:
-    """The tags of the template, those that the group passes on, and those that AWS adds."""
+def test_the_image_and_tags_of_launchers_that_set_no_tokens(region: FakeLaunches) -> None:
+    """The tags are the template's, those that the group propagates, and those that AWS adds."""
     given = [
         {"ResourceType": "instance", "Tags": [{"Key": "imds", "Value": "v1"}, {"Key": "team", "Value": "a"}]},
         {"ResourceType": "volume", "Tags": [{"Key": "backup", "Value": "daily"}]},

@@ -59,19 +59,19 @@ BUILT = "arn:aws:imagebuilder:eu-west-1:111122223333:image/golden/1.0.0/1"
         (Marks({"CreatedBy": "ann"}, created_by=ANN), "", Owner(OwnerKind.CREATOR, ANN), f"created by {ANN}"),
     ],
 )
-def test_tags_names_and_answers_say_whose_it_is(marks: Marks, name: str, owner: Owner, text: str) -> None:
-    """The service before the stack that it made, and the creator last."""
+def test_the_owner_by_tags_name_operator_and_creator(marks: Marks, name: str, owner: Owner, text: str) -> None:
+    """A service comes before the stack that it created; the creator comes last."""
     found = owner_of(marks, name)
     assert found == owner
     assert str(found) == text
 
 
 @pytest.mark.parametrize("tags", [{}, {"karpenter.sh/discovery": "shop"}, {"eks:cluster-name": "shop"}, {"Name": "x"}])
-def test_other_tags_say_nothing(tags: dict[str, str]) -> None:
-    """Those with which people tell Karpenter what it may use, for one."""
+def test_other_tags_reveal_no_owner(tags: dict[str, str]) -> None:
+    """For example `karpenter.sh/discovery`, which people set on what Karpenter may use."""
     assert owner_of(Marks(tags)) is None
 
 
-def test_only_a_creator_does_not_undo_what_is_changed_by_hand() -> None:
-    """All others keep the launcher as they have it."""
+def test_every_owner_but_a_creator_manages_the_launcher() -> None:
+    """And may undo changes made by hand."""
     assert [each for each in OwnerKind if not Owner(each).manages] == [OwnerKind.CREATOR]

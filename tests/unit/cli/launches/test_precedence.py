@@ -36,10 +36,10 @@ UNSET = "launch template lt-1 version 3 does not set HttpTokens"
         ),
     ],
 )
-def test_the_first_who_names_tokens_decides(
+def test_the_first_setting_of_tokens_decides(
     recipe: Recipe, defaults: RegionDefaults, why: str, *, image: bool, launches: bool
 ) -> None:
-    """What the launch says, else the region, else the image."""
+    """That of the launch, else of the region, else of the image."""
     assert outlook(recipe, defaults, image) == Outlook(launches, why)
 
 
@@ -62,13 +62,13 @@ def test_the_first_who_names_tokens_decides(
         (OPTIONAL, RegionDefaults(http_endpoint="disabled"), "the region's default turns the metadata service off"),
     ],
 )
-def test_what_keeps_optional_tokens_from_mattering(recipe: Recipe, defaults: RegionDefaults, why: str) -> None:
-    """Such a launch fails, or its instance has no metadata service."""
+def test_optional_tokens_that_do_not_matter(recipe: Recipe, defaults: RegionDefaults, why: str) -> None:
+    """Because the launch fails, or the instance has no metadata service."""
     assert outlook(recipe, defaults, image=False) == Outlook(launches_imdsv1=False, why=why)
 
 
 def test_a_template_may_turn_the_metadata_service_on() -> None:
-    """Where the region's default is off."""
+    """Even if the region's default turns it off."""
     recipe = replace(OPTIONAL, http_endpoint="enabled")
     assert outlook(recipe, RegionDefaults(http_endpoint="disabled"), image=False).launches_imdsv1
 
@@ -82,15 +82,15 @@ def test_a_template_may_turn_the_metadata_service_on() -> None:
         (TEMPLATE, RegionDefaults("required"), "denied", False, f"{UNSET}; the region's default is required"),
     ],
 )
-def test_what_is_not_known_matters_only_where_it_decides(
+def test_unknown_settings_matter_only_if_they_decide(
     recipe: Recipe, defaults: RegionDefaults | str, why: str, *, image: bool | str, launches: bool | None
 ) -> None:
-    """Nothing is guessed."""
+    """Then the outlook is unknown."""
     assert outlook(recipe, defaults, image) == Outlook(launches, why)
 
 
 CONFIGURATION = Recipe("launch configuration lc", image_id="ami-1", is_configuration=True)
-UNDOCUMENTED = "; whether that holds for launch configurations is not documented"
+UNDOCUMENTED = "; AWS does not document whether that applies to launch configurations"
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ UNDOCUMENTED = "; whether that holds for launch configurations is not documented
         ),
     ],
 )
-def test_what_prevails_over_a_launch_configurations_own_defaults_is_not_documented(
+def test_a_launch_configuration_whose_precedence_is_undocumented(
     recipe: Recipe, defaults: RegionDefaults, why: str, *, image: bool, launches: bool | None
 ) -> None:
-    """So it is only known where the answer is the same either way."""
+    """Its outlook is known only if it does not depend on whose defaults prevail."""
     found = outlook(recipe, defaults, image)
     assert found.launches_imdsv1 is launches
     assert found.why.endswith(why)
@@ -131,7 +131,7 @@ def test_what_prevails_over_a_launch_configurations_own_defaults_is_not_document
     ("defaults", "image", "launches"),
     [(RegionDefaults(enforced=True), "ami-1 is gone", False), (NONE, "ami-1 is gone", None)],
 )
-def test_where_tokens_are_enforced_the_image_need_not_be_known(
+def test_if_tokens_are_enforced_the_image_does_not_matter(
     defaults: RegionDefaults, image: str, *, launches: bool | None
 ) -> None:
     """A launch with optional tokens fails (EC2 User Guide, "Troubleshoot launch issues")."""
@@ -141,15 +141,13 @@ def test_where_tokens_are_enforced_the_image_need_not_be_known(
 @pytest.mark.parametrize(
     ("defaults", "launches", "why"),
     [
-        (NONE, True, "the region has no default: what neither launch nor image says is optional"),
+        (NONE, True, "the region has no default: tokens are optional unless the launch or the image requires them"),
         (RegionDefaults("optional"), True, "the region's default is optional"),
         (RegionDefaults("required"), False, "the region's default is required"),
         (RegionDefaults(enforced=True), False, "the region refuses optional tokens (HttpTokensEnforced)"),
         (RegionDefaults(http_endpoint="disabled"), False, "the region's default turns the metadata service off"),
     ],
 )
-def test_what_the_defaults_make_of_a_launch_that_says_nothing(
-    defaults: RegionDefaults, why: str, *, launches: bool
-) -> None:
-    """From an image that says nothing either."""
+def test_the_outlook_of_the_defaults_alone(defaults: RegionDefaults, why: str, *, launches: bool) -> None:
+    """For a launch that sets nothing, from an image that does not require tokens."""
     assert outlook_of_rest(defaults) == Outlook(launches, why)

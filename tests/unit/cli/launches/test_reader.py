@@ -16,12 +16,12 @@ REQUIRED = {"MetadataOptions": {"HttpTokens": "required"}}
 
 @pytest.fixture
 def region() -> FakeLaunches:
-    """A region without anything."""
+    """An empty region."""
     return FakeLaunches()
 
 
 def read(region: FakeLaunches, *templates: LaunchTemplate, images: tuple[str, ...] = ()) -> Inventory:
-    """What is found in it."""
+    """Read the region's inventory."""
     return LaunchReader(region, region, region).read(templates, images)
 
 
@@ -30,8 +30,8 @@ def calls(region: FakeLaunches, name: str) -> list[dict[str, Any]]:
     return [request for call, request in region.requests if call == name]
 
 
-def test_the_default_and_latest_versions_of_all_templates_come_page_by_page(region: FakeLaunches) -> None:
-    """Not template by template; a page may end between the two versions of one."""
+def test_the_default_and_latest_versions_of_all_templates_are_read_in_pages(region: FakeLaunches) -> None:
+    """Not template by template. A page may end between the two versions of a template."""
     region.page_size = 3
     region.templates = {f"lt-{number}": [OPTIONAL, REQUIRED, REQUIRED] for number in range(10)}
     region.default_versions = {"lt-3": 2, "lt-4": 3}
@@ -47,8 +47,8 @@ def test_the_default_and_latest_versions_of_all_templates_come_page_by_page(regi
     assert version.recipe.http_tokens == "required"
 
 
-def test_numbers_are_read_by_template(region: FakeLaunches) -> None:
-    """Those that groups, node groups or instances name, unless they are the default or the latest one."""
+def test_versions_named_by_number_are_read_by_template(region: FakeLaunches) -> None:
+    """Those that groups, node groups or instances name, unless they are the default or latest version."""
     region.templates = {f"lt-{number}": [OPTIONAL, REQUIRED, OPTIONAL, REQUIRED] for number in range(4)}
     region.groups = [
         {"AutoScalingGroupName": "a", "LaunchTemplate": {"LaunchTemplateId": "lt-0", "Version": "2"}},
@@ -64,7 +64,7 @@ def test_numbers_are_read_by_template(region: FakeLaunches) -> None:
 
 
 def test_a_template_of_another_account_is_read_by_its_id(region: FakeLaunches) -> None:
-    """EC2 does not list one that is shared."""
+    """EC2 does not list a shared template."""
     region.templates = {"lt-0": [OPTIONAL, REQUIRED]}
     region.unlisted = {"lt-0"}
     region.groups = [{"AutoScalingGroupName": "a", "LaunchTemplate": {"LaunchTemplateId": "lt-0"}}]
@@ -73,8 +73,8 @@ def test_a_template_of_another_account_is_read_by_its_id(region: FakeLaunches) -
     assert version.template == ("lt-0", "1")
 
 
-def test_versions_that_cannot_be_read_leave_the_others_known(region: FakeLaunches) -> None:
-    """Of another template, and of the same one where some are gone."""
+def test_versions_that_cannot_be_read_do_not_hide_the_others(region: FakeLaunches) -> None:
+    """Neither those of other templates, nor, after a deletion, those of the same one."""
     region.templates = {"lt-0": [OPTIONAL] * 4, "lt-1": [OPTIONAL] * 4}
     region.throttled = {"lt-1"}
     wanted = [LaunchTemplate("lt-0", "2"), LaunchTemplate("lt-0", "9"), LaunchTemplate("lt-1", "2")]
@@ -83,8 +83,8 @@ def test_versions_that_cannot_be_read_leave_the_others_known(region: FakeLaunche
     assert found.failures["versions"].failure.code == "RequestLimitExceeded"
 
 
-def test_what_a_group_launches_with(region: FakeLaunches) -> None:
-    """Overrides may name a template or an image of their own, and else launch with the group's."""
+def test_a_group_launches_with_its_own_template_and_those_of_its_overrides(region: FakeLaunches) -> None:
+    """An override may name its own template or image; otherwise it launches with the group's."""
     region.templates = {"lt-0": [OPTIONAL], "lt-1": [OPTIONAL]}
     overrides = [
         {"InstanceType": "m7g.large"},
@@ -115,8 +115,8 @@ def test_what_a_group_launches_with(region: FakeLaunches) -> None:
     assert group.marks.tags == {"team": "shop", "cost": "7"}
 
 
-def test_a_service_that_manages_a_template_or_a_group_is_known(region: FakeLaunches) -> None:
-    """EC2 has a flag, with or without a principal; Auto Scaling has the principal alone."""
+def test_the_service_that_manages_a_template_or_a_group_is_read(region: FakeLaunches) -> None:
+    """EC2 returns a flag, with or without a principal; Auto Scaling returns only the principal."""
     region.templates = {"lt-0": [OPTIONAL], "lt-1": [OPTIONAL], "lt-2": [OPTIONAL]}
     region.descriptions = {
         "lt-0": {"Operator": {"Managed": True, "Principal": "ecs.amazonaws.com"}},
@@ -129,8 +129,8 @@ def test_a_service_that_manages_a_template_or_a_group_is_known(region: FakeLaunc
     assert found.groups["web"].marks.operator == "eks.amazonaws.com"
 
 
-def test_node_groups_of_every_cluster(region: FakeLaunches) -> None:
-    """One that is deleted meanwhile is not there."""
+def test_the_node_groups_of_every_cluster_are_read(region: FakeLaunches) -> None:
+    """Except one that is deleted after the listing."""
     region.page_size = 1
     region.node_groups = {
         "shop": [
@@ -147,8 +147,8 @@ def test_node_groups_of_every_cluster(region: FakeLaunches) -> None:
     assert found.failures == {}
 
 
-def test_numbers_are_read_some_at_once(region: FakeLaunches, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four; each call waits here until three others are under way, and fails if they are not."""
+def test_four_templates_are_read_in_parallel(region: FakeLaunches, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call waits until three others are under way, and fails otherwise."""
     region.templates = {f"lt-{number}": [OPTIONAL] * 3 for number in range(8)}
     together, describe = threading.Barrier(4, timeout=30), region.describe_launch_template_versions
 
@@ -163,8 +163,8 @@ def test_numbers_are_read_some_at_once(region: FakeLaunches, monkeypatch: pytest
     assert all(found.version(each) for each in wanted)
 
 
-def test_only_images_that_do_not_require_tokens_are_asked_about_twice(region: FakeLaunches) -> None:
-    """The second time, whether the account owns them."""
+def test_only_images_that_do_not_require_tokens_are_read_twice(region: FakeLaunches) -> None:
+    """The second time to learn whether the account owns them."""
     region.images = {f"ami-{number}": "v2.0" if number % 2 else None for number in range(6)}
     region.own = {"ami-0": {"Name": "golden"}, "ami-1": {}}
     region.templates = {"lt-0": [{"ImageId": "ami-0"}], "lt-1": [{"ImageId": "resolve:ssm:/golden"}]}
@@ -185,7 +185,7 @@ def test_only_images_that_do_not_require_tokens_are_asked_about_twice(region: Fa
 
 
 def test_the_number_of_requests_grows_with_pages_and_not_with_templates(region: FakeLaunches) -> None:
-    """For 5,000 templates, the most that a region has, 25 pages of templates and 50 of versions."""
+    """5,000 templates, the most in a region, take 25 pages of templates and 50 of versions."""
     region.page_size = 200
     region.templates = {f"lt-{number}": [{"ImageId": "ami-0", **OPTIONAL}, REQUIRED] for number in range(5_000)}
     region.images = {"ami-0": None}
@@ -209,10 +209,8 @@ def test_the_number_of_requests_grows_with_pages_and_not_with_templates(region: 
         ("describe_nodegroup", ["node_groups"]),
     ],
 )
-def test_a_call_that_is_denied_costs_what_it_reads_and_nothing_else(
-    region: FakeLaunches, call: str, kinds: list[str]
-) -> None:
-    """With the service's own code."""
+def test_a_denied_call_hides_only_what_it_reads(region: FakeLaunches, call: str, kinds: list[str]) -> None:
+    """The failure has the service's own code."""
     region.templates = {"lt-0": [{"ImageId": "ami-0"}]}
     region.images = {"ami-0": None}
     region.groups = [{"AutoScalingGroupName": "web", "LaunchConfigurationName": "old"}]
@@ -227,16 +225,16 @@ def test_a_call_that_is_denied_costs_what_it_reads_and_nothing_else(
         assert {each for each in fields if getattr(found, each) != getattr(whole, each)} == set(kinds)
 
 
-def test_credentials_that_are_not_accepted_end_it(region: FakeLaunches) -> None:
-    """What is asked for next would be refused, too."""
+def test_rejected_credentials_end_the_reading(region: FakeLaunches) -> None:
+    """AWS would reject them for every other call too."""
     region.refused = {"describe_auto_scaling_groups": "ExpiredToken"}
     with pytest.raises(AwsError, match="ExpiredToken"):
         read(region)
     assert "describe_images" not in {call for call, _ in region.requests}
 
 
-def test_a_listing_that_leads_to_itself_ends(region: FakeLaunches) -> None:
-    """As one that is not known."""
+def test_a_page_that_names_itself_as_the_next_ends_the_listing(region: FakeLaunches) -> None:
+    """It counts as a failure."""
     region.page_size = 0
     region.templates = {"lt-0": [OPTIONAL]}
     assert read(region).failures["templates"].failure.code == "EndlessListing"

@@ -1,4 +1,4 @@
-"""Ctrl-C while instances are changed: what was done is told, and nothing else is begun."""
+"""Ctrl-C during a run: the command begins no further change, and reports what it has done."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ NUMBER = 300
 
 @pytest.fixture
 def said() -> list[str]:
-    """The last words of a process that is ended at once."""
+    """The last messages of a process that ends at once."""
     return []
 
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> list[int]:
-    """How often the process would have been ended at once."""
+    """The exit codes of the ends at once, which are only recorded."""
     calls: list[int] = []
 
     def end(last_words: str = "") -> None:
@@ -56,7 +56,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, said: list[str]) -> list[int]:
 
 @pytest.fixture
 def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Press Ctrl-C, and return once that was noticed."""
+    """Presses Ctrl-C, and returns once the command has noticed."""
     noticed = threading.Event()
 
     def hear(message: str) -> None:
@@ -72,7 +72,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def shown(home: FakeEc2) -> set[str]:
-    """The instances that are as the policy wants them."""
+    """The instances that require tokens, as the policy wants."""
     return {
         each
         for each in home.instance_ids
@@ -80,10 +80,10 @@ def shown(home: FakeEc2) -> set[str]:
     }
 
 
-def test_it_stops_and_tells_what_was_done(
+def test_an_interrupted_sweep_stops_and_reports_its_changes(
     clients: FakeClients, home: FakeEc2, command: Command, interrupt: Callable[[], None]
 ) -> None:
-    """Every change that was sent is read back; the ledger has all of them, and no open entry."""
+    """It reads back every change that it sent; the ledger has all of them and no open entry."""
     home.launch(*map(an_instance, range(NUMBER)))
     home.applied_after = 1
     clients.clock.at(10, interrupt)
@@ -101,12 +101,12 @@ def test_it_stops_and_tells_what_was_done(
 def test_the_counts_name_the_interruption(
     clients: FakeClients, home: FakeEc2, command: Command, interrupt: Callable[[], None]
 ) -> None:
-    """What waits is not listed one by one."""
+    """They count the waiting instances without listing them."""
     home.launch(*map(an_instance, range(NUMBER)))
     clients.clock.at(10, interrupt)
     result = command("enforce", "--yes")
     assert (
-        "Stopping: no further change begins, and what was sent is read back. Ctrl-C again ends at once."
+        "Stopping: no further change begins; reading back sent changes. Press Ctrl-C again to end at once."
         in result.stderr
     )
     last = result.stdout.splitlines()[-1]
@@ -116,10 +116,10 @@ def test_the_counts_name_the_interruption(
     assert sum("DEFERRED" in line for line in result.stdout.splitlines()) == 2
 
 
-def test_what_does_not_show_in_time_has_failed(
+def test_a_change_that_ec2_does_not_show_in_time_has_failed(
     clients: FakeClients, home: FakeEc2, command: Command, interrupt: Callable[[], None]
 ) -> None:
-    """It was accepted, and EC2 does not show it within 20 seconds: as in every sweep."""
+    """EC2 accepted it but does not show it within 20 seconds, as in every sweep."""
     home.launch(*map(an_instance, range(NUMBER)))
     home.visible_after = 30
     clients.clock.at(1, interrupt)
@@ -129,10 +129,10 @@ def test_what_does_not_show_in_time_has_failed(
     assert {each["code"] for each in document["instances"] if each["outcome"] == "FAILED"} == {"ReadBackDiffers"}
 
 
-def test_a_call_that_hangs_is_not_waited_for(
+def test_the_command_does_not_wait_for_a_call_that_hangs(
     clients: FakeClients, home: FakeEc2, command: Command, interrupt: Callable[[], None], ended: list[int]
 ) -> None:
-    """After 25 seconds: what was sent and not read back by then has failed, and the report says so."""
+    """After 25 seconds it reports changes that were sent but not read back as failed."""
     home.launch(*map(an_instance, range(NUMBER)))
     released = threading.Event()
 
@@ -160,7 +160,7 @@ def test_a_call_that_hangs_is_not_waited_for(
 def test_a_table_that_hangs_does_not_hide_what_was_changed(
     clients: FakeClients, home: FakeEc2, command: Command, interrupt: Callable[[], None], ended: list[int]
 ) -> None:
-    """The outcomes were read back, and only the ledger does not have them yet."""
+    """The command has read back the outcomes; only the ledger lacks them."""
     home.launch(*map(an_instance, range(3)))
     released = threading.Event()
 
@@ -179,14 +179,14 @@ def test_a_table_that_hangs_does_not_hide_what_was_changed(
     assert document["report"]["outcomes"] == {"REMEDIATED": 3}
 
 
-def test_what_was_launched_since_the_plan_is_told_too(
+def test_an_instance_launched_since_the_plan_is_reported_too(
     clients: FakeClients,
     command: Command,
     interrupt: Callable[[], None],
     ended: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its change may have been made, and the plan does not name it."""
+    """The plan does not name it, but EC2 may have made its change."""
     home = clients.ec2(HOME)
     home.launch(an_instance(1))
     released = threading.Event()
@@ -212,8 +212,10 @@ def test_what_was_launched_since_the_plan_is_told_too(
     assert outcomes == [[an_id(1), HOME, "DEFERRED"], [an_id(2), HOME, "FAILED"]]
 
 
-def test_while_it_looks_nothing_is_waited_for(ended: list[int], capsys: pytest.CaptureFixture[str]) -> None:
-    """However long a call hangs."""
+def test_an_interruption_before_the_first_change_ends_the_command_at_once(
+    ended: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even while a call hangs."""
     released = threading.Event()
 
     def hang() -> None:
@@ -228,8 +230,8 @@ def test_while_it_looks_nothing_is_waited_for(ended: list[int], capsys: pytest.C
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_second_signal_ends_it_at_once(ended: list[int], said: list[str], number: signal.Signals) -> None:
-    """Of whatever kind. What was sent and is not read back is named."""
+def test_the_second_signal_ends_the_command_at_once(ended: list[int], said: list[str], number: signal.Signals) -> None:
+    """Whatever the first one was. The last message names the changes that were sent but not read back."""
     with Interruption() as stop:
         stop.under_way = lambda: ["i-1", "i-2"]
         assert not stop.asked
@@ -240,8 +242,8 @@ def test_the_second_signal_ends_it_at_once(ended: list[int], said: list[str], nu
     assert (ended, said) == ([130], ["Sent, and not read back: i-1, i-2."])
 
 
-def test_a_terminal_that_is_closed_says_so_twice(ended: list[int]) -> None:
-    """The shell passes it on, and when that ends the kernel does."""
+def test_a_closed_terminal_may_send_sighup_twice(ended: list[int]) -> None:
+    """Once by the shell, and once by the kernel when the shell ends."""
     with Interruption() as stop:
         signal.raise_signal(signal.SIGHUP)
         signal.raise_signal(signal.SIGHUP)
@@ -249,17 +251,17 @@ def test_a_terminal_that_is_closed_says_so_twice(ended: list[int]) -> None:
     assert ended == []
 
 
-def test_the_last_words_are_followed_by_the_cursor() -> None:
+def test_the_cursor_is_shown_again_after_the_last_message() -> None:
     """The progress display has hidden it."""
     terminal, ours = pty.openpty()
     program = "from imds_enforcer_cli.console.interruption import end_at_once; end_at_once('Sent: i-1.')"
     try:
-        # The path is that of this process: the package is not installed.
+        # With the path of this process, because the package is not installed.
         done = subprocess.run(  # noqa: S603  # our own module
             [sys.executable, "-c", program], stderr=ours, check=False, env={"PYTHONPATH": os.pathsep.join(sys.path)}
         )
         written = b""
-        # What a process wrote before it ended may come in several pieces.
+        # The output may arrive in several pieces.
         while not written.endswith(b"\x1b[?25h"):
             assert select.select([terminal], [], [], PATIENCE)[0], written
             written += os.read(terminal, 100)
@@ -269,8 +271,8 @@ def test_the_last_words_are_followed_by_the_cursor() -> None:
         os.close(ours)
 
 
-def test_what_was_ignored_stays_ignored() -> None:
-    """Under nohup a run goes on when the terminal is closed; and afterwards all is as it was."""
+def test_an_ignored_signal_stays_ignored() -> None:
+    """So a run under nohup survives its terminal. Afterwards all handlers are as before."""
     before = signal.getsignal(signal.SIGINT)
     previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -283,7 +285,7 @@ def test_what_was_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, previous)
 
 
-def test_an_error_in_the_background_is_raised_where_the_result_is_asked_for() -> None:
+def test_an_error_in_the_background_is_raised_with_the_result() -> None:
     """A fault of our own is not hidden."""
 
     def fail() -> None:

@@ -11,7 +11,7 @@ from tests.fakes.examples import AWAY, DENIED_BY_SCP, HOME, UNAUTHORIZED, a_poli
 
 
 def regions_shown(**regions: RegionReport) -> list[str]:
-    """The regions that have a row, the last of which is for all."""
+    """The regions that have a row; the last row is for all."""
     parts = {name.replace("_", "-"): part for name, part in regions.items()}
     report = RunReport(run_id="run-1", trigger="command", policy=a_policy(), regions=parts)
     return [row[0][0] for row in region_rows(report)]
@@ -27,11 +27,11 @@ def regions_shown(**regions: RegionReport) -> list[str]:
         RegionReport(outcomes=Counter({Outcome.HELD: 1})),
     ],
 )
-def test_a_region_with_something_to_say_has_a_row(problem: RegionReport) -> None:
-    """The exit code is 1 for an open entry that could not be completed: the table has to say where."""
+def test_a_region_with_results_or_problems_has_a_row(problem: RegionReport) -> None:
+    """The exit code is 1 for a ledger entry that could not be finalized, so the table must name its region."""
     assert regions_shown(eu_west_1=RegionReport(), us_east_1=problem) == [AWAY, "all"]
 
 
-def test_regions_where_nothing_was_to_be_done_have_none() -> None:
-    """Of the other regions that a sweep covers there is nothing to say."""
+def test_a_region_without_results_or_problems_has_no_row() -> None:
+    """A sweep covers many regions without drift."""
     assert regions_shown(**{HOME: RegionReport(), AWAY: RegionReport()}) == ["all"]
