@@ -237,7 +237,7 @@ def test_the_second_signal_ends_it_at_once(ended: list[int], said: list[str], nu
         assert stop.asked
         with pytest.raises(typer.Exit):
             signal.raise_signal(signal.SIGINT)
-    assert (ended, said) == ([130], ["Sent, and not read back: i-1, i-2."])
+    assert (ended, said) == ([130], ["Sent, but not read back: i-1, i-2."])
 
 
 def test_a_terminal_that_is_closed_says_so_twice(ended: list[int]) -> None:
