@@ -1,17 +1,17 @@
-"""Where the command starts; `python -m imds_enforcer_cli` is the same."""
+"""The entry point of `imds-enforcer` and of `python -m imds_enforcer_cli`."""
 
 import io
 import sys
 
 
 def main() -> None:
-    """Run the command with the arguments of this process, and end the process with its exit code."""
+    """Run the command with this process's arguments and exit with its exit code."""
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
-            # An arrow, a tag's value or an answer that the terminal's encoding lacks must not end the command.
+            # A character that the terminal's encoding lacks, in a tag's value for example, must not end the command.
             stream.reconfigure(errors="backslashreplace")
     try:
-        from imds_enforcer_cli.main import app  # noqa: PLC0415  # what it needs may not be installed
+        from imds_enforcer_cli.main import app  # noqa: PLC0415  # its libraries may be missing
 
         app(prog_name="imds-enforcer")
     except ModuleNotFoundError as error:
