@@ -120,7 +120,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     """Show whether each instance follows the policy, and why not.
 
     The audit changes nothing. COMPLIANT: follows the policy. IMDS_OFF: its metadata service is off, which satisfies
-    every policy. DRIFT: differs from the policy. HELD, EXEMPT and MANAGED: differ too, but the enforcer leaves them
+    the policy. DRIFT: differs from the policy. HELD, EXEMPT and MANAGED: differ too, but the enforcer leaves them
     alone; HELD is due to a person, to the policy, or to EC2, which refuses an option. UNREADABLE: has unrecognized
     metadata options.
 

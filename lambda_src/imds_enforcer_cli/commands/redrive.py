@@ -43,8 +43,8 @@ def redrive(
 ) -> None:
     """Move failed events from the dead-letter queue back to the event queue.
 
-    This is safe, so the command does not ask: for each event the enforcer only checks the instances again, as they
-    are by then. An event that fails again is back in the dead-letter queue within half an hour. If a move is already
+    This is safe, so the command does not ask: the enforcer evaluates each event's instances again, as they are by
+    then. An event that fails again is back in the dead-letter queue within half an hour. If a move is already
     under way, the command waits for that one.
     """
     reached = connection.connect_running(profile, region)

@@ -103,7 +103,7 @@ def _described(instance: Instance, wanted: HttpTokens) -> _Check:
     if options.http_endpoint is Switch.DISABLED:
         return _Check("described", expected, "the metadata service is off", passed=wanted is HttpTokens.REQUIRED)
     applied = options.state is OptionsState.APPLIED
-    state = "applied" if applied else "applied at the next start" if instance.state.at_rest else "not yet applied"
+    state = "applied" if applied else "applies at the next start" if instance.state.at_rest else "not yet applied"
     passed = applied and options.http_tokens is wanted
     return _Check("described", expected, f"HttpTokens {options.http_tokens}, {state}", passed=passed)
 

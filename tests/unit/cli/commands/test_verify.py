@@ -77,7 +77,7 @@ def test_instances_of_several_regions(command: Command) -> None:
         (V2_ONLY, "running", "optional", "HttpTokens required, applied", False),
         (V1_ALLOWED, "running", "optional", "HttpTokens optional, applied", True),
         (PENDING, "running", "required", "HttpTokens required, not yet applied", False),
-        (PENDING, "stopped", "required", "HttpTokens required, applied at the next start", False),
+        (PENDING, "stopped", "required", "HttpTokens required, applies at the next start", False),
         (IMDS_OFF, "running", "required", "the metadata service is off", True),
         (IMDS_OFF, "running", "optional", "the metadata service is off", False),
         (None, "running", "required", "unrecognized metadata options", False),
