@@ -1,4 +1,4 @@
-"""The command `imds-enforcer`: the enforcer's own modules in the hands of an operator."""
+"""The operator's command, `imds-enforcer`: it runs the enforcer's own modules."""
 
 VERSION = "0.1.0"
-"""That of the project: a test holds it to pyproject.toml."""
+"""The project's version; a test compares it with pyproject.toml."""

@@ -1,23 +1,23 @@
-"""Where the command starts; `python -m imds_enforcer_cli` is the same."""
+"""The entry point of `imds-enforcer` and of `python -m imds_enforcer_cli`."""
 
 import gc
 import io
 import sys
 
 _NEW_OBJECTS = 10_000
-"""Objects more before Python looks for garbage. At its own 700 it looks again and again at a fleet, of which nothing
-is garbage yet, for a third of the time of an audit."""
+"""New objects that start a garbage collection. With Python's default of 700, collections take a third of an audit, and
+find nothing: the whole fleet is in use."""
 
 
 def main() -> None:
-    """Run the command with the arguments of this process, and end the process with its exit code."""
+    """Run the command with this process's arguments and exit with its exit code."""
     gc.set_threshold(_NEW_OBJECTS)
     for stream in (sys.stdin, sys.stdout):
         if isinstance(stream, io.TextIOWrapper):
-            # An arrow, a tag's value or an answer that the terminal's encoding lacks must not end the command.
+            # A character that the terminal's encoding lacks, in a tag's value for example, must not end the command.
             stream.reconfigure(errors="backslashreplace")
     try:
-        from imds_enforcer_cli.main import app  # noqa: PLC0415  # what it needs may not be installed
+        from imds_enforcer_cli.main import app  # noqa: PLC0415  # its libraries may be missing
 
         app(prog_name="imds-enforcer")
     except ModuleNotFoundError as error:

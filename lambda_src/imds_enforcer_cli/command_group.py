@@ -1,4 +1,4 @@
-"""How every sub-command starts, and how it ends: 0 done, 1 findings or failures, 2 usage or access."""
+"""How sub-commands are loaded, and their exit codes: 0 done, 1 findings or failures, 2 usage error or access denied."""
 
 import sys
 from functools import cached_property
@@ -16,14 +16,14 @@ _USAGE_OR_ACCESS = 2
 
 
 class Deferred(TyperCommand):
-    """A command whose module is imported when it is used: the list of commands has to wait for none of them.
+    """A command whose module is imported on first use, so that listing the commands imports none of them.
 
     Args:
-        name: what it is called by.
-        path: the module in `commands`, and in it the function, or the group of commands.
-        panel: the part of the list that it belongs to.
-        summary: its line in the list, which is the first paragraph of its docstring.
-        epilog: what its manual adds to its docstring; a group has its own.
+        name: the command's name.
+        path: the module in `commands` and the function or command group in it, as `module:name`.
+        panel: the command's panel in the list of commands.
+        summary: its line in that list: the first paragraph of its docstring.
+        epilog: the text that its help shows below the options; a group has its own.
     """
 
     def __init__(self, name: str, path: str, *, panel: str, summary: str, epilog: str | None = None) -> None:
@@ -43,12 +43,12 @@ class Deferred(TyperCommand):
         return get_command(found)
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Begin to use it."""
+        """Import the command, and start parsing its arguments."""
         return self.loaded.make_context(info_name, args, parent, **extra)
 
 
 class Commands(TyperGroup):
-    """Says in one line what the user can fix, and leaves tracebacks to faults of its own."""
+    """Reports errors that the user can fix in one line; only bugs end in a traceback."""
 
     deferred: ClassVar[tuple[Deferred, ...]]
 
@@ -58,7 +58,7 @@ class Commands(TyperGroup):
             self.add_command(each)
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
-        """Run one sub-command; the process ends with its exit code."""
+        """Run one sub-command, and exit with its exit code."""
         options["standalone_mode"] = False
         try:
             with output_written():
@@ -77,7 +77,7 @@ class Commands(TyperGroup):
 
 
 def _access_errors() -> tuple[type[Exception], ...]:
-    """What AWS's libraries raise; asked for only where something was raised, as they take longest to import."""
+    """The errors of the AWS libraries, which take longest to import: this is called only after an exception."""
     from imds_enforcer_cli.account.connection import ACCESS_ERRORS  # noqa: PLC0415
 
     return ACCESS_ERRORS

@@ -39,7 +39,7 @@ def status(stage: Stage) -> Any:
 def test_a_policy_is_stored_and_swept_under(stage: Stage, file: Path) -> None:
     """One that weakens only with a yes; the change itself starts the sweep, and what is shown is what is in force."""
     refused = run(stage, "policy", "set", str(file), ends=2)
-    assert "This weakens the policy: instances are looked at and no longer changed." in refused.stderr
+    assert "This weakens the policy: the enforcer only audits instances, and no longer changes them." in refused.stderr
     stored = operator.answer(stage.aws, "policy", "set", str(file), "--yes")
     assert stored["differences"] == [{"field": "mode", "now": "enforce", "then": "audit"}]
     assert stage.settle(policy=stored["version"])["mode"] == "audit"

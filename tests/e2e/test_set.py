@@ -23,7 +23,7 @@ def test_a_hold_binds_whoever_sets_and_the_policy_turns_back_what_is_not_held(st
         loosened = operator.run(stage.aws, *optional)
     assert loosened.returncode == 0
     assert json.loads(loosened.stdout)["InstanceMetadataOptions"]["HttpTokens"] == "optional"
-    assert "turns it back, unless it is held" in loosened.stderr
+    assert "the enforcer changes it back" in loosened.stderr
     assert stage.invoke({})["outcomes"] == {"REMEDIATED": 1}
     verified = operator.run(stage.aws, "verify", instance)
     assert verified.returncode == 0, verified.stdout

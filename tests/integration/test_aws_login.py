@@ -114,5 +114,5 @@ def test_where_its_library_is_switched_off(aws: LocalAws, sign_in: SignIn, profi
     done = operator.run(aws, "status", "--profile", "ann", environment=profile | {"BOTO_DISABLE_CRT": "true"})
     assert (done.returncode, done.stdout, sign_in.proofs) == (2, "", [])
     [line] = done.stderr.splitlines()
-    assert line.startswith("imds-enforcer: no credentials with the profile ann: MissingDependencyException: ")
+    assert line.startswith("imds-enforcer: no credentials from the profile ann: MissingDependencyException: ")
     assert 'pip install "botocore[crt]"' in line

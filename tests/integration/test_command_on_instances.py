@@ -67,7 +67,7 @@ def test_instances_of_two_regions_by_their_ids(aws: LocalAws, instance: str) -> 
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["InstanceId"] for answer in answers] == [*ids]
     said = done.stderr.splitlines()
-    assert said.pop(2).startswith("Nothing is written down, and `imds-enforcer revert` cannot undo this: ")
+    assert said.pop(2).startswith("The ledger gets no entry, so `imds-enforcer revert` cannot undo this: ")
     for (each, region), answer, old, new in zip(ids.items(), answers, said[:2], said[2:], strict=True):
         assert answer["InstanceMetadataOptions"].items() >= {"HttpTokens": "required", "State": "pending"}.items()
         assert old.startswith(f"{each} in {region} before: HttpTokens optional, HttpEndpoint enabled, ")
@@ -84,7 +84,7 @@ def test_a_hidden_managed_instance_is_found_and_left(aws: LocalAws) -> None:
     [managed] = aws.launch(AWAY, HttpTokens="optional", managed_by="eks.amazonaws.com")
     named, why = ("--instance-id", managed), "managed by eks.amazonaws.com: the account cannot change it"
     done = installed(aws, "set", "--version-2-state", "required", *named, exit_code=1)
-    assert f"{managed} in {AWAY} was left as it is (SKIPPED): {why}" in done.stderr
+    assert f"{managed} in {AWAY} was not changed (SKIPPED): {why}" in done.stderr
     assert f"{managed} is {why}.\n" in installed(aws, "verify", *named, exit_code=1).stderr
     assert aws.calls(MODIFY) == 0
 

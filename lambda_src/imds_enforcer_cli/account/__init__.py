@@ -1,1 +1,1 @@
-"""The account: how it is reached, its regions, parameters and instances, and policy files."""
+"""The AWS account: connection and credentials, regions, parameters and instances; also policy files."""

@@ -1,4 +1,4 @@
-"""The way to the deployed enforcer: the operator's own credentials, and the names in the stack's outputs."""
+"""The connection to the account and the deployed enforcer: the operator's credentials and the stack's outputs."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -19,11 +19,11 @@ from imds_enforcer_cli.account.credentials import find_credentials
 from imds_enforcer_cli.console.errors import CommandError
 
 ACCESS_ERRORS = (AwsError, BotoCoreError)
-"""What ends a command that cannot reach AWS: a refused call, or a configuration that cannot be used."""
+"""The errors of a command that cannot reach AWS: a refused call, or an unusable AWS configuration."""
 
 STACK = "ImdsEnforcer"
 STATE_STACK = "ImdsEnforcerState"
-"""Outlives the other: toggle, policy, ledger and holds are in it, by names that are always the same."""
+"""The stack that outlives ImdsEnforcer: it has the toggle, the policy, the ledger and the holds, under fixed names."""
 LEDGER_TABLE = "imds-enforcer-ledger"
 HTTP_TOKENS_PARAMETER = "/imds-enforcer/http-tokens"
 POLICY_PARAMETER = "/imds-enforcer/policy"
@@ -33,9 +33,9 @@ POLICY_PARAMETER = "/imds-enforcer/policy"
 class Connection:
     """The enforcer's own adapters with the operator's credentials; `caller` asks AWS for the operator's ARN.
 
-    `outputs` are those of the stack; where only what outlives it is there, its table; else none. `client` makes a
-    client of boto3's for a service, in a region, or in the home region if that is None. Calls raise `AwsError`; those
-    of boto3's clients have to be wrapped for it (`imds_enforcer.aws.boto.aws_errors`).
+    `outputs` are the stack's outputs. If only the state stack exists they name its table; without both stacks they
+    are empty. `client` makes a boto3 client for a service in a region; None means the home region. The adapters raise
+    `AwsError`; a call of a boto3 client needs `imds_enforcer.aws.boto.aws_errors` around it for that.
     """
 
     clients: Clients
@@ -46,14 +46,14 @@ class Connection:
 
     @property
     def deployed(self) -> bool:
-        """True if the stack is there, or what outlives it: without either there is neither ledger nor hold."""
+        """True if the stack or the state stack exists; without both there is no ledger and no hold."""
         return bool(self.outputs)
 
     def policy(self) -> Policy | None:
-        """The policy in force; None where neither of its parameters exists.
+        """The policy in force; None if neither of its parameters exists.
 
         Raises:
-            PolicyInvalidError: if it is invalid, as where one of the two is missing.
+            PolicyInvalidError: if it is invalid, for example because one parameter is missing.
             AwsError: if Parameter Store could not be read.
         """
         policies = self.clients.policies
@@ -66,27 +66,27 @@ class Connection:
 
 
 class Session(boto3.Session):
-    """A session whose user may have set an endpoint that is no URL, for all services or for one of them."""
+    """A session that reports an endpoint which is not a URL as the user's error."""
 
     def client(self, *service: Any, **options: Any) -> Any:
-        """The client of a service; see boto3.
+        """The client of a service, as in boto3.
 
         Raises:
-            CommandError: naming the endpoint that is no URL.
+            CommandError: naming the configured endpoint that is not a URL.
         """
         try:
             return super().client(*service, **options)
-        except ValueError as error:  # botocore's, for an AWS_ENDPOINT_URL… that is no URL
+        except ValueError as error:  # from botocore, if an AWS_ENDPOINT_URL… is not a URL
             raise CommandError(str(error)) from None
 
 
 def connect(profile: str | None, region: str | None) -> Connection:
-    """Find the deployed enforcer in its home region, or what outlived it there.
+    """Find the deployed enforcer, or its state stack alone, in the home region.
 
     Raises:
-        CommandError: if there is no region, no stack in it, or an older one, or if the profile gives no credentials.
-        AwsError: if CloudFormation could not be asked.
-        BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
+        CommandError: if there is no region, if it has no stack or an older one, or if the profile has no credentials.
+        AwsError: if the call to CloudFormation failed.
+        BotoCoreError: if the AWS configuration is unusable, for example because the profile does not exist.
     """
     reached = reach(profile, region)
     if not reached.deployed:
@@ -96,12 +96,12 @@ def connect(profile: str | None, region: str | None) -> Connection:
 
 
 def connect_running(profile: str | None, region: str | None) -> Connection:
-    """Find the deployed enforcer, with its function and queues.
+    """Find the deployed enforcer with its function and queues.
 
     Raises:
-        CommandError: if there is no region, no stack in it, or an older one.
-        AwsError: if CloudFormation could not be asked.
-        BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
+        CommandError: if there is no region, if it has no stack or an older one, or if the profile has no credentials.
+        AwsError: if the call to CloudFormation failed.
+        BotoCoreError: if the AWS configuration is unusable, for example because the profile does not exist.
     """
     reached = connect(profile, region)
     if "FunctionName" not in reached.outputs:
@@ -115,17 +115,17 @@ def connect_running(profile: str | None, region: str | None) -> Connection:
 def reach(
     profile: str | None, region: str | None, *, fallback: str | None = None, asks_for_stack: bool = True
 ) -> Connection:
-    """The account, with the enforcer or without: where it is not deployed, nothing is held and nothing written down.
+    """Connect to the account, whether the enforcer is deployed or not; without it there is no hold and no ledger.
 
-    `fallback` is the home region where neither the argument nor the environment or profile names one. Without
-    `asks_for_stack` the account is taken as one without it.
+    `fallback` is the home region if neither the argument nor the environment nor the profile names one. Without
+    `asks_for_stack` the enforcer counts as not deployed.
 
     Raises:
-        CommandError: if there is no region, or an older stack in it, or if the profile gives no credentials.
-        AwsError: if CloudFormation could not be asked.
-        BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
+        CommandError: if there is no region, if its stack is an older one, or if the profile has no credentials.
+        AwsError: if the call to CloudFormation failed.
+        BotoCoreError: if the AWS configuration is unusable, for example because the profile does not exist.
     """
-    # boto3 itself knows AWS_DEFAULT_REGION only; the other tools of AWS know both.
+    # boto3 reads only AWS_DEFAULT_REGION; the other AWS tools read AWS_REGION too.
     named = region or os.environ.get("AWS_REGION")
     core = fleet_session(profile)
     session = Session(profile_name=profile, region_name=named, botocore_session=core)
@@ -158,12 +158,12 @@ def _settings(session: boto3.Session, outputs: Mapping[str, str]) -> Settings:
         )
     except KeyError as error:
         raise CommandError(
-            f"the stack {STACK} in {session.region_name} has no output {error}; deploy it in this version first"
+            f"the stack {STACK} in {session.region_name} has no output {error}; deploy this version of it first"
         ) from None
 
 
 def _outputs(session: boto3.Session) -> dict[str, str]:
-    """The outputs of the stack; without it, the table that outlives it; none if neither is there."""
+    """The stack's outputs; with the state stack alone, its table; empty without both."""
     client = session.client("cloudformation", config=CLIENT_CONFIG)
     if stack := _described(client, STACK):
         return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}

@@ -1,4 +1,4 @@
-"""The operator's credentials, found before the first call: a profile may run, read or ask anything for them."""
+"""The operator's credentials, found before the first call: a profile may run a program, read files or ask for them."""
 
 import warnings
 from getpass import GetPassWarning
@@ -11,14 +11,14 @@ from imds_enforcer.model import AwsError
 from imds_enforcer_cli.console.errors import CommandError
 
 _SIGN_IN_AGAIN = {"SSOTokenLoadError", "TokenRetrievalError"}
-"""What botocore raises without saying that `aws sso login` helps."""
+"""botocore errors that `aws sso login` fixes, but that do not say so."""
 
 
 def find_credentials(core: botocore.session.Session) -> None:
-    """Let the session find its credentials, those of a role included, and keep them; if none, the first call says so.
+    """Let the session find and keep its credentials, a role's included. If it has none, the first call fails.
 
     Raises:
-        CommandError: naming the profile, if looking for them fails.
+        CommandError: naming the profile, if the search fails.
     """
     profile = core.profile or "default"
     try:
@@ -28,18 +28,18 @@ def find_credentials(core: botocore.session.Session) -> None:
         reason = f"{str(error).rstrip(': ')}{hint}"
     except GetPassWarning:
         reason = "it asks for an MFA code, and there is no terminal to ask at"
-    # The rest botocore lets through: it takes what a credential_process prints for what it should be.
+    # botocore does not catch these errors: it does not check what a credential_process prints.
     except (JSONDecodeError, UnicodeDecodeError) as error:
-        reason = f"its credential_process prints no JSON: {error}"
+        reason = f"its credential_process does not print JSON: {error}"
     except AttributeError:
-        reason = "its credential_process prints JSON that is no object"
+        reason = "its credential_process prints JSON that is not an object"
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}"
     except (ValueError, TypeError) as error:
         reason = str(error)
     else:
         return
-    raise CommandError(f"no credentials with the profile {profile}: {reason}")
+    raise CommandError(f"no credentials from the profile {profile}: {reason}")
 
 
 def _find(core: botocore.session.Session) -> None:
@@ -50,4 +50,4 @@ def _find(core: botocore.session.Session) -> None:
             return
         keys = found.get_frozen_credentials()
     if not (isinstance(keys.access_key, str) and isinstance(keys.secret_key, str)):
-        raise TypeError("its credential_process prints keys that are no text")
+        raise TypeError("its credential_process prints keys that are not text")

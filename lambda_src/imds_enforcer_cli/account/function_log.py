@@ -1,4 +1,4 @@
-"""What the deployed function has written to its log about its runs."""
+"""What the deployed function's log says about its runs."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ _ALREADY_RUNNING = "already running"
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line; `at` is in milliseconds since the epoch. A stream has one invocation after the other."""
+    """One line; `at` is in milliseconds since the epoch. The invocations in one stream follow one another."""
 
     text: str
     stream: str
@@ -25,7 +25,7 @@ class Line:
 def reports(
     reached: Connection, since: datetime, until: datetime | None = None, run_id: str = ""
 ) -> list[dict[str, Any]]:
-    """The reports of the runs that finished within that time, of all of them or of one, oldest first.
+    """The reports of the runs that finished in this period, oldest first; with `run_id`, of that run only.
 
     Raises:
         AwsError: if the log could not be read.
@@ -36,7 +36,7 @@ def reports(
 
 
 def sweeping_run(reached: Connection, since: datetime, run_id: str) -> str | None:
-    """The run that swept already when this one began, and kept it from sweeping; None if none did.
+    """The run whose sweep was under way when this run began, and kept it from sweeping; None if there was none.
 
     Raises:
         AwsError: if the log could not be read.
@@ -47,7 +47,7 @@ def sweeping_run(reached: Connection, since: datetime, run_id: str) -> str | Non
 
 
 def end_of(reached: Connection, since: datetime, run_id: str) -> Line | None:
-    """The line in which Lambda says that the invocation is over, however it ended; None while it is not.
+    """The line in which Lambda says that the invocation is over, whether it succeeded or not; None before that.
 
     Raises:
         AwsError: if the log could not be read.
@@ -57,12 +57,12 @@ def end_of(reached: Connection, since: datetime, run_id: str) -> Line | None:
 
 
 def errors(reached: Connection, since: datetime, run_id: str, end: Line) -> list[str]:
-    """Why the invocation that ended there has no report: the enforcer's words, Python's or Lambda's, each in a line.
+    """Why the invocation with this end has no report: errors by the enforcer, Python or Lambda, each on one line.
 
     Raises:
         AwsError: if the log could not be read.
     """
-    # Python's last words do not name the invocation: they are between its beginning and its end.
+    # A Python traceback does not name the invocation: it stands between the invocation's first and last line.
     lines = [*_lines(reached, since, logStreamNames=[end.stream], endTime=end.at)]
     beginnings = [number for number, line in enumerate(lines) if line.text.startswith(f"START RequestId: {run_id}")]
     own = lines[beginnings[-1] :] if beginnings else lines
@@ -74,7 +74,7 @@ def errors(reached: Connection, since: datetime, run_id: str, end: Line) -> list
 
 
 def _lines(reached: Connection, since: datetime, *phrases: str, **narrower: Any) -> Iterator[Line]:
-    """The lines with all of these phrases, oldest first."""
+    """The lines that contain all of these phrases, oldest first."""
     pages = reached.client("logs", None).get_paginator("filter_log_events")
     request = {
         "logGroupName": reached.outputs["LogGroupName"],
@@ -89,7 +89,7 @@ def _lines(reached: Connection, since: datetime, *phrases: str, **narrower: Any)
 
 
 def _documents(lines: Iterable[Line]) -> Iterator[dict[str, Any]]:
-    """Those of the lines that are JSON objects."""
+    """The lines that are JSON objects, parsed."""
     for line in lines:
         try:
             document = json.loads(line.text)

@@ -1,4 +1,4 @@
-"""The role that the deployed function runs as."""
+"""The role of the deployed function."""
 
 import re
 
@@ -8,15 +8,16 @@ from imds_enforcer_cli.console.errors import CommandError
 
 _OTHERWISE = "name the role with --enforcer-role"
 GENERATED_NAME = re.compile(rf"{STACK}-[A-Za-z0-9]+-[A-Za-z0-9]{{12,}}")
-"""A name that CloudFormation made: stack, logical id and random characters (CloudFormation User Guide, "Name type")."""
+"""A name that CloudFormation generates: stack, logical id, random characters (CloudFormation User Guide, "Name type").
+"""
 
 
 def role_in_every_account(reached: Connection) -> str:
     """The ARN of the function's role, with `*` for the account.
 
     Raises:
-        CommandError: if there is no function, or if its role has another name in every account.
-        AwsError: if Lambda could not be asked.
+        CommandError: if there is no function, or if its role's name differs in every account.
+        AwsError: if the call to Lambda failed.
     """
     name = reached.outputs.get("FunctionName")
     if name is None:
@@ -26,7 +27,7 @@ def role_in_every_account(reached: Connection) -> str:
     role = arn.rpartition("/")[2]
     if GENERATED_NAME.fullmatch(role):
         raise CommandError(
-            f"the function's role is {role}, a name that CloudFormation made and that differs in every account; "
+            f"the function's role is {role}, a name that CloudFormation generates and that differs in every account; "
             f"deploy with -c role_name=NAME first, or {_OTHERWISE}"
         )
     return in_every_account(arn)

@@ -1,4 +1,4 @@
-"""The instance metadata service, as the instance itself meets it."""
+"""The instance metadata service, asked from the instance itself."""
 
 import http.client
 import json
@@ -14,7 +14,7 @@ import botocore.session
 from imds_enforcer_cli.console.errors import CommandError
 
 TOKEN_SECONDS = 21_600
-"""How long a token is to be valid: six hours, the most there is."""
+"""How long a token is valid: six hours, the maximum."""
 
 _ENDPOINT = "http://169.254.169.254"
 _ENDPOINT_IPV6 = "http://[fd00:ec2::254]"
@@ -26,7 +26,7 @@ _ATTEMPTS = "metadata_service_num_attempts"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of the service: its HTTP status and its text."""
+    """One answer of the service: HTTP status and text."""
 
     status: int
     text: str
@@ -34,16 +34,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which instance this is."""
+    """The instance that this runs on."""
 
     instance_id: str
     region: str
 
 
 class InstanceMetadata:
-    """The service at one endpoint. It is asked directly, whatever proxy the environment names.
+    """The service at one endpoint, asked directly even if the environment names a proxy.
 
-    `timeout` is how many seconds it may take to answer, and `attempts` how often it is asked while it does not.
+    `timeout` is how many seconds an answer may take, and `attempts` how often to ask if there is no answer.
     """
 
     def __init__(self, endpoint: str, *, timeout: int = 1, attempts: int = 1) -> None:
@@ -54,15 +54,15 @@ class InstanceMetadata:
 
     @property
     def host(self) -> str:
-        """The host of the endpoint, an IPv6 address in its brackets."""
+        """The endpoint's host; an IPv6 address is in brackets."""
         name = self._url.hostname or ""
         return f"[{name}]" if ":" in name else name
 
     def identity(self) -> Identity:
-        """Which instance this is, asked with a token.
+        """Ask, with a token, which instance this is.
 
         Raises:
-            CommandError: if that cannot be known: this is no instance, or its metadata service is off.
+            CommandError: if there is no such answer: this is not an instance, or its metadata service is off.
         """
         answer = self.token()
         if answer.status == HTTPStatus.OK:
@@ -71,31 +71,31 @@ class InstanceMetadata:
             raise CommandError(f"the instance metadata service at {self._endpoint} is off: it answers 403")
         if answer.status != HTTPStatus.OK:
             raise CommandError(
-                f"the instance metadata service at {self._endpoint} answers {answer.status}, and not which instance "
-                "this is; name instances with --instance-id"
+                f"the instance metadata service at {self._endpoint} answers {answer.status} and does not say which "
+                "instance this is; name instances with --instance-id"
             )
         try:
             document = json.loads(answer.text)
             return Identity(str(document["instanceId"]), str(document["region"]))
         except (ValueError, KeyError, TypeError):
             raise CommandError(
-                f"what answers at {self._endpoint} is no instance metadata service: its identity document is "
+                f"{self._endpoint} is not an instance metadata service: its identity document is "
                 f"{answer.text[:100]!r}; name instances with --instance-id"
             ) from None
 
     def token(self) -> Answer:
-        """What it answers to the request for a token, which is the token itself if all is well.
+        """The answer to a request for a token: the token itself, if the status is 200.
 
         Raises:
-            CommandError: if it does not answer.
+            CommandError: if the service does not answer.
         """
         return self._answered("PUT", _TOKEN, {"X-aws-ec2-metadata-token-ttl-seconds": str(TOKEN_SECONDS)})
 
     def read(self, token: str | None) -> Answer:
-        """What it answers to a request for metadata, with a token or without.
+        """The answer to a request for metadata, with a token or without.
 
         Raises:
-            CommandError: if it does not answer.
+            CommandError: if the service does not answer.
         """
         return self._answered("GET", _METADATA, {} if token is None else {"X-aws-ec2-metadata-token": token})
 
@@ -109,17 +109,17 @@ class InstanceMetadata:
         why = str(problem) or type(problem).__name__
         raise CommandError(
             f"no answer from the instance metadata service at {self._endpoint} ({why}); "
-            "this is no EC2 instance, or its network keeps it from there; name instances with --instance-id"
+            "this is not an EC2 instance, or its network blocks the service; name instances with --instance-id"
         )
 
     def send(self, method: str, path: str, headers: dict[str, str]) -> Answer:
         """Send one request.
 
         Raises:
-            OSError: if there is no answer, or not in time.
+            OSError: if there is no answer in time.
             HTTPException: if the answer is not HTTP.
         """
-        # Neither proxies nor redirects: both would take the token, or the credentials, elsewhere.
+        # No proxies and no redirects: both would send the token or the credentials elsewhere.
         connection = http.client.HTTPConnection(self._url.hostname or "", self._url.port, timeout=self._timeout)
         try:
             connection.request(method, f"{self._url.path.rstrip('/')}{path}", headers=headers)
@@ -130,15 +130,15 @@ class InstanceMetadata:
 
 
 def here(profile: str | None) -> InstanceMetadata:
-    """The service of the instance that this runs on, with the endpoint and the time-out that boto3 takes.
+    """The service of the instance that this runs on, with the endpoint and time-out that boto3 would use.
 
     Raises:
-        CommandError: if the configuration forbids to ask it, or names an endpoint that is no URL.
-        BotoCoreError: if the AWS configuration cannot be used, as where the profile does not exist.
+        CommandError: if the configuration disables the service, or names an endpoint that is not a URL.
+        BotoCoreError: if the AWS configuration is unusable, for example because the profile does not exist.
     """
     if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
         raise CommandError(
-            "AWS_EC2_METADATA_DISABLED is true, so the instance is not asked which one it is; "
+            "AWS_EC2_METADATA_DISABLED is true, so the metadata service cannot say which instance this is; "
             "name instances with --instance-id"
         )
     configured = botocore.session.Session(profile=profile).get_config_variable
@@ -153,15 +153,15 @@ def here(profile: str | None) -> InstanceMetadata:
 def _number(configured: Callable[[str], Any], name: str) -> int:
     try:
         number = int(configured(name))
-    except ValueError:  # botocore's own, too
+    except ValueError:  # botocore raises it too
         number = 0
     if number < 1:
-        raise CommandError(f"AWS_{name.upper()} cannot be used; allowed: a whole number, 1 or more")
+        raise CommandError(f"AWS_{name.upper()} is invalid; allowed: a whole number, 1 or more")
     return number
 
 
 def _ask_directly(host: str) -> None:
-    """Keep botocore, which gets the role's credentials from the same host, from asking a proxy for them."""
+    """Keep botocore from using a proxy when it fetches the role's credentials from the same host."""
     names = os.environ.get("no_proxy") or os.environ.get("NO_PROXY", "")
     os.environ["no_proxy"] = ",".join(filter(None, [names, host]))
 
@@ -171,9 +171,9 @@ def _checked(endpoint: str) -> SplitResult:
         url = urlsplit(endpoint)
         if url.scheme == "http" and url.hostname and (url.port is None or url.port > 0):
             return url
-    except ValueError:  # brackets that do not match, or a port that is no number
+    except ValueError:  # unmatched brackets, or a port that is not a number
         pass
     raise CommandError(
         f"the endpoint of the instance metadata service is {endpoint!r} (AWS_EC2_METADATA_SERVICE_ENDPOINT); "
-        f"allowed: a URL, as {_ENDPOINT}"
+        f"allowed: an http URL such as {_ENDPOINT}"
     )

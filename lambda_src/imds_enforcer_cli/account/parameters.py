@@ -1,4 +1,4 @@
-"""The two parameters of the policy in Parameter Store: read as one, and changed only if no one else has meanwhile."""
+"""The policy's two parameters in Parameter Store: read together, and changed only if no one else changed them since."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from imds_enforcer_cli.console import output
 from imds_enforcer_cli.console.output import say
 
 TOKENS_PATTERN = "^(required|optional)$"
-"""What the toggle may hold. It is sent along: whether it would survive a write without it is nowhere written."""
+"""The values that the toggle may have. Each write sends them: AWS does not say that a write without keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Both parameters, at one moment; None is one that does not exist. `changed` is when each was written last."""
+    """Both parameters at one moment; None if one does not exist. `changed` is when each was last written."""
 
     http_tokens: str | None
     document: str | None
@@ -28,15 +28,15 @@ class Stored:
     changed: tuple[datetime | None, datetime | None]
 
     def policy(self) -> Policy:
-        """The policy that they hold.
+        """The policy that they contain.
 
         Raises:
-            PolicyInvalidError: if they hold none.
+            PolicyInvalidError: if they contain no valid policy.
         """
         return parse_policy(self.http_tokens, self.document, self.versions)
 
     def policy_or_problem(self) -> tuple[Policy | None, str | None]:
-        """The policy that they hold, or what is wrong with it."""
+        """The policy that they contain, or what is wrong with it."""
         try:
             return self.policy(), None
         except PolicyInvalidError as error:
@@ -44,7 +44,7 @@ class Stored:
 
 
 def stored(reached: Connection) -> Stored:
-    """Read both parameters, in one request.
+    """Read both parameters in one request.
 
     Raises:
         AwsError: if Parameter Store could not be read.
@@ -63,18 +63,18 @@ def stored(reached: Connection) -> Stored:
 
 
 def agree(reasons: Sequence[str], question: str, *, sure: bool, against: Sequence[str] = ()) -> None:
-    """Ask the user to agree to a change that weakens the policy for these reasons, or contradicts itself by those.
+    """Ask the user to confirm a change that weakens the policy (`reasons`) or makes it contradict itself (`against`).
 
-    Without any, nothing is asked.
+    Without either there is no question.
 
     Raises:
         CommandError: if there is no terminal to ask at.
-        Exit: with 1, if the user does not agree.
+        Exit: with 1, if the user answers no.
     """
     for reason in reasons:
         say(f"This weakens the policy: {reason}.")
     for each in against:
-        say(f"The policy contradicts itself, so that account defaults are left alone: {each}.")
+        say(f"The policy contradicts itself, so the enforcer leaves account defaults alone: {each}.")
     if sure or not (reasons or against):
         return
     output.require_terminal()
@@ -82,7 +82,7 @@ def agree(reasons: Sequence[str], question: str, *, sure: bool, against: Sequenc
 
 
 def replace_http_tokens(reached: Connection, value: str, before: Stored) -> int:
-    """Turn the toggle, if both parameters still are as before; answers its new version. See `replace_document`."""
+    """Write the toggle if both parameters are unchanged; returns its new version. Raises as `replace_document` does."""
     _unchanged(reached, before)
     return _put(
         reached,
@@ -94,10 +94,10 @@ def replace_http_tokens(reached: Connection, value: str, before: Stored) -> int:
 
 
 def replace_document(reached: Connection, text: str, before: Stored) -> int:
-    """Store a policy document, if both parameters still are as before; answers its new version.
+    """Write the policy document if both parameters are unchanged; returns its new version.
 
     Raises:
-        Exit: with 1, if someone has changed one of them since.
+        Exit: with 1, if someone else has changed one of them since.
         AwsError: if Parameter Store could not be read or written.
     """
     _unchanged(reached, before)
@@ -107,7 +107,7 @@ def replace_document(reached: Connection, text: str, before: Stored) -> int:
 def _unchanged(reached: Connection, before: Stored) -> None:
     now = stored(reached).versions
     if now != before.versions:
-        say(f"Somebody has changed the policy meanwhile, from {before.versions} to {now}; nothing was changed here.")
+        say(f"Someone else has changed the policy meanwhile, from {before.versions} to {now}; nothing was written.")
         raise typer.Exit(1)
 
 
@@ -116,6 +116,7 @@ def _put(reached: Connection, version: int, **request: str) -> int:
     with aws_errors():
         written: int = client.put_parameter(Type="String", Overwrite=True, **request)["Version"]
     if version and written != version + 1:
-        # Parameter Store knows no condition: this is all that can be known of a change at the same moment.
-        say(f"Somebody wrote {request['Name']} at the same moment: version {written - 1} is replaced, look at it.")
+        # Parameter Store has no conditional write: the version is the only sign of a write at the same moment.
+        name, lost = request["Name"], written - 1
+        say(f"Someone else wrote {name} at the same moment: this change replaced version {lost}; check what it had.")
     return written

@@ -1,7 +1,7 @@
-"""A policy in a file, for an account in which the two parameters are not there, or are not to be used.
+"""A policy in a file, for an account without the two parameters, or to be used instead of them.
 
-The file is the document of the parameter `/imds-enforcer/policy` with one field more, `http_tokens`, which is
-what the parameter `/imds-enforcer/http-tokens` holds: `{"http_tokens": "required", "container_hop_limit": 2}`.
+The file has the fields of the parameter `/imds-enforcer/policy` and one more, `http_tokens`, with the value of the
+parameter `/imds-enforcer/http-tokens`: `{"http_tokens": "required", "container_hop_limit": 2}`.
 """
 
 import codecs
@@ -23,7 +23,7 @@ def read_policy_file(path: Path) -> Policy:
     """The policy in a file; its versions are 0.
 
     Raises:
-        CommandError: naming the file and what in it is wrong, or why it cannot be read.
+        CommandError: naming the file, and what is wrong with it or why it cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -37,20 +37,20 @@ def read_policy_file(path: Path) -> Policy:
 
 
 def policy_text(content: bytes, name: str) -> str:
-    """The text in a file with a policy: UTF-8, or what its byte order mark says, as PowerShell's `>` writes UTF-16.
+    """The text of a policy file: UTF-8, or UTF-16 with a byte order mark, as PowerShell's `>` writes it.
 
     Raises:
-        CommandError: with the name of the file, if it is something else.
+        CommandError: naming the file, if it has another encoding.
     """
     encoding = next((encoding for mark, encoding in _MARKS.items() if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise CommandError(
-            f"{name} is no text in {encoding.upper()}: {error.reason} at byte {error.start}; {_ALLOWED}"
+            f"{name} is not {encoding.upper()} text: {error.reason} at byte {error.start}; {_ALLOWED}"
         ) from None
     if "\0" in text:
-        raise CommandError(f"{name} has a zero byte, as UTF-16 without a byte order mark and UTF-32 do; {_ALLOWED}")
+        raise CommandError(f"{name} has a zero byte, like UTF-16 without a byte order mark or UTF-32; {_ALLOWED}")
     return text.removeprefix("\N{BYTE ORDER MARK}")
 
 
@@ -60,14 +60,14 @@ def _parsed(text: str) -> Policy:
         fields = json.loads(text, object_pairs_hook=without_duplicates)
     except PolicyInvalidError:
         raise
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits raises no JSONDecodeError
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits raises a plain ValueError
         raise PolicyInvalidError(f"it is not JSON: {error}; {allowed}") from None
     if not isinstance(fields, dict):
         raise PolicyInvalidError(f"it is {shown(fields)}; {allowed}")
     tokens = fields.pop(_TOKENS, None)
     found: list[str] = []
     if tokens not in tuple(HttpTokens):
-        # The parser would name the parameter, and no field of a file is called so.
+        # The parser would name the parameter, but the file calls it by its field.
         is_what = "is missing" if tokens is None else f"is {shown(tokens)}"
         found, tokens = [f"{_TOKENS} {is_what}; allowed: required or optional"], HttpTokens.REQUIRED
     try:

@@ -1,4 +1,4 @@
-"""Where the policy of a sweep from here comes from: Parameter Store, or a file of the operator's."""
+"""The policy for a run from this machine: from Parameter Store, or from the operator's file."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,17 +15,17 @@ from imds_enforcer_cli.console.output import say
 
 @dataclass(frozen=True, slots=True)
 class Governing:
-    """A policy, and its name for the user. `source` knows whether it is still in force; None for an operator's file."""
+    """A policy and its name for the user. `source` says whether it is still in force; None for an operator's file."""
 
     policy: Policy
     named: str
     source: Versions | None
 
     def within(self, regions: tuple[str, ...]) -> "Governing":
-        """The same for these regions only.
+        """The same policy for these regions only.
 
         Raises:
-            CommandError: if the policy leaves all of them out.
+            CommandError: if the policy covers none of them.
         """
         covered = tuple(region for region in regions if self.policy.regions.covers(region))
         left_out = ", ".join(region for region in regions if region not in covered)
@@ -37,10 +37,10 @@ class Governing:
 
 
 def governing(reached: Connection, path: Path | None) -> Governing:
-    """The policy in the file, or that of Parameter Store if there is none.
+    """The policy in the file; without a file, the policy in Parameter Store.
 
     Raises:
-        CommandError: if there is no policy, or none that can be read as one.
+        CommandError: if there is no policy, or if it is invalid.
         AwsError: if Parameter Store could not be read.
     """
     if path is None:
@@ -65,13 +65,13 @@ def _stored(reached: Connection) -> Policy:
 
 
 def _compare(policy: Policy, reached: Connection) -> None:
-    """Say it if the deployed enforcer follows another policy, and what that means for the changes of this run."""
+    """Warn if the deployed enforcer follows another policy, and say what that means for this run's changes."""
     try:
         deployed = reached.clients.policies.read()
     except AwsError as error:
         if error.failure.kind is Kind.CREDENTIALS:
             raise
-        say(f"Which policy the deployed enforcer follows could not be read: {error}")
+        say(f"The deployed enforcer's policy could not be read, so it is not compared with the file: {error}")
         return
     except PolicyInvalidError as error:
         say(f"The deployed enforcer changes nothing, because its policy is invalid: {error}")
@@ -84,4 +84,4 @@ def _compare(policy: Policy, reached: Connection) -> None:
     elif policy.mode is Mode.AUDIT:
         say(f"{another}.")
     else:
-        say(f"{another}, and will turn back what that policy names differently.")
+        say(f"{another}, and will change back every option for which that policy has another value.")

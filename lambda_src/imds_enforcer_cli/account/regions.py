@@ -1,4 +1,4 @@
-"""The regions that a command is for."""
+"""The regions that a command covers."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,19 +17,19 @@ from imds_enforcer_cli.console.output import say
 ALL = "all"
 
 _NOT_VALID_THERE = "InvalidClientTokenId"
-"""Of a region that has to be enabled, to a session token of STS's global endpoint (IAM User Guide, "Manage AWS STS in
-an AWS Region"). The home region has accepted it."""
+"""The answer of an opt-in region to a session token from STS's global endpoint (IAM User Guide, "Manage AWS STS in an
+AWS Region"). The credentials are good: the home region has accepted them."""
 
 
 def chosen_regions(clients: Clients, text: str, selection: RegionSelection) -> tuple[str, ...]:
-    """The regions named in `--regions`, or all of the account, also those that the policy leaves out.
+    """The regions named in `--regions`; with `all`, every enabled region, even if the policy leaves it out.
 
-    Where EC2 does not list them, what is named is not checked, and all are those that the policy includes, or else
-    the home region.
+    If EC2 does not list the regions, names are not checked, and `all` means the regions that the policy includes, or
+    the home region if it includes none by name.
 
     Raises:
-        CommandError: naming those that are not enabled.
-        AwsError: if EC2 could not be asked.
+        CommandError: naming the regions that are not enabled.
+        AwsError: if the call to EC2 failed.
     """
     clients.learn_regions()
     enabled = clients.regions(selection)
@@ -46,13 +46,13 @@ def chosen_regions(clients: Clients, text: str, selection: RegionSelection) -> t
 def covered_regions(
     clients: Clients, text: str, selection: RegionSelection, *, with_left_out: bool
 ) -> tuple[tuple[str, ...], bool]:
-    """The regions named in `--regions`, or all that the policy covers; and whether these are all of those.
+    """The regions named in `--regions`, or every region that the policy covers; and whether this is every one.
 
-    What the policy leaves out is among all only `with_left_out`.
+    With `with_left_out`, `all` includes the regions that the policy leaves out.
 
     Raises:
-        CommandError: naming those that are not enabled, or left out if that leaves no region.
-        AwsError: if EC2 could not be asked.
+        CommandError: naming the regions that are not enabled, or all of them if the policy covers none.
+        AwsError: if the call to EC2 failed.
     """
     found = chosen_regions(clients, text, selection)
     if text.strip() != ALL:
@@ -66,16 +66,16 @@ def covered_regions(
 
 
 def refuse_if_elsewhere(reached: Connection, regions: Sequence[str] = ()) -> None:
-    """Make sure that the enforcer, where it is not in the home region, is in no other either: its holds would count.
+    """If the home region has no enforcer, make sure that no other region has one: its holds would be ignored.
 
-    So would the holds that outlived it.
+    The same goes for a state stack alone, which keeps the holds.
 
-    The others are those that EC2 lists, and these `regions`. A region in which the caller may not ask counts as one
-    without it; one that does not answer does not.
+    The other regions are the regions that EC2 lists, and `regions`. A region where the caller has no access counts as
+    one without an enforcer; a region that does not answer raises an error.
 
     Raises:
-        CommandError: naming the region that it is in.
-        AwsError: naming a region that gave no answer, or if EC2 lists none and there are no `regions`.
+        CommandError: naming the region that has an enforcer.
+        AwsError: naming a region that did not answer, or if EC2 lists no regions and `regions` is empty.
     """
     if reached.deployed:
         return
@@ -84,7 +84,7 @@ def refuse_if_elsewhere(reached: Connection, regions: Sequence[str] = ()) -> Non
     others = sorted(reached.clients.known_regions.union(regions) - {reached.clients.home_region})
     if not others:
         return
-    # A session is not safe to make clients from in several threads.
+    # Making clients from one session is not thread-safe.
     clients = [reached.client("cloudformation", region) for region in others]
     with ThreadPoolExecutor(len(clients)) as pool:
         answers = dict(zip(others, pool.map(_stack_in, clients), strict=True))
@@ -93,11 +93,13 @@ def refuse_if_elsewhere(reached: Connection, regions: Sequence[str] = ()) -> Non
             raise CommandError(f"the stack {answer} is in {region}; name that region with --region")
     for region, answer in answers.items():
         if isinstance(answer, Failure) and answer.may_work_later and answer.code != _NOT_VALID_THERE:
-            raise AwsError(replace(answer, message=f"{answer.message} (asked for the stack {STACK} in {region})"))
+            raise AwsError(
+                replace(answer, message=f"{answer.message} (while looking for the stack {STACK} in {region})")
+            )
 
 
 def _stack_in(cloudformation: Any) -> str | Failure:
-    """The stack that is there, or why none was found."""
+    """The name of the stack in this region, or why none was found."""
     for stack in (STACK, STATE_STACK):
         try:
             with aws_errors():

@@ -1,4 +1,4 @@
-"""Which instances a command is about: those that are named, or the one that it runs on."""
+"""The instances that a command works on: the named ones, or the one that it runs on."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,26 +21,26 @@ Named = Annotated[
     typer.Option(
         "--instance-id",
         metavar="ID [ID...]",
-        help="The ids of the instances, in whatever regions they are.",
+        help="The ids of the instances, in any region.",
         show_default="the instance that this runs on",
     ),
 ]
 More = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="More ids.", hidden=True)]
-"""What follows the first id: an option takes one value only."""
+"""The ids after the first: an option takes only one value."""
 
 _PATIENCE_SECONDS = 120
-"""For so long after a launch EC2 may not list an instance, or not let it be changed (EC2 Developer Guide,
-"Eventual consistency"), and user data runs early."""
+"""How long EC2 may need after a launch until it lists an instance and allows changes (EC2 Developer Guide, "Eventual
+consistency"); user data runs earlier."""
 
 _PAUSE_SECONDS = 2
 
 
 def find(reached: Connection, instance_ids: Sequence[str], identity: Identity | None) -> dict[str, Instance]:
-    """The instances by id, in the order in which they were named.
+    """The instances by id, in the order in which the user named them.
 
     Raises:
-        CommandError: naming those that are not in this account.
-        AwsError: if EC2 could not be asked.
+        CommandError: naming the ids that are not in this account.
+        AwsError: if the call to EC2 failed.
     """
     if identity:
         return {identity.instance_id: _itself(reached, identity)}
@@ -49,11 +49,11 @@ def find(reached: Connection, instance_ids: Sequence[str], identity: Identity | 
 
 
 def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str, Instance]:
-    """These instances of the account by id, in whatever region each of them is.
+    """These instances by id, whichever region of the account each is in.
 
     Raises:
-        CommandError: naming those that are not, or that may be in a region which could not be asked.
-        AwsError: if the home region could not be asked, or AWS does not accept the credentials.
+        CommandError: naming the ids that were not found, and the regions that could not be searched.
+        AwsError: if the call in the home region failed, or AWS does not accept the credentials.
     """
     ids = list(instance_ids)
     seen = _live(clients, clients.home_region, ids)
@@ -67,7 +67,7 @@ def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str
         except AwsError as error:
             if error.failure.kind is Kind.CREDENTIALS:
                 raise
-            refused.append(f"{region} could not be asked ({error})")
+            refused.append(f"{region} could not be searched ({error})")
             return {}
 
     with ThreadPoolExecutor(len(others) or 1) as pool:
@@ -75,12 +75,12 @@ def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str
     found = {instance_id: instance for each in (seen, *elsewhere) for instance_id, instance in each.items()}
     if unseen := [each for each in ids if each not in found]:
         but = f"; {'; '.join(refused)}" if refused else ""
-        raise CommandError(f"no instance of this account: {', '.join(unseen)}{but}")
+        raise CommandError(f"not found in this account: {', '.join(unseen)}{but}")
     return found
 
 
 def _other_regions(clients: Clients) -> tuple[list[str], list[str]]:
-    """The regions beside the home region, as far as EC2 or else the policy names them; and why they may not be all."""
+    """The regions beside the home region that EC2 lists or else the policy names; and why some may be missing."""
     clients.learn_regions()
     selection = RegionSelection()
     if clients.unlisted:
@@ -97,7 +97,7 @@ def _live(clients: Clients, region: str, instance_ids: list[str]) -> dict[str, I
 
 
 def _itself(reached: Connection, identity: Identity) -> Instance:
-    """The instance that this runs on, once EC2 lists it and has it running."""
+    """The instance that this runs on, once EC2 lists it and it is no longer pending."""
     ec2, deadline = reached.clients.ec2(identity.region), Deadline.after(reached.clock, _PATIENCE_SECONDS)
     while True:
         seen = ec2.read([identity.instance_id]).get(identity.instance_id)
@@ -105,7 +105,7 @@ def _itself(reached: Connection, identity: Identity) -> Instance:
             return seen
         if deadline.passed:
             raise CommandError(
-                f"EC2 does not list {identity.instance_id} in {identity.region}, which is the instance that this runs "
-                "on: the credentials are perhaps of another account"
+                f"EC2 does not list {identity.instance_id} in {identity.region}, the instance that this runs on; the "
+                "credentials may belong to another account"
             )
         reached.clock.sleep(_PAUSE_SECONDS)

@@ -1,4 +1,4 @@
-"""`imds-enforcer audit`: every instance of the account and how it stands under the policy."""
+"""`imds-enforcer audit`: every instance of the account, and whether it follows the policy."""
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
@@ -26,13 +26,13 @@ from imds_enforcer_cli.formats.tables import summary_line
 from imds_enforcer_cli.formats.why import write_why
 from imds_enforcer_cli.launches.listing import reader
 
-_ASSUMED = "none: HttpTokens required is assumed"
+_ASSUMED = "the default, as there is no policy"
 _LOOKBACK_DAYS = Gate().lookback_days
 EXPLAINING = (AuditFormat.TABLE, AuditFormat.JSON)
-"""The formats for single instances."""
+"""The formats for `--instance`."""
 
 _MAX_LOOKBACK_DAYS = 455
-"""Days for which CloudWatch keeps what it counted, by the hour (CloudWatch User Guide, "Metrics retention")."""
+"""How many days CloudWatch keeps hourly metrics (CloudWatch User Guide, "Metrics retention")."""
 
 
 class _Grouping(StrEnum):
@@ -50,16 +50,16 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     regions: Annotated[
         str,
         typer.Option(
-            "--regions", metavar="all|NAME,...", help="Where to look: every region that the policy covers, or these."
+            "--regions", metavar="all|NAME,...", help="The regions to audit; all means all that the policy covers."
         ),
     ] = ALL,
     group_by: Annotated[
         _Grouping | None,
         typer.Option(
             "--group-by",
-            help="What launched the instances (Auto Scaling group, launch template, image) instead of each instance, "
-            "and whether it will launch instances that allow IMDSv1 again.",
-            show_default="each instance",
+            help="Show what launched the instances (Auto Scaling group, launch template, image) instead of each "
+            "instance, and whether it will launch instances that allow IMDSv1 again.",
+            show_default="one row per instance",
         ),
     ] = None,
     instance: Annotated[
@@ -67,8 +67,8 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--instance",
             metavar="ID",
-            help="Everything about this instance instead: what the policy decides and why, exemption, gate, holds, "
-            "ledger, rollout, launcher. Several: the option again.",
+            help="Show everything about this instance: the policy's decision and its reason, exemption, gate, holds, "
+            "ledger, rollout, launcher. May be repeated.",
             show_default="every instance",
         ),
     ] = None,
@@ -77,7 +77,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--fail-on",
             metavar="drift|held|exempt-expired",
-            help="What makes the exit code 1; several with commas, or the option again.",
+            help="The states that make the exit code 1, separated by commas. May be repeated.",
             show_default="drift",
         ),
     ] = None,
@@ -89,8 +89,8 @@ def audit(  # noqa: PLR0913  # each is an option of the command
             metavar="N",
             min=1,
             max=_MAX_LOOKBACK_DAYS,
-            help="How far back IMDSv1 calls are counted.",
-            show_default=f"the policy's, or {_LOOKBACK_DAYS}",
+            help="How many days back to count IMDSv1 calls.",
+            show_default=f"from the policy, or {_LOOKBACK_DAYS}",
         ),
     ] = None,
     *,
@@ -98,12 +98,12 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         bool,
         typer.Option(
             "--no-calls",
-            help="Do not ask CloudWatch for IMDSv1 calls: 0.01 $ for 1,000 instances. What the policy's legacy_calls "
-            "holds back shows as DRIFT then.",
+            help="Do not ask CloudWatch for IMDSv1 calls, which costs $0.01 per 1,000 instances. Instances that the "
+            "policy's legacy_calls would hold back then count as DRIFT.",
         ),
     ] = False,
     every: Annotated[
-        bool, typer.Option("--all", help="In the table also what is compliant; the other formats always have it.")
+        bool, typer.Option("--all", help="Show compliant instances in the table too; the other formats always do.")
     ] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
@@ -111,19 +111,21 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         AuditFormat,
         typer.Option(
             "--output",
-            help="table for people, json and csv for programs and spreadsheets, html for readers without access, "
-            "asff for Security Hub (a list of findings, of which BatchImportFindings takes 100 a call), "
-            "sarif for viewers of it.",
+            help="table for people, json for programs, csv for spreadsheets, html for readers without AWS access, "
+            "asff for Security Hub (a list of findings; BatchImportFindings takes 100 per call), sarif for SARIF "
+            "viewers.",
         ),
     ] = AuditFormat.TABLE,
 ) -> None:
-    """Show how every instance stands under the policy, and why.
+    """Show whether each instance follows the policy, and why not.
 
-    It reads only. COMPLIANT follows the policy; IMDS_OFF has no metadata service, which satisfies it; DRIFT
-    differs from it; HELD (by a person, by the policy, or by EC2, which refuses an option), EXEMPT and MANAGED differ
-    too, and are left alone; UNREADABLE has unrecognized options. Without a policy in the account, HttpTokens required
-    is assumed. A note names an exemption that no instance fits, and a tag of the policy that instances only have in
-    another case.
+    The audit changes nothing. COMPLIANT: follows the policy. IMDS_OFF: its metadata service is off, which satisfies
+    the policy. DRIFT: differs from the policy. HELD, EXEMPT and MANAGED: differ too, but the enforcer leaves them
+    alone; HELD is due to a person, to the policy, or to EC2, which refuses an option. UNREADABLE: has unrecognized
+    metadata options.
+
+    If the account has no policy, the audit assumes HttpTokens required. Notes on standard error name exemptions that
+    match no instance, and tags of the policy that instances have only in another case.
     """
     failing = _checked_failing(fail_on)
     if group_by and not output.can_group:
@@ -156,7 +158,7 @@ def audit(  # noqa: PLR0913  # each is an option of the command
 
 
 def _check_beside_instances(ids: Sequence[str], output: AuditFormat, others: Mapping[str, object]) -> None:
-    """Refuse what says nothing about single instances."""
+    """Refuse a format or option that does not apply to single instances."""
     if ids and output not in EXPLAINING:
         raise CommandError(f"--instance with --output {output}; allowed: with {', '.join(EXPLAINING)}")
     for name, given in others.items():
@@ -174,10 +176,10 @@ def _failed(document: Document, failing: Sequence[str]) -> bool:
 
 
 def _policy(reached: connection.Connection) -> tuple[Policy, str]:
-    """The policy of Parameter Store, or what is assumed without one; and where it came from.
+    """The policy in Parameter Store or, without one, the assumed policy; and where it came from.
 
     Raises:
-        CommandError: if what is stored is no policy.
+        CommandError: if the stored policy is invalid.
         AwsError: if Parameter Store cannot be read.
     """
     try:
@@ -194,7 +196,7 @@ def _audited(
     reached: connection.Connection, subject: Subject, regions: Sequence[str], *, wants_calls: bool, wants_sources: bool
 ) -> list[RegionAudit]:
     gate = subject.policy.gate
-    # Beforehand: several threads may not make clients of one session.
+    # Before the threads start: making clients from one session is not thread-safe.
     readers = {each: reader(reached, each) for each in regions} if wants_sources else {}
     ledger_table = reached.clients.ledger_table
     refusals = noted_refusals(ledger_table.notes, subject.policy, regions)
@@ -211,7 +213,7 @@ def _audited(
 
 
 def _report_errors(regions: Sequence[RegionAudit]) -> None:
-    """Name the regions that were not read, or not all of them.
+    """Name the regions that could not be read completely.
 
     Raises:
         CommandError: if no region was read.

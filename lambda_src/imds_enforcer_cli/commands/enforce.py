@@ -1,4 +1,4 @@
-"""`imds-enforcer enforce`: one sweep from here."""
+"""`imds-enforcer enforce`: one sweep, run from this machine."""
 
 import sys
 import uuid
@@ -37,7 +37,7 @@ from imds_enforcer_cli.runs.sweep_report import (
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """One sweep, and how it is made; with `sure` the user is not asked."""
+    """One sweep and the options for it; with `sure` there is no question."""
 
     sweep: LocalSweep
     rules: Governing
@@ -49,27 +49,30 @@ class _Order:
 
 def enforce(  # noqa: PLR0913  # each is an option of the command
     regions: Annotated[
-        str, typer.Option("--regions", metavar="all|NAME,...", help="The regions to sweep, of those in the policy.")
+        str,
+        typer.Option(
+            "--regions", metavar="all|NAME,...", help="The regions to sweep; all means all that the policy covers."
+        ),
     ] = ALL,
     policy: arguments.PolicyFile = None,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output_format: arguments.Output = Format.TABLE,
 ) -> None:
-    """Bring every instance in line with the policy: one sweep, from here.
+    """Bring every instance in line with the policy: one sweep, run from this machine.
 
-    First the plan is shown: what would become of the instances that differ, by region, and what launched
-    those that would be changed. Everything is as in the deployed enforcer's own sweeps: exemptions, holds,
-    the gate for instances that still call IMDSv1, the rollout's share, EC2's request limits; every change
-    is read back, and written to the ledger, so that `imds-enforcer revert --run` takes it back. The run ends
-    if the policy in Parameter Store changes. Where the enforcer is not deployed there is neither ledger nor hold.
+    The command first shows its plan: the outcomes for the instances that differ, by region, and what launched the
+    instances to change. It follows the same rules as the deployed enforcer's sweeps: exemptions, holds, the gate for
+    instances that still call IMDSv1, the rollout's share, and EC2's request limits. It reads every change back and
+    writes it to the ledger, so that `imds-enforcer revert --run` can revert it. The run ends if the policy in
+    Parameter Store changes. If the enforcer is not deployed, there is no ledger and no hold.
 
-    Ctrl-C (or SIGTERM) stops it: no further change begins, what was sent is read back, for 20 seconds at most, and
-    the report says what was done; the exit code is 130 then. A second Ctrl-C ends it at once, and names what was sent
-    and not read back.
+    Ctrl-C or SIGTERM stops the run: it begins no further change, reads back what it sent for up to 20 seconds, writes
+    its report, and exits with 130. A second Ctrl-C ends it at once, and names the instances whose change was sent but
+    not read back.
     """
     if not (dry_run or yes):
         output.require_terminal()
@@ -100,7 +103,7 @@ def _to_change(swept: Swept) -> int:
 
 
 def _show_plan(order: _Order, planned: Swept) -> None:
-    """On standard error where standard output is for programs."""
+    """Show the plan; on standard error, if standard output is for programs."""
     aside = order.format is not Format.TABLE
     if not aside or not (order.sure or order.dry_run):
         write_table(SOURCE_HEADINGS, source_rows(planned), aside=aside)
@@ -109,7 +112,7 @@ def _show_plan(order: _Order, planned: Swept) -> None:
         say(warning)
     limit = order.rules.policy.max_changes_per_sweep
     if limit is not None and _to_change(planned) > limit:
-        say(f"The policy lets one sweep change {count(limit, 'instance')}: which of them, chance decides.")
+        say(f"The policy lets one sweep change {count(limit, 'instance')}; the sweep picks them at random.")
 
 
 def _has_work(order: _Order, planned: Swept) -> bool:
@@ -119,7 +122,7 @@ def _has_work(order: _Order, planned: Swept) -> bool:
     if order.dry_run:
         return False
     if order.rules.policy.mode is Mode.AUDIT:
-        say("The policy's mode is audit: nothing is changed.")
+        say("Nothing is changed, because the policy's mode is audit.")
         return False
     return True
 
@@ -129,13 +132,13 @@ def _carried_out(order: _Order, planned: Swept, stop: Interruption) -> Swept:
     if failure := sweep.refusal(planned):
         raise CommandError(f"you may not change these instances: {failure}")
     if not order.deployed:
-        say("The enforcer is not deployed here: nothing is written down, there is no revert, and no hold to heed.")
+        say("The enforcer is not deployed here: there is no ledger, so this run cannot be reverted, and no hold.")
     by_region = planned.to_change_by_region()
     limit = policy.max_changes_per_sweep
     changing = in_words(_to_change(planned) if limit is None else min(limit, _to_change(planned)), by_region)
     if not order.sure:
         output.require_yes(f"Change {changing}, HttpTokens {policy.http_tokens}?")
-    say(f"This is the run {sweep.run_id}: it changes {changing}.")
+    say(f"Run {sweep.run_id} changes {changing}.")
     with stop, SweepProgress(by_region, limit) as progress:
         return sweep.carry_out(planned, stop, progress.count)
 

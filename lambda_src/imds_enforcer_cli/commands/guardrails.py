@@ -1,4 +1,4 @@
-"""`imds-enforcer guardrails scp`: what an organization refuses so that the policy holds."""
+"""`imds-enforcer guardrails scp`: the service control policy that fits the policy in force."""
 
 from datetime import datetime
 from typing import Annotated
@@ -28,8 +28,8 @@ def scp(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--operator-role",
             metavar="ARN",
-            help="A role whose people may run `enforce`, `set`, `revert`, `policy set` and `launches fix`; * stands "
-            "for any account, or any part of the name. May be repeated.",
+            help="A role that may run `enforce`, `set`, `revert`, `policy set` and `launches fix`; * stands for any "
+            "account, or for any part of the name. May be repeated.",
         ),
     ],
     deploy_role: Annotated[
@@ -37,7 +37,7 @@ def scp(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--deploy-role",
             metavar="ARN",
-            help="The role that CloudFormation deploys the stack ImdsEnforcerState as. May be repeated.",
+            help="The role with which CloudFormation deploys the stack ImdsEnforcerState. May be repeated.",
             show_default="none",
         ),
     ] = None,
@@ -46,8 +46,8 @@ def scp(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--enforcer-role",
             metavar="ARN",
-            help="The role of the enforcer's function; its path and name are those in every account.",
-            show_default="that of the deployed function",
+            help="The role of the enforcer's function, which must have the same path and name in every account.",
+            show_default="from the deployed function",
         ),
     ] = None,
     policy: arguments.PolicyFile = None,
@@ -61,11 +61,11 @@ def scp(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Print the organization's service control policy (SCP) that fits the policy in force.
 
-    It refuses launches that allow IMDSv1, and every change of metadata options, of the policy, of the ledger and of
-    the tags that exempt instances, unless the enforcer or one of the named roles makes it. Standard error has the
-    reason for each statement, and what the SCP refuses although the policy allows it.
+    The SCP denies launches that allow IMDSv1. It denies changes to metadata options, the policy, the ledger, and the
+    tags that exempt instances, unless the enforcer or a named role makes them. Standard error has the reason for each
+    statement, and what the SCP denies although the policy allows it.
 
-    Attach it to a test account first. With --policy and --enforcer-role AWS is not asked.
+    Attach it to a test account first. With --policy and --enforcer-role, the command does not call AWS.
     """
     operators = [checked_role("--operator-role", each) for each in operator_role]
     deployers = [checked_role("--deploy-role", each) for each in deploy_role or ()]
@@ -84,7 +84,7 @@ def scp(  # noqa: PLR0913  # each is an option of the command
 def _refuse_other_partitions(roles: Roles) -> None:
     for each in (*roles.operators, *roles.deployers):
         if each.split(":")[1] != roles.partition:
-            raise CommandError(f"{each} is of another partition than {roles.enforcer}; allowed: {roles.partition}")
+            raise CommandError(f"{each} is in another partition than {roles.enforcer}; allowed: {roles.partition}")
 
 
 def _print(policy: Policy, roles: Roles, now: datetime, *, role_delivery: bool) -> None:

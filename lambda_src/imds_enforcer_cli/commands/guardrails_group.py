@@ -1,4 +1,4 @@
-"""`imds-enforcer guardrails`: its sub-commands, and their manuals."""
+"""`imds-enforcer guardrails`: its sub-commands and their help."""
 
 import typer
 
@@ -7,8 +7,8 @@ from imds_enforcer_cli.console.actions import FIND, READ_PARAMETERS
 from imds_enforcer_cli.console.manual import help_if_alone, manual
 
 app = typer.Typer(
-    help="What an organization refuses so that the policy holds.",
-    epilog=manual("guardrails scp --operator-role 'arn:aws:iam::*:role/ops'", ends="those of its sub-commands"),
+    help="Print the service control policy (SCP) that keeps an organization's accounts in line.",
+    epilog=manual("guardrails scp --operator-role 'arn:aws:iam::*:role/ops'", ends="see each sub-command"),
     rich_markup_mode="markdown",
     add_completion=False,
 )

@@ -1,4 +1,4 @@
-"""`imds-enforcer history`: what the ledger has."""
+"""`imds-enforcer history`: the changes in the ledger."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -28,8 +28,8 @@ ENTRY_COLUMNS = (
 _DAYS = 7
 
 
-def history(  # each is an option of the command
-    instance: Annotated[str | None, typer.Argument(metavar="[INSTANCE]", help="One instance.")] = None,
+def history(
+    instance: Annotated[str | None, typer.Argument(metavar="[INSTANCE]", help="The id of one instance.")] = None,
     run: arguments.Run = None,
     since: Annotated[
         int | None,
@@ -38,8 +38,8 @@ def history(  # each is an option of the command
             metavar="DAYS",
             min=1,
             max=KEPT.days,
-            help="How far to go back.",
-            show_default=f"{_DAYS}; all that is kept of one instance or run",
+            help="How many days back to look.",
+            show_default=f"{_DAYS}; everything for one instance or run",
         ),
     ] = None,
     *,
@@ -47,11 +47,11 @@ def history(  # each is an option of the command
     region: arguments.Region = None,
     output: arguments.Output = arguments.Format.TABLE,
 ) -> None:
-    """Every change of the enforcer, oldest first: of one instance, of one run, or the latest of all.
+    """Show the enforcer's changes, oldest first: to one instance, by one run, or all recent ones.
 
-    Those by `enforce`, `set` and `revert` are among them, with the caller. The ledger keeps an entry for 400 days.
-    It is about instances; what `launches fix` did to launch templates, `launches undo` knows.
-    With `--run` a last line sums the run up.
+    Changes by `enforce`, `set` and `revert` are included, with the ARN of the caller. With `--run`, a last line sums
+    up the run. The ledger keeps entries for 400 days. It also records what `launches fix` did to launch templates,
+    but only `launches undo` shows that.
     """
     if instance and run:
         raise CommandError("an instance and --run; allowed: one of them, or neither")
@@ -64,7 +64,7 @@ def history(  # each is an option of the command
     documents = [{"kind": "instance"} | entry.as_json() for entry in entries]
     write_documents(output, documents, ENTRY_COLUMNS, ENTRY_HEADINGS, rows)
     if output is arguments.Format.TABLE and not entries:
-        say("The ledger has no such entry.")
+        say("The ledger has no matching entry.")
     if run_id is not None and entries:
         say(run_summary(run_id, entries, now))
 
@@ -87,7 +87,7 @@ def _entries(
 
 
 def run_summary(run_id: str, entries: Sequence[Entry | DefaultsEntry], now: datetime) -> str:
-    """One run in a line, from its entries: what triggered it, who ordered it, when, and what came of it where."""
+    """One run on one line, from its entries: its trigger, its caller, its time, and its outcomes."""
     triggers = ", ".join(sorted({entry.trigger for entry in entries}))
     by = "".join(f" by {each}" for each in sorted({entry.by for entry in entries if entry.by}))
     first, last = min(entry.at for entry in entries), max(entry.at for entry in entries)
@@ -98,7 +98,7 @@ def run_summary(run_id: str, entries: Sequence[Entry | DefaultsEntry], now: date
 
 
 def _what(entries: Sequence[Entry | DefaultsEntry]) -> str:
-    """How many instances in how many regions these are about, and of how many regions the account defaults."""
+    """How many instances, in how many regions, and the account defaults of how many regions these entries concern."""
     of_instances = [entry for entry in entries if isinstance(entry, Entry)]
     regions = {entry.region for entry in entries if isinstance(entry, DefaultsEntry)}
     parts = [f"the account defaults of {count(len(regions), 'region')}"] if regions else []
@@ -113,12 +113,12 @@ def _moment(moment: datetime) -> str:
 
 
 def _outcome(entry: Entry | DefaultsEntry, now: datetime) -> str:
-    """The outcome, or what is known where there is none yet."""
+    """The outcome or, if the entry has none yet, whether its run is still going on."""
     return str(entry.outcome) if entry.outcome else "under way" if now < entry.ends_at else "interrupted"
 
 
 def entry_row(entry: Entry | DefaultsEntry, now: datetime) -> Sequence[Cell]:
-    """One entry of the ledger: what it changed, or is to change as far as is known."""
+    """One entry of the ledger as a row: what was changed or, without an outcome, what was to be changed."""
     name = entry.instance_id if isinstance(entry, Entry) else "account defaults"
     reached = entry.wanted if entry.outcome is None else entry.result or entry.before
     return (

@@ -18,12 +18,14 @@ HOLD_COLUMNS = ("instance_id", "until", "reason", "by", "at")
 
 RELEASE_COLUMNS = ("instance_id", *(f"released.{column}" for column in HOLD_COLUMNS))
 
-_Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="The ids of the instances.")]
+_Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="The instances' ids.")]
 
 
-def hold(  # each is an option of the command
+def hold(
     instances: _Instances,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, for those who find the hold later.")],
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="The reason, for people who find the hold later.")
+    ],
     until: arguments.Until = None,
     *,
     profile: arguments.Profile = None,
@@ -32,16 +34,16 @@ def hold(  # each is an option of the command
 ) -> None:
     """Keep the enforcer from changing instances, whatever the policy says.
 
-    A hold takes the place of an earlier one of the same instance.
+    A hold replaces an earlier hold on the same instance. `imds-enforcer release` ends it.
     """
     ids, why = arguments.checked_ids(instances), arguments.checked_reason(reason)
     reached = connection.connect(profile, region)
     now = reached.clock.now()
     end = arguments.checked_moment(until, now)
-    # It would go unnoticed that a mistyped instance is not held.
+    # A hold on a mistyped id would protect nothing, unnoticed.
     for each in targets.require_instances(reached.clients, ids).values():
         if each.unchangeable:
-            say(f"{each.instance_id} is {each.unchangeable}, held or not.")
+            say(f"{each.instance_id} is {each.unchangeable}; the hold makes no difference.")
     by = reached.caller()
     holds = [Hold(instance_id=instance_id, reason=why, by=by, at=now, until=end) for instance_id in ids]
     name_replaced(reached.clients.ledger_table, ids)
@@ -54,18 +56,18 @@ def release(
     instances: _Instances,
     *,
     defaults: Annotated[
-        bool, typer.Option("--defaults", help="Regions are named, whose account defaults were held by `revert`.")
+        bool, typer.Option("--defaults", help="Name regions instead: release the account defaults that `revert` held.")
     ] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output: arguments.Output = arguments.Format.TABLE,
 ) -> None:
-    """End the holds of instances: the next event or sweep brings them in line again."""
+    """End the holds on instances: the next event or sweep brings them in line again."""
     ids = [subject(each) for each in arguments.checked_regions(instances)] if defaults else []
     ids = ids or arguments.checked_ids(instances)
     ledger_table = connection.connect(profile, region).clients.ledger_table
     holds = ledger_table.holds.standing().holds
-    # Those without a hold too: theirs may have ended, and is still stored then.
+    # Also ids without a standing hold: an ended hold may still be stored.
     ledger_table.holds.release(ids)
     ended = [holds[instance_id] for instance_id in ids if instance_id in holds]
     released = {each.instance_id: hold_json(each) for each in ended}
@@ -78,7 +80,7 @@ def release(
 
 
 def name_replaced(ledger_table: LedgerTable, instance_ids: Iterable[str]) -> None:
-    """Name the holds of these instances that are about to be replaced.
+    """Name the holds on these instances that the caller will replace.
 
     Raises:
         AwsError: if the holds could not be read.
@@ -86,11 +88,11 @@ def name_replaced(ledger_table: LedgerTable, instance_ids: Iterable[str]) -> Non
     holds = ledger_table.holds.standing().holds
     for instance_id in instance_ids:
         if instance_id in holds:
-            say(f"{instance_id} was {holds[instance_id]}; this hold is replaced.")
+            say(f"{instance_id} was {holds[instance_id]}; the new hold replaces this one.")
 
 
 def hold_json(hold: Hold) -> dict[str, Any]:
-    """One hold."""
+    """One hold as JSON."""
     return {
         "instance_id": hold.instance_id,
         "until": hold.until.isoformat(timespec="seconds") if hold.until else None,

@@ -1,4 +1,4 @@
-"""`imds-enforcer launches`: what will launch instances that allow IMDSv1, and whose it is."""
+"""`imds-enforcer launches`: what will launch instances that allow IMDSv1, and who owns it."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -28,14 +28,15 @@ def launches(  # noqa: PLR0913  # each is an option of the command
     context: typer.Context,
     *,
     regions: Annotated[
-        str, typer.Option("--regions", metavar="all|NAME,...", help="Where to look: every region, or these.")
+        str,
+        typer.Option("--regions", metavar="all|NAME,...", help="The regions to read; all means every enabled region."),
     ] = ALL,
     fail_on: Annotated[
         _Failing | None,
         typer.Option(
             "--fail-on",
-            help="What makes the exit code 1: a launcher that will launch instances which allow IMDSv1, or of which "
-            "it is not known.",
+            help="What makes the exit code 1: a launcher whose next instance will allow IMDSv1, or for which that is "
+            "unknown.",
             show_default="nothing",
         ),
     ] = None,
@@ -44,7 +45,8 @@ def launches(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--policy",
             metavar="FILE",
-            help='A policy as JSON, with "http_tokens": its exemptions are held against what sets no tokens.',
+            help='A policy in JSON, with "http_tokens". Names the launchers that set no tokens although an exemption '
+            "covers their instances.",
             show_default="none",
         ),
     ] = None,
@@ -54,21 +56,22 @@ def launches(  # noqa: PLR0913  # each is an option of the command
         LaunchesFormat,
         typer.Option(
             "--output",
-            help="table for people, json and csv for programs and spreadsheets, html for readers without access, "
-            "sarif for viewers of it.",
+            help="table for people, json for programs, csv for spreadsheets, html for readers without AWS access, "
+            "sarif for SARIF viewers.",
         ),
     ] = LaunchesFormat.TABLE,
 ) -> None:
-    """Show what will launch instances that allow IMDSv1, whose it is, and what to change.
+    """Show what will launch instances that allow IMDSv1, who owns it, and what to change.
 
-    It reads only, in all regions, with instances or without: the versions of launch templates that are in use (default,
-    latest, and those that groups and node groups name by a number), Auto Scaling groups, launch configurations, own
-    images that do not require tokens, and the account's defaults. The answer is by EC2's order of precedence: what the
-    launch says, else the region's default, else the image. The owner is known from tags.
+    The command changes nothing. It reads every kind of launcher, whether it has instances now or not: launch template
+    versions in use (the default, the latest, and those that groups or node groups name by number), Auto Scaling
+    groups, launch configurations, your own images that do not require tokens, and the account defaults. It follows
+    EC2's order of precedence: the launch's own setting, else the region's default, else the image's. Tags name the
+    owner.
 
-    With a policy, each launcher is named that sets no tokens while an exemption is for its instances: with `required`
-    as the region's default its next instance would not get IMDSv1. Holds, and who still calls IMDSv1, are looked at by
-    `imds-enforcer policy set` and `launches fix`.
+    With --policy, it also names each launcher that sets no tokens although an exemption covers its instances: if
+    `required` becomes the region's default, its next instance will not get IMDSv1. `imds-enforcer policy set` and
+    `launches fix` also consider holds, and instances that still call IMDSv1.
     """
     if context.invoked_subcommand:
         return

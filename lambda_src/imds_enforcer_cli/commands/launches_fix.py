@@ -1,4 +1,4 @@
-"""`imds-enforcer launches fix`: launch templates whose next instances require tokens."""
+"""`imds-enforcer launches fix`: make launch templates require tokens."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -36,22 +36,22 @@ FIX_COLUMNS = ("launcher", "region", "id", "name", "outcome", "reason", "source"
 _MANAGING = tuple(str(kind) for kind in OwnerKind if kind is not OwnerKind.CREATOR)
 _LEFT = frozenset({FixOutcome.HELD, FixOutcome.LEFT, FixOutcome.WOULD_FIX})
 _INTERRUPTED = "interrupted"
-_CANNOT_BE_UNDONE = "ImdsSupport v2.0, once it is set, cannot be undone"
+_CANNOT_BE_UNDONE = "ImdsSupport v2.0 cannot be undone once it is set"
 
 Record = Annotated[
     Path | None,
     typer.Option(
         "--record",
         metavar="FILE",
-        help="Where what was done is written down.",
-        show_default=f"the ledger where the enforcer is deployed, else {DEFAULT_FILE}",
+        help="The file that records the fixes.",
+        show_default=f"the ledger if the enforcer is deployed, else {DEFAULT_FILE}",
     ),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """One run, and how it is made; with `sure` the user is not asked."""
+    """One run and the options for it; with `sure` there is no question."""
 
     reached: connection.Connection
     rules: Governing
@@ -64,19 +64,20 @@ class _Order:
 
 def fix(  # noqa: PLR0913  # each is an option of the command
     templates: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEMPLATE...]", help="Launch templates, by id or name.")
+        list[str] | None, typer.Argument(metavar="[TEMPLATE...]", help="Launch templates, by id or by name.")
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Every launch template that needs it.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Fix every launch template that needs it.")] = False,
     regions: Annotated[
-        str, typer.Option("--regions", metavar="all|NAME,...", help="Where to look: every region, or these.")
+        str,
+        typer.Option("--regions", metavar="all|NAME,...", help="The regions to read; all means every enabled region."),
     ] = ALL,
     despite_calls: Annotated[
         list[str] | None,
         typer.Option(
             "--despite-calls",
             metavar="TEMPLATE",
-            help="Fix this template although instances of it are held, or still call IMDSv1. May be repeated.",
+            help="Fix this template even if its instances are held or still call IMDSv1. May be repeated.",
         ),
     ] = None,
     include_managed_by: Annotated[
@@ -84,10 +85,10 @@ def fix(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--include-managed-by",
             metavar="NAME",
-            help=f"Fix templates of this owner too: {', '.join(_MANAGING)}. May be repeated.",
+            help=f"Fix this owner's templates too: {', '.join(_MANAGING)}. May be repeated.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be fixed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     policy: arguments.PolicyFile = None,
     record: Record = None,
@@ -95,32 +96,31 @@ def fix(  # noqa: PLR0913  # each is an option of the command
     region: arguments.Region = None,
     output_format: arguments.Output = Format.TABLE,
 ) -> None:
-    """Make launch templates require tokens: a new version of each, from the version in use.
+    """Make launch templates require tokens, by a new version of each.
 
-    The new version differs in its metadata options alone: tokens are required, and the hop limit is as the policy
-    wants it for these instances. It is read back and compared; if anything else differs, or EC2 warns of it, it is
-    deleted again. If its source was the default version, it becomes the default. `imds-enforcer launches undo` is the
-    way back. Running instances are not changed.
+    The new version copies the version in use and changes only its metadata options: tokens are required, and the hop
+    limit is the policy's for these instances. The command reads it back, and deletes it if anything else differs or
+    EC2 warns about it. If the source was the default version, the new one becomes the default. Running instances do
+    not change. `imds-enforcer launches undo` undoes the fix.
 
-    A template is left where an exemption is for its launches, where instances of it are held or still call IMDSv1 (by
-    the policy's `legacy_calls`), where an owner such as CloudFormation manages it, and where the version in use is not
-    the latest, since a new version would change what `$Latest` means; the commands are printed then. So are those for
-    groups that name a version by its number. Launch configurations and images are only reported.
+    The command leaves a template if an exemption covers its launches, if its instances are held or still call IMDSv1
+    (by the policy's `legacy_calls`), or if an owner such as CloudFormation manages it. It also leaves a template whose
+    version in use is not the latest, because a new version would change what `$Latest` means. It then prints the
+    commands for you to run, as it does for groups that name a version by number. It only reports launch
+    configurations and images.
 
-    What is done is written down before and after: in the ledger, else in a file, which the command names. While the
-    toggle is `optional`, or the policy's mode `audit`, nothing is fixed.
+    Every step is recorded before and after it, in the ledger or in a file that the command names. Nothing is fixed
+    while the toggle is `optional` or the policy's mode is `audit`.
     """
     if bool(templates) == everything:
-        raise CommandError("launch templates and --all are alternatives; allowed: one of them")
+        raise CommandError("name launch templates, or use --all; allowed: one of them")
     wishes = Wishes(despite_calls=despite_calls or (), include_managed_by=_owners(include_managed_by or ()))
     if not (dry_run or yes):
         output.require_terminal()
     reached = connection.reach(profile, region)
     rules = governing(reached, policy)
     if rules.policy.http_tokens is HttpTokens.OPTIONAL:
-        raise CommandError(
-            f"HttpTokens is optional in {rules.named}, so no launch template is fixed; allowed: required"
-        )
+        raise CommandError(f"HttpTokens is optional in {rules.named}, so nothing is fixed; allowed: required")
     names = chosen_regions(reached.clients, regions, rules.policy.regions)
     refuse_if_elsewhere(reached, names)
     access = Access(reached)
@@ -160,14 +160,14 @@ def _failed(order: _Order, done: Sequence[Fixed], surveys: Sequence[RegionLaunch
 def _carried_out(
     order: _Order, access: Access, found: Sequence[Fixed], stop: Interruption
 ) -> tuple[Sequence[Fixed], FixRun | None]:
-    """What became of the plans, and the run if there was one."""
+    """The plans and their outcomes, and the run if there was one."""
     possible = [each for each in found if each.plan.outcome is FixOutcome.WOULD_FIX]
     if not possible:
         say("Nothing to fix.")
     if not possible or order.dry_run:
         return found, None
     if order.rules.policy.mode is Mode.AUDIT:
-        say("The policy's mode is audit: nothing is changed.")
+        say("Nothing is changed, because the policy's mode is audit.")
         return found, None
     where = record_of(order.reached, order.record)
     changing = count(len(possible), "launch template")
@@ -175,9 +175,9 @@ def _carried_out(
         write_table(FIX_HEADINGS, [_row(fixed_json(each)) for each in found], aside=True)
         output.require_yes(f"Fix {changing}, HttpTokens required?")
     by = order.reached.caller() if order.reached.deployed else None
-    say(f"This is the run {order.run_id}: it fixes {changing}.")
+    say(f"Run {order.run_id} fixes {changing}.")
     if isinstance(where, FileRecord):
-        say(f"It is written down in {where.path}, which `imds-enforcer launches undo` needs.")
+        say(f"The fixes are recorded in {where.path}, which `imds-enforcer launches undo` needs.")
     run = FixRun(access, order.rules, where, run_id=order.run_id, by=by)
     stop.under_way = lambda: run.under_way
     with stop, output.working(f"Fixing {changing}"):
@@ -207,7 +207,7 @@ def _say_commands(documents: Sequence[dict[str, Any]]) -> None:
 
 
 def fixed_json(each: Fixed) -> dict[str, Any]:
-    """One template."""
+    """One template as JSON."""
     plan, subject = each.plan, each.plan.subject
     return {
         "launcher": str(subject),

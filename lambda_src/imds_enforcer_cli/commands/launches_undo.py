@@ -1,4 +1,4 @@
-"""`imds-enforcer launches undo`: the way back from `launches fix`."""
+"""`imds-enforcer launches undo`: undo what `launches fix` did."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
@@ -27,20 +27,24 @@ _TO_DO = frozenset({FixOutcome.LEFT, FixOutcome.FAILED})
 
 def undo(  # noqa: PLR0913  # each is an option of the command
     what: Annotated[
-        str, typer.Argument(metavar="RUN|TEMPLATE", help="All that a run has fixed, or the last fix of a template.")
+        str,
+        typer.Argument(
+            metavar="RUN|TEMPLATE",
+            help="A run's id, to undo all its fixes, or a template's id or name, to undo its last fix.",
+        ),
     ],
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be undone.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     record: Record = None,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output_format: arguments.Output = Format.TABLE,
 ) -> None:
-    """Undo what `launches fix` did: default and latest version are as before, and the fix's version is deleted.
+    """Undo `launches fix`: restore the default version, and delete the version that the fix created.
 
-    What someone else has changed since is named and left. A version that an Auto Scaling group, a node group or a
-    fleet names by its number by now is not deleted. Instances that were launched meanwhile are not changed.
+    The command names and leaves whatever someone else has changed since. It does not delete a version that an Auto
+    Scaling group, a node group or a fleet now names by number. Instances launched meanwhile do not change.
     """
     if not (dry_run or yes):
         output.require_terminal()
@@ -54,7 +58,7 @@ def undo(  # noqa: PLR0913  # each is an option of the command
         if fixes and not yes:
             write_table(UNDO_HEADINGS, [_row(each) for each in results], aside=True)
             output.require_yes(f"Undo the fix of {count(len(fixes), 'launch template')}?")
-        # Planned anew: someone may have named a version by its number while the question stood.
+        # Plan again: someone may have named a version by number before the user answered.
         with output.working("Undoing"):
             results, refusal = _undone(_undoers(reached, fixes, where))
     write_documents(
@@ -67,10 +71,10 @@ def undo(  # noqa: PLR0913  # each is an option of the command
 
 
 def _named(record: FixRecord, what: str) -> list[TemplateFix]:
-    """What is to be undone: of a template the last fix that is not.
+    """The fixes to undo: all of a run, or a template's last fix that is not undone yet.
 
     Raises:
-        CommandError: if nothing of that name was written down.
+        CommandError: if the record has no such run or template.
         AwsError: if the ledger could not be read.
     """
     fixes = record.all()
@@ -78,7 +82,7 @@ def _named(record: FixRecord, what: str) -> list[TemplateFix]:
     found = of_run or [each for each in fixes if what in {each.template_id, each.name}]
     if not found:
         raise CommandError(
-            f"no fix of {what!r} is written down; allowed: a run of `launches fix`, or a template of one"
+            f"{what!r} is not in the record of fixes; allowed: a run of `launches fix`, or a template that it fixed"
         )
     left = [each for each in found if each.to_undo]
     if not left:
@@ -90,7 +94,7 @@ def _named(record: FixRecord, what: str) -> list[TemplateFix]:
 def _undoers(
     reached: connection.Connection, fixes: Sequence[TemplateFix], record: FixRecord
 ) -> Iterator[tuple[TemplateFix, Undoer]]:
-    """Each fix with what undoes it; what names versions is read once a region."""
+    """Each fix with its undoer; the users of versions are read once per region."""
     access = Access(reached)
     users = {region: access.users(region) for region in {each.region for each in fixes}}
     for each in fixes:
@@ -98,7 +102,7 @@ def _undoers(
 
 
 def _undone(undoers: Iterable[tuple[TemplateFix, Undoer]]) -> tuple[list[Undone], AwsError | None]:
-    """What became of each; where AWS does not accept the credentials, of those until then, and its refusal."""
+    """The outcome of each. If AWS does not accept the credentials: the outcomes so far, and the refusal."""
     results = []
     try:
         for fix, undoer in undoers:
@@ -113,7 +117,7 @@ def _planned(plan: UndoPlan | Undone) -> Undone:
         return plan
     steps = [f"make version {plan.default} the default again"] if plan.default else []
     steps += [f"delete version {each}" for each in plan.delete]
-    return Undone(plan, FixOutcome.WOULD_UNDO, "; ".join([*steps, *plan.left]) or "nothing of the fix is left")
+    return Undone(plan, FixOutcome.WOULD_UNDO, "; ".join([*steps, *plan.left]) or "nothing of the fix exists any more")
 
 
 def _json(each: Undone) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Patterns of a valid policy that most likely fit something else than their author meant."""
+"""Patterns in a valid policy that probably do not match what their author meant."""
 
 import re
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from imds_enforcer.policy import Policy
 from imds_enforcer.policy.document import as_document
 
 _CLASS = re.compile(r"\[!?+\]?+[^\]]*\]")
-"""What `fnmatch` takes for one character; a `[` that is not closed is a character itself."""
+"""A character class of `fnmatch`, which matches one character; an unclosed `[` is a literal."""
 
 _LITERAL = "[[]"
 _IDS = {"instance_id": "i-", "image_id": "ami-", "launch_template": "lt-"}
 
 
 def pattern_warnings(policy: Policy) -> list[str]:
-    """What to tell the author, a sentence for each field; empty if every pattern is plain."""
+    """The warnings for the author, one sentence each; empty if there are none."""
     document = as_document(policy)
     patterns = [*_texts("container_host_tags", document["container_host_tags"])]
     for index, exemption in enumerate(document["exemptions"]):
@@ -27,16 +27,16 @@ def pattern_warnings(policy: Policy) -> list[str]:
 def _warnings(path: str, pattern: str) -> Iterator[str]:
     classes = [each for each in _CLASS.findall(pattern) if each != _LITERAL]
     if classes:
-        yield f"{classes[0]} stands for one character; a literal [ is written {_LITERAL}"
+        yield f"{classes[0]} matches one character; write {_LITERAL} for a literal ["
     if pattern != pattern.strip():
-        yield "white space at its beginning or end must fit too"
+        yield "the white space at its beginning or end must match too"
     begins, literal = _IDS.get(path.rpartition(".")[2], ""), re.split(r"[*?[]", pattern)[0]
     if not literal.startswith(begins) and not begins.startswith(literal):
-        yield f"it fits no instance, since these ids begin with {begins}"
+        yield f"it matches no instance, because these ids begin with {begins}"
 
 
 def _texts(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Each text in a part of the document, and where it is."""
+    """Each text in this part of the document, with its path."""
     match value:
         case str():
             yield path, value

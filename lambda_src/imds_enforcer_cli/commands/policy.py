@@ -1,4 +1,4 @@
-"""`imds-enforcer policy show`, `check` and `schema`: what is in force, and what may be."""
+"""`imds-enforcer policy show`, `check` and `schema`: the policy in force, and which policies are valid."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ _COLUMNS = (
     *("changed.http_tokens", "changed.policy"),
 )
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="A policy document in JSON; - reads standard input.")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="A policy document in JSON, or - for standard input.")]
 
 
 def show(
@@ -36,10 +36,10 @@ def show(
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Show what the deployed enforcer goes by: the toggle and the policy, defaults filled in.
+    """Show the policy that the deployed enforcer follows: the toggle and every field, defaults included.
 
-    Each exemption says until when it protects, and whether that is over. While the policy is invalid the
-    enforcer writes nothing; then what is stored is shown as it is, with what is wrong about it.
+    Each exemption shows when it ends, or that it has expired. If the policy is invalid, the enforcer changes nothing,
+    and the command shows the stored document with what is wrong in it.
     """
     reached = connection.connect(profile, region)
     found, now = parameters.stored(reached), reached.clock.now()
@@ -66,11 +66,11 @@ def show(
 
 
 def check(file: File, output: arguments.Output = Format.TABLE) -> None:
-    """Check, without AWS, whether a document would be taken as the policy.
+    """Check, without calling AWS, whether a document is a valid policy.
 
-    The enforcer's own parser looks at it. Each finding, of all that there are, names the field, what it has and what
-    is allowed. Nothing is written where nothing is found. Patterns that may fit something else than was meant, and
-    fields that work against each other, are no findings: standard error names them.
+    The command uses the enforcer's own parser, and reports all findings: each names the field, its value and the
+    values allowed. Without findings it writes no data. Standard error has warnings, which are not findings: patterns
+    that probably do not match what you meant, and fields that contradict each other.
     """
     text = read_document(file)
     findings: list[dict[str, str]] = []
@@ -89,15 +89,15 @@ def check(file: File, output: arguments.Output = Format.TABLE) -> None:
 
 
 def schema() -> None:
-    """Print the JSON Schema of the policy document, for editors and for reading."""
+    """Print the JSON Schema of the policy document, for editors and for people."""
     write_text(schema_text())
 
 
 def read_document(file: str) -> str:
-    """The text of a file, or of standard input for `-`.
+    """The text of a file; `-` is standard input.
 
     Raises:
-        CommandError: if it cannot be read as text.
+        CommandError: if it cannot be read, or is not text.
     """
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()

@@ -1,4 +1,4 @@
-"""`imds-enforcer policy set` and `toggle`: something else in the place of what is in force."""
+"""`imds-enforcer policy set` and `toggle`: replace the policy or the toggle."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,9 +24,9 @@ from imds_enforcer_cli.launches.required_defaults import Foreseen, foresee
 _HEADINGS = ("FIELD", "NOW", "THEN")
 _COLUMNS = ("field", "now", "then")
 _OF_LAUNCHERS = frozenset({"account_defaults", "exemptions", "legacy_calls", "regions"})
-"""The fields that decide which launchers required defaults would take IMDSv1 from."""
+"""The fields that decide which launchers would lose IMDSv1 if `required` became the default."""
 
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, whatever it weakens.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask, even if the change weakens the policy.")]
 
 
 def put(
@@ -37,37 +37,40 @@ def put(
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Put a document in the place of the policy in force, once it is found valid.
+    """Replace the policy in force with a document, if it is valid.
 
-    What differs is shown first, defaults included. You are asked where the new policy protects less, gives up a
-    safeguard, or contradicts itself. With `account_defaults`, where they, the exemptions, the gate or the regions are
-    not as before, every launcher is named that sets no tokens and has instances that are exempt, held or still call
-    IMDSv1: with `required` as the region's default its next instance would not get IMDSv1. What cannot be read for that
-    is named too; the policy is stored all the same.
+    The command first shows the differences, defaults included. It asks you to confirm if the new policy protects less,
+    gives up a safeguard, or contradicts itself.
 
-    If someone else changes the policy meanwhile, nothing is written. The change starts a sweep of every region.
+    If the policy has `account_defaults` and the change affects them, the exemptions, the gate or the regions, the
+    command names every launcher that sets no tokens but has instances that are exempt, are held or still call IMDSv1:
+    with `required` as the region's default, its next instance will not get IMDSv1. It also names what it could not
+    read for this, and stores the policy anyway.
+
+    If someone else changes the policy meanwhile, the command writes nothing. The change starts a sweep of every
+    region.
     """
     text = read_document(file)
     reached = connection.connect(profile, region)
     before = parameters.stored(reached)
     old, problem = before.policy_or_problem()
     try:
-        # A toggle that is out of order is no reason to leave the document so as well.
+        # An invalid toggle must not keep the user from replacing an invalid document.
         new = replace(before, http_tokens=old.http_tokens if old else HttpTokens.REQUIRED, document=text).policy()
     except PolicyInvalidError as error:
-        raise CommandError(f"{file!r} is no policy: {'; also '.join(error.problems)}") from None
+        raise CommandError(f"{file!r} is not a valid policy: {'; also '.join(error.problems)}") from None
     for warning in (*pattern_warnings(new), *consequences(new)):
         say(f"{file}: {warning}")
     if problem:
-        say(f"What is in force is invalid, and enforces nothing: {problem}")
+        say(f"The policy in force is invalid, so nothing is enforced: {problem}")
     foreseen = _foreseen(reached, old, new)
     rows, reasons = (_rows(old, new), weakened(old, new)) if old else ([], [])
     against = contradictions(new, reached.clock.now())
-    # Whoever is asked has to see it; the documents say it too.
+    # The user must see the differences before answering; JSON and CSV have them too.
     write_table(_HEADINGS, rows, aside=output is not Format.TABLE)
     version = before.versions.policy
     if old and not rows:
-        say(f"The policy is as it was, version {version}; nothing was written.")
+        say(f"The policy is unchanged at version {version}; nothing was written.")
     else:
         parameters.agree(reasons, "Store it?", sure=yes, against=against)
         version = parameters.replace_document(reached, text, before)
@@ -88,18 +91,20 @@ def put(
 
 
 def toggle(
-    http_tokens: Annotated[HttpTokens, typer.Argument(metavar="required|optional", help="What HttpTokens is to be.")],
+    http_tokens: Annotated[
+        HttpTokens, typer.Argument(metavar="required|optional", help="The new value of HttpTokens.")
+    ],
     *,
     yes: Yes = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Require tokens of every instance that the policy covers, or make them optional again.
+    """Require tokens on every instance that the policy covers, or make them optional again.
 
-    You are asked before they become optional: every instance is set so then, and answers IMDSv1. So are you where the
-    policy contradicts itself once they are required. If someone else changes the policy meanwhile, nothing is written.
-    The change starts a sweep of every region.
+    The command asks before it makes tokens optional, because the enforcer then sets every instance to optional and
+    each answers IMDSv1 calls. It also asks if the policy contradicts itself once tokens are required. If someone else
+    changes the policy meanwhile, it writes nothing. The change starts a sweep of every region.
     """
     reached = connection.connect(profile, region)
     before = parameters.stored(reached)
@@ -113,9 +118,9 @@ def toggle(
         question = "Make tokens optional?" if loosens else "Require tokens?"
         parameters.agree(reasons, question, sure=yes, against=against)
         version = parameters.replace_http_tokens(reached, http_tokens, before)
-        say(f"HttpTokens is {http_tokens} now, version {version}; a sweep of every region follows.")
+        say(f"HttpTokens is now {http_tokens}, version {version}; a sweep of every region follows.")
     else:
-        say(f"HttpTokens is {http_tokens} already, version {version}; nothing was written.")
+        say(f"HttpTokens is already {http_tokens}, version {version}; nothing was written.")
     if problem:
         say(f"But the policy is invalid, so nothing is enforced: {problem}")
     document = {"http_tokens": http_tokens, "before": before.http_tokens, "version": version, "changed": changed}
@@ -124,7 +129,7 @@ def toggle(
 
 
 def _foreseen(reached: connection.Connection, old: Policy | None, new: Policy) -> Foreseen:
-    """Name the launchers that required defaults would take IMDSv1 from, if the new policy may change which they are."""
+    """Name the launchers that would lose IMDSv1 by required defaults, if the new policy may change which ones do."""
     if new.account_defaults is None or (old and _OF_LAUNCHERS.isdisjoint(differences(old, new))):
         return Foreseen()
     with working("Reading what launches instances"):

@@ -1,4 +1,4 @@
-"""`imds-enforcer policy`: its sub-commands, and their manuals."""
+"""`imds-enforcer policy`: its sub-commands and their help."""
 
 import typer
 
@@ -7,11 +7,11 @@ from imds_enforcer_cli.console.actions import FIND, QUERY, READ_LAUNCHERS, READ_
 from imds_enforcer_cli.console.manual import help_if_alone, manual
 
 app = typer.Typer(
-    help="Show, check and replace the policy that the deployed enforcer follows.",
+    help="Show, check or replace the deployed enforcer's policy.",
     epilog=manual(
         "policy check policy.json",
         "policy set policy.json",
-        ends="those of its sub-commands",
+        ends="see each sub-command",
     ),
     rich_markup_mode="markdown",
     add_completion=False,
@@ -19,20 +19,22 @@ app = typer.Typer(
 app.callback(invoke_without_command=True)(help_if_alone)
 app.command(
     "show",
-    epilog=manual("policy show", ends="0 valid; 1 invalid", needs=f"{FIND} and {READ_PARAMETERS}"),
+    epilog=manual("policy show", ends="0 the policy is valid; 1 it is invalid", needs=f"{FIND} and {READ_PARAMETERS}"),
 )(policy.show)
 app.command(
     "check",
-    epilog=manual("policy check policy.json", "policy check - < policy.json", ends="0 valid; 1 invalid"),
+    epilog=manual(
+        "policy check policy.json", "policy check - < policy.json", ends="0 the policy is valid; 1 it is invalid"
+    ),
 )(policy.check)
 app.command(
     "set",
     epilog=manual(
         "policy set policy.json",
         "policy set --yes - < policy.json",
-        ends="0 stored, or as it was; 1 not agreed to, or changed by someone else meanwhile",
-        needs=f"{FIND}, {READ_PARAMETERS} and ssm:PutParameter; where the policy has `account_defaults` "
-        f"ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS}, {QUERY}, and if it has a gate too "
+        ends="0 the policy is stored, or unchanged; 1 you answered no, or someone else changed the policy meanwhile",
+        needs=f"{FIND}, {READ_PARAMETERS} and ssm:PutParameter; if the policy has `account_defaults`, "
+        f"ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS} and {QUERY}; if it also has a gate, "
         "cloudwatch:GetMetricData and dynamodb:BatchWriteItem",
     ),
 )(policy_change.put)

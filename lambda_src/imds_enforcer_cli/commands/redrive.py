@@ -1,4 +1,4 @@
-"""`imds-enforcer redrive`: events that failed for good, once more."""
+"""`imds-enforcer redrive`: process failed events once more."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,21 +18,21 @@ Task = dict[str, Any]
 _ACTIVE = frozenset({"RUNNING", "CANCELLING"})
 _MOVED = "COMPLETED"
 _STARTED = "STARTED"
-"""Our own word for a move that SQS took and does not list."""
+"""Our own status for a move that SQS accepted but does not list yet."""
 
-_UNDER_WAY = "A move is under way already; this follows it."
+_UNDER_WAY = "A move is already under way; the command waits for that one."
 _REFUSED = "InvalidParameterValue"
-"""SQS's code where a move is under way, which is perhaps not listed yet; among other reasons."""
+"""SQS's error code if a move is under way, listed or not; the code has other causes too."""
 
 _RECENT = 10
-"""The most that ListMessageMoveTasks answers (SQS API Reference)."""
+"""The most moves that ListMessageMoveTasks returns (SQS API Reference)."""
 
 _PAUSE_SECONDS = 1.0
 PATIENCE = timedelta(minutes=30)
-"""How long to follow; the move itself goes on."""
+"""How long to wait for the move to end; the move itself goes on after that."""
 
 LISTED_WITHIN = timedelta(minutes=1)
-"""How long to wait for a move to be listed: no document says that it is at once."""
+"""How long to wait until SQS lists a move: AWS does not document that it does so at once."""
 
 
 def redrive(
@@ -41,10 +41,11 @@ def redrive(
     region: arguments.Region = None,
     output: arguments.Output = arguments.Format.TABLE,
 ) -> None:
-    """Move what is in the dead-letter queue of the events back to the event queue.
+    """Move failed events from the dead-letter queue back to the event queue.
 
-    It is safe, and does not ask: each event only has its instances looked at once more, as they are by then. An
-    event that fails again comes back within half an hour. A move that is under way already is followed to its end.
+    This is safe, so the command does not ask: the enforcer evaluates each event's instances again, as they are by
+    then. An event that fails again is back in the dead-letter queue within half an hour. If a move is already
+    under way, the command waits for that one.
     """
     reached = connection.connect_running(profile, region)
     source, waiting = _arn_and_depth(reached, "DeadLetterQueueUrl")
@@ -63,9 +64,9 @@ def redrive(
 
 
 def _moved(reached: connection.Connection, source: str) -> Task:
-    """The task that moves the messages, once it is over."""
+    """The task that moved the messages, once it has ended."""
     sqs = reached.client("sqs", None)
-    # Named, because a message that EventBridge could not deliver has never been in the event queue.
+    # Name the destination: a message that EventBridge could not deliver has no source queue to go back to.
     destination, _ = _arn_and_depth(reached, "EventQueueUrl")
     earlier = _tasks(sqs, source)
     refusal: AwsError | None = None
@@ -83,7 +84,7 @@ def _moved(reached: connection.Connection, source: str) -> Task:
     if task is None and refusal:
         raise refusal
     if task is None:
-        say("SQS has started the move and does not list it yet; `imds-enforcer status` shows what is left to move.")
+        say("SQS has started the move but does not list it yet; `imds-enforcer status` shows how many are left.")
         return {"Status": _STARTED, "ApproximateNumberOfMessagesMoved": None}
     if refusal:
         say(_UNDER_WAY)
@@ -91,9 +92,9 @@ def _moved(reached: connection.Connection, source: str) -> Task:
 
 
 def _followed(reached: connection.Connection, source: str, earlier: Sequence[Task]) -> Task | None:
-    """The first task that was not over before, once it is; None if it is not listed in time.
+    """The first task that had not ended before, once it ends or time is up; None if SQS does not list one in time.
 
-    A task is known by when it started: it has a handle only while it runs.
+    A task is identified by its start time: it has a handle only while it runs.
     """
     over = {task["StartedTimestamp"] for task in earlier if task["Status"] not in _ACTIVE}
     sqs, began = reached.client("sqs", None), reached.clock.now()
@@ -108,7 +109,7 @@ def _followed(reached: connection.Connection, source: str, earlier: Sequence[Tas
 
 
 def _tasks(sqs: Any, source: str) -> list[Task]:
-    """The latest moves out of a queue."""
+    """The latest moves from a queue."""
     with aws_errors():
         tasks: list[Task] = sqs.list_message_move_tasks(SourceArn=source, MaxResults=_RECENT).get("Results", [])
     return tasks

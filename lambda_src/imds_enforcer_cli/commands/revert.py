@@ -1,4 +1,4 @@
-"""`imds-enforcer revert`: instances back to what they were before the enforcer changed them."""
+"""`imds-enforcer revert`: restore the options that instances had before the enforcer changed them."""
 
 import uuid
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from imds_enforcer_cli.console.phrases import (
     result_row,
 )
 
-PLAN_HEADINGS = ("INSTANCE", "UNDOES", "SET BACK", "LEFT AS IT IS")
+PLAN_HEADINGS = ("INSTANCE", "UNDOES", "REVERTS", "LEFT AS IT IS")
 
 REVERT_COLUMNS = (
     *("instance_id", "region", "undoes"),
@@ -40,7 +40,7 @@ REVERT_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What is to be reverted, and how to hold it then; with `sure` the user is not asked.
+    """What to revert, and how to hold it afterwards; with `sure` there is no question.
 
     `of_run` is the run to revert, and `run_id` the id of the revert itself.
     """
@@ -60,39 +60,39 @@ def revert(  # noqa: PLR0913  # each is an option of the command
         list[str] | None,
         typer.Argument(
             metavar="[INSTANCE...]",
-            help="Undo the last change of these instances; with --run, that run's and what followed. With --defaults, "
-            "the regions whose account defaults are put back.",
+            help="Revert the last change to these instances; with --run, that run's change and every later one. With "
+            "--defaults, the regions whose account defaults to revert.",
             show_default="every instance that the run changed",
         ),
     ] = None,
     run: arguments.Run = None,
     *,
     defaults: Annotated[
-        bool, typer.Option("--defaults", help="Put back the account defaults of regions, as REGION..., and hold them.")
+        bool, typer.Option("--defaults", help="Name regions instead: revert and hold their account defaults.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be reverted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite-later-changes", help="Revert also options that someone else has changed since."),
+        typer.Option("--overwrite-later-changes", help="Also revert options that someone else has changed since."),
     ] = False,
     until: arguments.Until = None,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why, for those who find the hold later.")
+        str, typer.Option("--reason", metavar="TEXT", help="The reason, for people who find the hold later.")
     ] = "reverted",
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output_format: arguments.Output = Format.TABLE,
 ) -> None:
-    """Revert changes by the enforcer, by `enforce` or by `set`, and hold those instances.
+    """Revert changes by the enforcer, `enforce` or `set`, and hold those instances.
 
-    Exactly the options from before come back. One that someone else has changed since is named and left,
-    and a metadata service that is off stays off. The enforcer leaves the instances alone until the hold
-    ends, or until `imds-enforcer release`.
+    The command restores exactly the options from before the change. It names and leaves an option that someone else
+    has changed since, and never switches a metadata service on. The enforcer leaves the instances alone until the
+    hold ends, or until `imds-enforcer release`.
 
-    There is nothing left to undo where EC2 refused the change or it was never sent, where it is undone already, and
-    where the instance is gone. A change that EC2 has accepted and shows counts as set back before it is applied, as on
-    an instance that is stopped.
+    Nothing is left to revert if EC2 refused the change, if it was never sent, if it is reverted already, or if the
+    instance is gone. A revert counts as done once EC2 accepts and shows it, even if EC2 applies it later, as on a
+    stopped instance.
     """
     if defaults and run is not None:
         raise CommandError("--defaults and --run; allowed: one of them")
@@ -100,7 +100,7 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     ids = [] if defaults else arguments.checked_ids(instances or [])
     of_run = None if run is None else arguments.checked_run(run)
     if defaults and not names:
-        raise CommandError("nothing to put back; name the regions whose account defaults are to be put back")
+        raise CommandError("nothing to revert; name the regions whose account defaults to revert")
     if not (names or ids) and of_run is None:
         raise CommandError("nothing to revert; name instances, or a run with --run")
     why = arguments.checked_reason(reason)
@@ -119,7 +119,7 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     possible = [plan for plan in plans if plan.way]
     _show_plan(order, plans, asks=bool(possible) and not (dry_run or yes))
     if not possible:
-        say("Nothing can be undone now." if any(plan.problem for plan in plans) else "Nothing to undo.")
+        say("Nothing can be reverted now." if any(plan.problem for plan in plans) else "Nothing to revert.")
     results = _carried_out(core, reached, order, possible) if possible and not dry_run else {}
     _write(order, plans, results, core)
     if core.refused:
@@ -131,7 +131,7 @@ def revert(  # noqa: PLR0913  # each is an option of the command
 def _plans(core: Revert, reached: connection.Connection, order: _Order) -> list[Reverting]:
     plans = core.plan(order.instance_ids, order.of_run)
     if not plans:
-        whose = " of these instances" if order.instance_ids else ""
+        whose = " to these instances" if order.instance_ids else ""
         raise CommandError(f"the ledger has no change{whose} by the run {order.of_run!r}")
     if not order.instance_ids:
         # A run goes through the instances in random order.
@@ -152,7 +152,7 @@ def _plans(core: Revert, reached: connection.Connection, order: _Order) -> list[
 
 def _show_plan(order: _Order, plans: Sequence[Reverting], *, asks: bool) -> None:
     aside = order.format is not Format.TABLE
-    # The user has to see what the question is about; JSON and CSV have it too.
+    # The user must see the plan before answering; JSON and CSV have it too.
     if asks or not aside:
         write_table(PLAN_HEADINGS, [plan_row(plan) for plan in plans], aside=aside)
 
@@ -166,12 +166,12 @@ def _carried_out(
     changing = sum(plan.way is not None and plan.way.change is not None for plan in possible)
     whom, how_long = count(len(possible), "instance"), held(order.until)
     if not order.sure:
-        output.require_yes(f"Hold {whom} {how_long}, and set back {changing}?")
-    say(f"This is the run {order.run_id}: it holds {whom} {how_long}, and sets back {changing}.")
-    with output.working(f"Setting back {count(changing, 'instance')}"):
+        output.require_yes(f"Hold {whom} {how_long}, and revert {changing}?")
+    say(f"Run {order.run_id} holds {whom} {how_long}, and reverts {changing}.")
+    with output.working(f"Reverting {count(changing, 'instance')}"):
         results = list(core.carry_out(possible, reason=order.reason, until=order.until))
     for region, failure in () if core.refused else core.ledger_failures.items():
-        say(f"The ledger does not have everything about {region} ({failure}); the next sweep settles what is open.")
+        say(f"The ledger is incomplete for {region} ({failure}); the next sweep completes it.")
     by_id = {result.instance_id: result for result in results}
     return {instance_id: by_id[instance_id] for instance_id in ids}
 
@@ -189,7 +189,7 @@ def _write(order: _Order, plans: Sequence[Reverting], results: dict[str, Result]
 
 
 def plan_row(plan: Reverting) -> Sequence[Cell]:
-    """What a revert would do about one instance."""
+    """What a revert would do to one instance, as a row."""
     undone = [
         phrase
         for entry in _undone(plan)
@@ -201,7 +201,7 @@ def plan_row(plan: Reverting) -> Sequence[Cell]:
 
 
 def reverting_json(plan: Reverting, result: Result | None, left: Sequence[str]) -> dict[str, Any]:
-    """One instance of a revert: what was planned, and what became of it where it was carried out."""
+    """One instance of a revert as JSON: the plan and, if it was carried out, the result."""
     return {
         "instance_id": plan.instance_id,
         "region": plan.region or None,
@@ -216,7 +216,7 @@ def reverting_json(plan: Reverting, result: Result | None, left: Sequence[str]) 
 
 
 def _undone(plan: Reverting) -> list[Entry]:
-    """The enforcer's own changes, without reverts of a part of them."""
+    """The enforcer's own changes, without partial reverts."""
     return [entry for entry in plan.undone if entry.trigger != Trigger.REVERT]
 
 

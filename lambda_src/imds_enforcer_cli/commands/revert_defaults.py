@@ -1,4 +1,4 @@
-"""`imds-enforcer revert --defaults`: the regions' account defaults back to what they were."""
+"""`imds-enforcer revert --defaults`: restore the account defaults of regions."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.output import Cell, say, write_csv, write_json, write_table
 from imds_enforcer_cli.console.phrases import arrows, changes
 
-PLAN_HEADINGS = ("ACCOUNT DEFAULTS", "PUT BACK", "LEFT AS IT IS")
+PLAN_HEADINGS = ("ACCOUNT DEFAULTS", "REVERTS", "LEFT AS IT IS")
 RESULT_HEADINGS = ("ACCOUNT DEFAULTS", "OUTCOME", "REASON")
 COLUMNS = (
     "region",
@@ -33,7 +33,7 @@ _DONE = frozenset({Outcome.REMEDIATED, Outcome.COMPLIANT})
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be done with which regions, and how to hold them then; with `sure` the user is not asked."""
+    """The regions to revert, and how to hold them afterwards; with `sure` there is no question."""
 
     regions: Sequence[str]
     reason: str
@@ -48,7 +48,7 @@ def revert_defaults(reached: connection.Connection, order: Order, how_long: str)
     """Carry out the order; `how_long` says in words how long the hold lasts.
 
     Raises:
-        typer.Exit: where not all of it could be put back.
+        typer.Exit: with 1, if not everything could be reverted.
     """
     core = RevertDefaults(
         reached.clients, reached.clock, run_id=str(uuid.uuid4()), by=reached.caller(), overwrite=order.overwrite
@@ -61,18 +61,18 @@ def revert_defaults(reached: connection.Connection, order: Order, how_long: str)
         write_table(PLAN_HEADINGS, [_row(plan) for plan in plans], aside=order.format is not Format.TABLE)
     results: dict[str, DefaultsResult] = {}
     if not possible:
-        say("Nothing can be put back now." if any(plan.problem for plan in plans) else "Nothing to put back.")
+        say("Nothing can be reverted now." if any(plan.problem for plan in plans) else "Nothing to revert.")
     elif not order.dry_run:
         whom = f"the account defaults of {count(len(possible), 'region')} {how_long}"
         name_replaced(reached.clients.ledger_table, [subject(plan.region) for plan in possible])
         if not order.sure:
-            output.require_yes(f"Hold {whom}, and put them back?")
-        with output.working("Putting them back"):
+            output.require_yes(f"Hold {whom}, and revert them?")
+        with output.working("Reverting account defaults"):
             done = core.carry_out(possible, reason=order.reason, until=order.until)
         plans = [next((new for new, _ in done if new.region == plan.region), plan) for plan in plans]
         results = {result.region: result for _, result in done}
     for region, failure in core.ledger_failures.items():
-        say(f"The ledger does not have everything about {region} ({failure}).")
+        say(f"The ledger is incomplete for {region} ({failure}).")
     _write(order, plans, results)
     if not all(_is_done(plan, results.get(plan.region), order) for plan in plans):
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`imds-enforcer set`: the metadata options of single instances, or of the instance that it runs on."""
+"""`imds-enforcer set`: set the metadata options of single instances, or of the instance that it runs on."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,15 +21,15 @@ from imds_enforcer_cli.console.errors import CommandError
 from imds_enforcer_cli.console.output import say
 from imds_enforcer_cli.runs.set_instances import SetInstances
 
-_UNWRITTEN = "; --no-policy makes the change, and writes nothing down"
-"""The way out on the instance itself, where its role may set it and not write down that it did."""
+_UNWRITTEN = "; --no-policy makes the change without the ledger"
+"""The hint on the instance itself: its role may be allowed to set options, but not to write the ledger."""
 
 Version2State = Annotated[
     HttpTokens,
     typer.Option(
         "--version-2-state",
         metavar="STATE",
-        help="IMDSv2, a session token with every request: required, or optional beside IMDSv1.",
+        help="required: only IMDSv2, with a session token in every request; optional: IMDSv1 too.",
     ),
 ]
 
@@ -46,37 +46,40 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
             metavar="N",
             min=1,
             max=64,
-            help="How many network hops the answer to the request for a token may take: containers need 2.",
-            show_default="left as it is",
+            help="How many network hops the response with the token may take; containers need 2.",
+            show_default="unchanged",
         ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Change nothing: ask EC2 whether it would, and say what would change."),
+        typer.Option(
+            "--dry-run", help="Change nothing; show what would change, and ask EC2 whether it would allow it."
+        ),
     ] = False,
     no_policy: Annotated[
         bool,
         typer.Option(
             "--no-policy",
-            help="On the instance itself: goes on where its role may not read policy and holds, or not write the "
-            "ledger; nothing is written down.",
+            help="On the instance itself: go on even if its role is not allowed to read the policy or the holds, or to "
+            "write the ledger. The ledger gets no entry.",
         ),
     ] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output_format: arguments.Output = Format.JSON,
 ) -> None:
-    """Require IMDSv2 of instances, or make it optional, wherever they are.
+    """Require IMDSv2 on instances in any region, or make it optional.
 
-    Shows the options before, changes them, writes EC2's answer as JSON, one line for each instance, waits until
-    the change is applied and shows the options after. Without --instance-id it is about the instance that it runs on:
-    that one's region, and its role's credentials.
+    The command shows the options before, changes them, waits until EC2 has applied the change, and shows the options
+    after. It writes EC2's answers as JSON, one line per instance. Without --instance-id, it sets the instance that it
+    runs on, in that instance's region and with its role's credentials.
 
-    What the policy exempts and what is held stays as it is (see `release`), and so does a metadata
-    service that is off. Where no policy is deployed none is heeded; where it cannot be read nothing is changed.
+    It does not change instances that the policy exempts, instances that are held (see `release`), or a metadata
+    service that is off. If the account has no policy, there are no exemptions; if the policy cannot be read, nothing
+    is changed.
 
-    Where the enforcer is deployed, the change is in its ledger: `history` shows it, and `revert` undoes it. If it
-    cannot be written there, it is not made, unless by --no-policy.
+    If the enforcer is deployed, its ledger gets an entry: `history` shows it, and `revert` reverts it. Without the
+    entry the command makes no change, except with --no-policy.
     """
     ids = arguments.checked_ids([*(instance_id or []), *(more or [])])
     if ids and no_policy:
@@ -92,12 +95,12 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
         _warn(setter, instance)
     if by is None and not dry_run and setter.changes_any(instances.values()):
         why = "--no-policy" if no_policy else "the enforcer is not deployed here"
-        say(f"Nothing is written down, and `imds-enforcer revert` cannot undo this: {why}.")
-    with output.working("Rehearsing" if dry_run else "Setting, and waiting until it is applied"):
+        say(f"The ledger gets no entry, so `imds-enforcer revert` cannot undo this: {why}.")
+    with output.working("Rehearsing" if dry_run else "Setting the options, and waiting until EC2 applies them"):
         results = setter.carry_out(instances.values(), rehearse=dry_run)
     ordered = [_explained(results[each.instance_id], setter, each, identity) for each in instances.values()]
     write(ordered, output_format)
-    _tell_what_is_open(setter, ordered)
+    _report_open_entries(setter, ordered)
     if setter.refused:
         raise AwsError(setter.refused)
     if not all(map(setter.is_done, ordered)):
@@ -107,16 +110,16 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
 def _guarded(
     profile: str | None, region: str | None, identity: Identity | None, *, no_policy: bool
 ) -> tuple[Connection, Policy | None]:
-    """The account, and the policy in force, if there is one; holds are known to be readable.
+    """The account and the policy in force, if there is one; the holds have been read once without error.
 
-    With `no_policy` what cannot be read is ignored, and the rest respected.
+    With `no_policy`, an unreadable policy or unreadable holds are ignored.
 
     Raises:
-        CommandError: if policy or holds cannot be read otherwise.
+        CommandError: without `no_policy`, if the policy or the holds cannot be read.
         AwsError: if AWS does not accept the credentials.
     """
     fallback = identity.region if identity else None
-    hint = "; where only policy and holds cannot be read, --no-policy goes on without them" if identity else ""
+    hint = "; --no-policy goes on without the policy and the holds" if identity else ""
     try:
         reached = connection.reach(profile, region, fallback=fallback)
         if not reached.deployed:
@@ -145,38 +148,38 @@ def _operator(reached: Connection, identity: Identity | None) -> str:
     """The ARN of the caller, for the ledger.
 
     Raises:
-        CommandError: if STS does not tell it: it may be out of reach from an instance that reaches EC2.
+        CommandError: if the call to STS fails; an instance that can reach EC2 may be unable to reach STS.
     """
     try:
         return reached.caller()
     except AwsError as error:
         hint = _UNWRITTEN if identity else ""
-        raise CommandError(f"no change without an entry in the ledger, which names the caller: {error}{hint}") from None
+        raise CommandError(f"the ledger needs the caller's name, so nothing is changed: {error}{hint}") from None
 
 
 def _warn(setter: SetInstances, instance: Instance) -> None:
-    """Say what may come of the change: containers without a token, or the enforcer that changes it back."""
+    """Warn about the change: containers may get no token, or the enforcer may change it back."""
     if hops := setter.hops_too_few(instance):
         say(f"{where(instance)} runs containers, which get no token with a hop limit of {hops}")
     if why := setter.against_policy(instance):
         say(
-            f"{where(instance)}: the policy in force wants it otherwise ({why}): the event of this change, or the "
-            "next sweep, turns it back, unless it is held as soon as it is set (imds-enforcer hold)"
+            f"{where(instance)} will differ from the policy in force ({why}): the enforcer changes it back at the event"
+            " of this change or in the next sweep, unless you hold it right away (imds-enforcer hold)"
         )
 
 
 def _explained(result: Result, setter: SetInstances, instance: Instance, identity: Identity | None) -> Result:
-    """The result, with what the user can do about it, or has to know of it."""
+    """The result, with what the user can do about it or must know."""
     if result.outcome is Outcome.DEFERRED and identity and result.region in setter.ledger_failures:
         return replace(result, reason=f"{result.reason}{_UNWRITTEN}")
     if result.outcome is Outcome.HELD:
         return replace(result, reason=f"{result.reason}; `imds-enforcer release {result.instance_id}` ends the hold")
     if result.failure and result.failure.code == READ_BACK_DIFFERS and setter.against_policy(instance):
-        return replace(result, reason=f"{result.reason}; the enforcer has turned it back, most likely")
+        return replace(result, reason=f"{result.reason}; the enforcer has probably changed it back")
     return result
 
 
-def _tell_what_is_open(setter: SetInstances, results: Sequence[Result]) -> None:
+def _report_open_entries(setter: SetInstances, results: Sequence[Result]) -> None:
     for region, failure in setter.ledger_failures.items():
         if any(each.region == region and each.outcome is not Outcome.DEFERRED for each in results):
-            say(f"The ledger does not have everything about {region} ({failure}); the next sweep completes it.")
+            say(f"The ledger is incomplete for {region} ({failure}); the next sweep completes it.")

@@ -1,4 +1,4 @@
-"""What `imds-enforcer set` writes: EC2's answers, and what became of each instance."""
+"""The output of `imds-enforcer set`: EC2's answers, and the outcome for each instance."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _COLUMNS = (
 
 
 def write(results: Sequence[Result], output_format: Format) -> None:
-    """EC2's answers on standard output, and on standard error what became of each; or a table, or CSV."""
+    """Write EC2's answers to standard output and the outcomes to standard error; or a table, or CSV."""
     if output_format is not Format.JSON:
         rows = [_row(result) for result in results]
         write_documents(output_format, [_document(result) for result in results], _COLUMNS, _HEADINGS, rows)
@@ -33,7 +33,7 @@ def write(results: Sequence[Result], output_format: Format) -> None:
 
 
 def _answer(result: Result) -> Mapping[str, Any] | None:
-    """EC2's answer; None where it was not asked for a change."""
+    """EC2's answer to the change; None if no change was requested."""
     if result.answer:
         return result.answer
     match result.outcome:
@@ -41,7 +41,7 @@ def _answer(result: Result) -> Mapping[str, Any] | None:
             differing = {name: {"now": now, "then": then} for name, (now, then) in _changes(result).items()}
             return {"InstanceId": result.instance_id, "DryRun": True, "WouldChange": differing}
         case Outcome.REMEDIATED | Outcome.PENDING:
-            # The answer was lost on its way; this is what EC2 shows since.
+            # The answer was lost; these are the options that EC2 has shown since.
             shown = result.after.as_log() if result.after else None
             return {"InstanceId": result.instance_id, "InstanceMetadataOptions": shown}
         case _:
@@ -61,19 +61,19 @@ def _said(result: Result) -> str:
         case Outcome.PENDING:
             return f"{at} after: {shown(result.after)}: {result.reason}"
         case Outcome.WOULD_REMEDIATE:
-            return f"{at} would change, and EC2 would let it: {', '.join(arrows(_changes(result)))}"
+            return f"{at} would change, and EC2 would allow it: {', '.join(arrows(_changes(result)))}"
         case Outcome.COMPLIANT:
             return f"{at}: {result.reason}"
         case Outcome.FAILED:
             return f"{at} failed: {result.reason}"
         case _:
-            return f"{at} was left as it is ({result.outcome}): {result.reason}"
+            return f"{at} was not changed ({result.outcome}): {result.reason}"
 
 
 def shown(options: MetadataOptions | None) -> str:
-    """The options in one line."""
+    """The options on one line."""
     if options is None:
-        return "described in a way that is not known here"
+        return "unrecognized metadata options"
     return ", ".join(f"{name} {value}" for name, value in options.as_log().items())
 
 

@@ -35,17 +35,17 @@ STATUS_COLUMNS = (
     "refused_launchers",
 )
 NAMESPACE = "ImdsEnforcer"
-"""That of the enforcer's metrics; the module that has it brings Powertools along."""
+"""The namespace of the enforcer's metrics, repeated here: its own module imports Powertools."""
 
 _LOOKBACK = timedelta(days=3)
-_EVENTS = "events"  # the runs that are no sweeps
+_EVENTS = "events"  # the trigger of runs that are not sweeps
 _MINUTE = 60
 _ONE_MINUTE = timedelta(seconds=_MINUTE)
 _EFFECTS = KEPT_BACK | {Outcome.REMEDIATED, Outcome.PENDING, Outcome.DEFERRED, Outcome.FAILED}
 """Outcomes of instances that a sweep changed, tried to change, or kept back."""
 
 MINUTES = 5
-"""In the log of how many minutes at most the last sweep with an effect is looked for."""
+"""How many minutes of the log to search, at most, for the last sweep with an effect."""
 
 _DEPTH = "ApproximateNumberOfMessages"
 _LOST = "LostInvocationsQueueUrl"
@@ -57,10 +57,11 @@ def status(
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Show the enforcer's health: stack, policy, last sweep, queues, alarms, holds, and refused launches.
+    """Show the enforcer's health: stack, policy, last sweep, queues, alarms, holds and refused launches.
 
-    The last sweep, and the last that changed or kept back anything, are looked for in the last three days. All is
-    well if the stack is whole, the policy is valid, no event and no invocation was given up and no alarm is raised.
+    It shows the last sweep, and the last sweep that changed or kept back any instance, if they are from the last
+    three days. All is well if the stack is not in a failed state, the policy is valid, the dead-letter queues are
+    empty, and no alarm is raised.
     """
     reached = connection.connect_running(profile, region)
     document = _document(reached)
@@ -80,7 +81,7 @@ def _document(reached: Connection) -> dict[str, Any]:
     stack, policy, alarms = _stack(reached), _policy(reached), _alarms(reached)
     last, effective = _sweeps(reached)
     dead_letters = sum(_depth(reached, "DeadLetterQueueUrl").values())
-    # A stack of an earlier version has no such output.
+    # A stack of an earlier version does not have this output.
     lost = sum(_depth(reached, _LOST).values()) if _LOST in reached.outputs else None
     return {
         "well": not (alarms or dead_letters or lost or policy["problem"] or stack["status"].endswith("FAILED")),
@@ -122,10 +123,10 @@ def _policy(reached: Connection) -> dict[str, Any]:
 
 
 def _sweeps(reached: Connection) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The sweep that was completed last, and the last that had an effect, which a second look would hide.
+    """The last completed sweep, and the last sweep with an effect: a later one without effect would hide it.
 
-    Metrics say in which minutes there were any, and the log of such a minute has the report. Events count in the same
-    metrics, so that not every minute with a sweep and an effect has a sweep with an effect: a few are looked at.
+    The metrics say in which minutes sweeps completed and in which there were effects; the log of that minute has the
+    report. Events count in the same metrics, so an effect may be due to an event: a few minutes are searched.
     """
     completed, effects = _minutes(reached)
     if not completed:
@@ -133,7 +134,7 @@ def _sweeps(reached: Connection) -> tuple[dict[str, Any] | None, dict[str, Any] 
     last = max(completed)
     reports = _reports(reached, last)
     latest = _shown(last, reports[-1] if reports else {})
-    # What a run logs just before a minute ends, it may count in the next.
+    # A run that logs just before a minute ends may count in the next minute.
     possible = [each for each in completed if not effects.isdisjoint({each, each - _ONE_MINUTE})]
     for minute in sorted(possible, reverse=True)[:MINUTES]:
         found = reports if minute == last else _reports(reached, minute)
@@ -144,7 +145,7 @@ def _sweeps(reached: Connection) -> tuple[dict[str, Any] | None, dict[str, Any] 
 
 
 def _minutes(reached: Connection) -> tuple[set[datetime], set[datetime]]:
-    """The minutes in which a sweep was completed, and those in which anything was changed or kept back."""
+    """The minutes in which a sweep completed, and the minutes in which runs changed or kept back instances."""
     now = reached.clock.now()
     names = ("SweepCompleted", *sorted(_EFFECTS))
     queries = [
@@ -166,7 +167,7 @@ def _minutes(reached: Connection) -> tuple[set[datetime], set[datetime]]:
 
 
 def _reports(reached: Connection, minute: datetime) -> list[dict[str, Any]]:
-    """The reports of the sweeps that were completed in a minute: they are written just before, perhaps in the last."""
+    """The reports of the sweeps that completed in this minute; the log may have them in the minute before."""
     found = function_log.reports(reached, minute - _ONE_MINUTE, minute + _ONE_MINUTE)
     return [report for report in found if report["trigger"] != _EVENTS]
 
@@ -185,7 +186,7 @@ def _depth(reached: Connection, output: str) -> dict[str, int]:
 
 
 def _alarms(reached: Connection) -> list[dict[str, str]]:
-    """The alarms of the stack that are raised now."""
+    """The stack's alarms that are raised now."""
     with aws_errors():
         pages = (
             reached.client("cloudwatch", None)
@@ -225,7 +226,7 @@ def _rows(document: Mapping[str, Any], lost_invocations_url: str | None) -> list
 
 
 def _lost_row(lost: int | None, url: str | None) -> list[Sequence[Cell]]:
-    """With what to do, where there are any."""
+    """The row with the number of lost invocations and, if there are any, what to do."""
     if lost is None:
         return []
     what_to_do = f"run imds-enforcer sweep, then aws sqs purge-queue --queue-url {url}"
@@ -233,7 +234,7 @@ def _lost_row(lost: int | None, url: str | None) -> list[Sequence[Cell]]:
 
 
 def _effective_row(last: Mapping[str, Any] | None, effective: Mapping[str, Any] | None) -> list[Sequence[Cell]]:
-    """Nothing where it is the last sweep itself."""
+    """The row of the last sweep with an effect, unless that is the last sweep itself."""
     if last is None or (effective and effective["run_id"] == last["run_id"]):
         return []
     return [(("last sweep with effect",), _swept(effective) if effective else ("none found within three days",))]

@@ -1,4 +1,4 @@
-"""`imds-enforcer sweep`: one more sweep of the deployed enforcer, now."""
+"""`imds-enforcer sweep`: start a sweep of the deployed enforcer now."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ SWEEP_COLUMNS = (
 _PROBLEMS = ("error", "stopped", "ledger_error")
 
 _IDLE = RegionReport().as_json()
-"""A region in a report where nothing differed from the policy, and nothing went wrong."""
+"""A region's part of a report if nothing differed from the policy and nothing went wrong."""
 
 _NAMED = 3
-"""Regions that are named of those where nothing was to be done."""
+"""How many of the regions without work are named."""
 
 PATIENCE = timedelta(minutes=20)
-"""An invocation takes 15 minutes at most; it may have to wait for its turn before."""
+"""An invocation takes 15 minutes at most, and may have to wait before it starts."""
 
 _LONGEST_RUN = timedelta(minutes=15)
 _PAUSE_SECONDS = 2.0
@@ -37,21 +37,21 @@ _PAUSE_SECONDS = 2.0
 
 def sweep(
     *,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Only start it, and print its run id.")] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start the sweep, print its run id, and exit.")] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Start a sweep of the deployed enforcer, and follow it to its report.
+    """Start a sweep of the deployed enforcer, and wait for its report.
 
-    It covers every region, as the scheduled ones do, and takes 15 minutes at most. It goes on by itself if you end
-    the command before; `imds-enforcer history --run` then shows what it has changed. If another sweep is under way,
-    that one is followed instead.
+    The sweep covers every region, like the scheduled ones, and takes 15 minutes at most. It goes on if you end the
+    command early; `imds-enforcer history --run` then shows its changes. If another sweep is under way, the command
+    waits for that one instead.
     """
     reached = connection.connect_running(profile, region)
-    since = reached.clock.now() - timedelta(minutes=1)  # the two clocks may differ
+    since = reached.clock.now() - timedelta(minutes=1)  # the clocks here and in AWS may differ
     run_id = _started(reached)
-    say(f"This is the run {run_id}.")
+    say(f"Started run {run_id}.")
     if no_wait:
         write_document(output, {"run_id": run_id}, ("RUN",), ((run_id,),))
         return
@@ -67,7 +67,7 @@ def sweep(
 
 
 def needs_attention(report: Mapping[str, Any]) -> bool:
-    """True if something in the report of a run failed, or was cut short."""
+    """True if part of the run failed or was cut short."""
     parts = report["regions"].values()
     failed = any(part["status"] == RegionStatus.REGION_FAILED or _failed_defaults(part) for part in parts)
     return failed or str(Outcome.FAILED) in report["outcomes"] or any("stopped" in part for part in (report, *parts))
@@ -84,7 +84,7 @@ def outcomes(counts: Mapping[str, int]) -> Cell:
 
 
 def _started(reached: connection.Connection) -> str:
-    """Invoke the function; its run id is Lambda's id of the request."""
+    """Invoke the function, and return the run id, which is Lambda's request id."""
     client = reached.client("lambda", None)
     with aws_errors():
         answer = client.invoke(
@@ -95,7 +95,7 @@ def _started(reached: connection.Connection) -> str:
 
 
 def _report(reached: connection.Connection, since: datetime, run_id: str) -> dict[str, Any] | None:
-    """The report of the run; None, and what is known instead is said, if there is none."""
+    """The report of the run; None if there is no report, after saying why."""
     deadline = reached.clock.now() + PATIENCE
     end: function_log.Line | None = None
     while reached.clock.now() < deadline:
@@ -103,24 +103,24 @@ def _report(reached: connection.Connection, since: datetime, run_id: str) -> dic
             return found[-1]
         if end:
             if sweeping := function_log.sweeping_run(reached, since, run_id):
-                say(f"Another sweep is under way: this follows the run {sweeping}.")
+                say(f"Another sweep is under way, run {sweeping}; the command waits for that one.")
                 return _followed(reached, since - _LONGEST_RUN, sweeping)
             for error in function_log.errors(reached, since, run_id, end) or ["its log does not say why"]:
                 say(f"The run ended without a report: {error}")
             return None
-        # What was written before the end may arrive with it: there is one more look.
+        # Lines written before the end may arrive with it, so look once more.
         end = function_log.end_of(reached, since, run_id)
         reached.clock.sleep(_PAUSE_SECONDS)
-    say(f"The run has not ended within {PATIENCE // timedelta(minutes=1)} minutes; its log will say how it went.")
+    say(f"The run has not ended within {PATIENCE // timedelta(minutes=1)} minutes; its log will have the report.")
     return None
 
 
 def _followed(reached: connection.Connection, since: datetime, run_id: str) -> dict[str, Any] | None:
-    """The report of another run, which kept this one from sweeping; None if there is none, which is said."""
+    """The report of the other run that kept this one from sweeping; None if there is no report, after saying why."""
     report = _report(reached, since, run_id)
     if report is None:
         minutes = _LONGEST_RUN // timedelta(minutes=1)
-        say(f"Until {minutes} minutes after its start no other sweep begins under the same policy.")
+        say(f"No other sweep begins under the same policy until {minutes} minutes after that run started.")
     return report
 
 
@@ -149,7 +149,7 @@ def _write(form: Format, report: Mapping[str, Any]) -> None:
 
 
 def _defaults(part: Mapping[str, Any]) -> Cell:
-    """What became of a region's account defaults, unless they were as the policy wants them."""
+    """The outcome of a region's account defaults, unless they already followed the policy."""
     defaults = part.get("defaults", {"outcome": Outcome.COMPLIANT})
     if defaults["outcome"] == Outcome.COMPLIANT:
         return []
@@ -162,7 +162,7 @@ def _is_idle(part: Mapping[str, Any]) -> bool:
 
 
 def _some_of(regions: Sequence[str]) -> str:
-    """How many regions these are, and the first of them by name."""
+    """The number of regions, and the names of the first few."""
     more = len(regions) - _NAMED
     named = [*regions[:_NAMED], f"{more} more"] if more > 0 else regions
     return f"{count(len(regions), 'region')}: {', '.join(named)}"

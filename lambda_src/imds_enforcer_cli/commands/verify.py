@@ -1,4 +1,4 @@
-"""`imds-enforcer verify`: whether instances have the options wanted, and answer accordingly."""
+"""`imds-enforcer verify`: whether instances have the expected options, and answer accordingly."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,7 +23,7 @@ _COLUMNS = ("instance_id", "region", "check", "expected", "found", "passed")
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """One thing that was looked at."""
+    """One check and its result."""
 
     check: str
     expected: str
@@ -40,35 +40,35 @@ def verify(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--version-2-state",
             metavar="STATE",
-            help="What the instances are to have: IMDSv2 required, or optional.",
-            show_default="what the policy in force wants; required where there is none",
+            help="The expected state of IMDSv2: required or optional.",
+            show_default="from the policy in force; required without one",
         ),
     ] = None,
     probe: Annotated[
         bool,
         typer.Option(
             "--probe",
-            help="On the instance itself: prove it by requests, of which the one without a token counts in "
-            "CloudWatch as a rejected IMDSv1 call (MetadataNoTokenRejected), or as one (MetadataNoToken) where "
-            "it is answered. The enforcer's watch over instances that it changed counts it too.",
+            help="On the instance itself: also send requests to the metadata service. CloudWatch counts the one "
+            "without a token as a rejected IMDSv1 call (MetadataNoTokenRejected) or, if it is answered, as an IMDSv1 "
+            "call (MetadataNoToken). The enforcer's watch over changed instances counts it too.",
         ),
     ] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Show whether instances require IMDSv2, or have it optional, and whether EC2 has applied that.
+    """Check whether instances require IMDSv2 or make it optional, and whether EC2 has applied it.
 
-    Without --instance-id it is about the instance that it runs on. There --probe also asks the metadata service:
-    without a token it must answer 401, to the request for a token and with the token 200; where tokens are
-    optional, 200 to all three. A metadata service that is off answers no request, which is as good as required.
+    Without ids, the command checks the instance that it runs on. There, --probe also sends three requests to the
+    metadata service: one without a token, one for a token, and one with the token. If tokens are required, it must
+    answer 401, 200 and 200; if they are optional, 200 to all three. A metadata service that is off passes as required.
     """
     ids = arguments.checked_ids([*(instance_id or []), *(more or [])])
     if ids and probe:
         raise CommandError("--probe with --instance-id; allowed: only for the instance that this runs on")
     metadata = None if ids else instance_metadata.here(profile)
     identity = metadata.identity() if metadata else None
-    # What is only looked at needs neither ledger nor holds, and so not the stack.
+    # Reading needs neither the ledger nor the holds, so the stack is not looked up.
     reached = connection.reach(profile, region, fallback=identity.region if identity else None, asks_for_stack=False)
     instances = targets.find(reached, ids, identity)
     wanted = version_2_state or _wanted(reached)
@@ -90,16 +90,16 @@ def _wanted(reached: Connection) -> HttpTokens:
     except (AwsError, PolicyInvalidError) as error:
         if isinstance(error, AwsError) and error.failure.kind is Kind.CREDENTIALS:
             raise
-        say(f"The policy cannot be read ({error}): required is what is looked for.")
+        say(f"The policy cannot be read ({error}), so required is expected.")
         return HttpTokens.REQUIRED
     return policy.http_tokens if policy else HttpTokens.REQUIRED
 
 
 def _described(instance: Instance, wanted: HttpTokens) -> _Check:
-    """What EC2 says of it."""
+    """The check of what EC2 shows."""
     options, expected = instance.options, f"HttpTokens {wanted}, applied"
     if options is None:
-        return _Check("described", expected, "options that are not known here", passed=False)
+        return _Check("described", expected, "unrecognized metadata options", passed=False)
     if options.http_endpoint is Switch.DISABLED:
         return _Check("described", expected, "the metadata service is off", passed=wanted is HttpTokens.REQUIRED)
     applied = options.state is OptionsState.APPLIED
@@ -109,7 +109,7 @@ def _described(instance: Instance, wanted: HttpTokens) -> _Check:
 
 
 def _probed(metadata: InstanceMetadata, wanted: HttpTokens) -> Iterator[_Check]:
-    """What the metadata service itself answers."""
+    """The checks of what the metadata service itself answers."""
     without = metadata.read(None).status
     rejected = without == HTTPStatus.UNAUTHORIZED
     yield _answered(
@@ -131,7 +131,7 @@ def _answered(check: str, expected: HTTPStatus, found: int) -> _Check:
 
 
 def _write(checks: Sequence[tuple[Instance, Sequence[_Check]]], wanted: HttpTokens, output: Format) -> None:
-    """JSON has a document for each instance, the others a row for each check."""
+    """Write JSON with a document per instance, or CSV or a table with a row per check."""
     if output is Format.JSON:
         write_json([_document(instance, made, wanted) for instance, made in checks])
         return

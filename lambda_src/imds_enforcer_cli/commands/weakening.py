@@ -1,16 +1,16 @@
-"""What a new policy allows that the one in force does not, and which safeguards it gives up."""
+"""What a new policy allows that the policy in force does not, and which safeguards it gives up."""
 
 from collections.abc import Iterator
 
 from imds_enforcer.model import HttpTokens, Switch
 from imds_enforcer.policy import Mode, Policy, RegionSelection
 
-TOKENS_OPTIONAL = "instances may be called without a token, and are set so"
+TOKENS_OPTIONAL = "the enforcer sets instances to optional, and they answer calls without a token"
 _ANY_NUMBER = float("inf")
 
 
 def weakened(old: Policy, new: Policy) -> list[str]:
-    """Why somebody should be asked before the new policy takes the place of the old one; empty if nobody need be."""
+    """Why the user must confirm that the new policy replaces the old one; empty if no confirmation is needed."""
     return [*_protection(old, new), *_launches(old, new), *_reach(old, new), *_safeguards(old, new)]
 
 
@@ -18,7 +18,7 @@ def _protection(old: Policy, new: Policy) -> Iterator[str]:
     if old.http_tokens is HttpTokens.REQUIRED and new.http_tokens is HttpTokens.OPTIONAL:
         yield TOKENS_OPTIONAL
     if old.mode is Mode.ENFORCE and new.mode is Mode.AUDIT:
-        yield "instances are looked at and no longer changed"
+        yield "the enforcer only audits instances, and no longer changes them"
     hops, more = old.http_put_response_hop_limit, new.http_put_response_hop_limit
     if hops is not None and (more is None or more > hops):
         yield f"http_put_response_hop_limit is {more or 'no longer set'}, not {hops}"
@@ -28,12 +28,12 @@ def _protection(old: Policy, new: Policy) -> Iterator[str]:
 
 
 def _launches(old: Policy, new: Policy) -> Iterator[str]:
-    """What new instances are launched with."""
+    """The account defaults for new instances."""
     defaults, then = old.account_defaults, new.account_defaults
     if defaults is None:
         return
     if then is None:
-        yield "account_defaults are no longer kept; the regions stay as they are"
+        yield "the enforcer no longer sets account_defaults; the regions keep the values that they have"
         return
     hops, more = defaults.http_put_response_hop_limit, then.http_put_response_hop_limit
     if hops is not None and (more is None or more > hops):
@@ -45,22 +45,25 @@ def _launches(old: Policy, new: Policy) -> Iterator[str]:
 
 
 def _reach(old: Policy, new: Policy) -> Iterator[str]:
-    """Instances that are left alone."""
+    """The instances that the enforcer leaves alone."""
     if _leaves_out(old.regions, new.regions):
         yield f"it covers {_regions(new.regions)}, not {_regions(old.regions)}"
     yield from (f"it exempts {each.named()}" for each in new.exemptions if each not in old.exemptions)
     if new.rollout_percent < old.rollout_percent:
         yield f"it reaches {new.rollout_percent} % of the existing instances, not {old.rollout_percent} %"
     if new.launch_grace_seconds > old.launch_grace_seconds:
-        yield f"new instances are left alone for {new.launch_grace_seconds} s, not {old.launch_grace_seconds} s"
+        yield (
+            f"the enforcer leaves new instances alone for {new.launch_grace_seconds} s, not "
+            f"{old.launch_grace_seconds} s"
+        )
 
 
 def _safeguards(old: Policy, new: Policy) -> Iterator[str]:
-    """What keeps a change from doing harm."""
+    """The safeguards that keep a change from doing harm."""
     if old.gate != new.gate:
-        yield f"who still calls IMDSv1 is held back: {new.gate or 'nobody'}; it was: {old.gate or 'nobody'}"
+        yield f"the gate holds back {_gated(new)}; before, it held back {_gated(old)}"
     if old.watch and new.watch is None:
-        yield "what is done about changed instances that still call IMDSv1: nothing"
+        yield "the enforcer no longer watches changed instances for rejected IMDSv1 calls"
     for tag in old.container_host_tags:
         if tag not in new.container_host_tags:
             yield f"{tag} no longer marks container hosts"
@@ -71,8 +74,12 @@ def _safeguards(old: Policy, new: Policy) -> Iterator[str]:
         yield f"container_hop_limit is {new.container_hop_limit or 'null'}, not {old.container_hop_limit or 'null'}"
 
 
+def _gated(policy: Policy) -> str:
+    return f"instances with {policy.gate}" if policy.gate else "no instances"
+
+
 def _leaves_out(old: RegionSelection, new: RegionSelection) -> bool:
-    """True if there may be a region that the old selection covers and the new one does not."""
+    """True if the old selection may cover a region that the new one does not."""
     if old.include:
         return not all(map(new.covers, old.include))
     return bool(new.include) or not set(new.exclude) <= set(old.exclude)

@@ -1,1 +1,1 @@
-"""The terminal: arguments, output, progress, interruption, phrases."""
+"""The terminal: arguments, output, progress, interruption and phrases."""

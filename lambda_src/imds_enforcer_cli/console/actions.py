@@ -1,4 +1,4 @@
-"""The IAM actions that the manuals of several commands name."""
+"""The IAM actions that the help of several commands names."""
 
 FIND = "cloudformation:DescribeStacks"
 READ_PARAMETERS = "ssm:GetParameters"
@@ -13,4 +13,4 @@ READ_VERSION_USERS = (
     "autoscaling:DescribeAutoScalingGroups, eks:ListClusters, eks:ListNodegroups, eks:DescribeNodegroup, "
     "ec2:DescribeFleets, ec2:DescribeSpotFleetRequests"
 )
-UNLISTED = f"where EC2 denies the list of regions {READ_PARAMETERS}"
+UNLISTED = f"if ec2:DescribeRegions is denied, {READ_PARAMETERS}"

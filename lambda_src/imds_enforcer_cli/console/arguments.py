@@ -1,4 +1,4 @@
-"""The parameters that commands have in common: their declarations, and how they are read."""
+"""The arguments and options that commands share: their declarations and checks."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _ROLE = re.compile(
 
 
 class Format(StrEnum):
-    """How a command writes its data."""
+    """A command's output format."""
 
     TABLE = "table"
     JSON = "json"
@@ -29,25 +29,25 @@ class Format(StrEnum):
 
 Profile = Annotated[
     str | None,
-    typer.Option("--profile", metavar="NAME", help="The AWS profile to use.", show_default="that of the environment"),
+    typer.Option("--profile", metavar="NAME", help="The AWS profile to use.", show_default="from the environment"),
 ]
 Region = Annotated[
     str | None,
     typer.Option(
         "--region",
         metavar="NAME",
-        help="The home region: where the stack ImdsEnforcer is.",
-        show_default="that of the environment or profile",
+        help="The home region, where the stack ImdsEnforcer is deployed.",
+        show_default="from the environment or profile",
     ),
 ]
-Output = Annotated[Format, typer.Option("--output", help="For people, for programs, or for a spreadsheet.")]
+Output = Annotated[Format, typer.Option("--output", help="table for people, json for programs, csv for spreadsheets.")]
 PolicyFile = Annotated[
     Path | None,
     typer.Option(
         "--policy",
         metavar="FILE",
-        help='A policy as JSON: the fields of its document, and "http_tokens".',
-        show_default="that of Parameter Store",
+        help='A policy in JSON: the fields of the policy document and "http_tokens".',
+        show_default="from Parameter Store",
     ),
 ]
 Until = Annotated[
@@ -55,56 +55,56 @@ Until = Annotated[
     typer.Option(
         "--until",
         metavar="DAY|MOMENT",
-        help="When the hold ends: with the end of a day, as 2027-06-30, or at a moment, as 2027-06-30T18:00+02:00; "
-        "UTC unless it says otherwise.",
-        show_default="until it is released",
+        help="When the hold ends: the end of a day, such as 2027-06-30, or a moment, such as 2027-06-30T18:00+02:00. "
+        "In UTC unless the moment has an offset.",
+        show_default="no end, until `release`",
     ),
 ]
-Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="The id of a run, as `history` shows it.")]
+Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="A run's id, as `history` shows it.")]
 
 
 def checked_ids(texts: Sequence[str]) -> list[str]:
-    """Instance ids, each once.
+    """The instance ids without duplicates.
 
     Raises:
-        CommandError: naming those that are not.
+        CommandError: naming the texts that are no instance ids.
     """
     malformed = [text for text in texts if not INSTANCE_ID.fullmatch(text)]
     if malformed:
         raise CommandError(
-            f"{', '.join(map(repr, malformed))} is no instance id; allowed: i- and 17 (or 8) hexadecimal digits"
+            f"{', '.join(map(repr, malformed))} is not an instance id; allowed: i- and 17 (or 8) hexadecimal digits"
         )
     return list(dict.fromkeys(texts))
 
 
 def checked_regions(texts: Sequence[str]) -> list[str]:
-    """Names of regions, each once.
+    """The region names without duplicates.
 
     Raises:
-        CommandError: naming those that are not.
+        CommandError: naming the texts that are no region names.
     """
     malformed = [text for text in texts if not _REGION.fullmatch(text)]
     if malformed:
-        raise CommandError(f"{', '.join(map(repr, malformed))} is no region; allowed: names as eu-west-1")
+        raise CommandError(f"{', '.join(map(repr, malformed))} is not a region; allowed: names such as eu-west-1")
     return list(dict.fromkeys(texts))
 
 
 def checked_run(text: str) -> str:
-    """The id of a run.
+    """The run's id.
 
     Raises:
-        CommandError: if it is blank, which no key of the table can be.
+        CommandError: if it is blank, which no key in the table can be.
     """
     if not text.strip():
-        raise CommandError(f"--run is {text!r}; allowed: the id of a run, as `imds-enforcer history` shows it")
+        raise CommandError(f"--run is {text!r}; allowed: a run's id, as `imds-enforcer history` shows it")
     return text.strip()
 
 
 def checked_reason(text: str) -> str:
-    """A reason, for those who find the hold later.
+    """The reason for a hold, on one line.
 
     Raises:
-        CommandError: if it says nothing.
+        CommandError: if it is blank.
     """
     if not text.strip():
         raise CommandError(f"--reason is {text!r}; allowed: a text that says why")
@@ -112,10 +112,10 @@ def checked_reason(text: str) -> str:
 
 
 def checked_moment(text: str | None, now: datetime) -> datetime | None:
-    """The end of a hold; a day lasts until its end in UTC, as the days in the policy do.
+    """The end of a hold. A day includes all of that day in UTC, as in the policy.
 
     Raises:
-        CommandError: if it is no date, or has passed.
+        CommandError: if it is neither a day nor a moment, or has passed.
     """
     if text is None:
         return None
@@ -127,21 +127,22 @@ def checked_moment(text: str | None, now: datetime) -> datetime | None:
             moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise CommandError(
-            f"--until is {text!r}; allowed: a day, as 2027-06-30, or an ISO 8601 moment, as 2027-06-30T18:00+02:00"
+            f"--until is {text!r}; allowed: a day such as 2027-06-30, or an ISO 8601 moment such as "
+            "2027-06-30T18:00+02:00"
         ) from None
     if moment <= now:
-        raise CommandError(f"--until is {text!r}, which has passed; allowed: a day or a moment that lies ahead")
+        raise CommandError(f"--until is {text!r}, which has passed; allowed: a day or a moment in the future")
     return moment
 
 
 def checked_role(option: str, text: str) -> str:
-    """The ARN of a role, in which `*` may stand for the account and in its name.
+    """The ARN of a role; `*` may stand for the account, or for any part of the name.
 
     Raises:
-        CommandError: if it is something else, as the ARN of a session, or fits every role.
+        CommandError: if it is not a role's ARN, but a session's for example, or if it matches every role.
     """
     if not _ROLE.fullmatch(text):
         raise CommandError(
-            f"{option} is {text!r}; allowed: the ARN of a role, as arn:aws:iam::*:role/NAME, where NAME is not * alone"
+            f"{option} is {text!r}; allowed: a role's ARN such as arn:aws:iam::*:role/NAME, where NAME is not just *"
         )
     return text

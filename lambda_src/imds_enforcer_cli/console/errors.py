@@ -1,9 +1,9 @@
-"""What ends a command with exit code 2."""
+"""The error that ends a command with exit code 2."""
 
 from typer import TyperException
 
 
 class CommandError(TyperException):
-    """The command was given something it cannot use, or has no access. The message is one line for its user."""
+    """A usage error, or access denied. The message is one line for the user."""
 
     exit_code = 2

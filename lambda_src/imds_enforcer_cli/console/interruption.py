@@ -1,4 +1,4 @@
-"""Ctrl-C while instances are being changed: a wish to stop, not the end of the process."""
+"""Ctrl-C while instances are being changed: a request to stop, not the end of the process."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from typing import Generic, NoReturn, Self, TypeVar
 from imds_enforcer_cli.console.output import say
 
 EXIT_CODE = 130
-"""What shells give a command that Ctrl-C has ended."""
+"""The exit code that shells report for a command ended by Ctrl-C."""
 
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 _HANG_UP = getattr(signal, "SIGHUP", None)
 _STDERR = 2
 _SHOW_CURSOR = b"\x1b[?25h"
-"""What shows that something is going on hides it, and has no time to show it again."""
+"""Progress displays hide the cursor, and cannot show it again when the process ends at once."""
 
 _LOOK_SECONDS = 0.1
 
@@ -26,12 +26,12 @@ T = TypeVar("T")
 
 
 class Interruption:
-    """Whether the user wants the command to stop: by Ctrl-C, SIGTERM, or by closing the terminal.
+    """Whether the user has asked the command to stop, by Ctrl-C, by SIGTERM or by closing the terminal.
 
-    In a `with` block the first signal is noted, and the second ends the process at once, unless it is that the
-    terminal is closed, which may come twice: from the shell, and when that ends. A signal that is ignored, as
-    SIGHUP is under nohup, stays so. `under_way` gives the instances whose change was sent and is not read back:
-    the second signal writes them to standard error.
+    In a `with` block the first signal sets `asked`, and the second ends the process at once. A second SIGHUP does
+    not: closing a terminal may send it twice, once from the shell and once when the shell ends. A signal that was
+    ignored before, such as SIGHUP under nohup, stays ignored. `under_way` returns the instances whose change was sent
+    but not read back yet: the second signal writes them to standard error.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Interruption:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Self:
-        """From now on signals are wishes."""
+        """Handle the signals from now on."""
         for number in _SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._previous[number] = signal.signal(number, self._note)
@@ -49,18 +49,18 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """They are again what they were before."""
+        """Restore the previous signal handlers."""
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]  # it is what `signal` has answered
+            signal.signal(number, handler)  # type: ignore[arg-type]  # as `signal` returned it
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self.asked and number != _HANG_UP:
-            end_at_once(f"Sent, and not read back: {', '.join(self.under_way()) or 'none'}.")
+            end_at_once(f"Sent, but not read back: {', '.join(self.under_way()) or 'none'}.")
         self.asked = True
 
 
 class BackgroundCall(Generic[T]):
-    """A call in a thread of its own, so that a signal finds the main thread ready; it may be abandoned."""
+    """A call in its own thread, so that the main thread can handle signals; it may be abandoned."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work = work
@@ -70,11 +70,11 @@ class BackgroundCall(Generic[T]):
         threading.Thread(target=self._run, name="background-call", daemon=True).start()
 
     def done(self) -> bool:
-        """True if it is done; waits a moment for it."""
+        """True if the call is done; waits a moment for it."""
         return self._done.wait(_LOOK_SECONDS)
 
     def result(self) -> T:
-        """What it came to, or the error that it ended with; only once it is done."""
+        """The call's result, once it is done; raises the call's error if it failed."""
         if self._error is not None:
             raise self._error
         return self._value[0]
@@ -82,14 +82,14 @@ class BackgroundCall(Generic[T]):
     def _run(self) -> None:
         try:
             self._value.append(self._work())
-        except BaseException as error:  # noqa: BLE001  # raised again where the result is asked for
+        except BaseException as error:  # noqa: BLE001  # `result` raises it again
             self._error = error
         finally:
             self._done.set()
 
 
 def unless_interrupted(work: Callable[[], T]) -> T:
-    """The result of work that changes nothing: on Ctrl-C the process ends, however long a call hangs."""
+    """The result of read-only work. Ctrl-C ends the process at once, even while a call hangs."""
     try:
         call = BackgroundCall(work)
         while not call.done():
@@ -102,10 +102,10 @@ def unless_interrupted(work: Callable[[], T]) -> T:
 
 
 def end_at_once(last_words: str = "") -> NoReturn:
-    """End the process, whatever its threads are waiting for; what is not flushed is lost."""
+    """End the process, whatever its threads are waiting for; unflushed output is lost."""
     with suppress(OSError):
         if last_words:
-            # Not through `sys.stderr`, which the thread that was interrupted may hold.
+            # Not through `sys.stderr`: the interrupted thread may hold its lock.
             os.write(_STDERR, f"\n{last_words}\n".encode())
         if os.isatty(_STDERR):
             os.write(_STDERR, _SHOW_CURSOR)

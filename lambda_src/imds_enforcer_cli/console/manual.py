@@ -1,4 +1,4 @@
-"""What stands below the options in every command's help: what it needs, how it ends, and how it is used."""
+"""The text below the options in every command's help: permissions, exit codes and examples."""
 
 import typer
 
@@ -7,9 +7,9 @@ def manual(*examples: str, ends: str, needs: str = "") -> str:
     """The last paragraphs of a command's help.
 
     Args:
-        examples: calls of the command, as they are typed after `imds-enforcer`.
-        ends: what the exit codes 0 and 1 mean; 2 always means usage or access.
-        needs: the IAM actions that it takes; empty if it does not call AWS.
+        examples: command lines without the leading `imds-enforcer`.
+        ends: what the exit codes other than 2 mean; 2 is the same for every command.
+        needs: the IAM actions that the command needs; empty if it does not call AWS.
     """
     return "\n\n".join(
         [
@@ -21,6 +21,6 @@ def manual(*examples: str, ends: str, needs: str = "") -> str:
 
 
 def help_if_alone(context: typer.Context) -> None:
-    """Show the help of a group where no command is named."""
+    """Show a group's help if the user names no sub-command."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())

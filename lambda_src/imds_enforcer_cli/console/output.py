@@ -1,4 +1,4 @@
-"""Where a command writes: data on standard output, everything else on standard error."""
+"""A command's output: data on standard output, everything else on standard error."""
 
 import csv
 import errno
@@ -19,13 +19,13 @@ from imds_enforcer_cli.console.arguments import Format
 from imds_enforcer_cli.console.errors import CommandError
 
 Cell = Sequence[str]
-"""What stands in one field of a table: phrases, below each other on a terminal and in one line elsewhere."""
+"""One field of a table, as phrases: one below the other on a terminal, on one line elsewhere."""
 
 _UNBOUNDED = 100_000
-"""Columns that every table fits into."""
+"""A width that every table fits into."""
 
 _IDS, _ID_WIDTH = "INSTANCE", len("i-0123456789abcdef0")
-"""The heading above the ids of instances, and what one takes."""
+"""The heading above instance ids, and the width of one id."""
 
 _STYLES = {
     "REMEDIATED": "green",
@@ -42,12 +42,12 @@ _STYLES = {
 
 
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-"""Errors of the file that the data goes to. That a reader has left, as `head` does, is Typer's business."""
+"""Errors of the file that receives the data. Typer itself handles a closed pipe, as from `head`."""
 
 
 @contextmanager
 def output_written() -> Iterator[None]:
-    """Make it a matter of the user's if what is written within cannot be.
+    """Turn a failure to write the output into an error for the user.
 
     Raises:
         CommandError: if the disk is full or broken.
@@ -57,18 +57,18 @@ def output_written() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _UNWRITABLE:
             raise
-        sys.stdout = io.StringIO()  # Python would try once more at its end, and complain
+        sys.stdout = io.StringIO()  # Python would try to write it again at exit, and complain
         raise CommandError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def say(message: str) -> None:
-    """Write one line for the user to standard error; that it cannot be written changes nothing."""
+    """Write one line for the user to standard error; ignore it if standard error cannot be written."""
     with suppress(OSError):
         typer.echo(_plain(message), err=True)
 
 
 def confirmed(question: str) -> bool:
-    """Ask the user; no answer is a no."""
+    """Ask the user; no answer means no."""
     typer.echo(f"{_plain(question)} [y/N] ", err=True, nl=False)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
@@ -85,12 +85,12 @@ def require_yes(question: str) -> None:
 
 
 def interactive() -> bool:
-    """True if the user can be asked."""
+    """True if there is a terminal to ask the user at."""
     return sys.stdin.isatty()
 
 
 def require_terminal() -> None:
-    """Make sure that the user can be asked.
+    """Make sure that there is a terminal to ask the user at.
 
     Raises:
         CommandError: if there is no terminal.
@@ -107,14 +107,14 @@ def write_json(document: Any) -> None:
 def write_text(text: str) -> None:
     r"""Write a text as the command's data: in UTF-8 and with `\n`, whatever the terminal's encoding and line ends."""
     written = text if text.endswith("\n") else f"{text}\n"
-    # The name of a file may have bytes that are no text: Python has surrogates for these, and UTF-8 has none.
+    # A file name may have bytes that are not text: Python represents them as surrogates, which UTF-8 cannot encode.
     typer.echo(written.encode(errors="backslashreplace"), nl=False)
 
 
 def write_csv(columns: Sequence[str], documents: Sequence[Mapping[str, Any]]) -> None:
-    """Write documents, as in JSON, as rows with these columns; what a map has within is a column `outer.inner`.
+    """Write JSON documents as CSV rows with these columns; a nested field is the column `outer.inner`.
 
-    A value that a spreadsheet would take for a formula is marked as text: tags are free text.
+    A value that a spreadsheet would read as a formula is marked as text, because tags are free text.
     """
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
@@ -132,7 +132,7 @@ def write_documents(
     headings: Sequence[str],
     rows: Sequence[Sequence[Cell]],
 ) -> None:
-    """Write documents as a JSON list, as CSV with these columns, or as a table with these headings and rows."""
+    """Write the documents as a JSON list, as CSV with these columns, or as a table with these headings and rows."""
     match form:
         case Format.JSON:
             write_json(documents)
@@ -143,7 +143,7 @@ def write_documents(
 
 
 def write_document(form: Format, document: Mapping[str, Any], headings: Sequence[str], row: Sequence[Cell]) -> None:
-    """Write one document, whose fields are plain values, as JSON, as CSV, or as a table of one row."""
+    """Write one flat document as JSON, as CSV, or as a table of one row."""
     match form:
         case Format.JSON:
             write_json(document)
@@ -173,7 +173,7 @@ def _field(value: Any) -> str:
 
 
 def write_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, aside: bool = False) -> None:
-    """Write a table as the command's data, or `aside`, on standard error; nothing if it has no rows."""
+    """Write a table as the command's data, or with `aside` to standard error; a table without rows is not written."""
     if not rows:
         return
     stream = sys.stderr if aside else sys.stdout
@@ -205,14 +205,14 @@ def _print_table(terminal: TextIO, headings: Sequence[str], rows: Sequence[Seque
 
 
 def _keep_ids_whole(table: Table) -> None:
-    """Let the other columns give way in a table that is too wide: an id in two pieces cannot be copied."""
+    """In a table that is too wide, wrap the other columns: an id on two lines cannot be copied."""
     for column in table.columns:
         if column.header == _IDS:
             column.width = _ID_WIDTH
 
 
 def working(what: str) -> AbstractContextManager[object]:
-    """Show that something is going on, at a terminal."""
+    """Show on a terminal that the command is working."""
     if sys.stdout.isatty() and sys.stderr.isatty():
         return Console(stderr=True).status(Text(_plain(what)))
     return nullcontext()
@@ -229,7 +229,7 @@ def _phrases(cell: Cell) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """The text in one line, and without what a terminal would obey: it may quote what others wrote."""
+    """The text on one line, without control characters: it may quote text from others."""
     line = " ".join(text.split())
     if line.isprintable():
         return line

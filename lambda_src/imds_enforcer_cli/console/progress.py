@@ -1,4 +1,4 @@
-"""How far a sweep is, and how fast, on a terminal."""
+"""A sweep's progress and speed, on a terminal."""
 
 import sys
 from collections.abc import Mapping
@@ -16,22 +16,22 @@ _ALL = "all regions"
 
 
 class _Pace(ProgressColumn):
-    """Changes a second, lately."""
+    """Recent changes per second."""
 
     def render(self, task: Task) -> Text:
-        """Empty before there is a pace."""
+        """Empty until there is a speed."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f}/s" if speed else "", style="cyan")
 
 
 class SweepProgress:
-    """A line for each region, and one for all: instances done of those planned, and how many a second.
+    """A line for each region and one for all regions: instances done, instances planned, instances per second.
 
-    On standard error, while that is a terminal; nothing otherwise.
+    It is shown on standard error, and only if that is a terminal.
 
     Args:
-        planned: instances to change, by region.
-        limit: how many of them may be changed in all; None if any number.
+        planned: the number of instances to change, by region.
+        limit: how many instances may be changed in all regions together; None for no limit.
     """
 
     def __init__(self, planned: Mapping[str, int], limit: int | None) -> None:
@@ -45,7 +45,7 @@ class SweepProgress:
         }
 
     def __enter__(self) -> Self:
-        """Begin to show it."""
+        """Start showing it."""
         if self._shown:
             self._progress.start()
         return self
@@ -53,13 +53,13 @@ class SweepProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave its last state on the terminal, if that is still there: the report must follow without it, too."""
+        """Leave its last state on the terminal. A terminal that has closed must not prevent the report."""
         if self._shown:
             with suppress(OSError):
                 self._progress.stop()
 
     def count(self, result: Result) -> None:
-        """Count one instance; from any thread."""
+        """Count one instance; safe to call from any thread."""
         self._progress.advance(self._all)
         if result.region in self._regions:
             self._progress.advance(self._regions[result.region])

@@ -18,5 +18,5 @@ def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 @pytest.fixture
 def deployed(clients: FakeClients, command: Command) -> Command:
-    """The test's command once the enforcer is deployed, with a policy that requires tokens."""
+    """The test's command, with the enforcer deployed and a policy that requires tokens."""
     return now_deployed(clients, command)

@@ -1,4 +1,4 @@
-"""What programs read is UTF-8 whatever the locale; what people read follows their terminal."""
+"""Data for programs is UTF-8 in every locale; text for people follows their terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fakes.examples import an_id
 from tests.unit.cli.test_help import COMMANDS
 
 POLICY = "policy.json"
-"""In the place of a file's name: one with a policy, in UTF-16."""
+"""A placeholder for the name of a file that has a policy in UTF-16."""
 
 ARGUMENTS: dict[str, tuple[str, ...]] = {
     "verify": (an_id(2),),
@@ -36,7 +36,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "launches undo": (NAME, "--dry-run"),
     "set": ("--version-2-state", "required", "--instance-id", an_id(2)),
 }
-"""Of every command that writes data in several formats."""
+"""The arguments of every command that writes data in several formats."""
 
 FORMATS = dict.fromkeys(ARGUMENTS, ("json", "csv", "table")) | {
     "audit": ("json", "csv", "table", "html", "asff", "sarif"),
@@ -44,7 +44,7 @@ FORMATS = dict.fromkeys(ARGUMENTS, ("json", "csv", "table")) | {
 }
 WALK = [(name, form) for name, forms in FORMATS.items() for form in forms]
 BEYOND_ASCII = {("audit", "csv"), ("audit", "html"), ("hold", "csv"), ("launches", "html"), ("launches undo", "csv")}
-"""What shows a name as it is, or has texts of its own; JSON has its characters escaped."""
+"""Outputs that show a name unchanged, or have non-ASCII text of their own; JSON escapes such characters."""
 
 WITHOUT_ROWS = {(name, "table") for name in ("policy check", "policy set", "release", "launches fix")}
 
@@ -57,14 +57,14 @@ TERMINALS = {
 
 
 def test_every_command_with_formats_is_here() -> None:
-    """A new one as well."""
+    """A new command must be added to the list."""
     formats = {name for name, command in COMMANDS.items() if any("--output" in each.opts for each in command.params)}
     assert set(ARGUMENTS) == formats
 
 
 @pytest.mark.parametrize("encoding", TERMINALS)
 def test_what_a_command_writes(encoding: str, tmp_path: Path) -> None:
-    r"""Data in UTF-8, with `\n` and without a byte order mark; a table as the terminal can show it."""
+    r"""Data is UTF-8 with `\n` and without a byte order mark; a table is what the terminal can show."""
     policy = tmp_path / POLICY
     policy.write_text('{"mode": "audit"}', encoding="utf-16")
     commands = [
@@ -89,13 +89,13 @@ def test_what_a_command_writes(encoding: str, tmp_path: Path) -> None:
 
 
 def test_the_schema_is_data_too() -> None:
-    """On a terminal with line ends of its own as well."""
+    """It is unchanged even on a terminal with other line ends."""
     [schema] = written([("policy", "schema")], **TERMINALS["cp1252"])
     assert schema == (files("imds_enforcer.policy") / "schema.json").read_bytes()
 
 
-def test_what_is_no_text_in_the_name_of_a_file(tmp_path: Path) -> None:
-    """Its bytes stand in the data as an escape, as on a terminal."""
+def test_a_file_name_that_is_not_text(tmp_path: Path) -> None:
+    """The data has its bytes as escapes, as a terminal does."""
     policy = os.fsencode(tmp_path) + b"/\xff.json"
     Path(os.fsdecode(policy)).write_text("[]")
     commands = [("policy", "check", os.fsdecode(policy), "--output", form) for form in ("json", "csv", "table")]

@@ -1,4 +1,4 @@
-"""Every command's manual, those that are added later included."""
+"""The help of every command, including commands added later."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tests.fakes.command_tree import commands, listed
 
 ROOT = Path(__file__).parents[3]
 WIDTH = 80
-PANELS = ["One instance", "The fleet", "The deployed enforcer", "What was changed, and the way back", "Prevention"]
+PANELS = ["One instance", "The fleet", "The deployed enforcer", "Changes, reverts and holds", "Prevention"]
 WITHOUT_AWS = {"policy check", "policy schema"}
-"""What asks nothing of AWS, and so takes neither profile nor region."""
+"""Commands that do not call AWS, so they have neither a profile nor a region."""
 
 ONE_FORMAT = {"policy schema", "guardrails scp"}
-"""What writes a document of one format, which is not the command's to choose."""
+"""Commands whose document has only one possible format."""
 
 
 COMMANDS = commands()
 
 
 def manual(*names: str) -> str:
-    """What `--help` writes for a command on a terminal of the usual width."""
+    """A command's `--help` on a terminal of the usual width."""
     result = CliRunner().invoke(app, [*names, "--help"], catch_exceptions=False, env={"COLUMNS": str(WIDTH)})
     assert (result.exit_code, result.stderr) == (0, "")
     return str(result.stdout)
@@ -40,8 +40,8 @@ def words(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_manual_of_a_command(name: str) -> None:
-    """What it does, what it needs, how it ends, and an example; plain, and no wider than a terminal."""
+def test_help_of_a_command(name: str) -> None:
+    """It says what the command does and needs, its exit codes and an example, in plain text that fits the terminal."""
     text = manual(*name.split())
     said = words(text)
     assert f"Usage: imds-enforcer {name} " in said
@@ -58,30 +58,30 @@ def test_the_manual_of_a_command(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_its_first_sentence_stands_alone(name: str) -> None:
-    """It is what the list of commands has of it."""
+def test_the_first_sentence_stands_alone(name: str) -> None:
+    """The list of commands shows only this sentence."""
     [summary, *_] = (COMMANDS[name].help or "").split("\n\n")
     assert summary.endswith(".")
     assert len(summary) <= 2 * WIDTH
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_says_what_it_is(name: str) -> None:
-    """And every argument."""
+def test_every_option_has_a_help_text(name: str) -> None:
+    """Every argument has one too."""
     assert [each.name for each in COMMANDS[name].params if not getattr(each, "help", None)] == []
 
 
 @pytest.mark.parametrize("name", listed())
-def test_the_list_has_the_first_sentence_of_each(name: str) -> None:
-    """Written down beside its name, so that the list needs no command to be imported."""
+def test_the_list_has_the_first_sentence_of_each_command(name: str) -> None:
+    """It is repeated beside the command's name, so that listing the commands imports none of them."""
     command = listed()[name]
     [summary, *_] = (command.loaded.help or "").split("\n\n")
     assert command.help == " ".join(summary.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["nonsense"]])
-def test_what_needs_no_command_imports_none(arguments: list[str]) -> None:
-    """Nor AWS's libraries, which take several times as long to import as all the rest."""
+def test_help_and_usage_errors_import_no_command(arguments: list[str]) -> None:
+    """They do not import the AWS libraries either, which take several times as long as everything else."""
     program = (
         "import sys\nfrom imds_enforcer_cli.__main__ import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
         "print(*(name for name in sys.modules if name.startswith(('boto', 'imds_enforcer_cli.commands'))))"
@@ -96,8 +96,8 @@ def test_what_needs_no_command_imports_none(arguments: list[str]) -> None:
     assert ended.stdout.splitlines()[-1] == ""
 
 
-def test_the_manual_of_the_whole() -> None:
-    """Each command in the panel of what it is for."""
+def test_help_of_the_whole_program() -> None:
+    """It lists every command, in panels by purpose."""
     text = manual()
     panels = [line.strip("╭─╮ ") for line in text.splitlines() if line.startswith("╭")]
     assert panels[0] == "Options"
@@ -111,13 +111,13 @@ def test_the_manual_of_the_whole() -> None:
 
 
 def test_the_version() -> None:
-    """That of the project."""
+    """`--version` prints the project's version."""
     result = CliRunner().invoke(app, ["--version"], catch_exceptions=False)
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"imds-enforcer {VERSION}\n", "")
 
 
 def completed(line: str) -> list[str]:
-    """What bash is offered at the end of a line."""
+    """What bash completion offers at the end of a line."""
     words = line.split(" ")
     environment = {
         **os.environ,
@@ -140,14 +140,14 @@ def completed(line: str) -> list[str]:
         ("imds-enforcer revert --dr", ["--dry-run"]),
     ],
 )
-def test_a_shell_completes(line: str, offered: list[str]) -> None:
-    """Commands, options and their values."""
+def test_shell_completion(line: str, offered: list[str]) -> None:
+    """It completes commands, options and their values."""
     assert completed(line) == offered
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_is_told_how(shell: str) -> None:
-    """By what `--install-completion` puts into its configuration."""
+def test_the_completion_script_of_each_shell(shell: str) -> None:
+    """It is what `--install-completion` adds to the shell's configuration."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "lambda_src"),

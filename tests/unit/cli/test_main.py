@@ -1,4 +1,4 @@
-"""What holds for every sub-command: streams, and what may be installed."""
+"""What every sub-command shares: its streams, and the libraries that it needs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ ROOT = Path(__file__).parents[3]
 
 
 class Terminal(io.StringIO):
-    """A stream that somebody looks at."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """It is one."""
+        """Always true."""
         return True
 
 
 @pytest.mark.parametrize("group", [(), ("policy",)])
-def test_alone_it_shows_its_help(group: tuple[str, ...]) -> None:
-    """As with `--help`; a group of commands too."""
+def test_without_a_command_it_shows_its_help(group: tuple[str, ...]) -> None:
+    """The output is that of `--help`; a group of commands does the same."""
     alone, asked = (CliRunner().invoke(app, [*group, *option]) for option in ((), ("--help",)))
     assert (alone.exit_code, alone.stderr) == (0, "")
     assert f"Usage: {' '.join(('imds-enforcer', *group))} [OPTIONS] COMMAND" in alone.stdout
@@ -41,16 +41,16 @@ def test_alone_it_shows_its_help(group: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("group", [(), ("policy",)])
-def test_a_command_that_there_is_not(group: tuple[str, ...]) -> None:
-    """One line says where to read on."""
+def test_an_unknown_command(group: tuple[str, ...]) -> None:
+    """One line names the help to read."""
     result = CliRunner().invoke(app, [*group, "fix"])
     assert (result.exit_code, result.stdout) == (2, "")
     where = " ".join(("imds-enforcer", *group))
     assert result.stderr == f"imds-enforcer: No such command 'fix'. (see {where} --help)\n"
 
 
-def test_an_interrupt_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exit code that shells give it, and no traceback."""
+def test_an_interrupt_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exit code is the one that shells report for it."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -60,8 +60,8 @@ def test_an_interrupt_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (result.exit_code, result.output) == (130, "")
 
 
-def test_an_end_of_input_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A profile may ask for the code of a second factor."""
+def test_an_end_of_input_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may happen while a profile asks for an MFA code."""
 
     def end(*_: object) -> None:
         raise EOFError
@@ -72,8 +72,8 @@ def test_an_end_of_input_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
 @pytest.mark.parametrize("form", ["table", "json", "csv"])
-def test_a_disk_that_is_full_is_no_fault(tmp_path: Path, form: str) -> None:
-    """One line says so, also where Python would have written at its very end."""
+def test_a_full_disk_ends_without_a_traceback(tmp_path: Path, form: str) -> None:
+    """One line says so, even if Python would write the data only at exit."""
     (tmp_path / "policy.json").write_text('{"mode": 1}')
     command = [sys.executable, "-m", "imds_enforcer_cli", "policy", "check", "policy.json", "--output", form]
     environment = {"PYTHONPATH": str(ROOT / "lambda_src")}
@@ -85,8 +85,8 @@ def test_a_disk_that_is_full_is_no_fault(tmp_path: Path, form: str) -> None:
     assert (ended.returncode, ended.stderr) == (2, refusal)
 
 
-def test_a_fault_of_its_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody could report it otherwise."""
+def test_a_bug_ends_in_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user needs the traceback to report the bug."""
 
     def fail(*_: object) -> None:
         raise ZeroDivisionError
@@ -99,8 +99,8 @@ def test_a_fault_of_its_own_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> No
 ROWS = [(("i-1", "eu-west-1"), ("REMEDIATED",)), (("i-2",), ("FAILED",))]
 
 
-def test_a_table_on_a_terminal_has_colours_and_lines_below_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For people."""
+def test_a_table_on_a_terminal_has_colours_and_a_line_for_each_phrase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """People read it."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -125,8 +125,8 @@ def test_a_table_elsewhere_has_a_line_for_each_row_and_columns_below_each_other(
     ]
 
 
-def test_ids_stay_whole_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody wants to copy them; nothing else is lost, and where there is room nothing is folded."""
+def test_ids_stay_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user can copy them. Nothing else is lost, and on a wide terminal nothing is wrapped."""
     row = (("i-0123456789abcdef0", "the name of an instance"), *[("what takes place",)] * 6)
     headings = ["INSTANCE", *"ABCDEF"]
     texts = {}
@@ -143,10 +143,10 @@ def test_ids_stay_whole_in_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) ->
     assert "the name of an instance" in texts[150]
 
 
-def test_a_table_elsewhere_is_plain_and_one_line_a_row(
+def test_a_table_off_a_terminal_is_plain_with_one_line_per_row(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For grep, however long a line gets, and whatever the environment says of colours."""
+    """That suits grep, however long a line is, even if the environment forces colours."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     long = "x" * 300
     output.write_table(["INSTANCE", "OUTCOME"], [*ROWS, (("i-3",), (long, ""))])
@@ -159,14 +159,14 @@ def test_a_table_elsewhere_is_plain_and_one_line_a_row(
     assert capsys.readouterr().out.splitlines() == table
 
 
-def test_a_table_without_rows_is_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever counts lines counts none."""
+def test_a_table_without_rows_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """A program that counts lines finds none, not even headings."""
     output.write_table(["INSTANCE"], [])
     assert capsys.readouterr().out == ""
 
 
-def test_what_others_wrote_cannot_steer_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """A reason, say, or markup in it."""
+def test_text_from_others_cannot_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """It may be a reason with escape sequences, or with markup."""
     output.write_table(["REASON"], [(("\x1b]0;pwned\x07 [red]no[/red]\nnext",),)])
     output.say("\x1b[2J and\nso on")
     out, err = capsys.readouterr()
@@ -174,33 +174,33 @@ def test_what_others_wrote_cannot_steer_a_terminal(capsys: pytest.CaptureFixture
     assert err == "�[2J and so on\n"
 
 
-def test_progress_is_shown_on_a_terminal_only(
+def test_progress_is_shown_only_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And on the stream that carries no data."""
-    with output.working("Setting back"):
+    """It goes to the stream without data."""
+    with output.working("Reverting"):
         pass
     assert capsys.readouterr() == ("", "")
     out, err = Terminal(), Terminal()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     monkeypatch.setenv("TERM", "xterm")
-    with output.working("Setting back"):
+    with output.working("Reverting"):
         pass
-    assert "Setting back" in err.getvalue()
+    assert "Reverting" in err.getvalue()
     assert out.getvalue() == ""
 
 
 def test_json_is_plain_ascii(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whatever the encoding of whoever reads it."""
+    """Every reader can decode it, whatever its encoding."""
     output.write_json({"reason": "→"})
     text = capsys.readouterr().out
     assert text.isascii()
     assert json.loads(text) == {"reason": "→"}
 
 
-def test_somebody_is_there_if_the_input_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipe is nobody."""
+def test_it_can_ask_only_if_the_input_is_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no user at the end of a pipe."""
     monkeypatch.setattr(sys, "stdin", Terminal())
     assert output.interactive()
     monkeypatch.setattr(sys, "stdin", io.StringIO())
@@ -208,10 +208,10 @@ def test_somebody_is_there_if_the_input_is_a_terminal(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich", "jinja2"])
-def test_without_its_libraries_it_says_how_to_install_them(
+def test_a_missing_library_is_reported_with_how_to_install_it(
     missing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`pip install .` alone leaves them out."""
+    """`pip install .` alone does not install them."""
     for name in [each for each in sys.modules if each.partition(".")[0] in {"imds_enforcer_cli", missing}]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, missing, None)
@@ -223,8 +223,8 @@ def test_without_its_libraries_it_says_how_to_install_them(
     assert capsys.readouterr() == ("", said)
 
 
-def test_other_missing_modules_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the installation, not of what was installed."""
+def test_other_missing_modules_end_in_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installation itself is broken."""
     for name in [each for each in sys.modules if each.startswith("imds_enforcer_cli")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "imds_enforcer_cli.commands.history", None)
@@ -233,8 +233,8 @@ def test_other_missing_modules_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> N
         start.main()
 
 
-def test_it_starts_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also on a terminal that lacks an arrow."""
+def test_the_usage_line_has_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts even on a terminal whose encoding lacks an arrow."""
     written = io.BytesIO()
     out = io.TextIOWrapper(written, encoding="ascii")
     monkeypatch.setattr(sys, "stdout", out)
@@ -247,8 +247,8 @@ def test_it_starts_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.errors == "backslashreplace"
 
 
-def test_it_does_not_look_for_garbage_at_every_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fleet in memory is none."""
+def test_garbage_collections_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fleet in memory is in use to the end."""
     thresholds: list[int] = []
     monkeypatch.setattr(gc, "set_threshold", thresholds.append)
     monkeypatch.setattr(sys, "argv", ["__main__.py", "--version"])
@@ -257,10 +257,10 @@ def test_it_does_not_look_for_garbage_at_every_turn(monkeypatch: pytest.MonkeyPa
     assert thresholds == [10_000]
 
 
-def test_an_answer_that_the_encoding_lacks_is_a_no(
+def test_an_answer_that_cannot_be_decoded_means_no(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And no traceback."""
+    """It does not end in a traceback."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xc3\xa4\n"), encoding="ascii"))
     monkeypatch.setattr(sys, "argv", ["__main__.py", "--version"])
     with pytest.raises(SystemExit):
@@ -269,15 +269,15 @@ def test_an_answer_that_the_encoding_lacks_is_a_no(
     assert capsys.readouterr().err == "Change 2 instances? [y/N] "
 
 
-def test_what_is_tested_is_what_is_installed() -> None:
-    """The pins of the extra are those of the tests."""
+def test_the_tests_use_the_installed_versions() -> None:
+    """The `cli` extra and the tests take their pins from the same file."""
     extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
     assert extra["optional-dependencies"]["cli"] == {"file": ["lambda_src/cli.in"]}
     assert "-r ../lambda_src/cli.in\n" in (ROOT / "tests" / "requirements.in").read_text()
 
 
-def test_the_crt_is_the_one_that_this_botocore_asks_for() -> None:
-    """And its botocore is the function's, which is packed without the CRT."""
+def test_the_crt_version_is_the_one_that_botocore_requires() -> None:
+    """The command's botocore is the function's, which is packaged without the CRT."""
     [crt] = [each for each in metadata.requires("botocore") or () if "crt" in each.partition(";")[2]]
     [version] = re.findall(r"^awscrt *\(?==([\d.]+)", crt)
     for file in ("lambda_src/cli.txt", "tests/requirements.txt"):

@@ -1,4 +1,4 @@
-"""Credentials that AWS does not accept: one sentence, exit code 2, and no other call."""
+"""Credentials that AWS does not accept: one message, exit code 2, and no further call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SET = ("set", "--version-2-state", "required")
 
 @pytest.fixture(autouse=True)
 def _in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One call after the other."""
+    """Calls are made one after the other."""
     without_threads(monkeypatch)
 
 
@@ -42,7 +42,7 @@ def fleet(home: FakeEc2, away: FakeEc2) -> None:
 
 @pytest.fixture
 def at_refusal(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many calls to EC2 and the table had been made whenever a run met refused credentials."""
+    """The number of calls to EC2 and the table each time a run met refused credentials."""
     seen: list[int] = []
     heed = Cancellation.heed
 
@@ -60,10 +60,10 @@ def _calls(clients: FakeClients) -> int:
 
 
 @pytest.mark.usefixtures("fleet")
-def test_enforce_reports_what_it_did_before(
+def test_enforce_reports_what_it_did_before_the_refusal(
     clients: FakeClients, home: FakeEc2, command: Command, monkeypatch: pytest.MonkeyPatch, at_refusal: list[int]
 ) -> None:
-    """What was sent, what was refused, and how many wait; nothing more is sent in any region."""
+    """It counts changes sent, refused and deferred, and sends nothing more in any region."""
     rehearse = home.rehearse
 
     def then_expire(*asked: object) -> None:
@@ -86,10 +86,10 @@ def test_enforce_reports_what_it_did_before(
 
 @pytest.mark.usefixtures("fleet")
 @pytest.mark.parametrize("call", ["listing", "holds", "rehearsal", "open entries"])
-def test_enforce_changes_nothing_where_it_cannot_begin(
+def test_enforce_changes_nothing_if_it_cannot_begin(
     clients: FakeClients, home: FakeEc2, away: FakeEc2, command: Command, call: str
 ) -> None:
-    """In the plan, before the question, and before the first change."""
+    """The refusal comes in the plan, before the question, or before the first change."""
 
     def fail(request: str) -> None:
         if request.startswith("Scan"):
@@ -115,15 +115,15 @@ def test_enforce_changes_nothing_where_it_cannot_begin(
 
 @pytest.mark.usefixtures("fleet")
 @pytest.mark.parametrize("region", [HOME, AWAY])
-def test_an_audit_is_no_report_of_errors_by_region(clients: FakeClients, command: Command, region: str) -> None:
-    """One line in place of one for each region, and no table."""
+def test_an_audit_reports_the_refusal_once(clients: FakeClients, command: Command, region: str) -> None:
+    """It writes one line instead of one for each region, and no table."""
     clients.ec2(region).find_errors = {1: EXPIRED}
     assert command.refusal("audit") == LAST_WORDS
 
 
 @pytest.mark.usefixtures("fleet")
-def test_an_audit_without_its_metrics(clients: FakeClients, command: Command) -> None:
-    """CloudWatch's answer ends it like EC2's."""
+def test_a_refusal_by_cloudwatch_ends_an_audit(clients: FakeClients, command: Command) -> None:
+    """It ends the audit as a refusal by EC2 does."""
     for metrics in clients.metrics.values():
         metrics.failure = EXPIRED
     assert command.refusal("audit") == LAST_WORDS
@@ -131,8 +131,8 @@ def test_an_audit_without_its_metrics(clients: FakeClients, command: Command) ->
 
 @pytest.mark.usefixtures("fleet")
 @pytest.mark.parametrize("call", ["read", "table", "metrics"])
-def test_the_why_of_one_instance_is_no_list_of_errors(clients: FakeClients, command: Command, call: str) -> None:
-    """Whichever call meets it."""
+def test_an_audit_of_one_instance_reports_the_refusal_once(clients: FakeClients, command: Command, call: str) -> None:
+    """It does so whichever call is refused."""
     if call == "read":
         clients.ec2(HOME).read_errors = {1: EXPIRED}
     elif call == "table":
@@ -143,16 +143,16 @@ def test_the_why_of_one_instance_is_no_list_of_errors(clients: FakeClients, comm
 
 
 @pytest.mark.usefixtures("fleet")
-def test_an_audit_without_its_launches(command: Command) -> None:
-    """And so does what is asked about launches."""
+def test_a_refusal_while_reading_launchers_ends_an_audit(command: Command) -> None:
+    """It ends the audit as a refusal by EC2 does."""
     command.launches[HOME].refused["get_instance_metadata_defaults"] = "ExpiredToken"
     assert command.refusal("audit", "--group-by", "source").startswith("imds-enforcer: ExpiredToken")
 
 
-def test_a_region_that_does_not_accept_the_credentials_is_one_of_the_audit(
+def test_one_region_that_does_not_accept_the_credentials_does_not_end_an_audit(
     home: FakeEc2, away: FakeEc2, command: Command
 ) -> None:
-    """The others are shown; nothing else is asked of that one."""
+    """The audit shows the other regions, and makes no further call in this one."""
     home.launch(an_instance(1))
     away.find_errors = {1: a_failure("AuthFailure", "not here")}
     command.launches[AWAY].refused["get_instance_metadata_defaults"] = "InvalidClientTokenId"
@@ -165,7 +165,7 @@ def test_a_region_that_does_not_accept_the_credentials_is_one_of_the_audit(
 def test_set_ends_with_the_first_refusal(
     clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch, at_refusal: list[int]
 ) -> None:
-    """The others wait, each with that reason."""
+    """The remaining instances are deferred with that reason."""
     command = undeployed(clients, monkeypatch)
     home.launch(*map(an_instance, range(3, 12)))
     ids = [an_id(number) for number in (1, *range(3, 12))]
@@ -178,8 +178,10 @@ def test_set_ends_with_the_first_refusal(
     assert result.stderr.splitlines()[-1] == LAST_WORDS
 
 
-def test_a_rehearsed_set_asks_once(clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not once for each instance."""
+def test_a_rehearsed_set_ends_with_the_first_refusal(
+    clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes one call, not one for each instance."""
     command = undeployed(clients, monkeypatch)
     home.launch(*map(an_instance, range(3, 12)))
     ids = [an_id(number) for number in range(3, 12)]
@@ -194,7 +196,7 @@ def test_a_rehearsed_set_asks_once(clients: FakeClients, home: FakeEc2, monkeypa
 def test_no_policy_does_not_go_on_without_credentials(
     clients: FakeClients, home: FakeEc2, deployed: Command, call: str
 ) -> None:
-    """It is for a role that may not read them."""
+    """The option is for a role that may not read the policy or the holds."""
     home.launch(an_instance(1))
     if call == "holds":
         clients.table.read_failure = EXPIRED
@@ -205,15 +207,15 @@ def test_no_policy_does_not_go_on_without_credentials(
     assert home.sent == []
 
 
-def test_verify_assumes_nothing_without_credentials(clients: FakeClients, home: FakeEc2, command: Command) -> None:
-    """Where the policy merely cannot be read, it looks for required."""
+def test_verify_assumes_no_policy_without_credentials(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """It expects required only if the policy itself cannot be read."""
     home.launch(an_instance(1))
     clients.ssm.error = _expired()
     assert command.refusal("verify", "--instance-id", an_id(1)) == LAST_WORDS
 
 
-def test_instances_are_not_looked_for_in_further_regions(home: FakeEc2, away: FakeEc2, command: Command) -> None:
-    """It is not that one region could not be asked."""
+def test_no_further_region_is_searched_without_credentials(home: FakeEc2, away: FakeEc2, command: Command) -> None:
+    """The refusal is not the error of one region."""
     home.launch(an_instance(1))
     away.read_errors = {1: EXPIRED}
     assert command.refusal("verify", "--instance-id", an_id(2)) == LAST_WORDS
@@ -222,7 +224,7 @@ def test_instances_are_not_looked_for_in_further_regions(home: FakeEc2, away: Fa
 def test_a_policy_file_is_not_compared_without_credentials(
     clients: FakeClients, home: FakeEc2, command: Command, tmp_path: Path
 ) -> None:
-    """It would be the first of many calls that fail."""
+    """The comparison would be the first of many failing calls."""
     home.launch(an_instance(1))
     path = tmp_path / "policy.json"
     path.write_text('{"http_tokens": "required"}')
@@ -234,7 +236,7 @@ def test_a_policy_file_is_not_compared_without_credentials(
 def test_revert_ends_with_the_first_refusal(
     clients: FakeClients, home: FakeEc2, command: Command, at_refusal: list[int]
 ) -> None:
-    """What was set back is told."""
+    """It reports what it has reverted."""
     home.launch(*map(an_instance, range(9)))
     command.sweep("run-1")
     home.modify_errors[an_id(2)] = [EXPIRED]
@@ -249,7 +251,7 @@ def test_revert_ends_with_the_first_refusal(
 
 
 def test_revert_plans_nothing_without_credentials(home: FakeEc2, command: Command) -> None:
-    """It is not the problem of each instance."""
+    """The refusal is not reported as each instance's problem."""
     home.launch(an_instance(1), an_instance(2))
     command.sweep("run-1")
     home.reads.clear()

@@ -1,4 +1,4 @@
-"""What a user can mend is one line that says so, with exit code 2, whichever command it was."""
+"""An error that the user can fix is one line with exit code 2, in every command."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ ARGUMENTS: dict[str, list[str]] = {
     "redrive": [],
     "guardrails scp": ["--operator-role", "arn:aws:iam::*:role/ops"],
 }
-"""What each command needs to get as far as AWS; of the policy's one stands for all."""
+"""The arguments with which each command gets as far as AWS; one command stands for each group."""
 
 COMMANDS = [pytest.param([*name.split(), *arguments], id=name) for name, arguments in ARGUMENTS.items()]
 
 
 def test_every_command_is_here() -> None:
-    """A new one as well."""
+    """A new command must be added to the list."""
     assert listed().keys() == {name.partition(" ")[0] for name in ARGUMENTS}
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)
 def test_without_credentials(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As boto3 says it; the other ways of having no access are in `account/test_connection.py`."""
+    """The message is boto3's; `account/test_connection.py` has the other errors of access."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

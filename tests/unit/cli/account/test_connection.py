@@ -30,7 +30,7 @@ OUTPUTS = {
 
 
 def a_stack(outputs: dict[str, str]) -> str:
-    """CloudFormation's answer."""
+    """CloudFormation's description of a stack with these outputs."""
     members = "".join(
         f"<member><OutputKey>{key}</OutputKey><OutputValue>{value}</OutputValue></member>"
         for key, value in outputs.items()
@@ -41,13 +41,13 @@ def a_stack(outputs: dict[str, str]) -> str:
 
 
 def an_error(code: str, message: str) -> str:
-    """A refusal of CloudFormation's."""
+    """An error from CloudFormation."""
     return f"<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
 
 
 @pytest.fixture
 def cloud(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> FakeTransport:
-    """The network of every session."""
+    """The network that every session uses."""
 
     def make(service: str, **options: Any) -> Any:
         return transport.client(service, options["config"])
@@ -57,15 +57,15 @@ def cloud(transport: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> FakeTran
 
 
 def refused(*arguments: str) -> str:
-    """The one line that a command says."""
+    """The command's one-line error."""
     result = CliRunner().invoke(app, ["history", *arguments], catch_exceptions=False)
     assert (result.exit_code, result.stdout) == (2, "")
     (line,) = result.stderr.splitlines()
     return str(line)
 
 
-def test_the_names_come_from_the_stack(cloud: FakeTransport) -> None:
-    """Nobody has to know what CloudFormation called the table."""
+def test_names_come_from_the_stack(cloud: FakeTransport) -> None:
+    """The user need not know the table's name."""
     cloud.answer(a_stack(OUTPUTS))
     connection = connect(None, HOME)
     assert cloud.requests == [{"Action": "DescribeStacks", "StackName": "ImdsEnforcer"}]
@@ -74,8 +74,8 @@ def test_the_names_come_from_the_stack(cloud: FakeTransport) -> None:
     assert cloud.requests[-1]["TableName"] == "ledger"
 
 
-def test_who_calls_is_what_sts_says(cloud: FakeTransport) -> None:
-    """The operator's own ARN, which CloudTrail has as well."""
+def test_the_caller_is_the_arn_from_sts(cloud: FakeTransport) -> None:
+    """It is the operator's own ARN, as in CloudTrail."""
     cloud.answer(a_stack(OUTPUTS))
     connection = connect(None, HOME)
     identity = "<GetCallerIdentityResult><Arn>arn:aws:iam::111122223333:user/ann</Arn></GetCallerIdentityResult>"
@@ -87,10 +87,10 @@ def test_who_calls_is_what_sts_says(cloud: FakeTransport) -> None:
     ("given", "environment", "region"),
     [(AWAY, HOME, AWAY), (None, AWAY, AWAY), (None, None, HOME)],
 )
-def test_the_home_region_is_given_or_that_of_the_environment(
+def test_the_home_region_is_named_or_comes_from_the_environment(
     monkeypatch: pytest.MonkeyPatch, given: str | None, environment: str | None, region: str
 ) -> None:
-    """AWS_REGION goes before AWS_DEFAULT_REGION, as in the other tools of AWS."""
+    """AWS_REGION takes precedence over AWS_DEFAULT_REGION, as in other AWS tools."""
     asked: list[str] = []
 
     def ask(session: boto3.Session, *_: object, **__: object) -> object:
@@ -105,8 +105,8 @@ def test_the_home_region_is_given_or_that_of_the_environment(
     assert asked == [region]
 
 
-def test_a_region_for_where_none_is_named(cloud: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That of the instance itself; one that is named goes before it."""
+def test_the_fallback_is_used_only_if_no_region_is_named(cloud: FakeTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fallback is the region of the instance itself."""
     made: list[str | None] = []
 
     def session(**options: str | None) -> SimpleNamespace:
@@ -120,37 +120,37 @@ def test_a_region_for_where_none_is_named(cloud: FakeTransport, monkeypatch: pyt
     assert cloud.requests == []
 
 
-def test_who_does_not_ask_for_the_stack(cloud: FakeTransport) -> None:
-    """Gets the account as it is without: nothing is held."""
+def test_without_asking_for_the_stack_nothing_is_deployed(cloud: FakeTransport) -> None:
+    """No instance is held then."""
     reached = reach(None, HOME, asks_for_stack=False)
     assert (reached.deployed, reached.clients.ledger_table.holds.standing().holds) == (False, {})
     assert cloud.requests == []
 
 
 def test_without_a_region(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line says how to name it."""
+    """The error says how to name one."""
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     assert refused() == "imds-enforcer: no region; name the home region with --region, or set AWS_REGION"
 
 
-def test_without_a_profile_of_that_name() -> None:
-    """As boto3 says it."""
-    assert refused("--profile", "nobody") == "imds-enforcer: The config profile (nobody) could not be found"
+def test_an_unknown_profile() -> None:
+    """The message is boto3's."""
+    assert refused("--profile", "missing") == "imds-enforcer: The config profile (missing) could not be found"
 
 
-def test_with_a_region_that_cannot_be_one() -> None:
-    """As boto3 says it."""
+def test_an_invalid_region() -> None:
+    """The message is boto3's."""
     assert refused("--region", "EU West").startswith("imds-enforcer: Provided region_name 'EU West' doesn't match")
 
 
-def test_with_an_endpoint_that_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which boto3 raises as an error of another kind."""
+def test_an_endpoint_that_is_not_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """boto3 raises a ValueError for it."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "localhost")
     assert refused() == "imds-enforcer: Invalid endpoint: localhost"
 
 
-def test_with_an_endpoint_of_one_service_that_is_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its client is made later than the first."""
+def test_an_endpoint_of_one_service_that_is_not_a_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its client is not the first that is made."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_SSM", "localhost")
     reached = reach(None, HOME, asks_for_stack=False)
     with pytest.raises(CommandError, match=r"^Invalid endpoint: localhost$"):
@@ -161,14 +161,14 @@ MISSING = an_error("ValidationError", "Stack with id ImdsEnforcer does not exist
 
 
 def test_without_the_stack(cloud: FakeTransport) -> None:
-    """It is elsewhere, or nowhere, and so is what outlives it."""
+    """The error says how to name the region with the stack."""
     cloud.answer(MISSING, status=400)
     cloud.answer(MISSING, status=400)
     assert refused() == "imds-enforcer: there is no stack ImdsEnforcer in eu-west-1; name the home region with --region"
 
 
-def test_with_what_outlived_the_stack(cloud: FakeTransport) -> None:
-    """The ledger has its own name, and its holds count."""
+def test_with_the_state_stack_alone(cloud: FakeTransport) -> None:
+    """The ledger has a fixed name, and its holds count."""
     cloud.answer(MISSING, status=400)
     cloud.answer(a_stack({}))
     connection = connect(None, HOME)
@@ -180,8 +180,8 @@ def test_with_what_outlived_the_stack(cloud: FakeTransport) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "sweep", "redrive"])
-def test_what_needs_the_function_or_its_queues(cloud: FakeTransport, command: str) -> None:
-    """Is no use without the stack."""
+def test_commands_that_need_the_function_or_its_queues(cloud: FakeTransport, command: str) -> None:
+    """They end with an error if only the state stack exists."""
     cloud.answer(MISSING, status=400)
     cloud.answer(a_stack({}))
     result = CliRunner().invoke(app, [command, "--region", HOME], catch_exceptions=False)
@@ -193,21 +193,21 @@ def test_what_needs_the_function_or_its_queues(cloud: FakeTransport, command: st
 
 
 def test_without_permission(cloud: FakeTransport) -> None:
-    """In the service's own words, in one line."""
+    """The message is the service's own, on one line."""
     cloud.answer(an_error("AccessDenied", "User: ann\n is not authorized"), status=403)
     assert refused() == "imds-enforcer: AccessDenied: User: ann is not authorized"
 
 
 def test_with_an_older_stack(cloud: FakeTransport) -> None:
-    """It has no ledger."""
+    """An older stack has no ledger."""
     cloud.answer(a_stack({name: value for name, value in OUTPUTS.items() if name != "LedgerTableName"}))
-    with pytest.raises(CommandError, match="has no output 'LedgerTableName'; deploy it in this version first"):
+    with pytest.raises(CommandError, match="has no output 'LedgerTableName'; deploy this version of it first"):
         connect(None, HOME)
 
 
 @pytest.fixture
 def _tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An operator far from Greenwich."""
+    """An operator far from UTC."""
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "Asia/Tokyo")
         time.tzset()
@@ -219,8 +219,8 @@ def _tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     "text", ["2026-11-22T12:00:00.000Z", "2026-11-22T12:00:00+00:00", "Sun, 22 Nov 2026 12:00:00 GMT", 1_795_348_800]
 )
 @pytest.mark.usefixtures("_tokyo")
-def test_moments_are_read_in_every_way_that_aws_writes_them(monkeypatch: pytest.MonkeyPatch, text: object) -> None:
-    """Most of them without botocore's own reader, which takes its time; in UTC, wherever the operator is."""
+def test_every_timestamp_format_of_aws_is_read(monkeypatch: pytest.MonkeyPatch, text: object) -> None:
+    """The result is in UTC wherever the operator is; most formats avoid botocore's slow parser."""
     sessions: list[Any] = []
 
     def keep(**options: Any) -> object:

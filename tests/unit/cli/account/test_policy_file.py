@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def refused(path: Path) -> str:
-    """Why a file is no policy, without its own name, which the message begins with."""
+    """Why the file is refused: the error message without the file name at its beginning."""
     with pytest.raises(CommandError) as refusal:
         read_policy_file(path)
     message = refusal.value.format_message()
@@ -25,8 +25,8 @@ def refused(path: Path) -> str:
     return message.removeprefix(str(path))
 
 
-def test_it_has_what_the_two_parameters_hold(tmp_path: Path) -> None:
-    """The toggle beside the fields of the document."""
+def test_a_file_has_the_content_of_both_parameters(tmp_path: Path) -> None:
+    """It has the toggle beside the fields of the document."""
     path = tmp_path / "policy.json"
     path.write_text('{"http_tokens": "optional", "mode": "audit", "http_put_response_hop_limit": 3}')
     wanted = Policy(http_tokens=HttpTokens.OPTIONAL, mode=Mode.AUDIT, http_put_response_hop_limit=3)
@@ -49,15 +49,15 @@ def test_it_has_what_the_two_parameters_hold(tmp_path: Path) -> None:
         ("[" * 100_000, ": it is not JSON: "),
     ],
 )
-def test_what_is_no_policy(tmp_path: Path, text: str, refusal: str) -> None:
-    """The field, what it is and what is allowed."""
+def test_an_invalid_policy(tmp_path: Path, text: str, refusal: str) -> None:
+    """The error names the field, its value and the values allowed."""
     path = tmp_path / "policy.json"
     path.write_text(text)
     assert refused(path).startswith(refusal)
 
 
-def test_all_that_is_wrong_with_it(tmp_path: Path) -> None:
-    """At once: no other command checks a file with its `http_tokens`."""
+def test_every_mistake_is_reported(tmp_path: Path) -> None:
+    """All are in one error: no other command checks a file that has `http_tokens`."""
     path = tmp_path / "policy.json"
     path.write_text('{"mode": 1, "rollout_percent": 101, "container_hop_limit": 0, "launch_grace_seconds": 901}')
     assert [each.split(" is ")[0] for each in refused(path).removeprefix(": ").split("; also ")] == [
@@ -69,8 +69,8 @@ def test_all_that_is_wrong_with_it(tmp_path: Path) -> None:
     ]
 
 
-def test_what_cannot_be_read(tmp_path: Path) -> None:
-    """As the system says it."""
+def test_an_unreadable_file(tmp_path: Path) -> None:
+    """The reason is the operating system's."""
     assert refused(tmp_path / "none.json") == " cannot be read: No such file or directory"
     assert refused(tmp_path) == " cannot be read: Is a directory"
 
@@ -84,8 +84,8 @@ MARKED = [
 
 
 @pytest.mark.parametrize("content", [TEXT.encode(), *MARKED])
-def test_with_the_byte_order_mark_of_its_encoding(tmp_path: Path, content: bytes) -> None:
-    """As editors of Windows and the `>` of PowerShell write it."""
+def test_a_byte_order_mark(tmp_path: Path, content: bytes) -> None:
+    """Editors on Windows and PowerShell's `>` write one."""
     path = tmp_path / "policy.json"
     path.write_bytes(content)
     assert read_policy_file(path).exemptions[0].reason == "Größe → 计数"
@@ -93,24 +93,24 @@ def test_with_the_byte_order_mark_of_its_encoding(tmp_path: Path, content: bytes
 
 
 ALLOWED = "; allowed: JSON in UTF-8, or in UTF-16 with a byte order mark"
-ZERO_BYTE = " has a zero byte, as UTF-16 without a byte order mark and UTF-32 do"
+ZERO_BYTE = " has a zero byte, like UTF-16 without a byte order mark or UTF-32"
 
 
 @pytest.mark.parametrize(
     ("content", "refusal"),
     [
-        (b'{"http_tokens": "\xff"}', " is no text in UTF-8: invalid start byte at byte 17"),
-        (TEXT.encode("cp1252", "replace"), " is no text in UTF-8: invalid start byte at byte 90"),
-        (TEXT.encode("utf-16-le"), " is no text in UTF-8: "),
+        (b'{"http_tokens": "\xff"}', " is not UTF-8 text: invalid start byte at byte 17"),
+        (TEXT.encode("cp1252", "replace"), " is not UTF-8 text: invalid start byte at byte 90"),
+        (TEXT.encode("utf-16-le"), " is not UTF-8 text: "),
         ('{"http_tokens": "required"}'.encode("utf-16-be"), ZERO_BYTE),
-        (MARKED[1][:-1], " is no text in UTF-16-LE: truncated data at byte 204"),
+        (MARKED[1][:-1], " is not UTF-16-LE text: truncated data at byte 204"),
         (codecs.BOM_UTF32_LE + TEXT.encode("utf-32-le"), ZERO_BYTE),
-        (codecs.BOM_UTF32_BE + TEXT.encode("utf-32-be"), " is no text in UTF-8: invalid start byte at byte 2"),
-        (b"\x1f\x8b\x08\x00", " is no text in UTF-8: invalid start byte at byte 1"),
+        (codecs.BOM_UTF32_BE + TEXT.encode("utf-32-be"), " is not UTF-8 text: invalid start byte at byte 2"),
+        (b"\x1f\x8b\x08\x00", " is not UTF-8 text: invalid start byte at byte 1"),
     ],
 )
-def test_what_is_no_text(tmp_path: Path, content: bytes, refusal: str) -> None:
-    """What is wrong with it, and where; never a traceback."""
+def test_content_that_is_not_text(tmp_path: Path, content: bytes, refusal: str) -> None:
+    """The error says what is wrong and where; there is no traceback."""
     path = tmp_path / "policy.json"
     path.write_bytes(content)
     message = refused(path)

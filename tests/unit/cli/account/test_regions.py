@@ -1,4 +1,4 @@
-"""The enforcer in another region than the one that was named: its holds would not be heeded."""
+"""An enforcer in another region than the named one: without a check, its holds would be ignored."""
 
 from __future__ import annotations
 
@@ -22,36 +22,36 @@ if TYPE_CHECKING:
 
 
 def undeployed(clients: FakeClients, code: str | None, stack: str = "ImdsEnforcer") -> Connection:
-    """A connection without the stack in its home region; in others CloudFormation answers this."""
+    """A connection whose home region has no stack; in the others CloudFormation gives this answer."""
     clients.learn_regions()
     return Connection(clients, clients.clock, lambda: ANN, client=lambda *_: FakeCloudFormation(code, stack))
 
 
 @pytest.mark.parametrize("stack", ["ImdsEnforcer", "ImdsEnforcerState"])
 def test_the_enforcer_is_in_another_region(clients: FakeClients, stack: str) -> None:
-    """Or what outlived it. The message says how to name it."""
+    """The same goes for a state stack alone. The error says how to name the region."""
     with pytest.raises(CommandError, match=f"the stack {stack} is in {AWAY}; name that region with --region"):
         refuse_if_elsewhere(undeployed(clients, None, stack))
 
 
 @pytest.mark.parametrize("code", ["ValidationError", "AccessDenied", "InvalidClientTokenId"])
 def test_the_enforcer_is_nowhere(clients: FakeClients, code: str) -> None:
-    """Nor is it where nobody may ask, or where a session token of the global endpoint is not valid."""
+    """A region without access counts as one without it, and so does one that refuses a global session token."""
     refuse_if_elsewhere(undeployed(clients, code))
 
 
 @pytest.mark.parametrize("code", ["Throttling", "ServiceUnavailable", "ExpiredToken"])
-def test_a_region_that_gives_no_answer_may_have_it(clients: FakeClients, code: str) -> None:
-    """Its holds would go unheeded."""
-    with pytest.raises(AwsError, match=rf"^{code}: no \(asked for the stack ImdsEnforcer in {AWAY}\)$"):
+def test_a_region_that_does_not_answer_is_an_error(clients: FakeClients, code: str) -> None:
+    """It may have an enforcer, whose holds would be ignored."""
+    with pytest.raises(AwsError, match=rf"^{code}: no \(while looking for the stack ImdsEnforcer in {AWAY}\)$"):
         refuse_if_elsewhere(undeployed(clients, code))
 
 
 @pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
-def test_where_no_region_is_listed_those_that_are_to_be_changed_are_asked(
+def test_without_a_list_of_regions_the_regions_to_change_are_searched(
     clients: FakeClients, home: FakeEc2, failure: Failure
 ) -> None:
-    """With none of them nobody knows whether an instance is held."""
+    """If there are none, the command cannot know whether an instance is held."""
     home.regions_error = failure
     reached = undeployed(clients, None)
     with pytest.raises(AwsError, match=r"^UnauthorizedOperation: "):
@@ -61,13 +61,13 @@ def test_where_no_region_is_listed_those_that_are_to_be_changed_are_asked(
         refuse_if_elsewhere(reached, (HOME, AWAY))
 
 
-def test_where_it_was_found_nobody_looks_further(clients: FakeClients) -> None:
-    """It is there once."""
+def test_an_enforcer_at_home_ends_the_search(clients: FakeClients) -> None:
+    """An account has only one enforcer."""
     clients.learn_regions()
     refuse_if_elsewhere(Connection(clients, clients.clock, lambda: ANN, {"FunctionName": "enforcer"}))
 
 
 def test_all_regions_or_some(clients: FakeClients) -> None:
-    """Each once, in the order in which they are named."""
+    """Each appears once, in the order in which the user named them."""
     assert chosen_regions(clients, " all ", RegionSelection()) == (HOME, AWAY)
     assert chosen_regions(clients, f"{AWAY},{HOME}, {AWAY},", RegionSelection()) == (AWAY, HOME)

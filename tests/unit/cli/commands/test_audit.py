@@ -51,7 +51,7 @@ MIDNIGHT = START.replace(hour=0)
 
 @pytest.fixture
 def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, an instance that allows IMDSv1 in one region, and one that does not in the other."""
+    """The command, with an instance that allows IMDSv1 in one region and one that does not in the other."""
     home.launch(an_instance(1))
     away.launch(an_instance(2, V2_ONLY))
     return Command(clients, monkeypatch)
@@ -63,8 +63,8 @@ def statuses(command: Command, *arguments: str, exit_code: int = 1) -> dict[str,
     return {each["instance_id"]: each["status"] for each in document["instances"]}
 
 
-def test_what_does_not_follow_the_policy_is_shown(command: Command) -> None:
-    """On standard output; the counts by region and of all beside it."""
+def test_instances_that_differ_from_the_policy_are_shown(command: Command) -> None:
+    """They are on standard output; the counts by region and in all are on standard error."""
     result = command("audit")
     assert result.exit_code == 1
     assert lines(result.stdout) == [
@@ -79,23 +79,23 @@ def test_what_does_not_follow_the_policy_is_shown(command: Command) -> None:
     ]
 
 
-def test_ended_instances_are_not_there(command: Command, home: FakeEc2) -> None:
-    """Nothing can be said of them any more."""
+def test_ended_instances_are_not_listed(command: Command, home: FakeEc2) -> None:
+    """Their options no longer matter."""
     home.launch(an_instance(3), an_instance(4))
     home.set_state(an_id(3), InstanceState.TERMINATED)
     home.set_state(an_id(4), InstanceState.STOPPED)
     assert sorted(statuses(command)) == [an_id(1), an_id(2), an_id(4)]
 
 
-def test_it_changes_nothing(command: Command, clients: FakeClients) -> None:
-    """Neither instances nor the table."""
+def test_an_audit_changes_nothing(command: Command, clients: FakeClients) -> None:
+    """It writes neither to instances nor to the table."""
     command("audit")
     assert set(clients.ec2_calls) == {"DescribeRegions", "DescribeInstances"}
     assert clients.table.writes == 0
 
 
 def test_only_some_regions(command: Command, clients: FakeClients) -> None:
-    """Nothing is asked of the others."""
+    """The audit does not call AWS in the other regions."""
     document = command.json("audit", "--regions", AWAY)
     assert [each["region"] for each in document["regions"]] == [AWAY]
     assert {name for name, fake in clients.fakes.items() if fake.finds} == {AWAY}
@@ -115,20 +115,22 @@ def test_only_some_regions(command: Command, clients: FakeClients) -> None:
         (("--fail-on", "held, drift"), 1),
     ],
 )
-def test_what_fails(command: Command, fail_on: tuple[str, ...], exit_code: int) -> None:
-    """Drift, unless told otherwise."""
+def test_what_makes_the_exit_code_1(command: Command, fail_on: tuple[str, ...], exit_code: int) -> None:
+    """By default it is drift; `--fail-on` names other states."""
     assert command("audit", *fail_on).exit_code == exit_code
 
 
-def test_a_hold_may_fail(command: Command) -> None:
-    """A pipeline may want to have none of them."""
+def test_a_hold_may_make_the_exit_code_1(command: Command) -> None:
+    """A pipeline may require that there are no holds."""
     command("hold", an_id(1), "--reason", "vendor agent")
     assert command("audit").exit_code == 0
     assert command("audit", "--fail-on", "held").exit_code == 1
 
 
-def test_what_ec2_refused_does_not_fail_for_ever(command: Command, clients: FakeClients, away: FakeEc2) -> None:
-    """The enforcer has done what it can; it is not compliant either. Only a policy that names such an option asks."""
+def test_an_option_that_ec2_refuses_is_held_and_not_drift(
+    command: Command, clients: FakeClients, away: FakeEc2
+) -> None:
+    """The enforcer has done what it can. The audit reads the refusals only if the policy sets one of these options."""
     clients.ssm.put(POLICY_PARAMETER, '{"instance_metadata_tags": "enabled"}')
     away.set_tags(an_id(2), **{"Patch Group": "linux"})
     command.sweep()
@@ -144,23 +146,23 @@ def test_what_ec2_refused_does_not_fail_for_ever(command: Command, clients: Fake
     assert [request for request in clients.table.requests if "refused#" in request] == asked
 
 
-def test_an_expired_exemption_may_fail(command: Command, clients: FakeClients) -> None:
-    """Before it is drift that somebody has to explain."""
+def test_an_expired_exemption_may_make_the_exit_code_1(command: Command, clients: FakeClients) -> None:
+    """A pipeline notices it before the enforcer changes the instance."""
     exemption = {"match": {"instance_id": "*"}, "reason": "legacy SDK", "expires": "2026-11-21"}
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": [exemption]}))
     assert command("audit", "--fail-on", "exempt-expired").exit_code == 1
     assert command("audit", "--fail-on", "exempt-expired", "--regions", AWAY).exit_code == 0
 
 
-def test_nothing_to_find(command: Command) -> None:
-    """No table, and the exit code says so."""
+def test_without_findings_there_is_no_table(command: Command) -> None:
+    """The exit code is 0."""
     result = command("audit", "--regions", AWAY)
     assert (result.exit_code, result.stdout) == (0, "")
     assert "1 instance in 1 region, 100.0 % compliant" in result.stderr
 
 
 def test_a_share_is_not_rounded_to_all(command: Command, home: FakeEc2) -> None:
-    """One of 2,002 is one that does not comply."""
+    """With one finding in 2,002 instances, 100 % would be wrong."""
     home.launch(*(an_instance(number, V2_ONLY) for number in range(100, 2100)))
     result = command("audit")
     assert "eu-west-1 2001 2000 (99.9 %) 1 " in lines(result.stderr)[1]
@@ -168,7 +170,7 @@ def test_a_share_is_not_rounded_to_all(command: Command, home: FakeEc2) -> None:
 
 
 def test_an_account_without_instances(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of none, none differs."""
+    """It counts as compliant."""
     result = Command(clients, monkeypatch)("audit")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == "0 instances in 2 regions, 100.0 % compliant with HttpTokens required.\n"
@@ -178,12 +180,12 @@ def test_an_account_without_instances(clients: FakeClients, monkeypatch: pytest.
 
 
 def test_without_a_policy_tokens_are_required(command: Command, clients: FakeClients) -> None:
-    """And it is said: nobody has decided that."""
+    """The command says so, because it is an assumption."""
     clients.ssm.values.clear()
     result = command("audit", "--output", "json")
     document = json.loads(result.stdout)
     assert document["policy"] == {
-        "source": "none: HttpTokens required is assumed",
+        "source": "the default, as there is no policy",
         "http_tokens": "required",
         "versions": {"http_tokens": 0, "policy": 0},
     }
@@ -192,26 +194,26 @@ def test_without_a_policy_tokens_are_required(command: Command, clients: FakeCli
 
 
 @pytest.mark.parametrize("missing", [TOKENS_PARAMETER, POLICY_PARAMETER])
-def test_half_a_policy_is_none(command: Command, clients: FakeClients, missing: str) -> None:
-    """Somebody meant to have one: nothing is assumed."""
+def test_half_a_policy_is_an_error(command: Command, clients: FakeClients, missing: str) -> None:
+    """The account is meant to have a policy, so the audit assumes nothing."""
     del clients.ssm.values[missing]
     assert "is missing; allowed: " in command.refusal("audit")
 
 
-def test_what_is_no_policy(command: Command, clients: FakeClients) -> None:
-    """In the words of whoever wrote it."""
+def test_an_invalid_policy(command: Command, clients: FakeClients) -> None:
+    """The error is the parser's."""
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "of"}')
     assert command.refusal("audit").startswith('imds-enforcer: mode is "of"; allowed: enforce, audit (parameters')
 
 
 def test_a_policy_that_may_not_be_read(command: Command, clients: FakeClients) -> None:
-    """It may say anything."""
+    """The audit assumes nothing about it."""
     clients.ssm.error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetParameters")
     assert command.refusal("audit") == "imds-enforcer: AccessDeniedException: no"
 
 
 def test_a_policy_in_a_file(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """In place of the account's, which is not read."""
+    """The audit uses it instead of the account's policy, which it does not read."""
     path = tmp_path / "policy.json"
     path.write_text('{"http_tokens": "optional"}')
     document = command.json("audit", "--policy", str(path), exit_code=1)
@@ -224,7 +226,7 @@ def test_a_policy_in_a_file(command: Command, clients: FakeClients, tmp_path: Pa
 
 
 def test_holds_that_cannot_be_read(command: Command, clients: FakeClients) -> None:
-    """What is held would look like drift."""
+    """Held instances would look like drift."""
     clients.table.read_failure = SERVER_FAULT
     assert command.refusal("audit") == f"imds-enforcer: {SERVER_FAULT}"
 
@@ -237,8 +239,8 @@ NOTES = [
 ]
 
 
-def test_patterns_that_fit_nothing_are_noted(command: Command, clients: FakeClients, home: FakeEc2) -> None:
-    """On standard error, in the document, and in the report; they change no exit code."""
+def test_patterns_that_match_nothing_are_noted(command: Command, clients: FakeClients, home: FakeEc2) -> None:
+    """The notes are on standard error, in the document and in the report; they do not change the exit code."""
     home.launch(an_instance(3, V2_ONLY, tags={"team": "web"}))
     clients.ssm.put(POLICY_PARAMETER, '{"exemptions": [{"match": {"tag": {"key": "Team"}}, "reason": "legacy"}]}')
     result = command("audit", "--fail-on", "held")
@@ -249,19 +251,19 @@ def test_patterns_that_fit_nothing_are_noted(command: Command, clients: FakeClie
 
 
 @pytest.mark.parametrize("regions", [HOME, f"{HOME},{AWAY}"])
-def test_no_exemption_is_idle_where_not_every_region_was_asked_for(
+def test_no_exemption_is_idle_unless_every_region_is_audited(
     command: Command, clients: FakeClients, regions: str
 ) -> None:
-    """Its instances may be elsewhere."""
+    """Its instances may be in another region."""
     clients.ssm.put(POLICY_PARAMETER, '{"exemptions": [{"match": {"image_id": "ami-9"}, "reason": "legacy"}]}')
     assert command.json("audit", "--regions", regions, exit_code=1)["notes"] == []
     assert command.json("audit", "--regions", " all", exit_code=1)["notes"] != []
 
 
-def test_no_exemption_is_idle_where_a_region_was_not_read_to_its_end(
+def test_no_exemption_is_idle_if_a_region_was_not_read_completely(
     command: Command, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """Its instances may be on the next page. That calls are not known does not matter."""
+    """Its instances may be on the next page. Unknown IMDSv1 calls do not matter."""
     clients.ssm.put(POLICY_PARAMETER, '{"exemptions": [{"match": {"image_id": "ami-9"}, "reason": "legacy"}]}')
     clients.metrics[HOME].failure = UNAUTHORIZED
     assert command.json("audit", exit_code=1)["notes"] == ["no instance matches the exemption (image_id ami-9) legacy"]
@@ -274,7 +276,7 @@ def test_no_exemption_is_idle_where_a_region_was_not_read_to_its_end(
 
 
 def test_calls_are_counted_in_the_lookback(command: Command, clients: FakeClients) -> None:
-    """From the beginning of a day, only of what serves them."""
+    """The count begins at the start of a day, and covers only instances that allow IMDSv1."""
     clients.metrics[HOME].data = {
         (SERVED, an_id(1)): [(MIDNIGHT - timedelta(days=20), 5.0), (MIDNIGHT - timedelta(days=3), 2.0)]
     }
@@ -287,25 +289,25 @@ def test_calls_are_counted_in_the_lookback(command: Command, clients: FakeClient
     assert clients.metrics[AWAY].requests == []
 
 
-def test_calls_cost_money(command: Command, clients: FakeClients) -> None:
-    """Nobody has to ask for them."""
+def test_no_calls_avoids_the_cost_of_metrics(command: Command, clients: FakeClients) -> None:
+    """CloudWatch charges for each metric."""
     (first, _) = command.json("audit", "--no-calls", exit_code=1)["instances"]
     assert first["imdsv1_calls"] is None
     assert clients.metrics[HOME].requests == []
 
 
 @pytest.mark.parametrize(("days", "requests"), [("14", [500, 100]), ("455", [220, 220, 160])])
-def test_as_many_as_a_request_takes(
+def test_requests_to_cloudwatch_are_as_large_as_allowed(
     command: Command, clients: FakeClients, home: FakeEc2, days: str, requests: list[int]
 ) -> None:
-    """500 metrics and 100,800 points."""
+    """The limits are 500 metrics and 100,800 data points."""
     home.launch(*(an_instance(number) for number in range(100, 699)))
     command("audit", "--lookback-days", days)
     assert [len(ids) for _, ids, _ in clients.metrics[HOME].requests] == requests
 
 
 def test_the_gate_counts_its_own_days(command: Command, clients: FakeClients) -> None:
-    """However many are shown."""
+    """`--lookback-days` affects only the calls that are shown."""
     clients.ssm.put(POLICY_PARAMETER, '{"legacy_calls": {"lookback_days": 30}}')
     clients.metrics[HOME].data = {(SERVED, an_id(1)): [(MIDNIGHT - timedelta(days=20), 5.0)]}
     document = command.json("audit", "--lookback-days", "7")
@@ -315,10 +317,8 @@ def test_the_gate_counts_its_own_days(command: Command, clients: FakeClients) ->
     assert command.json("audit")["lookback_days"] == 30
 
 
-def test_the_gate_by_group_shows_what_the_group_was_called(
-    command: Command, clients: FakeClients, home: FakeEc2
-) -> None:
-    """In the reason; the instance's own calls stand beside it. Where to look for the caller is said once."""
+def test_the_gate_by_group_shows_the_calls_of_the_group(command: Command, clients: FakeClients, home: FakeEc2) -> None:
+    """They are in the reason, beside the instance's own calls. The command says once how to find callers."""
     web, quiet = {AUTO_SCALING_GROUP_TAG: "web"}, {AUTO_SCALING_GROUP_TAG: "quiet"}
     home.page_size = 2
     home.launch(
@@ -352,7 +352,7 @@ def test_the_gate_by_group_shows_what_the_group_was_called(
 def test_a_group_whose_calls_cannot_be_read_is_not_judged_by_its_instances(
     command: Command, clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its calls are not known, as the enforcer would say."""
+    """Its calls are unknown, as for the enforcer."""
     home.launch(an_instance(3, tags={AUTO_SCALING_GROUP_TAG: "web"}))
     clients.ssm.put(POLICY_PARAMETER, '{"legacy_calls": {"by": "group"}}')
     metrics = clients.metrics[HOME]
@@ -370,7 +370,7 @@ def test_a_group_whose_calls_cannot_be_read_is_not_judged_by_its_instances(
 
 
 def test_calls_that_cannot_be_read(command: Command, clients: FakeClients, home: FakeEc2) -> None:
-    """The instances are told of all the same; it is not tried again, and the exit code says that something failed."""
+    """The audit shows the instances all the same, does not try again, and ends with exit code 1."""
     clients.metrics[HOME].failure = UNAUTHORIZED
     home.page_size = 1
     home.launch(an_instance(3))
@@ -386,7 +386,7 @@ def test_calls_that_cannot_be_read(command: Command, clients: FakeClients, home:
 
 
 def test_a_region_that_cannot_be_read_stops_no_other(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is named, and the exit code says so whatever the findings are."""
+    """The audit names it and ends with exit code 1, whatever the findings are."""
     result = audited_fleet(clock, monkeypatch)("audit", "--fail-on", "exempt-expired", "--regions", f"{AWAY},{CLOSED}")
     assert result.exit_code == 1
     assert f"{CLOSED}: {UNAUTHORIZED}\n" in result.stderr
@@ -394,8 +394,8 @@ def test_a_region_that_cannot_be_read_stops_no_other(clock: FakeClock, monkeypat
     assert an_id(8) in result.stdout
 
 
-def test_what_was_read_of_a_region_counts(command: Command, home: FakeEc2) -> None:
-    """The rest is not made up."""
+def test_the_part_of_a_region_that_was_read_counts(command: Command, home: FakeEc2) -> None:
+    """The audit makes no assumption about the rest."""
     home.page_size, home.find_errors = 1, {2: SERVER_FAULT}
     home.launch(an_instance(3))
     document = command.json("audit", exit_code=1)
@@ -403,15 +403,15 @@ def test_what_was_read_of_a_region_counts(command: Command, home: FakeEc2) -> No
     assert document["regions"][0]["error"] == str(SERVER_FAULT)
 
 
-def test_where_no_region_can_be_read(command: Command, home: FakeEc2, away: FakeEc2) -> None:
-    """There is nothing to show."""
+def test_if_no_region_can_be_read_it_is_an_error(command: Command, home: FakeEc2, away: FakeEc2) -> None:
+    """The error names every region with its reason."""
     home.find_errors = away.find_errors = {1: UNAUTHORIZED}
     refusal = f"no region could be read; {HOME}: {UNAUTHORIZED}; {AWAY}: {UNAUTHORIZED}"
     assert command.refusal("audit") == f"imds-enforcer: {refusal}"
 
 
-def test_regions_that_cannot_be_listed(command: Command, home: FakeEc2) -> None:
-    """Nobody could tell what was left out."""
+def test_a_list_of_regions_that_fails_is_an_error(command: Command, home: FakeEc2) -> None:
+    """The audit could not say which regions are missing."""
     home.regions_error = THROTTLED
     assert command.refusal("audit") == f"imds-enforcer: {THROTTLED}"
 
@@ -421,10 +421,10 @@ def test_regions_that_cannot_be_listed(command: Command, home: FakeEc2) -> None:
     ("regions", "audited"),
     [(None, [HOME]), ({"exclude": [AWAY]}, [HOME]), ({"include": [AWAY]}, [AWAY]), ({"include": [HOME, AWAY]}, None)],
 )
-def test_regions_that_may_not_be_listed(
+def test_without_permission_to_list_regions(
     command: Command, clients: FakeClients, regions: dict[str, Any] | None, audited: list[str] | None, failure: Failure
 ) -> None:
-    """Those of the policy, else the home region; a line says so. Who names some gets these."""
+    """It audits the policy's regions, else the home region, and says so. Regions that the user names need no list."""
     clients.ec2(HOME).regions_error = failure
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": regions} if regions else {}))
     result = command("audit", "--output", "json", "--fail-on", "held")
@@ -440,8 +440,8 @@ def test_regions_that_may_not_be_listed(
     assert "EC2 does not list" not in named.stderr
 
 
-def test_no_exemption_is_idle_where_the_regions_are_not_known(command: Command, clients: FakeClients) -> None:
-    """Another region may have the instance that it is for."""
+def test_no_exemption_is_idle_if_the_regions_are_unknown(command: Command, clients: FakeClients) -> None:
+    """Another region may have its instance."""
     exemption = {"match": {"image_id": "ami-1"}, "reason": "old SDK"}
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": [exemption]}))
     assert len(command.json("audit", exit_code=1)["notes"]) == 1
@@ -450,7 +450,7 @@ def test_no_exemption_is_idle_where_the_regions_are_not_known(command: Command, 
 
 
 def test_a_region_that_the_policy_leaves_out(command: Command, clients: FakeClients, home: FakeEc2) -> None:
-    """Is asked only if it is named; what differs there is exempt."""
+    """The audit reads it only if the user names it; instances that differ are exempt there."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"exclude": [HOME]}}))
     document = command.json("audit")
     assert [each["region"] for each in document["regions"]] == [AWAY]
@@ -459,14 +459,14 @@ def test_a_region_that_the_policy_leaves_out(command: Command, clients: FakeClie
 
 
 def test_a_policy_that_leaves_out_every_region(command: Command, clients: FakeClients) -> None:
-    """There is nothing to ask."""
+    """The error says how to name a region."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"exclude": [HOME, AWAY]}}))
     refusal = f"the policy leaves out every region: {HOME}, {AWAY}; name one with --regions"
     assert command.refusal("audit") == f"imds-enforcer: {refusal}"
 
 
 def test_a_region_that_the_organization_denies_is_no_finding(command: Command, home: FakeEc2) -> None:
-    """It keeps its line, and its instances are not taken for compliant."""
+    """It keeps its row, and its instances do not count as compliant."""
     home.find_errors = dict.fromkeys((1, 2, 3), DENIED_BY_SCP)
     result = command("audit")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -488,10 +488,8 @@ def test_a_region_that_the_organization_denies_is_no_finding(command: Command, h
 
 
 @pytest.mark.parametrize("failure", [UNAUTHORIZED, SERVER_FAULT])
-def test_a_region_that_is_denied_for_another_reason_is_a_failure(
-    command: Command, home: FakeEc2, failure: Failure
-) -> None:
-    """Or a permission that is missing would pass for the organization's will."""
+def test_a_region_that_is_denied_otherwise_is_a_failure(command: Command, home: FakeEc2, failure: Failure) -> None:
+    """Otherwise a missing permission would pass for the organization's decision."""
     home.find_errors = {1: failure}
     result = command("audit")
     assert result.exit_code == 1
@@ -499,23 +497,23 @@ def test_a_region_that_is_denied_for_another_reason_is_a_failure(
     assert "100.0 % compliant with" not in result.stderr
 
 
-def test_what_is_denied_after_a_part_was_read_is_a_failure(command: Command, home: FakeEc2) -> None:
-    """No organization intends that."""
+def test_a_region_that_is_denied_halfway_is_a_failure(command: Command, home: FakeEc2) -> None:
+    """No organization denies only the second page."""
     home.launch(an_instance(3, V2_ONLY), an_instance(4))
     home.page_size, home.find_errors = 1, {3: DENIED_BY_SCP}
     assert command("audit", "--fail-on", "held").exit_code == 1
 
 
 def test_no_instances_and_a_region_that_is_denied(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No share of nothing is claimed."""
+    """The summary claims no percentage."""
     clients.ec2(AWAY).find_errors = {1: DENIED_BY_SCP}
     result = Command(clients, monkeypatch)("audit")
     assert result.exit_code == 0
     assert result.stderr.splitlines()[-1] == f"0 instances in 2 regions. Not read in full: {AWAY}."
 
 
-def test_who_interrupts_waits_for_a_page_at_most(clients: FakeClients, home: FakeEc2) -> None:
-    """Not for all the pages of the regions that are under way."""
+def test_an_interrupt_waits_for_one_page_at_most(clients: FakeClients, home: FakeEc2) -> None:
+    """It does not wait for the remaining pages."""
     home.page_size = 1
     home.launch(an_instance(1), an_instance(2))
     stopped = threading.Event()
@@ -535,8 +533,8 @@ def test_who_interrupts_waits_for_a_page_at_most(clients: FakeClients, home: Fak
 # Sources.
 
 
-def test_sources_are_asked_about_where_they_are_shown(command: Command) -> None:
-    """The other formats do without the requests."""
+def test_sources_are_read_only_for_formats_that_show_them(command: Command) -> None:
+    """The other formats save these requests."""
     for output in ("table", "csv", "asff", "sarif"):
         command("audit", "--output", output)
     assert not any(launches.requests for launches in command.launches.values())
@@ -545,7 +543,7 @@ def test_sources_are_asked_about_where_they_are_shown(command: Command) -> None:
 
 
 def test_the_worst_source_comes_first(command: Command, home: FakeEc2) -> None:
-    """It is to be mended first."""
+    """It is the first to fix."""
     home.launch(*(an_instance(number, image_id="ami-1") for number in (5, 6)))
     table = lines(command("audit", "--group-by", "source").stdout)
     assert [line.split(";")[0] for line in table[1:]] == [
@@ -573,19 +571,19 @@ def test_the_worst_source_comes_first(command: Command, home: FakeEc2) -> None:
     ],
 )
 def test_what_it_cannot_use(command: Command, arguments: tuple[str, ...], refusal: str) -> None:
-    """One line says what was received and what is allowed, before AWS is asked for anything."""
+    """The error names the value received and the values allowed, before any call to AWS."""
     assert command.refusal("audit", *arguments).startswith(f"imds-enforcer: {refusal}")
     assert command.profiles == []
 
 
 def test_profile_and_region_lead_to_the_account(command: Command) -> None:
-    """As given."""
+    """The command passes both on as given."""
     command("audit", "--profile", "ops", "--region", AWAY)
     assert command.profiles == [("ops", AWAY)]
 
 
-def test_progress_is_for_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How far each region is, and nothing of it elsewhere."""
+def test_progress_is_shown_only_on_a_terminal(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has a line for each region that is under way."""
     terminal = io.StringIO()
     monkeypatch.setattr(terminal, "isatty", lambda: True)
     monkeypatch.setattr("sys.stderr", terminal)

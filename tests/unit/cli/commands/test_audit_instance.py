@@ -51,7 +51,7 @@ CLOSED = "us-west-2"
 
 @pytest.fixture
 def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, an instance of a group that still calls IMDSv1, and one elsewhere that follows the policy."""
+    """The command, with a group's instance that still calls IMDSv1, and a compliant instance in another region."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps(POLICY))
     home.launch(an_instance(1, tags=TAGS, image_id=IMAGE, attached_at=START - timedelta(days=2, hours=1)))
     away.launch(an_instance(2, V2_ONLY))
@@ -62,20 +62,20 @@ def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pyt
 
 
 def why(command: Command, *arguments: str, number: int = 1, exit_code: int = 0) -> dict[str, Any]:
-    """What the JSON document says of one instance."""
+    """One instance in the JSON document."""
     document = command.json("audit", "--instance", an_id(number), *arguments, exit_code=exit_code)
     [instance] = document["instances"]
     return dict(instance)
 
 
 def rows(command: Command, *arguments: str, number: int = 1) -> dict[str, str]:
-    """The rows of the table about one instance, by what they are about."""
+    """The rows of one instance's table, by their first column."""
     [_, *table] = command("audit", "--instance", an_id(number), *arguments).stdout.splitlines()
     return {line[:14].strip(): line[14:].strip() for line in table}
 
 
 def test_everything_about_one_instance(command: Command) -> None:
-    """From what it is now to what launched it."""
+    """The rows go from its current state to what launched it."""
     result = command("audit", "--instance", an_id(1))
     assert (result.exit_code, result.stderr) == (0, f"{HOW_TO_FIND_CALLERS}\n")
     drift = "HttpTokens is optional, not required, HttpPutResponseHopLimit is 1, not 2"
@@ -107,16 +107,16 @@ def test_everything_about_one_instance(command: Command) -> None:
     ]
 
 
-def test_it_writes_nothing(command: Command, clients: FakeClients) -> None:
-    """Nor does it keep CloudWatch's answers, as the gate of a run does."""
+def test_an_audit_of_one_instance_writes_nothing(command: Command, clients: FakeClients) -> None:
+    """It does not store CloudWatch's answers either, as a run's gate does."""
     command("audit", "--instance", an_id(1))
     assert set(clients.ec2_calls) == {"DescribeRegions", "DescribeInstances"}
     assert clients.table.writes == 0
     assert clients.metrics[HOME].requests == [(SERVED, [an_id(1)], 86_400), (REJECTED, [an_id(1)], 86_400)]
 
 
-def test_it_is_asked_for_by_id_in_every_region(clients: FakeClients, command: Command) -> None:
-    """Also where the policy does not reach, which is said: a list would leave out what a service manages."""
+def test_it_is_searched_by_id_in_every_region(clients: FakeClients, command: Command) -> None:
+    """That includes regions that the policy leaves out. A listing would omit instances that a service manages."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"exclude": [HOME]}}))
     found = why(command)
     assert (found["region_left_out"], found["status"]) == (True, "EXEMPT")
@@ -126,8 +126,8 @@ def test_it_is_asked_for_by_id_in_every_region(clients: FakeClients, command: Co
     assert why(command, number=2)["region_left_out"] is False
 
 
-def test_one_that_follows_the_policy(command: Command, clients: FakeClients) -> None:
-    """Its calls are counted all the same, and those that were rejected."""
+def test_a_compliant_instance(command: Command, clients: FakeClients) -> None:
+    """Its calls are counted all the same, served and rejected."""
     clients.metrics[AWAY].data = {(REJECTED, an_id(2)): [(MIDNIGHT, 3.0)]}
     found = why(command, number=2)
     assert (found["status"], found["decision"]["verdict"], found["decision"]["wanted"]) == (
@@ -186,7 +186,7 @@ def test_one_that_follows_the_policy(command: Command, clients: FakeClients) -> 
 def test_the_gate(
     command: Command, clients: FakeClients, gate: dict[str, Any] | None, shown: str, verdict: str
 ) -> None:
-    """Whether it is there, in force, and what it makes of the calls in its own days; the calls are shown either way."""
+    """The row says whether the gate is in force and how it judges the calls; the calls are shown in any case."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"legacy_calls": gate} if gate else {}))
     clients.metrics[HOME].groups = {(REJECTED, "web"): [(MIDNIGHT, 40.0)]}
     table = rows(command, "--lookback-days", "14")
@@ -195,8 +195,8 @@ def test_the_gate(
     assert table["status"].startswith(f"{verdict};")
 
 
-def test_what_keeps_the_enforcer_off_it(command: Command, clients: FakeClients) -> None:
-    """A hold and a contest, each until when and by whom."""
+def test_a_hold_and_a_contest(command: Command, clients: FakeClients) -> None:
+    """Each row says until when it lasts and by whom it is."""
     until = START + timedelta(days=1)
     hold = Hold(instance_id=an_id(1), reason="vendor agent", by=ANN, at=START, until=until)
     clients.ledger_table.holds.write([hold])
@@ -207,8 +207,8 @@ def test_what_keeps_the_enforcer_off_it(command: Command, clients: FakeClients) 
     assert table["status"].startswith("HELD; vendor agent; ")
 
 
-def test_what_the_ledger_has(command: Command, clients: FakeClients) -> None:
-    """The latest entries, and how many there are."""
+def test_the_latest_entries_of_the_ledger(command: Command, clients: FakeClients) -> None:
+    """The row also has the number of all entries."""
     clients.ssm.put(POLICY_PARAMETER, "{}")
     for number in range(6):
         command.sweep(f"run-{number}")
@@ -225,7 +225,7 @@ def test_what_the_ledger_has(command: Command, clients: FakeClients) -> None:
 
 
 def test_an_instance_that_a_service_manages(command: Command, home: FakeEc2) -> None:
-    """It is found, and it is said whose it is."""
+    """It is found, and the table names the service."""
     home.launch(an_instance(3, managed_by="eks.amazonaws.com", attached_at=START - timedelta(minutes=5)))
     table = rows(command, number=3)
     assert table["managed by"] == "eks.amazonaws.com"
@@ -236,8 +236,8 @@ def test_an_instance_that_a_service_manages(command: Command, home: FakeEc2) -> 
     )
 
 
-def test_one_that_has_ended(command: Command, home: FakeEc2) -> None:
-    """EC2 shows it for an hour, and an audit of the fleet does not."""
+def test_an_ended_instance(command: Command, home: FakeEc2) -> None:
+    """EC2 shows it for an hour; an audit of the fleet does not list it."""
     home.set_state(an_id(1), InstanceState.TERMINATED)
     found = why(command)
     assert (found["status"], found["reason"], found["decision"]["verdict"]) == (
@@ -248,26 +248,26 @@ def test_one_that_has_ended(command: Command, home: FakeEc2) -> None:
     assert rows(command)["status"] == "the instance is terminated"
 
 
-def test_one_with_options_that_are_not_known(command: Command, home: FakeEc2) -> None:
-    """Nothing is assumed of it."""
+def test_an_instance_with_unrecognized_options(command: Command, home: FakeEc2) -> None:
+    """The audit assumes nothing about it."""
     home.make_unreadable(an_id(1))
     assert why(command)["options"] is None
     assert (rows(command)["options"], rows(command)["status"].split(";")[0]) == ("not recognized", "UNREADABLE")
 
 
 def test_in_audit_mode(command: Command, clients: FakeClients) -> None:
-    """What would be changed, and that it is not."""
+    """The table shows the change, and that the enforcer does not make it."""
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}')
     change = "HttpTokens: optional → required; HttpPutResponseHopLimit: 1 → 2"
     assert rows(command)["decision"].endswith(f"; {change}; the policy's mode is audit: the enforcer changes nothing")
     assert why(command, exit_code=1)["decision"]["wanted"] == V2_ONLY.as_log() | {"HttpPutResponseHopLimit": 2}
 
 
-# What is not there, and what may not be read.
+# What is missing or cannot be read.
 
 
-def test_an_exemption_that_fits(command: Command, clients: FakeClients) -> None:
-    """It is named also where the instance needs none; what has expired is told as such, and not as what holds it."""
+def test_an_exemption_that_matches(command: Command, clients: FakeClients) -> None:
+    """It is named even if the instance is compliant. An expired exemption is shown as expired, not as a reason."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": POLICY["exemptions"]}))
     table = rows(command)
     assert table["status"].endswith("; its exemption (old appliance, until 2026-11-21) has expired")
@@ -281,8 +281,8 @@ def test_an_exemption_that_fits(command: Command, clients: FakeClients) -> None:
     assert rows(command)["status"] == "EXEMPT; exempt: vendor, owner payments, until 2027-06-30"
 
 
-def test_several(command: Command) -> None:
-    """In the order in which they were named, each once."""
+def test_several_instances(command: Command) -> None:
+    """Each appears once, in the order in which the user named them."""
     ids = (an_id(2), an_id(1), an_id(2))
     document = command.json("audit", *(word for each in ids for word in ("--instance", each)))
     assert [each["instance_id"] for each in document["instances"]] == [an_id(2), an_id(1)]
@@ -292,7 +292,7 @@ def test_several(command: Command) -> None:
 
 
 def test_an_unknown_instance(command: Command) -> None:
-    """It is named with the regions that were asked."""
+    """The error names it and the regions that were searched."""
     refused = f"imds-enforcer: no instance {an_id(8)}, {an_id(9)} in {HOME}, {AWAY}"
     assert command.refusal("audit", "--instance", an_id(8), "--instance", an_id(9)) == refused
     elsewhere = f"imds-enforcer: no instance {an_id(1)} in {AWAY}"
@@ -300,7 +300,7 @@ def test_an_unknown_instance(command: Command) -> None:
 
 
 def test_an_unknown_instance_beside_a_known_one(command: Command) -> None:
-    """The other is shown, and the exit code says that something is missing."""
+    """The audit shows the other one and ends with exit code 1."""
     result = command("audit", "--instance", an_id(1), "--instance", an_id(9), "--output", "json")
     assert (result.exit_code, result.stderr) == (
         1,
@@ -309,23 +309,25 @@ def test_an_unknown_instance_beside_a_known_one(command: Command) -> None:
     assert json.loads(result.stdout)["unknown"] == [an_id(9)]
 
 
-def test_a_region_that_cannot_be_asked(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is named where an instance was not found, which may be there; what was found elsewhere needs no word of it."""
+def test_a_region_that_cannot_be_searched(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names it only if an instance was not found, because the instance may be there."""
     clients = FakeClients(clock, HOME, AWAY, CLOSED)
     clients.ec2(HOME).launch(an_instance(1))
     clients.ec2(CLOSED).read_errors = dict.fromkeys(range(1, 9), UNAUTHORIZED)
     command = Command(clients, monkeypatch)
-    refused = f"no instance {an_id(9)} in {HOME}, {AWAY}; {CLOSED} could not be asked: {UNAUTHORIZED}"
+    refused = f"no instance {an_id(9)} in {HOME}, {AWAY}; {CLOSED} could not be searched: {UNAUTHORIZED}"
     assert command.refusal("audit", "--instance", an_id(9)) == f"imds-enforcer: {refused}"
     everywhere = command.refusal("audit", "--instance", an_id(9), "--regions", CLOSED)
-    assert everywhere.startswith(f"imds-enforcer: no instance {an_id(9)} in any region that could be asked; {CLOSED} ")
+    assert everywhere.startswith(
+        f"imds-enforcer: no instance {an_id(9)} in any region that could be searched; {CLOSED} "
+    )
     result = command("audit", "--instance", an_id(1), "--fail-on", "held", "--output", "json")
     assert (result.exit_code, result.stderr) == (0, "")
     assert json.loads(result.stdout)["errors"] == {CLOSED: str(UNAUTHORIZED)}
 
 
 def test_without_access_to_the_table(command: Command, clients: FakeClients) -> None:
-    """The rest is shown; the exit code says that something could not be read."""
+    """The rest is shown, and the exit code is 1."""
     clients.table.read_failure = SERVER_FAULT
     result = command("audit", "--instance", an_id(1))
     assert result.exit_code == 1
@@ -336,7 +338,7 @@ def test_without_access_to_the_table(command: Command, clients: FakeClients) -> 
 
 
 def test_without_access_to_cloudwatch(command: Command, clients: FakeClients) -> None:
-    """Whether the gate holds it back is not made up."""
+    """The audit does not guess whether the gate holds it back."""
     clients.metrics[HOME].failure = UNAUTHORIZED
     assert command("audit", "--instance", an_id(1), "--fail-on", "held").exit_code == 1
     table = rows(command)
@@ -345,25 +347,25 @@ def test_without_access_to_cloudwatch(command: Command, clients: FakeClients) ->
     assert table["status"].startswith("DRIFT; ")
 
 
-def test_calls_cost_money(command: Command, clients: FakeClients) -> None:
-    """They need not be asked for."""
+def test_no_calls_avoids_the_cost_of_metrics(command: Command, clients: FakeClients) -> None:
+    """The table says that CloudWatch was not asked."""
     assert rows(command, "--no-calls")["IMDSv1 calls"] == "CloudWatch was not asked"
     assert clients.metrics[HOME].requests == []
     assert command("audit", "--instance", an_id(1), "--no-calls").exit_code == 1
 
 
 def test_where_nothing_is_deployed(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is neither ledger nor hold, nor a policy."""
+    """There is no ledger, no hold and no policy."""
     result = undeployed(clients, monkeypatch)("audit", "--instance", an_id(1))
     assert result.exit_code == 1
-    assert "policy HttpTokens required, mode enforce; from none: HttpTokens required is assumed" in lines(result.stdout)
-    assert result.stderr.endswith("The enforcer is not deployed here, so there is neither ledger nor hold.\n")
+    assert "policy HttpTokens required, mode enforce; from the default, as there is no policy" in lines(result.stdout)
+    assert result.stderr.endswith("The enforcer is not deployed here, so there is no ledger and no hold.\n")
 
 
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        (("--instance", "i-1"), "'i-1' is no instance id; allowed: i- and 17 (or 8) hexadecimal digits"),
+        (("--instance", "i-1"), "'i-1' is not an instance id; allowed: i- and 17 (or 8) hexadecimal digits"),
         (("--instance", an_id(1), "--output", "csv"), "--instance with --output csv; allowed: with table, json"),
         (("--instance", an_id(1), "--output", "sarif"), "--instance with --output sarif; allowed: with table, json"),
         (("--instance", an_id(1), "--group-by", "source"), "--instance with --group-by; allowed: one of them"),
@@ -371,13 +373,13 @@ def test_where_nothing_is_deployed(clients: FakeClients, monkeypatch: pytest.Mon
     ],
 )
 def test_what_it_cannot_use(command: Command, arguments: tuple[str, ...], refusal: str) -> None:
-    """Before AWS is asked for anything."""
+    """The error comes before any call to AWS."""
     assert command.refusal("audit", *arguments) == f"imds-enforcer: {refusal}"
     assert command.profiles == []
 
 
-def test_which_instances_fail(command: Command) -> None:
-    """As of the whole fleet."""
+def test_what_makes_the_exit_code_1(command: Command) -> None:
+    """The rules are those of an audit of the fleet."""
     assert command("audit", "--instance", an_id(1)).exit_code == 0
     assert command("audit", "--instance", an_id(1), "--fail-on", "held").exit_code == 1
     assert command("audit", "--instance", an_id(1), "--fail-on", "exempt-expired").exit_code == 1

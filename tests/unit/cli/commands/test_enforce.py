@@ -48,7 +48,7 @@ MODIFY = "ModifyInstanceMetadataOptions"
 
 @pytest.fixture
 def fleet(home: FakeEc2, away: FakeEc2) -> None:
-    """Two of a group, one of an image, one exempt, one compliant, one off; and one in the other region."""
+    """Two instances of a group, one of an image, one exempt, one compliant, one off; one in the other region."""
     home.launch(*(an_instance(number, tags=WEB, image_id="ami-1") for number in (1, 2)))
     home.launch(an_instance(3, image_id="ami-2"), an_instance(4, tags={"imds": "v1"}))
     home.launch(an_instance(5, V2_ONLY), an_instance(6, IMDS_OFF))
@@ -57,22 +57,22 @@ def fleet(home: FakeEc2, away: FakeEc2) -> None:
 
 @pytest.fixture
 def policy_file(tmp_path: Path) -> Path:
-    """A policy of the operator's own."""
+    """A policy in the operator's own file."""
     path = tmp_path / "policy.json"
     path.write_text('{"http_tokens": "required", "http_put_response_hop_limit": 2}')
     return path
 
 
 def put(clients: FakeClients, **policy: Any) -> None:
-    """Let this be the policy in Parameter Store."""
+    """Store this policy in Parameter Store."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps(policy))
 
 
 EXEMPT = {"exemptions": [{"match": {"tag": {"key": "imds", "value": "v1"}}, "reason": "vendor appliance"}]}
 
 
-def test_the_plan_then_the_changes(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """What launched them, the counts by region and outcome; each that was changed; the counts again."""
+def test_the_plan_and_then_the_report(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """The plan has the sources and the counts by region; the report has each changed instance and the counts."""
     put(clients, **EXEMPT)
     result = command("enforce", "--yes")
     assert result.exit_code == 0
@@ -93,12 +93,12 @@ def test_the_plan_then_the_changes(clients: FakeClients, command: Command, fleet
         f"{AWAY} 1 1 REMEDIATED",
         "all 5 4 REMEDIATED; 1 EXEMPT",
     ]
-    assert result.stderr == f"This is the run {FIRST_RUN}: it changes 4 instances in 2 regions.\n"
+    assert result.stderr == f"Run {FIRST_RUN} changes 4 instances in 2 regions.\n"
     assert [command.options(HOME, an_id(number)) for number in (3, 4, 5, 6)] == [V2_ONLY, V1_ALLOWED, V2_ONLY, IMDS_OFF]
 
 
-def test_the_ledger_says_who_it_was(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """And the whole run can be taken back."""
+def test_the_ledger_names_the_caller(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """The whole run can be reverted."""
     command("enforce", "--yes")
     entries = ledger(clients)
     assert {(entry.run_id, entry.trigger, entry.by) for entry in entries} == {(FIRST_RUN, "command", ANN)}
@@ -108,8 +108,10 @@ def test_the_ledger_says_who_it_was(clients: FakeClients, command: Command, flee
     assert command.options(HOME, an_id(1)) == V1_ALLOWED
 
 
-def test_the_ledger_says_by_when_the_process_is_done(clients: FakeClients, home: FakeEc2, command: Command) -> None:
-    """A quarter of EC2's pace for what is planned: what is open then was left behind."""
+def test_the_ledger_says_when_the_process_ends_at_the_latest(
+    clients: FakeClients, home: FakeEc2, command: Command
+) -> None:
+    """It plans with a quarter of EC2's rate: an entry that is still open after that was left behind."""
     home.launch(*map(an_instance, range(250)))
     command("enforce", "--yes")
     (ends_at,) = {entry.ends_at for entry in ledger(clients)}
@@ -117,7 +119,7 @@ def test_the_ledger_says_by_when_the_process_is_done(clients: FakeClients, home:
 
 
 def test_a_rehearsal_changes_nothing(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """It lists what would really be changed: nothing that is held, exempt or off."""
+    """It lists only instances that a run would change: none that is held, exempt or off."""
     put(clients, **EXEMPT)
     clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="under repair", by=ANN, at=START)])
     document = command.json("enforce", "--dry-run")
@@ -152,10 +154,10 @@ def test_a_rehearsal_changes_nothing(clients: FakeClients, command: Command, fle
         ({"launch_grace_seconds": 600}, "DEFERRED"),
     ],
 )
-def test_a_rehearsal_goes_as_carefully(
+def test_a_rehearsal_applies_all_safeguards(
     clients: FakeClients, home: FakeEc2, command: Command, policy: dict[str, Any], outcome: str
 ) -> None:
-    """The rollout's share, the gate and the grace after a launch are asked as in a sweep."""
+    """They are the rollout's share, the gate and the grace period after a launch."""
     put(clients, **policy)
     attached = START - timedelta(minutes=5 if outcome == "DEFERRED" else 500)
     home.launch(an_instance(1, attached_at=attached))
@@ -164,8 +166,8 @@ def test_a_rehearsal_goes_as_carefully(
     assert document["plan"]["outcomes"] == {outcome: 1}
 
 
-def test_it_asks(command: Command, fleet: None) -> None:  # noqa: ARG001
-    """After the plan; whatever is no yes is a no."""
+def test_it_asks_before_the_first_change(command: Command, fleet: None) -> None:  # noqa: ARG001
+    """The question follows the plan; any answer but yes means no."""
     declined = command("enforce", typed="\n")
     assert declined.exit_code == 1
     assert declined.stderr == "Change 5 instances in 2 regions, HttpTokens required? [y/N] Nothing was changed.\n"
@@ -175,22 +177,22 @@ def test_it_asks(command: Command, fleet: None) -> None:  # noqa: ARG001
     assert command.options(HOME, an_id(1)) == V2_ONLY
 
 
-def test_whoever_is_asked_sees_the_plan(command: Command, fleet: None) -> None:  # noqa: ARG001
-    """Aside, where the data is for a program."""
+def test_the_question_always_follows_the_plan(command: Command, fleet: None) -> None:  # noqa: ARG001
+    """If the data is for a program, the plan is on standard error."""
     result = command("enforce", "--output", "json", typed="y\n")
     assert "all 5 5 WOULD_REMEDIATE" in lines(result.stderr)
     assert json.loads(result.stdout)["report"]["outcomes"] == {"REMEDIATED": 5}
 
 
-def test_with_nobody_to_ask(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """Nothing is even looked at."""
+def test_without_a_terminal_it_needs_a_yes(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
+    """It does not even read the instances."""
     refusal = command.refusal("enforce")
     assert refusal == "imds-enforcer: no terminal to ask at, so nothing was done; --yes goes on without asking"
     assert clients.ec2_calls == []
 
 
-def test_where_nothing_differs(clients: FakeClients, home: FakeEc2, command: Command) -> None:
-    """Nobody is asked, and nothing is run."""
+def test_if_nothing_differs_there_is_no_question(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """No run begins."""
     home.launch(an_instance(1, V2_ONLY))
     result = command("enforce", typed="")
     assert (result.exit_code, result.stderr) == (0, "Nothing to change.\n")
@@ -198,8 +200,8 @@ def test_where_nothing_differs(clients: FakeClients, home: FakeEc2, command: Com
     assert clients.ledger_table.entries.open_intents() == []
 
 
-def test_rows_for_a_spreadsheet(command: Command, fleet: None) -> None:  # noqa: ARG001
-    """One for each instance, with its options before and after."""
+def test_the_report_as_csv(command: Command, fleet: None) -> None:  # noqa: ARG001
+    """It has a row for each instance, with its options before and after."""
     header, first, *rest = command("enforce", "--yes", "--output", "csv").stdout.splitlines()
     assert header.startswith(
         "instance_id,region,outcome,reason,code,auto_scaling_group,launch_template,image_id,before."
@@ -215,23 +217,25 @@ def test_rows_for_a_spreadsheet(command: Command, fleet: None) -> None:  # noqa:
 
 
 def another(version: int = 1) -> str:
-    """What is said where the deployed policy is another one."""
+    """The warning that the deployed policy is another one."""
     return f"The deployed enforcer follows another policy, versions 1 (HttpTokens) and {version} (policy)"
 
 
 def test_a_policy_from_a_file(command: Command, clients: FakeClients, home: FakeEc2, policy_file: Path) -> None:
-    """It is followed instead, and whoever runs it hears that the deployed enforcer goes by another."""
+    """The run follows it, and warns that the deployed enforcer follows another policy."""
     home.launch(an_instance(1))
     result = command("enforce", "--yes", "--policy", str(policy_file))
     assert command.options(HOME, an_id(1)) == replace(V2_ONLY, http_put_response_hop_limit=2)
-    assert result.stderr.startswith(f"{another()}, and will turn back what that policy names differently.\n")
+    assert result.stderr.startswith(
+        f"{another()}, and will change back every option for which that policy has another value.\n"
+    )
     assert {entry.versions for entry in ledger(clients)} == {PolicyVersions()}
 
 
 def test_a_file_beside_a_deployed_policy_in_audit_mode(
     command: Command, clients: FakeClients, home: FakeEc2, policy_file: Path
 ) -> None:
-    """The deployed enforcer turns nothing back; the run goes by the file, and changes what differs."""
+    """The deployed enforcer changes nothing back; the run follows the file, and changes what differs."""
     put(clients, mode="audit", http_put_response_hop_limit=2)
     home.launch(an_instance(1))
     said = f"{another(2)}, in audit mode, and changes nothing. This run's mode is that of the file: enforce.\n"
@@ -246,7 +250,7 @@ def test_a_file_beside_a_deployed_policy_in_audit_mode(
 def test_a_file_in_audit_mode(
     command: Command, clients: FakeClients, home: FakeEc2, policy_file: Path, mode: str
 ) -> None:
-    """There is nothing that the deployed enforcer could turn back."""
+    """The run changes nothing that the deployed enforcer could change back."""
     put(clients, mode=mode, http_put_response_hop_limit=3)
     home.launch(an_instance(1))
     policy_file.write_text('{"http_tokens": "required", "mode": "audit"}')
@@ -254,18 +258,18 @@ def test_a_file_in_audit_mode(
     deployed, run = result.stderr.splitlines()
     audits = ", in audit mode, and changes nothing. This run's mode is that of the file: audit."
     assert deployed == another(2) + {"enforce": ".", "audit": audits}[mode]
-    assert (result.exit_code, run) == (1, "The policy's mode is audit: nothing is changed.")
+    assert (result.exit_code, run) == (1, "Nothing is changed, because the policy's mode is audit.")
     assert home.modified == []
 
 
 def test_the_same_policy_from_a_file(command: Command, clients: FakeClients, policy_file: Path) -> None:
-    """There is nothing to tell."""
+    """There is no warning."""
     put(clients, http_put_response_hop_limit=2)
     assert command("enforce", "--yes", "--policy", str(policy_file)).stderr == "Nothing to change.\n"
 
 
 def test_while_the_deployed_policy_is_invalid(command: Command, clients: FakeClients, policy_file: Path) -> None:
-    """A file is followed all the same, and nothing turned back."""
+    """The run follows the file, and the deployed enforcer changes nothing back."""
     clients.ssm.put(POLICY_PARAMETER, "no JSON")
     result = command("enforce", "--yes", "--policy", str(policy_file))
     assert result.exit_code == 0
@@ -274,17 +278,16 @@ def test_while_the_deployed_policy_is_invalid(command: Command, clients: FakeCli
 
 
 def test_while_the_deployed_policy_cannot_be_read(command: Command, clients: FakeClients, policy_file: Path) -> None:
-    """Nor does that keep a file from being followed."""
+    """The run follows the file all the same."""
     clients.ssm.error = refusal("AccessDeniedException")
     result = command("enforce", "--yes", "--policy", str(policy_file))
     assert result.exit_code == 0
-    assert result.stderr.startswith(
-        "Which policy the deployed enforcer follows could not be read: AccessDeniedException: no\n"
-    )
+    unread = "The deployed enforcer's policy could not be read, so it is not compared with the file"
+    assert result.stderr.startswith(f"{unread}: AccessDeniedException: no\n")
 
 
 def test_without_a_policy(command: Command, clients: FakeClients) -> None:
-    """Both ways to one are named."""
+    """The error names both ways to get one."""
     clients.ssm.values.clear()
     assert command.refusal("enforce", "--yes") == (
         f"imds-enforcer: no policy: {TOKENS_PARAMETER} and {POLICY_PARAMETER} do not exist in {HOME}; "
@@ -293,8 +296,8 @@ def test_without_a_policy(command: Command, clients: FakeClients) -> None:
     assert clients.ec2_calls == []
 
 
-def test_under_a_policy_that_is_none_nothing_is_written(command: Command, clients: FakeClients, home: FakeEc2) -> None:
-    """As everywhere."""
+def test_under_an_invalid_policy_nothing_is_changed(command: Command, clients: FakeClients, home: FakeEc2) -> None:
+    """This holds for every command."""
     home.launch(an_instance(1))
     clients.ssm.put(TOKENS_PARAMETER, "sometimes")
     refusal = command.refusal("enforce", "--yes")
@@ -303,7 +306,7 @@ def test_under_a_policy_that_is_none_nothing_is_written(command: Command, client
 
 
 def test_a_policy_that_changes_ends_the_run(clients: FakeClients, home: FakeEc2, command: Command) -> None:
-    """As it ends the function's own: what is left is for the sweep that the change starts."""
+    """The function's own runs end too: the sweep that the change starts does the rest."""
     home.launch(*map(an_instance, range(300)))
     clients.clock.at(10, lambda: put(clients, rollout_percent=50))
     report = command.json("enforce", "--yes", exit_code=1)["report"]
@@ -315,8 +318,10 @@ def test_a_policy_that_changes_ends_the_run(clients: FakeClients, home: FakeEc2,
     assert len(home.modified) < 170
 
 
-def test_a_file_does_not_change(clients: FakeClients, home: FakeEc2, command: Command, policy_file: Path) -> None:
-    """What happens in Parameter Store is another enforcer's business."""
+def test_a_policy_file_stays_in_force_during_the_run(
+    clients: FakeClients, home: FakeEc2, command: Command, policy_file: Path
+) -> None:
+    """A change in Parameter Store does not end the run."""
     home.launch(*map(an_instance, range(200)))
     clients.clock.at(10, lambda: put(clients, rollout_percent=50))
     document = command.json("enforce", "--yes", "--policy", str(policy_file))
@@ -325,22 +330,22 @@ def test_a_file_does_not_change(clients: FakeClients, home: FakeEc2, command: Co
 
 
 def test_a_policy_that_only_audits(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """Is obeyed; what differs is a finding."""
+    """The run changes nothing, and ends with exit code 1."""
     put(clients, mode="audit")
     result = command("enforce", "--yes")
-    assert (result.exit_code, result.stderr) == (1, "The policy's mode is audit: nothing is changed.\n")
+    assert (result.exit_code, result.stderr) == (1, "Nothing is changed, because the policy's mode is audit.\n")
     assert MODIFY not in clients.ec2_calls
     assert command("enforce", "--dry-run").exit_code == 0
 
 
 def test_the_limit_of_a_sweep(clients: FakeClients, home: FakeEc2, command: Command) -> None:
-    """Binds here too; the rest waits, and is counted."""
+    """It applies here too; the rest is deferred and counted."""
     put(clients, max_changes_per_sweep=2)
     home.launch(*map(an_instance, range(5)))
     result = command("enforce", "--yes")
     assert result.exit_code == 1
-    assert "The policy lets one sweep change 2 instances: which of them, chance decides." in result.stderr
-    assert "it changes 2 instances in 1 region." in result.stderr
+    assert "The policy lets one sweep change 2 instances; the sweep picks them at random." in result.stderr
+    assert "changes 2 instances in 1 region." in result.stderr
     assert len(home.modified) == 2
     assert lines(result.stdout)[-1] == "all 5 2 REMEDIATED; 3 DEFERRED"
     assert sum("REMEDIATED " in line for line in lines(result.stdout)) == 2
@@ -350,7 +355,7 @@ def test_the_limit_of_a_sweep(clients: FakeClients, home: FakeEc2, command: Comm
 
 
 def test_only_some_regions(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """The others are not even listed."""
+    """The run does not even list the others."""
     document = command.json("enforce", "--yes", "--regions", f"{AWAY}, {AWAY}")
     assert list(document["report"]["regions"]) == [AWAY]
     assert clients.ec2(HOME).finds == []
@@ -358,15 +363,15 @@ def test_only_some_regions(clients: FakeClients, command: Command, fleet: None) 
 
 
 @pytest.mark.parametrize(("named", "wrong"), [("eu-west-1,mars", "mars"), ("", ""), (",", ",")])
-def test_a_region_that_is_not_there(command: Command, named: str, wrong: str) -> None:
-    """The names that are."""
+def test_an_unknown_region(command: Command, named: str, wrong: str) -> None:
+    """The error names the allowed regions."""
     assert command.refusal("enforce", "--yes", "--regions", named) == (
         f"imds-enforcer: --regions is {wrong!r}; allowed: all, or some of {HOME}, {AWAY}"
     )
 
 
 def test_regions_that_the_policy_leaves_out(clients: FakeClients, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """Are left out, and if nothing is left that is an error."""
+    """The run leaves them out; it is an error if no region is left."""
     put(clients, regions={"include": [HOME]})
     result = command("enforce", "--yes", "--regions", f"{HOME},{AWAY}")
     assert (result.exit_code, result.stderr.splitlines()[0]) == (0, f"The policy leaves {AWAY} out.")
@@ -377,14 +382,14 @@ def test_regions_that_the_policy_leaves_out(clients: FakeClients, command: Comma
 
 
 @pytest.mark.parametrize("failure", [UNAUTHORIZED, DENIED_BY_SCP])
-def test_regions_that_may_not_be_listed(
+def test_without_permission_to_list_regions(
     clients: FakeClients,
     command: Command,
     home: FakeEc2,
     fleet: None,  # noqa: ARG001
     failure: Failure,
 ) -> None:
-    """Those of the policy, else the home region; a line says so."""
+    """The run covers the policy's regions, else the home region, and says so."""
     home.regions_error = failure
     result = command("enforce", "--yes")
     assert result.exit_code == 0
@@ -398,8 +403,8 @@ def test_regions_that_may_not_be_listed(
     assert command.options(AWAY, an_id(7)) == V2_ONLY
 
 
-def test_a_region_of_the_policy_that_is_misspelt(clients: FakeClients, command: Command) -> None:
-    """As a sweep's report says it."""
+def test_a_misspelt_region_in_the_policy(clients: FakeClients, command: Command) -> None:
+    """The warning is that of a sweep's report."""
     put(clients, regions={"exclude": ["eu-west-11"]})
     assert "The policy names the region eu-west-11, which is not enabled" in command("enforce", "--yes").stderr
 
@@ -408,10 +413,10 @@ def test_a_region_of_the_policy_that_is_misspelt(clients: FakeClients, command: 
 
 
 @pytest.mark.usefixtures("fleet")
-def test_who_may_change_nothing_is_told_before_anything_is_tried(
+def test_without_permission_to_change_it_ends_before_the_first_change(
     command: Command, home: FakeEc2, away: FakeEc2
 ) -> None:
-    """One line, and a few questions, however many instances there are."""
+    """It takes only a few dry runs, however many instances there are."""
     home.launch(*map(an_instance, range(10, 20)))
     for ec2 in (home, away):
         for instance_id in ec2.shown:
@@ -424,8 +429,8 @@ def test_who_may_change_nothing_is_told_before_anything_is_tried(
 
 
 @pytest.mark.usefixtures("fleet")
-def test_who_may_change_some_changes_these(command: Command, home: FakeEc2, away: FakeEc2) -> None:
-    """Permissions may differ by region and by tag; nothing is asked once it is known that they do for one."""
+def test_with_permission_for_some_instances_these_are_changed(command: Command, home: FakeEc2, away: FakeEc2) -> None:
+    """Permissions may differ by region and by tag; the dry runs end with the first success."""
     for instance_id in home.shown:
         home.modify_errors[instance_id] = [UNAUTHORIZED] * 2
     result = command("enforce", "--yes")
@@ -435,7 +440,7 @@ def test_who_may_change_some_changes_these(command: Command, home: FakeEc2, away
 
 
 def test_an_instance_that_fails(home: FakeEc2, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """Stops no other; its reason is in the report, and the exit code says that something is left."""
+    """It stops no other; the report has its reason, and the exit code is 1."""
     home.modify_errors[an_id(2)] = [UNAUTHORIZED]
     result = command("enforce", "--yes")
     assert result.exit_code == 1
@@ -444,7 +449,7 @@ def test_an_instance_that_fails(home: FakeEc2, command: Command, fleet: None) ->
 
 
 def test_a_region_that_fails(away: FakeEc2, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """Is named in the plan, and stops no other."""
+    """The plan names it, and it stops no other."""
     away.find_errors[1] = away.find_errors[2] = THROTTLED
     result = command("enforce", "--yes")
     assert result.exit_code == 1
@@ -453,19 +458,19 @@ def test_a_region_that_fails(away: FakeEc2, command: Command, fleet: None) -> No
 
 
 def test_a_region_that_the_organization_denies(away: FakeEc2, command: Command, fleet: None) -> None:  # noqa: ARG001
-    """Is as somebody wants it."""
+    """The organization intends it, so the exit code is 0."""
     away.find_errors[1] = away.find_errors[2] = DENIED_BY_SCP
     result = command("enforce", "--yes")
     assert result.exit_code == 0
     assert f"{AWAY} 0 denied by the organization: {DENIED_BY_SCP}" in lines(result.stdout)
 
 
-def test_while_the_ledger_is_out_of_reach_nothing_is_changed(
+def test_if_the_ledger_is_out_of_reach_nothing_is_changed(
     clients: FakeClients,
     command: Command,
     fleet: None,  # noqa: ARG001
 ) -> None:
-    """The plan says it, too."""
+    """The plan says so too."""
     clients.table.read_failure = THROTTLED
     result = command("enforce", "--yes")
     assert result.exit_code == 1
@@ -473,8 +478,10 @@ def test_while_the_ledger_is_out_of_reach_nothing_is_changed(
     assert MODIFY not in clients.ec2_calls
 
 
-def test_what_another_process_left_behind_is_settled(clients: FakeClients, home: FakeEc2, command: Command) -> None:
-    """As by the function's own sweeps."""
+def test_an_interrupted_change_of_another_process_is_finalized(
+    clients: FakeClients, home: FakeEc2, command: Command
+) -> None:
+    """The function's own sweeps do the same."""
     home.launch(an_instance(1, V2_ONLY), an_instance(2))
     entry = Entry(
         instance_id=an_id(1),
@@ -495,19 +502,19 @@ def test_what_another_process_left_behind_is_settled(clients: FakeClients, home:
 def test_where_the_enforcer_is_not_deployed(
     clients: FakeClients, command: Command, policy_file: Path, home: FakeEc2
 ) -> None:
-    """One line says what that means before anybody is asked."""
+    """One line says what that means before the question."""
     command.deployed = False
     home.launch(an_instance(1))
     result = command("enforce", "--policy", str(policy_file), typed="y\n")
     assert result.exit_code == 0
-    said = "The enforcer is not deployed here: nothing is written down, there is no revert, and no hold to heed."
+    said = "The enforcer is not deployed here: there is no ledger, so this run cannot be reverted, and no hold."
     assert result.stderr.splitlines()[0] == said
     assert command.options(HOME, an_id(1)).http_tokens is HttpTokens.REQUIRED
     assert clients.table.requests == []
 
 
 def test_where_the_enforcer_is_in_another_region(command: Command, policy_file: Path, home: FakeEc2) -> None:
-    """What is held there counts."""
+    """Its holds would be ignored."""
     command.deployed, command.stack.elsewhere.code = False, None
     home.launch(an_instance(1))
     refusal = f"imds-enforcer: the stack ImdsEnforcer is in {AWAY}; name that region with --region"
@@ -516,10 +523,10 @@ def test_where_the_enforcer_is_in_another_region(command: Command, policy_file: 
 
 
 @pytest.mark.parametrize("deployed", [True, False])
-def test_what_ec2_refuses_is_said_and_tokens_are_required(
+def test_an_option_that_ec2_refuses_is_named_and_tokens_are_required(
     home: FakeEc2, command: Command, tmp_path: Path, *, deployed: bool
 ) -> None:
-    """Where the enforcer is not deployed too. It is done then: EC2 would answer the same again."""
+    """This holds without a deployed enforcer too. The exit code is 0: EC2 would refuse the option again."""
     command.deployed = deployed
     path = tmp_path / "policy.json"
     path.write_text('{"http_tokens": "required", "instance_metadata_tags": "enabled"}')
@@ -537,8 +544,8 @@ def test_what_ec2_refuses_is_said_and_tokens_are_required(
 
 
 @pytest.mark.usefixtures("fleet")
-def test_the_lease_of_a_sweep_that_is_under_way_is_left_alone(command: Command, clients: FakeClients) -> None:
-    """A person's sweep takes none and waits for none; both are safe beside each other."""
+def test_a_run_neither_takes_nor_waits_for_the_lease_of_a_sweep(command: Command, clients: FakeClients) -> None:
+    """Both are safe side by side."""
     lease = Lease(run_id="run-0", versions=PolicyVersions(1, 1), expires_at=START + timedelta(minutes=10))
     clients.table.put([lease_item(lease)])
     assert command("enforce", "--yes").exit_code == 0

@@ -20,14 +20,14 @@ GENERATED = "ImdsEnforcer-EnforcerRole5E8A0D21-Ab3dEfGh1jKl"
 
 
 def principals(text: str, sid: str = "State") -> list[str]:
-    """Who is let through by a statement of the document."""
+    """The principals that a statement of the document does not deny."""
     [statement] = [each for each in json.loads(text)["Statement"] if each["Sid"] == sid]
     named = statement["Condition"]["ArnNotLike"]["aws:PrincipalArn"]
     return [named] if isinstance(named, str) else list(named)
 
 
-def test_the_policy_in_force_decides(clients: FakeClients, deployed: Command) -> None:
-    """One line on standard output, a reason a statement on the other."""
+def test_the_scp_fits_the_policy_in_force(clients: FakeClients, deployed: Command) -> None:
+    """Standard output has the SCP on one line, standard error a reason for each statement."""
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"include": ["eu-west-1"]}}))
     result = deployed(*SCP, "--deploy-role", "arn:aws:iam::*:role/cfn")
@@ -42,18 +42,18 @@ def test_the_policy_in_force_decides(clients: FakeClients, deployed: Command) ->
     assert principals(result.stdout, "Options") == [role, OPERATOR]
 
 
-def test_the_functions_role_with_its_path_in_every_account(deployed: Command) -> None:
-    """As the function's configuration names it."""
+def test_the_role_of_the_function_with_its_path(deployed: Command) -> None:
+    """The command takes it from the function's configuration."""
     deployed.stack.role = "arn:aws:iam::111122223333:role/security/guards/imds"
     assert principals(deployed(*SCP).stdout)[0] == "arn:aws:iam::*:role/security/guards/imds"
 
 
-def test_a_name_that_cloudformation_made_is_refused(deployed: Command) -> None:
-    """It is another in every account, and the enforcer would be locked out of all but one."""
+def test_a_generated_role_name_is_refused(deployed: Command) -> None:
+    """It differs in every account, so the SCP would lock the enforcer out of all accounts but one."""
     deployed.stack.role = f"arn:aws:iam::111122223333:role/{GENERATED}"
     assert deployed.refusal(*SCP) == (
-        f"imds-enforcer: the function's role is {GENERATED}, a name that CloudFormation made and that differs in every "
-        "account; deploy with -c role_name=NAME first, or name the role with --enforcer-role"
+        f"imds-enforcer: the function's role is {GENERATED}, a name that CloudFormation generates and that differs in "
+        "every account; deploy with -c role_name=NAME first, or name the role with --enforcer-role"
     )
 
 
@@ -64,14 +64,14 @@ def test_a_path_with_colons(deployed: Command) -> None:
 
 
 @pytest.mark.parametrize("name", ["ImdsEnforcer", "imds-enforcer-role", "ImdsEnforcer-role", "ImdsEnforcer-a-b"])
-def test_a_name_that_a_person_chose(deployed: Command, name: str) -> None:
-    """Also where it begins with the stack's."""
+def test_a_chosen_role_name(deployed: Command, name: str) -> None:
+    """It may begin with the stack's name."""
     deployed.stack.role = f"arn:aws:iam::111122223333:role/{name}"
     assert principals(deployed(*SCP).stdout)[0] == f"arn:aws:iam::*:role/{name}"
 
 
 def test_where_nothing_is_deployed(clients: FakeClients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The role has to be named, and then the policy in a file is enough."""
+    """The user has to name the role; with a policy file the command then needs no call to AWS."""
     command = undeployed(clients, monkeypatch)
     path = tmp_path / "policy.json"
     path.write_text(json.dumps({"http_tokens": "required", "exemptions": []}))
@@ -86,14 +86,14 @@ def test_where_nothing_is_deployed(clients: FakeClients, monkeypatch: pytest.Mon
     assert "no policy: /imds-enforcer/http-tokens" in command.refusal(*SCP, *named)
 
 
-def test_where_only_the_state_is_left(deployed: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no function to ask about its role."""
+def test_with_the_state_stack_alone(deployed: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no function whose role it could read."""
     monkeypatch.delitem(OUTPUTS, "FunctionName")
     assert "there is no stack ImdsEnforcer in eu-west-1" in deployed.refusal(*SCP)
 
 
-def test_a_policy_that_cannot_be_read(clients: FakeClients, deployed: Command) -> None:
-    """Prints nothing."""
+def test_under_an_invalid_policy(clients: FakeClients, deployed: Command) -> None:
+    """The command prints nothing."""
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "audits"}')
     assert deployed.refusal(*SCP).startswith("imds-enforcer: the policy is invalid, so nothing is changed: mode is")
 
@@ -112,30 +112,30 @@ def test_a_policy_that_cannot_be_read(clients: FakeClients, deployed: Command) -
     ],
 )
 @pytest.mark.parametrize("option", ["--operator-role", "--deploy-role", "--enforcer-role"])
-def test_what_is_no_role(deployed: Command, option: str, text: str) -> None:
-    """Or fits every role."""
+def test_an_invalid_role(deployed: Command, option: str, text: str) -> None:
+    """A pattern that matches every role is invalid too."""
     assert deployed.refusal(*SCP, option, text) == (
-        f"imds-enforcer: {option} is {text!r}; allowed: the ARN of a role, as arn:aws:iam::*:role/NAME, where NAME is "
-        "not * alone"
+        f"imds-enforcer: {option} is {text!r}; allowed: a role's ARN such as arn:aws:iam::*:role/NAME, where NAME is "
+        "not just *"
     )
 
 
 def test_roles_of_two_partitions(deployed: Command) -> None:
-    """No organization has both."""
+    """An organization is in one partition."""
     other = "arn:aws-cn:iam::*:role/ops"
     assert deployed.refusal(*SCP, "--deploy-role", other) == (
-        f"imds-enforcer: {other} is of another partition than arn:aws:iam::*:role/imds-enforcer; allowed: aws"
+        f"imds-enforcer: {other} is in another partition than arn:aws:iam::*:role/imds-enforcer; allowed: aws"
     )
 
 
 def test_too_many_roles(deployed: Command) -> None:
-    """Nothing is printed that Organizations would not take."""
+    """The command prints no SCP that Organizations would refuse."""
     many = [part for number in range(100) for part in ("--operator-role", f"{OPERATOR}-{number:040}")]
     assert "characters long; allowed: 10,240; name fewer roles" in deployed.refusal(*SCP, *many)
 
 
 def test_without_an_operator(deployed: Command) -> None:
-    """The option has to be there."""
+    """The option is required."""
     result = deployed("guardrails", "scp")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--operator-role" in result.stderr

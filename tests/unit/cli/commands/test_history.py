@@ -32,7 +32,7 @@ FIRST = (
 
 @pytest.fixture
 def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, after two runs that changed an instance each, nine days apart."""
+    """The command, after two runs nine days apart that changed one instance each."""
     command = Command(clients, monkeypatch)
     home.launch(an_instance(1))
     command.sweep("run-1")
@@ -43,7 +43,7 @@ def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pyt
 
 
 def an_intent(clients: FakeClients, ends_in: float) -> Entry:
-    """A change of which nobody has said how it went."""
+    """A change without an outcome."""
     now = clients.clock.now()
     return Entry(
         instance_id=an_id(3),
@@ -59,8 +59,8 @@ def an_intent(clients: FakeClients, ends_in: float) -> Entry:
     )
 
 
-def test_the_latest_of_all(command: Command) -> None:
-    """Of seven days, without being told."""
+def test_all_recent_changes(command: Command) -> None:
+    """By default they are those of seven days."""
     result = command("history")
     assert (result.exit_code, result.stderr) == (0, "")
     heading, entry = lines(result.stdout)
@@ -69,24 +69,24 @@ def test_the_latest_of_all(command: Command) -> None:
 
 
 def test_further_back(command: Command) -> None:
-    """Oldest first."""
+    """The oldest change comes first."""
     table = lines(command("history", "--since", "10").stdout)
     assert [line.split()[1] for line in table[1:]] == ["12:00:00", "12:01:00"]
 
 
-def test_of_one_instance_everything_that_is_kept(command: Command) -> None:
-    """What can be undone is not hidden by its age."""
+def test_all_changes_to_one_instance(command: Command) -> None:
+    """An old change can still be reverted, so age does not hide it."""
     assert lines(command("history", an_id(1)).stdout) == [HEADINGS, FIRST]
 
 
-def test_of_one_run(command: Command) -> None:
-    """Of any age, too."""
+def test_all_changes_of_one_run(command: Command) -> None:
+    """Their age does not matter either."""
     assert lines(command("history", "--run", "run-1").stdout) == [HEADINGS, FIRST]
 
 
 @pytest.mark.parametrize("output", ["table", "json", "csv"])
-def test_a_run_in_one_line(home: FakeEc2, away: FakeEc2, command: Command, output: str) -> None:
-    """Beside the data, in whatever form that is."""
+def test_a_run_is_summed_up_on_one_line(home: FakeEc2, away: FakeEc2, command: Command, output: str) -> None:
+    """The line is on standard error in every format."""
     home.launch(an_instance(4), an_instance(5))
     away.launch(an_instance(6))
     home.modify_errors[an_id(4)] = [UNAUTHORIZED]
@@ -98,7 +98,7 @@ def test_a_run_in_one_line(home: FakeEc2, away: FakeEc2, command: Command, outpu
 
 
 def test_a_run_that_a_person_ordered(command: Command) -> None:
-    """It says who that was."""
+    """The line names that person."""
     command("revert", an_id(2), "--yes")
     said = command("history", "--run", FIRST_REVERT).stderr
     assert said.startswith(f"Run {FIRST_REVERT} (revert by {ANN}), 2026-12-01 ")
@@ -114,8 +114,8 @@ def test_a_run_that_a_person_ordered(command: Command) -> None:
         ({"hours": 12}, "2026-12-01 12:02:00 to 2026-12-02 00:02:00 UTC"),
     ],
 )
-def test_when_a_run_was(clients: FakeClients, command: Command, later: dict[str, int], shown: str) -> None:
-    """From its first change to its last; what triggered it may differ, and how it went may not be known."""
+def test_the_time_of_a_run(clients: FakeClients, command: Command, later: dict[str, int], shown: str) -> None:
+    """It lasts from its first change to its last; triggers may differ, and outcomes may be missing."""
     first = an_intent(clients, ends_in=0)
     last = replace(first, instance_id=an_id(4), at=first.at + timedelta(**later), trigger="launch")
     clients.ledger_table.entries.write([first, replace(last, ends_at=last.at + timedelta(days=1))])
@@ -124,15 +124,15 @@ def test_when_a_run_was(clients: FakeClients, command: Command, later: dict[str,
 
 
 @pytest.mark.parametrize("which", [(an_id(1),), ("--run", "run-1")])
-def test_of_one_instance_or_run_only_the_latest(command: Command, which: tuple[str, ...]) -> None:
-    """If so many days are asked for."""
+def test_days_limit_the_changes_of_an_instance_or_run(command: Command, which: tuple[str, ...]) -> None:
+    """`--since` applies to them too."""
     result = command("history", *which, "--since", "7")
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == "The ledger has no such entry.\n"
+    assert result.stderr == "The ledger has no matching entry.\n"
 
 
-def test_as_json(command: Command) -> None:
-    """Everything that an entry says, under the names of the ledger."""
+def test_history_as_json(command: Command) -> None:
+    """It has everything in an entry, under the ledger's names."""
     assert command.json("history", an_id(1)) == [
         {
             "kind": "instance",
@@ -153,8 +153,8 @@ def test_as_json(command: Command) -> None:
     ]
 
 
-def test_a_revert_says_who_ordered_it(command: Command) -> None:
-    """People are accountable; the enforcer's own changes have nobody to name."""
+def test_a_revert_names_the_caller(command: Command) -> None:
+    """The enforcer's own changes have no caller."""
     command("revert", an_id(2), "--yes")
     entry = lines(command("history", an_id(2)).stdout)[-1]
     assert "REMEDIATED; revert HttpTokens: required → optional" in entry
@@ -162,15 +162,17 @@ def test_a_revert_says_who_ordered_it(command: Command) -> None:
 
 
 @pytest.mark.parametrize(("ends_in", "shown"), [(60, "under way"), (0, "interrupted")])
-def test_what_is_open_is_not_called_done(clients: FakeClients, command: Command, ends_in: float, shown: str) -> None:
-    """Under way, or left behind by a process that is gone."""
+def test_an_open_change_is_not_shown_as_done(
+    clients: FakeClients, command: Command, ends_in: float, shown: str
+) -> None:
+    """It is under way, or was interrupted with its process."""
     clients.ledger_table.entries.write([an_intent(clients, ends_in)])
     entry = lines(command("history", an_id(3)).stdout)[-1]
     assert f"{shown}; drift HttpTokens: optional → required" in entry
 
 
-def test_what_failed_is_shown_as_no_change(home: FakeEc2, command: Command) -> None:
-    """With EC2's own words."""
+def test_a_failed_change_is_shown_as_no_change(home: FakeEc2, command: Command) -> None:
+    """The reason is EC2's."""
     home.launch(an_instance(4))
     home.modify_errors[an_id(4)] = [UNAUTHORIZED]
     command.sweep("run-4")
@@ -179,7 +181,7 @@ def test_what_failed_is_shown_as_no_change(home: FakeEc2, command: Command) -> N
 
 
 def test_profile_and_region_lead_to_the_account(command: Command) -> None:
-    """As given, or as the environment says."""
+    """The command passes both on as given; without them the environment decides."""
     command("history", "--profile", "ops", "--region", AWAY)
     command("history")
     assert command.profiles == [("ops", AWAY), (None, None)]
@@ -188,13 +190,13 @@ def test_profile_and_region_lead_to_the_account(command: Command) -> None:
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        (("i-xyz",), "'i-xyz' is no instance id; allowed: i- and 17 (or 8) hexadecimal digits"),
+        (("i-xyz",), "'i-xyz' is not an instance id; allowed: i- and 17 (or 8) hexadecimal digits"),
         ((an_id(1), "--run", "run-1"), "an instance and --run; allowed: one of them, or neither"),
-        (("--run", ""), "--run is ''; allowed: the id of a run, as `imds-enforcer history` shows it"),
+        (("--run", ""), "--run is ''; allowed: a run's id, as `imds-enforcer history` shows it"),
         (("--since", "0"), "Invalid value for '--since': 0 is not in the range 1<=x<=400."),
         (("--output", "xml"), "Invalid value for '--output': 'xml' is not one of 'table', 'json', 'csv'."),
     ],
 )
 def test_what_it_cannot_use(command: Command, arguments: tuple[str, ...], refusal: str) -> None:
-    """One line says what was received and what is allowed."""
+    """The error names the value received and the values allowed."""
     assert command.refusal("history", *arguments).startswith(f"imds-enforcer: {refusal}")

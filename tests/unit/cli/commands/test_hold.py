@@ -22,14 +22,14 @@ WHY = ("--reason", "vendor agent")
 
 @pytest.fixture
 def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, and an instance in each of two regions."""
+    """The command, with an instance in each of two regions."""
     home.launch(an_instance(1))
     away.launch(an_instance(2))
     return Command(clients, monkeypatch)
 
 
-def test_what_is_said_of_a_hold(command: Command) -> None:
-    """How long, by whom and why."""
+def test_a_hold_as_a_table(command: Command) -> None:
+    """It says until when, by whom and why."""
     result = command("hold", *BOTH, *WHY)
     assert lines(result.stdout) == [
         "INSTANCE HOLD",
@@ -40,7 +40,7 @@ def test_what_is_said_of_a_hold(command: Command) -> None:
 
 
 def test_a_hold_as_json(command: Command) -> None:
-    """The same for programs."""
+    """It has the same content."""
     (hold,) = command.json("hold", an_id(1), an_id(1), *WHY, "--until", "2026-11-23T10:00")
     assert hold == {
         "instance_id": an_id(1),
@@ -51,12 +51,13 @@ def test_a_hold_as_json(command: Command) -> None:
     }
 
 
-def test_that_a_service_manages_it_is_said_of_a_held_instance(home: FakeEc2, command: Command) -> None:
-    """The hold is there, and was not needed."""
+def test_a_hold_on_an_instance_that_a_service_manages(home: FakeEc2, command: Command) -> None:
+    """The hold is written, and the command says that it makes no difference."""
     home.launch(an_instance(1, managed_by="eks.amazonaws.com"))
     result = command("hold", *BOTH, *WHY)
     assert result.exit_code == 0
-    assert result.stderr == f"{an_id(1)} is managed by eks.amazonaws.com: the account cannot change it, held or not.\n"
+    managed = f"{an_id(1)} is managed by eks.amazonaws.com: the account cannot change it"
+    assert result.stderr == f"{managed}; the hold makes no difference.\n"
 
 
 @pytest.mark.parametrize(
@@ -70,54 +71,57 @@ def test_that_a_service_manages_it_is_said_of_a_held_instance(home: FakeEc2, com
     ],
 )
 def test_when_a_hold_ends(clients: FakeClients, command: Command, until: str, moment: datetime) -> None:
-    """With the end of a day in UTC, as the days of the policy do, or at a moment."""
+    """It ends with the end of a day in UTC, as in the policy, or at a moment."""
     command("hold", an_id(1), *WHY, "--until", until)
     assert clients.ledger_table.holds.standing().holds[an_id(1)].until == moment
 
 
 @pytest.mark.parametrize("until", ["2026-11-21", "2026-11-22T12:00", "2026-11-22T13:59+02:00"])
-def test_a_hold_that_ends_before_it_begins_is_refused(command: Command, until: str) -> None:
-    """Nobody means that."""
-    refusal = f"imds-enforcer: --until is '{until}', which has passed; allowed: a day or a moment that lies ahead"
+def test_an_end_in_the_past_is_refused(command: Command, until: str) -> None:
+    """It must be a mistake."""
+    refusal = f"imds-enforcer: --until is '{until}', which has passed; allowed: a day or a moment in the future"
     assert command.refusal("hold", an_id(1), *WHY, "--until", until) == refusal
 
 
 @pytest.mark.parametrize("until", ["tomorrow", "", "2026-02-30", "30.06.2027", "9999-12-31", "9999-12-31T23:00-05:00"])
-def test_a_date_that_is_none_is_refused(command: Command, until: str) -> None:
-    """With what is allowed."""
-    refusal = f"imds-enforcer: --until is '{until}'; allowed: a day, as 2027-06-30, or an ISO 8601 moment, as "
+def test_an_invalid_end_is_refused(command: Command, until: str) -> None:
+    """The error names the values allowed."""
+    refusal = f"imds-enforcer: --until is '{until}'; allowed: a day such as 2027-06-30, or an ISO 8601 moment such as "
     assert command.refusal("hold", an_id(1), *WHY, "--until", until).startswith(refusal)
 
 
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        ((*BOTH, "i-12", "web-1", *WHY), "'i-12', 'web-1' is no instance id; allowed: i- and 17 (or 8) hexadecimal"),
-        ((an_id(1), an_id(8), *WHY), f"no instance of this account: {an_id(8)}"),
+        (
+            (*BOTH, "i-12", "web-1", *WHY),
+            "'i-12', 'web-1' is not an instance id; allowed: i- and 17 (or 8) hexadecimal",
+        ),
+        ((an_id(1), an_id(8), *WHY), f"not found in this account: {an_id(8)}"),
         ((an_id(1),), "Missing option '--reason'."),
         ((an_id(1), "--reason", "\n"), r"--reason is '\n'; allowed: a text that says why"),
         (WHY, "Missing argument 'INSTANCE...'."),
     ],
 )
 def test_what_it_cannot_use(clients: FakeClients, command: Command, arguments: tuple[str, ...], refusal: str) -> None:
-    """One line, and none of the instances is held."""
+    """The error is one line, and no instance is held."""
     assert command.refusal("hold", *arguments).startswith(f"imds-enforcer: {refusal}")
     assert clients.ledger_table.holds.standing().holds == {}
 
 
-def test_an_instance_that_has_ended_is_none(home: FakeEc2, command: Command) -> None:
-    """EC2 lists it for an hour more."""
+def test_an_ended_instance_cannot_be_held(home: FakeEc2, command: Command) -> None:
+    """EC2 still lists it for an hour."""
     home.set_state(an_id(1), InstanceState.TERMINATED)
-    assert command.refusal("hold", an_id(1), *WHY) == f"imds-enforcer: no instance of this account: {an_id(1)}"
+    assert command.refusal("hold", an_id(1), *WHY) == f"imds-enforcer: not found in this account: {an_id(1)}"
 
 
-def test_where_no_region_is_listed_the_policy_names_those_to_look_in(
+def test_without_a_list_of_regions_the_policy_names_the_regions_to_search(
     clients: FakeClients, home: FakeEc2, command: Command
 ) -> None:
-    """Else there is the home region, and the message says so."""
+    """If it names none, only the home region is searched, and the error says so."""
     home.regions_error = DENIED_BY_SCP
     assert command.refusal("hold", an_id(2), *WHY) == (
-        f"imds-enforcer: no instance of this account: {an_id(2)}; EC2 does not list the account's regions "
+        f"imds-enforcer: not found in this account: {an_id(2)}; EC2 does not list the account's regions "
         f"({DENIED_BY_SCP}). This covers only {HOME}; name others in the policy's regions.include."
     )
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"regions": {"include": [AWAY]}}))
@@ -127,30 +131,32 @@ def test_where_no_region_is_listed_the_policy_names_those_to_look_in(
     assert an_id(2) in command.refusal("hold", an_id(2), *WHY)
 
 
-def test_a_region_that_could_not_be_asked_is_named(away: FakeEc2, command: Command) -> None:
+def test_a_region_that_cannot_be_searched_is_named(away: FakeEc2, command: Command) -> None:
     """The instance may be there."""
     away.read_errors[1] = UNAUTHORIZED
     assert command.refusal("hold", an_id(2), *WHY) == (
-        f"imds-enforcer: no instance of this account: {an_id(2)}; {AWAY} could not be asked ({UNAUTHORIZED})"
+        f"imds-enforcer: not found in this account: {an_id(2)}; {AWAY} could not be searched ({UNAUTHORIZED})"
     )
 
 
-def test_only_home_is_asked_about_what_is_there(clients: FakeClients, command: Command) -> None:
-    """An account has some twenty regions."""
+def test_only_the_home_region_is_searched_if_the_instance_is_there(clients: FakeClients, command: Command) -> None:
+    """That saves calls to some twenty regions."""
     command("hold", an_id(1), *WHY)
     assert clients.ec2_calls == ["DescribeInstances"]
 
 
 def test_a_hold_that_is_replaced_is_named(clients: FakeClients, command: Command) -> None:
-    """It may have been longer."""
+    """It may have lasted longer."""
     command("hold", an_id(1), "--reason", "audit")
     result = command("hold", *BOTH, *WHY, "--until", "2026-11-30")
-    assert result.stderr == (f"{an_id(1)} was held until it is released by {ANN}: audit; this hold is replaced.\n")
+    assert result.stderr == (
+        f"{an_id(1)} was held until it is released by {ANN}: audit; the new hold replaces this one.\n"
+    )
     assert clients.ledger_table.holds.standing().holds[an_id(1)].reason == "vendor agent"
 
 
-def test_what_is_said_of_a_release(command: Command) -> None:
-    """Those without a hold are named: perhaps another instance was meant."""
+def test_a_release_as_a_table(command: Command) -> None:
+    """The command names instances without a hold: the user may have meant another one."""
     command("hold", an_id(1), *WHY)
     result = command("release", *BOTH)
     assert result.exit_code == 0
@@ -159,15 +165,15 @@ def test_what_is_said_of_a_release(command: Command) -> None:
 
 
 def test_a_release_as_json(command: Command) -> None:
-    """The hold that was ended, or null."""
+    """It has the hold that ended, or null."""
     command("hold", an_id(1), *WHY)
     first, second = command.json("release", *BOTH)
     assert (first["instance_id"], first["released"]["reason"]) == (an_id(1), "vendor agent")
     assert second == {"instance_id": an_id(2), "released": None}
 
 
-def test_a_release_clears_what_has_ended_by_itself(clients: FakeClients, command: Command) -> None:
-    """A hold is stored until then."""
+def test_a_release_deletes_an_ended_hold(clients: FakeClients, command: Command) -> None:
+    """It may still be stored."""
     past = START - timedelta(days=1)
     clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="over", by=ANN, at=past, until=past)])
     assert command("release", an_id(1)).stderr == f"{an_id(1)} had no hold.\n"
@@ -175,7 +181,7 @@ def test_a_release_clears_what_has_ended_by_itself(clients: FakeClients, command
 
 
 def test_a_release_of_an_instance_that_is_gone(clients: FakeClients, home: FakeEc2, command: Command) -> None:
-    """Its hold would stay for ever."""
+    """Otherwise its hold would stay for ever."""
     command("hold", an_id(1), *WHY)
     home.forget(an_id(1))
     assert command("release", an_id(1)).exit_code == 0

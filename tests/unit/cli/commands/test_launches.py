@@ -27,7 +27,7 @@ TEXT = "AWS said so"
 
 @pytest.fixture
 def command(clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, in an account with a launcher of each kind in one region, and only defaults in the other."""
+    """The command, with a launcher of each kind in one region and only account defaults in the other."""
     home.launch(an_instance(1, tags={AUTO_SCALING_GROUP_TAG: "web"}, image_id="ami-old"))
     command = Command(clients, monkeypatch)
     one_of_each(command.launches[HOME])
@@ -36,12 +36,12 @@ def command(clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
 
 
 def answers(document: Any) -> dict[str, bool | None]:
-    """Whether each launcher launches IMDSv1."""
+    """Whether each launcher's next instance allows IMDSv1."""
     return {each["launcher"]: each["launches_imdsv1"] for each in document["launchers"]}
 
 
 def test_the_launchers_of_all_regions(command: Command) -> None:
-    """Those with instances and those without; of concern first, and then in the order of regions and kinds."""
+    """They are listed with and without instances: findings first, then by region and kind."""
     result = command("launches")
     assert result.exit_code == 0
     heading, first, *_, last = lines(result.stdout)
@@ -56,8 +56,8 @@ def test_the_launchers_of_all_regions(command: Command) -> None:
     ]
 
 
-def test_it_asks_ec2_auto_scaling_and_eks_alone(command: Command, clients: FakeClients) -> None:
-    """Neither for the caller nor for the stack nor for the policy, and it changes nothing."""
+def test_it_calls_only_ec2_auto_scaling_and_eks(command: Command, clients: FakeClients) -> None:
+    """It reads neither the caller, the stack nor the policy, and changes nothing."""
     command("launches")
     assert set(clients.ec2_calls) == {"DescribeRegions", "DescribeInstances"}
     assert clients.table.requests == []
@@ -66,7 +66,7 @@ def test_it_asks_ec2_auto_scaling_and_eks_alone(command: Command, clients: FakeC
 
 
 def test_only_some_regions(command: Command) -> None:
-    """Nothing is asked of the others."""
+    """The command does not call AWS in the other regions."""
     document = command.json("launches", "--regions", AWAY)
     assert document["regions"] == [AWAY]
     assert answers(document) == {"account defaults of us-east-1": False}
@@ -74,7 +74,7 @@ def test_only_some_regions(command: Command) -> None:
 
 
 def test_regions_are_read_at_the_same_time(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each waits here for the other, and fails if it does not come."""
+    """Each waits here for the other, and fails if the other does not come."""
     together = threading.Barrier(2, timeout=30)
     for region in EVERYWHERE:
         launches = command.launches[region]
@@ -91,13 +91,13 @@ def test_regions_are_read_at_the_same_time(command: Command, monkeypatch: pytest
     ("region", "fail_on", "exit_code"),
     [(HOME, (), 0), (HOME, ("--fail-on", "launches-imdsv1"), 1), (AWAY, ("--fail-on", "launches-imdsv1"), 0)],
 )
-def test_what_fails(command: Command, region: str, fail_on: tuple[str, ...], exit_code: int) -> None:
-    """Nothing that is found, unless a pipeline wants it so."""
+def test_what_makes_the_exit_code_1(command: Command, region: str, fail_on: tuple[str, ...], exit_code: int) -> None:
+    """Findings do so only with `--fail-on`."""
     assert command("launches", "--regions", region, *fail_on).exit_code == exit_code
 
 
-def test_a_launcher_of_which_it_is_not_known_fails_too(command: Command) -> None:
-    """It may launch IMDSv1, and one that says what it wants is known."""
+def test_an_unknown_launcher_makes_the_exit_code_1_too(command: Command) -> None:
+    """Its next instance may allow IMDSv1."""
     command.launches[AWAY].defaults = {"HttpTokens": "required"}
     command.launches[AWAY].configurations = [{"LaunchConfigurationName": "old"}]
     result = command("launches", "--regions", AWAY, "--fail-on", "launches-imdsv1")
@@ -105,8 +105,8 @@ def test_a_launcher_of_which_it_is_not_known_fails_too(command: Command) -> None
     assert "0 will launch IMDSv1 instances, 1 will not, 1 not known." in result.stderr
 
 
-def test_another_word_is_refused(command: Command) -> None:
-    """With those that are allowed."""
+def test_another_value_of_fail_on_is_refused(command: Command) -> None:
+    """The error names the value allowed."""
     assert "launches-imdsv1" in command.refusal("launches", "--fail-on", "drift")
 
 
@@ -117,7 +117,7 @@ NEXT_WOULD = "with HttpTokens required as the region's default, its next instanc
 
 @pytest.fixture
 def exempting(command: Command, tmp_path: Path) -> str:
-    """A policy that exempts a group, which now launches with a template that sets no tokens, and what has a tag."""
+    """A policy that exempts two groups, of which `web` now launches from a template that sets no tokens."""
     command.launches[HOME].groups[0]["LaunchTemplate"]["Version"] = "3"
     exemptions = [
         {"match": {"auto_scaling_group": "web"}, "reason": "vendor"},
@@ -128,8 +128,8 @@ def exempting(command: Command, tmp_path: Path) -> str:
     return str(path)
 
 
-def test_what_sets_no_tokens_and_is_exempt_is_named(command: Command, exempting: str) -> None:
-    """In each format; without a policy nothing is."""
+def test_an_exempt_launcher_that_sets_no_tokens_is_named(command: Command, exempting: str) -> None:
+    """Every format names it; without a policy no format does."""
     said = f"its next instance is exempt (vendor); 1 instance: 1 exempt; {NEXT_WOULD}"
     document = command.json("launches", "--policy", exempting)
     assert {each["launcher"]: each["exempt"] for each in document["launchers"] if each["exempt"]} == {
@@ -141,15 +141,15 @@ def test_what_sets_no_tokens_and_is_exempt_is_named(command: Command, exempting:
     assert {each["exempt"] for each in command.json("launches")["launchers"]} == {None}
 
 
-def test_a_policy_asks_no_other_service(command: Command, exempting: str, clients: FakeClients) -> None:
-    """Neither for holds nor for calls."""
+def test_a_policy_needs_no_other_service(command: Command, exempting: str, clients: FakeClients) -> None:
+    """The command reads neither holds nor IMDSv1 calls."""
     command("launches", "--policy", exempting)
     assert clients.table.requests == []
     assert not any(metrics.requests for metrics in clients.metrics.values())
 
 
 def test_a_policy_that_is_invalid(command: Command, tmp_path: Path) -> None:
-    """Nothing is listed."""
+    """The command lists nothing."""
     path = tmp_path / "policy.json"
     path.write_text('{"mode": "audits"}')
     assert command.refusal("launches", "--policy", str(path)).startswith(
@@ -162,7 +162,7 @@ def test_a_policy_that_is_invalid(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_service_that_is_denied_costs_one_line(command: Command) -> None:
-    """For all regions and calls; the rest is listed."""
+    """One line covers all regions and calls; the rest is listed."""
     for region in EVERYWHERE:
         command.launches[region].refused = {
             "list_clusters": "AccessDeniedException",
@@ -178,8 +178,8 @@ def test_a_service_that_is_denied_costs_one_line(command: Command) -> None:
     assert "launch template web (lt-web) version 3" in result.stdout
 
 
-def test_instances_that_cannot_be_listed_are_only_not_counted(command: Command, home: FakeEc2) -> None:
-    """What launches is there all the same."""
+def test_launchers_are_listed_even_if_instances_cannot_be(command: Command, home: FakeEc2) -> None:
+    """Their instances are not counted."""
     home.find_errors = dict.fromkeys(range(1, 9), UNAUTHORIZED)
     result = command("launches", "--regions", HOME, "--output", "json")
     assert result.exit_code == 1
@@ -188,7 +188,7 @@ def test_instances_that_cannot_be_listed_are_only_not_counted(command: Command, 
 
 
 def test_a_region_that_does_not_accept_the_credentials_is_asked_once(command: Command, home: FakeEc2) -> None:
-    """It would refuse every other call as well."""
+    """It would refuse every other call too."""
     home.find_errors = dict.fromkeys(range(1, 9), NOT_HERE)
     result = command("launches")
     assert result.exit_code == 1
@@ -197,15 +197,15 @@ def test_a_region_that_does_not_accept_the_credentials_is_asked_once(command: Co
 
 
 def test_what_the_organization_denies_is_no_failure(command: Command, home: FakeEc2) -> None:
-    """It is named, and intended."""
+    """The organization intends it; the command names it."""
     home.find_errors = dict.fromkeys(range(1, 9), DENIED_BY_SCP)
     result = command("launches")
     assert result.exit_code == 0
     assert "EC2 did not list instances in eu-west-1: UnauthorizedOperation" in result.stderr
 
 
-def test_where_nothing_can_be_read(command: Command, home: FakeEc2, away: FakeEc2) -> None:
-    """It ends with the reasons."""
+def test_if_nothing_can_be_read_it_is_an_error(command: Command, home: FakeEc2, away: FakeEc2) -> None:
+    """The error has the reasons."""
     calls = ("auto_scaling_groups", "launch_configurations", "launch_templates", "launch_template_versions")
     for region, ec2 in ((HOME, home), (AWAY, away)):
         ec2.find_errors = dict.fromkeys(range(1, 9), UNAUTHORIZED)
@@ -217,7 +217,7 @@ def test_where_nothing_can_be_read(command: Command, home: FakeEc2, away: FakeEc
 
 
 def test_credentials_that_are_not_accepted(command: Command, home: FakeEc2, away: FakeEc2) -> None:
-    """One line, and nothing is listed."""
+    """The error is one line, and the command lists nothing."""
     for ec2 in (home, away):
         ec2.find_errors = dict.fromkeys(range(1, 9), EXPIRED)
     assert command.refusal("launches") == f"imds-enforcer: {EXPIRED}"
@@ -228,7 +228,7 @@ def test_credentials_that_are_not_accepted(command: Command, home: FakeEc2, away
 
 
 def test_the_document(command: Command) -> None:
-    """It has what was read, what was not, and a count."""
+    """It has the launchers, what could not be read, and counts."""
     command.launches[AWAY].refused = {"list_clusters": "AccessDeniedException"}
     document = command.json("launches", exit_code=1)
     assert document["at"] == "2026-11-22T12:00:00+00:00"
@@ -237,8 +237,8 @@ def test_the_document(command: Command) -> None:
     assert document["summary"] == {"launchers": 14, "launch_imdsv1": {"yes": 9, "not known": 1, "no": 4}}
 
 
-def test_a_spreadsheet(command: Command) -> None:
-    """A column for each part of the owner."""
+def test_launchers_as_csv(command: Command) -> None:
+    """Each part of the owner has a column."""
     rows = list(csv.DictReader(io.StringIO(command("launches", "--output", "csv").stdout)))
     [row] = [row for row in rows if row["version"] == "3"]
     assert row == {
@@ -265,7 +265,7 @@ def test_a_spreadsheet(command: Command) -> None:
 
 
 def test_sarif(command: Command) -> None:
-    """By the standard's schema; what is known is an error, what is not a warning."""
+    """It follows the standard's schema; a known launcher of IMDSv1 is an error, an unknown one a warning."""
     command.launches[AWAY].refused = {"list_clusters": "AccessDeniedException"}
     log = json.loads(command("launches", "--output", "sarif").stdout)
     assert violations(log) == []
@@ -286,7 +286,7 @@ def test_sarif(command: Command) -> None:
 
 
 def test_the_page(command: Command) -> None:
-    """It has what is of concern, and the number of the others; what others wrote is text."""
+    """It lists findings and counts the other launchers; text from others is escaped."""
     command.launches[HOME].descriptions["lt-web"]["LaunchTemplateName"] = "<script>alert(1)</script>"
     command.launches[AWAY].refused = {"list_clusters": "AccessDeniedException"}
     page = command("launches", "--output", "html").stdout
@@ -298,7 +298,7 @@ def test_the_page(command: Command) -> None:
 
 
 def test_the_audit_has_the_same_section(command: Command) -> None:
-    """And the same launchers in its document."""
+    """Its document has the same launchers."""
     assert command.json("audit", exit_code=1)["launchers"] == command.json("launches")["launchers"]
     page = command("audit", "--output", "html").stdout
     assert '<h2 id="launchers">What will launch IMDSv1</h2>' in page
@@ -306,7 +306,7 @@ def test_the_audit_has_the_same_section(command: Command) -> None:
 
 
 def test_a_service_that_is_denied_is_a_note_of_the_audit(command: Command) -> None:
-    """Which is about instances: it fails nothing there."""
+    """An audit is about instances, so it does not affect the exit code."""
     command.launches[HOME].refused = {"list_clusters": "AccessDeniedException"}
     document = command.json("audit", "--fail-on", "held")
     assert document["notes"] == [f"EKS did not list node groups in eu-west-1: AccessDeniedException: {TEXT}"]

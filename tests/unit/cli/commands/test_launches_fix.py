@@ -39,7 +39,7 @@ FIRST_RUN = "00000000-0000-0000-0000-000000000001"
 
 @pytest.fixture
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Command:
-    """The command, with a template at home that has two instances, and another one away."""
+    """The command, with a template with two instances at home, and another template in the other region."""
     monkeypatch.chdir(tmp_path)
     command = Command(clients, monkeypatch)
     for region, template, name in ((HOME, "lt-web", "web"), (AWAY, "lt-jobs", "jobs")):
@@ -54,7 +54,7 @@ def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def outcomes(document: Any) -> dict[str, str]:
-    """What became of each launcher."""
+    """The outcome of each launcher."""
     return {each["name"] or each["id"]: each["outcome"] for each in document["launchers"]}
 
 
@@ -65,13 +65,13 @@ def changed(command: Command) -> bool:
 
 
 def gate(clients: FakeClients) -> None:
-    """A policy that holds back what still calls IMDSv1, and an instance that does."""
+    """Store a policy with a gate, and let an instance call IMDSv1."""
     clients.ssm.put(POLICY_PARAMETER, '{"legacy_calls": {}}')
     clients.metrics[HOME].data["MetadataNoToken", an_id(1)] = [(START - timedelta(hours=1), 5.0)]
 
 
 def test_all_templates_of_all_regions(command: Command, clients: FakeClients) -> None:
-    """In one run, which is named, and written down with who it was."""
+    """One run fixes them; the command names it, and the ledger has it with the caller."""
     result = command("launches", "fix", "--all", "--yes")
     assert result.exit_code == 0
     assert lines(result.stdout) == [
@@ -85,7 +85,7 @@ def test_all_templates_of_all_regions(command: Command, clients: FakeClients) ->
             "version 1; it is now the default"
         ),
     ]
-    assert lines(result.stderr) == [f"This is the run {FIRST_RUN}: it fixes 2 launch templates."]
+    assert lines(result.stderr) == [f"Run {FIRST_RUN} fixes 2 launch templates."]
     assert command.launches[HOME].state("lt-web") == (2, {1: LAX, 2: FIXED})
     fixes = clients.ledger_table.template_fixes.all()
     assert [(each.run_id, each.region, each.template_id, each.version, each.by) for each in fixes] == [
@@ -94,8 +94,8 @@ def test_all_templates_of_all_regions(command: Command, clients: FakeClients) ->
     ]
 
 
-def test_only_what_is_named(command: Command) -> None:
-    """By id or by name, and in some regions alone."""
+def test_only_named_templates_are_fixed(command: Command) -> None:
+    """They are named by id or by name; `--regions` limits where."""
     assert outcomes(command.json("launches", "fix", "web", "--yes")) == {"web": "FIXED"}
     assert outcomes(command.json("launches", "fix", "lt-jobs", "--regions", AWAY, "--yes")) == {"jobs": "FIXED"}
     assert "is not a launch template in us-east-1" in command.refusal(
@@ -105,7 +105,7 @@ def test_only_what_is_named(command: Command) -> None:
 
 @pytest.mark.parametrize("arguments", [(), ("web", "--all")])
 def test_templates_or_all_of_them(command: Command, arguments: tuple[str, ...]) -> None:
-    """One of the two."""
+    """The user has to choose one of the two."""
     assert "--all" in command.refusal("launches", "fix", *arguments, "--yes")
 
 
@@ -117,14 +117,14 @@ def test_templates_or_all_of_them(command: Command, arguments: tuple[str, ...]) 
         (("web", "--include-managed-by", "terraform"), "--include-managed-by is 'terraform'; allowed: operator, eks"),
     ],
 )
-def test_names_that_there_are_not(command: Command, arguments: tuple[str, ...], said: str) -> None:
-    """They are refused before anything is done."""
+def test_unknown_names(command: Command, arguments: tuple[str, ...], said: str) -> None:
+    """The command refuses them before it changes anything."""
     assert said in command.refusal("launches", "fix", *arguments, "--yes")
     assert not changed(command)
 
 
 def test_a_dry_run_changes_nothing(command: Command, clients: FakeClients) -> None:
-    """And writes nothing down."""
+    """It records nothing either."""
     document = command.json("launches", "fix", "--all", "--dry-run")
     assert outcomes(document) == {"web": "WOULD_FIX", "jobs": "WOULD_FIX"}
     assert (document["run_id"], document["dry_run"]) == (None, True)
@@ -132,8 +132,8 @@ def test_a_dry_run_changes_nothing(command: Command, clients: FakeClients) -> No
     assert clients.ledger_table.template_fixes.all() == []
 
 
-def test_it_asks(command: Command) -> None:
-    """After the plan; whatever is no yes is a no."""
+def test_it_asks_before_the_first_fix(command: Command) -> None:
+    """The question follows the plan; any answer but yes means no."""
     declined = command("launches", "fix", "web", typed="\n")
     assert declined.exit_code == 1
     assert lines(declined.stderr)[-1] == "Fix 1 launch template, HttpTokens required? [y/N] Nothing was changed."
@@ -143,36 +143,34 @@ def test_it_asks(command: Command) -> None:
     assert "no terminal to ask at" in command.refusal("launches", "fix", "web")
 
 
-# Whether anything may be fixed at all.
+# When nothing may be fixed.
 
 
 def test_with_the_toggle_optional_nothing_is_fixed(command: Command, clients: FakeClients) -> None:
-    """The message says so."""
+    """The error says so."""
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     said = command.refusal("launches", "fix", "--all", "--yes")
-    assert said == (
-        "imds-enforcer: HttpTokens is optional in Parameter Store, so no launch template is fixed; allowed: required"
-    )
+    assert said == ("imds-enforcer: HttpTokens is optional in Parameter Store, so nothing is fixed; allowed: required")
     assert not changed(command)
 
 
-def test_under_a_policy_that_cannot_be_read_nothing_is_fixed(command: Command, clients: FakeClients) -> None:
-    """The message says what is wrong."""
+def test_under_an_invalid_policy_nothing_is_fixed(command: Command, clients: FakeClients) -> None:
+    """The error says what is wrong."""
     clients.ssm.put(POLICY_PARAMETER, '{"mode": 1}')
     assert "the policy is invalid, so nothing is changed" in command.refusal("launches", "fix", "--all", "--yes")
     assert not changed(command)
 
 
 def test_in_audit_mode_nothing_is_fixed(command: Command, clients: FakeClients) -> None:
-    """It is what would be done."""
+    """The command shows the plan."""
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}')
     result = command("launches", "fix", "web", "--yes")
-    assert (result.exit_code, "The policy's mode is audit: nothing is changed." in result.stderr) == (1, True)
+    assert (result.exit_code, "Nothing is changed, because the policy's mode is audit." in result.stderr) == (1, True)
     assert not changed(command)
 
 
 def test_a_policy_that_changes_meanwhile_ends_the_run(command: Command, clients: FakeClients) -> None:
-    """What was fixed stays; the others are left."""
+    """Fixed templates stay fixed; the others are left."""
     command.launches[HOME].after = _later(command, clients)
     document = command.json("launches", "fix", "--all", "--yes", exit_code=1)
     assert outcomes(document) == {"web": "FIXED", "jobs": "LEFT"}
@@ -180,7 +178,7 @@ def test_a_policy_that_changes_meanwhile_ends_the_run(command: Command, clients:
 
 
 def _later(command: Command, clients: FakeClients) -> Any:
-    """Replaces the policy, and lets the time pass after which it is looked at again."""
+    """Replaces the policy, and lets time pass until the run reads it again."""
 
     def change(_: str) -> None:
         clients.ssm.put(POLICY_PARAMETER, '{"rollout_percent": 5}')
@@ -193,7 +191,7 @@ def _later(command: Command, clients: FakeClients) -> Any:
 
 
 def test_a_template_whose_instances_still_call_imdsv1(command: Command, clients: FakeClients) -> None:
-    """It is held with the count; the others are fixed, and so is this one despite the calls."""
+    """It is held, with the count; the others are fixed. `--despite-calls` fixes it too."""
     gate(clients)
     document = command.json("launches", "fix", "--all", "--yes", exit_code=1)
     assert outcomes(document) == {"web": "HELD", "jobs": "FIXED"}
@@ -205,7 +203,7 @@ def test_a_template_whose_instances_still_call_imdsv1(command: Command, clients:
 
 
 def test_calls_that_cannot_be_read_hold_it(command: Command, clients: FakeClients) -> None:
-    """As they hold instances."""
+    """The gate holds instances for the same reason."""
     gate(clients)
     clients.metrics[HOME].failure = SERVER_FAULT
     document = command.json("launches", "fix", "web", "--yes", exit_code=1)
@@ -215,7 +213,7 @@ def test_calls_that_cannot_be_read_hold_it(command: Command, clients: FakeClient
 
 @pytest.mark.parametrize("meanwhile", [False, True])
 def test_a_template_with_a_held_instance(command: Command, clients: FakeClients, *, meanwhile: bool) -> None:
-    """Also where the hold comes after the plan."""
+    """A hold counts even if it comes after the plan."""
     hold = Hold(instance_id=an_id(2), reason="migration", by=ANN, at=START)
     if meanwhile:
         read: list[str] = []
@@ -235,32 +233,32 @@ def test_a_template_with_a_held_instance(command: Command, clients: FakeClients,
 
 
 def test_a_dry_run_names_the_hold(command: Command, clients: FakeClients) -> None:
-    """Before anything is done."""
+    """The user learns of it before the fix."""
     clients.ledger_table.holds.write([Hold(instance_id=an_id(2), reason="migration", by=ANN, at=START)])
     [found] = command.json("launches", "fix", "web", "--dry-run")["launchers"]
     assert found["outcome"] == "HELD"
     assert found["reason"].startswith(f"1 of 2 instances must not lose IMDSv1: {an_id(2)} (held until it is released")
 
 
-def test_an_instance_that_is_exempt_by_its_id_holds_nothing(command: Command, clients: FakeClients) -> None:
-    """The exemption is not for the next one, which has another id."""
+def test_an_exemption_by_instance_id_does_not_hold_the_template(command: Command, clients: FakeClients) -> None:
+    """The next instance has another id."""
     exemption = {"match": {"instance_id": an_id(1)}, "reason": "vendor"}
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": [exemption]}))
     assert outcomes(command.json("launches", "fix", "web", "--yes")) == {"web": "FIXED"}
 
 
-def test_holds_that_cannot_be_read_end_it(command: Command, clients: FakeClients) -> None:
-    """Nothing is known to be free then."""
+def test_unreadable_holds_end_the_command(command: Command, clients: FakeClients) -> None:
+    """Any instance might be held."""
     clients.table.read_failure = SERVER_FAULT
     assert command.refusal("launches", "fix", "--all", "--yes") == f"imds-enforcer: {SERVER_FAULT}"
     assert not changed(command)
 
 
-# What else launches.
+# Other launchers.
 
 
 def test_configurations_and_images_are_reported(command: Command) -> None:
-    """With the command that sets ImdsSupport, which cannot be undone; only where all is asked about."""
+    """Only `--all` reports them, with the command that sets ImdsSupport, which cannot be undone."""
     home = command.launches[HOME]
     home.configurations = [{"LaunchConfigurationName": "old", "ImageId": "ami-old"}]
     home.own = {"ami-old": {"Name": "golden"}}
@@ -271,7 +269,7 @@ def test_configurations_and_images_are_reported(command: Command) -> None:
         "aws ec2 modify-image-attribute --region eu-west-1 --image-id ami-old --imds-support v2.0",
     ]
     [image] = [line for line in lines(result.stdout) if "image golden" in line]
-    assert image.endswith("; ImdsSupport v2.0, once it is set, cannot be undone")
+    assert image.endswith("; ImdsSupport v2.0 cannot be undone once it is set")
     [old] = [line for line in lines(result.stdout) if "launch configuration old" in line]
     assert old.startswith("launch configuration old; eu-west-1 LEFT ")
     assert "a launch configuration cannot be changed" in old
@@ -279,7 +277,7 @@ def test_configurations_and_images_are_reported(command: Command) -> None:
 
 
 def test_the_placeholders_of_commands_are_explained(command: Command) -> None:
-    """The fix's own number, and that of a version which the user makes: that is what `$Latest` stands for then."""
+    """They are the fix's version, and the version that the user creates, which becomes `$Latest`."""
     home = command.launches[HOME]
     home.templates["lt-web"], home.default_versions["lt-web"] = [LAX, LAX], 2
     home.groups = [
@@ -294,8 +292,8 @@ def test_the_placeholders_of_commands_are_explained(command: Command) -> None:
     assert f"Left to you ({legend}):" in " ".join(done.split())
 
 
-def test_a_spreadsheet(command: Command) -> None:
-    """With the commands that are left to the user."""
+def test_fixes_as_csv(command: Command) -> None:
+    """A column has the commands that are left to the user."""
     pinned = {"LaunchTemplateId": "lt-web", "Version": "1"}
     command.launches[HOME].groups = [{"AutoScalingGroupName": "web", "LaunchTemplate": pinned}]
     [row] = csv.DictReader(io.StringIO(command("launches", "fix", "web", "--yes", "--output", "csv").stdout))
@@ -303,11 +301,11 @@ def test_a_spreadsheet(command: Command) -> None:
     assert row["commands"].endswith("--launch-template LaunchTemplateId=lt-web,Version=2")
 
 
-# What fails.
+# Failures.
 
 
-def test_one_that_fails_stops_no_other(command: Command) -> None:
-    """It carries AWS's own code."""
+def test_a_template_that_fails_stops_no_other(command: Command) -> None:
+    """Its reason has AWS's code."""
     command.launches[HOME].refused = {"create_launch_template_version": "UnauthorizedOperation"}
     document = command.json("launches", "fix", "--all", "--yes", exit_code=1)
     assert outcomes(document) == {"web": "FAILED", "jobs": "FIXED"}
@@ -315,7 +313,7 @@ def test_one_that_fails_stops_no_other(command: Command) -> None:
 
 
 def test_credentials_that_expire_end_the_run(command: Command) -> None:
-    """What is known is reported."""
+    """The outcomes so far are reported."""
     command.launches[HOME].refused = {"create_launch_template_version": "ExpiredToken"}
     result = command("launches", "fix", "--all", "--yes", "--output", "json")
     assert result.exit_code == 2
@@ -324,14 +322,14 @@ def test_credentials_that_expire_end_the_run(command: Command) -> None:
 
 
 def test_a_ledger_that_cannot_be_written(command: Command, clients: FakeClients) -> None:
-    """What is not written down is not done."""
+    """Without a record of the intent, nothing is changed."""
     clients.table.write_failure = SERVER_FAULT
     assert outcomes(command.json("launches", "fix", "web", "--yes", exit_code=1)) == {"web": "FAILED"}
     assert not changed(command)
 
 
-def test_a_region_that_cannot_be_read_in_full_is_left(command: Command, home: FakeEc2) -> None:
-    """Holds and exemptions go by its instances and groups; the others are fixed."""
+def test_a_region_that_cannot_be_read_completely_is_left(command: Command, home: FakeEc2) -> None:
+    """Its instances and groups decide about holds and exemptions; templates in other regions are fixed."""
     home.find_errors = dict.fromkeys(range(1, 9), UNAUTHORIZED)
     result = command("launches", "fix", "--all", "--yes", "--output", "json")
     assert (result.exit_code, outcomes(json.loads(result.stdout))) == (1, {"jobs": "FIXED"})
@@ -339,7 +337,7 @@ def test_a_region_that_cannot_be_read_in_full_is_left(command: Command, home: Fa
 
 
 def test_credentials_that_are_not_accepted(command: Command, home: FakeEc2) -> None:
-    """One line, and nothing is fixed."""
+    """The error is one line, and nothing is fixed."""
     home.find_errors = dict.fromkeys(range(1, 9), EXPIRED)
     assert command.refusal("launches", "fix", "--all", "--yes") == f"imds-enforcer: {EXPIRED}"
 
@@ -348,7 +346,7 @@ def test_credentials_that_are_not_accepted(command: Command, home: FakeEc2) -> N
 
 
 def test_a_run_is_undone(command: Command, clients: FakeClients) -> None:
-    """All of it, in any region."""
+    """The undo covers the whole run, in every region."""
     command("launches", "fix", "--all", "--yes")
     dry = command.json("launches", "undo", FIRST_RUN, "--dry-run")
     assert [(each["name"], each["outcome"], each["reason"]) for each in dry] == [
@@ -367,7 +365,7 @@ def test_a_run_is_undone(command: Command, clients: FakeClients) -> None:
 
 @pytest.mark.parametrize("name", ["web", "lt-web"])
 def test_a_template_is_undone(command: Command, name: str) -> None:
-    """Its last fix alone."""
+    """Only the last fix of this template is undone."""
     command("launches", "fix", "--all", "--yes")
     asked = command("launches", "undo", name, typed="n\n")
     assert (asked.exit_code, lines(asked.stderr)[-1]) == (
@@ -379,8 +377,8 @@ def test_a_template_is_undone(command: Command, name: str) -> None:
     assert command.launches[AWAY].state("lt-jobs") == (2, {1: LAX, 2: FIXED})
 
 
-def test_what_others_do_before_the_yes_is_heeded(command: Command) -> None:
-    """A group names the version by then."""
+def test_the_undo_plans_again_after_the_question(command: Command) -> None:
+    """A group names the version before the user answers."""
     command("launches", "fix", "web", "--yes")
     home = command.launches[HOME]
     pinned = {"LaunchTemplateId": "lt-web", "Version": "2"}
@@ -395,8 +393,8 @@ def test_what_others_do_before_the_yes_is_heeded(command: Command) -> None:
     assert home.state("lt-web") == (1, {1: LAX, 2: FIXED})
 
 
-def test_what_stays_fails(command: Command) -> None:
-    """Of two, one is named by a group by now."""
+def test_a_version_that_stays_makes_the_exit_code_1(command: Command) -> None:
+    """A group now names one of the two versions."""
     command("launches", "fix", "--all", "--yes")
     pinned = {"LaunchTemplateId": "lt-web", "Version": "2"}
     command.launches[HOME].groups = [{"AutoScalingGroupName": "web", "LaunchTemplate": pinned}]
@@ -404,8 +402,8 @@ def test_what_stays_fails(command: Command) -> None:
     assert [(each["name"], each["outcome"]) for each in found] == [("web", "LEFT"), ("jobs", "UNDONE")]
 
 
-def test_what_names_a_version_while_the_question_stands(command: Command) -> None:
-    """It counts: the version is not deleted."""
+def test_a_version_that_is_named_before_the_answer_is_not_deleted(command: Command) -> None:
+    """A group begins to name it while the user decides."""
     command("launches", "fix", "web", "--yes")
     asked: list[str] = []
 
@@ -422,7 +420,7 @@ def test_what_names_a_version_while_the_question_stands(command: Command) -> Non
 
 
 def test_credentials_that_expire_end_an_undo(command: Command) -> None:
-    """What was done until then is reported."""
+    """The outcomes so far are reported."""
     command("launches", "fix", "--all", "--yes")
     command.launches[AWAY].refused = {"modify_launch_template": "ExpiredToken"}
     result = command("launches", "undo", FIRST_RUN, "--yes", "--output", "json")
@@ -430,25 +428,26 @@ def test_credentials_that_expire_end_an_undo(command: Command) -> None:
     assert "ExpiredToken" in result.stderr
 
 
-def test_what_was_never_fixed(command: Command) -> None:
-    """One line says what may be named."""
+def test_a_template_that_was_never_fixed(command: Command) -> None:
+    """The error says what the user may name."""
     assert command.refusal("launches", "undo", "web", "--yes") == (
-        "imds-enforcer: no fix of 'web' is written down; allowed: a run of `launches fix`, or a template of one"
+        "imds-enforcer: 'web' is not in the record of fixes; "
+        "allowed: a run of `launches fix`, or a template that it fixed"
     )
 
 
-# Where nothing is deployed.
+# Without a deployed enforcer.
 
 
 @pytest.mark.parametrize("option", [(), ("--record", "mine.jsonl")])
 def test_where_the_enforcer_is_not_deployed(command: Command, tmp_path: Path, option: tuple[str, ...]) -> None:
-    """A file has what was done, and its name is said; undo reads it."""
+    """A file records the fixes, and the command names it; `undo` reads it."""
     command.deployed = False
     (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
     result = command("launches", "fix", "web", "--yes", "--policy", "policy.json", *option)
     assert result.exit_code == 0
     file = option[1] if option else "imds-enforcer-launches.jsonl"
-    assert f"It is written down in {file}, which `imds-enforcer launches undo` needs." in result.stderr
+    assert f"The fixes are recorded in {file}, which `imds-enforcer launches undo` needs." in result.stderr
     states = [json.loads(line)["state"] for line in (tmp_path / file).read_text().splitlines()]
     assert states == ["open", "fixed"]
     assert command("launches", "undo", "web", "--yes", *option).exit_code == 0
@@ -456,19 +455,19 @@ def test_where_the_enforcer_is_not_deployed(command: Command, tmp_path: Path, op
 
 
 def test_a_file_is_read_once_the_enforcer_is_deployed(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """Where it is named; a line that was cut short is left out."""
+    """`--record` has to name it; a truncated line is ignored."""
     command.deployed = False
     (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
     command("launches", "fix", "web", "--yes", "--policy", "policy.json", "--record", "mine.jsonl")
     with (tmp_path / "mine.jsonl").open("a") as file:
         file.write('{"run_id": "')
     now_deployed(clients, command)
-    assert "is written down" in command.refusal("launches", "undo", "web", "--yes")
+    assert "is not in the record of fixes" in command.refusal("launches", "undo", "web", "--yes")
     assert command("launches", "undo", "web", "--yes", "--record", "mine.jsonl").exit_code == 0
 
 
 def test_a_file_that_cannot_be_written(command: Command, tmp_path: Path) -> None:
-    """What is not written down is not done."""
+    """Without a record of the intent, nothing is changed."""
     command.deployed = False
     (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
     result = command("launches", "fix", "web", "--yes", "--policy", "policy.json", "--record", ".")
@@ -478,14 +477,14 @@ def test_a_file_that_cannot_be_written(command: Command, tmp_path: Path) -> None
 
 
 def test_a_file_that_cannot_be_read(command: Command) -> None:
-    """One line says so."""
+    """The error is one line."""
     assert command.refusal("launches", "undo", "web", "--yes", "--record", ".") == (
         "imds-enforcer: . cannot be read: Is a directory"
     )
 
 
-def test_an_outcome_that_cannot_be_written_down(command: Command, clients: FakeClients) -> None:
-    """It is said; the intent stands, and the mark says the rest: the way back is open."""
+def test_an_outcome_that_cannot_be_recorded(command: Command, clients: FakeClients) -> None:
+    """The command says so. The intent is recorded and the version has its mark, so the fix can be undone."""
     command.launches[HOME].after = lambda _: setattr(clients.table, "write_failure", SERVER_FAULT)
     result = command("launches", "fix", "web", "--yes")
     assert result.exit_code == 0
@@ -499,8 +498,8 @@ def test_an_outcome_that_cannot_be_written_down(command: Command, clients: FakeC
     assert command.launches[HOME].state("lt-web") == (1, {1: LAX})
 
 
-def test_a_file_that_takes_no_more_ends_all_changes(command: Command, tmp_path: Path) -> None:
-    """What was done until then is reported all the same."""
+def test_a_file_that_can_no_longer_be_written_ends_the_run(command: Command, tmp_path: Path) -> None:
+    """The outcomes so far are reported all the same."""
     command.deployed = False
     (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
     file = tmp_path / "mine.jsonl"
@@ -519,8 +518,8 @@ def test_a_file_that_takes_no_more_ends_all_changes(command: Command, tmp_path: 
     assert not any(call.startswith("create_") for call, _ in command.launches[AWAY].requests)
 
 
-def test_an_undo_that_cannot_be_written_down_stops_no_other(command: Command, tmp_path: Path) -> None:
-    """It is reported as failed; the next undo finds nothing of it."""
+def test_an_undo_that_cannot_be_recorded_stops_no_other(command: Command, tmp_path: Path) -> None:
+    """It counts as failed; the next undo finds that nothing of the fix exists any more."""
     command.deployed = False
     (tmp_path / "policy.json").write_text('{"http_tokens": "required"}')
     file = tmp_path / "mine.jsonl"
@@ -543,8 +542,8 @@ def test_an_undo_that_cannot_be_written_down_stops_no_other(command: Command, tm
     assert "mine.jsonl cannot be written" in found[0]["reason"]
 
 
-def test_ctrl_c_ends_it_after_the_template_that_is_under_way(command: Command) -> None:
-    """No further one is begun; what was begun is completed, and reported."""
+def test_ctrl_c_ends_the_run_after_the_current_template(command: Command) -> None:
+    """The current fix is completed, no further one begins, and all are reported."""
     pressed: list[str] = []
 
     def press(call: str) -> None:

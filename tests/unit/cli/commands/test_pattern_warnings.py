@@ -11,12 +11,12 @@ from imds_enforcer.policy import Match
 from imds_enforcer_cli.commands.pattern_warnings import pattern_warnings
 from tests.fakes.examples import a_policy, an_exemption
 
-ONE = "stands for one character; a literal [ is written [[]"
-SPACE = "white space at its beginning or end must fit too"
+ONE = "matches one character; write [[] for a literal ["
+SPACE = "the white space at its beginning or end must match too"
 
 
 def warnings(**match: Any) -> list[str]:
-    """What is said of an exemption's fields, without where it is."""
+    """The warnings about an exemption's fields, without the exemption's path."""
     return [
         each.removeprefix("exemptions[0].match.")
         for each in pattern_warnings(a_policy(exemptions=(an_exemption(**match),)))
@@ -39,20 +39,23 @@ def warnings(**match: Any) -> list[str]:
         ({"tag_key": "env", "tag_value": "[]"}, []),
         ({"tag_key": "env ", "tag_value": ""}, [f'tag.key is "env ": {SPACE}']),
         ({"tag_key": "a b", "tag_value": "p r"}, []),
-        ({"launch_template": "web"}, ['launch_template is "web": it fits no instance, since these ids begin with lt-']),
-        ({"image_id": "i-1"}, ['image_id is "i-1": it fits no instance, since these ids begin with ami-']),
-        ({"instance_id": "web-*"}, ['instance_id is "web-*": it fits no instance, since these ids begin with i-']),
+        (
+            {"launch_template": "web"},
+            ['launch_template is "web": it matches no instance, because these ids begin with lt-'],
+        ),
+        ({"image_id": "i-1"}, ['image_id is "i-1": it matches no instance, because these ids begin with ami-']),
+        ({"instance_id": "web-*"}, ['instance_id is "web-*": it matches no instance, because these ids begin with i-']),
         ({"launch_template": "lt-*", "image_id": "a*", "instance_id": "?-1"}, []),
         ({"instance_id": "*", "region": "eu-*", "auto_scaling_group": "i-?"}, []),
     ],
 )
-def test_a_pattern_that_may_not_be_meant_is_named(match: dict[str, Any], expected: list[str]) -> None:
-    """With its field, what it has, and what that does."""
+def test_a_suspicious_pattern_is_named(match: dict[str, Any], expected: list[str]) -> None:
+    """The warning has the field, its value, and what that matches."""
     assert warnings(**match) == expected
 
 
 def test_tags_of_container_hosts_are_patterns_too() -> None:
-    """Each under its place in the list, and all of them at once."""
+    """Every suspicious pattern has a warning, with its place in the list."""
     policy = a_policy(
         container_host_tags=(Match(tag_key="nomad"), Match(tag_key="[k8s]", tag_value=" ")),
         exemptions=(an_exemption(), an_exemption(region="[eu]*")),
@@ -65,7 +68,7 @@ def test_tags_of_container_hosts_are_patterns_too() -> None:
 
 
 @given(st.text(alphabet="[]!^a-"))
-def test_a_pattern_that_is_not_named_fits_itself(pattern: str) -> None:
-    """Unless it is written as a literal already."""
+def test_a_pattern_without_a_warning_matches_itself(pattern: str) -> None:
+    """The exception is a pattern that already has an escaped literal."""
     if "[[]" not in pattern and not warnings(tag_key="env", tag_value=pattern):
         assert fnmatchcase(pattern, pattern)

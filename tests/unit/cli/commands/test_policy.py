@@ -50,8 +50,8 @@ WRONG = '{"mode": "audits"}'
 PROBLEM = 'mode is "audits"; allowed: enforce, audit'
 
 
-def test_what_is_in_force(command: Command) -> None:
-    """Each field once, and that it is a default where nobody set it."""
+def test_the_policy_in_force(command: Command) -> None:
+    """Each field has one row, which says if its value is a default."""
     result = command("policy", "show")
     assert (result.exit_code, result.stderr) == (0, "")
     table = lines(result.stdout)
@@ -64,8 +64,8 @@ def test_what_is_in_force(command: Command) -> None:
     assert "watch for 24 hours; from 1 rejected IMDSv1 calls on: reported default" in table
 
 
-def test_what_somebody_set(clients: FakeClients, command: Command) -> None:
-    """Says since when; and exemptions that protect no longer say so."""
+def test_a_policy_without_defaults(clients: FakeClients, command: Command) -> None:
+    """Each row says since when the value is set; expired exemptions say so."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps(EVERYTHING))
     table = lines(command("policy", "show").stdout)
     assert not any(line.endswith(" default") for line in table)
@@ -74,8 +74,8 @@ def test_what_somebody_set(clients: FakeClients, command: Command) -> None:
     assert any("(image_id ami-1, region eu-*) vendor, until 2026-11-22 version" in line for line in table)
 
 
-def test_what_is_in_force_as_json(clients: FakeClients, command: Command) -> None:
-    """The whole policy, in its own words."""
+def test_the_policy_in_force_as_json(clients: FakeClients, command: Command) -> None:
+    """It has the whole policy, as it was stored."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps(EVERYTHING))
     document = command.json("policy", "show")
     expired = [each.pop("expired") for each in document["policy"]["exemptions"]]
@@ -90,8 +90,8 @@ def test_what_is_in_force_as_json(clients: FakeClients, command: Command) -> Non
     }
 
 
-def test_what_is_in_force_as_csv(clients: FakeClients, command: Command) -> None:
-    """One row."""
+def test_the_policy_in_force_as_csv(clients: FakeClients, command: Command) -> None:
+    """It has one row."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps(EVERYTHING))
     [row] = csv.DictReader(command("policy", "show", "--output", "csv").stdout.splitlines())
     assert list(row) == [
@@ -103,15 +103,15 @@ def test_what_is_in_force_as_csv(clients: FakeClients, command: Command) -> None
 
 
 @pytest.mark.parametrize("document", [{}, {"legacy_calls": {}}, {"watch": None}, {"account_defaults": {}}, EVERYTHING])
-def test_the_fields_are_the_policy(document: dict[str, object]) -> None:
-    """Whoever stores what is shown changes nothing."""
+def test_storing_the_shown_fields_changes_nothing(document: dict[str, object]) -> None:
+    """The shown fields parse to the same policy."""
     policy = parse_policy(HttpTokens.REQUIRED, json.dumps(document), PolicyVersions())
     fields = {name: value for name, value in as_document(policy).items() if name != "regions" or value}
     assert parse_policy(HttpTokens.REQUIRED, json.dumps(fields), PolicyVersions()) == policy
 
 
-def test_a_policy_that_is_invalid(clients: FakeClients, command: Command) -> None:
-    """What is stored is shown, and what is wrong with it."""
+def test_an_invalid_policy(clients: FakeClients, command: Command) -> None:
+    """The command shows the stored document, and what is wrong with it."""
     clients.ssm.put(POLICY_PARAMETER, WRONG)
     result = command("policy", "show")
     assert result.exit_code == 1
@@ -121,8 +121,8 @@ def test_a_policy_that_is_invalid(clients: FakeClients, command: Command) -> Non
     assert (document["valid"], document["problem"], document["policy"]) == (False, PROBLEM, None)
 
 
-def test_a_policy_that_is_missing(clients: FakeClients, command: Command) -> None:
-    """Nothing is enforced then, either."""
+def test_a_missing_policy(clients: FakeClients, command: Command) -> None:
+    """It counts as invalid: nothing is enforced."""
     del clients.ssm.values[TOKENS_PARAMETER], clients.ssm.values[POLICY_PARAMETER]
     result = command("policy", "show")
     assert result.exit_code == 1
@@ -131,7 +131,7 @@ def test_a_policy_that_is_missing(clients: FakeClients, command: Command) -> Non
 
 
 def test_a_valid_document(command: Command, tmp_path: Path) -> None:
-    """Nothing is found, and nobody asks AWS."""
+    """There are no findings, and no call to AWS."""
     file = tmp_path / "policy.json"
     file.write_text(json.dumps(EVERYTHING | {"account_defaults": None}))
     result = command("policy", "check", str(file))
@@ -151,8 +151,8 @@ def test_a_valid_document(command: Command, tmp_path: Path) -> None:
         ('{"watch": {"revert": true}}', "watch has the removed field revert: the watch only reports, "),
     ],
 )
-def test_a_document_that_is_none(command: Command, tmp_path: Path, text: str, finding: str) -> None:
-    """The parser's own words, in one line."""
+def test_an_invalid_document(command: Command, tmp_path: Path, text: str, finding: str) -> None:
+    """The finding is the parser's, on one line."""
     file = tmp_path / "policy.json"
     file.write_text(text)
     result = command("policy", "check", str(file))
@@ -163,11 +163,11 @@ def test_a_document_that_is_none(command: Command, tmp_path: Path, text: str, fi
     assert found["finding"].startswith(finding)
 
 
-def test_a_pattern_that_may_not_be_meant_is_no_finding(command: Command, tmp_path: Path) -> None:
-    """It is named on standard error, whatever the format, and the exit code stays 0."""
+def test_a_suspicious_pattern_is_a_warning_and_no_finding(command: Command, tmp_path: Path) -> None:
+    """The warning is on standard error in every format, and the exit code stays 0."""
     file = tmp_path / "policy.json"
     file.write_text('{"exemptions": [{"match": {"tag": {"key": "env", "value": "[prod]"}}, "reason": "x"}]}')
-    warning = 'exemptions[0].match.tag.value is "[prod]": [prod] stands for one character; a literal [ is written [[]'
+    warning = 'exemptions[0].match.tag.value is "[prod]": [prod] matches one character; write [[] for a literal ['
     result = command("policy", "check", str(file))
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"{file}: {warning}\n")
     result = command("policy", "check", str(file), "--output", "json")
@@ -175,7 +175,7 @@ def test_a_pattern_that_may_not_be_meant_is_no_finding(command: Command, tmp_pat
 
 
 def test_every_mistake_is_a_finding(command: Command, tmp_path: Path) -> None:
-    """So that one round is enough."""
+    """The author can fix all of them in one round."""
     file = tmp_path / "policy.json"
     file.write_text('{"mod": 1, "mode": "audits", "rollout_percent": 101, "exemptions": [{"reason": 1}]}')
     findings = [each["finding"] for each in command.json("policy", "check", str(file), exit_code=1)]
@@ -192,21 +192,21 @@ def test_every_mistake_is_a_finding(command: Command, tmp_path: Path) -> None:
 
 
 def test_a_document_from_standard_input(command: Command) -> None:
-    """For pipes."""
+    """It can come through a pipe."""
     result = command("policy", "check", "-", typed=WRONG)
     assert (result.exit_code, lines(result.stdout)[1]) == (1, f"- {PROBLEM}")
 
 
 def test_standard_input_in_utf_16(command: Command) -> None:
-    """Read by the same rules as a file, whatever the locale."""
+    """The command decodes it like a file, in every locale."""
     assert command("policy", "check", "-", typed=WRONG.encode("utf-16")).stdout.splitlines()[1:] == [f"-     {PROBLEM}"]
-    refused = "imds-enforcer: '-' has a zero byte, as UTF-16 without a byte order mark and UTF-32 do; allowed: JSON"
+    refused = "imds-enforcer: '-' has a zero byte, like UTF-16 without a byte order mark or UTF-32; allowed: JSON"
     assert command("policy", "check", "-", typed=WRONG.encode("utf-16-le")).stderr.startswith(refused)
 
 
 @pytest.mark.parametrize("name", ["check", "set"])
 def test_a_file_that_cannot_be_read(command: Command, tmp_path: Path, name: str) -> None:
-    """One line, and no traceback."""
+    """The error is one line, without a traceback."""
     absent, binary = tmp_path / "absent.json", tmp_path / "binary.json"
     binary.write_bytes(b"\xff\xff")
     refused = f"imds-enforcer: '{absent}' cannot be read: No such file or directory; allowed: a file, or - for standard"
@@ -214,12 +214,12 @@ def test_a_file_that_cannot_be_read(command: Command, tmp_path: Path, name: str)
     assert command.refusal("policy", name, str(tmp_path)).startswith(
         f"imds-enforcer: '{tmp_path}' cannot be read: Is a"
     )
-    refused = f"imds-enforcer: '{binary}' is no text in UTF-8: invalid start byte at byte 0; allowed: JSON in UTF-8, or"
+    refused = f"imds-enforcer: '{binary}' is not UTF-8 text: invalid start byte at byte 0; allowed: JSON in UTF-8, or"
     assert command.refusal("policy", name, str(binary)).startswith(refused)
 
 
 def test_the_schema(command: Command) -> None:
-    """That of the parser."""
+    """It is the parser's schema."""
     schema = json.loads(command("policy", "schema").stdout)
     assert schema["title"] == "The policy of imds-enforcer"
     assert set(EVERYTHING) == set(schema["properties"])

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 AUDIT = {"mode": "audit"}
 LIMIT = {"http_put_response_hop_limit": 2}
 NO_TERMINAL = "imds-enforcer: no terminal to ask at, so nothing was done; --yes goes on without asking"
-WEAKER = "This weakens the policy: instances are looked at and no longer changed."
+WEAKER = "This weakens the policy: the enforcer only audits instances, and no longer changes them."
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file for a document."""
+    """The path of a file for a document."""
     return tmp_path / "policy.json"
 
 
@@ -36,7 +36,7 @@ def put(command: Command, file: Path, document: Any, *arguments: str, typed: str
 
 
 def test_a_stricter_policy_is_stored_without_asking(clients: FakeClients, command: Command, file: Path) -> None:
-    """And what differs is shown."""
+    """The command shows the differences."""
     result = put(command, file, LIMIT)
     assert result.exit_code == 0
     assert lines(result.stdout) == [
@@ -63,10 +63,10 @@ AGAINST = (
 )
 
 
-def test_a_contradiction_is_named_and_asked_about(clients: FakeClients, command: Command, file: Path) -> None:
-    """The document is valid: the user may store it."""
+def test_a_contradiction_needs_a_confirmation(clients: FakeClients, command: Command, file: Path) -> None:
+    """The document is valid, so the user may store it."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": CONTRADICTING["exemptions"]}))
-    said = f"The policy contradicts itself, so that account defaults are left alone: {AGAINST}."
+    said = f"The policy contradicts itself, so the enforcer leaves account defaults alone: {AGAINST}."
     result = put(command, file, CONTRADICTING, typed="n\n")
     assert (result.exit_code, clients.ssm.puts) == (1, [])
     assert said in result.stderr.splitlines()
@@ -76,10 +76,10 @@ def test_a_contradiction_is_named_and_asked_about(clients: FakeClients, command:
     assert len(clients.ssm.puts) == 1
 
 
-def test_a_toggle_that_makes_the_policy_contradict_itself_is_asked_about(
+def test_a_toggle_that_makes_the_policy_contradict_itself_needs_a_confirmation(
     clients: FakeClients, command: Command
 ) -> None:
-    """As with a document; while tokens are optional nothing contradicts."""
+    """While tokens are optional, there is no contradiction."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps(CONTRADICTING))
     command("toggle", "optional", "--yes")
     assert "contradicts" not in command("toggle", "optional").stderr
@@ -88,15 +88,15 @@ def test_a_toggle_that_makes_the_policy_contradict_itself_is_asked_about(
     assert (result.exit_code, len(clients.ssm.puts)) == (1, puts)
     assert (
         result.stderr.splitlines()[0]
-        == f"The policy contradicts itself, so that account defaults are left alone: {AGAINST}."
+        == f"The policy contradicts itself, so the enforcer leaves account defaults alone: {AGAINST}."
     )
     assert "Require tokens? [y/N]" in result.stderr
     assert command("toggle", "required", "--yes").exit_code == 0
     assert len(clients.ssm.puts) == puts + 1
 
 
-def test_what_required_defaults_come_before_is_named(command: Command, file: Path) -> None:
-    """In `policy set` and in `policy check`; nothing is asked for it."""
+def test_consequences_of_required_defaults_are_named(command: Command, file: Path) -> None:
+    """`policy set` and `policy check` both do so; neither asks."""
     document = {"account_defaults": {}, "launch_grace_seconds": 60}
     file.write_text(json.dumps(document))
     for result in (command("policy", "check", str(file)), put(command, file, document, "--yes")):
@@ -104,15 +104,15 @@ def test_what_required_defaults_come_before_is_named(command: Command, file: Pat
         assert "launch_grace_seconds is 60, but what is launched without a word about tokens" in result.stderr
 
 
-def test_a_pattern_that_may_not_be_meant_is_named(command: Command, file: Path) -> None:
-    """Before anything is asked."""
+def test_a_suspicious_pattern_is_named(command: Command, file: Path) -> None:
+    """The warning comes before any question."""
     result = put(command, file, {"container_host_tags": [{"key": "[docker]"}]})
     assert result.exit_code == 0
-    assert result.stderr.startswith(f'{file}: container_host_tags[0].key is "[docker]": [docker] stands for one ')
+    assert result.stderr.startswith(f'{file}: container_host_tags[0].key is "[docker]": [docker] matches one ')
 
 
-def test_a_weaker_policy_is_asked_about(clients: FakeClients, command: Command, file: Path) -> None:
-    """No answer is a no."""
+def test_a_weaker_policy_needs_a_confirmation(clients: FakeClients, command: Command, file: Path) -> None:
+    """No answer means no."""
     result = put(command, file, AUDIT, typed="\n")
     assert (result.exit_code, clients.ssm.puts) == (1, [])
     assert result.stderr == f"{WEAKER}\nStore it? [y/N] Nothing was changed.\n"
@@ -121,7 +121,7 @@ def test_a_weaker_policy_is_asked_about(clients: FakeClients, command: Command, 
 
 
 def test_without_a_terminal_a_weaker_policy_needs_a_yes(clients: FakeClients, command: Command, file: Path) -> None:
-    """A pipe cannot agree."""
+    """A pipe cannot confirm it."""
     result = put(command, file, AUDIT)
     assert (result.exit_code, clients.ssm.puts) == (2, [])
     assert result.stderr.splitlines() == [WEAKER, NO_TERMINAL]
@@ -129,35 +129,37 @@ def test_without_a_terminal_a_weaker_policy_needs_a_yes(clients: FakeClients, co
 
 
 @pytest.mark.parametrize("document", [{}, {"mode": "enforce"}])
-def test_what_is_in_force_already(clients: FakeClients, command: Command, file: Path, document: object) -> None:
-    """Is not stored again: each version starts a sweep."""
+def test_an_unchanged_policy_is_not_stored(
+    clients: FakeClients, command: Command, file: Path, document: object
+) -> None:
+    """Every new version would start a sweep."""
     result = put(command, file, document)
     assert (result.exit_code, result.stdout, clients.ssm.puts) == (0, "", [])
-    assert result.stderr == "The policy is as it was, version 1; nothing was written.\n"
+    assert result.stderr == "The policy is unchanged at version 1; nothing was written.\n"
 
 
 def test_an_invalid_policy_is_never_stored(clients: FakeClients, command: Command, file: Path) -> None:
     """Nothing would be enforced under it."""
     file.write_text('{"mode": "audits"}')
     refused = command.refusal("policy", "set", str(file), "--yes")
-    assert refused == f"imds-enforcer: '{file}' is no policy: mode is \"audits\"; allowed: enforce, audit"
+    assert refused == f"imds-enforcer: '{file}' is not a valid policy: mode is \"audits\"; allowed: enforce, audit"
     assert clients.ssm.puts == []
 
 
-def test_an_invalid_policy_is_mended_without_asking(clients: FakeClients, command: Command, file: Path) -> None:
-    """Nothing is enforced until then, so nothing becomes weaker."""
+def test_an_invalid_policy_is_replaced_without_asking(clients: FakeClients, command: Command, file: Path) -> None:
+    """Nothing is enforced before that, so nothing gets weaker."""
     clients.ssm.put(POLICY_PARAMETER, "{")
     result = put(command, file, AUDIT)
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.startswith("What is in force is invalid, and enforces nothing: policy is not JSON")
+    assert result.stderr.startswith("The policy in force is invalid, so nothing is enforced: policy is not JSON")
     assert clients.ssm.values[POLICY_PARAMETER] == (json.dumps(AUDIT), 3)
 
 
 @pytest.mark.parametrize("name", [POLICY_PARAMETER, TOKENS_PARAMETER])
-def test_what_somebody_else_changes_meanwhile_is_not_overwritten(
+def test_a_change_by_someone_else_is_not_overwritten(
     clients: FakeClients, command: Command, file: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Neither parameter: what was shown as the difference would not be it."""
+    """That holds for both parameters: the differences that the user saw would be wrong."""
 
     def change(_question: str) -> bool:
         clients.ssm.put(name, "{}" if name == POLICY_PARAMETER else "optional")
@@ -166,24 +168,29 @@ def test_what_somebody_else_changes_meanwhile_is_not_overwritten(
     monkeypatch.setattr("imds_enforcer_cli.console.output.confirmed", change)
     result = put(command, file, AUDIT, typed="y\n")
     assert (result.exit_code, clients.ssm.puts) == (1, [])
-    assert "Somebody has changed the policy meanwhile, from versions 1 (HttpTokens) and 1 (policy) to" in result.stderr
+    assert (
+        "Someone else has changed the policy meanwhile, from versions 1 (HttpTokens) and 1 (policy) to" in result.stderr
+    )
 
 
-def test_a_change_in_the_same_moment_is_named(clients: FakeClients, command: Command, file: Path) -> None:
-    """Parameter Store takes no condition; its versions tell."""
+def test_a_change_at_the_same_moment_is_named(clients: FakeClients, command: Command, file: Path) -> None:
+    """Parameter Store has no conditional write; its versions reveal it."""
     clients.ssm.before_put = lambda: clients.ssm.put(POLICY_PARAMETER, json.dumps(AUDIT))
     result = put(command, file, LIMIT)
     assert result.exit_code == 0
-    assert f"Somebody wrote {POLICY_PARAMETER} at the same moment: version 2 is replaced, look at it." in result.stderr
+    said = (
+        f"Someone else wrote {POLICY_PARAMETER} at the same moment: this change replaced version 2; check what it had."
+    )
+    assert said in result.stderr
 
 
 def test_a_difference_as_json(command: Command, file: Path) -> None:
-    """With what it weakens; whoever is asked sees it all the same."""
+    """It has what the change weakens; the user sees the table before the question all the same."""
     result = put(command, file, AUDIT, "--output", "json", typed="y\n")
     assert json.loads(result.stdout) == {
         "version": 2,
         "differences": [{"field": "mode", "now": "enforce", "then": "audit"}],
-        "weakens": ["instances are looked at and no longer changed"],
+        "weakens": ["the enforcer only audits instances, and no longer changes them"],
         "contradicts": [],
         "launchers": [],
     }
@@ -191,14 +198,14 @@ def test_a_difference_as_json(command: Command, file: Path) -> None:
 
 
 def test_a_difference_as_csv(command: Command, file: Path) -> None:
-    """Each field in a row."""
+    """Each field has a row."""
     result = put(command, file, {"watch": None}, "--yes", "--output", "csv")
     [row] = csv.DictReader(result.stdout.splitlines())
     assert row == {"field": "watch", "now": "for 24 hours; from 1 rejected IMDSv1 calls on: reported", "then": "off"}
 
 
 def test_a_policy_that_may_not_be_written(clients: FakeClients, command: Command, file: Path) -> None:
-    """One line with the service's own words."""
+    """The error is the service's, on one line."""
 
     def refuse() -> None:
         raise refusal("AccessDeniedException", "not authorized to perform ssm:PutParameter")
@@ -209,15 +216,15 @@ def test_a_policy_that_may_not_be_written(clients: FakeClients, command: Command
     assert result.stderr == "imds-enforcer: AccessDeniedException: not authorized to perform ssm:PutParameter\n"
 
 
-def test_tokens_become_optional_once_somebody_agrees(clients: FakeClients, command: Command) -> None:
-    """Every instance is set so."""
+def test_tokens_become_optional_only_with_a_yes(clients: FakeClients, command: Command) -> None:
+    """The enforcer will set every instance to optional."""
     result = command("toggle", "optional", typed="n\n")
     assert (result.exit_code, clients.ssm.puts) == (1, [])
-    assert "instances may be called without a token, and are set so" in result.stderr
+    assert "the enforcer sets instances to optional, and they answer calls without a token" in result.stderr
     assert command("toggle", "optional").stderr.splitlines()[-1] == NO_TERMINAL
     result = command("toggle", "optional", "--yes")
     assert lines(result.stdout) == ["HTTP TOKENS BEFORE VERSION", "optional required 2"]
-    assert result.stderr.splitlines()[-1] == "HttpTokens is optional now, version 2; a sweep of every region follows."
+    assert result.stderr.splitlines()[-1] == "HttpTokens is now optional, version 2; a sweep of every region follows."
     [request] = clients.ssm.puts
     assert request == {
         "Name": TOKENS_PARAMETER,
@@ -229,7 +236,7 @@ def test_tokens_become_optional_once_somebody_agrees(clients: FakeClients, comma
 
 
 def test_tokens_become_required_without_asking(clients: FakeClients, command: Command) -> None:
-    """It is what the enforcer is for."""
+    """It makes the policy stricter."""
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     assert command.json("toggle", "required") == {
         "http_tokens": "required",
@@ -239,15 +246,15 @@ def test_tokens_become_required_without_asking(clients: FakeClients, command: Co
     }
 
 
-def test_a_toggle_that_is_so_already(clients: FakeClients, command: Command) -> None:
-    """Nothing is written: each version starts a sweep."""
+def test_a_toggle_that_has_the_value_already(clients: FakeClients, command: Command) -> None:
+    """Nothing is written: every new version would start a sweep."""
     result = command("toggle", "required")
     assert (result.exit_code, clients.ssm.puts) == (0, [])
-    assert result.stderr == "HttpTokens is required already, version 1; nothing was written.\n"
+    assert result.stderr == "HttpTokens is already required, version 1; nothing was written.\n"
 
 
 def test_a_toggle_under_an_invalid_policy(clients: FakeClients, command: Command) -> None:
-    """It has no effect until the policy is mended."""
+    """It has no effect until the policy is fixed."""
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     clients.ssm.put(POLICY_PARAMETER, "{")
     result = command("toggle", "required")
@@ -255,10 +262,10 @@ def test_a_toggle_under_an_invalid_policy(clients: FakeClients, command: Command
     assert "But the policy is invalid, so nothing is enforced: policy is not JSON" in result.stderr
 
 
-def test_a_toggle_that_somebody_else_turns_meanwhile(
+def test_a_toggle_under_a_policy_that_someone_else_changes(
     clients: FakeClients, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Is left as they turned it."""
+    """The command writes nothing."""
 
     def change(_question: str) -> bool:
         clients.ssm.put(POLICY_PARAMETER, "{}")
@@ -269,8 +276,8 @@ def test_a_toggle_that_somebody_else_turns_meanwhile(
     assert (result.exit_code, clients.ssm.puts) == (1, [])
 
 
-def test_a_toggle_knows_two_values(command: Command) -> None:
-    """One line names them."""
+def test_an_invalid_value_of_the_toggle(command: Command) -> None:
+    """The error names the two values allowed."""
     refused = command.refusal("toggle", "off")
     assert refused.startswith(
         "imds-enforcer: Invalid value for 'required|optional': 'off' is not one of 'required', 'optional'"

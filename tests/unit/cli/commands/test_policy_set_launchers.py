@@ -1,4 +1,4 @@
-"""`imds-enforcer policy set` names what required account defaults would take IMDSv1 from."""
+"""`imds-enforcer policy set` names the launchers that would lose IMDSv1 by required account defaults."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ ALL_THREE: dict[str, Any] = {
 
 @pytest.fixture
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, where a group has four instances, by a template that says nothing about tokens.
+    """The command, with a group of four instances from a template that does not set tokens.
 
-    One is held, and one still calls IMDSv1.
+    One instance is held, and one still calls IMDSv1.
     """
     command = Command(clients, monkeypatch)
     tags = {AUTO_SCALING_GROUP_TAG: "web", LAUNCH_TEMPLATE_TAG: "lt-web", LAUNCH_TEMPLATE_VERSION_TAG: "1"}
@@ -62,7 +62,7 @@ def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def put(command: Command, folder: Path, document: Any, *arguments: str, typed: str | None = None) -> Result:
-    """Set the policy."""
+    """Store this policy by the command."""
     path = folder / "policy.json"
     path.write_text(json.dumps(document))
     return command("policy", "set", str(path), *arguments, typed=typed)
@@ -74,13 +74,13 @@ def named(result: Result) -> list[str]:
 
 
 def line(launcher: str, why: str) -> str:
-    """What is said of a launcher."""
+    """The line about a launcher."""
     return f"{launcher} in {HOME} does not set HttpTokens: {why}; {WOULD}"
 
 
 @pytest.mark.parametrize("tokens", ["required", "optional"])
 def test_exempt_held_and_gated_instances(command: Command, clients: FakeClients, tmp_path: Path, tokens: str) -> None:
-    """Each launcher in a line, also while the toggle is `optional`: it may become `required`."""
+    """Each launcher has a line, even while the toggle is `optional`: it may become `required`."""
     clients.ssm.put(TOKENS_PARAMETER, tokens)
     result = put(command, tmp_path, ALL_THREE, "--yes")
     assert result.exit_code == 0
@@ -89,15 +89,15 @@ def test_exempt_held_and_gated_instances(command: Command, clients: FakeClients,
     assert len(clients.ssm.puts) == 1
 
 
-def test_they_are_named_before_the_question(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """So that they can be the reason for a no."""
+def test_launchers_are_named_before_the_question(command: Command, clients: FakeClients, tmp_path: Path) -> None:
+    """They may be the reason to answer no."""
     result = put(command, tmp_path, {"account_defaults": {}, "exemptions": [VENDOR]}, typed="n\n")
     assert (result.exit_code, clients.ssm.puts) == (1, [])
     assert result.stderr.index("does not set HttpTokens") < result.stderr.index("Store it?")
 
 
-def test_they_are_in_the_document(command: Command, tmp_path: Path) -> None:
-    """With the numbers, and the exemption that the next instance would fit."""
+def test_launchers_are_in_the_document(command: Command, tmp_path: Path) -> None:
+    """It has the numbers, and the exemption that matches the next instance."""
     document = {"account_defaults": {}, "exemptions": [VENDOR]}
     result = put(command, tmp_path, document, "--yes", "--output", "json")
     found = {each["launcher"]: each for each in json.loads(result.stdout)["launchers"]}
@@ -114,19 +114,17 @@ def test_they_are_in_the_document(command: Command, tmp_path: Path) -> None:
         ({}, {"account_defaults": {}, "regions": {"include": [AWAY]}}),
     ],
 )
-def test_where_nothing_is_to_be_named(
+def test_a_change_that_affects_no_launcher(
     command: Command, clients: FakeClients, tmp_path: Path, before: Any, document: Any
 ) -> None:
-    """The regions' defaults stay as they are, or nothing changes for launchers."""
+    """The regions' defaults stay the same, or nothing changes for launchers."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps(before))
     result = put(command, tmp_path, document, "--yes")
     assert (result.exit_code, named(result), command.launches[HOME].requests) == (0, [], [])
 
 
-def test_the_gate_is_asked_about_instances_of_these_launchers_alone(
-    command: Command, clients: FakeClients, tmp_path: Path
-) -> None:
-    """Each instance costs money."""
+def test_the_gate_counts_only_calls_of_these_launchers(command: Command, clients: FakeClients, tmp_path: Path) -> None:
+    """CloudWatch charges for each instance."""
     clients.ec2(HOME).launch(an_instance(9, attached_at=START - timedelta(days=3)))
     put(command, tmp_path, ALL_THREE, "--yes")
     asked = json.dumps([str(request) for request in clients.metrics[HOME].requests])
@@ -134,11 +132,11 @@ def test_the_gate_is_asked_about_instances_of_these_launchers_alone(
     assert an_id(9) not in asked
 
 
-# What cannot be read costs a line, and the policy is set.
+# Whatever cannot be read is named on one line, and the policy is stored.
 
 
 def test_launchers_that_are_denied(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """The rest is named."""
+    """The other launchers are named."""
     command.launches[HOME].refused = {"describe_auto_scaling_groups": "AccessDenied"}
     result = put(command, tmp_path, ALL_THREE, "--yes")
     assert "Auto Scaling did not list groups in eu-west-1: AccessDenied: AWS said so" in result.stderr.splitlines()
@@ -147,7 +145,7 @@ def test_launchers_that_are_denied(command: Command, clients: FakeClients, tmp_p
 
 
 def test_instances_that_are_denied(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """What the exemptions say about the next one is known all the same."""
+    """Exemptions of the next instance are known all the same."""
     clients.ec2(HOME).find_errors = dict.fromkeys(range(1, 9), UNAUTHORIZED)
     result = put(command, tmp_path, {"account_defaults": {}, "exemptions": [VENDOR]}, "--yes")
     assert f"EC2 did not list instances in eu-west-1: {UNAUTHORIZED}" in result.stderr.splitlines()
@@ -156,7 +154,7 @@ def test_instances_that_are_denied(command: Command, clients: FakeClients, tmp_p
 
 
 def test_calls_that_are_denied(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """Nothing counts as gated."""
+    """No instance counts as gated."""
     clients.metrics[HOME].failure = UNAUTHORIZED
     result = put(command, tmp_path, ALL_THREE, "--yes")
     unknown = f"it is not fully known which instances the gate would hold back: {UNAUTHORIZED}"
@@ -166,7 +164,7 @@ def test_calls_that_are_denied(command: Command, clients: FakeClients, tmp_path:
 
 
 def test_a_ledger_that_is_denied(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """Nothing counts as held."""
+    """No instance counts as held."""
     clients.table.read_failure = UNAUTHORIZED
     result = put(command, tmp_path, {**ALL_THREE, "legacy_calls": None}, "--yes")
     assert f"it is not known which instances are held: {UNAUTHORIZED}" in result.stderr.splitlines()
@@ -175,7 +173,7 @@ def test_a_ledger_that_is_denied(command: Command, clients: FakeClients, tmp_pat
 
 
 def test_regions_that_are_denied(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """The home region is looked at."""
+    """Only the home region is read."""
     clients.ec2(HOME).regions_error = UNAUTHORIZED
     result = put(command, tmp_path, ALL_THREE, "--yes")
     assert f"the account's regions ({UNAUTHORIZED}). This covers only {HOME}; " in result.stderr
@@ -184,7 +182,7 @@ def test_regions_that_are_denied(command: Command, clients: FakeClients, tmp_pat
 
 
 def test_regions_that_are_not_known(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """None is looked at, which is said."""
+    """No region is read, and the command says so."""
     clients.ec2(HOME).regions_error = THROTTLED
     result = put(command, tmp_path, ALL_THREE, "--yes")
     unknown = f"the regions are not known, so no launcher was checked: {THROTTLED}"
@@ -194,7 +192,7 @@ def test_regions_that_are_not_known(command: Command, clients: FakeClients, tmp_
 
 
 def test_credentials_that_are_not_accepted_any_more(command: Command, clients: FakeClients, tmp_path: Path) -> None:
-    """Nothing is written: Parameter Store would refuse it as well."""
+    """Nothing is written: Parameter Store would refuse them too."""
     clients.table.read_failure = EXPIRED
     result = put(command, tmp_path, ALL_THREE, "--yes")
     assert (result.exit_code, clients.ssm.puts) == (2, [])

@@ -1,4 +1,4 @@
-"""`revert --defaults`, the hold that it leaves, and what the history has of it."""
+"""`revert --defaults`, the hold that it leaves, and its entries in the history."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def current(clients: FakeClients) -> dict[str, RegionDefaults]:
     return {name: fake.current for name, fake in clients.defaults.items()}
 
 
-def test_a_region_is_put_back_in_one_call_and_held(clients: FakeClients, command: Command) -> None:
-    """The next sweep, whose policy still asks for them, leaves it so; the other region stays."""
+def test_the_defaults_of_a_region_are_reverted_in_one_call_and_held(clients: FakeClients, command: Command) -> None:
+    """The next sweep leaves them alone, although the policy still sets them; the other region does not change."""
     result = command("revert", "--defaults", HOME, "--yes")
     assert result.exit_code == 0, result.stderr
     assert lines(result.stdout) == [
-        "ACCOUNT DEFAULTS PUT BACK LEFT AS IT IS",
+        "ACCOUNT DEFAULTS REVERTS LEFT AS IT IS",
         f"{HOME} {BACK}",
         "ACCOUNT DEFAULTS OUTCOME REASON",
         f"{HOME} REMEDIATED {WHY}",
@@ -74,8 +74,8 @@ def test_a_region_is_put_back_in_one_call_and_held(clients: FakeClients, command
     assert (hold.by, hold.reason) == (ANN, "reverted")
 
 
-def test_a_release_brings_them_in_line_again(clients: FakeClients, command: Command) -> None:
-    """As with instances."""
+def test_a_release_brings_the_defaults_in_line_again(clients: FakeClients, command: Command) -> None:
+    """It works as with instances."""
     command("revert", "--defaults", HOME, "--yes")
     result = command("release", "--defaults", HOME, AWAY)
     assert result.exit_code == 0
@@ -88,8 +88,8 @@ def test_a_release_brings_them_in_line_again(clients: FakeClients, command: Comm
     assert current(clients)[HOME] == ENFORCED
 
 
-def test_what_someone_else_has_set_since_is_left_and_named(clients: FakeClients, command: Command) -> None:
-    """Unless it is to be overwritten."""
+def test_a_later_change_by_someone_else_is_named_and_left(clients: FakeClients, command: Command) -> None:
+    """`--overwrite-later-changes` reverts it too."""
     clients.defaults[HOME].put(http_put_response_hop_limit=5)
     [region] = command.json("revert", "--defaults", HOME, "--yes", exit_code=1)["regions"]
     assert (region["left"], region["outcome"]) == (["HttpPutResponseHopLimit is 5"], "REMEDIATED")
@@ -100,7 +100,7 @@ def test_what_someone_else_has_set_since_is_left_and_named(clients: FakeClients,
 
 
 def test_required_tokens_stay_while_someone_else_enforces_them(clients: FakeClients, command: Command) -> None:
-    """Else every launch that says nothing would fail."""
+    """Otherwise every launch that does not set tokens would fail."""
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"account_defaults": {}}))
     command("revert", "--defaults", HOME, "--yes")
     command("release", "--defaults", HOME)
@@ -128,28 +128,28 @@ def test_a_dry_run_changes_nothing(clients: FakeClients, command: Command) -> No
     assert clients.ledger_table.holds.standing().holds == {}
 
 
-def test_the_user_is_asked(clients: FakeClients, command: Command) -> None:
-    """And may say no."""
+def test_it_asks_before_the_first_change(clients: FakeClients, command: Command) -> None:
+    """With a no, nothing changes."""
     result = command("revert", "--defaults", HOME, typed="n\n")
     assert result.exit_code == 1
-    assert "Hold the account defaults of 1 region until released, and put them back?" in result.stderr
+    assert "Hold the account defaults of 1 region until released, and revert them?" in result.stderr
     assert current(clients)[HOME] == ENFORCED
     assert command("revert", "--defaults", HOME, typed="y\n").exit_code == 0
 
 
-def test_nothing_is_left_to_put_back(clients: FakeClients, command: Command) -> None:
-    """No hold either."""
+def test_nothing_is_left_to_revert(clients: FakeClients, command: Command) -> None:
+    """There is no hold either."""
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     command.sweep("run-2")
     assert current(clients)[HOME] == UNSET
     result = command("revert", "--defaults", HOME, "--yes")
-    assert (result.exit_code, result.stderr) == (0, "Nothing to put back.\n")
+    assert (result.exit_code, result.stderr) == (0, "Nothing to revert.\n")
     assert lines(result.stdout)[1:] == [f"{HOME} nothing the ledger has no change left to undo"]
     assert clients.ledger_table.holds.standing().holds == {}
 
 
-def test_one_region_that_cannot_be_put_back_stops_no_other(clients: FakeClients, command: Command) -> None:
-    """It is named, with EC2's words."""
+def test_a_region_that_cannot_be_reverted_stops_no_other(clients: FakeClients, command: Command) -> None:
+    """It is named, with EC2's reason."""
     clients.defaults[HOME].read_failure = UNAUTHORIZED
     result = command("revert", "--defaults", HOME, AWAY, "--yes", "--output", "json")
     assert result.exit_code == 1
@@ -158,31 +158,31 @@ def test_one_region_that_cannot_be_put_back_stops_no_other(clients: FakeClients,
     assert (second["problem"], second["outcome"]) == (None, "REMEDIATED")
 
 
-def test_a_refusal_is_no_success(clients: FakeClients, command: Command) -> None:
-    """Of EC2, or of a declarative policy."""
+def test_a_refusal_makes_the_exit_code_1(clients: FakeClients, command: Command) -> None:
+    """The refusal comes from EC2 or from a declarative policy."""
     clients.defaults[HOME].set_failure = UNAUTHORIZED
     [region] = command.json("revert", "--defaults", HOME, "--yes", exit_code=1)["regions"]
     assert (region["outcome"], region["reason"]) == ("FAILED", str(UNAUTHORIZED))
     clients.defaults[HOME].managed = "a declarative policy manages the region's defaults"
     result = command("revert", "--defaults", HOME, "--yes")
-    assert (result.exit_code, result.stderr) == (1, "Nothing can be put back now.\n")
+    assert (result.exit_code, result.stderr) == (1, "Nothing can be reverted now.\n")
 
 
-def test_credentials_that_are_refused_end_it(clients: FakeClients, command: Command) -> None:
-    """With AWS's own word."""
+def test_refused_credentials_end_the_command(clients: FakeClients, command: Command) -> None:
+    """The error has AWS's code."""
     clients.defaults[HOME].read_failure = EXPIRED
     assert "ExpiredToken" in command("revert", "--defaults", HOME, "--yes").stderr
 
 
-def test_without_the_ledger_nothing_is_put_back(clients: FakeClients, command: Command) -> None:
-    """The hold comes first."""
+def test_without_the_ledger_nothing_is_reverted(clients: FakeClients, command: Command) -> None:
+    """The command writes the hold first."""
     clients.table.write_failure = THROTTLED
     assert command("revert", "--defaults", HOME, "--yes").exit_code != 0
     assert current(clients)[HOME] == ENFORCED
 
 
 def test_the_history_has_both_kinds(clients: FakeClients, command: Command) -> None:
-    """In one order of time; a run is summed up with them."""
+    """They are in one order of time, and a run's summary counts both."""
     clients.ec2(HOME).launch(an_instance(1))
     command.sweep("run-2")
     command("revert", "--defaults", HOME, "--yes")
@@ -206,11 +206,11 @@ def test_the_history_has_both_kinds(clients: FakeClients, command: Command) -> N
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--defaults",), "nothing to put back; name the regions"),
-        (("--defaults", an_id(1)), f"'{an_id(1)}' is no region; allowed: names as eu-west-1"),
+        (("--defaults",), "nothing to revert; name the regions"),
+        (("--defaults", an_id(1)), f"'{an_id(1)}' is not a region; allowed: names such as eu-west-1"),
         (("--defaults", HOME, "--run", "run-1"), "--defaults and --run; allowed: one of them"),
     ],
 )
 def test_what_it_cannot_use(command: Command, arguments: tuple[str, ...], said: str) -> None:
-    """One line, and nothing is done."""
+    """The error is one line, and nothing is changed."""
     assert command.refusal("revert", *arguments, "--yes").startswith(f"imds-enforcer: {said}")

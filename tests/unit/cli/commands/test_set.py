@@ -35,17 +35,17 @@ SHOWN = (
     "InstanceMetadataTags disabled, State applied"
 )
 
-UNWRITTEN = "Nothing is written down, and `imds-enforcer revert` cannot undo this: the enforcer is not deployed here."
+UNWRITTEN = "The ledger gets no entry, so `imds-enforcer revert` cannot undo this: the enforcer is not deployed here."
 
 
 @pytest.fixture
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command where nothing is deployed, and an instance in each of two regions."""
+    """The command without a deployed enforcer, with an instance in each of two regions."""
     return undeployed(clients, monkeypatch)
 
 
 def test_instances_of_several_regions_are_set(clients: FakeClients, command: Command) -> None:
-    """EC2's answer to each is data, a line of JSON; how they were before and are now is told aside."""
+    """EC2's answers are data, one line of JSON each; standard error has the options before and after."""
     result = command(*REQUIRED, *BOTH)
     assert result.exit_code == 0
     answered = {**V2_ONLY.as_log(), "State": "pending"}
@@ -63,7 +63,7 @@ def test_instances_of_several_regions_are_set(clients: FakeClients, command: Com
 
 
 def test_the_change_as_a_table(command: Command) -> None:
-    """From what to what."""
+    """It has the old and the new value of each option."""
     result = command(*REQUIRED, "--instance-id", an_id(1), "--output", "table")
     assert lines(result.stdout) == [
         "INSTANCE OUTCOME CHANGE REASON",
@@ -73,7 +73,7 @@ def test_the_change_as_a_table(command: Command) -> None:
 
 
 def test_the_change_as_csv(command: Command) -> None:
-    """Every option before and after."""
+    """It has every option before and after."""
     header, row = command(*REQUIRED, "--instance-id", an_id(1), "--output", "csv").stdout.splitlines()
     fields = dict(
         zip(header.split(","), row.replace('"HttpTokens is optional, not required"', "why").split(","), strict=True)
@@ -87,15 +87,15 @@ def test_the_change_as_csv(command: Command) -> None:
 
 
 def test_a_change_that_is_not_applied_in_time(home: FakeEc2, command: Command) -> None:
-    """Nobody can say yet that it is done."""
+    """The change is not done yet, so the exit code is 1."""
     home.applied_after = 1_000
     result = command(*REQUIRED, "--instance-id", an_id(1))
     assert result.exit_code == 1
     assert "accepted and not yet applied" in result.stderr
 
 
-def test_a_stopped_instance_gets_it_at_its_next_start(home: FakeEc2, command: Command) -> None:
-    """There is nothing to wait for."""
+def test_a_stopped_instance_applies_the_change_at_its_next_start(home: FakeEc2, command: Command) -> None:
+    """The command does not wait for it."""
     home.set_state(an_id(1), InstanceState.STOPPED)
     result = command(*REQUIRED, "--instance-id", an_id(1))
     assert result.exit_code == 0
@@ -103,7 +103,7 @@ def test_a_stopped_instance_gets_it_at_its_next_start(home: FakeEc2, command: Co
 
 
 def test_the_hop_limit_is_sent_only_if_it_is_named(home: FakeEc2, command: Command) -> None:
-    """And may then be lowered, too."""
+    """It may then be lowered too."""
     home.set_options(an_id(1), http_put_response_hop_limit=5)
     command(*REQUIRED, "--instance-id", an_id(1))
     command(*OPTIONAL, "--instance-id", an_id(1), "--http-put-response-hop-limit", "3")
@@ -111,8 +111,8 @@ def test_the_hop_limit_is_sent_only_if_it_is_named(home: FakeEc2, command: Comma
     assert sent == [(HttpTokens.REQUIRED, None), (HttpTokens.OPTIONAL, 3)]
 
 
-def test_what_is_so_already_is_not_sent(clients: FakeClients, command: Command) -> None:
-    """So it may run at every start of an instance."""
+def test_an_instance_that_has_the_options_already_is_not_changed(clients: FakeClients, command: Command) -> None:
+    """The command may therefore run at every start of an instance."""
     command(*REQUIRED, "--instance-id", an_id(1))
     result = command(*REQUIRED, "--instance-id", an_id(1), "--http-put-response-hop-limit", "1")
     assert (result.exit_code, result.stdout) == (0, "")
@@ -122,7 +122,7 @@ def test_what_is_so_already_is_not_sent(clients: FakeClients, command: Command) 
 
 
 def test_a_rehearsal_asks_ec2_and_changes_nothing(home: FakeEc2, command: Command) -> None:
-    """What would change, and whether the caller may."""
+    """It shows what would change, and whether the caller is allowed to."""
     result = command(*REQUIRED, *BOTH, "--dry-run")
     assert result.exit_code == 0
     assert [json.loads(line) for line in result.stdout.splitlines()] == [
@@ -130,7 +130,7 @@ def test_a_rehearsal_asks_ec2_and_changes_nothing(home: FakeEc2, command: Comman
         for each in (an_id(1), an_id(2))
     ]
     assert result.stderr.splitlines()[-1] == (
-        f"{an_id(2)} in {AWAY} would change, and EC2 would let it: HttpTokens: optional → required"
+        f"{an_id(2)} in {AWAY} would change, and EC2 would allow it: HttpTokens: optional → required"
     )
     assert UNWRITTEN not in result.stderr
     assert (home.modified, len(home.rehearsed)) == ([], 1)
@@ -138,7 +138,7 @@ def test_a_rehearsal_asks_ec2_and_changes_nothing(home: FakeEc2, command: Comman
 
 
 def test_a_rehearsal_that_ec2_would_refuse(home: FakeEc2, command: Command) -> None:
-    """With its code; the other instance is looked at all the same."""
+    """The error has EC2's code; the other instance is rehearsed all the same."""
     home.modify_errors[an_id(1)] = [UNAUTHORIZED]
     result = command(*REQUIRED, *BOTH, "--dry-run")
     assert result.exit_code == 1
@@ -146,26 +146,26 @@ def test_a_rehearsal_that_ec2_would_refuse(home: FakeEc2, command: Command) -> N
     assert [json.loads(line)["InstanceId"] for line in result.stdout.splitlines()] == [an_id(2)]
 
 
-def test_a_rehearsal_of_what_nobody_may_change(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """A hold, and what EC2 shows no more or not at all."""
+def test_a_rehearsal_of_a_held_instance(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+    """The command does not ask EC2 about it."""
     clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="vendor agent", by="ben", at=START)])
     result = deployed(*REQUIRED, "--instance-id", an_id(1), "--dry-run")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert f"{an_id(1)} in {HOME} was left as it is (HELD)" in result.stderr
+    assert f"{an_id(1)} in {HOME} was not changed (HELD)" in result.stderr
     assert home.rehearsed == []
 
 
-def test_a_rehearsal_of_what_is_not_changed_anyway(home: FakeEc2, command: Command) -> None:
-    """EC2 is not asked about it."""
+def test_a_rehearsal_of_an_instance_that_a_service_manages(home: FakeEc2, command: Command) -> None:
+    """The command does not ask EC2 about it."""
     home.launch(an_instance(1, managed_by="eks.amazonaws.com"))
     result = command(*REQUIRED, "--instance-id", an_id(1), "--dry-run")
     assert result.exit_code == 1
-    assert "was left as it is (SKIPPED): managed by eks.amazonaws.com" in result.stderr
+    assert "was not changed (SKIPPED): managed by eks.amazonaws.com" in result.stderr
     assert home.rehearsed == []
 
 
 def test_a_rehearsal_while_holds_become_unreadable(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """As the change itself would be left then."""
+    """The change itself would be deferred too."""
 
     def fail_from_now_on(_: str) -> None:
         clients.table.before_read = lambda _: setattr(clients.table, "read_failure", UNAUTHORIZED)
@@ -173,12 +173,12 @@ def test_a_rehearsal_while_holds_become_unreadable(home: FakeEc2, deployed: Comm
     clients.table.before_read = fail_from_now_on
     result = deployed(*REQUIRED, "--instance-id", an_id(1), "--dry-run")
     assert result.exit_code == 1
-    assert "was left as it is (DEFERRED): the ledger is out of reach" in result.stderr
+    assert "was not changed (DEFERRED): the ledger is out of reach" in result.stderr
     assert home.rehearsed == []
 
 
-def test_one_that_fails_does_not_stop_the_others(home: FakeEc2, command: Command) -> None:
-    """EC2's code is named."""
+def test_an_instance_that_fails_stops_no_other(home: FakeEc2, command: Command) -> None:
+    """The error has EC2's code."""
     home.modify_errors[an_id(1)] = [UNAUTHORIZED]
     result = command(*REQUIRED, *BOTH)
     assert result.exit_code == 1
@@ -187,7 +187,7 @@ def test_one_that_fails_does_not_stop_the_others(home: FakeEc2, command: Command
 
 
 def test_an_answer_that_is_lost(home: FakeEc2, command: Command) -> None:
-    """What EC2 shows afterwards stands in its place."""
+    """The command writes the options that EC2 shows afterwards instead."""
     home.unanswered.add(an_id(1))
     document = json.loads(command(*REQUIRED, "--instance-id", an_id(1)).stdout)
     assert document == {"InstanceId": an_id(1), "InstanceMetadataOptions": V2_ONLY.as_log()}
@@ -196,14 +196,13 @@ def test_an_answer_that_is_lost(home: FakeEc2, command: Command) -> None:
 
 @pytest.mark.parametrize("wish", [REQUIRED, OPTIONAL])
 def test_a_service_that_is_off_stays_off(home: FakeEc2, command: Command, wish: tuple[str, ...]) -> None:
-    """Any change would have to switch it on."""
+    """Any change would switch it on."""
     off = replace(IMDS_OFF, http_tokens=HttpTokens.REQUIRED if wish is OPTIONAL else HttpTokens.OPTIONAL)
     home.launch(an_instance(1, off))
     result = command(*wish, "--instance-id", an_id(1), "--http-put-response-hop-limit", "2")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == (
-        f"{an_id(1)} in {HOME} was left as it is (SKIPPED): "
-        "its metadata service is off, and any change would turn it on"
+        f"{an_id(1)} in {HOME} was not changed (SKIPPED): its metadata service is off, and any change would turn it on"
     )
     assert home.sent == []
 
@@ -211,11 +210,11 @@ def test_a_service_that_is_off_stays_off(home: FakeEc2, command: Command, wish: 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"managed_by": "eks.amazonaws.com"}, "was left as it is (SKIPPED): managed by eks.amazonaws.com"),
+        ({"managed_by": "eks.amazonaws.com"}, "was not changed (SKIPPED): managed by eks.amazonaws.com"),
         ({"options": None}, "failed: UnreadableOptions: EC2 describes its metadata options in a way that is not known"),
     ],
 )
-def test_what_cannot_be_changed(home: FakeEc2, command: Command, fields: dict[str, Any], said: str) -> None:
+def test_an_instance_that_cannot_be_changed(home: FakeEc2, command: Command, fields: dict[str, Any], said: str) -> None:
     """Nothing is sent."""
     home.launch(an_instance(1, **fields))
     result = command(*REQUIRED, "--instance-id", an_id(1))
@@ -224,8 +223,8 @@ def test_what_cannot_be_changed(home: FakeEc2, command: Command, fields: dict[st
     assert home.sent == []
 
 
-def test_what_the_policy_exempts_is_left(clients: FakeClients, home: FakeEc2, deployed: Command) -> None:
-    """The message says on whose word."""
+def test_an_exempt_instance_is_left(clients: FakeClients, home: FakeEc2, deployed: Command) -> None:
+    """The message has the exemption's reason and owner."""
     exemption = {
         "match": {"instance_id": an_id(1)},
         "reason": "legacy SDK",
@@ -236,12 +235,12 @@ def test_what_the_policy_exempts_is_left(clients: FakeClients, home: FakeEc2, de
     result = deployed(*REQUIRED, "--instance-id", an_id(1))
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == (
-        f"{an_id(1)} in {HOME} was left as it is (EXEMPT): exempt: legacy SDK, owner billing, until 2027-06-30"
+        f"{an_id(1)} in {HOME} was not changed (EXEMPT): exempt: legacy SDK, owner billing, until 2027-06-30"
     )
     assert home.sent == []
 
 
-def test_what_is_held_is_left(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+def test_a_held_instance_is_left(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
     """The message says who holds it, and how the hold ends."""
     clients.ledger_table.holds.write([Hold(instance_id=an_id(1), reason="vendor agent", by="ben", at=START)])
     result = deployed(*REQUIRED, "--instance-id", an_id(1))
@@ -253,8 +252,8 @@ def test_what_is_held_is_left(home: FakeEc2, deployed: Command, clients: FakeCli
     assert deployed(*REQUIRED, "--instance-id", an_id(1)).exit_code == 0
 
 
-def test_a_hold_that_comes_at_the_last_moment_counts(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """Holds are read after the instance was looked at, and not only before."""
+def test_a_hold_at_the_last_moment_counts(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+    """Holds are read again after the latest observation of the instance."""
     held = Hold(instance_id=an_id(1), reason="vendor agent", by="ben", at=START)
     reads: list[str] = []
 
@@ -268,39 +267,41 @@ def test_a_hold_that_comes_at_the_last_moment_counts(home: FakeEc2, deployed: Co
     assert home.sent == []
 
 
-def test_a_contest_binds_nobody_but_the_enforcer(deployed: Command, clients: FakeClients) -> None:
-    """A person may end it."""
+def test_a_contest_binds_only_the_enforcer(deployed: Command, clients: FakeClients) -> None:
+    """A person may set the instance all the same."""
     clients.ledger_table.holds.contest(Contest(instance_id=an_id(1), principal="ben", until=START.replace(year=2027)))
     assert deployed(*REQUIRED, "--instance-id", an_id(1)).exit_code == 0
 
 
-def test_what_the_policy_will_turn_back(deployed: Command) -> None:
-    """A person may do it, and should know."""
+def test_a_warning_that_the_enforcer_will_change_it_back(deployed: Command) -> None:
+    """The operator may make the change, but should know."""
     result = deployed(*OPTIONAL, "--instance-id", an_id(1), "--http-put-response-hop-limit", "2")
     assert result.exit_code == 0
     assert (
-        f"{an_id(1)} in {HOME}: the policy in force wants it otherwise (HttpTokens is optional, not required): "
-        "the event of this change, or the next sweep, turns it back, unless it is held as soon as it is set "
+        f"{an_id(1)} in {HOME} will differ from the policy in force (HttpTokens is optional, not required): the "
+        "enforcer changes it back at the event of this change or in the next sweep, unless you hold it right away "
         "(imds-enforcer hold)"
     ) in result.stderr
-    assert "turns it back" not in deployed(*REQUIRED, "--instance-id", an_id(1)).stderr
+    assert "the enforcer changes it back" not in deployed(*REQUIRED, "--instance-id", an_id(1)).stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "turned_back"),
     [((), False), (("--http-put-response-hop-limit", "2"), True), (("--http-put-response-hop-limit", "3"), False)],
 )
-def test_what_was_not_set_is_not_turned_back(
+def test_the_warning_is_only_about_options_that_were_set(
     deployed: Command, clients: FakeClients, arguments: tuple[str, ...], *, turned_back: bool
 ) -> None:
-    """Other options may differ from the policy before and after, as one that EC2 refuses the instance."""
+    """Other options may differ from the policy before and after, for example one that EC2 refuses."""
     clients.ssm.put(POLICY_PARAMETER, '{"instance_metadata_tags": "enabled", "http_put_response_hop_limit": 3}')
     said = deployed(*REQUIRED, "--instance-id", an_id(1), "--dry-run", *arguments).stderr
-    assert ("turns it back" in said) is turned_back
+    assert ("the enforcer changes it back" in said) is turned_back
 
 
-def test_what_the_enforcer_turned_back_already(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """Before it could be read back: it is not done, and it is said why."""
+def test_a_change_that_the_enforcer_has_already_changed_back(
+    home: FakeEc2, deployed: Command, clients: FakeClients
+) -> None:
+    """It happened before the read-back: the change is not done, and the message says why."""
     home.set_options(an_id(1), http_tokens=HttpTokens.REQUIRED)
     home.modify_seconds = 2
 
@@ -312,19 +313,21 @@ def test_what_the_enforcer_turned_back_already(home: FakeEc2, deployed: Command,
     result = deployed(*OPTIONAL, "--instance-id", an_id(1))
     assert result.exit_code == 1
     assert "failed: ReadBackDiffers: EC2 accepted" in result.stderr
-    assert result.stderr.endswith("; the enforcer has turned it back, most likely\n")
+    assert result.stderr.endswith("; the enforcer has probably changed it back\n")
 
 
 @pytest.mark.parametrize("policy", ['{"mode": "audit"}', '{"regions": {"exclude": ["eu-west-1"]}}'])
-def test_what_the_policy_will_not_turn_back(clients: FakeClients, deployed: Command, policy: str) -> None:
-    """Of an audit, or of a region that is left out, there is nothing to warn of."""
+def test_no_warning_if_the_enforcer_will_not_change_it_back(
+    clients: FakeClients, deployed: Command, policy: str
+) -> None:
+    """It changes nothing in audit mode, or in a region that the policy leaves out."""
     clients.ssm.put(POLICY_PARAMETER, policy)
     result = deployed(*OPTIONAL, "--instance-id", an_id(1), "--http-put-response-hop-limit", "2")
-    assert "turns it back" not in result.stderr
+    assert "the enforcer changes it back" not in result.stderr
 
 
-def test_containers_get_no_token_within_one_hop(home: FakeEc2, command: Command) -> None:
-    """The hop limit is not changed by itself, so whoever requires tokens is told."""
+def test_a_warning_that_containers_get_no_token_within_one_hop(home: FakeEc2, command: Command) -> None:
+    """The command does not change the hop limit by itself, so it warns the operator."""
     home.set_tags(an_id(1), AmazonECSManaged="true")
     warning = f"{an_id(1)} in {HOME} runs containers, which get no token with a hop limit of 1"
     assert warning in command(*REQUIRED, "--instance-id", an_id(1), "--dry-run").stderr
@@ -332,12 +335,12 @@ def test_containers_get_no_token_within_one_hop(home: FakeEc2, command: Command)
     assert "containers" not in enough.stderr
 
 
-def test_the_ledger_has_what_a_person_sets(deployed: Command, clients: FakeClients, home: FakeEc2) -> None:
-    """Who it was and how it went, as any change; the intent is there before EC2 is asked."""
+def test_the_ledger_has_the_changes_of_a_person(deployed: Command, clients: FakeClients, home: FakeEc2) -> None:
+    """The entry has the caller and the outcome; the intent is written before the call to EC2."""
     intents: list[list[Entry]] = []
     home.judge = lambda *_: intents.append(clients.ledger_table.entries.of(an_id(1)))
     result = deployed(*REQUIRED, *BOTH)
-    assert "Nothing is written down" not in result.stderr
+    assert "The ledger gets no entry" not in result.stderr
     [[intent]] = intents
     assert (intent.outcome, intent.wanted) == (None, V2_ONLY)
     entries = [*clients.ledger_table.entries.of(an_id(1)), *clients.ledger_table.entries.of(an_id(2))]
@@ -348,8 +351,8 @@ def test_the_ledger_has_what_a_person_sets(deployed: Command, clients: FakeClien
     assert (shown["trigger"], shown["by"], shown["after"]) == ("command", ANN, V2_ONLY.as_log())
 
 
-def test_what_a_person_set_can_be_reverted(deployed: Command) -> None:
-    """As it was before, and held so."""
+def test_the_change_of_a_person_can_be_reverted(deployed: Command) -> None:
+    """The options from before are restored and held."""
     deployed(*REQUIRED, *BOTH)
     result = deployed("revert", an_id(1), "--yes")
     assert result.exit_code == 0, result.output
@@ -357,8 +360,8 @@ def test_what_a_person_set_can_be_reverted(deployed: Command) -> None:
     assert deployed(*REQUIRED, "--instance-id", an_id(1)).exit_code == 1
 
 
-def test_what_ec2_refuses_has_an_entry_and_nothing_to_undo(home: FakeEc2, deployed: Command) -> None:
-    """With EC2's code."""
+def test_a_refused_change_has_an_entry_and_nothing_to_revert(home: FakeEc2, deployed: Command) -> None:
+    """The entry has EC2's code."""
     home.modify_errors[an_id(1)] = [UNAUTHORIZED]
     deployed(*REQUIRED, "--instance-id", an_id(1))
     [entry] = deployed.json("history", an_id(1))
@@ -367,12 +370,12 @@ def test_what_ec2_refuses_has_an_entry_and_nothing_to_undo(home: FakeEc2, deploy
 
 
 def test_a_ledger_that_cannot_be_written(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """Nothing is changed that nobody could find again."""
+    """A change without an entry could not be found again, so it is not made."""
     clients.table.write_failure = UNAUTHORIZED
     result = deployed(*REQUIRED, "--instance-id", an_id(1))
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.splitlines()[-1] == (
-        f"{an_id(1)} in {HOME} was left as it is (DEFERRED): the ledger is out of reach ({UNAUTHORIZED}), "
+        f"{an_id(1)} in {HOME} was not changed (DEFERRED): the ledger is out of reach ({UNAUTHORIZED}), "
         "and no change is made without an entry in it; HttpTokens is optional, not required"
     )
     assert home.sent == []
@@ -380,7 +383,7 @@ def test_a_ledger_that_cannot_be_written(home: FakeEc2, deployed: Command, clien
 
 
 def test_an_outcome_that_cannot_be_written(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """The change is made: its entry stays open until the next sweep."""
+    """The change is made, and its entry stays open until the next sweep."""
 
     def cut_off(*_: object) -> None:
         clients.table.write_failure = UNAUTHORIZED
@@ -389,7 +392,7 @@ def test_an_outcome_that_cannot_be_written(home: FakeEc2, deployed: Command, cli
     result = deployed(*REQUIRED, "--instance-id", an_id(1))
     assert result.exit_code == 0
     assert result.stderr.splitlines()[-1] == (
-        f"The ledger does not have everything about {HOME} ({UNAUTHORIZED}); the next sweep completes it."
+        f"The ledger is incomplete for {HOME} ({UNAUTHORIZED}); the next sweep completes it."
     )
     assert [entry.instance_id for entry in clients.ledger_table.entries.open_intents()] == [an_id(1)]
 
@@ -397,7 +400,7 @@ def test_an_outcome_that_cannot_be_written(home: FakeEc2, deployed: Command, cli
 def test_an_interrupt_leaves_an_intent_that_revert_completes(
     home: FakeEc2, deployed: Command, clients: FakeClients
 ) -> None:
-    """What was sent is not lost: the entry is open until the run is over, and then read off the instance."""
+    """The entry stays open until the run's end time; after that the instance shows whether the change was made."""
 
     def interrupt(_ec2: FakeEc2, instance_id: str, _change: object) -> None:
         home.set_options(instance_id, http_tokens=HttpTokens.REQUIRED)
@@ -413,7 +416,7 @@ def test_an_interrupt_leaves_an_intent_that_revert_completes(
 
 
 def test_a_policy_that_changes_meanwhile(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """It may exempt the instance now."""
+    """The new policy may exempt the instance."""
     home.read_seconds = 3
     clients.clock.at(4, lambda: clients.ssm.put(POLICY_PARAMETER, '{"mode": "audit"}'))
     result = deployed(*REQUIRED, "--instance-id", an_id(1))
@@ -422,8 +425,8 @@ def test_a_policy_that_changes_meanwhile(home: FakeEc2, deployed: Command, clien
     assert home.sent == []
 
 
-def test_a_policy_that_cannot_be_used(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """It may have meant to exempt the instance."""
+def test_an_invalid_policy(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+    """It may be meant to exempt the instance."""
     clients.ssm.put(POLICY_PARAMETER, "{")
     refusal = deployed.refusal(*REQUIRED, "--instance-id", an_id(1))
     assert "the policy cannot be read, so nothing is changed: policy is not JSON" in refusal
@@ -431,7 +434,7 @@ def test_a_policy_that_cannot_be_used(home: FakeEc2, deployed: Command, clients:
 
 
 def test_holds_that_cannot_be_read(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """One of them may be the instance's."""
+    """The instance may be held."""
     clients.table.read_failure = UNAUTHORIZED
     assert deployed.refusal(*REQUIRED, "--instance-id", an_id(1)) == f"imds-enforcer: {UNAUTHORIZED}"
     assert home.sent == []
@@ -440,20 +443,20 @@ def test_holds_that_cannot_be_read(home: FakeEc2, deployed: Command, clients: Fa
 @pytest.mark.parametrize(
     ("arguments", "refusal"),
     [
-        (("--instance-id", "web-1"), "'web-1' is no instance id; allowed: i- and 17 (or 8) hexadecimal digits"),
-        (("--instance-id", an_id(1), "web-1"), "'web-1' is no instance id; allowed: i- and 17 (or 8) hexadecimal"),
-        (("--instance-id", an_id(1), an_id(8)), f"no instance of this account: {an_id(8)}"),
+        (("--instance-id", "web-1"), "'web-1' is not an instance id; allowed: i- and 17 (or 8) hexadecimal digits"),
+        (("--instance-id", an_id(1), "web-1"), "'web-1' is not an instance id; allowed: i- and 17 (or 8) hexadecimal"),
+        (("--instance-id", an_id(1), an_id(8)), f"not found in this account: {an_id(8)}"),
         (("--instance-id", an_id(1), "--no-policy"), "--no-policy with --instance-id; allowed: only for the instance"),
         (("--http-put-response-hop-limit", "65"), "Invalid value for '--http-put-response-hop-limit': 65 is not in"),
     ],
 )
 def test_what_it_cannot_use(clients: FakeClients, command: Command, arguments: tuple[str, ...], refusal: str) -> None:
-    """One line, and none of the instances is changed."""
+    """The error is one line, and no instance is changed."""
     assert command.refusal(*REQUIRED, *arguments).startswith(f"imds-enforcer: {refusal}")
     assert clients.ec2(HOME).sent == []
 
 
-def test_a_state_that_is_none(command: Command) -> None:
-    """And none at all."""
+def test_an_invalid_or_missing_state(command: Command) -> None:
+    """The error names the values allowed, or the missing option."""
     assert "'off' is not one of 'required', 'optional'" in command.refusal("set", "--version-2-state", "off")
     assert "Missing option '--version-2-state'" in command.refusal("set")

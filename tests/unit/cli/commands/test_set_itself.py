@@ -26,12 +26,12 @@ REQUIRED = ("set", "--version-2-state", "required")
 
 @pytest.fixture
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command where nothing is deployed, and an instance in each of two regions."""
+    """The command without a deployed enforcer, with an instance in each of two regions."""
     return undeployed(clients, monkeypatch)
 
 
 def test_the_instance_itself(command: Command) -> None:
-    """Its region is that of its identity, which is asked for with a token."""
+    """Its identity document, requested with a token, names its region."""
     command.imds.instance_id, command.imds.region = an_id(2), AWAY
     result = command(*REQUIRED)
     assert result.exit_code == 0
@@ -44,8 +44,8 @@ def test_the_instance_itself(command: Command) -> None:
     ]
 
 
-def test_user_data_runs_before_ec2_shows_the_instance(clients: FakeClients, home: FakeEc2, command: Command) -> None:
-    """And before it lets it be changed, while it is pending."""
+def test_user_data_may_run_before_ec2_lists_the_instance(clients: FakeClients, home: FakeEc2, command: Command) -> None:
+    """EC2 does not allow changes to it while it is pending either."""
     instance = replace(home.actual(an_id(1)), state=InstanceState.PENDING)
 
     def appear() -> None:
@@ -60,20 +60,20 @@ def test_user_data_runs_before_ec2_shows_the_instance(clients: FakeClients, home
 
 
 def test_credentials_of_another_account(clients: FakeClients, home: FakeEc2, command: Command) -> None:
-    """They do not see the instance, however long they look."""
+    """EC2 does not list the instance to them, however long the command waits."""
     home.forget(an_id(1))
     assert command.refusal(*REQUIRED) == (
-        f"imds-enforcer: EC2 does not list {an_id(1)} in {HOME}, which is the instance that this runs on: "
-        "the credentials are perhaps of another account"
+        f"imds-enforcer: EC2 does not list {an_id(1)} in {HOME}, the instance that this runs on; "
+        "the credentials may belong to another account"
     )
     assert clients.clock.elapsed == 120
 
 
-HINT = "; where only policy and holds cannot be read, --no-policy goes on without them"
+HINT = "; --no-policy goes on without the policy and the holds"
 
 
-def test_a_role_that_may_not_ask_for_the_stack(home: FakeEc2, deployed: Command) -> None:
-    """It cannot tell whether there is anything to heed; whoever wrote the user data may say that there is not."""
+def test_a_role_without_permission_to_look_for_the_stack(home: FakeEc2, deployed: Command) -> None:
+    """The command cannot know whether there are holds; `--no-policy` says that it may ignore them."""
     deployed.reach_failure = UNAUTHORIZED
     assert deployed.refusal(*REQUIRED) == f"imds-enforcer: {UNAUTHORIZED}{HINT}"
     assert home.sent == []
@@ -83,13 +83,13 @@ def test_a_role_that_may_not_ask_for_the_stack(home: FakeEc2, deployed: Command)
     assert deployed.options(HOME, an_id(1)) == V2_ONLY
 
 
-def test_the_enforcer_is_in_another_region(home: FakeEc2, command: Command) -> None:
-    """What is held there counts, unless nobody can tell."""
+def test_an_enforcer_in_another_region(home: FakeEc2, command: Command) -> None:
+    """Its holds count; `--no-policy` ignores them only if the region does not answer."""
     command.stack.elsewhere.code = None
     refusal = f"imds-enforcer: the stack ImdsEnforcer is in {AWAY}; name that region with --region"
     assert command.refusal(*REQUIRED) == command.refusal(*REQUIRED, "--no-policy") == refusal
     command.stack.elsewhere.code = "Throttling"
-    no_answer = f"Throttling: no (asked for the stack ImdsEnforcer in {AWAY})"
+    no_answer = f"Throttling: no (while looking for the stack ImdsEnforcer in {AWAY})"
     assert command.refusal(*REQUIRED) == f"imds-enforcer: {no_answer}{HINT}"
     assert home.sent == []
     result = command(*REQUIRED, "--no-policy")
@@ -97,8 +97,8 @@ def test_the_enforcer_is_in_another_region(home: FakeEc2, command: Command) -> N
     assert result.stderr.splitlines()[0] == f"Going on without holds, which cannot be read ({no_answer})."
 
 
-def test_a_role_that_may_not_read_the_policy(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """Holds bind all the same."""
+def test_a_role_without_permission_to_read_the_policy(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+    """Holds still apply with `--no-policy`."""
     clients.ssm.error = ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetParameters")
     refusal = deployed.refusal(*REQUIRED)
     assert refusal == (
@@ -116,37 +116,37 @@ def test_a_role_that_may_not_read_the_policy(home: FakeEc2, deployed: Command, c
     assert deployed.json("history", an_id(1)) == []
 
 
-UNWRITTEN = "Nothing is written down, and `imds-enforcer revert` cannot undo this: --no-policy."
+UNWRITTEN = "The ledger gets no entry, so `imds-enforcer revert` cannot undo this: --no-policy."
 
 
-def test_a_ledger_that_the_role_may_not_write(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """The instance stays as it is, and the line says how it is set all the same."""
+def test_a_role_without_permission_to_write_the_ledger(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+    """The instance is not changed, and the line names the option that changes it all the same."""
     clients.table.write_failure = UNAUTHORIZED
     result = deployed(*REQUIRED)
     assert result.exit_code == 1
-    assert result.stderr.endswith("; --no-policy makes the change, and writes nothing down\n")
+    assert result.stderr.endswith("; --no-policy makes the change without the ledger\n")
     assert f"the ledger is out of reach ({UNAUTHORIZED})" in result.stderr
     assert home.sent == []
     result = deployed(*REQUIRED, "--no-policy")
-    assert (result.exit_code, result.stderr.count("writes nothing down")) == (0, 0)
+    assert (result.exit_code, result.stderr.count("without the ledger")) == (0, 0)
     assert UNWRITTEN in result.stderr.splitlines()
     assert deployed.options(HOME, an_id(1)) == V2_ONLY
 
 
-def test_a_caller_that_sts_does_not_tell(home: FakeEc2, deployed: Command) -> None:
-    """From a network without a way to STS, too, an instance can be set; elsewhere there is nothing to hint at."""
+def test_without_access_to_sts(home: FakeEc2, deployed: Command) -> None:
+    """On the instance itself the error names `--no-policy`; for other instances there is no such hint."""
     deployed.caller_failure = UNAUTHORIZED
-    why = f"imds-enforcer: no change without an entry in the ledger, which names the caller: {UNAUTHORIZED}"
+    why = f"imds-enforcer: the ledger needs the caller's name, so nothing is changed: {UNAUTHORIZED}"
     assert deployed(*REQUIRED, "--instance-id", an_id(1)).stderr.splitlines()[-1] == why
     result = deployed(*REQUIRED)
     assert result.exit_code == 2
-    assert result.stderr.splitlines()[-1] == f"{why}; --no-policy makes the change, and writes nothing down"
+    assert result.stderr.splitlines()[-1] == f"{why}; --no-policy makes the change without the ledger"
     assert home.sent == []
     assert deployed(*REQUIRED, "--no-policy").exit_code == 0
 
 
-def test_a_policy_that_can_be_read_binds_always(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
-    """`--no-policy` is for what cannot be read."""
+def test_a_readable_policy_always_applies(home: FakeEc2, deployed: Command, clients: FakeClients) -> None:
+    """`--no-policy` ignores only what cannot be read."""
     exemption = {"match": {"instance_id": an_id(1)}, "reason": "legacy SDK"}
     clients.ssm.put(POLICY_PARAMETER, json.dumps({"exemptions": [exemption]}))
     clients.table.read_failure = UNAUTHORIZED
@@ -154,8 +154,8 @@ def test_a_policy_that_can_be_read_binds_always(home: FakeEc2, deployed: Command
     assert home.sent == []
 
 
-def test_a_service_that_is_off_cannot_be_asked(home: FakeEc2, command: Command) -> None:
-    """In one line."""
+def test_a_metadata_service_that_is_off(home: FakeEc2, command: Command) -> None:
+    """The error is one line."""
     home.launch(an_instance(1, IMDS_OFF))
     refusal = "imds-enforcer: the instance metadata service at http://169.254.169.254 is off: it answers 403"
     assert command.refusal(*REQUIRED) == refusal
@@ -173,13 +173,16 @@ def test_a_service_that_is_off_cannot_be_asked(home: FakeEc2, command: Command) 
             "no answer from the instance metadata service at http://169.254.169.254 (ConnectionRes",
         ),
         (RemoteDisconnected("gone"), "no answer from the instance metadata service at http://169.254.169.254 (gone)"),
-        (Answer(404, "?"), "the instance metadata service at http://169.254.169.254 answers 404, and not which"),
-        (Answer(200, "<html>"), "what answers at http://169.254.169.254 is no instance metadata service: its identity"),
-        (Answer(200, "[]"), "what answers at http://169.254.169.254 is no instance metadata service: its identity"),
+        (
+            Answer(404, "?"),
+            "the instance metadata service at http://169.254.169.254 answers 404 and does not say which",
+        ),
+        (Answer(200, "<html>"), "http://169.254.169.254 is not an instance metadata service: its identity"),
+        (Answer(200, "[]"), "http://169.254.169.254 is not an instance metadata service: its identity"),
     ],
 )
-def test_elsewhere_than_on_an_instance(command: Command, answer: Answer | Exception, refusal: str) -> None:
-    """It says how to name one."""
+def test_off_an_instance(command: Command, answer: Answer | Exception, refusal: str) -> None:
+    """The error says how to name an instance."""
     command.imds.answers["GET", "/latest/dynamic/instance-identity/document"] = answer
     said = command.refusal(*REQUIRED)
     assert said.startswith(f"imds-enforcer: {refusal}")

@@ -57,14 +57,14 @@ WELL = {
 
 
 def a_report(run_id: str, trigger: str, **outcomes: int) -> dict[str, Any]:
-    """The log line with the report of a run, which changed three instances and held one unless it had others."""
+    """The log line with a run's report; by default it changed three instances and held one."""
     counts = {"seconds": 2.5, "instances": 40, "outcomes": outcomes or {"REMEDIATED": 3, "HELD": 1}}
     return {"message": "run finished", "report": {"run_id": run_id, "trigger": trigger, **counts}}
 
 
 @pytest.fixture
 def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command, where a sweep was completed in the minute before."""
+    """The command, after a sweep that completed in the last minute."""
     command = Command(clients, monkeypatch)
     minute = START - timedelta(minutes=1)
     command.stack.watch.sweeps = [minute, minute - timedelta(minutes=15)]
@@ -75,7 +75,7 @@ def command(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 def test_all_is_well(command: Command) -> None:
-    """Each part in a line."""
+    """Each part has a line."""
     result = command("status")
     assert (result.exit_code, result.stderr) == (0, "")
     assert lines(result.stdout) == [
@@ -92,12 +92,12 @@ def test_all_is_well(command: Command) -> None:
 
 
 def test_all_is_well_as_json(command: Command) -> None:
-    """For a check that runs by itself."""
+    """A monitoring check can read it."""
     assert command.json("status") == WELL
 
 
-def test_as_csv(command: Command) -> None:
-    """One row."""
+def test_status_as_csv(command: Command) -> None:
+    """It has one row."""
     command.stack.watch.raise_alarm("No sweep", "1 of 1")
     result = command("status", "--output", "csv")
     [row] = csv.DictReader(result.stdout.splitlines())
@@ -105,8 +105,8 @@ def test_as_csv(command: Command) -> None:
     assert (row["well"], row["last_sweep.outcomes.REMEDIATED"], row["alarms"]) == ("false", "3", "No sweep")
 
 
-def test_an_alarm(command: Command) -> None:
-    """What it means, and CloudWatch's reason."""
+def test_an_alarm_that_is_raised(command: Command) -> None:
+    """The line has the alarm's meaning and CloudWatch's reason."""
     command.stack.watch.raise_alarm("A sweep could not cover a region", "1 of 2 periods")
     result = command("status")
     assert result.exit_code == 1
@@ -118,14 +118,14 @@ def test_an_alarm(command: Command) -> None:
 
 
 def test_events_that_were_given_up(command: Command) -> None:
-    """`redrive` is what follows."""
+    """The exit code is 1; `redrive` moves them back."""
     command.stack.queues.depth |= {"lost": 2, "events": 5}
     document = command.json("status", exit_code=1)
     assert (document["dead_letters"], document["queue"]["waiting"]) == (2, 5)
 
 
 def test_invocations_that_were_lost(command: Command) -> None:
-    """A sweep does what they were for; purging the queue ends its alarm."""
+    """The line says what to do: a sweep replaces them, and purging the queue ends the alarm."""
     command.stack.queues.depth["invocations"] = 2
     result = command("status")
     assert result.exit_code == 1
@@ -137,17 +137,15 @@ def test_invocations_that_were_lost(command: Command) -> None:
     assert (document["lost_invocations"], document["well"]) == (2, False)
 
 
-def test_a_stack_of_before_that_has_no_queue_of_lost_invocations(
-    command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is asked about all the rest."""
+def test_an_older_stack_without_a_queue_of_lost_invocations(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything else is shown."""
     monkeypatch.delitem(OUTPUTS, "LostInvocationsQueueUrl")
     assert command.json("status") == WELL | {"lost_invocations": None}
     assert not any(line.startswith("lost invocations") for line in lines(command("status").stdout))
 
 
 def test_an_invalid_policy(clients: FakeClients, command: Command) -> None:
-    """Nothing is enforced."""
+    """Nothing is enforced, so the exit code is 1."""
     clients.ssm.put(POLICY_PARAMETER, "[]")
     result = command("status")
     assert result.exit_code == 1
@@ -155,20 +153,20 @@ def test_an_invalid_policy(clients: FakeClients, command: Command) -> None:
 
 
 @pytest.mark.parametrize(("state", "exit_code"), [("UPDATE_ROLLBACK_FAILED", 1), ("UPDATE_ROLLBACK_COMPLETE", 0)])
-def test_the_stack(command: Command, state: str, exit_code: int) -> None:
-    """One that was rolled back is whole."""
+def test_the_state_of_the_stack(command: Command, state: str, exit_code: int) -> None:
+    """A completed rollback is well; a failed one is not."""
     command.stack.stack = {"StackStatus": state, "CreationTime": START}
     assert command("status").exit_code == exit_code
 
 
-def test_busy_is_well(command: Command) -> None:
-    """Events that wait are worked on."""
+def test_waiting_events_are_well(command: Command) -> None:
+    """The function is working on them."""
     command.stack.queues.depth["events"] = 5
     assert command("status").exit_code == 0
 
 
 def test_without_any_sweep(command: Command) -> None:
-    """An alarm says whether there should have been one."""
+    """That alone does not affect the exit code: an alarm is raised if a sweep is missing."""
     command.stack.watch.sweeps = []
     assert "last sweep none within three days" in lines(command("status").stdout)
     document = command.json("status")
@@ -176,7 +174,7 @@ def test_without_any_sweep(command: Command) -> None:
 
 
 def test_a_sweep_whose_report_is_gone(command: Command) -> None:
-    """When it was is known all the same."""
+    """The metric still has its time."""
     command.stack.log.lines.clear()
     assert lines(command("status").stdout)[3] == "last sweep 2026-11-22T11:59+00:00"
 
@@ -185,7 +183,7 @@ NO_EFFECT = {"COMPLIANT": 2, "EXEMPT": 1, "SKIPPED": 1, "GONE": 1, "WOULD_REMEDI
 
 
 def quiet_sweeps(command: Command, number: int, *, minutes: int = 15) -> None:
-    """Let so many sweeps without effect follow, and a minute pass; during each an event has one."""
+    """Let this many sweeps without an effect follow; during each, an event has an effect."""
     watch, clock = command.stack.watch, command.clock
     for each in range(number):
         clock.advance(minutes * 60)
@@ -197,8 +195,8 @@ def quiet_sweeps(command: Command, number: int, *, minutes: int = 15) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 4])
-def test_the_last_sweep_that_had_an_effect(command: Command, number: int) -> None:
-    """A second look or a quiet sweep does not hide what the one before did."""
+def test_the_last_sweep_with_an_effect(command: Command, number: int) -> None:
+    """A later sweep without an effect does not hide it."""
     quiet_sweeps(command, number)
     document = command.json("status")
     assert (document["last_sweep"]["run_id"], document["last_sweep"]["outcomes"]) == (f"quiet-{number - 1}", NO_EFFECT)
@@ -214,7 +212,7 @@ def test_the_last_sweep_that_had_an_effect(command: Command, number: int) -> Non
 
 
 def test_a_second_look_within_the_same_minute(command: Command) -> None:
-    """It begins three seconds after the first sweep did."""
+    """It may begin three seconds after the first sweep."""
     command.stack.log.write(a_report("run-4", "second-look", **NO_EFFECT), at=START - timedelta(seconds=1))
     document = command.json("status")
     assert [document[name]["run_id"] for name in ("last_sweep", "last_effective_sweep")] == ["run-4", "run-2"]
@@ -222,7 +220,7 @@ def test_a_second_look_within_the_same_minute(command: Command) -> None:
 
 @pytest.mark.parametrize("outcome", ["REMEDIATED", "PENDING", "HELD", "CONTESTED", "DEFERRED", "FAILED"])
 def test_what_counts_as_an_effect(command: Command, outcome: str) -> None:
-    """Each that was changed, that was to be, or that is kept back."""
+    """It is an instance that a sweep changed, tried to change or kept back."""
     now = command.clock.now()
     command.stack.watch.sweeps.append(now)
     command.stack.watch.outcomes = {outcome: [now - timedelta(minutes=1)]}  # counted before the minute was over
@@ -230,8 +228,8 @@ def test_what_counts_as_an_effect(command: Command, outcome: str) -> None:
     assert command.json("status")["last_effective_sweep"]["run_id"] == "run-4"
 
 
-def test_a_sweep_with_effect_is_not_looked_for_without_end(command: Command) -> None:
-    """Where events have effects all the time, few sweeps are looked at; with none there is nothing to read."""
+def test_the_search_for_a_sweep_with_an_effect_is_limited(command: Command) -> None:
+    """If events keep having effects, it reads few minutes of the log; without any effect it reads none."""
     quiet_sweeps(command, 7)
     command.stack.log.requests = 0
     assert command.json("status")["last_effective_sweep"] is None
@@ -244,14 +242,14 @@ def test_a_sweep_with_effect_is_not_looked_for_without_end(command: Command) -> 
 
 
 def test_holds_are_counted(command: Command, home: FakeEc2) -> None:
-    """Those in force."""
+    """The number is that of the holds in force."""
     home.launch(an_instance(1))
     command("hold", an_id(1), "--reason", "audit")
     assert command.json("status")["holds"] == 1
 
 
 def test_refused_launches(command: Command, clients: FakeClients) -> None:
-    """A line for each launcher; that they are refused is as it should be."""
+    """Each launcher has a line; the refusals are intended, so all is well."""
     earlier = (START - timedelta(hours=1)).isoformat()
     refused_group = events.refused_launch(
         "e-2", identity=events.BY_AUTO_SCALING, request=events.of_group(), time=earlier
@@ -277,13 +275,13 @@ def test_refused_launches(command: Command, clients: FakeClients) -> None:
     assert "Auto Scaling group web" in row["refused_launchers"]
 
 
-def test_a_service_that_cannot_be_asked(command: Command) -> None:
-    """One line with its own words."""
+def test_a_service_that_refuses_the_call(command: Command) -> None:
+    """The error is the service's, on one line."""
     command.stack.watch.error = refusal("AccessDenied", "not authorized to perform cloudwatch:GetMetricData")
     refused = "imds-enforcer: AccessDenied: not authorized to perform cloudwatch:GetMetricData"
     assert command.refusal("status") == refused
 
 
-def test_the_namespace_is_that_of_the_metrics() -> None:
-    """It is written down twice, as what publishes them is not for commands."""
+def test_the_namespace_is_the_one_of_the_metrics() -> None:
+    """It is repeated in the command, which must not import the module that publishes metrics."""
     assert NAMESPACE == telemetry.NAMESPACE

@@ -34,15 +34,15 @@ SERVED = "The GET without a token counts in CloudWatch as an IMDSv1 call (Metada
 
 @pytest.fixture
 def command(clients: FakeClients, home: FakeEc2, away: FakeEc2, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command where there is no policy; of two instances in two regions one requires tokens."""
+    """The command without a policy, with two instances in two regions, of which one requires tokens."""
     home.launch(an_instance(1, V2_ONLY))
     away.launch(an_instance(2, V1_ALLOWED))
     clients.ssm.values.clear()
     return Command(clients, monkeypatch)
 
 
-def test_what_is_required_and_applied(command: Command) -> None:
-    """What one hopes to read."""
+def test_required_and_applied(command: Command) -> None:
+    """The check passes."""
     result = command(*ONE)
     assert result.exit_code == 0
     assert lines(result.stdout) == [
@@ -52,8 +52,8 @@ def test_what_is_required_and_applied(command: Command) -> None:
     assert result.stderr == ""
 
 
-def test_what_is_not_so_of_a_managed_instance_is_for_its_service_to_change(home: FakeEc2, command: Command) -> None:
-    """Nothing is said of one that is as it should be."""
+def test_a_failed_check_of_an_instance_that_a_service_manages(home: FakeEc2, command: Command) -> None:
+    """The command names the service, but only if a check failed."""
     home.launch(an_instance(1, V1_ALLOWED, managed_by="eks.amazonaws.com"))
     home.launch(an_instance(3, V2_ONLY, managed_by="eks.amazonaws.com"))
     result = command(*ONE, an_id(3))
@@ -62,7 +62,7 @@ def test_what_is_not_so_of_a_managed_instance_is_for_its_service_to_change(home:
 
 
 def test_instances_of_several_regions(command: Command) -> None:
-    """One that is not so makes it a finding."""
+    """One failed check makes the exit code 1."""
     result = command("verify", "--instance-id", an_id(1), an_id(2))
     assert result.exit_code == 1
     assert lines(result.stdout)[2] == (
@@ -80,10 +80,10 @@ def test_instances_of_several_regions(command: Command) -> None:
         (PENDING, "stopped", "required", "HttpTokens required, applies at the next start", False),
         (IMDS_OFF, "running", "required", "the metadata service is off", True),
         (IMDS_OFF, "running", "optional", "the metadata service is off", False),
-        (None, "running", "required", "options that are not known here", False),
+        (None, "running", "required", "unrecognized metadata options", False),
     ],
 )
-def test_what_ec2_describes(  # noqa: PLR0913, PLR0917  # what there is, and what is said of it
+def test_the_check_of_what_ec2_shows(  # noqa: PLR0913, PLR0917  # each is a part of the case
     home: FakeEc2,
     command: Command,
     options: MetadataOptions | None,
@@ -92,7 +92,7 @@ def test_what_ec2_describes(  # noqa: PLR0913, PLR0917  # what there is, and wha
     found: str,
     passed: bool,  # noqa: FBT001  # pytest passes it
 ) -> None:
-    """With why."""
+    """The check has what was expected and what was found."""
     home.launch(an_instance(1, options, state=InstanceState(state)))
     [document] = command.json(*ONE, "--version-2-state", wanted, exit_code=0 if passed else 1)
     check = {"check": "described", "expected": f"HttpTokens {wanted}, applied", "found": found, "passed": passed}
@@ -105,16 +105,16 @@ def test_what_ec2_describes(  # noqa: PLR0913, PLR0917  # what there is, and wha
     }
 
 
-def test_as_csv(command: Command) -> None:
-    """A row for each check."""
+def test_checks_as_csv(command: Command) -> None:
+    """Each check has a row."""
     assert command(*ONE, "--output", "csv").stdout.splitlines() == [
         "instance_id,region,check,expected,found,passed",
         f'{an_id(1)},{HOME},described,"HttpTokens required, applied","HttpTokens required, applied",true',
     ]
 
 
-def test_the_policy_says_what_to_look_for(clients: FakeClients, command: Command) -> None:
-    """Unless it is said at the command line."""
+def test_the_policy_says_what_to_expect(clients: FakeClients, command: Command) -> None:
+    """`--version-2-state` takes precedence, and then the policy is not read."""
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     clients.ssm.put(POLICY_PARAMETER, "{}")
     assert command(*ONE).exit_code == 1
@@ -125,36 +125,36 @@ def test_the_policy_says_what_to_look_for(clients: FakeClients, command: Command
 
 
 def test_a_policy_that_cannot_be_read(clients: FakeClients, command: Command) -> None:
-    """Nothing is changed here, so it only says what it looks for."""
+    """The command changes nothing, so it goes on and says what it expects."""
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     result = command(*ONE)
     assert result.exit_code == 0
     assert result.stderr.startswith("The policy cannot be read (policy is missing; allowed: a JSON object")
-    assert result.stderr.endswith("): required is what is looked for.\n")
+    assert result.stderr.endswith("), so required is expected.\n")
 
 
-def test_what_is_only_looked_at_needs_no_stack(command: Command) -> None:
-    """Nor the permission to ask for it."""
+def test_reading_needs_no_stack(command: Command) -> None:
+    """It does not need the permission to look for the stack either."""
     command.reach_failure = UNAUTHORIZED
     assert command(*ONE).exit_code == 0
 
 
 def test_a_probe_is_for_the_instance_itself(command: Command) -> None:
-    """Another one's metadata service cannot be reached."""
+    """The metadata service of another instance cannot be reached."""
     refusal = "imds-enforcer: --probe with --instance-id; allowed: only for the instance that this runs on"
     assert command.refusal(*ONE, "--probe") == refusal
 
 
-def test_the_instance_itself_is_only_described(command: Command) -> None:
-    """Unless the proof is asked for: a request without a token may wake somebody."""
+def test_without_a_probe_the_instance_itself_is_only_described(command: Command) -> None:
+    """A request without a token could raise an alarm."""
     result = command("verify")
     assert (result.exit_code, result.stderr) == (0, "")
     assert lines(result.stdout)[1].startswith(f"{an_id(1)}; {HOME} described")
     assert all(token for method, _, token in command.imds.requests if method == "GET")
 
 
-def test_the_proof_that_tokens_are_required(command: Command) -> None:
-    """Each step with its status, and how it counts in CloudWatch."""
+def test_a_probe_of_required_tokens(command: Command) -> None:
+    """Each request has its status; standard error says how CloudWatch counts the one without a token."""
     result = command("verify", "--probe")
     assert result.exit_code == 0
     assert lines(result.stdout)[2:] == [
@@ -170,8 +170,8 @@ def test_the_proof_that_tokens_are_required(command: Command) -> None:
     ]
 
 
-def test_the_proof_that_tokens_are_optional(command: Command) -> None:
-    """Both versions are served."""
+def test_a_probe_of_optional_tokens(command: Command) -> None:
+    """The service answers both versions."""
     command.imds.instance_id, command.imds.region = an_id(2), AWAY
     result = command("verify", "--probe", "--version-2-state", "optional")
     assert result.exit_code == 0
@@ -179,16 +179,16 @@ def test_the_proof_that_tokens_are_optional(command: Command) -> None:
     assert result.stderr == SERVED
 
 
-def test_the_help_says_how_a_proof_counts(command: Command) -> None:
-    """Before it wakes somebody."""
+def test_the_help_says_how_a_probe_counts(command: Command) -> None:
+    """The user has to know that it could raise an alarm."""
     words = command("verify", "--help").stdout.replace("│", " ").split()
-    assert "(MetadataNoTokenRejected)," in words
+    assert "(MetadataNoTokenRejected)" in words
     assert "rejected IMDSv1 call" in " ".join(words)
 
 
 @pytest.mark.parametrize("wanted", ["required", "optional"])
-def test_a_service_that_does_otherwise_than_is_described(command: Command, wanted: str) -> None:
-    """That is what the proof is for."""
+def test_a_service_that_differs_from_what_ec2_shows(command: Command, wanted: str) -> None:
+    """Only the probe reveals it."""
     tokens = HttpTokens(wanted)
     command.imds.answers["GET", "/latest/meta-data/"] = Answer(200 if tokens is HttpTokens.REQUIRED else 401, "")
     if tokens is HttpTokens.OPTIONAL:
@@ -198,8 +198,8 @@ def test_a_service_that_does_otherwise_than_is_described(command: Command, wante
     assert (passed["described"], passed["GET without a token"], passed["PUT for a token"]) == (True, False, True)
 
 
-def test_a_token_that_is_not_to_be_had(command: Command) -> None:
-    """There is nothing to send then."""
+def test_a_service_that_refuses_a_token(command: Command) -> None:
+    """The request with the token is not sent then."""
     answers = iter([Answer(200, "token-1"), Answer(403, "Forbidden")])
     send = command.imds.send
 
@@ -215,8 +215,8 @@ def test_a_token_that_is_not_to_be_had(command: Command) -> None:
     ]
 
 
-def test_a_service_that_is_off_proves_nothing(home: FakeEc2, command: Command) -> None:
-    """It does not even say which instance this is."""
+def test_a_probe_of_a_service_that_is_off(home: FakeEc2, command: Command) -> None:
+    """The service does not even say which instance this is."""
     home.launch(an_instance(1, IMDS_OFF))
     refusal = "imds-enforcer: the instance metadata service at http://169.254.169.254 is off: it answers 403"
     assert command.refusal("verify", "--probe") == refusal

@@ -15,9 +15,9 @@ BOTH = {"match": {"tags": [{"key": "team", "value": "pay"}, {"key": "imds"}]}, "
 ONE = {"match": {"tags": [{"key": "team", "value": "pay"}]}, "reason": "legacy"}
 GATE: dict[str, Any] = {"legacy_calls": {}}
 BY_GROUP: dict[str, Any] = {"legacy_calls": {"by": "group"}}
-CALLS = "more than 0 IMDSv1 calls in 14 days"
+GATED = "instances with more than 0 IMDSv1 calls in 14 days"
 STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    ({}, {"mode": "audit"}, "instances are looked at and no longer changed"),
+    ({}, {"mode": "audit"}, "the enforcer only audits instances, and no longer changes them"),
     (
         {"http_put_response_hop_limit": 1},
         {"http_put_response_hop_limit": 2},
@@ -41,18 +41,22 @@ STEPS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"exemptions": [EXEMPTION]}, {"exemptions": [LONGER]}, "it exempts (instance_id i-1) legacy, until 2030-01-01"),
     ({"exemptions": [BOTH]}, {"exemptions": [ONE]}, "it exempts (tag team=pay) legacy"),
     ({}, {"rollout_percent": 10}, "it reaches 10 % of the existing instances, not 100 %"),
-    ({}, {"launch_grace_seconds": 60}, "new instances are left alone for 60 s, not 0 s"),
-    ({}, GATE, "who still calls IMDSv1 is held back: more than 0 IMDSv1 calls in 14 days; it was: nobody"),
-    (GATE, {}, "who still calls IMDSv1 is held back: nobody; it was: more than 0 IMDSv1 calls in 14 days"),
-    # By group it holds more instances back, by instance it gives up what protects new ones.
-    (GATE, BY_GROUP, f"who still calls IMDSv1 is held back: {CALLS}, counted by Auto Scaling group; it was: {CALLS}"),
-    (BY_GROUP, GATE, f"who still calls IMDSv1 is held back: {CALLS}; it was: {CALLS}, counted by Auto Scaling group"),
-    ({}, {"watch": None}, "what is done about changed instances that still call IMDSv1: nothing"),
+    ({}, {"launch_grace_seconds": 60}, "the enforcer leaves new instances alone for 60 s, not 0 s"),
+    ({}, GATE, f"the gate holds back {GATED}; before, it held back no instances"),
+    (GATE, {}, f"the gate holds back no instances; before, it held back {GATED}"),
+    # By group it holds back more instances; by instance it no longer protects new ones.
+    (GATE, BY_GROUP, f"the gate holds back {GATED}, counted by Auto Scaling group; before, it held back {GATED}"),
+    (BY_GROUP, GATE, f"the gate holds back {GATED}; before, it held back {GATED}, counted by Auto Scaling group"),
+    ({}, {"watch": None}, "the enforcer no longer watches changed instances for rejected IMDSv1 calls"),
     ({"container_host_tags": [{"key": "nomad"}]}, {}, "tag nomad=* no longer marks container hosts"),
     ({"max_changes_per_sweep": 5}, {}, "one sweep may change any number of instances, not 5"),
     ({"max_changes_per_sweep": 5}, {"max_changes_per_sweep": 6}, "one sweep may change 6 instances, not 5"),
     ({}, {"container_hop_limit": None}, "container_hop_limit is null, not 2"),
-    ({"account_defaults": {}}, {}, "account_defaults are no longer kept; the regions stay as they are"),
+    (
+        {"account_defaults": {}},
+        {},
+        "the enforcer no longer sets account_defaults; the regions keep the values that they have",
+    ),
     (
         {"account_defaults": {"http_put_response_hop_limit": 2}},
         {"account_defaults": {"http_put_response_hop_limit": 3}},
@@ -95,7 +99,7 @@ HARMLESS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 
 def weaker(old: dict[str, Any], new: dict[str, Any], tokens: str = "required") -> list[str]:
-    """What one document weakens in the place of another."""
+    """What the new document weakens, compared with the old one."""
     versions = PolicyVersions()
     before = parse_policy("required", json.dumps(old), versions)
     return weakened(before, parse_policy(tokens, json.dumps(new), versions))
@@ -103,16 +107,16 @@ def weaker(old: dict[str, Any], new: dict[str, Any], tokens: str = "required") -
 
 @pytest.mark.parametrize(("old", "new", "reason"), STEPS)
 def test_what_weakens(old: dict[str, Any], new: dict[str, Any], reason: str) -> None:
-    """Less is protected, more is allowed, or a safeguard is given up."""
+    """The new policy protects less, allows more, or gives up a safeguard."""
     assert weaker(old, new) == [reason]
 
 
 @pytest.mark.parametrize(("old", "new"), HARMLESS)
-def test_what_does_not(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Nobody need be asked."""
+def test_what_does_not_weaken(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """No confirmation is needed."""
     assert weaker(old, new) == []
 
 
 def test_tokens_made_optional() -> None:
-    """Whatever else it says."""
+    """That always needs a confirmation."""
     assert weaker({}, {}, "optional") == [TOKENS_OPTIONAL]

@@ -1,4 +1,4 @@
-"""How far a sweep is, while somebody looks."""
+"""A sweep's progress on a terminal."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Terminal(io.StringIO):
-    """A stream that somebody looks at."""
+    """A stream that is a terminal."""
 
     def isatty(self) -> bool:
-        """It is one."""
+        """Always true."""
         return True
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, limit: int | None = None) -> str:
-    """What is written of a sweep in which three of four instances are done."""
+    """The progress of a sweep in which three of four planned instances are done."""
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "100")
@@ -38,26 +38,26 @@ def shown(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, limit: int | Non
     return stream.getvalue()
 
 
-def test_on_a_terminal_each_region_has_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And all of them together have one."""
+def test_each_region_has_a_line_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more line is for all regions together."""
     text = Text.from_ansi(shown(monkeypatch, Terminal())).plain
     last = [line for line in text.splitlines() if "/" in line][-3:]
     assert [line.split()[0] for line in last] == ["all", HOME, AWAY]
     assert ["4/4" in last[0], "2/3" in last[1], "1/1" in last[2]] == [True, True, True]
 
 
-def test_no_more_is_planned_than_the_limit_allows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of all regions together."""
+def test_the_total_is_at_most_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is for all regions together."""
     assert "4/2" in shown(monkeypatch, Terminal(), limit=2)
 
 
-def test_nobody_looks_at_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even a line end is written there."""
+def test_a_file_gets_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even a line end is written to it."""
     assert shown(monkeypatch, io.StringIO()) == ""
 
 
-def test_a_terminal_that_is_closed_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was done has to be told all the same, elsewhere."""
+def test_a_terminal_that_closes_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report on standard output must follow all the same."""
     terminal, data = Terminal(), sys.stdout
 
     def closed(_: str) -> int:

@@ -239,7 +239,7 @@ def test_the_second_signal_ends_the_command_at_once(ended: list[int], said: list
         assert stop.asked
         with pytest.raises(typer.Exit):
             signal.raise_signal(signal.SIGINT)
-    assert (ended, said) == ([130], ["Sent, and not read back: i-1, i-2."])
+    assert (ended, said) == ([130], ["Sent, but not read back: i-1, i-2."])
 
 
 def test_a_closed_terminal_may_send_sighup_twice(ended: list[int]) -> None:
