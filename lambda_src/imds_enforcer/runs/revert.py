@@ -97,7 +97,7 @@ class Revert:
             for instance_id in named:
                 entries = self._completed(ledger[instance_id], seen)
                 plans[instance_id] = self._planned(region, instance_id, entries, run_id, seen.get(instance_id))
-        nothing = "the ledger has no change that is not undone"
+        nothing = "the ledger has no change left to undo"
         return [plans.get(each) or Reverting(each, nothing_left=nothing) for each in ids]
 
     def _completed(self, entries: Sequence[Entry], seen: Mapping[str, Instance]) -> list[Entry]:
@@ -128,7 +128,7 @@ class Revert:
         if instance.unchangeable:
             return Reverting(instance_id, region, tuple(entries), instance, problem=instance.unchangeable)
         if instance.options is None:
-            problem = "EC2 describes its metadata options in a way that is not known here"
+            problem = "EC2 returned unrecognized metadata options"
             return Reverting(instance_id, region, tuple(entries), instance, problem=problem)
         way = undo(entries, instance.options, overwrite=self._overwrite)
         return Reverting(instance_id, region, tuple(entries), instance, way)

@@ -111,7 +111,7 @@ class RevertDefaults:
             return RevertingDefaults(region, problem="a change is under way: try again in a few minutes")
         back, left = original(entries, seen, overwrite=self._overwrite), changed_since(entries, seen)
         if not (back or left):
-            return RevertingDefaults(region, nothing_left="the ledger has no change that is not undone")
+            return RevertingDefaults(region, nothing_left="the ledger has no change left to undo")
         if seen.managed:
             return RevertingDefaults(region, problem=seen.managed)
         after = restored(seen, back)

@@ -36,7 +36,7 @@ def test_only_what_follows_the_policy_is_compliant() -> None:
 def test_what_the_enforcer_waits_for_is_drift() -> None:
     """An audit tells how things are, and why nobody has changed them yet."""
     launched = an_instance(attached_at=START - timedelta(seconds=5))
-    reason = "launched less than 600 s ago, which are left to its boot scripts"
+    reason = "launched less than 600 s ago, still in the launch grace period for its boot scripts"
     assert judged(launched, launch_grace_seconds=600) == Judgement(Status.DRIFT, f"{DRIFT}; {reason}")
 
 
@@ -99,7 +99,7 @@ def test_a_hold_says_nothing_of_what_would_not_be_changed(instance: Any, status:
 def test_a_contested_instance_is_drift() -> None:
     """With who keeps setting it back."""
     contest = Contest(instance_id=an_id(1), principal="role/deploy", until=START + timedelta(hours=1))
-    reason = f"{DRIFT}; set back again and again, last by role/deploy"
+    reason = f"{DRIFT}; repeatedly changed back by someone else, last by role/deploy"
     assert judged(standing=Standing(contests={an_id(1): contest})) == Judgement(Status.DRIFT, reason)
 
 
@@ -107,7 +107,7 @@ def test_the_gate_holds_back_what_still_calls() -> None:
     """Like the enforcer, in its words; without an answer of CloudWatch nobody can tell, and it stays drift."""
     gate, calls = Gate(enforce_after=date(2027, 1, 31)), Calls(17, date(2026, 11, 20))
     counted = "17 IMDSv1 calls in 14 days, the last on 2026-11-20"
-    reason = f"{counted}; held until the end of 2027-01-31; {FIND_CALLER}; {DRIFT}"
+    reason = f"{counted}; gated until the end of 2027-01-31; {FIND_CALLER}; {DRIFT}"
     assert judged(calls=calls, gate=gate) == Judgement(Status.HELD, reason, "2027-01-31", "the policy's legacy_calls")
     assert judged(calls=calls, gate=Gate()).until is None
     for unheld in (

@@ -252,7 +252,7 @@ def test_what_ec2_refused_or_was_never_sent_needs_no_way_back(
         home.launch(an_instance(number, V1_ALLOWED if made else V2_ONLY))
         clients.ledger_table.entries.write([an_entry(number, **made, **({"after": None} if made else {}))])
     instances = command.json("revert", "--run", "run-1", "--yes")["instances"]
-    nothing = ("the ledger has no change by the run run-1 that is not undone", None, None)
+    nothing = ("the ledger has no change by the run run-1 left to undo", None, None)
     back = ("set back to what it was before the run run-1", None, "REMEDIATED")
     assert [(each["reason"], each["problem"], each["outcome"]) for each in instances] == [back, nothing, nothing]
     assert home.modified_ids == [an_id(1)]
@@ -275,14 +275,14 @@ def test_a_change_that_is_under_way_is_a_problem(clients: FakeClients, home: Fak
     result = command("revert", an_id(1), "--yes")
     assert (result.exit_code, result.stderr) == (1, "Nothing can be undone now.\n")
     (instance,) = command.json("revert", an_id(1), "--yes", exit_code=1)["instances"]
-    assert instance["problem"] == "a change is under way or was interrupted: the next sweep settles it"
+    assert instance["problem"] == "a change is under way or was interrupted: the next sweep records its outcome"
 
 
 def test_one_that_cannot_be_read_is_a_problem(home: FakeEc2, command: Command, changed: str) -> None:
     """Its options may be anything."""
     home.launch(an_instance(1, None))
     (instance,) = command.json("revert", changed, "--yes", exit_code=1)["instances"]
-    assert instance["problem"].startswith("EC2 describes its metadata options in a way that is not known")
+    assert instance["problem"].startswith("EC2 returned unrecognized metadata options")
 
 
 def test_one_that_ec2_refuses_is_a_failure(home: FakeEc2, command: Command, changed: str) -> None:
@@ -384,7 +384,7 @@ def test_an_instance_that_was_never_changed_is_no_user_error(home: FakeEc2, comm
     instances: list[dict[str, Any]] = command.json("revert", changed, an_id(2), "--yes")["instances"]
     assert [each["outcome"] for each in instances] == ["REMEDIATED", None]
     assert instances[1]["problem"] is None
-    assert instances[1]["reason"] == "the ledger has no change that is not undone"
+    assert instances[1]["reason"] == "the ledger has no change left to undo"
 
 
 def test_a_managed_instance_is_not_touched(clients: FakeClients, home: FakeEc2, command: Command, changed: str) -> None:
@@ -406,7 +406,7 @@ def test_a_revert_is_made_once_and_a_later_change_can_be_reverted_again(
     for which in (("--run", "run-1"), (changed,), ("--run", FIRST_REVERT)):
         result = command("revert", *which, "--yes")
         assert (result.exit_code, result.stderr) == (0, "Nothing to undo.\n")
-        assert lines(result.stdout)[1].endswith("that is not undone")
+        assert lines(result.stdout)[1].endswith("left to undo")
     assert command.options(HOME, changed) == V1_ALLOWED
     command("release", changed)
     clients.clock.advance(60)

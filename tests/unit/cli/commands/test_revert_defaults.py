@@ -144,7 +144,7 @@ def test_nothing_is_left_to_put_back(clients: FakeClients, command: Command) -> 
     assert current(clients)[HOME] == UNSET
     result = command("revert", "--defaults", HOME, "--yes")
     assert (result.exit_code, result.stderr) == (0, "Nothing to put back.\n")
-    assert lines(result.stdout)[1:] == [f"{HOME} nothing the ledger has no change that is not undone"]
+    assert lines(result.stdout)[1:] == [f"{HOME} nothing the ledger has no change left to undo"]
     assert clients.ledger_table.holds.standing().holds == {}
 
 

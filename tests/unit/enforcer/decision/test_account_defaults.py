@@ -100,11 +100,11 @@ def test_what_the_policy_names_stays_when_tokens_become_optional() -> None:
 @pytest.mark.parametrize(
     ("seen", "floor", "reason"),
     [
-        (KEPT, OPTIONAL, "left as it is: HttpTokens is required (not the enforcer's doing)"),
+        (KEPT, OPTIONAL, "left unchanged: HttpTokens is required (not set by the enforcer)"),
         (
             ENFORCED,
             REQUIRED,
-            f"left as it is: HttpTokens is required and HttpTokensEnforced is enabled ({FLOOR})",
+            f"left unchanged: HttpTokens is required and HttpTokensEnforced is enabled ({FLOOR})",
         ),
     ],
 )
@@ -122,8 +122,8 @@ def test_required_tokens_that_someone_elses_enforcement_needs_are_not_called_the
     assert (decision.verdict, decision.reason) == (
         DefaultsVerdict.LEFT,
         (
-            "left as it is: HttpTokens is required and HttpTokensEnforced is enabled "
-            "(the latter is not the enforcer's doing, and needs the former)"
+            "left unchanged: HttpTokens is required and HttpTokensEnforced is enabled "
+            "(the enforcer did not set the latter, which needs the former)"
         ),
     )
 
@@ -131,7 +131,7 @@ def test_required_tokens_that_someone_elses_enforcement_needs_are_not_called_the
 @pytest.mark.parametrize(
     ("seen", "verdict", "reason"),
     [
-        (KEPT, DefaultsVerdict.COMPLIANT, "the defaults are as in the policy"),
+        (KEPT, DefaultsVerdict.COMPLIANT, "the defaults match the policy"),
         (
             replace(KEPT, http_tokens=OPTIONAL),
             DefaultsVerdict.MANAGED,

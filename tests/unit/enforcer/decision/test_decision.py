@@ -30,7 +30,7 @@ EVERY_POLICY = [
     for tokens, hops, ipv6, tags in product(HttpTokens, (None, 1, 2), (None, *Switch), (None, *Switch))
 ]
 
-UNREADABLE = Decision(Verdict.UNREADABLE, "EC2 describes its metadata options in a way that is not known here")
+UNREADABLE = Decision(Verdict.UNREADABLE, "EC2 returned unrecognized metadata options")
 
 
 def _decide(options: MetadataOptions, policy: Policy) -> Decision:
@@ -76,14 +76,14 @@ def test_compliance_comes_before_an_exemption_and_a_manager() -> None:
     """Who follows the policy needs no excuse."""
     instance = an_instance(options=V2_ONLY, managed_by="eks.amazonaws.com")
     decision = decide(instance, a_policy(exemptions=(an_exemption(),)), START)
-    assert decision == Decision(Verdict.COMPLIANT, "HttpTokens is required, all options as in the policy")
+    assert decision == Decision(Verdict.COMPLIANT, "HttpTokens is required, all options match the policy")
 
 
 def test_compliance_that_waits_for_the_next_start_is_told_as_such() -> None:
     """The options are as they should be; the metadata service may not follow them yet."""
     decision = _decide(replace(V2_ONLY, state=OptionsState.PENDING), a_policy())
     assert decision == Decision(
-        Verdict.COMPLIANT, "HttpTokens is required, all options as in the policy, not yet applied"
+        Verdict.COMPLIANT, "HttpTokens is required, all options match the policy, not yet applied"
     )
 
 

@@ -26,7 +26,7 @@ def test_a_new_instance_waits_for_the_rest_of_its_grace(seconds: float) -> None:
     """And it is known for how long; by a clock that is behind EC2's, no longer than its grace is."""
     assert decide(_launched(seconds), PATIENT, START) == Decision(
         Verdict.IN_GRACE,
-        "launched less than 300 s ago, which are left to its boot scripts",
+        "launched less than 300 s ago, still in the launch grace period for its boot scripts",
         look_again_in=min(GRACE, GRACE - seconds),
     )
 

@@ -178,9 +178,9 @@ def test_the_calls_of_a_group_are_named_as_such() -> None:
     """Held or not."""
     calls = Calls(6, date(2026, 11, 20), "web")
     counted = "Auto Scaling group web: 6 IMDSv1 calls in 14 days"
-    assert held_back(calls, BY_GROUP) == f"{counted}, the last on 2026-11-20; held until they end; {FIND_CALLER}"
+    assert held_back(calls, BY_GROUP) == f"{counted}, the last on 2026-11-20; gated until the calls stop; {FIND_CALLER}"
     assert let_through(calls, replace(BY_GROUP, tolerate=6)) == counted
-    nothing = "Auto Scaling group web: CloudWatch has no data of IMDSv1 calls in 14 days"
+    nothing = "Auto Scaling group web: CloudWatch has no data on IMDSv1 calls in 14 days"
     assert let_through(Calls(group="web"), BY_GROUP) == nothing
 
 
@@ -193,12 +193,12 @@ def test_the_calls_of_a_group_are_named_as_such() -> None:
         (
             Calls(6, date(2026, 11, 20)),
             Gate(tolerate=5),
-            f"6 IMDSv1 calls in 14 days, the last on 2026-11-20; held until they end; {FIND_CALLER}",
+            f"6 IMDSv1 calls in 14 days, the last on 2026-11-20; gated until the calls stop; {FIND_CALLER}",
         ),
         (
             Calls(1, date(2026, 11, 20)),
             Gate(lookback_days=30, enforce_after=date(2027, 3, 31)),
-            f"1 IMDSv1 call in 30 days, the last on 2026-11-20; held until the end of 2027-03-31; {FIND_CALLER}",
+            f"1 IMDSv1 call in 30 days, the last on 2026-11-20; gated until the end of 2027-03-31; {FIND_CALLER}",
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_more_calls_than_are_tolerated_hold_an_instance_back(calls: Calls, gate:
 @pytest.mark.parametrize(
     ("calls", "text"),
     [
-        (Calls(), "CloudWatch has no data of IMDSv1 calls in 30 days"),
+        (Calls(), "CloudWatch has no data on IMDSv1 calls in 30 days"),
         (Calls(0), "no IMDSv1 calls in 30 days"),
         (Calls(3, date(2026, 11, 20)), "3 IMDSv1 calls in 30 days"),
     ],

@@ -97,7 +97,9 @@ def test_after_a_refusal_tokens_and_hop_limit_are_left() -> None:
     assert isinstance(left, PlannedChange)
     assert left.change == replace(TOKENS, http_put_response_hop_limit=2)
     assert left.wanted == replace(V2_ONLY, http_put_response_hop_limit=2)
-    assert left.reason == (f"{WHY}; {TAGS_REFUSED}; HttpProtocolIpv6=enabled, sent with it, is left to the next run")
+    assert left.reason == (
+        f"{WHY}; {TAGS_REFUSED}; HttpProtocolIpv6=enabled, sent in the same request, waits for the next run"
+    )
     assert left.refused == (NO_TAGS,)
     assert left.begun
 

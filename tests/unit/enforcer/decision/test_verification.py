@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.fakes.ec2 import FakeEc2
 
 WHY = "HttpTokens is optional, not required"
-UNSEEN = f"accepted, but EC2 does not show the instance's options; {WHY}"
+UNSEEN = f"EC2 accepted the change but does not show the instance's options; {WHY}"
 
 
 def _enforce(ec2: FakeEc2, clock: FakeClock, *instances: Instance) -> list[Result]:
@@ -67,7 +67,10 @@ def test_a_change_still_pending_at_the_time_out_is_reported_as_such(ec2: FakeEc2
     """Neither success nor failure."""
     ec2.applied_after = 1_000
     (result,) = _enforce(ec2, clock, an_instance())
-    assert (result.outcome, result.reason) == (Outcome.PENDING, f"accepted and not yet applied; {WHY}")
+    assert (result.outcome, result.reason) == (
+        Outcome.PENDING,
+        f"EC2 accepted the change but has not applied it yet; {WHY}",
+    )
     assert result.after == replace(V2_ONLY, state=OptionsState.PENDING)
     assert result.failure is None
     assert 20 <= clock.elapsed < 23
@@ -80,7 +83,7 @@ def test_a_change_to_an_instance_at_rest_is_pending_at_once(
     """It applies at the next start, which nobody waits for."""
     (result,) = _enforce(ec2, clock, an_instance(state=state))
     assert result.outcome is Outcome.PENDING
-    assert result.reason == f"{state}, applies at the next start; {WHY}"
+    assert result.reason == f"the instance is {state}: the change applies at its next start; {WHY}"
     assert clock.pauses == []
 
 
@@ -110,7 +113,7 @@ def test_a_difference_that_lasts_is_a_failure(ec2: FakeEc2, clock: FakeClock) ->
     assert result.failure.message == (
         "EC2 accepted {'HttpTokens': 'required', 'HttpEndpoint': 'enabled', 'HttpPutResponseHopLimit': 1, "
         "'HttpProtocolIpv6': 'disabled', 'InstanceMetadataTags': 'disabled', 'State': 'applied'} "
-        "and shows {'HttpTokens': 'optional', 'HttpEndpoint': 'enabled', 'HttpPutResponseHopLimit': 1, "
+        "but shows {'HttpTokens': 'optional', 'HttpEndpoint': 'enabled', 'HttpPutResponseHopLimit': 1, "
         "'HttpProtocolIpv6': 'disabled', 'InstanceMetadataTags': 'disabled', 'State': 'applied'}"
     )
     assert result.after == V1_ALLOWED
@@ -136,7 +139,7 @@ def test_a_difference_in_an_option_that_was_to_stay_is_a_failure(
     assert result.failure is not None
     assert (result.failure.code, result.failure.kind) == ("ReadBackDiffers", Kind.FINAL)
     shown = replace(V2_ONLY, **option)
-    assert result.failure.message == f"EC2 accepted {V2_ONLY.as_log()} and shows {shown.as_log()}"
+    assert result.failure.message == f"EC2 accepted {V2_ONLY.as_log()} but shows {shown.as_log()}"
     assert result.after == shown
     assert 20 <= clock.elapsed < 23
     assert ec2.sent_ids == [an_id()]
@@ -181,7 +184,7 @@ def test_a_change_that_cannot_be_read_back_is_pending_with_the_error(ec2: FakeEc
     ec2.read_errors = dict.fromkeys(range(1, 100), SERVER_FAULT)
     (result,) = _enforce(ec2, clock, an_instance())
     assert (result.outcome, result.failure) == (Outcome.PENDING, SERVER_FAULT)
-    assert result.reason == f"accepted, but it could not be read back (InternalError: EC2 said so); {WHY}"
+    assert result.reason == f"EC2 accepted the change, but the read-back failed (InternalError: EC2 said so); {WHY}"
     assert result.after is None
 
 
@@ -211,7 +214,7 @@ def test_an_instance_terminated_meanwhile_is_gone(ec2: FakeEc2, clock: FakeClock
     ec2.applied_after = 10
     clock.at(0.5, lambda: ec2.set_state(an_id(), state))
     (result,) = _enforce(ec2, clock, an_instance())
-    assert (result.outcome, result.reason) == (Outcome.GONE, f"{state} before the change was applied")
+    assert (result.outcome, result.reason) == (Outcome.GONE, f"the instance was {state} before the change was applied")
     assert result.failure is None
     assert clock.elapsed < 2
 

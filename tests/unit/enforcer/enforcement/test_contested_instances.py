@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.fakes.ec2 import FakeEc2
 
 OTHER = "arn:aws:sts::111122223333:assumed-role/deploy/terraform"
-AGAIN = f"set back again and again, last by {OTHER}"
+AGAIN = f"repeatedly changed back by someone else, last by {OTHER}"
 WHY = "HttpTokens is optional, not required"
 DAY = CONTESTED_FOR.total_seconds()
 
@@ -150,7 +150,7 @@ def test_a_caller_whom_the_event_does_not_name_is_said_to_be_unknown(clients: Fa
     """CloudTrail does not always say."""
     _fix(clients, home, times=3)
     ((result, _),) = _set_back(clients, home, events.drift(an_id(1))).log
-    assert result.reason.startswith("set back again and again, last by an unknown caller: ")
+    assert result.reason.startswith("repeatedly changed back by someone else, last by an unknown caller: ")
 
 
 def test_an_audit_begins_no_contest(clients: FakeClients, home: FakeEc2) -> None:

@@ -161,7 +161,7 @@ class TestInOneRun:
         ((result, _),) = Sweep(clients, TAGGED).log
         assert (result.outcome, result.reason) == (
             Outcome.PENDING,
-            f"stopped, applies at the next start; {TOKENS}, {TAGS}; {REFUSED}",
+            f"the instance is stopped: the change applies at its next start; {TOKENS}, {TAGS}; {REFUSED}",
         )
 
     def test_at_the_deadline_it_waits_for_the_next_run(self, clients: FakeClients, home: FakeEc2) -> None:

@@ -115,4 +115,4 @@ def test_what_a_killed_process_left_is_read_off_the_region(
     """Made if the region shows what was to change."""
     entry = completed(an_entry(UNSET, KEPT, outcome=None, after=None, reason="why"), seen)
     assert (entry.outcome, entry.after) == (outcome, after or (seen if outcome is Outcome.REMEDIATED else None))
-    assert entry.reason == "the process that was to change them ended before it said how it went; why"
+    assert entry.reason == "the process that was to make the change ended before it recorded the outcome; why"

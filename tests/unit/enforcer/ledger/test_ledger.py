@@ -122,7 +122,7 @@ def test_a_hold_without_an_end_is_for_good() -> None:
 def test_a_contest_names_who_set_the_options_back() -> None:
     """That is whom to talk to."""
     contest = Contest(instance_id=an_id(), principal="arn:aws:iam::1:role/x", until=UNTIL)
-    assert str(contest) == "set back again and again, last by arn:aws:iam::1:role/x"
+    assert str(contest) == "repeatedly changed back by someone else, last by arn:aws:iam::1:role/x"
 
 
 def _fixes(count: int, **fields: Any) -> list[Entry]:

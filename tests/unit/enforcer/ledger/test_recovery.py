@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Instance, MetadataOptions
 
 INTENT = an_intent(reason="why it was to be")
-ENDED = "the process that was to change it ended before it said how it went"
+ENDED = "the process that was to make the change ended before it recorded the outcome"
 V2_COMING = replace(V2_ONLY, state=OptionsState.PENDING)
 
 
@@ -44,7 +44,7 @@ def test_an_instance_that_shows_what_was_wanted_was_changed(
 ) -> None:
     """So the change can be undone like any other."""
     entry = completed(INTENT, {an_id(): an_instance(options=shown)})
-    reason = f"{ENDED}; the instance shows that it was changed; why it was to be"
+    reason = f"{ENDED}; the instance shows the change; why it was to be"
     assert entry == replace(INTENT, outcome=outcome, after=after, reason=reason)
     assert entry.result == after
 
@@ -52,13 +52,13 @@ def test_an_instance_that_shows_what_was_wanted_was_changed(
 @pytest.mark.parametrize(
     ("shown", "why"),
     [
-        (V1_ALLOWED, "the instance shows that it was not changed"),
-        (replace(V1_ALLOWED, state=OptionsState.PENDING), "the instance shows that it was not changed"),
+        (V1_ALLOWED, "the instance does not show the change"),
+        (replace(V1_ALLOWED, state=OptionsState.PENDING), "the instance does not show the change"),
         (
             replace(V2_ONLY, http_put_response_hop_limit=9),
-            "the instance shows options that somebody else has set since",
+            "the instance shows options that someone else has set since",
         ),
-        (None, "EC2 describes the instance's options in a way that is not known here"),
+        (None, "EC2 returned unrecognized metadata options"),
     ],
 )
 def test_an_instance_that_shows_anything_else_is_left_to_the_sweep(shown: MetadataOptions | None, why: str) -> None:
@@ -89,7 +89,7 @@ def test_of_several_later_runs_the_first_tells_how_it_was_found() -> None:
     found_changed = an_intent(run_id="run-3", at=START + timedelta(minutes=2), before=V2_ONLY)
     entry = completed(INTENT, {an_id(): an_instance(options=V2_ONLY)}, [found_changed, INTENT, found_as_it_was])
     assert (entry.outcome, entry.result) == (Outcome.DEFERRED, None)
-    assert "the run run-2 found it not changed" in entry.reason
+    assert "the run run-2 found the change not made" in entry.reason
 
 
 def test_what_a_later_run_found_otherwise_is_not_the_work_of_the_one_before() -> None:
@@ -104,6 +104,6 @@ def test_what_a_later_run_found_changed_can_be_undone() -> None:
     """To what that run found, not to what the instance shows now."""
     later = an_intent(run_id="run-2", at=START + timedelta(minutes=1), before=V2_COMING)
     entry = completed(INTENT, {an_id(): an_instance(options=V1_ALLOWED)}, [INTENT, later])
-    reason = f"{ENDED}; the run run-2 found it changed; why it was to be"
+    reason = f"{ENDED}; the run run-2 found the change made; why it was to be"
     assert entry == replace(INTENT, outcome=Outcome.REMEDIATED, after=V2_COMING, reason=reason)
     assert entry.result == V2_COMING

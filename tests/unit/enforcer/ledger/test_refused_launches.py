@@ -62,7 +62,9 @@ def test_what_a_launch_was_refused_by(code: str, message: str, tokens: str | Non
 
 
 WEB = Source("web", LaunchTemplate("lt-1", "3"))
-NEW_VERSION = "set MetadataOptions.HttpTokens=required in a new version of launch template lt-1, and have it used"
+NEW_VERSION = (
+    "set MetadataOptions.HttpTokens=required in a new version of launch template lt-1, and launch from that version"
+)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +117,11 @@ def test_a_launcher_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("cause", "why"),
     [
-        (Cause.SERVICE_CONTROL_POLICY, "a service control policy denies them, possibly for lack of required tokens"),
-        (Cause.ORGANIZATION, "an organizational policy denies them, possibly for lack of required tokens"),
+        (
+            Cause.SERVICE_CONTROL_POLICY,
+            "a service control policy denies them, possibly because they do not require tokens",
+        ),
+        (Cause.ORGANIZATION, "an organizational policy denies them, possibly because they do not require tokens"),
     ],
 )
 def test_a_cause_that_may_be_another_is_called_possible(cause: Cause, why: str) -> None:

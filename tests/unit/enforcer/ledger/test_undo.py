@@ -45,8 +45,8 @@ def test_of_a_run_its_first_change_is_undone_and_all_that_followed() -> None:
 @pytest.mark.parametrize(
     ("run_id", "message"),
     [
-        (None, "the ledger has no change that is not undone"),
-        ("C", "the ledger has no change by the run C that is not undone"),
+        (None, "the ledger has no change left to undo"),
+        ("C", "the ledger has no change by the run C left to undo"),
     ],
 )
 def test_where_nothing_was_changed_nothing_can_be_undone(run_id: str | None, message: str) -> None:
@@ -60,7 +60,7 @@ def test_where_nothing_was_changed_nothing_can_be_undone(run_id: str | None, mes
 @pytest.mark.parametrize("run_id", [None, "A"])
 def test_nothing_is_undone_while_a_change_is_under_way(run_id: str | None) -> None:
     """It is not known yet what there is to undo."""
-    with pytest.raises(OpenChangeError, match=r"^a change is under way or was interrupted: the next sweep settles"):
+    with pytest.raises(OpenChangeError, match=r"^a change is under way or was interrupted: the next sweep records"):
         to_undo([TOKENS, an_intent()], run_id)
 
 
@@ -71,7 +71,7 @@ def test_what_changed_nothing_is_passed_over() -> None:
     """It is not what was done last."""
     failed = a_change(V2_ONLY, http_put_response_hop_limit=2, run_id="B", **FAILED)
     assert to_undo([TOKENS, failed]) == [TOKENS]
-    with pytest.raises(NothingToUndoError, match="by the run B"):
+    with pytest.raises(NothingToUndoError, match="by the run B left to undo"):
         to_undo([TOKENS, failed], "B")
 
 

@@ -46,7 +46,7 @@ def test_a_run_ends_with_its_policy(clock: FakeClock, versions: FakeVersions) ->
     """Once and for all: should the old values come back, they come as a new version."""
     cancellation = a_cancellation(clock, 60, versions)
     _toggle(versions)
-    assert cancellation.reason() == "the policy has changed, to versions 4 (HttpTokens) and 7 (policy)"
+    assert cancellation.reason() == "the policy has changed to versions 4 (HttpTokens) and 7 (policy)"
     versions.now = PolicyVersions(3, 7)
     assert cancellation.reason() is not None
 
@@ -86,7 +86,7 @@ def test_a_run_whose_policy_changes_stops_writing(ec2: FakeEc2, clock: FakeClock
     assert outcomes.count(Outcome.REMEDIATED) == len(ec2.sent) == pytest.approx(100 + 10 * 5, abs=6)
     assert outcomes.count(Outcome.DEFERRED) == 400 - len(ec2.sent)
     reasons = {result.reason for result in results if result.outcome is Outcome.DEFERRED}
-    why = "the policy has changed, to versions 4 (HttpTokens) and 7 (policy)"
+    why = "the policy has changed to versions 4 (HttpTokens) and 7 (policy)"
     assert reasons <= {why, f"{why}; HttpTokens is optional, not required"}
     assert clock.elapsed < 15
 
@@ -113,7 +113,9 @@ def test_what_a_newer_policy_has_set_is_no_failure(ec2: FakeEc2, clock: FakeCloc
     results = {r.instance_id: r for r in _enforcer(ec2, clock, versions).enforce(ec2.launch(*map(an_instance, (1, 2))))}
     overtaken = results[an_id(1)]
     assert (overtaken.outcome, overtaken.after, overtaken.failure) == (Outcome.DEFERRED, V1_ALLOWED, None)
-    assert overtaken.reason.startswith("accepted, and then the policy changed; ReadBackDiffers: EC2 accepted ")
+    assert overtaken.reason.startswith(
+        "EC2 accepted the change, then the policy changed; ReadBackDiffers: EC2 accepted "
+    )
     assert results[an_id(2)].outcome is Outcome.REMEDIATED
 
 

@@ -18,7 +18,7 @@ def test_to_enforce_tokens_beside_an_exemption_contradicts() -> None:
     policy = a_policy(account_defaults=ENFORCING, exemptions=(NOW, PAST))
     [sentence] = contradictions(policy, START)
     assert sentence == (
-        "account_defaults.enforce_tokens has EC2 refuse the launches that this exemption allows: "
+        "with account_defaults.enforce_tokens EC2 refuses the launches that this exemption allows: "
         "(instance_id *) legacy SDK"
     )
 

@@ -26,7 +26,7 @@ from imds_enforcer.policy.safeguards import DEFAULT_WATCH
 from tests.fakes.examples import HUGE_NUMBER
 
 VERSIONS = PolicyVersions(3, 7)
-TEXT = "text, not empty"
+TEXT = "non-empty text"
 WHOLE_NUMBER = "a whole number from 1 to 64, or null"
 ON_OFF = "enabled, disabled, null"
 REGION_NAMES = "text that matches ^[a-z]{2,}(-[a-z]+)+-[0-9]+$"
@@ -40,7 +40,7 @@ MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, launch_template, regi
 GATE_FIELDS = "lookback_days, tolerate, enforce_after, by"
 DEFAULTS_FIELDS = "http_put_response_hop_limit, instance_metadata_tags, enforce_tokens"
 WATCH_FIELDS = "hours, rejected_calls"
-LEDGER_REMOVED = "a change that cannot be written down always waits; remove it"
+LEDGER_REMOVED = "a change that cannot be recorded always waits; remove it"
 REVERT_REMOVED = "the watch only reports, and its mail has the command that reverts; remove it"
 A_DAY = "text that matches ^[0-9]{4}-[0-9]{2}-[0-9]{2}$, or null"
 LOOKBACK = "a whole number from 1 to 455"
@@ -356,7 +356,7 @@ def test_a_missing_policy_is_refused() -> None:
          f'legacy_calls.enforce_after is "31.03.2027"; allowed: {A_DAY}'),
         ({"legacy_calls": {"enforce_after": 20270331}}, f"legacy_calls.enforce_after is 20270331; allowed: {A_DAY}"),
         ({"legacy_calls": {"enforce_after": "2027-02-29"}},
-         'legacy_calls.enforce_after is "2027-02-29"; allowed: a day of the calendar as YYYY-MM-DD, or null'),
+         'legacy_calls.enforce_after is "2027-02-29"; allowed: a calendar date as YYYY-MM-DD, or null'),
         ({"ledger": "best_effort"}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
         ({"ledger": "required"}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
         ({"ledger": None, "a": 1}, (f"policy has the removed field ledger: {LEDGER_REMOVED}; "
@@ -421,9 +421,9 @@ ALL_OF_THEM = (
     'exemptions[0] lacks the field reason: {"match": {"region": ""}, "expires": "2027-02-30"}; allowed: '
     + EXEMPTION_FIELDS,
     f'exemptions[0].match.region is ""; allowed: {TEXT}',
-    'exemptions[0].expires is "2027-02-30"; allowed: a day of the calendar as YYYY-MM-DD',
+    'exemptions[0].expires is "2027-02-30"; allowed: a calendar date as YYYY-MM-DD',
     f"exemptions[1].match is {{}}; allowed: at least one of {MATCH_FIELDS}",
-    'exemptions[1].reason has half a character: "\\ud83d"; allowed: text in Unicode',
+    'exemptions[1].reason has an unpaired surrogate: "\\ud83d"; allowed: valid Unicode text',
     f'exemptions[10].match has the unknown field "ami"; allowed: {MATCH_FIELDS}',
     'exemptions[10].match.tag lacks the field key: {"value": 1}; allowed: key, value',
     "exemptions[10].match.tag.value is 1; allowed: text",
@@ -468,7 +468,7 @@ def test_a_day_that_no_calendar_has_is_refused(expires: str) -> None:
     """The pattern cannot know of leap years."""
     good = {"match": {"region": "*"}, "reason": "r"}
     message = _refusal({"exemptions": [good, {**good, "expires": expires}]})
-    assert message == f'exemptions[1].expires is "{expires}"; allowed: a day of the calendar as YYYY-MM-DD'
+    assert message == f'exemptions[1].expires is "{expires}"; allowed: a calendar date as YYYY-MM-DD'
 
 
 @pytest.mark.parametrize("expires", ["2027-3-31", "31.03.2027", "2027-03-31T00:00:00", "20270331", ""])
@@ -522,8 +522,8 @@ def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
 def test_half_a_character_is_refused_wherever_the_schema_takes_text() -> None:
     """It could be neither logged nor mailed."""
     message = _refusal('{"exemptions": [{"match": {"region": "*"}, "reason": "\\ud83d"}]}')
-    assert message == 'exemptions[0].reason has half a character: "\\ud83d"; allowed: text in Unicode'
-    assert "half a character" in _refusal(_exempting(tag={"key": "\udc00"}))
+    assert message == 'exemptions[0].reason has an unpaired surrogate: "\\ud83d"; allowed: valid Unicode text'
+    assert "an unpaired surrogate" in _refusal(_exempting(tag={"key": "\udc00"}))
 
 
 def test_a_whole_character_in_two_escapes_is_fine() -> None:

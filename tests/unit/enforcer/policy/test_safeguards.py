@@ -48,8 +48,8 @@ def test_a_gate_reads_as_who_is_held_back_and_until_when(gate: Gate, text: str) 
 @pytest.mark.parametrize(
     ("watch", "text"),
     [
-        (DEFAULT_WATCH, "for 24 hours; from 1 rejected IMDSv1 calls on: reported"),
-        (Watch(hours=48, rejected_calls=5), "for 48 hours; from 5 rejected IMDSv1 calls on: reported"),
+        (DEFAULT_WATCH, "for 24 hours; 1 or more rejected IMDSv1 calls are reported"),
+        (Watch(hours=48, rejected_calls=5), "for 48 hours; 5 or more rejected IMDSv1 calls are reported"),
     ],
 )
 def test_a_watch_reads_as_what_it_does(watch: Watch, text: str) -> None:

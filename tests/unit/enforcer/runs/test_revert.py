@@ -103,4 +103,4 @@ def test_a_revert_counts_as_left_behind_only_after_its_last_look(clients: FakeCl
 def test_nothing_is_known_of_an_instance_that_was_never_changed(clients: FakeClients) -> None:
     """So there is nothing to undo."""
     (plan,) = _revert(clients, "revert-1").plan([an_id(7)])
-    assert (plan.nothing_left, plan.problem) == ("the ledger has no change that is not undone", None)
+    assert (plan.nothing_left, plan.problem) == ("the ledger has no change left to undo", None)
