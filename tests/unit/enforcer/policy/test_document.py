@@ -20,7 +20,7 @@ ALL_DEFAULTS = AccountDefaults(
 
 
 def test_the_text_has_both_versions_and_every_field() -> None:
-    """This is the mail that follows a change."""
+    """It is the mail that follows a change of the policy."""
     policy = a_policy(
         HttpTokens.OPTIONAL,
         mode=Mode.AUDIT,
@@ -90,7 +90,7 @@ def test_a_field_has_a_line_of_its_own(fields: dict[str, Any], lines: list[str])
 
 
 def test_an_exemption_is_in_the_document_as_the_policy_has_it() -> None:
-    """What it does not say is left out."""
+    """Fields that it does not have are left out."""
     assert as_document(a_policy(exemptions=(OLD, EXPIRED)))["exemptions"] == [
         {"match": {"auto_scaling_group": "web-*"}, "reason": "old SDK"},
         {"match": {"region": "eu-*"}, "reason": "vendor", "owner": "ann", "expires": "2026-11-21"},
@@ -98,7 +98,7 @@ def test_an_exemption_is_in_the_document_as_the_policy_has_it() -> None:
 
 
 def test_expired_exemptions_are_marked() -> None:
-    """As of a moment, where there is one."""
+    """As of the moment given, if one is given."""
     policy = a_policy(exemptions=(OLD, EXPIRED))
     kept, expired = "(auto_scaling_group web-*) old SDK", "(region eu-*) vendor, owner ann, until 2026-11-21"
     assert as_words(policy)["exemptions"] == [kept, expired]
@@ -120,6 +120,6 @@ def test_a_table_has_a_column_for_each_field_of_an_object() -> None:
 
 
 def test_fields_differ_by_their_values() -> None:
-    """The versions, and the toggle, are not fields of the document."""
+    """The versions and the toggle are not fields of the document."""
     assert differences(a_policy(), a_policy(HttpTokens.OPTIONAL)) == []
     assert differences(a_policy(), a_policy(mode=Mode.AUDIT, watch=None)) == ["mode", "watch"]
