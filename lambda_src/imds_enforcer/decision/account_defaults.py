@@ -132,7 +132,7 @@ def _left(after: RegionDefaults, original: Mapping[str, Any], floor: HttpTokens)
     if floor is HttpTokens.REQUIRED:
         why = "this deployment's floor is HttpTokens required"
     elif after.enforces_tokens and "http_tokens" in original:
-        why = "the enforcer did not set the latter, which needs the former"
+        why = "the enforcer did not set HttpTokensEnforced, which needs required tokens"
     return f"left unchanged: {' and '.join(staying)} ({why})"
 
 

@@ -1,4 +1,4 @@
-"""The options that EC2 refused to instances, noted so that no sweep asks for them in vain."""
+"""The options that EC2 refused to instances, noted so that not every sweep asks for them again."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class SweepLimit:
             return decided and self._room(region) <= 0
 
     def _final(self) -> bool:
-        """True if no later declaration can leave a region more than it has."""
+        """True if no declaration still to come can raise a region's share."""
         return self._left() <= 0 or float("inf") not in self._needs.values()
 
     def _left(self) -> int:

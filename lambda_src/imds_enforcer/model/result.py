@@ -45,7 +45,7 @@ class Result:
     """The outcome of one instance, with everything a reader needs to understand it.
 
     `look_again_in` is the number of seconds until a deferred instance's turn comes, if known; `left_to_sweep` is True
-    if the sweep will change the instance, so that its event need not come back. `source` is None if the instance was
+    if the instance is left to the sweep, so that its event need not come back. `source` is None if the instance was
     not read. `answer` is EC2's response to the change; None if no change was sent or the response was lost.
     `refused` are the options that still differ from the policy because EC2 refused them.
     """

@@ -38,6 +38,6 @@ def regions_unlisted(refusal: object, regions: Sequence[str]) -> str:
 
 
 def launched_by(group: str | None, template: object, image: str | None, missing: str = "") -> list[str]:
-    """What launched an instance, one phrase each; an unknown one reads `missing`, or is left out without it."""
+    """What launched an instance, one phrase each; an unknown one is left out, or reads as `missing`."""
     parts = {"Auto Scaling group": group, "launch template": template, "image": image}
     return [f"{kind} {name or missing}" for kind, name in parts.items() if name or missing]

@@ -123,7 +123,7 @@ def test_required_tokens_of_the_enforcer_stay_while_someone_elses_enforcement_ne
         DefaultsVerdict.LEFT,
         (
             "left unchanged: HttpTokens is required and HttpTokensEnforced is enabled "
-            "(the enforcer did not set the latter, which needs the former)"
+            "(the enforcer did not set HttpTokensEnforced, which needs required tokens)"
         ),
     )
 

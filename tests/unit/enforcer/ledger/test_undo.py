@@ -253,7 +253,7 @@ DEEDS = st.tuples(st.just("ours"), OURS) | st.tuples(st.just("theirs"), THEIRS_T
 def test_undoing_touches_no_option_that_others_have_set_since(
     start: MetadataOptions, history: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    """The hop limits show exactly whose they are; of only two values, someone else may have set the one already there."""
+    """A hop limit shows whose it is; of two values, someone else may have set the one that was already there."""
     entries: list[Entry] = []
     now, hops_are_ours = start, False
     for whose, options in history:
