@@ -101,7 +101,9 @@ def test_no_change_is_sent_under_a_policy_no_longer_in_force(
     assert ec2.calls == []
 
 
-def test_a_difference_under_a_newer_policy_is_no_failure(ec2: FakeEc2, clock: FakeClock, versions: FakeVersions) -> None:
+def test_a_difference_under_a_newer_policy_is_no_failure(
+    ec2: FakeEc2, clock: FakeClock, versions: FakeVersions
+) -> None:
     """The newer policy's own sweep corrects the instance; an alarm would be false."""
     ec2.applied_after = 5
 
