@@ -67,7 +67,7 @@ _SERVICES = (
         "eu-west-1",
         2,
         "HELD",
-        "1,204 IMDSv1 calls in 14 days, the last on 2026-11-21; held until they end",
+        "1,204 IMDSv1 calls in 14 days, the last on 2026-11-21; gated until the calls stop",
         _OPTIONAL | {"until": "2026-12-05", "imdsv1_calls": {"total": 1204, "last": "2026-11-21"}},
         image=_OLD_IMAGE,
         launches_imdsv1=None,

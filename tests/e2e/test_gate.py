@@ -35,8 +35,8 @@ def test_what_calls_imdsv1_is_held_and_named_and_nothing_else_is_kept(stage: Sta
     held = {each["instance_id"]: each["reason"] for each in report["kept_back"]}
     day = (datetime.now(UTC) - timedelta(days=3)).date()
     assert held == {
-        each: f"{number + 1} IMDSv1 call{'s' if number else ''} in 14 days, the last on {day}; held until they end; "
-        "IMDS Packet Analyzer finds the caller; HttpTokens is optional, not required"
+        each: f"{number + 1} IMDSv1 call{'s' if number else ''} in 14 days, the last on {day}; "
+        "gated until the calls stop; IMDS Packet Analyzer finds the caller; HttpTokens is optional, not required"
         for number, each in enumerate(fleet.callers)
     }
     assert stage.calls()[ASK] == 1
@@ -67,7 +67,9 @@ def test_a_group_that_calls_imdsv1_is_held_with_what_it_launches(stage: Stage) -
     report = stage.invoke({})
     assert report["outcomes"] == {"REMEDIATED": 1, "HELD": 2}
     assert {each["instance_id"] for each in report["kept_back"]} == {caller, sibling}
-    counted = f"Auto Scaling group {web}: 5 IMDSv1 calls in 14 days, the last on {at.date()}; held until they end; "
+    counted = (
+        f"Auto Scaling group {web}: 5 IMDSv1 calls in 14 days, the last on {at.date()}; gated until the calls stop; "
+    )
     assert all(each["reason"].startswith(counted) for each in report["kept_back"])
     [new] = stage.aws.launch(HOME, auto_scaling_group=web, HttpTokens="optional")
     [new_other] = stage.aws.launch(HOME, auto_scaling_group=batch, HttpTokens="optional")

@@ -70,7 +70,10 @@ def test_who_is_refused_is_in_the_digest_and_in_the_status(enforced: Stage, temp
         stage.invoke({"inventory": True})["refused_launchers"],
         key=lambda each: (each["invoked_by"] is None, each["region"] == FORWARDED),
     )
-    change = f"set MetadataOptions.HttpTokens=required in a new version of launch template {template}, and have it used"
+    change = (
+        f"set MetadataOptions.HttpTokens=required in a new version of launch template {template}, "
+        "and launch from that version"
+    )
     enforcement = {"region": FORWARDED, "cause": "HttpTokensEnforced is enabled", "change": change}
     wanted = {"principal": arn, "launch_template": template, "launch_template_version": "1", "launches": 2}
     assert (enforcement | wanted).items() <= by_role.items()

@@ -25,7 +25,7 @@ def test_existing_instances_wait_for_their_share_and_first_launches_do_not(stage
     stage.aws.knobs(attached_seconds=A_DAY)
     [old] = stage.aws.launch(HOME, HttpTokens="optional")
     line = stage.wait_for_outcome(old, "SKIPPED")
-    assert line["reason"] == "not among the 0 % of the existing instances that have their turn"
+    assert line["reason"] == "outside the current rollout (0 % of existing instances)"
     stage.aws.knobs(attached_seconds=0)
     [new] = stage.aws.launch(HOME, HttpTokens="optional")
     stage.wait_for([new], HttpTokens="required")
@@ -41,7 +41,7 @@ def test_a_launch_is_given_its_grace_and_then_mended(stage: Stage) -> None:
     stage.warm_up()  # the grace must not be over when the message first comes
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     line = stage.wait_for_outcome(instance, "DEFERRED")
-    assert line["reason"] == "launched less than 5 s ago, which are left to its boot scripts"
+    assert line["reason"] == "launched less than 5 s ago, still in the launch grace period for its boot scripts"
     stage.wait_for([instance], HttpTokens="required")
     assert stage.writes() == 1
 
@@ -86,7 +86,7 @@ def test_whose_options_somebody_keeps_setting_back_is_left_to_the_sweep(stage: S
             break
         stage.wait_for_lines(fixes, instance_id=instance, outcome="REMEDIATED", trigger="drift")
     line = stage.wait_for_outcome(instance, "CONTESTED")
-    assert f"set back again and again, last by arn:aws:iam::{stage.aws.account}:root" in line["reason"]
+    assert f"repeatedly changed back by someone else, last by arn:aws:iam::{stage.aws.account}:root" in line["reason"]
     stage.drain()
     assert stage.options([instance])[instance]["HttpTokens"] == "optional"
     writes = stage.writes()

@@ -177,7 +177,7 @@ def test_a_deployment_that_rolls_back_has_changed_nothing(local_aws: LocalAws) -
     assert names == {"imds-enforcer-sweep", "imds-enforcer-inventory"}
 
 
-LEDGER = "policy has the removed field ledger: a change that cannot be written down always waits; remove it"
+LEDGER = "policy has the removed field ledger: a change that cannot be recorded always waits; remove it"
 REVERT = (
     "watch has the removed field revert: the watch only reports, and its mail has the command that reverts; remove it"
 )

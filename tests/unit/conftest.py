@@ -1,4 +1,4 @@
-"""Unit tests reach nothing: no socket, no profile of the machine, no time but their own."""
+"""Unit tests reach nothing outside: no socket, none of the machine's profiles, no clock but their own."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.fakes.transport import FakeTransport
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# The same examples every time and no file of past ones: a run tells of the code, not of luck.
+# The same examples every time and no file of past ones: the result depends on the code, not on luck.
 settings.register_profile("unit", derandomize=True, database=None, deadline=None, max_examples=300)
 # The first few of them.
 settings.register_profile("quick", settings.get_profile("unit"), max_examples=25)
-# Other examples every time; one that fails is kept in .hypothesis, and printed with what brings it back.
+# Other examples every time; a failing one is kept in .hypothesis and printed with the way to reproduce it.
 settings.register_profile("fuzz", print_blob=True, deadline=None, max_examples=3_500)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "unit"))
 
@@ -41,7 +41,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(autouse=True)
 def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Credentials that open nothing, and no files of the machine's user."""
+    """Set credentials that are valid nowhere, and hide the user's own AWS files."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "unit")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "unit")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
@@ -49,7 +49,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    # The function has this set; metrics must not take a dimension from it.
+    # The function sets this variable too; metrics must not take a dimension from it.
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "imds-enforcer")
 
 
@@ -61,25 +61,25 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def ec2(clock: FakeClock) -> FakeEc2:
-    """EC2 of one region."""
+    """EC2 in one region."""
     return FakeEc2(clock)
 
 
 @pytest.fixture
 def clients(clock: FakeClock) -> FakeClients:
-    """An account of two regions, with a policy that requires tokens."""
+    """An account with two regions and a policy that requires tokens."""
     return FakeClients(clock)
 
 
 @pytest.fixture
 def home(clients: FakeClients) -> FakeEc2:
-    """EC2 of the account's home region."""
+    """EC2 in the account's home region."""
     return clients.ec2(HOME)
 
 
 @pytest.fixture
 def away(clients: FakeClients) -> FakeEc2:
-    """EC2 of the account's other region."""
+    """EC2 in the account's other region."""
     return clients.ec2(AWAY)
 
 
@@ -99,7 +99,7 @@ def transport() -> Iterator[FakeTransport]:
 
 @pytest.fixture
 def region(transport: FakeTransport, clock: FakeClock) -> Ec2Region:
-    """The real adapter of EC2 on a fake network."""
+    """The real EC2 adapter on a fake network."""
     changes = RequestBucket(CHANGES, clock)
     return Ec2Region(HOME, clock, cache(lambda config: transport.client("ec2", config)), changes)
 
@@ -114,7 +114,7 @@ def backoffs(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture(autouse=True)
 def _log_stream() -> Iterator[io.StringIO]:
-    """The function's log lines, instead of on the standard output that Powertools found at import."""
+    """Collects the function's log lines, which else go to the standard output that Powertools found at import."""
     handler = telemetry.logger.registered_handler
     assert handler is not None
     stream = io.StringIO()

@@ -1,4 +1,4 @@
-"""The contracts of `make lint` about imports: each is kept, and breaks where an import is added that it forbids."""
+"""The import contracts of `make lint`: each is kept, and breaks if an import is added that it forbids."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ UNLISTED = "imds_enforcer.helpers"
 
 
 def lint(sources: Path) -> tuple[int, str]:
-    """How the linter ends for the packages in this folder, and what it says."""
+    """The linter's exit code for the packages in this folder, and its output."""
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo", str(SETTINGS)]
     done = subprocess.run(  # noqa: S603  # the linter that is installed beside this interpreter
         command, cwd=sources, capture_output=True, text=True, check=False, timeout=60
@@ -91,7 +91,7 @@ def lint(sources: Path) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What is reported of each contract, by its name, once every forbidden import is there."""
+    """What the linter reports about each contract, by name, once every forbidden import is added."""
     sources = tmp_path_factory.mktemp("sources")
     for package in PACKAGES:
         shutil.copytree(ROOT / "lambda_src" / package, sources / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -110,28 +110,28 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def names() -> set[str]:
-    """The contracts by name."""
+    """The names of the contracts."""
     settings = tomllib.loads(SETTINGS.read_text("utf-8"))["tool"]["importlinter"]
     return {contract["name"] for contract in settings["contracts"]}
 
 
 def test_all_contracts_are_kept() -> None:
-    """By the packages as they are."""
+    """The packages as they are break none."""
     status, said = lint(ROOT / "lambda_src")
     assert status == 0, said
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.module}->{case.reported}")
 def test_a_forbidden_import_breaks_its_contract(broken: dict[str, str], case: Case) -> None:
-    """Also between folders of one level, and where it is for type checkers only."""
+    """Also between folders of one layer, and for type checkers only."""
     assert f"{case.module} -> {case.reported} (l." in broken[case.contract]
 
 
 def test_a_new_folder_or_module_needs_a_layer(broken: dict[str, str]) -> None:
-    """Else it would be free to import anything."""
+    """Without one it could import anything."""
     assert f"- {UNLISTED}\n" in broken[ENFORCER]
 
 
 def test_every_contract_has_a_case() -> None:
-    """A new one too."""
+    """A new contract needs one too."""
     assert {case.contract for case in CASES} == names()

@@ -1,4 +1,4 @@
-"""Every place that has the fields of the policy has all of them: a field added to one alone fails here."""
+"""Every place that lists the policy's fields lists them all: a field added to only one of them fails here."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ FIELDS: dict[str, Any] = SCHEMA["properties"]
 EXEMPTION: dict[str, Any] = SCHEMA["definitions"]["exemption"]["properties"]
 MATCH: dict[str, Any] = EXEMPTION["match"]["properties"]
 ATTRIBUTES = {"gate": "legacy_calls"}
-"""Attributes that have another name than their field."""
+"""Attributes whose name differs from their field's."""
 
 
 class Step(NamedTuple):
-    """Two values of a field; the second protects less or is less careful, and is not the default in any part."""
+    """Two values of a field; the second protects less or is less careful, and no part of it is the default."""
 
     strong: Any
     weak: Any
@@ -77,7 +77,7 @@ STEPS = {
         {"http_put_response_hop_limit": 3, "instance_metadata_tags": "enabled", "enforce_tokens": None},
     ),
 }
-"""For each field a step that an operator is asked about."""
+"""For each field, a step that the operator must confirm."""
 
 
 def parsed(**fields: Any) -> Policy:
@@ -86,7 +86,7 @@ def parsed(**fields: Any) -> Policy:
 
 
 def hold(place: str, found: Iterable[str], fields: Iterable[str] = FIELDS) -> None:
-    """Hold the names of a place to those of the schema."""
+    """Check the names in one place against those of the schema."""
     missing, unknown = [name for name in fields if name not in found], sorted({*found} - {*fields})
     assert not missing, f"{place} lacks {', '.join(missing)}, which schema.json has"
     assert not unknown, f"{place} has {', '.join(unknown)}, which schema.json lacks"
@@ -110,7 +110,7 @@ README = rows_of_readme()
 
 
 def test_the_data_class_has_the_fields_of_the_schema() -> None:
-    """And, from the other parameter and Parameter Store itself, the toggle and the versions."""
+    """Besides the toggle, which is the other parameter, and the versions, which Parameter Store adds."""
     hold("Policy (policy/policy.py)", [name for name in names_of(Policy) if name not in ("http_tokens", "versions")])
 
 
@@ -127,7 +127,7 @@ def test_the_data_class_has_the_fields_of_the_schema() -> None:
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
 def test_the_parts_have_the_fields_of_the_schema(part: type, fields: list[str]) -> None:
-    """A tag is two of them."""
+    """A tag has two attributes."""
     hold(part.__name__, names_of(part), fields)
 
 
@@ -142,7 +142,7 @@ def test_the_parts_have_the_fields_of_the_schema(part: type, fields: list[str]) 
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_each_place_has_the_fields_of_the_schema(place: str, found: list[str]) -> None:
-    """By their names."""
+    """All of them, under the same names."""
     hold(place, found)
 
 
@@ -158,13 +158,13 @@ def test_each_place_has_the_fields_of_the_schema(place: str, found: list[str]) -
     ],
 )
 def test_the_examples_have_every_part(place: str, example: dict[str, Any], fields: dict[str, Any]) -> None:
-    """Or the tests below would not see that one is left out."""
+    """Else the tests below would not notice a part left out."""
     hold(f"STEPS of this test, at {place},", example, fields)
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_the_document_is_what_was_parsed(name: str) -> None:
-    """To store what is shown changes nothing."""
+    """Storing the document that is shown changes nothing."""
     for value in STEPS[name]:
         policy = parsed(**{name: value})
         shown = as_document(policy).get(name)
@@ -182,8 +182,8 @@ def test_a_field_is_read_into_its_own_attribute(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_the_difference_is_seen(name: str) -> None:
-    """In the diff, in the mail, and by what asks the operator."""
+def test_a_difference_in_the_field_is_noticed(name: str) -> None:
+    """In the diff, in the mail, and by the question to the operator."""
     old, new = (parsed(**{name: value}) for value in STEPS[name])
     assert differences(old, new) == [name], f"differences (policy/document.py) does not see {name}"
     assert as_words(old).get(name) != as_words(new).get(name), (
@@ -195,7 +195,7 @@ def test_the_difference_is_seen(name: str) -> None:
 
 
 def test_the_columns_are_those_of_a_document() -> None:
-    """Each field of an object has its own; a list has one."""
+    """Each field of an object has its own column; a list has one."""
     full = as_document(parsed(**{name: step.strong for name, step in STEPS.items()}))
     full["regions"] |= STEPS["regions"].weak
     parts = [[f"{n}.{inner}" for inner in value] if isinstance(value, dict) else [n] for n, value in full.items()]
@@ -219,21 +219,21 @@ def test_the_readme_says_what_the_schema_allows(name: str) -> None:
 
 @pytest.mark.parametrize("name", MATCH)
 def test_the_readme_says_what_a_match_may_have(name: str) -> None:
-    """Below the example."""
+    """In the sentence below the example."""
     [sentence] = re.findall(r"^A `match` holds [^;]*;", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
     assert f"`{name}`" in sentence, f"README.md does not say that a match may have {name}"
 
 
 @pytest.mark.parametrize("service", sorted({each.service for each in CONTAINER_HOSTS}))
 def test_the_services_whose_hosts_are_known_are_named(service: str) -> None:
-    """Beside what tells more of them."""
+    """Next to the field that adds more of them."""
     assert service in README["container_host_tags"][0], f"README.md does not name {service}"
     assert service in FIELDS["container_host_tags"]["description"], f"schema.json does not name {service}"
 
 
 @pytest.mark.parametrize("name", README)
 def test_the_readme_says_the_default(name: str) -> None:
-    """That of an empty document."""
+    """It is the default of an empty document."""
     values, default = README[name]
     words = {"none": "[]", "every enabled region": "null"}
     text = re.findall(r"`(\{.*?\})`", values)[0] if default == "as shown" else words.get(default, default.strip("`"))

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import AccountDefaults, Policy
 
 HOPS_WITH_REQUIRED = 2
-"""The hop limit that comes with required tokens where neither region nor policy has one.
+"""The hop limit that is set with required tokens if neither the region nor the policy has one.
 
-With 1 a container host looks compliant and its containers get no token. The documents differ about what EC2 takes by
-itself (EC2 User Guide, "Configure instance metadata options for new instances").
+With 1 a container host looks compliant while its containers get no token. AWS's documentation is not consistent about
+EC2's own default (EC2 User Guide, "Configure instance metadata options for new instances").
 """
 
 
@@ -33,7 +33,7 @@ class DefaultsVerdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DefaultsDecision:
-    """What must happen to the defaults and why; `plan` is there if and only if they are to be changed."""
+    """What must happen to the defaults and why; `plan` is set if and only if they must change."""
 
     verdict: DefaultsVerdict
     reason: str
@@ -49,8 +49,8 @@ def decide_defaults(
 ) -> DefaultsDecision:
     """Decide about one region.
 
-    HttpTokens and HttpTokensEnforced are only tightened. While the toggle is `optional`, what the enforcer has set goes
-    back: `original` has, for each attribute that it set and no one else has changed since, what was there before.
+    The enforcer only tightens HttpTokens and HttpTokensEnforced. While the toggle is `optional`, it reverts what it has
+    set: `original` has the earlier value of each attribute that it set and no one else has changed since.
     """
     if policy.http_tokens is HttpTokens.REQUIRED:
         after, left = _tightened(seen, wanted), ""
@@ -65,15 +65,15 @@ def decide_defaults(
         return DefaultsDecision(DefaultsVerdict.REMEDIATE, reason, plan)
     if left:
         return DefaultsDecision(DefaultsVerdict.LEFT, left)
-    return DefaultsDecision(DefaultsVerdict.COMPLIANT, "the defaults are as in the policy")
+    return DefaultsDecision(DefaultsVerdict.COMPLIANT, "the defaults match the policy")
 
 
 def restored(seen: RegionDefaults, original: Mapping[str, Any]) -> RegionDefaults:
-    """The defaults with what the enforcer has set taken back.
+    """The defaults without what the enforcer has set.
 
-    Enforced without required tokens, every launch that says nothing about tokens would fail (EC2 User Guide,
-    "Configure instance metadata options for new instances"): required tokens, and the hop limit that came with them,
-    go no earlier than HttpTokensEnforced.
+    With HttpTokensEnforced enabled and tokens not required, every launch that does not name HttpTokens would fail (EC2
+    User Guide, "Configure instance metadata options for new instances"). So required tokens, and the hop limit set
+    with them, stay as long as HttpTokensEnforced does.
     """
     after = replace(seen, **original)
     if after.enforces_tokens and after.http_tokens is not HttpTokens.REQUIRED:
@@ -86,7 +86,7 @@ def restored(seen: RegionDefaults, original: Mapping[str, Any]) -> RegionDefault
 def planned(seen: RegionDefaults, after: RegionDefaults, reason: str) -> PlannedDefaults | None:
     """The change from one to the other; None if they are the same.
 
-    HttpTokensEnforced is enabled only in one call with required tokens.
+    A call that enables HttpTokensEnforced always sets required tokens too.
     """
     differing = {each for each in DEFAULTS.values() if getattr(after, each) != getattr(seen, each)}
     if not differing:
@@ -128,12 +128,12 @@ def _left(after: RegionDefaults, original: Mapping[str, Any], floor: HttpTokens)
     ]
     if not staying:
         return ""
-    why = "not the enforcer's doing"
+    why = "not set by the enforcer"
     if floor is HttpTokens.REQUIRED:
         why = "this deployment's floor is HttpTokens required"
     elif after.enforces_tokens and "http_tokens" in original:
-        why = "the latter is not the enforcer's doing, and needs the former"
-    return f"left as it is: {' and '.join(staying)} ({why})"
+        why = "the enforcer did not set HttpTokensEnforced, which needs required tokens"
+    return f"left unchanged: {' and '.join(staying)} ({why})"
 
 
 def _differences(seen: RegionDefaults, after: RegionDefaults) -> str:

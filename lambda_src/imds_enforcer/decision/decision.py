@@ -30,9 +30,9 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What must happen to one instance and why; `change` is there if and only if it is to be remediated.
+    """What must happen to one instance and why; `change` is set if and only if the instance must be remediated.
 
-    `look_again_in` is after how many seconds there is more to say, where that is known.
+    `look_again_in` is the number of seconds after which the decision may change, if known.
     """
 
     verdict: Verdict
@@ -44,10 +44,9 @@ class Decision:
 def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # noqa: PLR0911  # one for each verdict
     """Decide about one instance.
 
-    The order is one of safety: what can or must not be changed comes before what should be.
-    An endpoint that is disabled answers neither version of the service, so it satisfies
-    every policy, and any change would have to enable it (EC2 User Guide, "Modify instance
-    metadata options for existing instances").
+    The order is one of safety: what cannot or must not be changed comes before what should be. A disabled endpoint
+    answers neither IMDSv1 nor IMDSv2, so it satisfies every policy, and any change would have to enable it (EC2 User
+    Guide, "Modify instance metadata options for existing instances").
     """
     if instance.state.ended:
         return Decision(Verdict.ENDED, f"the instance is {instance.state}")
@@ -58,14 +57,14 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # no
         return Decision(Verdict.IMDS_OFF, "the metadata service is off, which satisfies every policy")
     if options and not differences:
         pending = "" if options.state is OptionsState.APPLIED else ", not yet applied"
-        return Decision(Verdict.COMPLIANT, f"HttpTokens is {policy.http_tokens}, all options as in the policy{pending}")
+        return Decision(Verdict.COMPLIANT, f"HttpTokens is {policy.http_tokens}, all options match the policy{pending}")
     exemption = policy.exemption_for(instance, now)
     if exemption:
         return Decision(Verdict.EXEMPT, f"exempt: {exemption}")
     if instance.unchangeable:
         return Decision(Verdict.MANAGED, instance.unchangeable)
     if options is None:
-        return Decision(Verdict.UNREADABLE, "EC2 describes its metadata options in a way that is not known here")
+        return Decision(Verdict.UNREADABLE, "EC2 returned unrecognized metadata options")
     if not_yet := _not_yet(instance, policy, now):
         return not_yet
     reason = ", ".join(differences)
@@ -78,26 +77,26 @@ def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # no
 
 
 def _not_yet(instance: Instance, policy: Policy, now: datetime) -> Decision | None:
-    """That an instance's turn has not come; None if it has."""
+    """The decision to leave an instance alone for now; None if its turn has come."""
     grace = policy.launch_grace_seconds
     if instance.attached_at is not None and grace:
-        # By a clock that is behind, a launch may lie ahead: it has no more grace than any other.
+        # By a clock that is slow, a launch may lie in the future: it gets no more grace than any other.
         left = min(grace, grace - (now - instance.attached_at).total_seconds())
         if left > 0:
-            reason = f"launched less than {grace} s ago, which are left to its boot scripts"
+            reason = f"launched less than {grace} s ago, still in the launch grace period for its boot scripts"
             return Decision(Verdict.IN_GRACE, reason, look_again_in=left)
     if policy.has_reached(instance.instance_id) or instance.first_launched(now):
         return None
-    share = f"the {policy.rollout_percent} % of the existing instances that have their turn"
-    return Decision(Verdict.NOT_REACHED, f"not among {share}")
+    share = f"{policy.rollout_percent} % of existing instances"
+    return Decision(Verdict.NOT_REACHED, f"outside the current rollout ({share})")
 
 
 def _wanted_hop_limit(instance: Instance, options: MetadataOptions, policy: Policy) -> int | None:
-    """The hop limit that the instance must have; None: what it has.
+    """The hop limit that the instance must have; None if it keeps its own.
 
-    Containers are one hop further from the metadata service. Through IMDSv1 they reach it with a
-    hop limit of 1, through IMDSv2 they do not: requiring tokens would cut them off. So a container
-    host gets what it needs with that change, and never less than it has because of it.
+    Containers are one hop further from the metadata service. With a hop limit of 1 they reach it through IMDSv1 but
+    not through IMDSv2, so requiring tokens would cut them off. With that change a container host gets the hops that
+    it needs; the limit that the policy names lowers its own only if it suffices for containers.
     """
     named, needed = policy.http_put_response_hop_limit, policy.container_hop_limit
     if needed is None or policy.http_tokens is HttpTokens.OPTIONAL or not policy.is_container_host(instance):

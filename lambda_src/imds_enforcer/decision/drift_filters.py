@@ -1,4 +1,4 @@
-"""The instances that a policy changes, as filters of EC2."""
+"""The instances that a policy changes, as EC2 filters."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ HOP_LIMITS = range(1, 65)
 """The hop limits that EC2 accepts."""
 
 Filters = dict[str, list[str]]
-"""Filters of DescribeInstances: values of one are OR-ed, filters are AND-ed."""
+"""Filters of DescribeInstances: EC2 ORs the values of one filter, and ANDs the filters."""
 
 
 def drift_filters(policy: Policy) -> tuple[Filters, ...]:
-    """Filters that make EC2 itself pick the instances which differ from the policy.
+    """Filters by which EC2 itself selects the instances that differ from the policy.
 
-    One set for each option that the policy names. A set asks for instances that agree in
-    the options before it, so that no instance is found by two of them. Container hosts with more
-    hops than the policy names are found as well: EC2 cannot tell them from others.
+    There is one set for each option that the policy names. A set selects only instances that agree in the options
+    before it, so that no two sets find the same instance. They also find container hosts with more hops than the
+    policy names: EC2 cannot distinguish them from other instances.
     """
     wanted = {
         "metadata-options.http-tokens": (str(policy.http_tokens), list(map(str, HttpTokens))),

@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import Gate, Policy
 
 SERVED = "MetadataNoToken"
-"""EC2's metric of IMDSv1 calls that were answered: there only while tokens are optional."""
+"""EC2's metric of IMDSv1 calls that were answered; it exists only while tokens are optional."""
 
 REJECTED = "MetadataNoTokenRejected"
-"""EC2's metric of calls without a token that were refused: there only while tokens are required."""
+"""EC2's metric of calls without a token that were rejected; it exists only while tokens are required."""
 
 TAGGED_WITHIN = timedelta(seconds=60)
-"""After its launch an instance has the tag of its Auto Scaling group, if it is in one."""
+"""This long after its launch an instance has the tag of its Auto Scaling group, if it is in one."""
 
 FIND_CALLER = "IMDS Packet Analyzer finds the caller"
 HOW_TO_FIND_CALLERS = (
-    "What calls IMDSv1 on a Linux instance: IMDS Packet Analyzer names the process. Clone "
-    "https://github.com/aws/aws-imds-packet-analyzer on the instance, install what its README says, and run there: "
+    "To find what calls IMDSv1 on a Linux instance, use IMDS Packet Analyzer, which names the process. On the "
+    "instance, clone https://github.com/aws/aws-imds-packet-analyzer, install what its README requires, and run: "
     "sudo python3 src/imds_snoop.py"
 )
-"""Said once, where each reason has only `FIND_CALLER`."""
+"""Shown once for all instances; each one's reason has only `FIND_CALLER`."""
 
 
 class Counted(NamedTuple):
-    """What CloudWatch is asked for: the sum of some of EC2's metrics, by one of their dimensions."""
+    """A query to CloudWatch: the sum of some of EC2's metrics, by one of their dimensions."""
 
     metrics: tuple[str, ...]
     dimension: str = "InstanceId"
@@ -45,14 +45,14 @@ class Counted(NamedTuple):
 CALLS_SERVED = Counted((SERVED,))
 
 CALLS_OF_GROUP = Counted((SERVED, REJECTED), "AutoScalingGroupName")
-"""Both, since some members of a group may have their tokens required already."""
+"""Both metrics, since some members of a group may already require tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How many there were, and the last day with one. `total` is None where CloudWatch has no data.
+    """How many calls there were, and the last day with one. `total` is None if CloudWatch has no data.
 
-    `group` is the Auto Scaling group whose calls these are, if not those of one instance.
+    `group` is the Auto Scaling group whose calls these are; None if they are one instance's.
     """
 
     total: int | None = None
@@ -61,14 +61,17 @@ class Calls:
 
     @classmethod
     def summed(cls, points: Iterable[tuple[datetime, float]], since: datetime) -> Calls:
-        """The sum of the points from a moment on; each point counts what came in the period after it."""
+        """The sum of the points from `since` on; each point counts the calls in the period after it."""
         counted = [(moment, int(value)) for moment, value in points if moment >= since]
         last = max((moment.date() for moment, value in counted if value), default=None)
         return cls(sum(value for _, value in counted), last) if counted else cls()
 
 
 def is_gated(plan: PlannedChange, policy: Policy, now: datetime) -> bool:
-    """True if the change would take IMDSv1 from an instance that may depend on it: a new one only by its group."""
+    """True if the change would take IMDSv1 from an instance that may depend on it.
+
+    An existing instance may depend on it by itself, a new one only through its group.
+    """
     gate, instance = policy.gate, plan.instance
     return (
         gate is not None
@@ -90,8 +93,9 @@ def _takes_imdsv1(plan: PlannedChange, gate: Gate, now: datetime) -> bool:
 def group_of(instance: Instance, gate: Gate) -> str | None:
     """The Auto Scaling group whose calls decide about the instance; None if its own do.
 
-    A group of today has a name of ASCII characters 33 to 126 (Auto Scaling API Reference, "CreateAutoScalingGroup").
-    For another name CloudWatch has no metric, and a request with it fails (CloudWatch API Reference, "Dimension").
+    The names of new groups consist of ASCII characters 33 to 126 (Auto Scaling API Reference,
+    "CreateAutoScalingGroup"). For other names CloudWatch has no metric, and a request with one fails (CloudWatch API
+    Reference, "Dimension").
     """
     name = instance.auto_scaling_group
     if gate.by is not CountedBy.GROUP or name is None:
@@ -103,40 +107,40 @@ def seconds_until_tagged(plan: PlannedChange, policy: Policy, now: datetime) -> 
     """How long a new instance waits for the tag of an Auto Scaling group; None if it need not wait.
 
     A group tags its instances as it launches them, except Spot Instances of a launch configuration, which it tags
-    shortly after (EC2 Auto Scaling User Guide, "Tag Auto Scaling groups and instances"). So what a launch template
-    launched does not wait.
+    shortly after (EC2 Auto Scaling User Guide, "Tag Auto Scaling groups and instances"). So an instance launched from
+    a launch template does not wait.
     """
     gate, instance = policy.gate, plan.instance
     if gate is None or gate.by is not CountedBy.GROUP or not _takes_imdsv1(plan, gate, now):
         return None
     if instance.attached_at is None or instance.auto_scaling_group is not None or instance.launch_template is not None:
         return None
-    # By a clock that is behind, a launch may lie ahead: it waits no longer than any other.
+    # By a clock that is slow, a launch may lie in the future: the instance waits no longer than any other.
     left = min(TAGGED_WITHIN, instance.attached_at + TAGGED_WITHIN - now).total_seconds()
     return left if left > 0 else None
 
 
 def own_calls_decide(instance: Instance, of_group: Calls | None, now: datetime) -> bool:
-    """True if an instance is judged by its own calls: without a group, and where CloudWatch has no data of the group.
+    """True if an instance's own calls decide: it has no group, or CloudWatch has no data on the group.
 
-    A new instance has none of its own.
+    A new instance has no calls of its own to go by.
     """
     return of_group is None or (of_group.total is None and not instance.first_launched(now))
 
 
 def held_back(calls: Calls, gate: Gate) -> str | None:
-    """Why an instance with so many calls keeps IMDSv1; None if it does not."""
+    """Why an instance with these calls keeps IMDSv1; None if it does not."""
     if calls.total is None or calls.total <= gate.tolerate:
         return None
-    until = f"until the end of {gate.enforce_after}" if gate.enforce_after else "until they end"
+    until = f"until the end of {gate.enforce_after}" if gate.enforce_after else "until the calls stop"
     counted = f"{_whose(calls)}{_calls(calls.total)} in {gate.lookback_days} days, the last on {calls.last}"
-    return f"{counted}; held {until}; {FIND_CALLER}"
+    return f"{counted}; gated {until}; {FIND_CALLER}"
 
 
 def let_through(calls: Calls, gate: Gate) -> str:
     """What the report says of an instance that the gate let through."""
     if calls.total is None:
-        return f"{_whose(calls)}CloudWatch has no data of IMDSv1 calls in {gate.lookback_days} days"
+        return f"{_whose(calls)}CloudWatch has no data on IMDSv1 calls in {gate.lookback_days} days"
     return f"{_whose(calls)}{_calls(calls.total)} in {gate.lookback_days} days"
 
 

@@ -1,4 +1,4 @@
-"""What EC2 refuses of a change beyond tokens and hop limit, and what is left of the change then."""
+"""The options beyond tokens and hop limit that EC2 refuses, and the change that remains without them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Change
 
 _CODES = frozenset({"UnsupportedOperation", "InvalidParameterValue", "InvalidParameterCombination"})
-"""How EC2 refuses what an instance cannot have. A missing permission is no such code: that is about the caller."""
+"""EC2's codes for an option that an instance cannot have; a missing permission, the caller's problem, has others."""
 
 _NAMED_BY = {"HttpProtocolIpv6": ("httpprotocolipv6",), "InstanceMetadataTags": ("instancemetadatatags", "tag key")}
-"""Words by which EC2's messages tell which option they are about."""
+"""Words in EC2's messages that show which option they are about."""
 
 
 def refusals(change: Change, failure: Failure) -> tuple[Refusal, ...]:
-    """The options that EC2 has refused, most likely: it refuses a change as a whole. None if that is not what failed.
+    """The options that EC2 most likely refused: it refuses a change as a whole. Empty if the failure is another.
 
-    Of several options the one that EC2's message names; all of them if it names none, or more than one.
+    Of several options it is the one that EC2's message names; all of them if the message names none, or several.
     """
     if failure.code not in _CODES:
         return ()
@@ -34,10 +34,10 @@ def refusals(change: Change, failure: Failure) -> tuple[Refusal, ...]:
 
 
 def without_refused(plan: PlannedChange, refused: Iterable[Refusal]) -> PlannedChange | Result:
-    """What is left of a plan without the options that EC2 refused: tokens and hop limit, or the result if nothing is.
+    """The plan without the options that EC2 refused, or the instance's result if no change remains.
 
-    After a refusal to this run no option goes along that EC2 may refuse too: an attempt more could fail, and IMDSv1
-    would stay. The next run tries again those that EC2 did not mean.
+    Once EC2 has refused an option to this run, the change is sent with tokens and hop limit only: with another option
+    it could fail again, and IMDSv1 would stay. The next run tries the options that EC2 did not refuse.
     """
     extras = plan.change.extras
     relevant = tuple(each for each in refused if extras.get(each.option) is each.value)
@@ -45,9 +45,11 @@ def without_refused(plan: PlannedChange, refused: Iterable[Refusal]) -> PlannedC
         return plan
     options = {each.option for each in relevant}
     left_out = {} if all(each.noted for each in relevant) else {o: v for o, v in extras.items() if o not in options}
-    waiting = [f"{option}={value}, sent with it, is left to the next run" for option, value in left_out.items()]
+    waiting = [
+        f"{option}={value}, sent in the same request, waits for the next run" for option, value in left_out.items()
+    ]
     reason = "; ".join([plan.reason, *words(relevant), *waiting])
-    assert plan.instance.options is not None, "planned without knowing what is there"
+    assert plan.instance.options is not None, "a change was planned without known options"
     change = plan.change.without([*options, *left_out])
     wanted, known = change.applied_to(plan.instance.options), (*plan.refused, *relevant)
     if wanted == plan.instance.options:
@@ -57,18 +59,18 @@ def without_refused(plan: PlannedChange, refused: Iterable[Refusal]) -> PlannedC
 
 
 def lacking(plan: PlannedChange, result: Result) -> tuple[Refusal, ...]:
-    """The options that an instance lacks after the rest of its change was made; one that is gone or off lacks none."""
+    """The options that an instance lacks after the rest of its change; an instance that is gone or off lacks none."""
     return plan.refused if result.outcome in {Outcome.REMEDIATED, Outcome.PENDING} else ()
 
 
 def made_after_all(plan: PlannedChange, result: Result) -> bool:
-    """True if the result of a look shows that EC2 made a change which it had left unanswered."""
+    """True if a later look shows that EC2 made a change that it had left unanswered."""
     as_planned = bool(result.refused and result.after and result.after.agree_with(plan.wanted))
     return bool(plan.unanswered) and (result.outcome is Outcome.COMPLIANT or as_planned)
 
 
 def words(refused: Iterable[Refusal]) -> list[str]:
-    """EC2's words, once for all options that they were said of."""
+    """EC2's refusals in words, each once for all the options that it concerns."""
     options: dict[Failure, list[str]] = {}
     for each in refused:
         options.setdefault(each.failure, []).append(f"{each.option}={each.value}")

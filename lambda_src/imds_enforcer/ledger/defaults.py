@@ -1,4 +1,4 @@
-"""What was changed in the regions' account defaults, and how it is undone."""
+"""What was changed in the regions' account defaults, and how to undo it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NOTHING = object()
 
 
 def subject(region: str) -> str:
-    """What a region's defaults are called where holds and contests name an instance."""
+    """The name of a region's defaults in holds and contests, in place of an instance's id."""
     return f"defaults#{region}"
 
 
@@ -28,9 +28,9 @@ class DefaultsEntry(Recorded[RegionDefaults]):
     def result(self) -> RegionDefaults | None:
         """The defaults that the change brought about; None if it changed nothing, or if that is not known yet.
 
-        Only what the change named: of what else the region showed afterwards, someone else may have changed something.
-        Of one that was not confirmed only what the region shows as it was wanted; `after` is there only if the change
-        was sent.
+        Only the attributes that the change named count: someone else may have changed the others. Of those, an
+        unconfirmed change brought about only the ones that the region shows as wanted; `after` is set only if the
+        change was sent.
         """
         confirmed = self.outcome in {Outcome.REMEDIATED, Outcome.PENDING}
         shown = self.after or (self.wanted if confirmed else None)
@@ -43,17 +43,17 @@ class DefaultsEntry(Recorded[RegionDefaults]):
 
 
 def completed(entry: DefaultsEntry, seen: RegionDefaults) -> DefaultsEntry:
-    """An entry that a process left behind, with what the region shows."""
+    """An entry that a process left behind, completed by what the region shows."""
     made = all(getattr(seen, each) == getattr(entry.wanted, each) for each in _changed(entry))
     outcome = Outcome.REMEDIATED if made else Outcome.DEFERRED
-    said = f"the process that was to change them ended before it said how it went; {entry.reason}"
-    return replace(entry, outcome=outcome, after=seen if made else None, reason=said)
+    reason = f"the process that was to make the change ended before it recorded the outcome; {entry.reason}"
+    return replace(entry, outcome=outcome, after=seen if made else None, reason=reason)
 
 
 def original(entries: Iterable[DefaultsEntry], seen: RegionDefaults, *, overwrite: bool = False) -> dict[str, Any]:
-    """For each attribute that the enforcer set, and that is still so: what it was before.
+    """The value before the enforcer's change, for each attribute that still has the value that the enforcer set.
 
-    `entries` are a region's, oldest first. With `overwrite` also what someone else has changed since.
+    `entries` are one region's, oldest first. `overwrite` adds the attributes that someone else has changed since.
     """
     return {
         attribute: before
@@ -63,7 +63,7 @@ def original(entries: Iterable[DefaultsEntry], seen: RegionDefaults, *, overwrit
 
 
 def changed_since(entries: Iterable[DefaultsEntry], seen: RegionDefaults) -> tuple[str, ...]:
-    """What the enforcer set and someone else has changed since, in words; not what is as it was before."""
+    """What the enforcer set and someone else has changed since, in words, unless to the value that it had before."""
     shown = seen.as_log()
     theirs = {
         attribute for attribute, pair in _set_by_enforcer(entries).items() if getattr(seen, attribute) not in pair
@@ -72,10 +72,11 @@ def changed_since(entries: Iterable[DefaultsEntry], seen: RegionDefaults) -> tup
 
 
 def _set_by_enforcer(entries: Iterable[DefaultsEntry]) -> dict[str, tuple[Any, Any]]:
-    """The value that the enforcer gave an attribute last, and the one before.
+    """For each attribute, the value that the enforcer set last and the value before the enforcer's changes.
 
-    A value that has changed between two entries was set by someone else: if the enforcer left it so, its own value is
-    nothing that the region could show. What was set back to what it was is the enforcer's no more.
+    If a value changed between two entries, someone else set it; if the enforcer then left it alone, `_NOTHING`, which
+    no region shows, stands in for the enforcer's value. An attribute that is back at its earlier value is no longer
+    the enforcer's.
     """
     found: dict[str, tuple[Any, Any]] = {}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""What was changed: the entries, which are kept between runs."""
+"""What was changed: the ledger's entries, kept from run to run."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ KEPT = timedelta(days=400)
 class Recorded(Generic[_Options]):
     """A change of options: written as an intent before it is sent, and completed once its outcome is known.
 
-    `by` is who ordered it, where that was a person. By `ends_at` the process that wrote the intent
-    has completed it: one still open then has been left behind.
+    `by` is the person who ordered the change, if a person did. The process that writes an intent completes it by
+    `ends_at`: an intent still open then was left behind.
     """
 
     region: str
@@ -41,7 +41,7 @@ class Recorded(Generic[_Options]):
     code: str | None = None
 
     def fields_as_json(self) -> dict[str, Any]:
-        """What the history shows of any change."""
+        """What the history shows of every change."""
         return {
             "region": self.region,
             "at": self.at.isoformat(timespec="seconds"),
@@ -68,8 +68,8 @@ class Entry(Recorded[MetadataOptions]):
     def result(self) -> MetadataOptions | None:
         """The options that the change brought about; None if it changed nothing, or if that is not known yet.
 
-        Of one that was not confirmed only what the instance shows as it was wanted; `after` is there only if the
-        change was sent.
+        An unconfirmed change brought about only the options that the instance shows as wanted; `after` is set only if
+        the change was sent.
         """
         if self.outcome in {Outcome.REMEDIATED, Outcome.PENDING}:
             return self.after or self.wanted

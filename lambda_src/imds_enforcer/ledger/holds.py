@@ -25,7 +25,7 @@ CONTESTED_FOR = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """An instance that only a person may bring in line again; `until` None: until it is released."""
+    """An instance that the enforcer must not change; without `until`, not before a person releases the hold."""
 
     instance_id: str
     reason: str
@@ -55,12 +55,12 @@ class Contest:
         return now < self.until
 
     def __str__(self) -> str:
-        return f"set back again and again, last by {self.principal}"
+        return f"repeatedly changed back by someone else, last by {self.principal}"
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What stands between the enforcer and some instances, as it was `read_at` (monotonic seconds)."""
+    """The holds and contests of some instances, as they were `read_at` (monotonic seconds)."""
 
     holds: Mapping[str, Hold] = field(default_factory=dict)
     contests: Mapping[str, Contest] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Standing:
 
 
 def is_contested(entries: Iterable[Entry | DefaultsEntry], now: datetime) -> bool:
-    """True if what these entries are about was set right because of drift too often lately."""
+    """True if the enforcer has fixed drift too often lately in what these entries are about."""
     fixes = [
         entry
         for entry in entries

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 LONGEST = timedelta(minutes=16)
 """No lease lasts longer: an invocation ends after 15 minutes (Lambda Developer Guide, "Lambda quotas").
 
-The rest is for clocks that differ. One that ends later was written by a clock that is wrong, and blocks nothing.
+The rest allows for clocks that differ. A lease that ends later was written by a wrong clock, and blocks nothing.
 """
 
 RELEASED = datetime.fromtimestamp(0, UTC)
@@ -22,8 +22,8 @@ RELEASED = datetime.fromtimestamp(0, UTC)
 class Lease:
     """A run's right to sweep under one policy, until its invocation's own deadline at the latest.
 
-    It saves work, and safety does not depend on it: two sweeps at once, as where a clock is wrong, are as safe as a
-    sweep and a batch of events.
+    The lease saves work; safety does not depend on it. Two sweeps at once, perhaps because of a wrong clock, are as
+    safe as a sweep and a batch of events.
     """
 
     run_id: str
@@ -31,15 +31,15 @@ class Lease:
     expires_at: datetime
 
     def blocks(self, other: Lease, now: datetime) -> bool:
-        """True if the other run has to leave the sweep to this one.
+        """True if the other run must leave the sweep to this one.
 
-        Under another policy it never has: this run stops by itself as soon as it notices that the policy has changed.
+        A run under another policy never must: this run stops by itself once it notices that the policy has changed.
         """
         in_force = now < self.expires_at <= now + LONGEST
         return in_force and self.run_id != other.run_id and self.versions == other.versions
 
     def released(self) -> Lease:
-        """The same, ended."""
+        """The same lease, ended."""
         return replace(self, expires_at=RELEASED)
 
 
@@ -47,8 +47,8 @@ class Lease:
 class Turn:
     """What a run learned when it asked for the lease.
 
-    `holder` is the run that sweeps instead; None if it is this run's turn. `policy_is_new` if the lease before it was
-    of another policy.
+    `holder` is the run that sweeps instead; None if it is this run's turn. `policy_is_new` is True if the previous
+    lease was under another policy.
     """
 
     holder: str | None = None

@@ -1,4 +1,4 @@
-"""Intents that a process left behind: what became of them is read off the instance."""
+"""Intents that a process left behind: the instance shows what became of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 AnyEntry = Entry | DefaultsEntry
 _Kind = TypeVar("_Kind", bound=AnyEntry)
 
-_LEFT_BEHIND = "the process that was to change it ended before it said how it went"
+_LEFT_BEHIND = "the process that was to make the change ended before it recorded the outcome"
 
 
 def left_behind(entries: Iterable[_Kind], now: datetime) -> list[_Kind]:
@@ -27,15 +27,15 @@ def left_behind(entries: Iterable[_Kind], now: datetime) -> list[_Kind]:
 
 
 def completed(entry: Entry, seen: Mapping[str, Instance], since: Iterable[Entry] = ()) -> Entry:
-    """The entry with what the instance shows; `seen` has every instance that EC2 still knows.
+    """The entry, completed by what the instance shows; `seen` has every instance that EC2 still lists.
 
-    Where a later run has come to the instance, among the entries `since` then, what counts is how that run
-    found it: what it shows now is that one's doing.
+    If the entries `since` then show a later run's change, the options that the later run found count: those that the
+    instance shows now are that run's doing.
     """
     later = min((each for each in since if each.at > entry.at), key=lambda each: each.at, default=None)
     if later:
         changed = later.before.agree_with(entry.wanted)
-        why = f"the run {later.run_id} found it {'' if changed else 'not '}changed"
+        why = f"the run {later.run_id} found the change {'' if changed else 'not '}made"
         outcome = Outcome.REMEDIATED if changed else Outcome.DEFERRED
         after = later.before if changed else None
         return replace(entry, outcome=outcome, after=after, reason=f"{_LEFT_BEHIND}; {why}; {entry.reason}")
@@ -45,12 +45,12 @@ def completed(entry: Entry, seen: Mapping[str, Instance], since: Iterable[Entry]
     options = instance.options
     if options and options.agree_with(entry.wanted):
         outcome = Outcome.REMEDIATED if options.state is OptionsState.APPLIED else Outcome.PENDING
-        reason = f"{_LEFT_BEHIND}; the instance shows that it was changed; {entry.reason}"
+        reason = f"{_LEFT_BEHIND}; the instance shows the change; {entry.reason}"
         return replace(entry, outcome=outcome, after=options, reason=reason)
     if options is None:
-        why = "EC2 describes the instance's options in a way that is not known here"
+        why = "EC2 returned unrecognized metadata options"
     elif options.agree_with(entry.before):
-        why = "the instance shows that it was not changed"
+        why = "the instance does not show the change"
     else:
-        why = "the instance shows options that somebody else has set since"
+        why = "the instance shows options that someone else has set since"
     return replace(entry, outcome=Outcome.DEFERRED, reason=f"{_LEFT_BEHIND}; {why}; {entry.reason}")

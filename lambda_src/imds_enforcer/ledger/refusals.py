@@ -1,4 +1,4 @@
-"""What EC2 refused to instances: noted, so that it is not asked for again at each sweep."""
+"""The options that EC2 refused to instances, noted so that not every sweep asks for them again."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Refusal
 
 NOTED_FOR = timedelta(days=30)
-"""How long a refusal is believed: the instance may get another type meanwhile, or EC2 other rules."""
+"""How long a refusal is believed: the instance's type may change meanwhile, or EC2's rules."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusalNote:
-    """The options that EC2 refused to one instance, which had tags with these keys.
+    """The options that EC2 refused to one instance, and the keys of the tags that it had then.
 
-    It is good for the values that were refused, so another value in the policy is tried; and only while the tag
-    keys are the same: they are what EC2 looks at (EC2 User Guide, "Tag restrictions"), whatever the tags' values.
+    The note holds only for the values that EC2 refused, so the enforcer tries another value in the policy. It holds
+    only while the tag keys stay the same: EC2 checks the keys, not the values (EC2 User Guide, "Tag restrictions").
     """
 
     instance_id: str
@@ -35,5 +35,5 @@ class RefusalNote:
 
 
 def digest(tag_keys: Iterable[str]) -> str:
-    """What tells the keys of an instance's tags from others."""
+    """A digest of an instance's tag keys, which shows whether they have changed."""
     return hashlib.sha256("\0".join(sorted(tag_keys)).encode()).hexdigest()[:16]

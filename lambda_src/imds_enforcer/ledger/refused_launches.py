@@ -1,4 +1,4 @@
-"""Launches that EC2 refused because of their tokens: who launches like that, how often, and what has to change."""
+"""Launches that EC2 refused because of their tokens: who launches them, how often, and what to change."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ KEPT = timedelta(days=3)
 """How long a refused launch is remembered."""
 
 MOST = 10_000
-"""Launches that are counted, the latest: to read all of a launcher that tries again every second would take minutes."""
+"""How many of the latest launches are counted: a launcher that retries every second has too many to read."""
 
 LATELY = timedelta(hours=25)
-"""Launchers refused within this time are reported: each is in one daily digest at least, which may be a little late."""
+"""Launchers refused within this time are reported: more than a day, so that a daily digest that is late misses none."""
 
 _FIELD = f"MetadataOptions.HttpTokens={HttpTokens.REQUIRED}"
 _RESOURCE = re.compile(r" on resource: (\S+)")
 
 
 class Cause(StrEnum):
-    """What refused a launch. Only the first is certain to be about tokens: the others' texts do not say."""
+    """What refused a launch. Only the first certainly concerns tokens: the messages of the others do not say."""
 
     TOKENS_ENFORCED = "HttpTokensEnforced"
     SERVICE_CONTROL_POLICY = "a service control policy"
@@ -37,12 +37,12 @@ class Cause(StrEnum):
 
 
 def cause_of(code: str, message: str, tokens: object) -> Cause | None:
-    """What refused a launch, if that is about its tokens or may be; None for every other failure.
+    """What refused a launch, if its tokens were the cause or may have been; None for every other failure.
 
     `code` and `message` are CloudTrail's `errorCode` and `errorMessage`, `tokens` the `HttpTokens` of the request
-    itself. The texts are those of the EC2 User Guide, "Troubleshoot instance launch issues" (the same for the account
-    and for a declarative policy); of the IAM User Guide, "Troubleshoot access denied error messages"; and of the
-    Organizations User Guide, "Declarative policies", for the message of a policy that has none of its own.
+    itself. The messages are documented in the EC2 User Guide, "Troubleshoot instance launch issues" (the same for the
+    account and for a declarative policy); in the IAM User Guide, "Troubleshoot access denied error messages"; and in
+    the Organizations User Guide, "Declarative policies", for a policy without a message of its own.
     """
     if code == "Client.UnsupportedOperation" and "httpTokensEnforced is enabled" in message:
         return Cause.TOKENS_ENFORCED
@@ -57,10 +57,10 @@ def cause_of(code: str, message: str, tokens: object) -> Cause | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launcher:
-    """Who launches with what in a region, and what refuses it.
+    """Who launches with what in a region, and what refuses the launches.
 
-    `principal` is the ARN of a role or a user, `invoked_by` the service that launched in its name. `asked_optional`:
-    the request itself named `optional`, whatever its template says.
+    `principal` is the ARN of a role or a user, `invoked_by` the service that launched in its name. `asked_optional` is
+    True if the request itself named `optional`, whatever its template says.
     """
 
     region: str
@@ -71,7 +71,6 @@ class Launcher:
     cause: Cause
 
     def __str__(self) -> str:
-        """In words."""
         through = f" through {self.invoked_by}" if self.invoked_by else ""
         source = self.source
         known = launched_by(source.auto_scaling_group, source.launch_template, source.image_id)
@@ -79,17 +78,17 @@ class Launcher:
 
     @property
     def why(self) -> str:
-        """What refuses the launches; "possibly" where its text does not name tokens."""
+        """What refuses the launches; "possibly" if its message does not name tokens."""
         if self.cause is Cause.TOKENS_ENFORCED:
             return f"{self.cause} is enabled"
-        return f"{self.cause} denies them, possibly for lack of required tokens"
+        return f"{self.cause} denies them, possibly because they do not require tokens"
 
     @property
     def change(self) -> str:
-        """The field that has to change, and where."""
+        """The field to change, and where."""
         group, template = self.source.auto_scaling_group, self.source.launch_template
         if template and (group or not self.asked_optional):
-            return f"set {_FIELD} in a new version of launch template {template.id}, and have it used"
+            return f"set {_FIELD} in a new version of launch template {template.id}, and launch from that version"
         if group:
             # A launch configuration cannot be changed (Auto Scaling User Guide, "Launch configurations").
             return f"give Auto Scaling group {group} a launch template with {_FIELD}"
@@ -98,7 +97,7 @@ class Launcher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedLaunch:
-    """One launch that was refused. `event_id` is CloudTrail's, by which a second delivery is the same launch."""
+    """One launch that was refused. `event_id` is CloudTrail's, and the same if the event is delivered twice."""
 
     event_id: str
     at: datetime
@@ -107,9 +106,9 @@ class RefusedLaunch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefusedLauncher:
-    """A launcher that was refused lately, with its refusals as far as they are remembered.
+    """A launcher that was refused lately, with those of its refusals that are still remembered.
 
-    `uncounted`: there were more launches, of this launcher or of others, than are counted.
+    `uncounted` is True if there were more launches, by this launcher or by others, than are counted.
     """
 
     launcher: Launcher
@@ -119,13 +118,13 @@ class RefusedLauncher:
     uncounted: bool = False
 
     def __str__(self) -> str:
-        """The line of the digest and of `status`."""
+        """The line that the digest and `status` show."""
         often = f"{self.times} times since {self.first:%Y-%m-%d %H:%M} UTC, last" if self.times > 1 else "once,"
         how_often = f"{'at least ' if self.uncounted else ''}{often} {self.last:%Y-%m-%d %H:%M} UTC"
         return f"{self.launcher}: {how_often}; {self.launcher.why}. To do: {self.launcher.change}."
 
     def as_json(self) -> dict[str, object]:
-        """The same, field by field and as its line."""
+        """The same, field by field and as a line."""
         launcher, template = self.launcher, self.launcher.source.launch_template
         return {
             "region": launcher.region,

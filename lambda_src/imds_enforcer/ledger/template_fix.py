@@ -1,4 +1,4 @@
-"""What was done about a launch template: written down before it is changed and after, so that there is a way back."""
+"""The fix of a launch template: recorded before and after the change, so that it can be undone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class FixState(StrEnum):
-    """How far it is; `OPEN` from before the first change, until more is known."""
+    """How far a fix is; `OPEN` from before its first change until its outcome is known."""
 
     OPEN = "open"
     FIXED = "fixed"
@@ -22,9 +22,9 @@ class FixState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateFix:
-    """A version was made from `source`, and is the default in its place if `moves_default`; by whom, and when.
+    """A new version made from the version `source`, and the default in its place if `moves_default`; by whom, and when.
 
-    `version` is its number, empty while that is not known. A fix that was withdrawn has left no version behind.
+    `version` is the new version's number, empty while it is not known. A withdrawn fix has left no version behind.
     """
 
     run_id: str
@@ -40,24 +40,24 @@ class TemplateFix:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What a later writing of the same fix has in common with an earlier one."""
+        """What all records of the same fix have in common."""
         return self.run_id, self.template_id
 
     @property
     def to_undo(self) -> bool:
-        """True if something of it may be there."""
+        """True if the fix may have left something to undo."""
         return self.state in {FixState.OPEN, FixState.FIXED}
 
     def as_json(self) -> dict[str, Any]:
-        """The fix in a document."""
+        """The fix as a document."""
         return {**asdict(self), "at": self.at.isoformat(timespec="microseconds"), "state": str(self.state)}
 
     @classmethod
     def parsed(cls, document: Mapping[str, Any]) -> TemplateFix:
-        """The fix of a document.
+        """Parse a document.
 
         Raises:
-            KeyError, TypeError, ValueError: if it is not one.
+            KeyError, TypeError, ValueError: if it is not a fix.
         """
         at = datetime.fromisoformat(document["at"])
         return cls(**{**document, "at": at, "state": FixState(document["state"])})

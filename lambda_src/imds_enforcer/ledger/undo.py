@@ -1,4 +1,4 @@
-"""The way back: which changes are undone, and to what options exactly."""
+"""How to undo changes: which ones, and back to exactly which options."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ _OPTIONS = {
 
 
 class NothingToUndoError(Exception):
-    """The ledger has no change that is left to undo."""
+    """The ledger has no change left to undo."""
 
 
 class OpenChangeError(Exception):
-    """It is not known yet how a change went, and so not what would undo it."""
+    """The outcome of a change is not known yet, and so it is not known what would undo it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """What sets an instance back: the options to come to, and those which are `theirs`: set by somebody else since."""
+    """How to revert an instance: the options to restore, and the change that does it.
+
+    `theirs` are the options that stay, because someone else has set them since.
+    """
 
     wanted: MetadataOptions
     change: Change | None
@@ -39,17 +42,17 @@ class Undo:
 
 
 def to_undo(entries: Sequence[Entry], run_id: str | None = None) -> list[Entry]:
-    """The changes of one instance that are undone together, from its entries, oldest first.
+    """The changes of one instance to undo together, from its entries, oldest first.
 
-    Of a run: its first change and all that followed. Without a run: the last one. What was
-    undone before is not undone again. Among what is undone may be reverts, that took back a part of it.
+    With a run, these are its first change and all that followed; without one, the last change. No change is undone
+    twice. The changes may include reverts that undid a part of the others.
 
     Raises:
-        NothingToUndoError: if there is none: those that EC2 refused, or that were never sent, need no undoing.
-        OpenChangeError: if it is not known how one went.
+        NothingToUndoError: if no change is left to undo; one that EC2 refused or that was never sent does not count.
+        OpenChangeError: if the outcome of a change is not known yet.
     """
     if any(entry.outcome is None for entry in entries):
-        raise OpenChangeError("a change is under way or was interrupted: the next sweep settles it")
+        raise OpenChangeError("a change is under way or was interrupted: the next sweep records its outcome")
     made: list[Entry] = []
     for entry in entries:
         if entry.result is not None:
@@ -64,10 +67,9 @@ def to_undo(entries: Sequence[Entry], run_id: str | None = None) -> list[Entry]:
 
 
 def _without_undone(made: list[Entry], revert: Entry) -> list[Entry]:
-    """What is left to undo after a revert: the changes before the one that it took back as a whole.
+    """What is left to undo after a revert: the changes before the one that it undid completely.
 
-    One that left an option to somebody else took none back as a whole, and is itself among what has
-    set the options since.
+    A revert that left an option as someone else had set it undid no change completely, and counts as one more change.
     """
     assert revert.result is not None, "a revert that changed nothing"
     for number, entry in enumerate(made):
@@ -77,10 +79,10 @@ def _without_undone(made: list[Entry], revert: Entry) -> list[Entry]:
 
 
 def undo(entries: Sequence[Entry], current: MetadataOptions, *, overwrite: bool = False) -> Undo:
-    """The way from the current options back to those before the first of these changes.
+    """How to get from the current options back to those before the first of these changes.
 
-    An option that somebody else has set since stays, unless it is to be overwritten. A metadata
-    service that is off stays off, and with it all options: any change would switch it on.
+    An option that someone else has set since stays, unless `overwrite` is True. A metadata service that is off stays
+    off, and all its options stay: any change would switch it on.
     """
     if current.http_endpoint is Switch.DISABLED:
         return Undo(current, None, ("HttpEndpoint is disabled",))
@@ -98,7 +100,7 @@ def undo(entries: Sequence[Entry], current: MetadataOptions, *, overwrite: bool 
 
 
 def _set_by_us(entries: Sequence[Entry], field: str) -> object:
-    """The value that the changes gave an option and that nobody else has changed in between; None if there is none."""
+    """The value that the changes gave an option, unless someone else changed it in between; else None."""
     ours: object = None
     for entry in entries:
         assert entry.result is not None, "a change that changed nothing"

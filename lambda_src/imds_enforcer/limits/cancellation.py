@@ -16,16 +16,16 @@ class Versions(Protocol):
     """Knows the versions of the policy in force."""
 
     def in_force(self, *, fresh: bool) -> PolicyVersions:
-        """The versions now, or a moment ago unless `fresh`; raises `AwsError` if they cannot be read."""
+        """The current versions, or those of a moment ago unless `fresh`; raises `AwsError` if they cannot be read."""
 
 
 class Cancellation:
-    """Ends a run: at its deadline, under another policy, when interrupted, or where its credentials are not accepted.
+    """Ends a run: at its deadline, on a policy change or an interruption, or when AWS does not accept its credentials.
 
-    Every change asks for the `reason` first, from any thread. A reason once given stays: the sweep that
-    a newer policy has started takes over, or the next sweep, or the queue's next delivery. `source` is
-    None for a run that follows no stored policy. `refused` is why AWS does not accept the run's credentials: then
-    nothing at all is sent any more, reads included.
+    Every change asks for the `reason` first, from any thread. The first reason stays: the rest is left to the sweep
+    that a newer policy has started, to the next sweep, or to the queue's next delivery. `source` is None for a run
+    that follows no stored policy. `refused` is why AWS does not accept the run's credentials: from then on the run
+    sends nothing at all, not even reads.
     """
 
     def __init__(self, deadline: Deadline, versions: PolicyVersions, source: Versions | None) -> None:
@@ -37,7 +37,7 @@ class Cancellation:
 
     @property
     def cancelled(self) -> str | None:
-        """The reason that was given, without asking again; None if there was none yet."""
+        """The reason given so far, without asking again; None while the run goes on."""
         return self._cancelled
 
     def reason(self) -> str | None:
@@ -51,13 +51,13 @@ class Cancellation:
         self._cancelled = self._cancelled or why
 
     def heed(self, failure: Failure) -> None:
-        """End the run if a call failed because of its credentials: no other would fare better."""
+        """End the run if a call failed because of its credentials: every other call would fail too."""
         if failure.kind is Kind.CREDENTIALS:
             self.refused = self.refused or failure
             self.cancel(f"AWS does not accept the credentials ({failure})")
 
     def overtaken(self) -> bool:
-        """True if another policy is in force at this moment, as far as that can be read."""
+        """True if a fresh read shows another policy in force; False if it fails."""
         if self.refused:
             return False
         try:
@@ -72,16 +72,16 @@ class Cancellation:
             versions = self._source.in_force(fresh=False)
         except AwsError as error:
             self.heed(error.failure)
-            # Whether the policy still holds is unknown, and under an unknown policy nothing is written.
+            # The policy may have changed, and under an unknown policy nothing is written.
             return f"Parameter Store is out of reach ({error})"
-        return None if versions == self._versions else f"the policy has changed, to {versions}"
+        return None if versions == self._versions else f"the policy has changed to {versions}"
 
 
 class RegionCancellation:
-    """The same question for one region: it ends with its run, and may stop alone.
+    """Ends one region's part of a run: together with the run, or alone.
 
-    It stops alone when the ledger is out of reach, when its circuit breaker has tripped, or when EC2 does not accept
-    the credentials in it. `refused` is why they are not accepted, in this region or in any.
+    A region stops alone when the ledger is out of reach, when its circuit breaker has tripped, or when EC2 does not
+    accept the credentials there. `refused` is why AWS does not accept them, in this region or in any.
     """
 
     def __init__(self, run: Cancellation, limits: RegionLimits) -> None:
@@ -92,12 +92,12 @@ class RegionCancellation:
 
     @property
     def refused(self) -> Failure | None:
-        """Why AWS does not accept the credentials here; None if it does, as far as is known."""
+        """Why AWS does not accept the credentials here; None unless a call has failed because of them."""
         return self._run.refused or self._refused
 
     @property
     def cancelled(self) -> str | None:
-        """The reason that was given, for the run or for this region, without asking again."""
+        """The reason given so far, for the run or for this region, without asking again."""
         return self._run.cancelled or self.stopped
 
     @property
@@ -110,7 +110,7 @@ class RegionCancellation:
         return self._run.reason() or self.stopped
 
     def stop(self, why: str, failure: Failure | None = None) -> None:
-        """Begin no further change in this region, or in any if the failure is one of the credentials.
+        """Begin no further change in this region, or in any region if the failure is due to the credentials.
 
         The first reason stays.
         """
@@ -133,5 +133,5 @@ class RegionCancellation:
                 assert_never(failure.kind)
 
     def overtaken(self) -> bool:
-        """True if another policy is in force at this moment, as far as that can be read."""
+        """True if a fresh read shows another policy in force; False if it fails."""
         return self._run.overtaken()

@@ -1,4 +1,4 @@
-"""The circuit breaker of one region: no further where too many changes fail."""
+"""One region's circuit breaker: no further change once too many have failed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ _MIN_CHANGES = 10
 
 
 class CircuitBreaker:
-    """Stops the changes of one region in one sweep once too many of them failed; it stays so.
+    """Stops the changes of one region for the rest of the sweep once too many of them have failed.
 
-    What counts as failed is a fault of the service, or a read-back that differs. That EC2 refuses a
-    single instance does not, nor does throttling. A fault may pass: while the same share of the attempts
-    ended in one, the breaker is `in_doubt`, and no other change is to be begun before it is known how
-    those go on.
+    A fault of the service or a differing read-back counts as a failure; throttling does not, nor does EC2's refusal
+    to change a single instance. A fault may pass: while too many instances had one at their last attempt, the breaker
+    is `in_doubt`, and no other change may begin until their retries have ended.
     """
 
     def __init__(self) -> None:
@@ -35,7 +34,7 @@ class CircuitBreaker:
 
     @property
     def in_doubt(self) -> bool:
-        """True while too many of the instances had a fault of the service for an answer, the last time."""
+        """True while the last attempt at too many of the instances ended in a fault of the service."""
         with self._lock:
             return _too_many(len(self._faulty), len(self._attempted))
 
@@ -46,12 +45,12 @@ class CircuitBreaker:
             (self._faulty.add if faulty else self._faulty.discard)(instance_id)
 
     def forget(self, instance_id: str) -> None:
-        """Forget an instance whose change is not tried again: how it ended is counted, and keeps no other waiting."""
+        """Forget an instance whose change is not retried: no other change need wait for it any longer."""
         with self._lock:
             self._faulty.discard(instance_id)
 
     def count(self, result: Result) -> None:
-        """Count a change that was sent and has ended."""
+        """Count a change that was sent, by its outcome."""
         self._changes += 1
         failure = result.failure
         fault = failure and (failure.kind is Kind.UNAVAILABLE or failure.code == READ_BACK_DIFFERS)

@@ -1,4 +1,4 @@
-"""How fast changes may be asked for: EC2's request bucket, as one process can know it."""
+"""How fast changes may be sent: EC2's request bucket, as one process estimates it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A token bucket: how many requests it holds, and how many come back each second."""
+    """A token bucket: how many tokens it holds, and how many it regains each second."""
 
     capacity: float
     refill: float
@@ -21,29 +21,29 @@ class Limit:
 CHANGES = Limit(capacity=100, refill=5)
 """ModifyInstanceMetadataOptions, per account and region (EC2 Developer Guide, "Request throttling").
 
-Nothing else that the enforcer calls comes near its limit: it reads 200 instances or more with
-one request, and DescribeInstances has 100 requests and 20 more a second.
+No other call of the enforcer comes near its limit: one request reads 200 instances or more, and DescribeInstances
+allows 100 requests at once and 20 more a second.
 """
 
 RESERVE = 20
 """Tokens that a sweep leaves in the bucket, so that a launch in the middle of it is changed at once.
 
-Most launches are smaller, and two at a time still find some. In the bucket they cost the sweep nothing: it spends
-them on its last changes.
+Most launches are smaller, and two at a time still find some tokens. The reserve costs the sweep no time: it spends
+these tokens on its last changes.
 """
 
 STEP = 5
-"""Tokens that a sweep waits for before it takes any: what comes back in a second.
+"""Tokens that a sweep waits for before it takes any: those that the bucket regains in a second.
 
-If it took each token as it comes, a launch that has used up the reserve would find the bucket empty at nearly every
-moment, and the sweep would never be refused and so never learn of it.
+If it took each token as it came back, a launch that had used up the reserve would nearly always find the bucket
+empty; the sweep itself, never throttled, would not notice.
 """
 
 _RECOVERY_SECONDS = 20.0
-"""From standstill back to full speed. Also: the pace never falls below what one second of this brings."""
+"""From a standstill back to full speed; the pace never falls below what it regains in one second."""
 
 _ONE_CUT_SECONDS = 1.0
-"""Refusals this close together answer one and the same burst."""
+"""Requests throttled this close together belong to one burst, which halves the pace once."""
 
 _ROUNDING = 1e-9
 
@@ -51,17 +51,16 @@ _ROUNDING = 1e-9
 class RequestBucket:
     """EC2's bucket for changes in one region, estimated from what this process took out of it.
 
-    Others draw on the same bucket: the account's other programs, and the enforcer's own
-    batches in other processes. A refused request is how that is noticed; then the bucket counts
-    as empty and the pace is halved, and it grows again by the second (additive increase,
-    multiplicative decrease).
+    Others draw on the same bucket: the account's other programs, and the enforcer's own batches in other processes.
+    A throttled request reveals them: the bucket then counts as empty and the pace is halved, and it grows again
+    every second (additive increase, multiplicative decrease).
 
-    botocore's adaptive retry mode is no replacement. It waits inside the call, after the age of
-    the observation was looked at, so that a change could leave on one that has grown too old; it
-    begins without a limit and learns it from refusals; and it cannot leave a reserve to others.
+    botocore's adaptive retry mode is no replacement. It waits inside the call, after the check of the observation's
+    age, so a change could rest on an observation that has grown too old; it begins without a limit and learns one
+    only from throttling; and it cannot leave a reserve for others.
 
-    Lambda freezes a process between invocations, and its monotonic clock may then stand still, while EC2's own bucket
-    fills: so the wall clock counts too, where it went further.
+    Lambda freezes a process between invocations: its monotonic clock may stand still while EC2's own bucket fills.
+    So the wall clock counts instead if more time has passed by it.
     """
 
     def __init__(self, limit: Limit, clock: Clock) -> None:
@@ -76,10 +75,10 @@ class RequestBucket:
         self._cut_at = float("-inf")
 
     def take(self, wanted: int, left: int = 0) -> int:
-        """How many of the wanted requests may be made now. Each is followed by `answered`, `refused` or `give_back`.
+        """How many of the wanted requests may be sent now; for each, call `answered`, `refused` or `give_back`.
 
-        A sweep says how many changes it has `left`, these included: as long as the bucket cannot serve them all, it
-        leaves the reserve to launches, and it takes no less than a step at a time.
+        A sweep passes how many changes it has `left`, these included. While the bucket cannot serve them all, the
+        reserve stays for launches, and the sweep waits until a whole `STEP` is available beyond it.
         """
         with self._lock:
             self._count()
@@ -91,15 +90,15 @@ class RequestBucket:
             return granted
 
     def give_back(self, granted: int) -> None:
-        """Count requests that were granted, and not made after all."""
+        """Return requests that were granted but not sent."""
         with self._lock:
             self._under_way -= granted
 
     def answered(self) -> None:
-        """Count a request that EC2 took a token for.
+        """Count a request that cost a token.
 
-        It is counted here and not when it was granted: EC2's bucket starts to refill with the
-        first request that arrives, and how long that takes on a busy machine is not known.
+        It counts here and not when it was granted: EC2's bucket starts to refill when the first request arrives, and
+        a busy machine may take long to send it.
         """
         with self._lock:
             self._count()
@@ -107,7 +106,7 @@ class RequestBucket:
             self._tokens -= 1
 
     def refused(self) -> None:
-        """Take notice of a request that EC2 throttled."""
+        """Count a request that EC2 throttled."""
         with self._lock:
             self._count()
             self._under_way -= 1
@@ -117,25 +116,25 @@ class RequestBucket:
                 self._refill = max(self._refill / 2, self._limit.refill / _RECOVERY_SECONDS)
 
     def wait(self, left: int = 0) -> float:
-        """Seconds until a request may be made, at the pace of this moment."""
+        """Seconds until a request may be sent, at the current pace."""
         with self._lock:
             self._count()
             return max(0.0, self._needed(left) - (self._tokens - self._under_way)) / self._refill
 
     def _reserve(self, left: int) -> int:
-        """Tokens that stay where they are."""
+        """Tokens that stay in the bucket."""
         return RESERVE if left > max(RESERVE, self._tokens - self._under_way) else 0
 
     def _needed(self, left: int) -> int:
-        """Tokens from which on some are given."""
+        """Tokens that must be available before any are granted."""
         reserve = self._reserve(left)
         return reserve + STEP if reserve else 1
 
     def _count(self) -> None:
-        """Add what came back since the last look."""
+        """Add the tokens that the bucket has regained since the last count."""
         before_monotonic, before_wall = self._counted_at
         monotonic, wall = self._counted_at = self._clock.monotonic(), self._clock.now()
-        # A wall clock that was set back is behind the other.
+        # If the wall clock was turned back, the monotonic one counts.
         passed = max(monotonic - before_monotonic, (wall - before_wall).total_seconds())
         self._elapsed += passed
         before = self._refill

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from imds_enforcer.policy import Policy
 
 _PATIENCE_SECONDS = 0.2
-"""How long a region waits at a time for others to say what they need of the sweep's limit."""
+"""How long a region waits, each time, for the others to declare what they need of the sweep's limit."""
 
 
 class RegionLimits:
-    """One region's share of the sweep's limit. Without a circuit breaker no number of failures stops the region."""
+    """One region's share of the sweep's limit, and its circuit breaker; without one, failures never stop the region."""
 
     def __init__(self, region: str, sweep_limit: SweepLimit, breaker: CircuitBreaker | None) -> None:
         self.region = region
@@ -28,7 +28,7 @@ class RegionLimits:
 
     @classmethod
     def none(cls, region: str) -> RegionLimits:
-        """For events and orders, which name their instances."""
+        """No limits: for events and commands, which name their instances."""
         return cls(region, SweepLimit(None, [region]), None)
 
     @property
@@ -37,29 +37,29 @@ class RegionLimits:
         return self._breaker.tripped if self._breaker else None
 
     def allow(self, plan: PlannedChange) -> bool:
-        """False for a change that was not tried before, while the circuit breaker is in doubt."""
+        """False for a change not yet begun, while the circuit breaker is in doubt."""
         return plan.begun or self._breaker is None or not self._breaker.in_doubt
 
     def declare(self, need: int) -> None:
-        """Say how many instances of the region have to be changed."""
+        """Declare how many more instances of the region need a change."""
         self._sweep_limit.declare(self.region, need)
 
     def admit(self, plans: Sequence[PlannedChange]) -> list[PlannedChange]:
-        """Those that the limit leaves room for."""
+        """The plans that the limit has room for."""
         admitted = self._sweep_limit.admit(self.region, (plan.instance_id for plan in plans))
         return [plan for plan in plans if plan.instance_id in admitted]
 
     def withdraw(self, plans: Iterable[PlannedChange]) -> None:
-        """Give back the share of changes that were not sent, or that EC2 did not accept yet."""
+        """Give back the share of the plans, except those already begun."""
         for plan in plans:
             if not plan.begun:
                 self._sweep_limit.withdraw(self.region, plan.instance_id)
 
     def used_up(self) -> str | None:
-        """Why no further instance may be changed; None as long as one may."""
+        """Why no further instance may be changed; None while one may."""
         if not self._sweep_limit.used_up(self.region, _PATIENCE_SECONDS):
             return None
-        return f"this region has had its share of the {self._sweep_limit.limit} instances that the sweep may change"
+        return f"this region has used its share of the {self._sweep_limit.limit} instances that the sweep may change"
 
     def attempted(self, plan: PlannedChange, failure: Failure | None) -> None:
         """Record EC2's answer to one attempt; `failure` is None if it accepted the change."""
@@ -73,13 +73,13 @@ class RegionLimits:
             self._breaker.count(result)
 
     def finished(self, result: Result) -> None:
-        """Record that an instance is not tried again, whatever its outcome."""
+        """Record that an instance is not retried, whatever its outcome."""
         if self._breaker:
             self._breaker.forget(result.instance_id)
 
 
 def limits_of(policy: Policy, regions: Iterable[str]) -> dict[str, RegionLimits]:
-    """How far one sweep of these regions may go, region by region; its second look is given the same."""
+    """The limits of one sweep, by region; its second look shares them."""
     names = tuple(regions)
     sweep_limit = SweepLimit(policy.max_changes_per_sweep, names)
     return {region: RegionLimits(region, sweep_limit, CircuitBreaker()) for region in names}

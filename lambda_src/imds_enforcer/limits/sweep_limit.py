@@ -1,4 +1,4 @@
-"""The instances that one sweep may change, over all regions."""
+"""How many instances one sweep may change, over all regions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class SweepLimit:
-    """The instances that one sweep may change, shared out fairly among its regions.
+    """How many instances one sweep may change, divided fairly among its regions.
 
-    Each region may have its fair share at once, and more as soon as it is known that others
-    need less than theirs. An instance counts once, however often its change is sent.
+    Each region may use its fair share at once, and more as soon as others have declared that they need less than
+    theirs. An instance counts once, however often its change is sent.
     """
 
     def __init__(self, limit: int | None, regions: Collection[str]) -> None:
@@ -24,13 +24,13 @@ class SweepLimit:
         self._changed = threading.Condition()
 
     def declare(self, region: str, need: int) -> None:
-        """Say how many instances of a region have to be changed; what was admitted before counts anew on top."""
+        """Declare how many instances of a region need a change, besides those already admitted."""
         with self._changed:
             self._needs[region] = len(self._admitted[region]) + need
             self._changed.notify_all()
 
     def admit(self, region: str, instance_ids: Iterable[str]) -> set[str]:
-        """Those among the instances that may be changed."""
+        """The instances, among these, that may be changed."""
         with self._changed:
             mine = self._admitted[region]
             if self.limit is None:
@@ -44,12 +44,12 @@ class SweepLimit:
             return admitted
 
     def withdraw(self, region: str, instance_id: str) -> None:
-        """Give back what was admitted and then not changed."""
+        """Give back an instance that was admitted and then not changed."""
         with self._changed:
             self._admitted[region].discard(instance_id)
 
     def used_up(self, region: str, patience: float) -> bool:
-        """True if the region may have no more; waits so many seconds for others to say what they need."""
+        """True if the region may change no more; waits up to `patience` seconds for others to declare their needs."""
         if self.limit is None:
             return False
         with self._changed:
@@ -57,7 +57,7 @@ class SweepLimit:
             return decided and self._room(region) <= 0
 
     def _final(self) -> bool:
-        """True if nobody can get more than he has by what others say yet."""
+        """True if no declaration still to come can raise a region's share."""
         return self._left() <= 0 or float("inf") not in self._needs.values()
 
     def _left(self) -> int:
@@ -67,20 +67,20 @@ class SweepLimit:
     def _room(self, region: str) -> int:
         assert self.limit is not None
         share = fair_shares(self.limit, self._needs)[region]
-        # Shares move by one as needs become known: what is left in all counts too.
+        # Shares may shift by one as needs become known, so the total that is left counts too.
         return min(share - len(self._admitted[region]), self._left())
 
 
 def fair_shares(limit: int, needs: Mapping[str, float]) -> dict[str, int]:
-    """The limit shared out so that nobody gets more than he needs, and nobody less than another without need.
+    """The limit, divided so that no region gets more than it needs, nor less than another unless it needs less.
 
-    Max-min fairness: the smallest need is met first, and what it leaves is for the others.
+    Max-min fairness: the smallest need is met first; what it leaves is divided among the others.
     """
     shares: dict[str, int] = {}
     left, waiting = limit, sorted(needs, key=lambda name: (needs[name], name))
     while waiting:
         name = waiting.pop(0)
-        # What does not divide goes to those that come first.
+        # The remainder goes to the regions that come first.
         fair = -(-left // (len(waiting) + 1))
         shares[name] = int(min(needs[name], fair))
         left -= shares[name]

@@ -26,7 +26,7 @@ class Change:
     instance_metadata_tags: Switch | None = None
 
     def applied_to(self, options: MetadataOptions) -> MetadataOptions:
-        """The options as they are once the change took effect."""
+        """The options once the change has taken effect."""
         return replace(
             options,
             http_tokens=self.http_tokens,
@@ -37,12 +37,12 @@ class Change:
 
     @property
     def extras(self) -> dict[str, Switch]:
-        """What it names beside tokens and hop limit, under EC2's own names: EC2 cannot give these to every instance."""
+        """The options beyond tokens and hop limit, under EC2's own names: not every instance can have them."""
         extras = {"HttpProtocolIpv6": self.http_protocol_ipv6, "InstanceMetadataTags": self.instance_metadata_tags}
         return {option: value for option, value in extras.items() if value is not None}
 
     def without(self, options: Collection[str]) -> Change:
-        """The change that leaves these extras alone."""
+        """The change without these extras."""
         return replace(
             self,
             http_protocol_ipv6=None if "HttpProtocolIpv6" in options else self.http_protocol_ipv6,
@@ -52,9 +52,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A value of an option that EC2 refused to an instance, and how it said so.
+    """A value of an option that EC2 refused to an instance, with EC2's failure.
 
-    `noted` says that an earlier run was refused it, and that this one did not ask.
+    `noted` is True if EC2 refused it to an earlier run, and this run did not ask again.
     """
 
     option: str
@@ -65,12 +65,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class PlannedChange:
-    """An instance, the change that it needs, what it comes to, and why.
+    """An instance, the change that it needs, the options that it gets, and why.
 
-    `cleared` says that it was asked, after the observation, whether the instance is held or contested.
-    `unanswered` counts the attempts of which it is unknown whether EC2 took them, and
-    `doubtful` says that the last one was such. `failure` is how the last attempt ended. `refused` are options
-    that EC2 refused.
+    `cleared` is True once a check after the observation found no hold on the instance, and no contest in the way.
+    `unanswered` counts the attempts that EC2 did not answer, so that it may have accepted them; `doubtful` is True
+    if the last attempt was one of them. `failure` is why the last attempt failed. `refused` are the options that
+    EC2 refused.
     """
 
     instance: Instance
@@ -85,7 +85,7 @@ class PlannedChange:
 
     @property
     def begun(self) -> bool:
-        """True if it was sent and goes on: unanswered, or without an option that EC2 refused to this run."""
+        """True if it was sent and continues: unanswered, or without an option that EC2 refused to this run."""
         return bool(self.unanswered) or any(not each.noted for each in self.refused)
 
     @property
@@ -96,9 +96,9 @@ class PlannedChange:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedChange:
-    """A change that EC2 took, and when (monotonic seconds). Nothing is proven by it yet.
+    """A change that EC2 accepted, and when (monotonic seconds); only the read-back proves that it was made.
 
-    `answer` is what EC2 answered; None if that was lost on its way.
+    `answer` is EC2's response; None if it was lost on the way.
     """
 
     plan: PlannedChange

@@ -18,21 +18,21 @@ class Clock(Protocol):
         """The present moment in UTC."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait for so many seconds."""
+        """Wait for this many seconds."""
 
 
 _AWAKE_OR_ASLEEP: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-"""The clock that goes on while the machine is suspended: BOOTTIME on Linux, MONOTONIC on macOS."""
+"""The clock that keeps running while the machine is suspended: BOOTTIME on Linux, MONOTONIC on macOS."""
 
 
 class SystemClock:
     """The machine's own clock."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment, those included in which the machine slept.
+        """Seconds since a fixed moment, including the time that the machine was suspended.
 
-        An operator's laptop may be closed between an observation and the change that rests on it:
-        by Python's own `time.monotonic` the observation would be as fresh as before.
+        An operator may close a laptop between an observation and the change that rests on it:
+        by Python's own `time.monotonic` the observation would still look fresh.
         """
         return time.monotonic() if _AWAKE_OR_ASLEEP is None else time.clock_gettime(_AWAKE_OR_ASLEEP)
 
@@ -41,8 +41,8 @@ class SystemClock:
         return datetime.now(UTC)
 
     def sleep(self, seconds: float) -> None:
-        """Block this thread for so many seconds."""
-        time.sleep(seconds)  # the one place that waits; callers wait between looks, tests have another clock
+        """Block this thread for this many seconds."""
+        time.sleep(seconds)  # the only sleep: tests pass another clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Deadline:
 
     @classmethod
     def after(cls, clock: Clock, seconds: float) -> Deadline:
-        """The deadline that lies so many seconds ahead."""
+        """The deadline this many seconds from now."""
         return cls(clock, clock.monotonic() + seconds)
 
     @property

@@ -1,4 +1,4 @@
-"""What an error of AWS means for the work: try again, gone, or final."""
+"""What an AWS error means for a run: retry, gone, or final."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 READ_BACK_DIFFERS = "ReadBackDiffers"
-"""The enforcer's own code for a change that EC2 accepted and does not show."""
+"""The enforcer's own code for a change that EC2 accepted but does not show."""
 
 _SERVER_ERROR = 500
 
@@ -47,10 +47,10 @@ _WRONG_STATE = frozenset({"IncorrectInstanceState", "IncorrectState"})
 
 
 class Kind(Enum):
-    """How a failure is answered.
+    """What a failure means for the calls that follow.
 
-    CREDENTIALS: AWS does not accept the caller's credentials, and would refuse every other call, in any region.
-    REGION: so would this region, which may not be enabled in the account.
+    CREDENTIALS: AWS does not accept the caller's credentials, so every other call fails too, in every region.
+    REGION: this region does not accept them, so every other call fails here; perhaps it is not enabled in the account.
     """
 
     THROTTLED = auto()
@@ -64,7 +64,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An error of AWS: its own code, its own words, and what follows from it."""
+    """An AWS error: its code, its message, and what follows from it."""
 
     code: str
     message: str
@@ -72,28 +72,28 @@ class Failure:
 
     @property
     def may_work_later(self) -> bool:
-        """Trying again may help; of a final failure the same answer is to be expected, and of a region that refuses.
+        """True if a retry may help: not after a final failure, nor in a region that does not accept the credentials.
 
-        Credentials may be others in the next run.
+        Credentials that no region accepts may be replaced before the next run.
         """
         return self.kind not in {Kind.FINAL, Kind.REGION}
 
     @property
     def of_credentials(self) -> bool:
-        """AWS does not accept the caller's credentials, in this region or in any: other calls fail the same way."""
+        """AWS does not accept the caller's credentials, in this region or in any: other calls fail too."""
         return self.kind in {Kind.CREDENTIALS, Kind.REGION}
 
     @property
     def denied(self) -> bool:
-        """EC2 does not let the caller make the call, for whatever reason (EC2 API Reference, "Error codes")."""
+        """EC2 denies the caller this call, for whatever reason (EC2 API Reference, "Error codes")."""
         return self.code == "UnauthorizedOperation"
 
     @property
     def denied_by_organization(self) -> bool:
-        """A service control policy forbids the call: an intended state, not a fault.
+        """A service control policy forbids the call: this is intended, not a fault.
 
-        IAM names the kind of policy in the message of an access-denied error (IAM User
-        Guide, "Troubleshoot access denied error messages").
+        The message of an access-denied error names the kind of policy (IAM User Guide, "Troubleshoot access denied
+        error messages").
         """
         return self.kind is Kind.FINAL and "service control policy" in self.message.lower()
 
@@ -110,10 +110,9 @@ class AwsError(Exception):
 
 
 def classify(code: str, http_status: int = 400) -> Kind:  # noqa: PLR0911  # one for each kind
-    """What an error code of EC2 means (EC2 API Reference, "Error codes"), or one that all services share.
+    """What an error code means, whether EC2's own (EC2 API Reference, "Error codes") or common to all services.
 
-    A code that is not known here is final, unless its HTTP status says that the fault was
-    the server's.
+    An unknown code is final, unless its HTTP status is that of a server error.
     """
     if code in _THROTTLING:
         return Kind.THROTTLED

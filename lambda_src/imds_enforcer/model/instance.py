@@ -20,7 +20,7 @@ LAUNCH_TEMPLATE_TAG = "aws:ec2launchtemplate:id"
 LAUNCH_TEMPLATE_VERSION_TAG = "aws:ec2launchtemplate:version"
 
 FIRST_LAUNCH = timedelta(hours=1)
-"""For so long an instance counts as new: nothing can have come to depend on its metadata options."""
+"""How long after its launch an instance counts as new: nothing depends on its metadata options yet."""
 
 
 class HttpTokens(StrEnum):
@@ -38,7 +38,7 @@ class Switch(StrEnum):
 
 
 class OptionsState(StrEnum):
-    """Whether EC2 has brought the options to the instance yet."""
+    """Whether EC2 has applied the options to the instance yet."""
 
     PENDING = "pending"
     APPLIED = "applied"
@@ -56,7 +56,7 @@ class InstanceState(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """No way back: nothing can be changed any more."""
+        """The instance will not run again, and its options can no longer be changed."""
         return self in {InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED}
 
     @property
@@ -78,13 +78,13 @@ class MetadataOptions:
 
     @classmethod
     def described(cls, item: Mapping[str, Any]) -> MetadataOptions:
-        """The options from EC2's own names, as in a description or in `as_log`.
+        """Parse options under EC2's own names, as in a description or in `as_log`.
 
-        Those that EC2 introduced later may be missing, and are off then.
+        An option that EC2 introduced later may be missing; it counts as off.
 
         Raises:
-            KeyError: if one is missing that was there from the beginning.
-            ValueError: if one has a value that is not known here.
+            KeyError: if an option is missing that EC2 has always had.
+            ValueError: if an option has an unrecognized value.
         """
         return cls(
             http_tokens=HttpTokens(item["HttpTokens"]),
@@ -112,7 +112,7 @@ class MetadataOptions:
 
 
 class LaunchTemplate(NamedTuple):
-    """A version of a launch template: a number, `$Latest` or `$Default`."""
+    """A launch template and its version: a number, `$Latest` or `$Default`."""
 
     id: str
     version: str
@@ -123,7 +123,7 @@ class LaunchTemplate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What launched an instance: it launches more of its kind until it is fixed."""
+    """What launched an instance, and will launch more like it until it is fixed."""
 
     auto_scaling_group: str | None = None
     launch_template: LaunchTemplate | None = None
@@ -134,10 +134,10 @@ class Source:
 class Instance:
     """One instance at the moment it was read.
 
-    `observed_at` is that moment on the monotonic clock, in seconds: a decision is only as
-    good as the observation behind it. `options` is None where EC2 described them in a way that
-    is not known here: of such an instance nothing may be assumed. `attached_at` is when its
-    primary network interface was attached, which no stop and start resets, unlike its launch time.
+    `observed_at` is that moment on the monotonic clock, in seconds: a decision is only as good as the observation
+    behind it. `options` is None if EC2 returned unrecognized metadata options: the enforcer then assumes nothing
+    about the instance. `attached_at` is when its primary network interface was attached; unlike the launch time, a
+    stop and start does not reset it.
     """
 
     instance_id: str
@@ -156,17 +156,17 @@ class Instance:
 
     @property
     def unchangeable(self) -> str | None:
-        """Why nothing that the account does can change the instance; None if something can."""
+        """Why the account cannot change the instance; None if it can."""
         return None if self.managed_by is None else f"managed by {self.managed_by}: the account cannot change it"
 
     @property
     def auto_scaling_group(self) -> str | None:
-        """The Auto Scaling group that launched the instance, from the tag which AWS sets."""
+        """The Auto Scaling group that launched the instance, from the tag that AWS sets."""
         return self.tags.get(AUTO_SCALING_GROUP_TAG)
 
     @property
     def launch_template(self) -> LaunchTemplate | None:
-        """The launch template and its version that the instance came from, from tags which AWS sets."""
+        """The launch template version that the instance was launched from, from the tags that AWS sets."""
         template = self.tags.get(LAUNCH_TEMPLATE_TAG)
         return LaunchTemplate(template, self.tags.get(LAUNCH_TEMPLATE_VERSION_TAG, "$Default")) if template else None
 

@@ -28,8 +28,8 @@ DEFAULTS = {
 class RegionDefaults:
     """The account's metadata defaults in one region; None stands for no preference.
 
-    `managed` says that they cannot be changed in the account, and why; it is no part of what they are.
-    `observed_at` is when they were read, in monotonic seconds.
+    `managed` is why the account cannot change them; None if it can. `observed_at` is when they were read, in
+    monotonic seconds. Neither counts in a comparison.
     """
 
     http_tokens: HttpTokens | None = None
@@ -43,10 +43,10 @@ class RegionDefaults:
     def described(
         cls, item: Mapping[str, Any], *, managed: str | None = None, observed_at: float = 0.0
     ) -> RegionDefaults:
-        """The defaults from EC2's own names, as in its answer or in `as_log`.
+        """Parse defaults under EC2's own names, as in its response or in `as_log`.
 
         Raises:
-            ValueError: if one has a value that is not known here.
+            ValueError: if a default has an unrecognized value.
         """
         given = {name: value for name, value in item.items() if value not in (None, NO_PREFERENCE, -1)}
         tokens, hops = given.get("HttpTokens"), given.get("HttpPutResponseHopLimit")
@@ -72,7 +72,7 @@ class RegionDefaults:
 
 @dataclass(frozen=True, slots=True)
 class PlannedDefaults:
-    """Defaults to set, what they are before and after, and why. `named` are the attributes that are sent."""
+    """A change of a region's defaults: before, after, and why. `named` are the attributes that are sent."""
 
     before: RegionDefaults
     wanted: RegionDefaults
@@ -80,13 +80,13 @@ class PlannedDefaults:
     reason: str
 
     def made(self, seen: RegionDefaults) -> bool:
-        """True if the region shows what was sent; what else it shows is not this change's."""
+        """True if the region shows what was sent; its other defaults are not this change's doing."""
         return all(getattr(seen, name) == getattr(self.wanted, name) for name in self.named)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DefaultsResult:
-    """What became of a region's defaults in one run; `before` is None where they could not be read."""
+    """What became of a region's defaults in one run; `before` is None if they could not be read."""
 
     region: str
     outcome: Outcome
@@ -97,6 +97,6 @@ class DefaultsResult:
 
     @property
     def may_work_later(self) -> bool:
-        """True if another try may help."""
+        """True if a retry may help."""
         failed = self.outcome is Outcome.FAILED and self.failure is not None and self.failure.may_work_later
         return failed or self.outcome is Outcome.DEFERRED

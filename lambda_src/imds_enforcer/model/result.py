@@ -44,10 +44,10 @@ def counts(outcomes: Counter[Outcome]) -> dict[str, int]:
 class Result:
     """The outcome of one instance, with everything a reader needs to understand it.
 
-    `look_again_in` is after how many seconds a deferred instance's turn comes, where that is
-    known; `left_to_sweep` says that no event has to come back for it. `source` is None where the instance was not read.
-    `answer` is what EC2 answered to the change; None where it was asked for none, or its answer was lost.
-    `refused` are options in which it differs from what was wanted, as EC2 refused them.
+    `look_again_in` is the number of seconds until a deferred instance's turn comes, if known; `left_to_sweep` is True
+    if the instance is left to the sweep, so that its event need not come back. `source` is None if the instance was
+    not read. `answer` is EC2's response to the change; None if no change was sent or the response was lost.
+    `refused` are the options that still differ from the policy because EC2 refused them.
     """
 
     instance_id: str
@@ -67,7 +67,7 @@ class Result:
     def compliant(self) -> bool:
         """True if the instance is known to follow the policy now.
 
-        One whose metadata service is off counts, one whose options are not yet applied does not.
+        An instance whose metadata service is off counts; one whose options are not yet applied does not.
         """
         if self.after is None:
             return False
@@ -113,7 +113,7 @@ def result_of(
 
 
 def unread(instance_id: str, region: str, outcome: Outcome, reason: str, failure: Failure | None = None) -> Result:
-    """The outcome of an instance of which no more than the id is known."""
+    """The outcome of an instance of which only the id is known."""
     return Result(instance_id=instance_id, region=region, outcome=outcome, reason=reason, failure=failure)
 
 

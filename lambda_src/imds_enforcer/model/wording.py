@@ -1,4 +1,4 @@
-"""How messages count, name what launched an instance, and show a value that was received."""
+"""How messages count, name what launched an instance, and show a value received."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def shown(value: object) -> str:
 
 
 def count(number: int, noun: str, separator: str = "") -> str:
-    """The number with its noun, its thousands separated if wanted."""
+    """The number and its noun, in the plural unless it is 1; `separator` separates thousands."""
     return f"{number:{separator}} {noun if number == 1 else f'{noun}s'}"
 
 
@@ -30,7 +30,7 @@ def each_count(counts: Mapping[str, int]) -> list[str]:
 
 
 def regions_unlisted(refusal: object, regions: Sequence[str]) -> str:
-    """What it means that EC2 does not list the regions of the account."""
+    """What to say if EC2 does not list the account's regions."""
     return (
         f"EC2 does not list the account's regions ({refusal}). This covers only {', '.join(regions)}; "
         "name others in the policy's regions.include."
@@ -38,6 +38,6 @@ def regions_unlisted(refusal: object, regions: Sequence[str]) -> str:
 
 
 def launched_by(group: str | None, template: object, image: str | None, missing: str = "") -> list[str]:
-    """What launched an instance, a phrase for each; `missing` stands for one that is not known, else left out."""
+    """What launched an instance, one phrase each; an unknown one is left out, or reads as `missing`."""
     parts = {"Auto Scaling group": group, "launch template": template, "image": image}
     return [f"{kind} {name or missing}" for kind, name in parts.items() if name or missing]

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountDefaults:
-    """The metadata defaults that each covered region gets, beside its HttpTokens, which follow the toggle.
+    """The metadata defaults that each covered region gets, besides HttpTokens, which follows the toggle.
 
-    None leaves a default to the region, but for the hop limit that comes with required tokens. With
+    None leaves a default to the region, except for the hop limit that is set with required tokens. With
     `enforce_tokens` EC2 refuses launches with optional tokens (EC2 User Guide, "Configure instance metadata options
     for new instances").
     """
@@ -30,7 +30,7 @@ class AccountDefaults:
     def __str__(self) -> str:
         hops, tags = self.http_put_response_hop_limit, self.instance_metadata_tags
         parts = (
-            "HttpTokens as the toggle",
+            "HttpTokens follows the toggle",
             f"hop limit {hops}" if hops else "",
             f"InstanceMetadataTags {tags}" if tags else "",
             "optional tokens refused" if self.enforce_tokens else "",
@@ -39,20 +39,20 @@ class AccountDefaults:
 
 
 def contradictions(policy: Policy, now: datetime) -> list[str]:
-    """What in the policy forbids launches that it allows elsewhere; a sentence for each exemption in force."""
+    """Where the policy forbids launches that it exempts; one sentence for each exemption in force."""
     if policy.account_defaults is None or not policy.account_defaults.enforce_tokens:
         return []
     return [
-        f"account_defaults.enforce_tokens has EC2 refuse the launches that this exemption allows: {exemption.named()}"
+        f"with account_defaults.enforce_tokens EC2 refuses the launches that this exemption allows: {exemption.named()}"
         for exemption in policy.exemptions
         if not exemption.expired(now)
     ]
 
 
 def consequences(policy: Policy) -> list[str]:
-    """What the policy otherwise leaves alone for a while, and required defaults do not: new instances without options.
+    """The fields that make new instances wait, and that required account defaults override; one sentence each.
 
-    What is launched without a word about tokens follows the region's default at once.
+    An instance launched without HttpTokens of its own follows the region's default at once.
     """
     if policy.account_defaults is None:
         return []
@@ -63,8 +63,8 @@ def consequences(policy: Policy) -> list[str]:
         (f"rollout_percent is {policy.rollout_percent}", policy.rollout_percent < 100),  # noqa: PLR2004  # all of them
     )
     return [
-        f"{what}, but what is launched without a word about tokens requires them from its first second, as "
-        "account_defaults follow the toggle"
+        f"{what}, but an instance launched without HttpTokens of its own requires tokens from its first second, "
+        "because account_defaults follow the toggle"
         for what, is_so in waiting
         if is_so
     ]

@@ -1,8 +1,8 @@
-"""The tags by which hosts of containers are known: those that a service or tool sets itself, each with its source.
+"""The tags that mark container hosts: those that a service or tool sets itself, each with its source.
 
-A tag is in the table if a document of the service, or its code, says that its instances get it, and that an instance
-with it runs containers: the tags of Elastic Beanstalk and EMR do not tell. Plain docker and Nomad set none, which is
-what `container_host_tags` is for. OpenShift and Gardener are known by `kubernetes.io/cluster/`.
+A tag is in the table if the documentation or the code of the service says that its instances get it, and that an
+instance with it runs containers: the tags of Elastic Beanstalk and EMR do not show that. Plain Docker and Nomad set no
+tag; `container_host_tags` is for them. `kubernetes.io/cluster/` marks the hosts of OpenShift and Gardener.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 
 class ContainerHostTag(NamedTuple):
-    """The key of a tag, or what it begins with and a `*`; who sets it, and where that is written."""
+    """A tag's key, or the beginning of one and a `*`; the service that sets it; and the source that says so."""
 
     key: str
     service: str
@@ -66,7 +66,7 @@ CONTAINER_HOSTS = (
         "AWS Managed Policy Reference, BatchServiceRolePolicy: its instances are launched with it",
     ),
 )
-"""Whatever their value."""
+"""The value of a tag does not matter."""
 
 _KEYS = frozenset(each.key for each in CONTAINER_HOSTS)
 _BEGINNINGS = tuple(each.key.removesuffix("*") for each in CONTAINER_HOSTS if each.key.endswith("*"))

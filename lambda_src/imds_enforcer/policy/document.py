@@ -1,4 +1,4 @@
-"""A policy by its fields, under the names of the policy document: as JSON, as text, and what differs."""
+"""A policy by its fields, under the names of the policy document: as JSON, as text, and compared with another."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
     from imds_enforcer.policy.policy import Policy
 
-_AS_IT_IS = "as each instance has it"
+_AS_IT_IS = "each instance keeps its own"
 _NULL = {
-    "container_hop_limit": "none are added",
-    "max_changes_per_sweep": "any number",
+    "container_hop_limit": "no hops are added",
+    "max_changes_per_sweep": "no limit",
     "legacy_calls": "no gate",
     "watch": "off",
-    "account_defaults": "as each region has them",
+    "account_defaults": "each region keeps its own",
 }
 
 
 def _fields(policy: Policy) -> dict[str, Any]:
-    """Every field of the document, in the order of its schema. What follows knows them by their types."""
+    """Every field of the document, in the order of its schema. The functions below go by the types of the values."""
     return {
         "mode": policy.mode,
         "http_put_response_hop_limit": policy.http_put_response_hop_limit,
@@ -48,7 +48,7 @@ def _fields(policy: Policy) -> dict[str, Any]:
 
 
 def as_document(policy: Policy, now: datetime | None = None) -> dict[str, Any]:
-    """The policy as JSON, with the defaults filled in; `regions` is null for all of them.
+    """The policy as JSON, with the defaults filled in; `regions` is null for all regions.
 
     With `now`, each exemption says whether it has expired.
     """
@@ -56,12 +56,12 @@ def as_document(policy: Policy, now: datetime | None = None) -> dict[str, Any]:
 
 
 def as_words(policy: Policy, now: datetime | None = None) -> dict[str, list[str]]:
-    """Each field for people, a list with an entry a line. With `now`, expired exemptions are marked."""
+    """Each field for people, one list entry a line. With `now`, expired exemptions are marked."""
     return {name: _words(name, value, now) for name, value in _fields(policy).items()}
 
 
 def as_text(policy: Policy) -> str:
-    """The toggle and the policy with their versions, and each field, as a person reads them in a mail."""
+    """The toggle and the policy with their versions, and each field, as text for a mail."""
     versions = policy.versions
     lines = [
         f"HttpTokens: {policy.http_tokens} (version {versions.http_tokens})",
@@ -71,7 +71,7 @@ def as_text(policy: Policy) -> str:
 
 
 def columns() -> list[str]:
-    """The columns of the fields in a table: an object has one for each of its own fields."""
+    """The columns of the fields in a table: an object has one column for each of its own fields."""
     fields: Mapping[str, Any] = schema()["properties"]
     return [
         f"{name}.{inner}" if inner else name

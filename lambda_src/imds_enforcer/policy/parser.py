@@ -1,4 +1,4 @@
-"""From the text of the two parameters to a policy, or to an error that says what to mend."""
+"""From the text of the two parameters to a policy, or to an error that says what to fix."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ MAX_POLICY_BYTES = 8192
 
 
 _NAMED = 3
-"""The problems that a message names; the others are counted in it."""
+"""How many problems a message names; it counts the rest."""
 
 
 class PolicyInvalidError(ValueError):
-    """The policy cannot be read as one. Each of its `problems` names the field, its value and what is allowed."""
+    """The policy is invalid. Each of the `problems` names the field, the value received and the values allowed."""
 
     def __init__(self, *problems: str) -> None:
         more = len(problems) - _NAMED
@@ -44,7 +44,7 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
     """The policy that the two parameters hold; None stands for a parameter that does not exist.
 
     Raises:
-        PolicyInvalidError: with all that is missing or not allowed in either.
+        PolicyInvalidError: with everything that is missing or not allowed in either.
     """
     found: list[str] = []
     fields: dict[str, Any] = {}
@@ -69,7 +69,7 @@ def _policy(tokens: HttpTokens, fields: Mapping[str, Any], versions: PolicyVersi
     return Policy(
         http_tokens=tokens,
         mode=Mode(fields.get("mode", Mode.ENFORCE)),
-        # JSON Schema takes 2.0 for an integer; EC2 does not.
+        # JSON Schema accepts 2.0 as an integer; EC2 does not.
         http_put_response_hop_limit=None if hop_limit is None else int(hop_limit),
         container_hop_limit=None if container_hop_limit is None else int(container_hop_limit),
         container_host_tags=_parse_tags(fields.get("container_host_tags", ())),
@@ -104,7 +104,7 @@ def _parse_document(text: str | None) -> dict[str, Any]:
 
     try:
         document = json.loads(text, object_pairs_hook=fields_of)
-    except ValueError as error:  # a number of thousands of digits raises no JSONDecodeError
+    except ValueError as error:  # not only JSONDecodeError: a number with thousands of digits raises another
         _refuse("policy", f"is not JSON: {error}, in {shown(text)}", allowed="a JSON object")
     except RecursionError:
         _refuse("policy", f"is nested too deeply: {shown(text)}", allowed="a JSON object")
@@ -119,13 +119,13 @@ def _problems(document: Any) -> list[str]:
         _schema_validator()(document)
         json.dumps(document, ensure_ascii=False).encode()
     except (fastjsonschema.JsonSchemaValueException, UnicodeEncodeError) as error:
-        # It stops at the first thing that is wrong; the reader gets all.
+        # The validator stops at the first problem; the reader gets all of them.
         return problems(schema(), document) or [str(error)]
     return []
 
 
 def without_duplicates(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """The fields of a JSON object, for `json.loads`; one given twice is refused, since nobody knows which was meant.
+    """The fields of a JSON object, for `json.loads`; a field given twice is refused, as either value may be meant.
 
     Raises:
         PolicyInvalidError: naming the fields.

@@ -1,4 +1,4 @@
-"""The policy: what every instance must look like, and who is exempt from it."""
+"""The policy: what every instance must look like, and which instances are exempt."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PolicyVersions:
-    """The versions of the two parameters that a policy was read from; 0 where none was found."""
+    """The versions of the two parameters that a policy was read from; 0 for one that was not found."""
 
     http_tokens: int = 0
     policy: int = 0
@@ -46,8 +46,8 @@ class PolicyVersions:
 class Match:
     """Which instances an exemption is for: every given field must fit, as a shell-style pattern.
 
-    `tags` are matches by tag alone, of which each must fit. `launch_template` is the template's id: the
-    tag that EC2 sets has no name.
+    `tags` are matches by tag alone, and each must fit. `launch_template` is the template's id: the tag that EC2 sets
+    does not contain its name.
     """
 
     instance_id: str | None = None
@@ -94,7 +94,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exemption:
-    """Instances that are left as they are, why, on whose word and until when."""
+    """Instances that the policy leaves as they are: why, who answers for it, and until when."""
 
     match: Match
     reason: str
@@ -102,7 +102,7 @@ class Exemption:
     expires: date | None = None
 
     def named(self) -> str:
-        """The exemption and whom it is for, so that it can be told from the others."""
+        """The exemption with the instances that it is for, which distinguish it from the others."""
         return f"({self.match}) {self}"
 
     def expired(self, now: datetime) -> bool:
@@ -121,7 +121,7 @@ REGION_LEFT_OUT = "the policy leaves this region out"
 
 @dataclass(frozen=True, slots=True)
 class RegionSelection:
-    """Which regions follow the policy; neither list given means every one."""
+    """Which regions follow the policy: all of them if neither list is given."""
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -142,14 +142,13 @@ class RegionSelection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """What every instance must look like. A field that is None is left as each instance has it.
+    """What every instance must look like. For a field that is None, each instance keeps its own.
 
-    `container_hop_limit` is the least that a container host needs once tokens are required: its
-    containers are one network hop further away (EC2 User Guide, "Use the Instance Metadata
-    Service"). `container_host_tags` tell such hosts, beside the tags that services set.
-    `rollout_percent` is the share of the existing instances that the policy has reached by now.
-    A new instance is left alone for `launch_grace_seconds`; a sweep changes `max_changes_per_sweep`
-    instances at most. Without `account_defaults` the regions' own defaults are left as they are.
+    `container_hop_limit` is the lowest hop limit that a container host needs once tokens are required: its containers
+    are one network hop further away (EC2 User Guide, "Use the Instance Metadata Service"). `container_host_tags` mark
+    container hosts, besides the tags that services set. `rollout_percent` is the share of the existing instances that
+    the policy has reached by now. The enforcer leaves a new instance alone for `launch_grace_seconds`, and a sweep
+    changes `max_changes_per_sweep` instances at most. Without `account_defaults` each region keeps its own defaults.
     """
 
     http_tokens: HttpTokens
@@ -182,14 +181,14 @@ class Policy:
         return next((e for e in self.exemptions if not e.expired(now) and e.match.fits(instance)), None)
 
     def expired_exemptions(self, now: datetime) -> tuple[Exemption, ...]:
-        """Exemptions that no longer protect and wait to be removed."""
+        """Exemptions that no longer protect, and that someone should remove."""
         return tuple(exemption for exemption in self.exemptions if exemption.expired(now))
 
 
 def reached_from(instance_id: str) -> int:
     """The smallest `rollout_percent` that reaches the instance, from 1 to 100.
 
-    Each instance has a place of its own, for ever: a larger share adds instances and takes none out.
+    An instance never changes its place: a larger share adds instances and takes none out.
     """
     digest = hashlib.sha256(instance_id.encode()).digest()
     return (int.from_bytes(digest[:8]) * 100 >> 64) + 1

@@ -1,4 +1,4 @@
-"""All that is wrong with a policy document, each in the reader's terms: X is Y; allowed: Z."""
+"""Everything that is wrong with a policy document, each problem in the reader's terms: X is Y; allowed: Z."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _PARTS = frozenset({"$ref", "properties", "items", "required", "additionalProperties"})
-"""What a definition says of the parts of a value, which are looked at one by one."""
+"""What a definition says of the parts of a value; they are checked one by one."""
 
 _NUMBER_OF_FIELDS = frozenset({"minProperties", "maxProperties"})
 
 
 def compiled(schema: dict[str, Any]) -> Callable[[Any], Any]:
-    """What validates a value by a JSON Schema, and raises fastjsonschema's error for the first thing wrong with it."""
+    """A function that validates a value by a JSON Schema, and raises fastjsonschema's error at the first problem."""
     validate: Callable[[Any], Any] = fastjsonschema.compile(schema, formats={"date": _is_day})
     return validate
 
@@ -44,17 +44,17 @@ def problems(schema: Mapping[str, Any], document: Any) -> list[str]:
 
 
 def _within(definitions: Mapping[str, Any], definition: Mapping[str, Any], value: Any, name: str) -> Iterator[str]:
-    """What is wrong with a value, and then with each part of it."""
+    """The problems of a value, and then those of each part of it."""
     if "$ref" in definition:
         definition = definitions[definition["$ref"].rpartition("/")[2]]
     fields = definition.get("properties", {})
     unknown = sorted(value.keys() - fields.keys()) if isinstance(value, dict) else []
-    # An unknown field is most likely a known one misspelt: how many are known says nothing then.
+    # An unknown field is most likely a known one misspelt, so the number of known fields says nothing.
     if rule := _broken_rule(definition, value, passed_over=_PARTS | (_NUMBER_OF_FIELDS if unknown else set())):
         yield f"{name} is {shown(value)}; allowed: {_allowed(definition, rule)}"
     elif isinstance(value, str) and (half := next(filter(_is_half, value), None)):
-        # It could be neither logged nor mailed.
-        yield f"{name} has half a character: {shown(half)}; allowed: text in Unicode"
+        # Text with one could be neither logged nor mailed.
+        yield f"{name} has an unpaired surrogate: {shown(half)}; allowed: valid Unicode text"
     if isinstance(value, dict) and fields:
         inside = "" if name == "policy" else f"{name}."
         yield from _wrong_fields(definition, value, unknown, name)
@@ -77,7 +77,7 @@ def _wrong_fields(definition: Mapping[str, Any], value: dict[str, Any], unknown:
 
 
 def _broken_rule(definition: Mapping[str, Any], value: Any, *, passed_over: frozenset[str]) -> str | None:
-    """The first rule for the value itself that it breaks; None if it breaks none."""
+    """The first rule that the value itself breaks; None if it breaks none."""
     rules = {rule: limit for rule, limit in definition.items() if rule not in passed_over}
     try:
         _compiled_once(json.dumps(rules))(value)
@@ -99,7 +99,7 @@ def _allowed(definition: Mapping[str, Any], rule: str) -> str:
     if "enum" in definition:
         return ", ".join(each if isinstance(each, str) else json.dumps(each) for each in definition["enum"])
     types = definition["type"] if isinstance(definition["type"], list) else [definition["type"]]
-    kind = "a day of the calendar as YYYY-MM-DD" if rule == "format" else _allowed_type(definition, types[0])
+    kind = "a calendar date as YYYY-MM-DD" if rule == "format" else _allowed_type(definition, types[0])
     return kind + (", or null" if "null" in types else "")
 
 
@@ -112,4 +112,4 @@ def _allowed_type(definition: Mapping[str, Any], kind: str) -> str:
         return "a list with at least one entry" if "minItems" in definition else "a list"
     if "pattern" in definition:
         return f"text that matches {definition['pattern']}"
-    return "text, not empty" if "minLength" in definition else "text"
+    return "non-empty text" if "minLength" in definition else "text"

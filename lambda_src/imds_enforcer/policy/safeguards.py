@@ -1,4 +1,4 @@
-"""What the policy says about going carefully: who waits, what is watched afterwards."""
+"""The policy's safeguards: which instances wait, and which are watched after their change."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class CountedBy(StrEnum):
-    """Whose IMDSv1 calls hold an instance back: its own, or those of its whole Auto Scaling group."""
+    """Whose IMDSv1 calls gate an instance: its own, or those of its whole Auto Scaling group."""
 
     INSTANCE = "instance"
     GROUP = "group"
@@ -18,8 +18,8 @@ class CountedBy(StrEnum):
 class Gate:
     """Existing instances that still call IMDSv1 keep it, until `enforce_after` has passed.
 
-    `lookback_days` is how far back calls count, `tolerate` how many of them do not matter. Counted `by` group, the
-    calls of an Auto Scaling group hold all its instances back, new ones too.
+    Calls count for `lookback_days`, and up to `tolerate` of them do not matter. Counted `by` group, the calls of an
+    Auto Scaling group gate all its instances, new ones too.
     """
 
     lookback_days: int = 14
@@ -39,7 +39,7 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Watch:
-    """How long a changed instance is watched, and how many rejected calls make a message."""
+    """How long a changed instance is watched, and how many rejected calls are reported."""
 
     hours: int = 24
     rejected_calls: int = 1
@@ -50,7 +50,7 @@ class Watch:
         return timedelta(hours=self.hours)
 
     def __str__(self) -> str:
-        return f"for {self.hours} hours; from {self.rejected_calls} rejected IMDSv1 calls on: reported"
+        return f"for {self.hours} hours; {self.rejected_calls} or more rejected IMDSv1 calls are reported"
 
 
 DEFAULT_WATCH = Watch()

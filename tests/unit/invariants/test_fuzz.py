@@ -1,4 +1,4 @@
-"""Whatever arrives, the parsers answer with a value or with their own error, and the handler goes on with the rest."""
+"""For any input the parsers return a value or raise their own error, and the handler goes on with the rest."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ POLICY = {
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The way to every place in a document, itself included."""
+    """The path to every place in a document, the document itself included."""
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [path, *(found for key, child in children for found in _paths(child, (*path, key)))]
 
@@ -80,7 +80,7 @@ def _with(document: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 def _spoiled(*documents: Any) -> st.SearchStrategy[Any]:
-    """Documents that are right but for one place, which holds anything."""
+    """Documents that are valid except in one place, which holds anything."""
     places = [(document, path) for document in documents for path in _paths(document)]
     return st.builds(lambda place, value: _with(place[0], place[1], value), st.sampled_from(places), JSON)
 
@@ -91,12 +91,12 @@ DOCUMENTS = JSON.map(json.dumps) | _spoiled(POLICY).map(json.dumps) | ANY_TEXT
 
 @pytest.fixture(autouse=True)
 def _in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without threads, ten times as many examples take the same time."""
+    """Without threads, ten times as many examples run in the same time."""
     without_threads(monkeypatch)
 
 
 class _Account:
-    """An account with one instance at home, which allows IMDSv1 though the policy requires tokens."""
+    """An account with one instance in the home region, which allows IMDSv1 although the policy requires tokens."""
 
     def __init__(self) -> None:
         self.clients = FakeClients(FakeClock())
@@ -105,7 +105,7 @@ class _Account:
 
     @property
     def options(self) -> object:
-        """The instance's, after a look at what was logged: it must be text that can leave the process."""
+        """The instance's options, after a check that the log can be encoded, as it must be to leave the process."""
         handler: Any = telemetry.logger.registered_handler
         handler.stream.getvalue().encode()
         handler.setStream(type(handler.stream)())
@@ -116,39 +116,39 @@ def _parse_policy(text: str) -> None:
     try:
         parse_policy("required", text, PolicyVersions())
     except PolicyInvalidError as error:
-        assert "; allowed: " in str(error)  # noqa: PT017  # most inputs are valid nowhere, some are
+        assert "; allowed: " in str(error)  # noqa: PT017  # most inputs are invalid, not all
 
 
 @given(JSON | _spoiled(BATCH))
 def test_any_invocation_is_a_request_or_refused(event: Any) -> None:
-    """A batch with one bad record included."""
+    """So is a batch with one bad record."""
     with suppress(MalformedEventError, ForeignEventError):
         parse_invocation(event, ACCOUNT)
 
 
 @given(BODIES)
 def test_any_body_is_an_event_or_refused(body: str) -> None:
-    """One poison message stays alone."""
+    """A poison message affects no other."""
     with suppress(MalformedEventError, ForeignEventError):
         parse_event(body, ACCOUNT)
 
 
 @given(DOCUMENTS)
 def test_any_document_is_a_policy_or_refused_with_what_is_allowed(text: str) -> None:
-    """A policy that cannot be read must be reported, not crash."""
+    """An unreadable policy must be reported, not crash the run."""
     _parse_policy(text)
 
 
 @given(ANY_TEXT)
 def test_any_toggle_is_a_policy_or_refused(text: str) -> None:
-    """The same for the other parameter."""
+    """The same holds for the other parameter."""
     with suppress(PolicyInvalidError):
         parse_policy(text, "{}", PolicyVersions())
 
 
 @given(JSON | _spoiled(BATCH))
 def test_any_invocation_is_answered_or_refused(event: Any) -> None:
-    """With the one error that names what is allowed, and never another."""
+    """The only error is the one that names what is allowed."""
     account = _Account()
     with suppress(MalformedEventError):
         account.app.invoke(event)
@@ -157,7 +157,7 @@ def test_any_invocation_is_answered_or_refused(event: Any) -> None:
 
 @given(st.lists(BODIES, min_size=1, max_size=3), st.integers(0, 3))
 def test_no_body_keeps_its_neighbour_from_being_enforced(bodies: list[str], place: int) -> None:
-    """Wherever in the batch it stands; and the neighbour does not come back with it."""
+    """Wherever in the batch the body is; and the neighbour does not come back with it."""
     account = _Account()
     messages = [events.a_message(body, f"m-{number}") for number, body in enumerate(bodies)]
     messages.insert(place, events.a_message(events.running(), "neighbour"))
@@ -167,7 +167,7 @@ def test_no_body_keeps_its_neighbour_from_being_enforced(bodies: list[str], plac
 
 @given(ANY_TEXT | st.sampled_from(["required", "optional"]), DOCUMENTS)
 def test_no_policy_crashes_a_sweep_or_a_batch(tokens: str, document: str) -> None:
-    """Under one that cannot be read nothing is written; the sweep says so and the batch is acknowledged."""
+    """Under an unreadable policy nothing is written; the sweep says so, and the batch is acknowledged."""
     account = _Account()
     account.clients.ssm.put(TOKENS_PARAMETER, tokens)
     account.clients.ssm.put(POLICY_PARAMETER, document)

@@ -1,9 +1,9 @@
 """What holds for every fleet, every policy and every order of events and faults.
 
-`Judge` holds each change and each outcome of these runs against the policy in force and against what
-EC2 had shown: no change of what is exempt, managed or off, none that the policy does not
-name, none in audit mode, none of what is held or what the gate or the rollout keep back, none that is not in
-the ledger first, one outcome an instance, no success without proof.
+`Judge` checks each change and each outcome of these runs against the policy in force and against what EC2 had shown.
+No change is of an instance that is exempt, managed or off, or that a hold, the gate or the rollout keeps back; none
+goes beyond the policy, none is made in audit mode, and each is in the ledger first. Each instance has one outcome, and
+no success is without proof.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.no_cover
 
 INVOCATIONS = st.sampled_from(SWEEPS) | any_.BATCHES
 SLOW = st.builds(Weather, visible_after=st.integers(0, 15), applied_after=st.integers(0, 15))
-"""EC2 as it is on a good day: slow to show a change, and without faults."""
+"""EC2 on a good day: slow to show a change, but without faults."""
 
 
 def _world(fleet: Sequence[Instance], rules: Rules, weather: Weather, happenings: Sequence[Happening] = ()) -> World:
@@ -54,7 +54,7 @@ def _invoke(world: World, invocation: Mapping[str, object] | Sequence[Letter]) -
 
 
 @given(any_.FLEETS, any_.POLICIES, any_.WEATHERS, any_.happenings(any_.POLICIES), INVOCATIONS)
-def test_a_run_keeps_to_its_terms_whatever_happens_in_the_middle_of_it(
+def test_a_run_keeps_the_rules_whatever_happens_in_the_middle_of_it(
     fleet: list[Instance],
     rules: Rules,
     weather: Weather,
@@ -69,14 +69,14 @@ def test_a_run_keeps_to_its_terms_whatever_happens_in_the_middle_of_it(
 @given(
     any_.FLEETS, any_.ENFORCING, any_.WEATHERS, st.lists(any_.HANDS | any_.HOLDS | any_.RUNS, max_size=4), INVOCATIONS
 )
-def test_after_any_trouble_one_sweep_mends_all_and_the_next_run_writes_nothing(
+def test_after_any_trouble_one_sweep_fixes_everything_and_the_next_run_writes_nothing(
     fleet: list[Instance],
     rules: Rules,
     weather: Weather,
     happenings: list[Happening],
     invocation: Mapping[str, object] | Sequence[Letter],
 ) -> None:
-    """The sweep is the guarantee; and what is as it should be is left alone."""
+    """The sweep is the guarantee; and no run touches an instance that follows the policy."""
     world = _world(fleet, rules, weather, happenings)
     _invoke(world, invocation)
     world.calm_down()
@@ -90,12 +90,12 @@ def test_after_any_trouble_one_sweep_mends_all_and_the_next_run_writes_nothing(
 
 
 @given(any_.WEATHERS, st.lists(any_.HOLDS, min_size=3, max_size=8), INVOCATIONS)
-def test_what_is_held_while_a_run_is_under_way_is_left_alone_from_the_next_look_on(
+def test_an_instance_held_during_a_run_is_left_alone_from_the_next_look_on(
     weather: Weather, happenings: list[Happening], invocation: Mapping[str, object] | Sequence[Letter]
 ) -> None:
-    """And what is set back after it was held is never taken for drift.
+    """And if it is reverted after it was held, the revert never counts as drift.
 
-    Every instance is to be changed and EC2 takes its time, so that there is one in which to hold it.
+    Every instance needs a change and EC2 is slow, so that there is time to hold one during the run.
     """
     fleet = [an_instance()] * any_.FLEET
     world = _world(fleet, Rules(), replace(weather, read_seconds=2, blind=False, table=""), happenings)
@@ -106,10 +106,10 @@ def test_what_is_held_while_a_run_is_under_way_is_left_alone_from_the_next_look_
 def test_without_faults_one_sweep_is_enough(
     fleet: list[Instance], rules: Rules, weather: Weather, sweep: Mapping[str, object]
 ) -> None:
-    """It settles every instance, and another right after it writes nothing, however slow EC2 is to show a change.
+    """Every instance has a final outcome, and a second sweep writes nothing, however slow EC2 is to show a change.
 
-    An instance that cannot have an option gets a second change, which requires tokens. Where two options were refused
-    at once, the sweep after it tries the one that EC2 did not mean.
+    An instance that cannot have an option gets a second change, which requires tokens. If EC2 refused two options at
+    once, the next sweep tries the one that EC2 did not mean.
     """
     world = _world(fleet, rules, weather)
     first = world.sweep(sweep)
@@ -142,7 +142,7 @@ def test_in_audit_mode_or_under_an_invalid_policy_nothing_is_written(
     happenings: list[Happening],
     invocations: list[Mapping[str, object] | Sequence[Letter]],
 ) -> None:
-    """Not even where one such policy follows another."""
+    """Not even if another policy of that kind follows."""
     world = _world(fleet, rules, weather, happenings)
     for invocation in invocations:
         _invoke(world, invocation)
@@ -156,7 +156,7 @@ def test_what_the_policy_does_not_ask_for_stays_as_it_is(
     weather: Weather,
     invocations: list[Mapping[str, object] | Sequence[Letter]],
 ) -> None:
-    """Every instance in the end either looks as before, or as before but for what the policy names."""
+    """In the end every instance has its earlier options, except for those that the policy names."""
     world = _world(fleet, rules, weather)
     before = {instance.instance_id: instance for instance in world.fleet}
     allowed = {i: rules.change_for(instance, world.clock.now()) for i, instance in before.items()}

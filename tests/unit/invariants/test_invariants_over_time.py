@@ -1,4 +1,4 @@
-"""The same account for hours: whatever is done in it, in whatever order, `Judge` never objects."""
+"""One account over hours: whatever happens in it, in whatever order, `Judge` never objects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.no_cover
 
 
 class Account(RuleBasedStateMachine):
-    """Operators, other programs, AWS and the enforcer, one after another and in the middle of each other."""
+    """Operators, other programs, AWS and the enforcer, one after another and in the middle of each other's work."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,27 +51,27 @@ class Account(RuleBasedStateMachine):
 
     @rule(rules=any_.POLICIES)
     def put_a_policy(self, rules: Rules) -> None:
-        """Valid or not."""
+        """Store a policy, valid or not."""
         self.world.put(rules)
 
     @rule(tokens=any_.TOKENS)
     def turn_the_toggle(self, tokens: str) -> None:
-        """Required or optional."""
+        """Set the toggle to required or optional."""
         self.world.turn(str(tokens))
 
     @rule(number=any_.NUMBERS)
     def hold(self, number: int) -> None:
-        """Nobody may touch it from now on."""
+        """Hold an instance: the enforcer must leave it alone from now on."""
         self.world.hold(number)
 
     @rule(number=any_.NUMBERS)
     def set_back(self, number: int) -> None:
-        """It is held, and gets IMDSv1 back."""
+        """Hold an instance and give it IMDSv1 back."""
         self.world.set_back(number)
 
     @rule(number=any_.NUMBERS)
     def release(self, number: int) -> None:
-        """Whether it was held or not."""
+        """Release an instance, whether it was held or not."""
         self.world.release(number)
 
     # Other people and programs.
@@ -79,37 +79,37 @@ class Account(RuleBasedStateMachine):
     @precondition(lambda self: self.world.launched < any_.FLEET)
     @rule(instance=any_.INSTANCES)
     def launch(self, instance: Instance) -> None:
-        """The event of it comes when it comes."""
+        """Launch an instance; its event may come at any time."""
         self.world.launch(instance)
 
     @rule(number=any_.NUMBERS, options=any_.OTHER_OPTIONS)
     def change_options(self, number: int, options: Mapping[str, Any]) -> None:
-        """Drift."""
+        """Cause drift."""
         self.world.change(number, options)
 
     @rule(number=any_.NUMBERS)
     def switch_off(self, number: int) -> None:
-        """The one option that the enforcer must leave alone."""
+        """Switch the metadata service off, which the enforcer must leave alone."""
         self.world.change(number, {"http_endpoint": Switch.DISABLED})
 
     @rule(number=any_.NUMBERS, state=any_.STATES)
     def start_stop_or_terminate(self, number: int, state: InstanceState) -> None:
-        """In any order that EC2 allows, and some that it does not."""
+        """Change the state, in any order that EC2 allows, and in some that it does not."""
         self.world.bring(number, state)
 
     @rule(number=any_.NUMBERS, tags=any_.TAGS)
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
-        """It may be exempt by that."""
+        """Tag an instance, which may exempt it."""
         self.world.tag(number, tags)
 
     @rule(number=any_.NUMBERS)
     def forget(self, number: int) -> None:
-        """An hour after it was terminated, EC2 lists an instance no more."""
+        """EC2 stops listing an instance an hour after its termination."""
         self.world.forget(number)
 
     @rule(happenings=any_.happenings(any_.POLICIES))
     def plan(self, happenings: list[Happening]) -> None:
-        """To be done in the middle of something else."""
+        """Plan actions for the middle of something else."""
         for happening in happenings:
             self.world.after(happening.seconds, happening)
 
@@ -117,32 +117,32 @@ class Account(RuleBasedStateMachine):
 
     @rule(weather=any_.WEATHERS)
     def change_the_weather(self, weather: Weather) -> None:
-        """Faults, and slow answers."""
+        """Change EC2's faults and delays."""
         self.world.change_weather(weather)
 
     @rule()
     def lose_parameter_store(self) -> None:
-        """For a while."""
+        """Make Parameter Store unavailable for a while."""
         self.world.cut_off()
 
     @rule()
     def find_parameter_store(self) -> None:
-        """If it was lost."""
+        """Make Parameter Store available again, if it was lost."""
         self.world.mend()
 
     @rule(refuses=st.sampled_from(any_.TABLES))
     def lose_the_table(self, refuses: Table) -> None:
-        """Or find it again."""
+        """Make the table refuse requests, or accept them again."""
         self.world.lose_table(refuses)
 
     @rule(seconds=st.sampled_from([1, 9, 11, 60, 900, 43_200]))
     def wait(self, seconds: float) -> None:
-        """Exemptions expire, and what is planned happens."""
+        """Let time pass: exemptions expire, and planned actions happen."""
         self.world.clock.advance(seconds)
 
     @rule(letters=st.lists(any_.LETTERS, min_size=1, max_size=3), copies=st.integers(1, 2))
     def post(self, letters: list[Letter], copies: int) -> None:
-        """Events come at least once, each copy as a message of its own."""
+        """Post events: each comes at least once, every copy as a message of its own."""
         for letter in letters * copies:
             self.posted += 1
             self.queue.append(letter.named(f"m-{self.posted}"))
@@ -152,11 +152,11 @@ class Account(RuleBasedStateMachine):
     @precondition(lambda self: self.queue)
     @rule(data=st.data())
     def deliver(self, data: st.DataObject) -> None:
-        """Any of the messages in any order, sooner or later."""
+        """Deliver any of the messages, in any order, sooner or later."""
         batch = data.draw(st.lists(st.sampled_from(self.queue), min_size=1, max_size=10, unique_by=id))
         self.queue = [letter for letter in self.queue if letter not in batch]
         again = self.world.deliver(batch)
-        # What has come back too often goes to the dead-letter queue.
+        # A message that has come back too often goes to the dead-letter queue.
         self.queue += [
             replace(letter, message=replace(letter.message, receives=letter.message.receives + 1))
             for letter in again
@@ -165,12 +165,12 @@ class Account(RuleBasedStateMachine):
 
     @rule(event=st.sampled_from(SWEEPS))
     def sweep(self, event: Mapping[str, Any]) -> None:
-        """By schedule, by hand, after a change of the policy, or to count."""
+        """Sweep by schedule, by hand, after a policy change, or for the inventory."""
         self.world.sweep(event)
 
     @rule()
     def calm_down(self) -> None:
-        """One sweep then mends what a valid policy asks for, and the next writes nothing."""
+        """End all faults: one sweep then fixes what a valid policy names, and the next writes nothing."""
         world = self.world
         world.calm_down()
         world.sweep_to_the_end()

@@ -36,7 +36,7 @@ def test_only_instances_that_follow_the_policy_are_compliant() -> None:
 def test_an_instance_in_its_launch_grace_is_drift() -> None:
     """An audit shows the current state, and why the enforcer has not changed it yet."""
     launched = an_instance(attached_at=START - timedelta(seconds=5))
-    reason = "launched less than 600 s ago, which are left to its boot scripts"
+    reason = "launched less than 600 s ago, still in the launch grace period for its boot scripts"
     assert judged(launched, launch_grace_seconds=600) == Judgement(Status.DRIFT, f"{DRIFT}; {reason}")
 
 
@@ -99,7 +99,7 @@ def test_a_hold_matters_only_for_drift(instance: Any, status: Status) -> None:
 def test_a_contested_instance_is_drift() -> None:
     """The reason names who keeps changing it."""
     contest = Contest(instance_id=an_id(1), principal="role/deploy", until=START + timedelta(hours=1))
-    reason = f"{DRIFT}; set back again and again, last by role/deploy"
+    reason = f"{DRIFT}; repeatedly changed back by someone else, last by role/deploy"
     assert judged(standing=Standing(contests={an_id(1): contest})) == Judgement(Status.DRIFT, reason)
 
 
@@ -107,7 +107,7 @@ def test_the_gate_holds_back_instances_that_still_call_imdsv1() -> None:
     """With the enforcer's own reason. Without an answer from CloudWatch the calls are unknown: drift."""
     gate, calls = Gate(enforce_after=date(2027, 1, 31)), Calls(17, date(2026, 11, 20))
     counted = "17 IMDSv1 calls in 14 days, the last on 2026-11-20"
-    reason = f"{counted}; held until the end of 2027-01-31; {FIND_CALLER}; {DRIFT}"
+    reason = f"{counted}; gated until the end of 2027-01-31; {FIND_CALLER}; {DRIFT}"
     assert judged(calls=calls, gate=gate) == Judgement(Status.HELD, reason, "2027-01-31", "the policy's legacy_calls")
     assert judged(calls=calls, gate=Gate()).until is None
     for unheld in (

@@ -313,7 +313,7 @@ def test_the_gate_counts_its_own_days(command: Command, clients: FakeClients) ->
     document = command.json("audit", "--lookback-days", "7")
     (held, _) = document["instances"]
     assert (held["status"], held["by"], held["imdsv1_calls"]["total"]) == ("HELD", "the policy's legacy_calls", None)
-    assert held["reason"].startswith("5 IMDSv1 calls in 30 days, the last on 2026-11-02; held until they end; ")
+    assert held["reason"].startswith("5 IMDSv1 calls in 30 days, the last on 2026-11-02; gated until the calls stop; ")
     assert command.json("audit")["lookback_days"] == 30
 
 
@@ -337,7 +337,7 @@ def test_the_gate_by_group_shows_the_calls_of_the_group(command: Command, client
     metrics.data = {(SERVED, an_id(number)): [(MIDNIGHT, 9.0)] for number in (5, 6)}
     result = command("audit", "--output", "json", "--fail-on", "held")
     found = {each["instance_id"]: each for each in json.loads(result.stdout)["instances"]}
-    counted = "Auto Scaling group web: 5 IMDSv1 calls in 14 days, the last on 2026-11-22; held until they end; "
+    counted = "Auto Scaling group web: 5 IMDSv1 calls in 14 days, the last on 2026-11-22; gated until the calls stop; "
     for number in (3, 4):
         assert found[an_id(number)]["status"] == "HELD"
         assert found[an_id(number)]["reason"].startswith(counted)

@@ -89,12 +89,15 @@ def test_everything_about_one_instance(command: Command) -> None:
     assert lines(result.stdout) == [
         "WHAT STATE",
         f"instance {an_id(1)}; {HOME}; web-1; running",
-        f"status HELD; {calls}; held until they end; {FIND_CALLER}; {drift}; {lapsed}; by the policy's legacy_calls",
+        (
+            f"status HELD; {calls}; gated until the calls stop; {FIND_CALLER}; {drift}; {lapsed}; "
+            "by the policy's legacy_calls"
+        ),
         f"options {options}; applied",
         "policy HttpTokens required, mode enforce; from Parameter Store; versions 1 (HttpTokens) and 2 (policy)",
-        "decision NOT_REACHED; not among the 5 % of the existing instances that have their turn",
+        "decision NOT_REACHED; outside the current rollout (5 % of existing instances)",
         f"exemption none matches; nearly: (instance_id {an_id(1)}) {appliance}: it expired on 2026-11-21",
-        f"gate holds the instance back; {calls}; held until they end; {FIND_CALLER}; {GATE}",
+        f"gate holds the instance back; {calls}; gated until the calls stop; {FIND_CALLER}; {GATE}",
         "IMDSv1 calls served: 17 in 14 days, the last on 2026-11-22; rejected: no data in 14 days",
         "hold none",
         "contest none",
@@ -167,8 +170,8 @@ def test_a_compliant_instance(command: Command, clients: FakeClients) -> None:
         (
             {"lookback_days": 1},
             (
-                "holds the instance back; 5 IMDSv1 calls in 1 days, the last on 2026-11-22; held until they end; "
-                f"{FIND_CALLER}; rule: hold back instances with more than 0 IMDSv1 calls in 1 days"
+                "holds the instance back; 5 IMDSv1 calls in 1 days, the last on 2026-11-22; gated until the calls "
+                f"stop; {FIND_CALLER}; rule: hold back instances with more than 0 IMDSv1 calls in 1 days"
             ),
             "HELD",
         ),
@@ -176,8 +179,8 @@ def test_a_compliant_instance(command: Command, clients: FakeClients) -> None:
             {"by": "group", "tolerate": 17},
             (
                 "holds the instance back; Auto Scaling group web: 40 IMDSv1 calls in 14 days, the last on 2026-11-22; "
-                f"held until they end; {FIND_CALLER}; rule: hold back instances with more than 17 IMDSv1 calls in 14 "
-                "days, counted by Auto Scaling group"
+                f"gated until the calls stop; {FIND_CALLER}; rule: hold back instances with more than 17 IMDSv1 calls in "
+                "14 days, counted by Auto Scaling group"
             ),
             "HELD",
         ),
@@ -203,7 +206,9 @@ def test_a_hold_and_a_contest(command: Command, clients: FakeClients) -> None:
     clients.ledger_table.holds.contest(Contest(instance_id=an_id(1), principal="user/bob", until=until))
     table = rows(command)
     assert table["hold"] == f"held until 2026-11-23T12:00+00:00 by {ANN}: vendor agent"
-    assert table["contest"] == "set back again and again, last by user/bob, until 2026-11-23T12:00:00+00:00"
+    assert (
+        table["contest"] == "repeatedly changed back by someone else, last by user/bob, until 2026-11-23T12:00:00+00:00"
+    )
     assert table["status"].startswith("HELD; vendor agent; ")
 
 

@@ -61,7 +61,7 @@ def test_the_policy_in_force(command: Command) -> None:
         "mode enforce default",
     ]
     assert "regions all default" in table
-    assert "watch for 24 hours; from 1 rejected IMDSv1 calls on: reported default" in table
+    assert "watch for 24 hours; 1 or more rejected IMDSv1 calls are reported default" in table
 
 
 def test_a_policy_without_defaults(clients: FakeClients, command: Command) -> None:
@@ -147,7 +147,7 @@ def test_a_valid_document(command: Command, tmp_path: Path) -> None:
         ('{"exemptions": [{"match": {}, "reason": "x"}]}', "exemptions[0].match is {}; allowed: at least one of"),
         ("{", "policy is not JSON: "),
         ("[]", "policy is []; allowed: an object with the fields mode, "),
-        ('{"ledger": "required"}', "policy has the removed field ledger: a change that cannot be written down "),
+        ('{"ledger": "required"}', "policy has the removed field ledger: a change that cannot be recorded "),
         ('{"watch": {"revert": true}}', "watch has the removed field revert: the watch only reports, "),
     ],
 )

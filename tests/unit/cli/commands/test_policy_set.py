@@ -41,7 +41,7 @@ def test_a_stricter_policy_is_stored_without_asking(clients: FakeClients, comman
     assert result.exit_code == 0
     assert lines(result.stdout) == [
         "FIELD NOW THEN",
-        "http_put_response_hop_limit as each instance has it 2",
+        "http_put_response_hop_limit each instance keeps its own 2",
     ]
     assert result.stderr == "The policy is stored as version 2; a sweep of every region follows.\n"
     [request] = clients.ssm.puts
@@ -59,7 +59,7 @@ CONTRADICTING: dict[str, Any] = {
     "exemptions": [{"match": {"instance_id": "i-1"}, "reason": "legacy"}],
 }
 AGAINST = (
-    "account_defaults.enforce_tokens has EC2 refuse the launches that this exemption allows: (instance_id i-1) legacy"
+    "with account_defaults.enforce_tokens EC2 refuses the launches that this exemption allows: (instance_id i-1) legacy"
 )
 
 
@@ -101,7 +101,7 @@ def test_consequences_of_required_defaults_are_named(command: Command, file: Pat
     file.write_text(json.dumps(document))
     for result in (command("policy", "check", str(file)), put(command, file, document, "--yes")):
         assert result.exit_code == 0
-        assert "launch_grace_seconds is 60, but what is launched without a word about tokens" in result.stderr
+        assert "launch_grace_seconds is 60, but an instance launched without HttpTokens of its own" in result.stderr
 
 
 def test_a_suspicious_pattern_is_named(command: Command, file: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_difference_as_csv(command: Command, file: Path) -> None:
     """Each field has a row."""
     result = put(command, file, {"watch": None}, "--yes", "--output", "csv")
     [row] = csv.DictReader(result.stdout.splitlines())
-    assert row == {"field": "watch", "now": "for 24 hours; from 1 rejected IMDSv1 calls on: reported", "then": "off"}
+    assert row == {"field": "watch", "now": "for 24 hours; 1 or more rejected IMDSv1 calls are reported", "then": "off"}
 
 
 def test_a_policy_that_may_not_be_written(clients: FakeClients, command: Command, file: Path) -> None:

@@ -277,7 +277,7 @@ def test_a_change_that_is_under_way_is_a_problem(clients: FakeClients, home: Fak
     result = command("revert", an_id(1), "--yes")
     assert (result.exit_code, result.stderr) == (1, "Nothing can be reverted now.\n")
     (instance,) = command.json("revert", an_id(1), "--yes", exit_code=1)["instances"]
-    assert instance["problem"] == "a change is under way or was interrupted: the next sweep settles it"
+    assert instance["problem"] == "a change is under way or was interrupted: the next sweep records its outcome"
 
 
 def test_an_instance_with_unrecognized_options_is_a_problem(home: FakeEc2, command: Command, changed: str) -> None:

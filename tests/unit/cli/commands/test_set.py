@@ -91,7 +91,7 @@ def test_a_change_that_is_not_applied_in_time(home: FakeEc2, command: Command) -
     home.applied_after = 1_000
     result = command(*REQUIRED, "--instance-id", an_id(1))
     assert result.exit_code == 1
-    assert "accepted and not yet applied" in result.stderr
+    assert "EC2 accepted the change but has not applied it yet" in result.stderr
 
 
 def test_a_stopped_instance_applies_the_change_at_its_next_start(home: FakeEc2, command: Command) -> None:
@@ -99,7 +99,7 @@ def test_a_stopped_instance_applies_the_change_at_its_next_start(home: FakeEc2, 
     home.set_state(an_id(1), InstanceState.STOPPED)
     result = command(*REQUIRED, "--instance-id", an_id(1))
     assert result.exit_code == 0
-    assert "stopped, applies at the next start" in result.stderr
+    assert "the instance is stopped: the change applies at its next start" in result.stderr
 
 
 def test_the_hop_limit_is_sent_only_if_it_is_named(home: FakeEc2, command: Command) -> None:
@@ -211,7 +211,7 @@ def test_a_service_that_is_off_stays_off(home: FakeEc2, command: Command, wish: 
     ("fields", "said"),
     [
         ({"managed_by": "eks.amazonaws.com"}, "was not changed (SKIPPED): managed by eks.amazonaws.com"),
-        ({"options": None}, "failed: UnreadableOptions: EC2 describes its metadata options in a way that is not known"),
+        ({"options": None}, "failed: UnreadableOptions: EC2 returned unrecognized metadata options"),
     ],
 )
 def test_an_instance_that_cannot_be_changed(home: FakeEc2, command: Command, fields: dict[str, Any], said: str) -> None:

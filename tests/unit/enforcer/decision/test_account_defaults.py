@@ -32,7 +32,7 @@ def sent(
     original: dict[str, Any] | None = None,
     floor: HttpTokens = OPTIONAL,
 ) -> dict[str, Any]:
-    """What one call sets; nothing if none is made."""
+    """What the one call sets; empty if no call is made."""
     plan = decide_defaults(seen, a_policy(toggle), wanted, original or {}, floor).plan
     return {name: getattr(plan.wanted, name) for name in plan.named} if plan else {}
 
@@ -61,7 +61,7 @@ def sent(
     ],
 )
 def test_required_defaults(seen: RegionDefaults, wanted: AccountDefaults, expected: dict[str, Any]) -> None:
-    """Only what differs is sent, but tokens are enforced in one call with requiring them."""
+    """Only what differs is sent; but a call that enables HttpTokensEnforced requires tokens too."""
     assert sent(seen, wanted) == expected
 
 
@@ -71,16 +71,16 @@ def test_required_defaults(seen: RegionDefaults, wanted: AccountDefaults, expect
         (KEPT, {"http_tokens": None, "http_put_response_hop_limit": None}, "both"),
         (KEPT, {"http_tokens": OPTIONAL}, "tokens"),
         (KEPT, {}, "none"),
-        # Without required tokens the hop limit that came with them may go; with them it is needed.
+        # The hop limit that was set with required tokens stays as long as they do.
         (KEPT, {"http_put_response_hop_limit": None}, "none"),
         (ENFORCED, {"http_tokens": None, "http_put_response_hop_limit": None}, "none"),
         (ENFORCED, {"http_tokens_enforced": None}, "enforced"),
     ],
 )
-def test_what_goes_back_when_tokens_become_optional(
+def test_what_is_reverted_when_tokens_become_optional(
     seen: RegionDefaults, original: dict[str, Any], expected: str
 ) -> None:
-    """What the enforcer set, and tokens no earlier than that they are enforced."""
+    """What the enforcer set; but required tokens stay as long as HttpTokensEnforced does."""
     back = {
         "both": {"http_tokens": None, "http_put_response_hop_limit": None},
         "tokens": {"http_tokens": OPTIONAL},
@@ -100,30 +100,30 @@ def test_what_the_policy_names_stays_when_tokens_become_optional() -> None:
 @pytest.mark.parametrize(
     ("seen", "floor", "reason"),
     [
-        (KEPT, OPTIONAL, "left as it is: HttpTokens is required (not the enforcer's doing)"),
+        (KEPT, OPTIONAL, "left unchanged: HttpTokens is required (not set by the enforcer)"),
         (
             ENFORCED,
             REQUIRED,
-            f"left as it is: HttpTokens is required and HttpTokensEnforced is enabled ({FLOOR})",
+            f"left unchanged: HttpTokens is required and HttpTokensEnforced is enabled ({FLOOR})",
         ),
     ],
 )
-def test_what_is_left_is_named(seen: RegionDefaults, floor: HttpTokens, reason: str) -> None:
-    """It still requires tokens, and the toggle says that they are optional."""
+def test_defaults_that_still_require_tokens_are_named(seen: RegionDefaults, floor: HttpTokens, reason: str) -> None:
+    """Although the toggle is `optional`."""
     decision = decide_defaults(
         seen, a_policy(OPTIONAL), PLAIN, dict.fromkeys(DEFAULTS.values()) if floor is REQUIRED else {}, floor
     )
     assert (decision.verdict, decision.reason, decision.plan) == (DefaultsVerdict.LEFT, reason, None)
 
 
-def test_required_tokens_that_someone_elses_enforcement_needs_are_not_called_theirs() -> None:
-    """The enforcer has set them, and they cannot go back before that."""
+def test_required_tokens_of_the_enforcer_stay_while_someone_elses_enforcement_needs_them() -> None:
+    """The reason names HttpTokensEnforced as someone else's, and not the required tokens."""
     decision = decide_defaults(ENFORCED, a_policy(OPTIONAL), PLAIN, {"http_tokens": None}, OPTIONAL)
     assert (decision.verdict, decision.reason) == (
         DefaultsVerdict.LEFT,
         (
-            "left as it is: HttpTokens is required and HttpTokensEnforced is enabled "
-            "(the latter is not the enforcer's doing, and needs the former)"
+            "left unchanged: HttpTokens is required and HttpTokensEnforced is enabled "
+            "(the enforcer did not set HttpTokensEnforced, which needs required tokens)"
         ),
     )
 
@@ -131,7 +131,7 @@ def test_required_tokens_that_someone_elses_enforcement_needs_are_not_called_the
 @pytest.mark.parametrize(
     ("seen", "verdict", "reason"),
     [
-        (KEPT, DefaultsVerdict.COMPLIANT, "the defaults are as in the policy"),
+        (KEPT, DefaultsVerdict.COMPLIANT, "the defaults match the policy"),
         (
             replace(KEPT, http_tokens=OPTIONAL),
             DefaultsVerdict.MANAGED,
@@ -140,7 +140,7 @@ def test_required_tokens_that_someone_elses_enforcement_needs_are_not_called_the
     ],
 )
 def test_a_declarative_policy_is_compared_and_left(seen: RegionDefaults, verdict: DefaultsVerdict, reason: str) -> None:
-    """A difference is named."""
+    """The reason names a difference."""
     decision = decide_defaults(replace(seen, managed="managed by ours"), a_policy(), PLAIN, {}, OPTIONAL)
     assert (decision.verdict, decision.reason, decision.plan) == (verdict, reason, None)
 
@@ -183,7 +183,7 @@ TOGGLES = st.sampled_from(HttpTokens)
 
 
 @given(SEEN, WANTED, TOGGLES, ORIGINALS, TOGGLES)
-def test_what_must_never_be(
+def test_no_decision_breaks_a_safety_rule(
     seen: RegionDefaults, wanted: AccountDefaults, toggle: HttpTokens, original: dict[str, Any], floor: HttpTokens
 ) -> None:
     """Whatever the region has, the policy names and the ledger says."""
@@ -203,7 +203,7 @@ def test_what_must_never_be(
     ]
     assert all(toggle is OPTIONAL and floor is OPTIONAL and name in original for name in loosened)
     if "http_tokens" in loosened:
-        assert not after.enforces_tokens, "every launch that says nothing would fail"
+        assert not after.enforces_tokens, "every launch that does not name HttpTokens would fail"
     assert all(getattr(after, name) == getattr(seen, name) for name in DEFAULTS.values() if name not in call)
     if after.http_tokens is REQUIRED and seen.http_tokens is not REQUIRED:
         assert after.http_put_response_hop_limit is not None
@@ -216,7 +216,7 @@ def test_what_must_never_be(
 def test_a_second_look_changes_nothing(
     seen: RegionDefaults, wanted: AccountDefaults, toggle: HttpTokens, original: dict[str, Any], floor: HttpTokens
 ) -> None:
-    """What was set is what is wanted; what went back is the enforcer's no more."""
+    """What was set is what is wanted; what was reverted is no longer the enforcer's."""
     decision = decide_defaults(seen, a_policy(toggle), wanted, original, floor)
     if decision.plan:
         after = decision.plan.wanted

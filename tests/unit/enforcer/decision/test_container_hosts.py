@@ -65,7 +65,7 @@ def test_a_container_host_gets_the_hops_that_it_needs_with_the_same_change(tags:
 
 @pytest.mark.parametrize("row", CONTAINER_HOSTS, ids=lambda row: row.key)
 def test_each_tag_of_the_table_marks_a_container_host(row: ContainerHostTag) -> None:
-    """By its key, whatever the value; and it is known who sets it, and where that is written."""
+    """By its key, whatever its value; and the table names the service that sets it, and a source."""
     key = row.key.replace("*", "prod")
     host, other = (_decide(V1_ALLOWED, a_policy(), {tag: ""}) for tag in (key, f"x{key}"))
     assert host.change is not None
@@ -87,14 +87,14 @@ def test_each_tag_of_the_table_marks_a_container_host(row: ContainerHostTag) -> 
     ],
 )
 def test_any_other_instance_keeps_its_hop_limit(tags: dict[str, str]) -> None:
-    """A tag's value tells nothing."""
+    """The value of a tag does not matter."""
     decision = _decide(V1_ALLOWED, a_policy(), tags)
     assert decision.change is not None
     assert decision.change.http_put_response_hop_limit is None
 
 
-def test_the_policy_can_tell_more_container_hosts() -> None:
-    """By tags, key and value, as patterns."""
+def test_the_policy_can_mark_more_container_hosts() -> None:
+    """By tags, with patterns for key and value."""
     policy = a_policy(container_host_tags=(Match(tag_key="role", tag_value="docker-*"),))
     docker, other = (_decide(V1_ALLOWED, policy, {"role": role}) for role in ("docker-build", "web"))
     assert docker.change is not None
@@ -105,7 +105,7 @@ def test_the_policy_can_tell_more_container_hosts() -> None:
 
 @pytest.mark.parametrize("hops", [1, 2, 3])
 def test_a_sweep_finds_every_container_host_that_is_to_be_changed(hops: int) -> None:
-    """EC2 picks by options and not by tags: it may find more, and must not find less."""
+    """EC2 selects by options and not by tags: it may find more instances, but none fewer."""
     for named, tokens in product((None, 1, 2, 3), HttpTokens):
         policy = a_policy(http_put_response_hop_limit=named, container_hop_limit=2)
         options = replace(V1_ALLOWED, http_tokens=tokens, http_put_response_hop_limit=hops)
@@ -115,20 +115,20 @@ def test_a_sweep_finds_every_container_host_that_is_to_be_changed(hops: int) -> 
             assert len(found) == 1
 
 
-def test_null_switches_it_off() -> None:
-    """Then a container host is like any other."""
+def test_null_adds_no_hops() -> None:
+    """A container host is then like any other instance."""
     decision = _decide(V1_ALLOWED, a_policy(container_hop_limit=None))
     assert decision.change is not None
     assert decision.change.http_put_response_hop_limit is None
 
 
-def test_one_that_requires_tokens_already_is_left_as_it_is() -> None:
-    """Whatever its containers need, it was not the enforcer who took it away."""
+def test_a_container_host_that_already_requires_tokens_is_left_as_it_is() -> None:
+    """Whatever its containers need, it was not the enforcer that cut them off."""
     assert _decide(V2_ONLY, a_policy()).verdict is Verdict.COMPLIANT
 
 
 def test_allowing_imdsv1_needs_no_more_hops() -> None:
-    """It cuts nobody off."""
+    """It cuts no container off."""
     decision = _decide(V2_ONLY, a_policy(HttpTokens.OPTIONAL))
     assert decision.change is not None
     assert decision.change.http_put_response_hop_limit is None
@@ -140,7 +140,7 @@ def test_allowing_imdsv1_needs_no_more_hops() -> None:
 def test_a_container_host_never_loses_a_hop_that_it_needs(
     tokens: HttpTokens, hops: int, named: int | None, needed: int
 ) -> None:
-    """For any options and policy: it has max(policy or observed, needed) at least, and one change is enough."""
+    """For any options and policy: it has at least max(policy or observed, needed), and one change is enough."""
     options = replace(V1_ALLOWED, http_tokens=tokens, http_put_response_hop_limit=hops)
     policy = a_policy(http_put_response_hop_limit=named, container_hop_limit=needed)
     change = _decide(options, policy).change
@@ -149,13 +149,13 @@ def test_a_container_host_never_loses_a_hop_that_it_needs(
     if tokens is HttpTokens.OPTIONAL or named not in {None, hops}:
         assert after.http_put_response_hop_limit >= max(named or hops, needed)
     else:
-        assert after == options, "it is as the policy says, and was so before"
+        assert after == options, "it already was as the policy says"
     if named is None or named < needed:
         assert after.http_put_response_hop_limit >= hops
 
 
-def test_a_hop_limit_that_the_policy_names_is_taken_if_it_is_just_what_containers_need() -> None:
-    """Also where the container host has more hops now: the policy says so."""
+def test_a_hop_limit_in_the_policy_applies_if_it_is_just_what_containers_need() -> None:
+    """Even if the container host has more hops now: the policy decides."""
     options = replace(V1_ALLOWED, http_put_response_hop_limit=3)
     change = _decide(options, a_policy(http_put_response_hop_limit=NEEDED, container_hop_limit=NEEDED)).change
     assert change is not None

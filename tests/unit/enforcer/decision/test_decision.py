@@ -30,7 +30,7 @@ EVERY_POLICY = [
     for tokens, hops, ipv6, tags in product(HttpTokens, (None, 1, 2), (None, *Switch), (None, *Switch))
 ]
 
-UNREADABLE = Decision(Verdict.UNREADABLE, "EC2 describes its metadata options in a way that is not known here")
+UNREADABLE = Decision(Verdict.UNREADABLE, "EC2 returned unrecognized metadata options")
 
 
 def _decide(options: MetadataOptions, policy: Policy) -> Decision:
@@ -42,7 +42,7 @@ def _decide(options: MetadataOptions, policy: Policy) -> Decision:
 def test_an_instance_that_has_ended_is_left_alone_whatever_else_is_true(
     state: InstanceState, options: MetadataOptions | None
 ) -> None:
-    """Nothing can be changed any more."""
+    """Its options can no longer be changed."""
     instance = an_instance(options=options, state=state, managed_by="eks.amazonaws.com")
     policy = a_policy(exemptions=(an_exemption(),))
     assert decide(instance, policy, START) == Decision(Verdict.ENDED, f"the instance is {state}")
@@ -50,14 +50,14 @@ def test_an_instance_that_has_ended_is_left_alone_whatever_else_is_true(
 
 @pytest.mark.parametrize("policy", [a_policy(tokens) for tokens in HttpTokens])
 @pytest.mark.parametrize("state", [state for state in InstanceState if not state.ended])
-def test_nothing_is_decided_about_options_that_are_not_known(policy: Policy, state: InstanceState) -> None:
-    """They could differ or not, so neither is claimed, and nothing is written."""
+def test_nothing_is_decided_about_unrecognized_options(policy: Policy, state: InstanceState) -> None:
+    """They may or may not differ, so the decision claims neither, and nothing is written."""
     decision = decide(an_instance(options=None, state=state), policy, START)
     assert decision == UNREADABLE
 
 
-def test_an_exemption_and_a_manager_come_before_options_that_are_not_known() -> None:
-    """Nobody has to look at an instance that would be left alone however it is."""
+def test_an_exemption_and_a_manager_come_before_unrecognized_options() -> None:
+    """No one need look at an instance that would be left alone in any case."""
     instance = an_instance(options=None, managed_by="eks.amazonaws.com")
     assert decide(instance, a_policy(exemptions=(an_exemption(),)), START).verdict is Verdict.EXEMPT
     assert decide(instance, a_policy(), START).verdict is Verdict.MANAGED
@@ -66,36 +66,36 @@ def test_an_exemption_and_a_manager_come_before_options_that_are_not_known() -> 
 
 @pytest.mark.parametrize("policy", [replace(p, exemptions=(an_exemption(),)) for p in EVERY_POLICY])
 def test_an_instance_whose_metadata_service_is_off_is_never_changed(policy: Policy) -> None:
-    """Any change would have to switch it on, and off satisfies every policy."""
+    """Any change would have to switch it on, and a service that is off satisfies every policy."""
     instance = an_instance(options=IMDS_OFF, managed_by="eks.amazonaws.com")
     decision = decide(instance, policy, START)
     assert decision == Decision(Verdict.IMDS_OFF, "the metadata service is off, which satisfies every policy")
 
 
 def test_compliance_comes_before_an_exemption_and_a_manager() -> None:
-    """Who follows the policy needs no excuse."""
+    """An instance that follows the policy needs no excuse."""
     instance = an_instance(options=V2_ONLY, managed_by="eks.amazonaws.com")
     decision = decide(instance, a_policy(exemptions=(an_exemption(),)), START)
-    assert decision == Decision(Verdict.COMPLIANT, "HttpTokens is required, all options as in the policy")
+    assert decision == Decision(Verdict.COMPLIANT, "HttpTokens is required, all options match the policy")
 
 
-def test_compliance_that_waits_for_the_next_start_is_told_as_such() -> None:
-    """The options are as they should be; the metadata service may not follow them yet."""
+def test_the_reason_says_if_compliant_options_are_not_yet_applied() -> None:
+    """The options match the policy, but the metadata service may not follow them yet."""
     decision = _decide(replace(V2_ONLY, state=OptionsState.PENDING), a_policy())
     assert decision == Decision(
-        Verdict.COMPLIANT, "HttpTokens is required, all options as in the policy, not yet applied"
+        Verdict.COMPLIANT, "HttpTokens is required, all options match the policy, not yet applied"
     )
 
 
 def test_an_exemption_comes_before_a_manager() -> None:
-    """The reason that the account gave itself is the one to show."""
+    """The account's own reason is the one to show."""
     instance = an_instance(managed_by="eks.amazonaws.com")
     decision = decide(instance, a_policy(exemptions=(an_exemption("old SDK"),)), START)
     assert decision == Decision(Verdict.EXEMPT, "exempt: old SDK")
 
 
 def test_a_managed_instance_that_differs_is_skipped_and_its_manager_named() -> None:
-    """EC2 refuses changes by the account."""
+    """EC2 refuses the account's changes to it."""
     decision = decide(an_instance(managed_by="eks.amazonaws.com"), a_policy(), START)
     assert decision == Decision(Verdict.MANAGED, "managed by eks.amazonaws.com: the account cannot change it")
 
@@ -108,7 +108,7 @@ def test_a_managed_instance_that_differs_is_skipped_and_its_manager_named() -> N
 def test_an_instance_that_differs_is_remediated_either_way_and_in_every_live_state(
     state: InstanceState, policy: Policy, options: MetadataOptions
 ) -> None:
-    """`optional` is as much a duty as `required`, and a stopped instance is changed for its next start."""
+    """`optional` binds as much as `required` does, and a stopped instance is changed for its next start."""
     decision = decide(an_instance(options=options, state=state), policy, START)
     assert decision == Decision(
         Verdict.REMEDIATE,
@@ -118,7 +118,7 @@ def test_an_instance_that_differs_is_remediated_either_way_and_in_every_live_sta
 
 
 def test_the_reason_names_every_difference() -> None:
-    """A reader of the log sees what was found and what is wanted."""
+    """The log shows what was found and what is wanted."""
     policy = a_policy(
         http_put_response_hop_limit=2,
         http_protocol_ipv6=Switch.ENABLED,
@@ -131,7 +131,7 @@ def test_the_reason_names_every_difference() -> None:
 
 
 def test_an_expired_exemption_protects_no_longer_and_is_named_in_the_reason() -> None:
-    """Who wonders why the instance was changed finds the answer in its log line."""
+    """The log line says why the instance was changed."""
     policy = a_policy(exemptions=(an_exemption("old SDK", expires=date(2026, 11, 21)),))
     decision = decide(an_instance(), policy, START)
     assert decision.verdict is Verdict.REMEDIATE
@@ -147,8 +147,8 @@ def test_an_expired_exemption_of_another_instance_is_not_named() -> None:
 
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)
-def test_every_change_is_the_smallest_that_brings_the_instance_in_line(policy: Policy) -> None:
-    """For any options: applied, the change satisfies the policy, and it names nothing that already did."""
+def test_every_change_is_the_smallest_that_satisfies_the_policy(policy: Policy) -> None:
+    """For any options: once applied it satisfies the policy, and it names no option that already did."""
     for options in EVERY_OPTIONS:
         decision = _decide(options, policy)
         change = decision.change
@@ -156,7 +156,7 @@ def test_every_change_is_the_smallest_that_brings_the_instance_in_line(policy: P
             assert decision.verdict is Verdict.COMPLIANT
             continue
         assert decision.verdict is Verdict.REMEDIATE
-        assert change.http_tokens is policy.http_tokens, "EC2 has a default for it when it is left out"
+        assert change.http_tokens is policy.http_tokens, "EC2 has a default for a value left out"
         assert _decide(change.applied_to(options), policy).verdict is Verdict.COMPLIANT
         for name in ("http_put_response_hop_limit", "http_protocol_ipv6", "instance_metadata_tags"):
             observed, wanted = getattr(options, name), getattr(policy, name)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)
 def test_each_differing_instance_is_found_by_exactly_one_set(policy: Policy) -> None:
-    """A sweep sees every instance that differs, once, and none that does not."""
+    """A sweep finds every instance that differs, once, and no other."""
     sets = drift_filters(policy)
     for options in EVERY_OPTIONS:
         instance = an_instance(options=options)
@@ -29,7 +29,7 @@ def test_each_differing_instance_is_found_by_exactly_one_set(policy: Policy) -> 
 
 
 @pytest.mark.parametrize("policy", EVERY_POLICY)
-def test_an_instance_whose_metadata_service_is_off_is_not_asked_for(policy: Policy) -> None:
+def test_no_filter_finds_an_instance_whose_metadata_service_is_off(policy: Policy) -> None:
     """It satisfies every policy."""
     for options in EVERY_OPTIONS:
         instance = an_instance(options=replace(options, http_endpoint=Switch.DISABLED))
@@ -37,14 +37,14 @@ def test_an_instance_whose_metadata_service_is_off_is_not_asked_for(policy: Poli
 
 
 def test_a_policy_about_tokens_alone_costs_one_request() -> None:
-    """All is well is what a sweep finds most of the time."""
+    """Most sweeps find that all is well."""
     assert drift_filters(a_policy()) == (
         {"metadata-options.http-endpoint": ["enabled"], "metadata-options.http-tokens": ["optional"]},
     )
 
 
 def test_one_set_for_each_option_that_the_policy_names() -> None:
-    """Each set agrees with the policy in the options before its own."""
+    """Each set requires the options before its own to agree with the policy."""
     policy = a_policy(HttpTokens.OPTIONAL, http_put_response_hop_limit=2, instance_metadata_tags=Switch.DISABLED)
     tokens, hops, tags = drift_filters(policy)
     assert tokens["metadata-options.http-tokens"] == ["required"]
@@ -58,8 +58,8 @@ def test_one_set_for_each_option_that_the_policy_names() -> None:
     }
 
 
-def test_no_filter_has_more_values_than_ec2_takes() -> None:
-    """Each value is plain text, as the wire wants it."""
+def test_no_filter_has_more_values_than_ec2_accepts() -> None:
+    """Each value is plain text, as EC2's API requires."""
     policy = a_policy(http_put_response_hop_limit=64, http_protocol_ipv6=Switch.ENABLED)
     for values in (values for one_set in drift_filters(policy) for values in one_set.values()):
         assert 0 < len(values) <= FILTER_VALUES

@@ -42,17 +42,17 @@ def _day(day: int, hour: int = 0) -> datetime:
     ("points", "calls"),
     [
         ([], Calls(None, None)),
-        # Points from before tell nothing, not even that there is data.
+        # Earlier points do not count, not even as data.
         ([(_day(9), 7.0)], Calls(None, None)),
         ([(_day(9, 23), 7.0), (_day(10), 0.0)], Calls(0, None)),
         ([(_day(10), 2.0)], Calls(2, date(2026, 11, 10))),
         ([(_day(10), 0.0), (_day(20), 0.0)], Calls(0, None)),
-        # CloudWatch gives them in any order; a day without calls is not the last day with one.
+        # CloudWatch returns points in any order; a day without calls is not the last day with one.
         ([(_day(21), 0.0), (_day(19), 3.0), (_day(12), 4.0), (_day(20), 0.0)], Calls(7, date(2026, 11, 19))),
     ],
 )
 def test_calls_are_summed_from_a_moment_on(points: list[tuple[datetime, float]], calls: Calls) -> None:
-    """No point at all is no data, which is not the same as no calls."""
+    """No points at all means no data, which is not the same as no calls."""
     assert Calls.summed(points, _day(10)) == calls
 
 
@@ -66,8 +66,8 @@ def _is_gated(**fields: dict[str, Any]) -> bool:
     return is_gated(*_planned(**fields), START)
 
 
-def test_an_existing_instance_that_is_to_lose_imdsv1_is_gated() -> None:
-    """It may have come to depend on it; one that EC2 does not date is taken for existing."""
+def test_an_existing_instance_that_would_lose_imdsv1_is_gated() -> None:
+    """It may depend on IMDSv1; one without an attachment time counts as existing."""
     assert _is_gated()
     assert _is_gated(instance={"attached_at": START - timedelta(hours=1)})
 
@@ -84,7 +84,7 @@ def test_an_existing_instance_that_is_to_lose_imdsv1_is_gated() -> None:
     ],
 )
 def test_each_reason_alone_opens_the_gate(fields: dict[str, dict[str, Any]]) -> None:
-    """No gate, none any more, IMDSv1 stays or was off already, or a launch an hour ago at most."""
+    """There is no gate, it has ended, IMDSv1 stays or is off already, or the launch was within the last hour."""
     assert not _is_gated(**fields)
 
 
@@ -102,7 +102,7 @@ def test_each_reason_alone_opens_the_gate(fields: dict[str, dict[str, Any]]) -> 
 def test_a_new_instance_is_gated_by_its_group_alone(
     *, by: CountedBy, group: str | None, new: bool, gated: bool
 ) -> None:
-    """It has no calls of its own that could matter."""
+    """It has no calls of its own yet."""
     tags = {AUTO_SCALING_GROUP_TAG: group} if group else {}
     instance = {"tags": tags, "attached_at": START - timedelta(seconds=5 if new else 3600)}
     assert _is_gated(policy={"gate": Gate(by=by)}, instance=instance) is gated
@@ -126,8 +126,8 @@ def test_a_new_instance_is_gated_by_its_group_alone(
         ("", None),
     ],
 )
-def test_a_group_is_one_whose_metrics_cloudwatch_can_have(name: str, group: str | None) -> None:
-    """Of another name one request would fail for all groups of the region."""
+def test_only_a_group_that_cloudwatch_can_have_metrics_for_counts(name: str, group: str | None) -> None:
+    """With any other name, the one request for all groups of the region would fail."""
     instance = an_instance(tags={AUTO_SCALING_GROUP_TAG: name})
     assert group_of(instance, BY_GROUP) == group
     assert group_of(instance, Gate()) is None
@@ -151,7 +151,7 @@ YOUNG: dict[str, Any] = {"attached_at": START - timedelta(seconds=5)}
     ],
 )
 def test_a_new_instance_waits_for_the_tag_of_its_group(instance: dict[str, Any], seconds: float | None) -> None:
-    """Where it may come later: a launch configuration's Spot Instances are not launched with it."""
+    """If the tag may come later: Spot Instances of a launch configuration are launched without it."""
     assert seconds_until_tagged(*_planned(policy={"gate": BY_GROUP}, instance=instance), START) == seconds
     for gate in (None, Gate(), replace(BY_GROUP, enforce_after=date(2026, 11, 21))):
         assert seconds_until_tagged(*_planned(policy={"gate": gate}, instance=instance), START) is None
@@ -168,19 +168,19 @@ def test_a_new_instance_waits_for_the_tag_of_its_group(instance: dict[str, Any],
         (Calls(5, group="web"), False, False),
     ],
 )
-def test_own_calls_decide_where_there_are_none_of_a_group(*, of_group: Calls | None, new: bool, own: bool) -> None:
-    """An existing instance is never let through because CloudWatch has nothing of its group."""
+def test_own_calls_decide_without_data_on_a_group(*, of_group: Calls | None, new: bool, own: bool) -> None:
+    """An existing instance is never let through only because CloudWatch has no data on its group."""
     instance = an_instance(attached_at=START - timedelta(seconds=5 if new else 3600))
     assert own_calls_decide(instance, of_group, START) is own
 
 
-def test_the_calls_of_a_group_are_named_as_such() -> None:
-    """Held or not."""
+def test_the_calls_of_a_group_are_named_as_the_groups() -> None:
+    """Whether the gate holds the instance back or lets it through."""
     calls = Calls(6, date(2026, 11, 20), "web")
     counted = "Auto Scaling group web: 6 IMDSv1 calls in 14 days"
-    assert held_back(calls, BY_GROUP) == f"{counted}, the last on 2026-11-20; held until they end; {FIND_CALLER}"
+    assert held_back(calls, BY_GROUP) == f"{counted}, the last on 2026-11-20; gated until the calls stop; {FIND_CALLER}"
     assert let_through(calls, replace(BY_GROUP, tolerate=6)) == counted
-    nothing = "Auto Scaling group web: CloudWatch has no data of IMDSv1 calls in 14 days"
+    nothing = "Auto Scaling group web: CloudWatch has no data on IMDSv1 calls in 14 days"
     assert let_through(Calls(group="web"), BY_GROUP) == nothing
 
 
@@ -193,28 +193,28 @@ def test_the_calls_of_a_group_are_named_as_such() -> None:
         (
             Calls(6, date(2026, 11, 20)),
             Gate(tolerate=5),
-            f"6 IMDSv1 calls in 14 days, the last on 2026-11-20; held until they end; {FIND_CALLER}",
+            f"6 IMDSv1 calls in 14 days, the last on 2026-11-20; gated until the calls stop; {FIND_CALLER}",
         ),
         (
             Calls(1, date(2026, 11, 20)),
             Gate(lookback_days=30, enforce_after=date(2027, 3, 31)),
-            f"1 IMDSv1 call in 30 days, the last on 2026-11-20; held until the end of 2027-03-31; {FIND_CALLER}",
+            f"1 IMDSv1 call in 30 days, the last on 2026-11-20; gated until the end of 2027-03-31; {FIND_CALLER}",
         ),
     ],
 )
 def test_more_calls_than_are_tolerated_hold_an_instance_back(calls: Calls, gate: Gate, why: str | None) -> None:
-    """And the reason says how many, when, and for how long."""
+    """The reason says how many calls there were, when the last one was, and how long the instance is gated."""
     assert held_back(calls, gate) == why
 
 
 @pytest.mark.parametrize(
     ("calls", "text"),
     [
-        (Calls(), "CloudWatch has no data of IMDSv1 calls in 30 days"),
+        (Calls(), "CloudWatch has no data on IMDSv1 calls in 30 days"),
         (Calls(0), "no IMDSv1 calls in 30 days"),
         (Calls(3, date(2026, 11, 20)), "3 IMDSv1 calls in 30 days"),
     ],
 )
-def test_who_is_let_through_is_told_with_what_is_known_of_his_calls(calls: Calls, text: str) -> None:
-    """That there is no data is said as such: an instance that was stopped all the time has none."""
+def test_an_instance_let_through_is_reported_with_its_calls(calls: Calls, text: str) -> None:
+    """A lack of data is named: an instance that was stopped all the time has no data."""
     assert let_through(calls, Gate(lookback_days=30, tolerate=5)) == text

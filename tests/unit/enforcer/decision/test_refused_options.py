@@ -46,8 +46,8 @@ def planned(change: Change, options: MetadataOptions = V1_ALLOWED) -> PlannedCha
 
 
 @pytest.mark.parametrize("code", ["UnsupportedOperation", "InvalidParameterValue", "InvalidParameterCombination"])
-def test_a_change_that_names_more_than_tokens_may_be_refused_for_that(code: str) -> None:
-    """EC2 says it with one of three codes."""
+def test_ec2_may_refuse_a_change_for_an_option_beyond_tokens(code: str) -> None:
+    """It answers with one of three codes."""
     failure = a_failure(code)
     assert refusals(TAGS, failure) == (Refusal("InstanceMetadataTags", Switch.ENABLED, failure),)
 
@@ -63,13 +63,13 @@ def test_a_change_that_names_more_than_tokens_may_be_refused_for_that(code: str)
     ],
     ids=lambda failure: failure.code,
 )
-def test_another_failure_is_about_something_else(failure: Failure) -> None:
-    """A missing permission above all: another change would be a way around it."""
+def test_no_other_failure_counts_as_a_refused_option(failure: Failure) -> None:
+    """Above all not a missing permission: another change would be a way around it."""
     assert refusals(BOTH, failure) == ()
 
 
 def test_tokens_and_hop_limit_are_never_what_was_refused() -> None:
-    """There is no change left without them."""
+    """Without them no change would be left."""
     assert refusals(replace(TOKENS, http_put_response_hop_limit=2), VAGUE) == ()
 
 
@@ -87,23 +87,25 @@ def test_tokens_and_hop_limit_are_never_what_was_refused() -> None:
     ],
 )
 def test_of_two_options_the_one_that_ec2_names_is_refused(failure: Failure, options: list[str]) -> None:
-    """Both if it names neither of them alone."""
+    """Both are, if EC2 does not name exactly one."""
     assert [each.option for each in refusals(BOTH, failure)] == options
 
 
 def test_after_a_refusal_tokens_and_hop_limit_are_left() -> None:
-    """The other option goes too: with a refusal more, IMDSv1 would stay."""
+    """The other option is left out too: after another refusal IMDSv1 would stay."""
     left = without_refused(planned(BOTH), [NO_TAGS])
     assert isinstance(left, PlannedChange)
     assert left.change == replace(TOKENS, http_put_response_hop_limit=2)
     assert left.wanted == replace(V2_ONLY, http_put_response_hop_limit=2)
-    assert left.reason == (f"{WHY}; {TAGS_REFUSED}; HttpProtocolIpv6=enabled, sent with it, is left to the next run")
+    assert left.reason == (
+        f"{WHY}; {TAGS_REFUSED}; HttpProtocolIpv6=enabled, sent in the same request, waits for the next run"
+    )
     assert left.refused == (NO_TAGS,)
     assert left.begun
 
 
-def test_what_is_noted_as_refused_takes_nothing_else_with_it() -> None:
-    """Nothing was refused to this run yet."""
+def test_an_option_noted_as_refused_is_left_out_alone() -> None:
+    """EC2 has refused nothing to this run yet."""
     left = without_refused(planned(BOTH), [NOTED])
     assert isinstance(left, PlannedChange)
     assert left.change == replace(BOTH, instance_metadata_tags=None)
@@ -111,15 +113,15 @@ def test_what_is_noted_as_refused_takes_nothing_else_with_it() -> None:
     assert not left.begun
 
 
-def test_with_one_refusal_of_two_options_ec2_is_quoted_once() -> None:
-    """It said it once."""
+def test_one_refusal_of_two_options_is_quoted_once() -> None:
+    """EC2 gave one answer."""
     left = without_refused(planned(BOTH), refusals(BOTH, VAGUE))
     assert left.reason == f"{WHY}; EC2 refused HttpProtocolIpv6=enabled and InstanceMetadataTags=enabled ({VAGUE})"
 
 
 @pytest.mark.parametrize("refused", [NO_TAGS, NOTED])
-def test_if_nothing_else_is_to_be_changed_the_instance_is_skipped(refused: Refusal) -> None:
-    """With EC2's words, and not as one that follows the policy."""
+def test_an_instance_without_another_change_is_skipped(refused: Refusal) -> None:
+    """With EC2's words, and not as compliant."""
     left = without_refused(planned(TAGS, V2_ONLY), [refused])
     assert isinstance(left, Result)
     assert (left.outcome, left.reason) == (Outcome.SKIPPED, f"{WHY}; {TAGS_REFUSED}")
@@ -129,13 +131,13 @@ def test_if_nothing_else_is_to_be_changed_the_instance_is_skipped(refused: Refus
 
 @pytest.mark.parametrize("change", [TOKENS, replace(TAGS, instance_metadata_tags=Switch.DISABLED)])
 def test_a_refusal_is_about_one_value_of_one_option(change: Change) -> None:
-    """The other value was never refused."""
+    """EC2 never refused the other value."""
     plan = planned(change)
     assert without_refused(plan, [NO_TAGS]) is plan
 
 
-def test_what_was_refused_before_stays_known() -> None:
-    """First by a note, then by EC2."""
+def test_earlier_refusals_are_kept() -> None:
+    """The first is from a note, the second from EC2."""
     noted = without_refused(planned(BOTH), [NOTED])
     assert isinstance(noted, PlannedChange)
     left = without_refused(noted, refusals(noted.change, NO_IPV6))
@@ -143,13 +145,13 @@ def test_what_was_refused_before_stays_known() -> None:
     assert left.reason == f"{WHY}; {TAGS_REFUSED}; EC2 refused HttpProtocolIpv6=enabled ({NO_IPV6})"
 
 
-def test_a_change_made_after_all_is_told_from_one_that_someone_else_made() -> None:
-    """Only what looks exactly as it was planned was made by this run."""
+def test_a_change_made_after_all_is_distinguished_from_someone_elses() -> None:
+    """Only options exactly as planned are this run's change."""
     plan = without_refused(planned(BOTH), [NO_TAGS])
     assert isinstance(plan, PlannedChange)
     shown = an_instance(1, plan.wanted)
     skipped = replace(result_of(shown, Outcome.SKIPPED, WHY, after=plan.wanted), refused=(NO_TAGS,))
-    assert not made_after_all(plan, skipped), "it was answered"
+    assert not made_after_all(plan, skipped), "EC2 answered it"
     plan = replace(plan, unanswered=1)
     assert made_after_all(plan, skipped)
     assert not made_after_all(plan, replace(skipped, after=V2_ONLY))

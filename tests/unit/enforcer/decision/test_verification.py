@@ -1,4 +1,4 @@
-"""Success means read back: what the enforcer says of a change that EC2 has taken."""
+"""Success means read back: the outcome of a change that EC2 has accepted."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
     from tests.fakes.ec2 import FakeEc2
 
 WHY = "HttpTokens is optional, not required"
-UNSEEN = f"accepted, but EC2 does not show the instance's options; {WHY}"
+UNSEEN = f"EC2 accepted the change but does not show the instance's options; {WHY}"
 
 
 def _enforce(ec2: FakeEc2, clock: FakeClock, *instances: Instance) -> list[Result]:
-    """Twenty seconds are given to a change."""
+    """Enforce the policy; a change has twenty seconds."""
     observed = ec2.launch(*instances)
     enforcer = an_enforcer(ec2, clock, a_policy())
     return list(enforcer.enforce(observed))
 
 
 def test_a_pending_change_is_waited_for(ec2: FakeEc2, clock: FakeClock) -> None:
-    """It is remediated when it is applied, not when it was accepted."""
+    """The instance is remediated when EC2 has applied the change, not when it has accepted it."""
     ec2.applied_after = 3
     (result,) = _enforce(ec2, clock, an_instance())
     assert (result.outcome, result.reason) == (Outcome.REMEDIATED, WHY)
@@ -43,8 +43,8 @@ def test_the_first_looks_are_close_together(ec2: FakeEc2, clock: FakeClock) -> N
     assert clock.pauses == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0, 2.0, 2.0])
 
 
-def test_the_time_that_results_take_is_time_that_has_passed(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Whoever logs what one look has settled does not put off the next."""
+def test_the_time_spent_on_results_counts_towards_the_pause(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Logging the results of one look does not delay the next."""
     stopped = an_instance(2, state=InstanceState.STOPPED)
     observed = ec2.launch(an_instance(1), stopped)
     ec2.applied_after = 0.05
@@ -54,8 +54,8 @@ def test_the_time_that_results_take_is_time_that_has_passed(ec2: FakeEc2, clock:
     assert clock.pauses == pytest.approx([0.07])
 
 
-def test_what_is_settled_is_not_asked_about_again(ec2: FakeEc2, clock: FakeClock) -> None:
-    """All that wait are asked about in one request."""
+def test_an_instance_with_a_final_outcome_is_not_read_again(ec2: FakeEc2, clock: FakeClock) -> None:
+    """One request reads all those that still wait."""
     ec2.applied_after = 1
     stopped = an_instance(2, state=InstanceState.STOPPED)
     _enforce(ec2, clock, an_instance(1), stopped, an_instance(3))
@@ -63,11 +63,14 @@ def test_what_is_settled_is_not_asked_about_again(ec2: FakeEc2, clock: FakeClock
     assert ec2.reads[-1] == [an_id(1), an_id(3)]
 
 
-def test_a_change_still_pending_at_the_time_out_is_reported_as_such(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Neither success nor failure."""
+def test_a_change_still_pending_at_the_time_out_is_reported_as_pending(ec2: FakeEc2, clock: FakeClock) -> None:
+    """It is neither a success nor a failure."""
     ec2.applied_after = 1_000
     (result,) = _enforce(ec2, clock, an_instance())
-    assert (result.outcome, result.reason) == (Outcome.PENDING, f"accepted and not yet applied; {WHY}")
+    assert (result.outcome, result.reason) == (
+        Outcome.PENDING,
+        f"EC2 accepted the change but has not applied it yet; {WHY}",
+    )
     assert result.after == replace(V2_ONLY, state=OptionsState.PENDING)
     assert result.failure is None
     assert 20 <= clock.elapsed < 23
@@ -77,14 +80,14 @@ def test_a_change_still_pending_at_the_time_out_is_reported_as_such(ec2: FakeEc2
 def test_a_change_to_an_instance_at_rest_is_pending_at_once(
     ec2: FakeEc2, clock: FakeClock, state: InstanceState
 ) -> None:
-    """It applies at the next start, which nobody waits for."""
+    """It applies at the next start, and the run does not wait for that."""
     (result,) = _enforce(ec2, clock, an_instance(state=state))
     assert result.outcome is Outcome.PENDING
-    assert result.reason == f"{state}, applies at the next start; {WHY}"
+    assert result.reason == f"the instance is {state}: the change applies at its next start; {WHY}"
     assert clock.pauses == []
 
 
-def test_a_description_that_is_late_is_no_difference(ec2: FakeEc2, clock: FakeClock) -> None:
+def test_a_late_description_is_not_a_difference(ec2: FakeEc2, clock: FakeClock) -> None:
     """EC2 may show the old options for a while."""
     ec2.visible_after = 15
     (result,) = _enforce(ec2, clock, an_instance())
@@ -100,7 +103,7 @@ def test_a_stopped_instance_is_pending_only_once_the_change_shows(ec2: FakeEc2, 
 
 
 def test_a_difference_that_lasts_is_a_failure(ec2: FakeEc2, clock: FakeClock) -> None:
-    """EC2 said yes and did not do it: somebody has to look, and reads what was found in EC2's own words."""
+    """EC2 accepted the change and did not make it; the message has both sets of options in EC2's own words."""
     ec2.ignored = {an_id()}
     (result,) = _enforce(ec2, clock, an_instance())
     assert result.outcome is Outcome.FAILED
@@ -110,7 +113,7 @@ def test_a_difference_that_lasts_is_a_failure(ec2: FakeEc2, clock: FakeClock) ->
     assert result.failure.message == (
         "EC2 accepted {'HttpTokens': 'required', 'HttpEndpoint': 'enabled', 'HttpPutResponseHopLimit': 1, "
         "'HttpProtocolIpv6': 'disabled', 'InstanceMetadataTags': 'disabled', 'State': 'applied'} "
-        "and shows {'HttpTokens': 'optional', 'HttpEndpoint': 'enabled', 'HttpPutResponseHopLimit': 1, "
+        "but shows {'HttpTokens': 'optional', 'HttpEndpoint': 'enabled', 'HttpPutResponseHopLimit': 1, "
         "'HttpProtocolIpv6': 'disabled', 'InstanceMetadataTags': 'disabled', 'State': 'applied'}"
     )
     assert result.after == V1_ALLOWED
@@ -125,10 +128,10 @@ def test_a_difference_that_lasts_is_a_failure(ec2: FakeEc2, clock: FakeClock) ->
         {"instance_metadata_tags": Switch.ENABLED},
     ],
 )
-def test_a_difference_in_an_option_that_was_to_stay_is_a_failure(
+def test_a_difference_in_an_option_that_the_change_did_not_name_is_a_failure(
     ec2: FakeEc2, clock: FakeClock, option: dict[str, Any]
 ) -> None:
-    """The change did not name it, and a container may depend on it."""
+    """The option had to stay as it was; a container may depend on it."""
     ec2.applied_after = 1
     clock.at(0.05, lambda: ec2.set_options(an_id(), **option))
     (result,) = _enforce(ec2, clock, an_instance())
@@ -136,14 +139,14 @@ def test_a_difference_in_an_option_that_was_to_stay_is_a_failure(
     assert result.failure is not None
     assert (result.failure.code, result.failure.kind) == ("ReadBackDiffers", Kind.FINAL)
     shown = replace(V2_ONLY, **option)
-    assert result.failure.message == f"EC2 accepted {V2_ONLY.as_log()} and shows {shown.as_log()}"
+    assert result.failure.message == f"EC2 accepted {V2_ONLY.as_log()} but shows {shown.as_log()}"
     assert result.after == shown
     assert 20 <= clock.elapsed < 23
     assert ec2.sent_ids == [an_id()]
 
 
-def test_a_difference_that_passes_is_none(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Only what still differs when the time is up does."""
+def test_a_temporary_difference_does_not_count(ec2: FakeEc2, clock: FakeClock) -> None:
+    """Only a difference that remains when the time is up counts."""
     ec2.applied_after = 1
     clock.at(0.05, lambda: ec2.set_options(an_id(), http_put_response_hop_limit=5))
     clock.at(10, lambda: ec2.set_options(an_id(), http_put_response_hop_limit=1))
@@ -155,7 +158,7 @@ def test_a_difference_that_passes_is_none(ec2: FakeEc2, clock: FakeClock) -> Non
 def test_an_endpoint_switched_off_after_the_change_is_neither_success_nor_failure(
     ec2: FakeEc2, clock: FakeClock
 ) -> None:
-    """Nor is it written to again; as its service is off, it counts as compliant."""
+    """The instance is not written to again; as its metadata service is off, it counts as compliant."""
     ec2.applied_after = 1
     off = {"http_endpoint": Switch.DISABLED, "http_tokens": HttpTokens.OPTIONAL}
     clock.at(0.05, lambda: ec2.set_options(an_id(), **off))
@@ -168,8 +171,8 @@ def test_an_endpoint_switched_off_after_the_change_is_neither_success_nor_failur
     assert ec2.sent_ids == [an_id()]
 
 
-def test_a_read_back_that_fails_is_tried_again(ec2: FakeEc2, clock: FakeClock) -> None:
-    """The change itself is done."""
+def test_a_failed_read_back_is_retried(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The change itself is not sent again."""
     ec2.read_errors = {1: SERVER_FAULT, 2: SERVER_FAULT}
     (result,) = _enforce(ec2, clock, an_instance())
     assert result.outcome is Outcome.REMEDIATED
@@ -177,16 +180,16 @@ def test_a_read_back_that_fails_is_tried_again(ec2: FakeEc2, clock: FakeClock) -
 
 
 def test_a_change_that_cannot_be_read_back_is_pending_with_the_error(ec2: FakeEc2, clock: FakeClock) -> None:
-    """EC2 took it; no more is known."""
+    """EC2 accepted it; nothing more is known."""
     ec2.read_errors = dict.fromkeys(range(1, 100), SERVER_FAULT)
     (result,) = _enforce(ec2, clock, an_instance())
     assert (result.outcome, result.failure) == (Outcome.PENDING, SERVER_FAULT)
-    assert result.reason == f"accepted, but it could not be read back (InternalError: EC2 said so); {WHY}"
+    assert result.reason == f"EC2 accepted the change, but the read-back failed (InternalError: EC2 said so); {WHY}"
     assert result.after is None
 
 
 def test_a_changed_instance_that_is_not_listed_is_pending(ec2: FakeEc2, clock: FakeClock) -> None:
-    """A new one may be missing for a while."""
+    """EC2 may not list a new instance for a while."""
     ec2.applied_after = 1
     clock.at(0.05, lambda: ec2.forget(an_id()))
     (result,) = _enforce(ec2, clock, an_instance())
@@ -194,8 +197,8 @@ def test_a_changed_instance_that_is_not_listed_is_pending(ec2: FakeEc2, clock: F
     assert (result.before, result.after, result.failure) == (V1_ALLOWED, None, None)
 
 
-def test_a_changed_instance_whose_options_cannot_be_read_any_more_is_pending(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Neither proven nor disproven, and not written to again."""
+def test_a_changed_instance_whose_options_become_unreadable_is_pending(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The change is neither proven nor disproven, and not sent again."""
     ec2.applied_after = 1
     clock.at(0.05, lambda: ec2.make_unreadable(an_id()))
     (result,) = _enforce(ec2, clock, an_instance())
@@ -211,13 +214,13 @@ def test_an_instance_terminated_meanwhile_is_gone(ec2: FakeEc2, clock: FakeClock
     ec2.applied_after = 10
     clock.at(0.5, lambda: ec2.set_state(an_id(), state))
     (result,) = _enforce(ec2, clock, an_instance())
-    assert (result.outcome, result.reason) == (Outcome.GONE, f"{state} before the change was applied")
+    assert (result.outcome, result.reason) == (Outcome.GONE, f"the instance was {state} before the change was applied")
     assert result.failure is None
     assert clock.elapsed < 2
 
 
-def test_each_change_has_its_own_time(ec2: FakeEc2, clock: FakeClock) -> None:
-    """One that was taken late is waited for longer."""
+def test_each_change_has_its_own_time_out(ec2: FakeEc2, clock: FakeClock) -> None:
+    """The time of a change begins when EC2 accepts it."""
     ec2.applied_after, ec2.modify_seconds = 19, 5
     results = _enforce(ec2, clock, an_instance(1), an_instance(2))
     assert [result.outcome for result in results] == [Outcome.REMEDIATED, Outcome.REMEDIATED]

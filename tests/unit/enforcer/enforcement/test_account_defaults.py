@@ -303,7 +303,7 @@ def test_a_required_that_was_there_before_stays(clients: FakeClients, region: Fa
     enforced(clients)
     result = enforced(clients, OPTIONAL)
     assert result.outcome is Outcome.SKIPPED
-    assert result.reason == "left as it is: HttpTokens is required (not the enforcer's doing)"
+    assert result.reason == "left unchanged: HttpTokens is required (not set by the enforcer)"
     assert region.sent == []
 
 
@@ -320,9 +320,11 @@ def test_the_fourth_correction_within_an_hour_is_left_to_the_sweep(clients: Fake
     region.current = KEPT
     assert [drifted(clients).outcome for _ in range(4)] == [*[Outcome.REMEDIATED] * 3, Outcome.CONTESTED]
     result = drifted(clients)
-    assert result.reason.startswith(f"set back again and again, last by {OTHER}: only the sweep corrects them until ")
+    assert result.reason.startswith(
+        f"repeatedly changed back by someone else, last by {OTHER}: only the sweep corrects them until "
+    )
     swept = enforced(clients)
-    assert (swept.outcome, swept.reason.endswith(f"; set back again and again, last by {OTHER}")) == (
+    assert (swept.outcome, swept.reason.endswith(f"; repeatedly changed back by someone else, last by {OTHER}")) == (
         Outcome.REMEDIATED,
         True,
     )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.fakes.ec2 import FakeEc2
 
 OTHER = "arn:aws:sts::111122223333:assumed-role/deploy/terraform"
-AGAIN = f"set back again and again, last by {OTHER}"
+AGAIN = f"repeatedly changed back by someone else, last by {OTHER}"
 WHY = "HttpTokens is optional, not required"
 DAY = CONTESTED_FOR.total_seconds()
 
@@ -154,7 +154,7 @@ def test_a_caller_that_the_event_does_not_name_is_unknown(clients: FakeClients, 
     """CloudTrail does not always name one."""
     _correct(clients, home, times=3)
     ((result, _),) = _change_back(clients, home, events.drift(an_id(1))).log
-    assert result.reason.startswith("set back again and again, last by an unknown caller: ")
+    assert result.reason.startswith("repeatedly changed back by someone else, last by an unknown caller: ")
 
 
 def test_an_audit_begins_no_contest(clients: FakeClients, home: FakeEc2) -> None:

@@ -71,7 +71,7 @@ def test_no_instances_cost_no_call(ec2: FakeEc2, clock: FakeClock) -> None:
 @pytest.mark.parametrize(
     ("instance", "outcome", "reason"),
     [
-        (an_instance(1, V2_ONLY), Outcome.COMPLIANT, "HttpTokens is required, all options as in the policy"),
+        (an_instance(1, V2_ONLY), Outcome.COMPLIANT, "HttpTokens is required, all options match the policy"),
         (an_instance(1, IMDS_OFF), Outcome.SKIPPED, "the metadata service is off, which satisfies every policy"),
         (an_instance(state=InstanceState.TERMINATED), Outcome.SKIPPED, "the instance is terminated"),
         (an_instance(managed_by="eks"), Outcome.SKIPPED, "managed by eks: the account cannot change it"),

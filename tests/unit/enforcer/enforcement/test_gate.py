@@ -66,12 +66,14 @@ def test_instances_that_still_call_imdsv1_are_held_back(clients: FakeClients, ho
         "instance_id": an_id(1),
         "region": HOME,
         "outcome": "HELD",
-        "reason": f"5 IMDSv1 calls in 14 days, the last on 2026-11-20; held until they end; {FIND_CALLER}; {WHY}",
+        "reason": (
+            f"5 IMDSv1 calls in 14 days, the last on 2026-11-20; gated until the calls stop; {FIND_CALLER}; {WHY}"
+        ),
     }
     assert home.modified_ids == [an_id(2), an_id(3)]
     assert {result.reason for result, _ in done.log} == {
         f"{WHY}; no IMDSv1 calls in 14 days",
-        f"{WHY}; CloudWatch has no data of IMDSv1 calls in 14 days",
+        f"{WHY}; CloudWatch has no data on IMDSv1 calls in 14 days",
     }
 
 
@@ -211,7 +213,7 @@ def test_the_gate_ends_with_its_last_day(clients: FakeClients, home: FakeEc2, cl
     clients.clock.advance(DAY / 2 - 1)
     report = Sweep(clients, policy).report
     (kept,) = report.as_json()["kept_back"]
-    assert "held until the end of 2026-11-22" in kept["reason"]
+    assert "gated until the end of 2026-11-22" in kept["reason"]
     clients.clock.advance(1)
     done = Sweep(clients, policy)
     assert done.logged == {an_id(1): Outcome.REMEDIATED}
@@ -294,9 +296,9 @@ def test_gated_instances_are_in_the_report_the_digest_and_the_inventorys_log(
     ((subject, text),) = clients.topic.mails
     assert subject == "imds-enforcer: Instances that need attention"
     counted = "5 IMDSv1 calls in 14 days, the last on 2026-11-20"
-    why = f"{counted}; held until the end of 2027-06-30; {FIND_CALLER}; {WHY}"
+    why = f"{counted}; gated until the end of 2027-06-30; {FIND_CALLER}; {WHY}"
     assert text.splitlines()[1:] == [f"{an_id(1)} in {HOME} is HELD: {why}", HOW_TO_FIND_CALLERS]
-    assert text.endswith("run there: sudo python3 src/imds_snoop.py")
+    assert text.endswith("and run: sudo python3 src/imds_snoop.py")
     (line,) = lines()
     assert line["reason"] == why
     assert home.actual(an_id(1)).options == V1_ALLOWED

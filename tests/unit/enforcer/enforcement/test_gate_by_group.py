@@ -51,10 +51,10 @@ def test_the_whole_group_is_held_back_and_no_other(clients: FakeClients, home: F
     assert done.report.outcomes == {Outcome.HELD: 2, Outcome.REMEDIATED: 3}
     counted = "Auto Scaling group web: 5 IMDSv1 calls in 14 days, the last on 2026-11-20"
     held = {each["instance_id"]: each["reason"] for each in done.report.as_json()["kept_back"]}
-    assert held == dict.fromkeys([an_id(1), an_id(2)], f"{counted}; held until they end; {FIND_CALLER}; {WHY}")
+    assert held == dict.fromkeys([an_id(1), an_id(2)], f"{counted}; gated until the calls stop; {FIND_CALLER}; {WHY}")
     assert {r.instance_id: r.reason for r, _ in done.log} == {
         **dict.fromkeys([an_id(3), an_id(4)], f"{WHY}; Auto Scaling group batch: no IMDSv1 calls in 14 days"),
-        an_id(5): f"{WHY}; CloudWatch has no data of IMDSv1 calls in 14 days",
+        an_id(5): f"{WHY}; CloudWatch has no data on IMDSv1 calls in 14 days",
     }
     assert clients.metrics[HOME].requests == [(BOTH, ["batch", "web"], DAY), (SERVED, [an_id(5)], DAY)]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.fakes.ec2 import FakeEc2
 
 SCHEDULE = {"trigger": "schedule"}
-LEFT = "the process that was to change it ended before it said how it went"
+LEFT = "the process that was to make the change ended before it recorded the outcome"
 WHY = "HttpTokens is optional, not required"
 
 
@@ -60,18 +60,18 @@ def _completed(clients: FakeClients, app: App, seconds: float = 60) -> Entry:
 @pytest.mark.parametrize(
     ("options", "outcome", "shown"),
     [
-        (V2_ONLY, Outcome.REMEDIATED, "that it was changed"),
-        (replace(V2_ONLY, state=OptionsState.PENDING), Outcome.PENDING, "that it was changed"),
-        (V1_ALLOWED, Outcome.DEFERRED, "that it was not changed"),
+        (V2_ONLY, Outcome.REMEDIATED, "shows the change"),
+        (replace(V2_ONLY, state=OptionsState.PENDING), Outcome.PENDING, "shows the change"),
+        (V1_ALLOWED, Outcome.DEFERRED, "does not show the change"),
         (
             replace(V1_ALLOWED, http_put_response_hop_limit=3),
             Outcome.DEFERRED,
-            "options that somebody else has set since",
+            "shows options that someone else has set since",
         ),
         (
             replace(V2_ONLY, http_endpoint=Switch.DISABLED),
             Outcome.DEFERRED,
-            "options that somebody else has set since",
+            "shows options that someone else has set since",
         ),
     ],
 )
@@ -82,7 +82,7 @@ def test_an_interrupted_change_is_completed_from_what_the_instance_shows(
     clients.ec2(HOME).launch(an_instance(1, options))
     _leave_behind(clients)
     entry = _completed(clients, app)
-    assert (entry.outcome, entry.reason) == (outcome, f"{LEFT}; the instance shows {shown}; {WHY}")
+    assert (entry.outcome, entry.reason) == (outcome, f"{LEFT}; the instance {shown}; {WHY}")
     assert entry.after == (None if outcome is Outcome.DEFERRED else options)
 
 
@@ -214,6 +214,6 @@ def test_a_later_runs_change_is_not_credited_to_the_killed_run(
     killed, later = ledger(clients)
     assert (killed.run_id, later.run_id) == ("run-0", "run-1")
     assert [killed.outcome, later.outcome] == outcomes
-    found = "changed" if taken else "not changed"
-    assert killed.reason == f"{LEFT}; the run run-1 found it {found}; {WHY}"
+    found = "made" if taken else "not made"
+    assert killed.reason == f"{LEFT}; the run run-1 found the change {found}; {WHY}"
     assert (killed.result is not None) is taken

@@ -163,7 +163,7 @@ class TestInOneRun:
         ((result, _),) = Sweep(clients, TAGGED).log
         assert (result.outcome, result.reason) == (
             Outcome.PENDING,
-            f"stopped, applies at the next start; {TOKENS}, {TAGS}; {REFUSED}",
+            f"the instance is stopped: the change applies at its next start; {TOKENS}, {TAGS}; {REFUSED}",
         )
 
     def test_at_the_deadline_the_second_change_waits_for_the_next_run(

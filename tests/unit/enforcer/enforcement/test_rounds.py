@@ -149,7 +149,7 @@ def test_an_unanswered_change_that_ec2_made_is_verified_like_any_other(ec2: Fake
     results = _enforce(ec2, clock, observed)
     assert results[an_id(1)].outcome is Outcome.REMEDIATED
     assert results[an_id(2)].outcome is Outcome.PENDING
-    assert results[an_id(2)].reason == f"stopped, applies at the next start; {WHY}"
+    assert results[an_id(2)].reason == f"the instance is stopped: the change applies at its next start; {WHY}"
     assert clock.elapsed >= 9
     assert ec2.sent_ids == [an_id(1), an_id(2)]
 

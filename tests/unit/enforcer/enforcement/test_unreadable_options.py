@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.fakes.clock import FakeClock
     from tests.fakes.ec2 import FakeEc2
 
-WHY = "EC2 describes its metadata options in a way that is not known here"
+WHY = "EC2 returned unrecognized metadata options"
 UNREADABLE = Failure("UnreadableOptions", WHY, Kind.FINAL)
 
 

@@ -46,23 +46,23 @@ BACK = an_entry(KEPT, UNSET)
         ([SET], KEPT, {TOKENS: None, HOPS: None}),
         ([SET], replace(KEPT, http_put_response_hop_limit=3), {TOKENS: None}),
         ([SET], UNSET, {}),
-        # A required that was there before is not the enforcer's to take back.
+        # Tokens that were required before are not the enforcer's to revert.
         ([an_entry(replace(UNSET, http_tokens=HttpTokens.REQUIRED), KEPT)], KEPT, {HOPS: None}),
         ([SET, BACK], KEPT, {}),
         ([SET, BACK, SET], KEPT, {TOKENS: None, HOPS: None}),
-        # Two changes of the enforcer's own: what was before the first.
+        # Two changes of the enforcer's own: the value before the first counts.
         (
             [SET, an_entry(KEPT, replace(KEPT, http_put_response_hop_limit=3))],
             replace(KEPT, http_put_response_hop_limit=3),
             {TOKENS: None, HOPS: None},
         ),
-        # Someone else came in between: what they had set.
+        # Someone else changed it in between: the value that they had set counts.
         (
             [SET, an_entry(replace(KEPT, http_tokens=HttpTokens.OPTIONAL), KEPT)],
             KEPT,
             {TOKENS: HttpTokens.OPTIONAL, HOPS: None},
         ),
-        # It came in between, and the enforcer left it; if it is set so again, that was not the enforcer.
+        # Someone else's value came in between, and the enforcer left it; the value now is not the enforcer's.
         (
             [
                 SET,
@@ -74,13 +74,13 @@ BACK = an_entry(KEPT, UNSET)
         ([an_entry(UNSET, KEPT, outcome=None, after=None)], KEPT, {}),
         ([an_entry(UNSET, KEPT, outcome=Outcome.FAILED, after=None)], KEPT, {}),
         ([an_entry(UNSET, KEPT, outcome=Outcome.PENDING, after=None)], KEPT, {TOKENS: None, HOPS: None}),
-        # Of what was not confirmed counts what shows.
+        # Of an unconfirmed change only what the region shows counts.
         (
             [an_entry(UNSET, KEPT, outcome=Outcome.FAILED, after=replace(KEPT, http_put_response_hop_limit=None))],
             KEPT,
             {TOKENS: None},
         ),
-        # A default that the change did not name is someone else's, even if it differed by the time it was read back.
+        # A default that the change did not name is someone else's, even if it had changed by the read-back.
         ([an_entry(UNSET, KEPT, after=TAGGED)], TAGGED, {TOKENS: None, HOPS: None}),
         ([completed(an_entry(UNSET, KEPT, outcome=None, after=None), TAGGED)], TAGGED, {TOKENS: None, HOPS: None}),
     ],
@@ -88,12 +88,12 @@ BACK = an_entry(KEPT, UNSET)
 def test_what_the_enforcer_set_and_no_one_changed_since(
     entries: list[DefaultsEntry], seen: RegionDefaults, found: dict[str, Any]
 ) -> None:
-    """With what was there before."""
+    """Each with the value that it had before."""
     assert original(entries, seen) == found
 
 
 def test_what_someone_else_has_changed_since_is_named() -> None:
-    """Not where it is as before the enforcer came."""
+    """Unless it has the value from before the enforcer's change."""
     seen = replace(UNSET, http_put_response_hop_limit=5)
     assert changed_since([SET], seen) == ("HttpPutResponseHopLimit is 5",)
     assert changed_since([SET], KEPT) == changed_since([SET, BACK], seen) == ()
@@ -109,10 +109,10 @@ def test_what_someone_else_has_changed_since_is_named() -> None:
         (OPTIONAL, Outcome.DEFERRED, None),
     ],
 )
-def test_what_a_killed_process_left_is_read_off_the_region(
+def test_the_region_shows_the_outcome_of_a_killed_process(
     seen: RegionDefaults, outcome: Outcome, after: RegionDefaults | None
 ) -> None:
-    """Made if the region shows what was to change."""
+    """The change was made if the region shows what it named."""
     entry = completed(an_entry(UNSET, KEPT, outcome=None, after=None, reason="why"), seen)
     assert (entry.outcome, entry.after) == (outcome, after or (seen if outcome is Outcome.REMEDIATED else None))
-    assert entry.reason == "the process that was to change them ended before it said how it went; why"
+    assert entry.reason == "the process that was to make the change ended before it recorded the outcome; why"

@@ -13,11 +13,11 @@ SECOND = timedelta(seconds=1)
 
 
 def a_lease(run_id: str = "run-1", versions: PolicyVersions = VERSIONS, minutes: float = 15) -> Lease:
-    """A lease that ends so many minutes after the test's beginning."""
+    """A lease that ends this many minutes after the test's start."""
     return Lease(run_id=run_id, versions=versions, expires_at=START + timedelta(minutes=minutes))
 
 
-def test_another_run_under_the_same_policy_waits_for_its_end() -> None:
+def test_another_run_under_the_same_policy_waits_for_the_leases_end() -> None:
     """And no longer."""
     lease, other = a_lease(minutes=10), a_lease("run-2")
     assert lease.blocks(other, START)
@@ -26,23 +26,23 @@ def test_another_run_under_the_same_policy_waits_for_its_end() -> None:
 
 
 @pytest.mark.parametrize("versions", [PolicyVersions(4, 7), PolicyVersions(3, 8), PolicyVersions(2, 7)])
-def test_a_run_under_another_policy_waits_for_none(versions: PolicyVersions) -> None:
-    """The older run stops by itself; which of the two is older is not asked, as parameters may be made anew."""
+def test_a_run_under_another_policy_waits_for_no_lease(versions: PolicyVersions) -> None:
+    """The older run stops by itself; versions do not show which is older, as parameters may be created anew."""
     assert not a_lease().blocks(a_lease("run-2", versions), START)
 
 
-def test_a_run_is_not_in_its_own_way() -> None:
-    """The answer to its first request may have been lost."""
+def test_a_run_does_not_block_itself() -> None:
+    """The answer to its first request for the lease may have been lost."""
     assert not a_lease().blocks(a_lease(), START)
 
 
 def test_a_released_lease_blocks_nothing() -> None:
-    """Nor by a clock that is behind."""
+    """Not even by a slow clock."""
     assert not a_lease().released().blocks(a_lease("run-2"), START - timedelta(days=1))
 
 
 @pytest.mark.parametrize(("skew", "blocked"), [(timedelta(), True), (SECOND, False), (timedelta(days=365), False)])
 def test_a_lease_longer_than_any_invocation_blocks_nothing(skew: timedelta, *, blocked: bool) -> None:
-    """A clock that is wrong wrote it: no sweep for a year would be worse than two at once."""
+    """A wrong clock wrote it: no sweep for a year would be worse than two at once."""
     lease = Lease(run_id="run-1", versions=VERSIONS, expires_at=START + LONGEST + skew)
     assert lease.blocks(a_lease("run-2"), START) is blocked

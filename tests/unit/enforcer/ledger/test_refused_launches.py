@@ -1,4 +1,4 @@
-"""Which refusals are about tokens, and what is said about who was refused."""
+"""Which refusals are about tokens, and what is reported about a refused launcher."""
 
 from __future__ import annotations
 
@@ -56,13 +56,15 @@ UNSUPPORTED = "Client.UnsupportedOperation"
         pytest.param("", "", None, None, id="nothing"),
     ],
 )
-def test_what_a_launch_was_refused_by(code: str, message: str, tokens: str | None, cause: Cause | None) -> None:
-    """By AWS's documented texts; where these do not name tokens, only if they can have been the reason."""
+def test_what_refused_a_launch(code: str, message: str, tokens: str | None, cause: Cause | None) -> None:
+    """Recognized by AWS's documented messages; one that does not name tokens counts only if they may be the reason."""
     assert cause_of(code, message, tokens) is cause
 
 
 WEB = Source("web", LaunchTemplate("lt-1", "3"))
-NEW_VERSION = "set MetadataOptions.HttpTokens=required in a new version of launch template lt-1, and have it used"
+NEW_VERSION = (
+    "set MetadataOptions.HttpTokens=required in a new version of launch template lt-1, and launch from that version"
+)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ NEW_VERSION = "set MetadataOptions.HttpTokens=required in a new version of launc
         (WEB, False, NEW_VERSION),
         (WEB, True, NEW_VERSION),
         (Source(None, LaunchTemplate("lt-1", "$Default")), False, NEW_VERSION),
-        # The request's own value has precedence over the template's.
+        # The request's own value takes precedence over the template's.
         (Source(None, LaunchTemplate("lt-1", "1")), True, "set MetadataOptions.HttpTokens=required in the request"),
         (
             Source("web"),
@@ -81,8 +83,8 @@ NEW_VERSION = "set MetadataOptions.HttpTokens=required in a new version of launc
         (Source(image_id="ami-1"), False, "set MetadataOptions.HttpTokens=required in the request"),
     ],
 )
-def test_what_has_to_change(source: Source, asked_optional: bool, change: str) -> None:  # noqa: FBT001  # a parameter
-    """The field and where it is: the line says all that is needed."""
+def test_what_to_change(source: Source, asked_optional: bool, change: str) -> None:  # noqa: FBT001  # a parameter
+    """The line names the field and where it is."""
     assert a_launcher(source, asked_optional=asked_optional).change == change
 
 
@@ -115,12 +117,15 @@ def test_a_launcher_in_one_line() -> None:
 @pytest.mark.parametrize(
     ("cause", "why"),
     [
-        (Cause.SERVICE_CONTROL_POLICY, "a service control policy denies them, possibly for lack of required tokens"),
-        (Cause.ORGANIZATION, "an organizational policy denies them, possibly for lack of required tokens"),
+        (
+            Cause.SERVICE_CONTROL_POLICY,
+            "a service control policy denies them, possibly because they do not require tokens",
+        ),
+        (Cause.ORGANIZATION, "an organizational policy denies them, possibly because they do not require tokens"),
     ],
 )
 def test_a_cause_that_may_be_another_is_called_possible(cause: Cause, why: str) -> None:
-    """Such a policy may deny a launch for any reason, and EC2 does not say which."""
+    """A policy may deny a launch for any reason, and EC2 does not say which."""
     refused = RefusedLauncher(launcher=a_launcher(cause=cause), times=1, first=START, last=START)
     assert str(refused) == (
         f"alice in eu-west-1, with image ami-1: once, 2026-11-22 12:00 UTC; {why}. "
@@ -129,7 +134,7 @@ def test_a_cause_that_may_be_another_is_called_possible(cause: Cause, why: str) 
 
 
 def test_launches_are_counted_by_launcher_the_latest_first() -> None:
-    """One that was not refused lately has changed what it launches, or launches no more."""
+    """A launcher that was not refused lately has changed its launches, or has stopped."""
     alice, web, earlier = a_launcher(), a_launcher(WEB), a_launcher(principal="bob")
     launches = [
         RefusedLaunch(event_id=str(number), at=START - timedelta(hours=hours), launcher=launcher)
@@ -144,7 +149,7 @@ def test_launches_are_counted_by_launcher_the_latest_first() -> None:
 
 
 def test_no_more_than_the_latest_launches_are_counted() -> None:
-    """One that tries again all the time keeps no digest from coming."""
+    """A launcher that retries all the time does not hold up the digest."""
     read: list[int] = []
 
     def tries() -> Iterator[RefusedLaunch]:
@@ -157,8 +162,8 @@ def test_no_more_than_the_latest_launches_are_counted() -> None:
     assert ": at least 10000 times since 2026-11-22 09:13 UTC, last 2026-11-22 12:00 UTC; " in str(launcher)
 
 
-def test_a_digest_a_little_late_misses_no_launcher() -> None:
-    """The inventory comes once a day, and not to the second."""
+def test_a_slightly_late_digest_misses_no_launcher() -> None:
+    """The inventory runs once a day, but not to the second."""
     late = RefusedLaunch(event_id="1", at=START - timedelta(days=1, hours=1), launcher=a_launcher())
     assert len(refused_lately([late], START)) == 1
     assert refused_lately([late], START + timedelta(seconds=1)) == []

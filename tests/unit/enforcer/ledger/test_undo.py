@@ -27,16 +27,16 @@ def _hops(options: MetadataOptions, hops: int) -> MetadataOptions:
     return replace(options, http_put_response_hop_limit=hops)
 
 
-# Which changes are undone.
+# Which changes to undo.
 
 
 def test_without_a_run_the_last_change_is_undone() -> None:
-    """Who says no more than the instance means what was done to it last."""
+    """An operator who names only the instance means its last change."""
     assert to_undo([TOKENS, HOPS]) == [HOPS]
 
 
 def test_of_a_run_its_first_change_is_undone_and_all_that_followed() -> None:
-    """The instance is to be as it was before that run."""
+    """The instance returns to its options from before that run."""
     again = a_change(_hops(V2_ONLY, 2), http_put_response_hop_limit=3, run_id="A")
     assert to_undo([TOKENS, HOPS, again], "A") == [TOKENS, HOPS, again]
     assert to_undo([TOKENS, HOPS, again], "B") == [HOPS, again]
@@ -49,8 +49,8 @@ def test_of_a_run_its_first_change_is_undone_and_all_that_followed() -> None:
         ("C", "the ledger has no change by the run C left to undo"),
     ],
 )
-def test_where_nothing_was_changed_nothing_can_be_undone(run_id: str | None, message: str) -> None:
-    """And the message says so."""
+def test_without_a_change_nothing_can_be_undone(run_id: str | None, message: str) -> None:
+    """The message says so."""
     entries = [] if run_id is None else [TOKENS]
     with pytest.raises(NothingToUndoError) as refused:
         to_undo(entries, run_id)
@@ -59,32 +59,32 @@ def test_where_nothing_was_changed_nothing_can_be_undone(run_id: str | None, mes
 
 @pytest.mark.parametrize("run_id", [None, "A"])
 def test_nothing_is_undone_while_a_change_is_under_way(run_id: str | None) -> None:
-    """It is not known yet what there is to undo."""
-    with pytest.raises(OpenChangeError, match=r"^a change is under way or was interrupted: the next sweep settles"):
+    """Its outcome is not known yet, so neither is what to undo."""
+    with pytest.raises(OpenChangeError, match=r"^a change is under way or was interrupted: the next sweep records"):
         to_undo([TOKENS, an_intent()], run_id)
 
 
 FAILED: dict[str, Any] = {"outcome": Outcome.FAILED, "after": None}
 
 
-def test_what_changed_nothing_is_passed_over() -> None:
-    """It is not what was done last."""
+def test_an_entry_that_changed_nothing_is_passed_over() -> None:
+    """The last change is the one before it."""
     failed = a_change(V2_ONLY, http_put_response_hop_limit=2, run_id="B", **FAILED)
     assert to_undo([TOKENS, failed]) == [TOKENS]
-    with pytest.raises(NothingToUndoError, match="by the run B"):
+    with pytest.raises(NothingToUndoError, match="by the run B left to undo"):
         to_undo([TOKENS, failed], "B")
 
 
-def test_what_was_undone_is_not_undone_again() -> None:
-    """The instance is as it was already."""
+def test_an_undone_change_is_not_undone_again() -> None:
+    """The instance already has its earlier options."""
     entries = [TOKENS, a_change(V2_ONLY, http_tokens=OPTIONAL, **REVERTED)]
     for run_id in (None, "A", "revert"):
         with pytest.raises(NothingToUndoError):
             to_undo(entries, run_id)
 
 
-def test_a_change_after_a_revert_can_be_undone_for_itself() -> None:
-    """What was before it is none of its business."""
+def test_a_change_after_a_revert_can_be_undone_alone() -> None:
+    """The changes before the revert are undone already."""
     reverted = a_change(V2_ONLY, http_tokens=OPTIONAL, **REVERTED)
     again = a_change(V1_ALLOWED, http_tokens=REQUIRED, run_id="C")
     assert to_undo([TOKENS, reverted, again]) == [again]
@@ -94,14 +94,14 @@ def test_a_change_after_a_revert_can_be_undone_for_itself() -> None:
 
 
 def test_a_revert_that_failed_has_undone_nothing() -> None:
-    """So it can be tried again."""
+    """So the operator can try again."""
     failed = a_change(V2_ONLY, http_tokens=OPTIONAL, **REVERTED, **FAILED)
     assert to_undo([TOKENS, failed]) == [TOKENS]
     assert to_undo([TOKENS, failed], "A") == [TOKENS]
 
 
-def test_a_revert_that_was_made_in_part_leaves_the_rest_to_be_undone() -> None:
-    """The read-back showed one of the two options set back, and the other as it was."""
+def test_a_partial_revert_leaves_the_rest_to_be_undone() -> None:
+    """The read-back showed one of the two options reverted, and the other unchanged."""
     both = a_change(V1_ALLOWED, http_tokens=REQUIRED, http_put_response_hop_limit=2)
     in_part = an_entry(before=both.wanted, wanted=V1_ALLOWED, outcome=Outcome.FAILED, after=V2_ONLY, **REVERTED)
     undone = to_undo([both, in_part])
@@ -109,12 +109,12 @@ def test_a_revert_that_was_made_in_part_leaves_the_rest_to_be_undone() -> None:
 
 
 def test_changes_can_be_undone_one_after_the_other() -> None:
-    """That the last one is undone does not make it impossible to undo the one before it."""
+    """Once the last one is undone, the one before it can be."""
     first = a_change(_hops(V2_ONLY, 2), http_put_response_hop_limit=1, **REVERTED)
     for run_id in (None, "A"):
         undone = to_undo([TOKENS, HOPS, first], run_id)
         assert undo(undone, V2_ONLY) == Undo(V1_ALLOWED, Change(http_tokens=OPTIONAL))
-        # What the first revert left can be told from what somebody has set since.
+        # What the first revert set is distinct from what someone else has set since.
         assert undo(undone, _hops(V2_ONLY, 2)).theirs == ("HttpPutResponseHopLimit is 2, not 1",)
     second = a_change(V2_ONLY, http_tokens=OPTIONAL, **REVERTED)
     with pytest.raises(NothingToUndoError):
@@ -122,13 +122,13 @@ def test_changes_can_be_undone_one_after_the_other() -> None:
 
 
 def test_after_a_revert_that_left_an_option_the_rest_can_still_be_undone() -> None:
-    """To overwrite what it left; the revert is then among what has set the options."""
+    """An operator may want to overwrite that option; the revert then counts as one more change."""
     both = a_change(V1_ALLOWED, http_tokens=REQUIRED, http_put_response_hop_limit=2)
     reverted = a_change(_hops(V2_ONLY, 5), http_tokens=OPTIONAL, **REVERTED)
     assert to_undo([both, reverted]) == [both, reverted]
 
 
-# To what exactly.
+# Back to exactly which options.
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,13 @@ def test_after_a_revert_that_left_an_option_the_rest_can_still_be_undone() -> No
     ],
 )
 def test_each_option_goes_back_to_what_it_was(field: str, value: object, change: Change) -> None:
-    """And no other is named but the tokens, which EC2 would otherwise choose itself."""
+    """The change names no other option but the tokens, which EC2 would otherwise choose itself."""
     entry = a_change(V1_ALLOWED, **{field: value})
     assert undo([entry], entry.wanted) == Undo(V1_ALLOWED, change)
 
 
 def test_several_options_go_back_together() -> None:
-    """In one change, which EC2 makes whole or not at all."""
+    """In one change, which EC2 makes completely or not at all."""
     before = replace(V1_ALLOWED, http_put_response_hop_limit=3, http_protocol_ipv6=Switch.ENABLED)
     entry = a_change(before, http_tokens=REQUIRED, http_put_response_hop_limit=2, http_protocol_ipv6=Switch.DISABLED)
     way = undo([entry], entry.wanted)
@@ -160,14 +160,14 @@ def test_several_options_go_back_together() -> None:
     assert way.change.applied_to(entry.wanted) == before
 
 
-def test_several_changes_go_back_to_before_the_first() -> None:
-    """Not step by step."""
+def test_several_changes_are_undone_to_before_the_first() -> None:
+    """In one step."""
     assert undo([TOKENS, HOPS], _hops(V2_ONLY, 2)).wanted == V1_ALLOWED
 
 
 @pytest.mark.parametrize("state", OptionsState)
 def test_an_instance_that_is_as_it_was_needs_no_change(state: OptionsState) -> None:
-    """Somebody was faster."""
+    """Someone else has restored it already."""
     now = replace(V1_ALLOWED, state=state)
     assert undo([TOKENS], now) == Undo(now, None)
 
@@ -180,30 +180,30 @@ THEIRS = [
 
 
 @pytest.mark.parametrize(("set_since", "named"), THEIRS)
-def test_what_somebody_else_has_set_since_stays_and_is_named(set_since: dict[str, Any], named: str) -> None:
-    """The enforcer takes back what it did itself."""
+def test_what_someone_else_has_set_since_stays_and_is_named(set_since: dict[str, Any], named: str) -> None:
+    """The enforcer reverts only its own changes."""
     now = replace(V2_ONLY, **set_since)
     way = undo([TOKENS], now)
     assert way == Undo(replace(now, http_tokens=OPTIONAL), Change(http_tokens=OPTIONAL), (named,))
 
 
 @pytest.mark.parametrize(("set_since", "named"), THEIRS)
-def test_what_somebody_else_has_set_since_is_overwritten_on_demand(set_since: dict[str, Any], named: str) -> None:
-    """The instance is then as it was, to the last option."""
+def test_what_someone_else_has_set_since_is_overwritten_on_demand(set_since: dict[str, Any], named: str) -> None:
+    """Every option of the instance is then as it was."""
     assert named
     way = undo([TOKENS], replace(V2_ONLY, **set_since), overwrite=True)
     assert (way.wanted, way.theirs) == (V1_ALLOWED, ())
 
 
-def test_an_option_that_was_changed_and_then_set_by_somebody_else_is_theirs() -> None:
-    """Whatever it was before the enforcer came."""
+def test_an_option_that_was_changed_and_then_set_by_someone_else_is_theirs() -> None:
+    """Whatever it was before the enforcer's change."""
     entry = a_change(V1_ALLOWED, http_put_response_hop_limit=2)
     assert undo([entry], _hops(V1_ALLOWED, 5)) == Undo(
         _hops(V1_ALLOWED, 5), None, ("HttpPutResponseHopLimit is 5, not 1",)
     )
 
 
-def test_tokens_that_somebody_else_has_required_are_theirs() -> None:
+def test_tokens_that_someone_else_has_required_are_theirs() -> None:
     """They were optional again when the enforcer changed the hop limit."""
     later = a_change(V1_ALLOWED, http_put_response_hop_limit=2)
     way = undo([TOKENS, later], _hops(V2_ONLY, 2))
@@ -212,8 +212,8 @@ def test_tokens_that_somebody_else_has_required_are_theirs() -> None:
     )
 
 
-def test_what_somebody_else_had_set_and_the_enforcer_overwrote_is_the_enforcers() -> None:
-    """The value of now is its own; it goes back to before the first of its changes."""
+def test_an_option_that_the_enforcer_overwrote_is_the_enforcers() -> None:
+    """Although someone else had set it in between; it goes back to before the first of the enforcer's changes."""
     again = a_change(_hops(V2_ONLY, 7), http_put_response_hop_limit=2, run_id="A")
     assert undo([TOKENS, HOPS, again], _hops(V2_ONLY, 2)) == Undo(
         V1_ALLOWED, Change(http_tokens=OPTIONAL, http_put_response_hop_limit=1)
@@ -222,12 +222,12 @@ def test_what_somebody_else_had_set_and_the_enforcer_overwrote_is_the_enforcers(
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_metadata_service_that_is_off_stays_off(*, overwrite: bool) -> None:
-    """Any change would switch it on, even one that is to overwrite everything."""
+    """Any change would switch it on, so even `overwrite` leaves it alone."""
     now = replace(IMDS_OFF, http_tokens=REQUIRED)
     assert undo([TOKENS], now, overwrite=overwrite) == Undo(now, None, ("HttpEndpoint is disabled",))
 
 
-# For every history.
+# Any history.
 
 
 def _options(hop_limits: list[int]) -> st.SearchStrategy[dict[str, Any]]:
@@ -253,7 +253,7 @@ DEEDS = st.tuples(st.just("ours"), OURS) | st.tuples(st.just("theirs"), THEIRS_T
 def test_undoing_touches_no_option_that_others_have_set_since(
     start: MetadataOptions, history: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    """Of the hop limit it can be told exactly; of two values somebody may have set the one that was there."""
+    """A hop limit shows whose it is; of two values, someone else may have set the one that was already there."""
     entries: list[Entry] = []
     now, hops_are_ours = start, False
     for whose, options in history:
@@ -280,10 +280,10 @@ def test_undoing_touches_no_option_that_others_have_set_since(
 
 
 @given(STARTS, st.lists(OURS, min_size=1, max_size=6), st.data())
-def test_where_nobody_else_changed_anything_all_comes_back_exactly_as_it_was(
+def test_if_no_one_else_changed_anything_every_option_is_restored_exactly(
     start: MetadataOptions, changes: list[dict[str, Any]], data: st.DataObject
 ) -> None:
-    """From any run on, and then from any earlier one, until nothing is left."""
+    """Undo any run and all since, then any earlier one, until nothing is left."""
     standing: list[Entry] = []
     now = start
     for number, options in enumerate(changes):
@@ -300,10 +300,10 @@ def test_where_nobody_else_changed_anything_all_comes_back_exactly_as_it_was(
         way = undo(undone, now)
         assert (way.wanted, way.theirs) == (chosen.before, ())
         if way.change is None:
-            return  # in sum these runs changed nothing
+            return  # together these runs changed nothing
         history.append(an_entry(before=now, wanted=way.wanted, **REVERTED))
         now = way.wanted
-        # The instance is as it was before one of its changes: that one and all since are undone.
+        # The instance is as it was before one of its changes: that change and all later ones are undone.
         standing = standing[: [entry.before for entry in standing].index(now)]
     with pytest.raises(NothingToUndoError):
         to_undo(history)

@@ -1,4 +1,4 @@
-"""Why a run begins no further change, and what it says then."""
+"""Why a run begins no further change, and the reason that it gives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NEWER = PolicyVersions(4, 7)
 
 @pytest.fixture
 def versions() -> FakeVersions:
-    """Parameter Store, as far as versions go."""
+    """The policy's versions in Parameter Store."""
     return FakeVersions()
 
 
@@ -35,7 +35,7 @@ def _toggle(versions: FakeVersions) -> None:
 
 
 def test_a_run_lasts_until_its_deadline(clock: FakeClock, versions: FakeVersions) -> None:
-    """And says so then."""
+    """Then "out of time" is its reason."""
     cancellation = a_cancellation(clock, 60, versions)
     assert cancellation.reason() is None
     clock.advance(60)
@@ -43,16 +43,16 @@ def test_a_run_lasts_until_its_deadline(clock: FakeClock, versions: FakeVersions
 
 
 def test_a_run_ends_with_its_policy(clock: FakeClock, versions: FakeVersions) -> None:
-    """Once and for all: should the old values come back, they come as a new version."""
+    """For good: even the old values, stored again, have a new version."""
     cancellation = a_cancellation(clock, 60, versions)
     _toggle(versions)
-    assert cancellation.reason() == "the policy has changed, to versions 4 (HttpTokens) and 7 (policy)"
+    assert cancellation.reason() == "the policy has changed to versions 4 (HttpTokens) and 7 (policy)"
     versions.now = PolicyVersions(3, 7)
     assert cancellation.reason() is not None
 
 
-def test_what_is_known_of_the_policy_may_be_a_moment_old(clock: FakeClock, versions: FakeVersions) -> None:
-    """Before each change the cache is asked, and not Parameter Store."""
+def test_the_check_of_the_policy_may_be_a_moment_old(clock: FakeClock, versions: FakeVersions) -> None:
+    """Before each change the run asks the cache, not Parameter Store."""
     a_cancellation(clock, 60, versions).reason()
     assert versions.asked == [False]
 
@@ -64,14 +64,14 @@ def test_under_a_policy_that_cannot_be_read_nothing_is_written(clock: FakeClock,
 
 
 def test_whether_a_run_was_overtaken_is_read_at_that_moment(clock: FakeClock, versions: FakeVersions) -> None:
-    """It decides whether a difference is somebody's fault."""
+    """The answer decides whether a difference counts as a failure."""
     cancellation = a_cancellation(clock, 60, versions)
     assert not cancellation.overtaken()
     _toggle(versions)
     assert cancellation.overtaken()
     assert versions.asked == [True, True]
     versions.failure = THROTTLED
-    assert not cancellation.overtaken(), "what cannot be known excuses nothing"
+    assert not cancellation.overtaken(), "an unread policy excuses nothing"
 
 
 def _enforcer(ec2: FakeEc2, clock: FakeClock, versions: FakeVersions) -> Enforcer:
@@ -79,19 +79,19 @@ def _enforcer(ec2: FakeEc2, clock: FakeClock, versions: FakeVersions) -> Enforce
 
 
 def test_a_run_whose_policy_changes_stops_writing(ec2: FakeEc2, clock: FakeClock, versions: FakeVersions) -> None:
-    """What it had done is read back and told; the rest is left to the sweep that the change has started."""
+    """It reads back and reports what it has sent; the rest is left to the sweep that the new policy started."""
     clock.at(10, lambda: _toggle(versions))
     results = list(_enforcer(ec2, clock, versions).enforce(ec2.launch(*map(an_instance, range(400)))))
     outcomes = [result.outcome for result in results]
     assert outcomes.count(Outcome.REMEDIATED) == len(ec2.sent) == pytest.approx(100 + 10 * 5, abs=6)
     assert outcomes.count(Outcome.DEFERRED) == 400 - len(ec2.sent)
     reasons = {result.reason for result in results if result.outcome is Outcome.DEFERRED}
-    why = "the policy has changed, to versions 4 (HttpTokens) and 7 (policy)"
+    why = "the policy has changed to versions 4 (HttpTokens) and 7 (policy)"
     assert reasons <= {why, f"{why}; HttpTokens is optional, not required"}
     assert clock.elapsed < 15
 
 
-def test_no_change_is_sent_under_a_policy_that_is_no_more(
+def test_no_change_is_sent_under_a_policy_no_longer_in_force(
     ec2: FakeEc2, clock: FakeClock, versions: FakeVersions
 ) -> None:
     """Not even the first."""
@@ -101,8 +101,10 @@ def test_no_change_is_sent_under_a_policy_that_is_no_more(
     assert ec2.calls == []
 
 
-def test_what_a_newer_policy_has_set_is_no_failure(ec2: FakeEc2, clock: FakeClock, versions: FakeVersions) -> None:
-    """Its own sweep sets the instance right; an alarm for it would be a false one."""
+def test_a_difference_under_a_newer_policy_is_no_failure(
+    ec2: FakeEc2, clock: FakeClock, versions: FakeVersions
+) -> None:
+    """The newer policy's own sweep corrects the instance; an alarm would be false."""
     ec2.applied_after = 5
 
     def overtake() -> None:
@@ -113,12 +115,14 @@ def test_what_a_newer_policy_has_set_is_no_failure(ec2: FakeEc2, clock: FakeCloc
     results = {r.instance_id: r for r in _enforcer(ec2, clock, versions).enforce(ec2.launch(*map(an_instance, (1, 2))))}
     overtaken = results[an_id(1)]
     assert (overtaken.outcome, overtaken.after, overtaken.failure) == (Outcome.DEFERRED, V1_ALLOWED, None)
-    assert overtaken.reason.startswith("accepted, and then the policy changed; ReadBackDiffers: EC2 accepted ")
+    assert overtaken.reason.startswith(
+        "EC2 accepted the change, then the policy changed; ReadBackDiffers: EC2 accepted "
+    )
     assert results[an_id(2)].outcome is Outcome.REMEDIATED
 
 
 def test_differences_are_explained_with_one_request(ec2: FakeEc2, clock: FakeClock, versions: FakeVersions) -> None:
-    """However many there are."""
+    """However many differences there are."""
     observed = ec2.launch(*map(an_instance, range(50)))
     ec2.ignored = {instance.instance_id for instance in observed}
     results = list(_enforcer(ec2, clock, versions).enforce(observed))
@@ -136,8 +140,8 @@ def test_a_run_can_be_cancelled(clock: FakeClock, versions: FakeVersions) -> Non
     assert (cancellation.reason(), cancellation.cancelled) == ("interrupted", "interrupted")
 
 
-def test_a_run_that_is_cancelled_meanwhile_keeps_that_reason(clock: FakeClock, versions: FakeVersions) -> None:
-    """While one thread still waits for Parameter Store, another cancels the run."""
+def test_a_run_cancelled_during_a_check_keeps_that_reason(clock: FakeClock, versions: FakeVersions) -> None:
+    """One thread still waits for Parameter Store when another cancels the run."""
     cancellation = a_cancellation(clock, 60, versions)
     versions.failure = THROTTLED
     versions.before = lambda: cancellation.cancel("interrupted")
@@ -153,7 +157,7 @@ def test_a_run_without_a_stored_policy_lasts_until_its_deadline(clock: FakeClock
 
 
 def test_a_region_ends_with_its_run(clock: FakeClock, versions: FakeVersions) -> None:
-    """Its own end stops no other region."""
+    """A region that stops alone stops no other region."""
     run, limits = a_cancellation(clock, 60, versions), RegionLimits.none("eu-west-1")
     stopped, other = RegionCancellation(run, limits), RegionCancellation(run, limits)
     stopped.stop("the ledger is out of reach")
@@ -173,8 +177,8 @@ def _under_way(run: PolicyRun) -> set[str]:
     return {plan.instance_id for plan in run.under_way()}
 
 
-def test_it_is_known_which_changes_are_under_way(clients: FakeClients, home: FakeEc2) -> None:
-    """From the moment a change is sent until it is read back."""
+def test_a_run_knows_which_changes_are_under_way(clients: FakeClients, home: FakeEc2) -> None:
+    """A change is under way from the moment it is sent until it is read back."""
     home.launch(an_instance(1))
     run, seen = a_run(clients, a_policy()), []
     home.judge = lambda *_: seen.append(_under_way(run))
@@ -187,7 +191,7 @@ def test_it_is_known_which_changes_are_under_way(clients: FakeClients, home: Fak
 
 
 def test_a_result_is_known_while_it_is_written_to_the_ledger(clients: FakeClients, home: FakeEc2) -> None:
-    """A table that hangs then must not hide what was changed."""
+    """A table that hangs must not hide what was changed."""
     home.launch(an_instance(1))
     run = a_run(clients, a_policy())
     seen: list[list[Outcome]] = []
@@ -198,8 +202,8 @@ def test_a_result_is_known_while_it_is_written_to_the_ledger(clients: FakeClient
     assert seen == [[], [Outcome.REMEDIATED]]
 
 
-def test_a_change_that_ec2_turned_away_is_not_under_way(clients: FakeClients, home: FakeEc2) -> None:
-    """It was not made."""
+def test_a_throttled_change_is_not_under_way(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 did not accept it."""
     home.launch(an_instance(1))
     run, seen = a_run(clients, a_policy()), []
     home.modify_errors = defaultdict(list, {an_id(1): [THROTTLED]})
@@ -208,8 +212,8 @@ def test_a_change_that_ec2_turned_away_is_not_under_way(clients: FakeClients, ho
     assert seen == [set()]
 
 
-def test_a_change_that_was_not_answered_is_under_way(clients: FakeClients, home: FakeEc2) -> None:
-    """It may have been made, whatever becomes of the next attempt."""
+def test_an_unanswered_change_is_under_way(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 may have made it, whatever becomes of the next attempt."""
     home.launch(an_instance(1))
     run, seen = a_run(clients, a_policy()), []
     home.modify_errors = defaultdict(list, {an_id(1): [SERVER_FAULT, THROTTLED]})

@@ -1,4 +1,4 @@
-"""Where too many changes fail, a region is left alone for the rest of the sweep."""
+"""If too many changes fail in a region, the sweep leaves the rest of it alone."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def _fail(home: FakeEc2, numbers: range, failure: Failure = SERVER_FAULT, times:
 
 
 def test_faults_of_the_service_stop_a_region_and_no_other(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
-    """What was accepted is verified, what was not sent waits for the next sweep."""
+    """Accepted changes are verified; those not sent wait for the next sweep."""
     home.launch(*map(an_instance, range(300)))
     away.launch(*map(an_instance, range(300, 420)))
     _fail(home, range(300))
     report = Sweep(clients).report
     assert report.regions[HOME].outcomes[Outcome.REMEDIATED] == 0
-    assert len(set(home.sent_ids)) < 30, "of those under way at once when the first ten had failed, and of no others"
+    assert len(set(home.sent_ids)) < 30, "only those that were under way when the first ten had failed"
     assert report.regions[HOME].outcomes.total() == 300
     assert report.regions[AWAY].outcomes == {Outcome.REMEDIATED: 120}
     (region,) = report.stopped_regions
@@ -70,7 +70,7 @@ def test_the_next_sweep_tries_again(clients: FakeClients, home: FakeEc2) -> None
 
 
 def test_changes_that_do_not_show_stop_a_region(clients: FakeClients, home: FakeEc2) -> None:
-    """Something undoes them, or EC2 does not do what it says."""
+    """Something undoes them, or EC2 does not make them."""
     home.launch(*map(an_instance, range(300)))
     home.ignored = set(map(an_id, range(300)))
     report = Sweep(clients).report
@@ -79,8 +79,8 @@ def test_changes_that_do_not_show_stop_a_region(clients: FakeClients, home: Fake
     assert {entry.code for entry in ledger(clients) if entry.outcome is Outcome.FAILED} == {READ_BACK_DIFFERS}
 
 
-def test_what_stops_a_region_stops_the_round_that_it_is_found_in(clients: FakeClients, home: FakeEc2) -> None:
-    """What was seen by the same look, and could be sent, is not."""
+def test_a_tripped_breaker_also_stops_the_current_round(clients: FakeClients, home: FakeEc2) -> None:
+    """Changes that rest on the same look and could be sent are not sent."""
     home.launch(*map(an_instance, range(150)))
     home.ignored = set(map(an_id, range(150)))
     home.changes = RequestBucket(Limit(capacity=20, refill=1), clients.clock)
@@ -95,19 +95,19 @@ def test_what_stops_a_region_stops_the_round_that_it_is_found_in(clients: FakeCl
 @pytest.mark.parametrize(
     ("failing", "of", "stops"), [(3, 10, True), (2, 10, False), (9, 9, False), (10, 100, False), (21, 100, True)]
 )
-def test_more_than_a_fifth_of_ten_at_least(
+def test_a_region_stops_if_more_than_a_fifth_of_at_least_ten_changes_fail(
     clients: FakeClients, home: FakeEc2, failing: int, of: int, *, stops: bool
 ) -> None:
-    """One refused change is no fault of a region."""
+    """A single failure is no fault of the region."""
     home.launch(*map(an_instance, range(of)))
-    # Spread over all: of the first changes as many fail as of the last.
+    # The failures are spread evenly over all changes.
     _fail(home, range(of // failing - 1, of, of // failing)[:failing])
     assert bool(Sweep(clients).report.stopped_regions) is stops
 
 
 @pytest.mark.parametrize("failure", [UNAUTHORIZED, WRONG_STATE, THROTTLED])
 def test_refusals_and_throttling_stop_nothing(clients: FakeClients, home: FakeEc2, failure: Failure) -> None:
-    """They are about single instances, or about the pace."""
+    """They concern single instances, or the pace."""
     home.launch(*map(an_instance, range(60)))
     _fail(home, range(30), failure, 2)
     report = Sweep(clients).report
@@ -115,7 +115,7 @@ def test_refusals_and_throttling_stop_nothing(clients: FakeClients, home: FakeEc
     assert report.outcomes[Outcome.REMEDIATED] >= 30
 
 
-def test_it_is_an_alarm(app: App, clients: FakeClients, home: FakeEc2, metrics: Documents) -> None:
+def test_a_stopped_region_raises_an_alarm(app: App, clients: FakeClients, home: FakeEc2, metrics: Documents) -> None:
     """With a metric of its own, in total and by region."""
     home.launch(*map(an_instance, range(30)))
     _fail(home, range(30))
@@ -129,10 +129,10 @@ def test_it_is_an_alarm(app: App, clients: FakeClients, home: FakeEc2, metrics: 
     assert clients.topic.mails == []
 
 
-def test_it_is_an_alarm_beside_that_of_the_ledger(
+def test_a_stopped_region_raises_its_alarm_beside_the_ledgers(
     app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
 ) -> None:
-    """One does not hide the other."""
+    """Neither hides the other."""
     home.launch(*map(an_instance, range(30)))
     home.ignored = set(map(an_id, range(30)))
 
@@ -155,8 +155,8 @@ def test_the_second_look_leaves_the_region_alone_too(app: App, clients: FakeClie
     assert set(map(home.sent_ids.count, home.sent_ids)) == {3}
 
 
-def test_events_go_on(clients: FakeClients, home: FakeEc2) -> None:
-    """Each is one instance, and the queue tries again more and more seldom."""
+def test_events_are_not_stopped(clients: FakeClients, home: FakeEc2) -> None:
+    """Each is about one instance, and the queue retries with growing delay."""
     home.launch(*map(an_instance, range(30)))
     _fail(home, range(29))
     batch = Batch(clients, a_message(events.launch(*map(an_id, range(30)))))
@@ -164,8 +164,8 @@ def test_events_go_on(clients: FakeClients, home: FakeEc2) -> None:
     assert batch.report.stopped_regions == {}
 
 
-def test_a_few_faults_do_not_keep_what_was_throttled_waiting(clients: FakeClients, home: FakeEc2) -> None:
-    """They ended, too few of them to stop the region: nothing is in doubt any more."""
+def test_a_few_faults_do_not_keep_throttled_changes_waiting(clients: FakeClients, home: FakeEc2) -> None:
+    """The faulty changes have ended, too few to stop the region: it is no longer in doubt."""
     home.launch(*map(an_instance, range(11)))
     _fail(home, range(3))
     _fail(home, range(3, 11), THROTTLED, 1)
@@ -174,8 +174,8 @@ def test_a_few_faults_do_not_keep_what_was_throttled_waiting(clients: FakeClient
     assert report.seconds < 60
 
 
-def test_while_a_region_is_in_doubt_the_looks_have_their_pauses(clients: FakeClients, home: FakeEc2) -> None:
-    """Answers were lost, and the changes taken: until they are applied nothing is sent, nor asked all the time."""
+def test_a_region_in_doubt_keeps_its_pauses_between_looks(clients: FakeClients, home: FakeEc2) -> None:
+    """EC2 accepted the changes but its answers were lost: nothing is sent until they are applied, and reads pause."""
     home.launch(*map(an_instance, range(40)))
     home.unanswered = set(map(an_id, range(40)))
     home.visible_after, home.applied_after, home.read_seconds = 0, 6, 0.01

@@ -1,4 +1,4 @@
-"""How fast changes are asked for."""
+"""How fast changes are sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bucket(clock: FakeClock) -> RequestBucket:
 
 
 def _take(bucket: RequestBucket, wanted: int, left: int = 0) -> int:
-    """Make as many of the wanted requests as may be made; the answers come at once."""
+    """Send as many of the wanted requests as may be sent; the answers come at once."""
     granted = bucket.take(wanted, left)
     for _ in range(granted):
         bucket.answered()
@@ -27,7 +27,7 @@ def _take(bucket: RequestBucket, wanted: int, left: int = 0) -> int:
 
 
 def _taken(bucket: RequestBucket, clock: FakeClock, seconds: float) -> int:
-    """How many requests go out in so many seconds to one who always wants more."""
+    """How many requests go out in this many seconds if there are always more to send."""
     end, taken = clock.elapsed + seconds, 0
     while clock.elapsed < end:
         taken += _take(bucket, 1_000)
@@ -48,13 +48,13 @@ def test_a_full_bucket_gives_what_it_holds_at_once(bucket: RequestBucket) -> Non
     assert _take(bucket, 1_000) == 0
 
 
-def test_what_comes_back_is_what_ec2_says(bucket: RequestBucket, clock: FakeClock) -> None:
-    """A hundred, and five each second."""
+def test_the_bucket_refills_at_the_rate_that_ec2_publishes(bucket: RequestBucket, clock: FakeClock) -> None:
+    """A hundred tokens, and five more each second."""
     assert _taken(bucket, clock, 60) == pytest.approx(100 + 5 * 60, abs=1)
 
 
-def test_what_is_under_way_may_not_be_taken_again(bucket: RequestBucket) -> None:
-    """Its token is as good as gone; one that was not sent after all gives it back."""
+def test_the_token_of_a_request_under_way_cannot_be_taken_again(bucket: RequestBucket) -> None:
+    """A request that was not sent after all gives its token back."""
     assert bucket.take(100) == 100
     assert bucket.take(1) == 0
     assert bucket.wait() == pytest.approx(0.2)
@@ -63,7 +63,7 @@ def test_what_is_under_way_may_not_be_taken_again(bucket: RequestBucket) -> None
 
 
 def test_a_full_bucket_refills_from_the_first_answer_on(bucket: RequestBucket, clock: FakeClock) -> None:
-    """Until a request has arrived, EC2's own is full and gains nothing: a slow start must not be counted in."""
+    """Until a request arrives, EC2's own bucket is full and gains nothing: a slow start must not count."""
     assert bucket.take(100) == 100
     clock.advance(2)
     for _ in range(100):
@@ -73,8 +73,8 @@ def test_a_full_bucket_refills_from_the_first_answer_on(bucket: RequestBucket, c
     assert bucket.take(10) == 5
 
 
-def test_waiting_is_as_long_as_it_must_be(bucket: RequestBucket, clock: FakeClock) -> None:
-    """After it, one request goes, and not two."""
+def test_the_wait_is_no_longer_than_necessary(bucket: RequestBucket, clock: FakeClock) -> None:
+    """After it one request may be sent, not two."""
     _take(bucket, 100)
     assert bucket.wait() == pytest.approx(0.2)
     clock.sleep(bucket.wait())
@@ -82,7 +82,7 @@ def test_waiting_is_as_long_as_it_must_be(bucket: RequestBucket, clock: FakeCloc
 
 
 def test_a_bucket_never_holds_more_than_it_can(bucket: RequestBucket, clock: FakeClock) -> None:
-    """However long nobody comes."""
+    """However long it stays unused."""
     clock.advance(100_000)
     assert _take(bucket, 1_000) == 100
 
@@ -90,7 +90,7 @@ def test_a_bucket_never_holds_more_than_it_can(bucket: RequestBucket, clock: Fak
 def test_a_process_that_was_frozen_finds_the_bucket_as_full_as_ec2_has_it(
     bucket: RequestBucket, clock: FakeClock
 ) -> None:
-    """The monotonic clock stood still, and the wall clock went on."""
+    """The monotonic clock stood still while the wall clock went on."""
     _take(bucket, 100)
     clock.freeze(4)
     assert _take(bucket, 1_000) == 20
@@ -98,8 +98,8 @@ def test_a_process_that_was_frozen_finds_the_bucket_as_full_as_ec2_has_it(
     assert _take(bucket, 1_000) == 100
 
 
-def test_a_refusal_after_a_freeze_is_another_one(bucket: RequestBucket, clock: FakeClock) -> None:
-    """It answers no burst of the invocation before: the pace is halved again."""
+def test_throttling_after_a_freeze_counts_anew(bucket: RequestBucket, clock: FakeClock) -> None:
+    """It does not belong to the previous invocation's burst: the pace is halved again."""
     assert bucket.take(1) == 1
     bucket.refused()
     clock.freeze(2)
@@ -108,8 +108,8 @@ def test_a_refusal_after_a_freeze_is_another_one(bucket: RequestBucket, clock: F
     assert bucket.wait() == pytest.approx(1 / ((2.5 + 2 * 5 / 20) / 2))
 
 
-def test_a_wall_clock_that_is_set_back_takes_nothing_away(bucket: RequestBucket, clock: FakeClock) -> None:
-    """Nor does it keep the bucket from filling: seconds that both clocks count are counted once."""
+def test_a_wall_clock_that_is_turned_back_takes_no_tokens_away(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Nor does it keep the bucket from filling; seconds that both clocks show count once."""
     _take(bucket, 100)
     clock.freeze(-3_600)
     assert _take(bucket, 1_000) == 0
@@ -122,13 +122,13 @@ def test_a_wall_clock_that_is_set_back_takes_nothing_away(bucket: RequestBucket,
 def test_a_sweep_leaves_the_reserve_unless_the_bucket_serves_all(
     bucket: RequestBucket, left: int, granted: int
 ) -> None:
-    """A launch in the middle of it finds 20 tokens at once."""
+    """A launch during the sweep finds 20 tokens at once."""
     assert _take(bucket, left, left) == granted
     assert _take(bucket, 1_000) == 100 - granted
 
 
-def test_a_sweep_takes_no_less_than_five_at_a_time(bucket: RequestBucket, clock: FakeClock) -> None:
-    """Else it would never be refused, and a launch would find the bucket empty at every moment."""
+def test_a_sweep_takes_at_least_five_tokens_at_a_time(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Else EC2 would never throttle it, and a launch would always find the bucket empty."""
     assert _take(bucket, 400, 400) == 80
     assert bucket.wait(320) == pytest.approx(1)
     clock.advance(0.9)
@@ -138,7 +138,7 @@ def test_a_sweep_takes_no_less_than_five_at_a_time(bucket: RequestBucket, clock:
 
 
 def test_a_sweep_spends_the_reserve_on_its_last_changes(bucket: RequestBucket, clock: FakeClock) -> None:
-    """So the whole takes no longer than EC2's bucket makes it."""
+    """So the reserve does not make the sweep longer."""
     left = 400
     while left:
         left -= _take(bucket, left, left)
@@ -149,14 +149,14 @@ def test_a_sweep_spends_the_reserve_on_its_last_changes(bucket: RequestBucket, c
 
 
 def test_the_last_changes_of_a_sweep_take_each_token_as_it_comes(bucket: RequestBucket, clock: FakeClock) -> None:
-    """There is no reserve for them to leave."""
+    """They need leave no reserve."""
     _take(bucket, 100)
     clock.advance(0.2)
     assert _take(bucket, 20, 20) == 1
 
 
-def test_after_a_refusal_a_sweep_lets_the_reserve_fill(bucket: RequestBucket, clock: FakeClock) -> None:
-    """A launch may need more than the reserve, and what comes back meanwhile is for it."""
+def test_a_throttled_sweep_lets_the_reserve_fill(bucket: RequestBucket, clock: FakeClock) -> None:
+    """A launch may need more than the reserve; the tokens that come back meanwhile are for it."""
     assert bucket.take(400, 400) == 80
     bucket.refused()
     bucket.give_back(79)
@@ -167,8 +167,8 @@ def test_after_a_refusal_a_sweep_lets_the_reserve_fill(bucket: RequestBucket, cl
     assert waited == pytest.approx(7.3, abs=0.2), "25 tokens at a pace that grows from 2.5 a second"
 
 
-def test_a_refusal_empties_the_bucket_and_halves_the_pace(bucket: RequestBucket, clock: FakeClock) -> None:
-    """Somebody else has drained it."""
+def test_throttling_empties_the_bucket_and_halves_the_pace(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Another program has drained it."""
     assert bucket.take(1) == 1
     bucket.refused()
     assert bucket.take(10) == 0
@@ -176,8 +176,8 @@ def test_a_refusal_empties_the_bucket_and_halves_the_pace(bucket: RequestBucket,
     assert _taken(bucket, clock, 4) < 4 * 5 * 0.75
 
 
-def test_refusals_of_one_burst_count_once(bucket: RequestBucket, clock: FakeClock) -> None:
-    """Sixteen requests under way at the same moment tell the same thing."""
+def test_throttling_of_one_burst_counts_once(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Sixteen requests were under way at the same moment."""
     assert bucket.take(16) == 16
     for _ in range(16):
         bucket.refused()
@@ -185,8 +185,8 @@ def test_refusals_of_one_burst_count_once(bucket: RequestBucket, clock: FakeCloc
     assert bucket.wait() == pytest.approx(1 / 2.5, rel=0.1)
 
 
-def test_the_pace_comes_back(bucket: RequestBucket, clock: FakeClock) -> None:
-    """Within twenty seconds, as evenly as it is added to."""
+def test_the_pace_recovers(bucket: RequestBucket, clock: FakeClock) -> None:
+    """Within twenty seconds, at an even rate."""
     assert bucket.take(1) == 1
     bucket.refused()
     _taken(bucket, clock, 10)
@@ -194,7 +194,7 @@ def test_the_pace_comes_back(bucket: RequestBucket, clock: FakeClock) -> None:
 
 
 def test_the_pace_never_falls_to_nothing(bucket: RequestBucket, clock: FakeClock) -> None:
-    """Else nobody would notice that there is room again."""
+    """Else the process would never notice that EC2 has tokens again."""
     for _ in range(20):
         clock.sleep(bucket.wait())
         assert bucket.take(1) == 1
@@ -202,8 +202,8 @@ def test_the_pace_never_falls_to_nothing(bucket: RequestBucket, clock: FakeClock
     assert bucket.wait() <= 4
 
 
-def test_two_that_share_a_bucket_use_it_up_together(clock: FakeClock) -> None:
-    """Neither knows of the other but by refusals."""
+def test_two_processes_that_share_a_bucket_use_it_up_together(clock: FakeClock) -> None:
+    """Only throttling reveals one to the other."""
     shared = RequestBucket(CHANGES, clock)
     sides = [RequestBucket(CHANGES, clock) for _ in range(2)]
     taken = [0, 0]

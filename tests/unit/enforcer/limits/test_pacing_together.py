@@ -1,4 +1,4 @@
-"""One sweep and several launches on EC2's bucket, each in a process of its own that knows of the others by refusals."""
+"""One sweep and several launches share EC2's bucket, each in its own process; only throttling reveals the others."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class World:
         self._numbers = count()
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
-        """Plan something."""
+        """Plan an action."""
         heapq.heappush(self._planned, (self.clock.elapsed + seconds, next(self._numbers), action))
 
     def run(self) -> None:
-        """Until nothing is planned any more."""
+        """Run until nothing is planned any more."""
         while self._planned:
             moment, _, action = heapq.heappop(self._planned)
             self.clock.advance(moment - self.clock.elapsed)
@@ -45,7 +45,7 @@ class World:
 
 
 class Process:
-    """One that has so many changes to make: a sweep, or a batch of events."""
+    """A process with a number of changes to make: a sweep, or a batch of events."""
 
     def __init__(self, world: World, changes: int, *, sweeps: bool = False, starts: float = 0) -> None:
         self._world = world
@@ -105,7 +105,7 @@ def _played(swept: int, launches: list[tuple[float, int]], call_seconds: float) 
 
 def _bound(*arrivals: tuple[float, int]) -> float:
     """Seconds until all are changed if no token is lost; an arrival is its moment and its number of changes."""
-    # What the bucket holds; below zero, how many changes wait for it.
+    # The tokens in the bucket; below zero, how many changes wait for one.
     level, at = CHANGES.capacity, 0.0
     for moment, changes in sorted(arrivals):
         level = min(CHANGES.capacity, level + (moment - at) * CHANGES.refill) - changes
@@ -114,8 +114,8 @@ def _bound(*arrivals: tuple[float, int]) -> float:
 
 
 @given(st.integers(1, 1_000), _SECONDS_A_CALL)
-def test_a_sweep_alone_takes_what_the_bucket_takes_and_is_never_refused(swept: int, call_seconds: float) -> None:
-    """Within one step, and the time of the calls of the burst."""
+def test_a_sweep_alone_uses_the_whole_bucket_and_is_never_throttled(swept: int, call_seconds: float) -> None:
+    """It loses one step at most, and the time that the calls of the burst take."""
     sweep, _ = _played(swept, [], call_seconds)
     assert sweep.refused == 0
     assert sweep.seconds <= _bound((0, swept)) + 1 + 9 * call_seconds
@@ -125,7 +125,7 @@ def test_a_sweep_alone_takes_what_the_bucket_takes_and_is_never_refused(swept: i
 def test_a_sweep_and_launches_share_the_bucket(
     swept: int, launches: list[tuple[float, int]], call_seconds: float
 ) -> None:
-    """None starves, refusals stay few, and all together take little longer than the bucket makes them."""
+    """None starves, throttling stays rare, and together they take little longer than the bucket's rate requires."""
     sweep, batches = _played(swept, launches, call_seconds)
     assert max(each.ended for each in [sweep, *batches]) <= 1.03 * _bound((0, swept), *launches) + 4
     for batch in batches:
@@ -137,7 +137,7 @@ def test_a_sweep_and_launches_share_the_bucket(
 def test_the_first_launch_within_the_reserve_waits_for_nothing(
     swept: int, moment: float, launched: int, call_seconds: float
 ) -> None:
-    """At any moment while the sweep has more left than the reserve."""
+    """At any moment while the sweep has more changes left than the reserve."""
     before_the_end = _bound((0, swept)) - RESERVE / CHANGES.refill - 10 * call_seconds
     _, [batch] = _played(swept, [(moment * max(0.0, before_the_end), launched)], call_seconds)
     assert batch.seconds <= 3 * call_seconds

@@ -53,19 +53,19 @@ def _ids(numbers: Iterable[int]) -> list[str]:
         (10, {"a": 0, "b": ENDLESS}, {"a": 0, "b": 10}),
         (10, {"a": 2, "b": ENDLESS, "c": ENDLESS}, {"a": 2, "b": 4, "c": 4}),
         (10, {"a": 2, "b": 3, "c": 20}, {"a": 2, "b": 3, "c": 5}),
-        # What does not divide goes to those that come first.
+        # The remainder goes to the regions that come first.
         (5, {"c": ENDLESS, "a": ENDLESS, "b": ENDLESS}, {"a": 2, "b": 2, "c": 1}),
         (1, {"b": 9, "a": 9}, {"a": 1, "b": 0}),
     ],
 )
-def test_a_limit_is_shared_out_fairly(limit: int, needs: dict[str, float], shares: dict[str, int]) -> None:
-    """Who needs less leaves it to the others."""
+def test_a_limit_is_divided_fairly(limit: int, needs: dict[str, float], shares: dict[str, int]) -> None:
+    """A region that needs less leaves the rest to the others."""
     assert fair_shares(limit, needs) == shares
 
 
 @given(st.integers(0, 60), st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 25) | st.just(ENDLESS)))
 def test_shares_are_max_min_fair_for_any_needs(limit: int, needs: dict[str, float]) -> None:
-    """Nobody has more than he needs, nothing is left over that somebody needs, and nobody has less for another."""
+    """No share exceeds its need, nothing needed is left over, and no region goes short in another's favor."""
     shares = fair_shares(limit, needs)
     assert set(shares) == set(needs)
     assert all(0 <= share <= needs[name] for name, share in shares.items())
@@ -74,25 +74,25 @@ def test_shares_are_max_min_fair_for_any_needs(limit: int, needs: dict[str, floa
     assert not short or max(shares.values()) - min(short) <= 1
 
 
-# The sweep_limit.
+# The sweep's limit.
 
 
 def test_without_a_limit_everything_is_admitted() -> None:
-    """And nobody is ever through with it."""
+    """And no region ever uses it up."""
     sweep_limit = SweepLimit(None, [HOME, AWAY])
     assert sweep_limit.admit(HOME, _ids(range(5_000))) == set(_ids(range(5_000)))
     assert not sweep_limit.used_up(HOME, LONG)
 
 
 def test_a_region_has_its_fair_share_at_once() -> None:
-    """Before anybody else has said what he needs; and no more."""
+    """Before any other region has declared its need; and no more than that."""
     sweep_limit = SweepLimit(10, [HOME, AWAY])
     assert sweep_limit.admit(HOME, _ids(range(8))) == set(_ids(range(5)))
     assert sweep_limit.admit(AWAY, _ids(range(100, 103))) == set(_ids(range(100, 103)))
 
 
 def test_a_region_has_more_once_others_need_less() -> None:
-    """So the sweep gets as far as it may."""
+    """So the sweep can use its whole limit."""
     sweep_limit = SweepLimit(10, [HOME, AWAY, SOUTH])
     assert len(sweep_limit.admit(HOME, _ids(range(20)))) == 3
     sweep_limit.declare(AWAY, 0)
@@ -102,23 +102,23 @@ def test_a_region_has_more_once_others_need_less() -> None:
 
 
 def test_an_instance_counts_once_however_often_it_is_asked_for() -> None:
-    """Its change is sent again, and it is still one instance."""
+    """A change that is sent again is still about one instance."""
     sweep_limit = SweepLimit(2, [HOME])
     for _ in range(3):
         assert sweep_limit.admit(HOME, _ids([1, 2, 3])) == set(_ids([1, 2]))
     assert sweep_limit.admit(HOME, _ids([2])) == set(_ids([2]))
 
 
-def test_what_was_withdrawn_may_be_admitted_again_or_another_in_its_place() -> None:
-    """The limit is of changes, and this one was not made."""
+def test_a_withdrawn_instance_makes_room_for_itself_or_another() -> None:
+    """The limit counts changes, and this one was not made."""
     sweep_limit = SweepLimit(2, [HOME])
     sweep_limit.admit(HOME, _ids([1, 2]))
     sweep_limit.withdraw(HOME, an_id(1))
     assert sweep_limit.admit(HOME, _ids([3, 1])) == set(_ids([3]))
 
 
-def test_to_withdraw_what_was_never_admitted_changes_nothing() -> None:
-    """No room comes of it."""
+def test_withdrawing_an_instance_that_was_never_admitted_changes_nothing() -> None:
+    """It makes no room."""
     sweep_limit = SweepLimit(1, [HOME, AWAY])
     sweep_limit.declare(AWAY, 0)
     sweep_limit.admit(HOME, _ids([1]))
@@ -127,8 +127,8 @@ def test_to_withdraw_what_was_never_admitted_changes_nothing() -> None:
     assert sweep_limit.admit(HOME, _ids([2])) == set()
 
 
-def test_what_is_declared_comes_on_top_of_what_was_admitted() -> None:
-    """A second look finds as many again, and the first ones still count."""
+def test_a_declared_need_comes_on_top_of_the_admitted_instances() -> None:
+    """A second look finds more instances, and the first ones still count."""
     sweep_limit = SweepLimit(10, [HOME, AWAY])
     sweep_limit.declare(HOME, 3)
     sweep_limit.admit(HOME, _ids(range(3)))
@@ -141,7 +141,7 @@ def test_what_is_declared_comes_on_top_of_what_was_admitted() -> None:
 
 
 def test_a_limit_is_used_up_once_all_of_it_is_admitted() -> None:
-    """For every region, at once and without a wait for anybody."""
+    """For every region, at once and without waiting for another."""
     sweep_limit = SweepLimit(4, [HOME, AWAY])
     sweep_limit.admit(HOME, _ids([1, 2]))
     assert not sweep_limit.used_up(AWAY, LONG), "there is room"
@@ -150,8 +150,8 @@ def test_a_limit_is_used_up_once_all_of_it_is_admitted() -> None:
     assert sweep_limit.used_up(AWAY, LONG)
 
 
-def test_while_others_have_not_said_what_they_need_a_share_is_not_yet_used_up() -> None:
-    """More may come of it: the region asks again."""
+def test_a_share_is_not_used_up_until_the_others_have_declared_their_needs() -> None:
+    """The share may still grow, so the region asks again."""
     sweep_limit = SweepLimit(4, [HOME, AWAY])
     sweep_limit.admit(HOME, _ids([1, 2]))
     assert sweep_limit.admit(HOME, _ids([3])) == set()
@@ -162,8 +162,8 @@ def test_while_others_have_not_said_what_they_need_a_share_is_not_yet_used_up() 
     assert sweep_limit.used_up(HOME, LONG)
 
 
-def test_while_one_instance_is_left_a_share_is_not_yet_used_up() -> None:
-    """The region that it is kept for may need no more, and has it without a wait."""
+def test_a_share_is_not_used_up_while_room_for_one_instance_is_left() -> None:
+    """The region that the room is kept for may need no more, and can use it without a wait."""
     sweep_limit = SweepLimit(4, [HOME, AWAY])
     sweep_limit.admit(HOME, _ids([1, 2]))
     sweep_limit.admit(AWAY, _ids([3]))
@@ -172,8 +172,8 @@ def test_while_one_instance_is_left_a_share_is_not_yet_used_up() -> None:
 
 
 @pytest.mark.parametrize(("need", "used_up"), [(0, False), (9, True)])
-def test_who_waits_hears_of_what_others_need(need: int, *, used_up: bool) -> None:
-    """Long before its patience is at an end."""
+def test_a_waiting_region_is_notified_of_the_needs_of_others(need: int, *, used_up: bool) -> None:
+    """Long before its patience ends."""
     sweep_limit = SweepLimit(4, [HOME, AWAY])
     sweep_limit.declare(HOME, 9)
     sweep_limit.admit(HOME, _ids([1, 2]))
@@ -194,10 +194,10 @@ STEPS = st.lists(
 
 
 @given(st.integers(1, 20), STEPS)
-def test_never_more_than_the_limit_is_admitted_in_whatever_order_regions_work(
+def test_no_more_than_the_limit_is_admitted_in_whatever_order_regions_work(
     limit: int, steps: list[tuple[Any, str, int]]
 ) -> None:
-    """Though shares move while others use theirs; and in the end nothing is left that somebody could use."""
+    """Although shares shift while others use theirs; and in the end no usable room is left."""
     sweep_limit = SweepLimit(limit, REGIONS)
     changed: dict[str, set[str]] = {region: set() for region in REGIONS}
     for step, region, number in steps:
@@ -221,7 +221,7 @@ def test_never_more_than_the_limit_is_admitted_in_whatever_order_regions_work(
 def test_a_sweep_changes_as_much_as_its_limit_and_its_needs_allow(
     limit: int, needs: tuple[int, ...], order: list[str]
 ) -> None:
-    """Whoever is first to say what he needs, and whoever is first to work."""
+    """Whichever region declares its need first, and whichever works first."""
     sweep_limit, admitted, listed = SweepLimit(limit, REGIONS), 0, set()
     wanted = {region: [f"{region}-{n}" for n in range(need)] for region, need in zip(REGIONS, needs, strict=True)}
     for region in order:
@@ -257,17 +257,17 @@ def _counted(*results: Result) -> CircuitBreaker:
     ("good", "bad", "trips"),
     [(0, 9, False), (0, 10, True), (8, 2, False), (7, 3, True), (16, 4, False), (15, 5, True), (80, 20, False)],
 )
-def test_a_breaker_trips_where_more_than_a_fifth_of_ten_changes_or_more_failed(
+def test_a_breaker_trips_if_more_than_a_fifth_of_at_least_ten_changes_failed(
     good: int, bad: int, *, trips: bool
 ) -> None:
-    """One failure in five may be chance, and of nine changes nobody can tell."""
+    """One failure in five may be chance, and nine changes are too few to judge by."""
     breaker = _counted(*[GOOD] * good, *[BAD] * bad)
     assert bool(breaker.tripped) is trips
 
 
 @pytest.mark.parametrize(("failing", "last"), [(BAD, SERVER_FAULT), (DIFFERS, DIFFERS.failure)])
-def test_a_breaker_says_how_many_failed_and_how_the_last_did(failing: Result, last: Failure) -> None:
-    """Also where the change that made it ten was a good one, or one that EC2 refused."""
+def test_a_breaker_says_how_many_changes_failed_and_why_the_last_did(failing: Result, last: Failure) -> None:
+    """Also if the tenth change succeeded, or EC2 refused it."""
     why = f"3 of 10 changes in this region failed, the last with {last}"
     assert _counted(*[GOOD] * 7, *[failing] * 3).tripped == why
     assert _counted(*[failing] * 3, *[GOOD] * 7).tripped == why
@@ -283,20 +283,20 @@ def test_a_breaker_says_how_many_failed_and_how_the_last_did(failing: Result, la
         _ended(NOT_FOUND),
         _ended(),
         _ended(None, Outcome.FAILED),
-        # Accepted, and then it could not be read back in time: nothing says that it failed.
+        # Accepted, then not read back in time: nothing says that the change failed.
         _ended(SERVER_FAULT, Outcome.PENDING),
         _ended(None, Outcome.GONE),
     ],
 )
-def test_that_ec2_refuses_single_instances_or_throttles_trips_no_breaker(harmless: Result) -> None:
-    """The others can be changed all the same."""
+def test_refusals_of_single_instances_and_throttling_trip_no_breaker(harmless: Result) -> None:
+    """The other instances can still be changed."""
     assert _counted(*[harmless] * 50).tripped is None
     assert _counted(*[harmless] * 8, BAD, BAD).tripped is None
     assert _counted(*[harmless] * 7, BAD, BAD, BAD).tripped is not None
 
 
-def test_a_tripped_breaker_stays_so() -> None:
-    """With the reason that it had: what is still under way ends well or badly."""
+def test_a_tripped_breaker_stays_tripped() -> None:
+    """With its first reason, however the changes still under way end."""
     breaker = _counted(*[BAD] * 10)
     why = breaker.tripped
     for _ in range(100):
@@ -304,8 +304,8 @@ def test_a_tripped_breaker_stays_so() -> None:
     assert breaker.tripped == why is not None
 
 
-def test_regions_share_a_limit_and_no_breaker() -> None:
-    """A fault of one region's EC2 says nothing of another's."""
+def test_regions_share_a_limit_but_no_breaker() -> None:
+    """A fault of EC2 in one region says nothing about another region."""
     limits = limits_of(a_policy(max_changes_per_sweep=4), [HOME, AWAY])
     assert list(limits) == [HOME, AWAY]
     limits[HOME].declare(10)
@@ -317,8 +317,8 @@ def test_regions_share_a_limit_and_no_breaker() -> None:
     assert limits[AWAY].tripped is None
 
 
-def test_what_is_begun_goes_on_whatever_the_breaker_thinks_and_keeps_its_share() -> None:
-    """Unanswered, or refused an option by EC2; not where that was refused to an earlier run."""
+def test_a_change_that_has_begun_continues_despite_the_breaker_and_keeps_its_share() -> None:
+    """It was unanswered, or EC2 refused it an option in this run; an earlier run's refusal does not count."""
     refusal = Refusal("InstanceMetadataTags", Switch.ENABLED, SERVER_FAULT)
     unanswered, refused = replace(PLANS[0], unanswered=1), replace(PLANS[1], refused=(refusal,))
     noted = replace(PLANS[2], refused=(replace(refusal, noted=True),))
@@ -332,8 +332,8 @@ def test_what_is_begun_goes_on_whatever_the_breaker_thinks_and_keeps_its_share()
     assert limits.admit([noted, PLANS[3]]) == []
 
 
-def test_what_no_sweep_does_has_no_limits() -> None:
-    """Events and reverts name their instances: all of them are changed, however many fail."""
+def test_events_and_reverts_have_no_limits() -> None:
+    """They name their instances: all of them are changed, however many fail."""
     limits = RegionLimits.none(HOME)
     assert limits.admit(PLANS) == PLANS
     assert limits.used_up() is None

@@ -12,26 +12,26 @@ NOT_YET = replace(V2_ONLY, state=OptionsState.PENDING)
 
 
 @pytest.mark.parametrize("state", InstanceState)
-def test_only_a_terminated_instance_has_no_way_back(state: InstanceState) -> None:
-    """Shutting down leads there and nowhere else."""
+def test_only_a_terminated_or_terminating_instance_has_ended(state: InstanceState) -> None:
+    """Shutting down always leads to terminated."""
     assert state.ended == (state in {"shutting-down", "terminated"})
 
 
 @pytest.mark.parametrize("state", InstanceState)
 def test_changes_wait_for_the_next_start_of_an_instance_at_rest(state: InstanceState) -> None:
-    """A stopping instance gets there before anything could be applied."""
+    """A stopping instance stops before EC2 could apply a change."""
     assert state.at_rest == (state in {"stopping", "stopped"})
 
 
-def test_the_auto_scaling_group_is_the_one_that_aws_tagged_the_instance_with() -> None:
-    """Other tags say nothing about it."""
+def test_the_auto_scaling_group_is_read_from_the_tag_that_aws_sets() -> None:
+    """And from no other tag."""
     tagged = an_instance(tags={"aws:autoscaling:groupName": "web", "Name": "web-1"})
     assert tagged.auto_scaling_group == "web"
     assert an_instance(tags={"autoscaling:groupName": "web"}).auto_scaling_group is None
 
 
-def test_the_launch_template_is_the_version_that_aws_tagged_the_instance_with() -> None:
-    """Without a version it is the default one."""
+def test_the_launch_template_version_is_read_from_the_tags_that_aws_sets() -> None:
+    """Without a version tag it is the default version."""
     tags = {"aws:ec2launchtemplate:id": "lt-1", "aws:ec2launchtemplate:version": "7"}
     assert str(an_instance(tags=tags).launch_template) == "lt-1 version 7"
     assert str(an_instance(tags={"aws:ec2launchtemplate:id": "lt-1"}).launch_template) == "lt-1 version $Default"
@@ -39,7 +39,7 @@ def test_the_launch_template_is_the_version_that_aws_tagged_the_instance_with() 
 
 
 def test_options_are_logged_under_their_names_in_ec2() -> None:
-    """Who reads the log can compare with `aws ec2 describe-instances`."""
+    """So the log can be compared with `aws ec2 describe-instances`."""
     assert V1_ALLOWED.as_log() == {
         "HttpTokens": "optional",
         "HttpEndpoint": "enabled",
@@ -52,7 +52,7 @@ def test_options_are_logged_under_their_names_in_ec2() -> None:
 
 @pytest.mark.parametrize("state", OptionsState)
 def test_options_agree_whether_they_are_applied_yet_or_not(state: OptionsState) -> None:
-    """That is a question of its own."""
+    """Their state is a separate question."""
     assert V2_ONLY.agree_with(replace(V2_ONLY, state=state))
     assert replace(V2_ONLY, state=state).agree_with(V2_ONLY)
 
@@ -68,7 +68,7 @@ def test_options_agree_whether_they_are_applied_yet_or_not(state: OptionsState) 
     ],
 )
 def test_options_differ_if_any_of_them_does(other: dict[str, Any]) -> None:
-    """Whether a policy can name it or not."""
+    """Including those that a policy cannot name."""
     assert not V2_ONLY.agree_with(replace(V2_ONLY, **other))
 
 
@@ -94,9 +94,9 @@ def test_options_differ_if_any_of_them_does(other: dict[str, Any]) -> None:
         (Outcome.FAILED, V1_ALLOWED, False),
     ],
 )
-def test_compliant_is_what_is_known_to_follow_the_policy_now(
+def test_only_an_instance_known_to_follow_the_policy_now_is_compliant(
     outcome: Outcome, after: MetadataOptions | None, *, compliant: bool
 ) -> None:
-    """Options that are not yet applied do not count, a metadata service that is off does."""
+    """One whose options are not yet applied is not; one whose metadata service is off is."""
     result = Result(instance_id=an_id(), region=HOME, outcome=outcome, reason="", after=after)
     assert result.compliant is compliant

@@ -13,12 +13,12 @@ PLAIN, ENFORCING = AccountDefaults(), AccountDefaults(enforce_tokens=True)
 NOW, PAST = an_exemption(), an_exemption("over", expires=date(2026, 11, 21))
 
 
-def test_to_enforce_tokens_beside_an_exemption_contradicts() -> None:
+def test_enforced_tokens_contradict_an_exemption() -> None:
     """Each exemption in force is named."""
     policy = a_policy(account_defaults=ENFORCING, exemptions=(NOW, PAST))
     [sentence] = contradictions(policy, START)
     assert sentence == (
-        "account_defaults.enforce_tokens has EC2 refuse the launches that this exemption allows: "
+        "with account_defaults.enforce_tokens EC2 refuses the launches that this exemption allows: "
         "(instance_id *) legacy SDK"
     )
 
@@ -32,13 +32,13 @@ def test_to_enforce_tokens_beside_an_exemption_contradicts() -> None:
         a_policy(account_defaults=ENFORCING),
     ],
 )
-def test_what_does_not_contradict(policy: Policy) -> None:
+def test_other_policies_do_not_contradict_themselves(policy: Policy) -> None:
     """An exemption that has expired allows nothing."""
     assert contradictions(policy, START) == []
 
 
-def test_what_required_defaults_come_before_is_named() -> None:
-    """Grace, gate by group and rollout are for instances; a launch asks none of them."""
+def test_fields_that_required_defaults_override_are_named() -> None:
+    """Grace, gate by group and rollout are about instances; the defaults apply at the launch itself."""
     policy = a_policy(
         account_defaults=PLAIN, launch_grace_seconds=60, gate=Gate(by=CountedBy.GROUP), rollout_percent=99
     )
@@ -53,6 +53,6 @@ def test_what_required_defaults_come_before_is_named() -> None:
     "policy",
     [a_policy(account_defaults=PLAIN, gate=Gate()), a_policy(launch_grace_seconds=60, rollout_percent=0)],
 )
-def test_what_needs_no_name(policy: Policy) -> None:
-    """Without account defaults, or with what holds existing instances back."""
+def test_no_other_field_is_named(policy: Policy) -> None:
+    """Without account defaults, or with a gate for existing instances, there is no conflict."""
     assert consequences(policy) == []

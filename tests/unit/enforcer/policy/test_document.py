@@ -20,7 +20,7 @@ ALL_DEFAULTS = AccountDefaults(
 
 
 def test_the_text_has_both_versions_and_every_field() -> None:
-    """This is the mail that follows a change."""
+    """It is the mail that follows a change of the policy."""
     policy = a_policy(
         HttpTokens.OPTIONAL,
         mode=Mode.AUDIT,
@@ -36,16 +36,16 @@ def test_the_text_has_both_versions_and_every_field() -> None:
         "http_put_response_hop_limit: 2\n"
         "container_hop_limit: 2\n"
         "container_host_tags: none\n"
-        "http_protocol_ipv6: as each instance has it\n"
+        "http_protocol_ipv6: each instance keeps its own\n"
         "instance_metadata_tags: disabled\n"
         "regions: all but us-east-1\n"
         "exemptions: (auto_scaling_group web-*) old SDK\n"
         "rollout_percent: 100\n"
         "launch_grace_seconds: 0\n"
-        "max_changes_per_sweep: any number\n"
+        "max_changes_per_sweep: no limit\n"
         "legacy_calls: no gate\n"
-        "watch: for 24 hours; from 1 rejected IMDSv1 calls on: reported\n"
-        "account_defaults: as each region has them"
+        "watch: for 24 hours; 1 or more rejected IMDSv1 calls are reported\n"
+        "account_defaults: each region keeps its own"
     )
 
 
@@ -54,7 +54,7 @@ def test_the_text_has_both_versions_and_every_field() -> None:
     [
         ({"launch_grace_seconds": 300}, ["launch_grace_seconds: 300"]),
         ({"max_changes_per_sweep": 500}, ["max_changes_per_sweep: 500"]),
-        ({"container_hop_limit": None}, ["container_hop_limit: none are added"]),
+        ({"container_hop_limit": None}, ["container_hop_limit: no hops are added"]),
         (
             {"container_host_tags": (Match(tag_key="nomad"), Match(tag_key="team", tag_value="k8s"))},
             ["container_host_tags: tag nomad=*", "container_host_tags: tag team=k8s"],
@@ -74,12 +74,12 @@ def test_the_text_has_both_versions_and_every_field() -> None:
         ({"watch": None}, ["watch: off"]),
         (
             {"watch": Watch(hours=48, rejected_calls=5)},
-            ["watch: for 48 hours; from 5 rejected IMDSv1 calls on: reported"],
+            ["watch: for 48 hours; 5 or more rejected IMDSv1 calls are reported"],
         ),
-        ({"account_defaults": AccountDefaults()}, ["account_defaults: HttpTokens as the toggle"]),
+        ({"account_defaults": AccountDefaults()}, ["account_defaults: HttpTokens follows the toggle"]),
         (
             {"account_defaults": ALL_DEFAULTS},
-            [f"account_defaults: HttpTokens as the toggle, {ALL_OF_THEM}"],
+            [f"account_defaults: HttpTokens follows the toggle, {ALL_OF_THEM}"],
         ),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_field_has_a_line_of_its_own(fields: dict[str, Any], lines: list[str])
 
 
 def test_an_exemption_is_in_the_document_as_the_policy_has_it() -> None:
-    """What it does not say is left out."""
+    """Fields that it does not have are left out."""
     assert as_document(a_policy(exemptions=(OLD, EXPIRED)))["exemptions"] == [
         {"match": {"auto_scaling_group": "web-*"}, "reason": "old SDK"},
         {"match": {"region": "eu-*"}, "reason": "vendor", "owner": "ann", "expires": "2026-11-21"},
@@ -98,7 +98,7 @@ def test_an_exemption_is_in_the_document_as_the_policy_has_it() -> None:
 
 
 def test_expired_exemptions_are_marked() -> None:
-    """As of a moment, where there is one."""
+    """As of the moment given, if one is given."""
     policy = a_policy(exemptions=(OLD, EXPIRED))
     kept, expired = "(auto_scaling_group web-*) old SDK", "(region eu-*) vendor, owner ann, until 2026-11-21"
     assert as_words(policy)["exemptions"] == [kept, expired]
@@ -120,6 +120,6 @@ def test_a_table_has_a_column_for_each_field_of_an_object() -> None:
 
 
 def test_fields_differ_by_their_values() -> None:
-    """The versions, and the toggle, are not fields of the document."""
+    """The versions and the toggle are not fields of the document."""
     assert differences(a_policy(), a_policy(HttpTokens.OPTIONAL)) == []
     assert differences(a_policy(), a_policy(mode=Mode.AUDIT, watch=None)) == ["mode", "watch"]

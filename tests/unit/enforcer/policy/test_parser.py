@@ -26,7 +26,7 @@ from imds_enforcer.policy.safeguards import DEFAULT_WATCH
 from tests.fakes.examples import HUGE_NUMBER
 
 VERSIONS = PolicyVersions(3, 7)
-TEXT = "text, not empty"
+TEXT = "non-empty text"
 WHOLE_NUMBER = "a whole number from 1 to 64, or null"
 ON_OFF = "enabled, disabled, null"
 REGION_NAMES = "text that matches ^[a-z]{2,}(-[a-z]+)+-[0-9]+$"
@@ -40,7 +40,7 @@ MATCH_FIELDS = "instance_id, image_id, auto_scaling_group, launch_template, regi
 GATE_FIELDS = "lookback_days, tolerate, enforce_after, by"
 DEFAULTS_FIELDS = "http_put_response_hop_limit, instance_metadata_tags, enforce_tokens"
 WATCH_FIELDS = "hours, rejected_calls"
-LEDGER_REMOVED = "a change that cannot be written down always waits; remove it"
+LEDGER_REMOVED = "a change that cannot be recorded always waits; remove it"
 REVERT_REMOVED = "the watch only reports, and its mail has the command that reverts; remove it"
 A_DAY = "text that matches ^[0-9]{4}-[0-9]{2}-[0-9]{2}$, or null"
 LOOKBACK = "a whole number from 1 to 455"
@@ -71,12 +71,12 @@ def test_an_empty_policy_enforces_the_toggle_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("tokens", HttpTokens)
 def test_the_toggle_is_required_or_optional(tokens: HttpTokens) -> None:
-    """Both are policies."""
+    """Both are valid."""
     assert parse_policy(tokens.value, "{}", VERSIONS).http_tokens is tokens
 
 
 def test_every_field_is_read() -> None:
-    """As the issue of fields says."""
+    """Into the policy, with its own type."""
     policy = _parsed(
         {
             "mode": "audit",
@@ -159,20 +159,20 @@ def test_regions_may_be_excluded() -> None:
     assert _parsed({"regions": {"exclude": ["us-east-1"]}}).regions == RegionSelection(exclude=("us-east-1",))
 
 
-def test_null_keeps_what_each_instance_has() -> None:
-    """The same as leaving the field out."""
+def test_null_keeps_each_instances_own_options() -> None:
+    """It means the same as leaving the field out."""
     names = ("http_put_response_hop_limit", "http_protocol_ipv6", "instance_metadata_tags")
     assert _parsed(dict.fromkeys(names)) == _parsed({})
 
 
-def test_container_hosts_keep_two_hops_unless_null_says_otherwise() -> None:
-    """Leaving the field out is the safe way."""
+def test_container_hosts_get_two_hops_unless_the_field_is_null() -> None:
+    """Leaving the field out is safe."""
     assert _parsed({}).container_hop_limit == 2
     assert _parsed({"container_hop_limit": None}).container_hop_limit is None
 
 
-def test_what_nobody_named_goes_carefully_where_that_costs_nothing() -> None:
-    """Changes are watched; nobody is held back, and nobody waits."""
+def test_by_default_only_the_safeguard_that_delays_nothing_is_on() -> None:
+    """Changes are watched; no instance is gated, and none waits."""
     policy = _parsed({})
     assert policy.watch == DEFAULT_WATCH
     assert (policy.gate, policy.launch_grace_seconds, policy.max_changes_per_sweep) == (None, 0, None)
@@ -205,17 +205,17 @@ def test_what_nobody_named_goes_carefully_where_that_costs_nothing() -> None:
         ({"max_changes_per_sweep": None}, "max_changes_per_sweep", None),
     ],
 )
-def test_each_safeguard_may_be_given_in_part_at_its_ends_or_not_at_all(
+def test_each_safeguard_may_be_given_in_part_at_its_bounds_or_not_at_all(
     document: object, field: str, value: Any
 ) -> None:
-    """What is left out has the value that a reader of the schema expects; null is none."""
+    """A part left out has the schema's default; null switches the safeguard off."""
     policy = _parsed(document)
     assert getattr(policy, field) == value
     assert policy == replace(_parsed({}), **{field: value})
 
 
-def test_whole_numbers_with_a_point_are_whole_in_every_field() -> None:
-    """2.0 is whole to JSON Schema; what counts with the numbers wants 2."""
+def test_whole_numbers_with_a_decimal_point_become_integers_in_every_field() -> None:
+    """JSON Schema accepts 2.0 as a whole number; the policy holds 2."""
     policy = _parsed(
         {
             "launch_grace_seconds": 60.0,
@@ -240,8 +240,8 @@ def test_whole_numbers_with_a_point_are_whole_in_every_field() -> None:
 
 
 @pytest.mark.parametrize("hops", [1, 64, 2.0])
-def test_a_hop_limit_is_a_whole_number_for_ec2_too(hops: float) -> None:
-    """2.0 is whole to JSON Schema; EC2's API wants 2."""
+def test_a_hop_limit_is_an_integer_for_ec2_too(hops: float) -> None:
+    """JSON Schema accepts 2.0 as a whole number; EC2's API requires 2."""
     limit = _parsed({"http_put_response_hop_limit": hops}).http_put_response_hop_limit
     assert (limit, type(limit)) == (int(hops), int)
 
@@ -256,14 +256,14 @@ def test_a_hop_limit_is_a_whole_number_for_ec2_too(hops: float) -> None:
     ],
 )
 def test_any_other_toggle_is_refused(tokens: str | None, message: str) -> None:
-    """The parameter's pattern refuses them too; neither relies on the other."""
+    """The parameter's own pattern refuses it too; neither check relies on the other."""
     with pytest.raises(PolicyInvalidError) as refused:
         parse_policy(tokens, "{}", VERSIONS)
     assert str(refused.value) == message
 
 
 def test_a_missing_policy_is_refused() -> None:
-    """Somebody deleted the parameter: nothing is known of exemptions, so nothing is done."""
+    """If someone deleted the parameter, the exemptions are unknown, so the enforcer changes nothing."""
     with pytest.raises(PolicyInvalidError, match=r"^policy is missing; allowed: a JSON object, \{\} at least$"):
         parse_policy("required", None, VERSIONS)
 
@@ -356,7 +356,7 @@ def test_a_missing_policy_is_refused() -> None:
          f'legacy_calls.enforce_after is "31.03.2027"; allowed: {A_DAY}'),
         ({"legacy_calls": {"enforce_after": 20270331}}, f"legacy_calls.enforce_after is 20270331; allowed: {A_DAY}"),
         ({"legacy_calls": {"enforce_after": "2027-02-29"}},
-         'legacy_calls.enforce_after is "2027-02-29"; allowed: a day of the calendar as YYYY-MM-DD, or null'),
+         'legacy_calls.enforce_after is "2027-02-29"; allowed: a calendar date as YYYY-MM-DD, or null'),
         ({"ledger": "best_effort"}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
         ({"ledger": "required"}, f"policy has the removed field ledger: {LEDGER_REMOVED}"),
         ({"ledger": None, "a": 1}, (f"policy has the removed field ledger: {LEDGER_REMOVED}; "
@@ -388,7 +388,7 @@ def test_a_missing_policy_is_refused() -> None:
     ],
 )  # fmt: skip
 def test_a_mistake_is_named_with_its_field_its_value_and_what_is_allowed(document: object, message: str) -> None:
-    """Whoever wrote it can mend it from the message alone."""
+    """The message alone is enough to fix it."""
     assert _refusal(document) == message
 
 
@@ -421,9 +421,9 @@ ALL_OF_THEM = (
     'exemptions[0] lacks the field reason: {"match": {"region": ""}, "expires": "2027-02-30"}; allowed: '
     + EXEMPTION_FIELDS,
     f'exemptions[0].match.region is ""; allowed: {TEXT}',
-    'exemptions[0].expires is "2027-02-30"; allowed: a day of the calendar as YYYY-MM-DD',
+    'exemptions[0].expires is "2027-02-30"; allowed: a calendar date as YYYY-MM-DD',
     f"exemptions[1].match is {{}}; allowed: at least one of {MATCH_FIELDS}",
-    'exemptions[1].reason has half a character: "\\ud83d"; allowed: text in Unicode',
+    'exemptions[1].reason has an unpaired surrogate: "\\ud83d"; allowed: valid Unicode text',
     f'exemptions[10].match has the unknown field "ami"; allowed: {MATCH_FIELDS}',
     'exemptions[10].match.tag lacks the field key: {"value": 1}; allowed: key, value',
     "exemptions[10].match.tag.value is 1; allowed: text",
@@ -433,13 +433,13 @@ ALL_OF_THEM = (
 
 
 def test_all_mistakes_are_named_at_once() -> None:
-    """In the order of the schema, whatever that of the document is."""
+    """In the order of the schema, whatever the order of the document."""
     assert _problems(MANY) == ALL_OF_THEM
     assert _problems(dict(reversed(MANY.items()))) == ALL_OF_THEM
 
 
-def test_the_toggle_and_the_document_are_named_together() -> None:
-    """Whichever of the two is wrong, or missing."""
+def test_mistakes_in_the_toggle_and_in_the_document_are_named_together() -> None:
+    """Whether either is wrong or missing."""
     assert _problems({"mode": "off"}, "on") == (
         'http-tokens is "on"; allowed: required or optional',
         'mode is "off"; allowed: enforce, audit',
@@ -448,8 +448,8 @@ def test_the_toggle_and_the_document_are_named_together() -> None:
     assert len(_problems("{", None)) == 2
 
 
-def test_fields_given_twice_are_named_beside_the_other_mistakes() -> None:
-    """Each object that has one."""
+def test_fields_given_twice_are_named_with_the_other_mistakes() -> None:
+    """In each object that has one."""
     assert _problems('{"watch": {"hours": 1, "hours": 2}, "mode": "off", "mode": "on"}') == (
         'policy has "hours" more than once; allowed: each field once',
         'policy has "mode" more than once; allowed: each field once',
@@ -458,22 +458,22 @@ def test_fields_given_twice_are_named_beside_the_other_mistakes() -> None:
 
 
 def test_a_message_names_three_mistakes_and_counts_the_rest() -> None:
-    """It goes into logs and mails, and must not grow with the document."""
+    """It goes into logs and mails, so it must not grow with the document."""
     assert _refusal(MANY) == f"{'; also '.join(ALL_OF_THEM[:3])}; and 12 more"
     assert len(_refusal({"exemptions": [None] * 1_000})) < 1_000
 
 
 @pytest.mark.parametrize("expires", ["2027-02-29", "2027-13-01", "0000-01-01"])
-def test_a_day_that_no_calendar_has_is_refused(expires: str) -> None:
-    """The pattern cannot know of leap years."""
+def test_a_day_that_is_not_in_the_calendar_is_refused(expires: str) -> None:
+    """A pattern cannot check leap years."""
     good = {"match": {"region": "*"}, "reason": "r"}
     message = _refusal({"exemptions": [good, {**good, "expires": expires}]})
-    assert message == f'exemptions[1].expires is "{expires}"; allowed: a day of the calendar as YYYY-MM-DD'
+    assert message == f'exemptions[1].expires is "{expires}"; allowed: a calendar date as YYYY-MM-DD'
 
 
 @pytest.mark.parametrize("expires", ["2027-3-31", "31.03.2027", "2027-03-31T00:00:00", "20270331", ""])
-def test_a_day_in_another_form_is_refused(expires: str) -> None:
-    """One form only, so that nobody has to guess which number is the month."""
+def test_a_day_in_another_format_is_refused(expires: str) -> None:
+    """With one format it is clear which number is the month."""
     message = _refusal({"exemptions": [{"match": {"region": "*"}, "reason": "r", "expires": expires}]})
     assert message.startswith(f'exemptions[0].expires is "{expires}"; allowed: text that matches')
 
@@ -484,26 +484,26 @@ def test_a_day_in_another_form_is_refused(expires: str) -> None:
         ('{"mode": "audit", "mode": "enforce"}', '"mode"'),
         ('{"regions": {"include": ["a-b-1"], "include": ["c-d-1"]}}', '"include"'),
         ('{"b": 1, "a": 1, "b": 2, "a": 2, "c": 3}', '"a", "b"'),
-        # Half a character could be neither logged nor mailed.
+        # A name with an unpaired surrogate could be neither logged nor mailed.
         (r'{"\ud800": 1, "\ud800": 2}', r'"\ud800"'),
     ],
 )
 def test_a_field_given_twice_is_refused(document: str, names: str) -> None:
-    """JSON would silently take the last one: audit could turn out to be enforce."""
+    """Python's parser would silently take the last one: audit could turn out to be enforce."""
     assert _problems(document)[0] == f"policy has {names} more than once; allowed: each field once"
 
 
 @pytest.mark.parametrize(
     "document", [HUGE_NUMBER, f'{{"http_put_response_hop_limit": {HUGE_NUMBER}}}'], ids=["alone", "in a field"]
 )
-def test_a_number_of_thousands_of_digits_is_refused(document: str) -> None:
-    """JSON has no limit to it, and Python does."""
+def test_a_number_with_thousands_of_digits_is_refused(document: str) -> None:
+    """JSON has no limit for digits, but Python does."""
     message = _refusal(document)
     assert message.startswith("policy is not JSON: Exceeds the limit (4300 digits) for integer string conversion")
     assert message.endswith(f", in {shown(document)}; allowed: a JSON object")
 
 
-def test_a_policy_that_is_too_large_is_told_its_size() -> None:
+def test_a_policy_that_is_too_large_is_refused_with_its_size() -> None:
     """In bytes, as Parameter Store counts: é takes two."""
     assert _parsed("{}" + " " * 8190).mode is Mode.ENFORCE
     assert _refusal("{}" + " " * 8191) == "policy is 8,193 bytes long; allowed: up to 8,192 bytes"
@@ -511,7 +511,7 @@ def test_a_policy_that_is_too_large_is_told_its_size() -> None:
 
 
 def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
-    """As the reader of JSON sees it, or as one of the wrong type."""
+    """By the JSON parser, or by the schema because of its type."""
     document = "[" * 4096 + "]" * 4096
     assert _refusal(document) in {
         f"policy is nested too deeply: {shown(document)}; allowed: a JSON object",
@@ -519,14 +519,14 @@ def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
     }
 
 
-def test_half_a_character_is_refused_wherever_the_schema_takes_text() -> None:
+def test_an_unpaired_surrogate_is_refused_wherever_the_schema_allows_text() -> None:
     """It could be neither logged nor mailed."""
     message = _refusal('{"exemptions": [{"match": {"region": "*"}, "reason": "\\ud83d"}]}')
-    assert message == 'exemptions[0].reason has half a character: "\\ud83d"; allowed: text in Unicode'
-    assert "half a character" in _refusal(_exempting(tag={"key": "\udc00"}))
+    assert message == 'exemptions[0].reason has an unpaired surrogate: "\\ud83d"; allowed: valid Unicode text'
+    assert "an unpaired surrogate" in _refusal(_exempting(tag={"key": "\udc00"}))
 
 
-def test_a_whole_character_in_two_escapes_is_fine() -> None:
-    """JSON writes many characters that way."""
+def test_a_surrogate_pair_is_allowed() -> None:
+    """JSON writes many characters as two escapes."""
     policy = _parsed('{"exemptions": [{"match": {"region": "*"}, "reason": "\\ud83d\\ude00"}]}')
     assert policy.exemptions[0].reason == "😀"

@@ -59,7 +59,7 @@ TEAM, PROD = Match(tag_key="team"), Match(tag_key="Env", tag_value="prod")
     ],
 )
 def test_a_field_fits_as_a_shell_style_pattern(match: Match, *, fits: bool) -> None:
-    """Upper and lower case matter, as they do in AWS; key and value must be those of one tag."""
+    """Case matters, as it does in AWS; key and value must be those of the same tag."""
     assert match.fits(WEB) is fits
 
 
@@ -75,20 +75,20 @@ FITTING: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", FITTING)
 def test_every_given_field_must_fit(name: str) -> None:
-    """One that does not is enough to be no match."""
+    """A single field that does not fit rules the instance out."""
     assert Match(**FITTING).fits(WEB)
     assert not Match(**(FITTING | {name: "nothing-like-it"})).fits(WEB)
 
 
 @pytest.mark.parametrize("match", [Match(auto_scaling_group="*"), Match(launch_template="*"), Match(tag_key="*")])
-def test_a_pattern_for_anything_does_not_fit_what_is_not_there(match: Match) -> None:
-    """An instance of no group is in no group, whatever the pattern."""
+def test_a_wildcard_does_not_fit_a_missing_value(match: Match) -> None:
+    """An instance without a group is in no group, whatever the pattern."""
     assert not match.fits(an_instance())
 
 
 @given(st.text(), st.text(alphabet="[]!-*?\\^a"))
 def test_no_pattern_is_an_error(value: str, pattern: str) -> None:
-    """A policy can hold any text; at worst it fits nothing."""
+    """A pattern may be any text; at worst it fits nothing."""
     instance = an_instance(tags={value: value})
     assert Match(tag_key=pattern, tag_value=pattern).fits(instance) in {True, False}
 
@@ -104,7 +104,7 @@ def test_no_pattern_is_an_error(value: str, pattern: str) -> None:
     ],
 )
 def test_an_exemption_protects_through_its_last_day_in_utc(now: datetime, *, expired: bool) -> None:
-    """Whatever zone the moment is given in."""
+    """Whatever the time zone of the moment given."""
     exemption = an_exemption(expires=date(2027, 3, 31))
     policy = a_policy(exemptions=(exemption,))
     assert exemption.expired(now) is expired
@@ -113,12 +113,12 @@ def test_an_exemption_protects_through_its_last_day_in_utc(now: datetime, *, exp
 
 
 def test_an_exemption_without_a_date_does_not_expire() -> None:
-    """Somebody decided so."""
+    """The date is optional."""
     assert not an_exemption().expired(datetime.max.replace(tzinfo=UTC))
 
 
 def test_the_first_exemption_in_force_is_the_one_named() -> None:
-    """One that expired or is for others does not hide it."""
+    """An exemption that has expired or is for other instances does not hide it."""
     expired, other = an_exemption(expires=date(2026, 1, 1)), an_exemption(region=AWAY)
     first, second = an_exemption("first"), an_exemption("second")
     policy = a_policy(exemptions=(expired, other, first, second))
@@ -126,7 +126,7 @@ def test_the_first_exemption_in_force_is_the_one_named() -> None:
 
 
 def test_an_exemption_reads_as_its_reason_its_owner_and_its_end() -> None:
-    """As far as they are given."""
+    """Those that are given."""
     everyone = Match(instance_id="*")
     assert str(Exemption(match=everyone, reason="old SDK")) == "old SDK"
     full = Exemption(match=everyone, reason="old SDK", owner="payments", expires=date(2027, 3, 31))
@@ -142,12 +142,12 @@ def test_an_exemption_reads_as_its_reason_its_owner_and_its_end() -> None:
     ],
 )
 def test_regions_are_covered_unless_left_out(selection: RegionSelection, covered: list[str]) -> None:
-    """No selection covers every region."""
+    """Without a selection, every region is covered."""
     assert [region for region in (HOME, AWAY) if selection.covers(region)] == covered
 
 
-def test_named_regions_that_the_account_does_not_have_are_told() -> None:
-    """An include list with a slip of the pen would leave a region unprotected without a word."""
+def test_named_regions_that_the_account_does_not_have_are_reported() -> None:
+    """A misspelt include list would silently leave a region unprotected."""
     assert RegionSelection(include=("us-west-9", HOME, "eu-west-11")).unknown([HOME, AWAY]) == (
         "eu-west-11",
         "us-west-9",
@@ -157,7 +157,7 @@ def test_named_regions_that_the_account_does_not_have_are_told() -> None:
 
 
 def test_versions_are_logged_by_parameter() -> None:
-    """Each has its own."""
+    """Each parameter has its own version."""
     assert PolicyVersions(3, 7).as_log() == {"http_tokens": 3, "policy": 7}
 
 
@@ -170,8 +170,8 @@ def test_versions_are_logged_by_parameter() -> None:
         (RegionSelection(exclude=(HOME, AWAY)), "all but eu-west-1, us-east-1"),
     ],
 )
-def test_regions_read_as_a_sentence_would_have_them(selection: RegionSelection, text: str) -> None:
-    """The mail is for people."""
+def test_regions_read_as_in_a_sentence(selection: RegionSelection, text: str) -> None:
+    """People read the mail."""
     assert str(selection) == text
 
 
@@ -195,13 +195,13 @@ def test_a_match_reads_as_the_fields_that_were_given(match: Match, text: str) ->
 
 @pytest.mark.parametrize("instance", [an_instance(region=AWAY), an_instance(region=HOME)])
 def test_exemptions_may_be_for_a_region(instance: Instance) -> None:
-    """All instances of it and no other."""
+    """For all instances of that region, and no others."""
     policy = a_policy(exemptions=(an_exemption(region=AWAY),))
     assert bool(policy.exemption_for(instance, START)) == (instance.region == AWAY)
 
 
 def test_from_which_percentage_an_instance_is_reached() -> None:
-    """The smallest that reaches it; places are spread evenly, and 100 % reaches every instance."""
+    """From the smallest one that reaches it; places are spread evenly, and 100 % reaches every instance."""
     places = [reached_from(an_id(number)) for number in range(1_000)]
     for number, percent in enumerate(places):
         assert not a_policy(rollout_percent=percent - 1).has_reached(an_id(number))

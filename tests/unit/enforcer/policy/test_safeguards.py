@@ -20,12 +20,12 @@ from imds_enforcer.policy.safeguards import DEFAULT_WATCH
     ],
 )
 def test_a_gate_holds_through_its_last_day_in_utc(now: datetime, *, in_force: bool) -> None:
-    """Whatever zone the moment is given in."""
+    """Whatever the time zone of the moment given."""
     assert Gate(enforce_after=date(2027, 3, 31)).in_force(now) is in_force
 
 
-def test_a_gate_without_a_last_day_holds_for_ever() -> None:
-    """Until somebody takes it out of the policy."""
+def test_a_gate_without_a_last_day_holds_forever() -> None:
+    """Until it is removed from the policy."""
     assert Gate().in_force(datetime.max.replace(tzinfo=UTC))
 
 
@@ -40,20 +40,20 @@ def test_a_gate_without_a_last_day_holds_for_ever() -> None:
         (Gate(by=CountedBy.GROUP), "more than 0 IMDSv1 calls in 14 days, counted by Auto Scaling group"),
     ],
 )
-def test_a_gate_reads_as_who_is_held_back_and_until_when(gate: Gate, text: str) -> None:
-    """The mail is for people."""
+def test_a_gate_reads_as_its_rule(gate: Gate, text: str) -> None:
+    """People read the mail."""
     assert str(gate) == text
 
 
 @pytest.mark.parametrize(
     ("watch", "text"),
     [
-        (DEFAULT_WATCH, "for 24 hours; from 1 rejected IMDSv1 calls on: reported"),
-        (Watch(hours=48, rejected_calls=5), "for 48 hours; from 5 rejected IMDSv1 calls on: reported"),
+        (DEFAULT_WATCH, "for 24 hours; 1 or more rejected IMDSv1 calls are reported"),
+        (Watch(hours=48, rejected_calls=5), "for 48 hours; 5 or more rejected IMDSv1 calls are reported"),
     ],
 )
 def test_a_watch_reads_as_what_it_does(watch: Watch, text: str) -> None:
-    """And that it changes no instance."""
+    """It reports, and changes no instance."""
     assert str(watch) == text
 
 

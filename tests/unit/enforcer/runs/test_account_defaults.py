@@ -131,8 +131,8 @@ def test_a_contradiction_leaves_all_regions_alone_and_is_one_finding(clients: Fa
     assert swept.logged == {an_id(1): Outcome.REMEDIATED}
     [finding] = swept.report.warnings
     assert finding == (
-        "The policy contradicts itself, so the account defaults are left alone: account_defaults.enforce_tokens has "
-        "EC2 refuse the launches that this exemption allows: (instance_id i-none) legacy SDK."
+        "The policy contradicts itself, so the account defaults are left alone: with account_defaults.enforce_tokens "
+        "EC2 refuses the launches that this exemption allows: (instance_id i-none) legacy SDK."
     )
     # While tokens are optional, nothing is enforced, and earlier enforcement may be undone.
     assert Sweep(clients, replace(policy, http_tokens=HttpTokens.OPTIONAL)).report.warnings == ()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 TEN = a_policy(max_changes_per_sweep=10)
 WHY = "HttpTokens is optional, not required"
-LEFT = "this region has had its share of the 10 instances that the sweep may change"
+LEFT = "this region has used its share of the 10 instances that the sweep may change"
 POLICY_CHANGE = {"source": "aws.ssm", "detail-type": "Parameter Store Change", "detail": {"operation": "Update"}}
 
 

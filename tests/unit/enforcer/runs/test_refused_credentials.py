@@ -89,7 +89,7 @@ def test_the_first_refused_change_ends_the_sweep(
     done = Sweep(clients)
     by_id = {result.instance_id: result for result, _ in done.log}
     sent = {an_id(number): by_id.pop(an_id(number)) for number in range(3)}
-    accepted = f"accepted, but it could not be read back ({EXPIRED}); {WHY}"
+    accepted = f"EC2 accepted the change, but the read-back failed ({EXPIRED}); {WHY}"
     assert [(each.outcome, each.reason) for each in sent.values()] == [
         (Outcome.PENDING, accepted),
         (Outcome.PENDING, accepted),

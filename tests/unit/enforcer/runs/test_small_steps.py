@@ -45,7 +45,7 @@ def test_an_instance_outside_the_share_is_left_alone_and_the_reason_says_so() ->
     """Until the share reaches it."""
     decision = decide(an_instance(attached_at=OLD), a_policy(rollout_percent=0), START)
     assert decision.verdict is Verdict.NOT_REACHED
-    assert decision.reason == "not among the 0 % of the existing instances that have their turn"
+    assert decision.reason == "outside the current rollout (0 % of existing instances)"
 
 
 def test_a_first_launch_is_enforced_whatever_the_share() -> None:
