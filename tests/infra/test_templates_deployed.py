@@ -21,7 +21,7 @@ from tests.infra.synthesized import FORWARDED, HOME
 README = (ROOT / "infra" / "README.md").read_text("utf-8")
 BUCKET = "code"
 TAGS = [{"Key": "team", "Value": "b"}]
-_accounts = itertools.count(350_987_654_001)
+_accounts = itertools.count(400_987_654_001)
 
 
 @pytest.fixture
