@@ -52,7 +52,7 @@ def launch_refused() -> Pattern:
 
 
 def running() -> Pattern:
-    """An instance that starts to run. This event needs no trail, and is the only sign of a launch without one."""
+    """An instance that starts to run. In an account without a trail, this event alone reveals launches."""
     return _own("aws.ec2", "EC2 Instance State-change Notification", {"state": ["running"]})
 
 

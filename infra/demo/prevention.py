@@ -76,7 +76,7 @@ def play(aws: LocalAws) -> None:
         put_in_force(enforcer, {"account_defaults": {"enforce_tokens": True}})
         expect_defaults(aws)
 
-    with act("An operator stops EC2 from refusing, by hand: the enforcer corrects that at once"):
+    with act("An operator switches that off by hand: the enforcer switches it on again at once"):
         aws.client("ec2").modify_instance_metadata_defaults(HttpTokensEnforced="disabled")
         expect_defaults(aws)
 

@@ -85,7 +85,7 @@ class Knobs:
     visibility_seconds: float = _knob(0.0, _number)  # a new instance is unknown to EC2 for this long
     attached_seconds: float = _knob(0.0, _number)  # the age of the attachment of a new instance's network interface
     apply_seconds: float = _knob(0.2, _number)  # metadata options from `pending` to `applied`
-    cloudtrail_events: bool = _knob(default=True, check=_flag)  # is there a trail?
+    cloudtrail_events: bool = _knob(default=True, check=_flag)  # whether the account has a trail
     cloudtrail_seconds: float = _knob(0.0, _number)
     state_change_events: bool = _knob(default=True, check=_flag)
     state_change_seconds: float = _knob(0.0, _number)
