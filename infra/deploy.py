@@ -134,7 +134,9 @@ def _destroy_state(arguments: list[str]) -> int:
     checks.removable(account, state.STACK)
     names = ", ".join(each.name for each in state.RESOURCES)
     what = f"the stack {state.STACK} in {where}, with {names}"
-    _confirm(f"This deletes {what}: toggle, policy, exemptions, holds and history. After that, no change can be reverted.")
+    _confirm(
+        f"This deletes {what}: toggle, policy, exemptions, holds and history. After that, no change can be reverted."
+    )
     deleted = ", ".join(state_stack.remove(account))
     sys.stdout.write(f"Deleted in {where}: {deleted}.\n" if deleted else f"There is nothing to delete in {where}.\n")
     return 0

@@ -16,7 +16,7 @@ BUS_NAME = "imds-enforcer"
 """The bus that forwarders send to: on the default bus, their events would trigger the account's own rules."""
 
 PREFIX = "imds-enforcer-"
-"""The prefix of all rule and schedule names. Both are created last, so the policies that admit them need fixed names."""
+"""The prefix of all rule and schedule names. Both are created last, so the policies that admit them need fixed ones."""
 
 
 class EventQueue(Construct):
