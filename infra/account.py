@@ -1,4 +1,4 @@
-"""The account and home region that the AWS environment leads to, and the ways to ask them."""
+"""The account and home region that the AWS environment selects, and the clients to query them."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -18,12 +18,12 @@ _REFUSED = ("AccessDenied", "Unauthorized")
 
 
 class DeniedError(Exception):
-    """The caller may not ask this."""
+    """The caller is not allowed to make this call."""
 
 
 @contextmanager
 def denials() -> Iterator[None]:
-    """Raise `DeniedError` where AWS refuses a call for want of permission."""
+    """Raise `DeniedError` if AWS refuses a call for lack of permission."""
     try:
         yield
     except ClientError as error:
@@ -41,9 +41,9 @@ class Account:
     number: str
     partition: str
     role_arn: str
-    """The role that CloudFormation works with."""
+    """The role that CloudFormation assumes."""
     qualifier: str
-    """Which bootstrap's roles deploy."""
+    """The qualifier of the bootstrap whose roles deploy."""
 
     @classmethod
     def of(cls, arguments: Arguments) -> "Account":
@@ -68,11 +68,11 @@ class Account:
         return self._client(service, region, {})
 
     def cloudformation(self, region: str = "") -> Any:
-        """A client for stacks, as the CDK CLI makes it."""
+        """A client for stacks, with the credentials that the CDK CLI uses."""
         return self.deployer("cloudformation", region)
 
     def deployer(self, service: str, region: str = "") -> Any:
-        """A client in the bootstrap's deploy role, or with the caller's credentials if they cannot take it."""
+        """A client in the bootstrap's deploy role, or with the caller's credentials if they cannot assume it."""
         return self._client(service, region, self._deployer)
 
     def _client(self, service: str, region: str, keys: Mapping[str, str]) -> Any:
@@ -97,7 +97,7 @@ class Account:
 
 
 def described(cloudformation: Any, stack: str) -> dict[str, Any] | None:
-    """A stack; None if there is none."""
+    """A stack as CloudFormation describes it; None if it does not exist."""
     try:
         return dict(cloudformation.describe_stacks(StackName=stack)["Stacks"][0])
     except ClientError as error:

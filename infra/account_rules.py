@@ -1,4 +1,4 @@
-"""What an account's own rules demand of every deployment: tags, names, a boundary, another bootstrap.
+"""What an account's own rules require of every deployment: tags, names, a boundary, a bootstrap of its own.
 
 Read from the CDK context without the CDK, so that `make deploy` can check it before it starts anything.
 """
@@ -13,7 +13,7 @@ BOUNDARY = "@aws-cdk/core:permissionsBoundary"
 QUALIFIER = "@aws-cdk/core:bootstrapQualifier"
 KEYS = ("tags", "role_name", "role_path", "termination_protection", BOUNDARY, QUALIFIER)
 DEFAULT_QUALIFIER = "hnb659fds"
-"""The CDK's own."""
+"""The CDK's default."""
 
 # CloudFormation API reference, CreateStack and Tag.
 _MOST_TAGS = 50
@@ -23,12 +23,12 @@ _LONGEST_VALUE = 256
 _ROLE_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _ROLE_PATH = re.compile(r"/|/[!-~]+/")
 _LONGEST_PATH = 512
-# The bootstrap's template: names of roles would be too long otherwise.
+# The bootstrap's template: with a longer qualifier, its roles' names would be too long.
 _QUALIFIER = re.compile(r"[A-Za-z0-9_-]{1,10}")
 
 
 class ContextError(ValueError):
-    """A context value that cannot be used: names the key, what was received and what is allowed."""
+    """An invalid context value; the message names the key, the value received and the values allowed."""
 
     def __init__(self, key: str, received: object, allowed: str) -> None:
         super().__init__(f"context {key!r}: received {received!r}; allowed: {allowed}")
@@ -36,11 +36,11 @@ class ContextError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class AccountRules:
-    """The checked rules.
+    """The validated rules.
 
-    `role_name` and `role_path` are those of the function's role; without them CloudFormation makes the name, and the
-    path is `/`. `boundary` is as the CDK reads it: the `name` or the `arn` of a policy. `qualifier` says which
-    bootstrap's roles deploy.
+    `role_name` and `role_path` are those of the function's role; without them CloudFormation generates the name, and
+    the path is `/`. `boundary` has the form that the CDK reads: the `name` or the `arn` of a policy. `qualifier`
+    selects the bootstrap whose roles deploy.
     """
 
     tags: Mapping[str, str]
@@ -55,7 +55,7 @@ class AccountRules:
         """Check `values`, as the CDK's files and `-c` give them.
 
         Raises:
-            ContextError: naming a value that cannot be used.
+            ContextError: naming the invalid value.
         """
         return cls(
             tags=checked_tags(_unpacked(values.get("tags"))),
@@ -68,7 +68,7 @@ class AccountRules:
 
 
 def checked_tags(received: object) -> Mapping[str, str]:
-    """The tags, if CloudFormation takes them.
+    """The tags, if CloudFormation accepts them.
 
     Raises:
         ContextError: if it does not.
@@ -88,10 +88,10 @@ def checked_tags(received: object) -> Mapping[str, str]:
 
 
 def flag(key: str, received: object) -> bool:
-    """True or false, as JSON or as text; false if it is left out.
+    """True or false, given as JSON or as text; false if omitted.
 
     Raises:
-        ContextError: if it is neither.
+        ContextError: if the value is neither.
     """
     value = str(False if received is None else received).lower()
     if value not in ("true", "false"):
@@ -100,7 +100,7 @@ def flag(key: str, received: object) -> bool:
 
 
 def _unpacked(received: object) -> object:
-    """What a text stands for that was given with `-c`: the CDK hands it on as it is."""
+    """The value behind a text given with `-c`: the CDK passes the text on unparsed."""
     if not isinstance(received, str):
         return received
     try:
@@ -118,7 +118,7 @@ def _role_name(received: object) -> str | None:
 
 
 def _role_path(received: object) -> str | None:
-    # The default is left to IAM: written down, it would replace the role of earlier deployments.
+    # IAM supplies the default: in the template, it would replace the role of earlier deployments.
     if received in (None, "", "/"):
         return None
     if isinstance(received, str) and _ROLE_PATH.fullmatch(received) and len(received) <= _LONGEST_PATH:
@@ -137,7 +137,7 @@ def _boundary(received: object) -> Mapping[str, str] | None:
                 return {"name": name}
             case {"arn": str(arn)} if arn.startswith("arn:"):
                 return {"arn": arn}
-    # The CDK would deploy without a boundary, and say nothing.
+    # The CDK would silently deploy without a boundary.
     raise ContextError(BOUNDARY, received, """{"name": "<policy>"} | {"arn": "<its ARN>"}""")
 
 

@@ -1,6 +1,6 @@
 """The CDK app: one home stack, and a forwarder for each of the other regions in the context.
 
-What outlives them is not in it, so that nothing that is given to `cdk deploy` can reach it: `infra.state`.
+The stack that outlives them (`infra.state`) is not part of the app, so no argument of `cdk deploy` can reach it.
 """
 
 import os
@@ -24,19 +24,19 @@ KEYS = ("regions", "schedule", "notification_email", "floor", "account_defaults"
 def build(
     *, home_region: str, account: str | None, context: Mapping[str, Any] | None = None, outdir: str | None = None
 ) -> App:
-    """Every stack; without an account their templates fit any.
+    """Build every stack; without an account, their templates fit any account.
 
     Args:
         home_region: where the home stack goes.
-        account: the account that the stacks go to, where it is known.
-        context: what the CLI reads from `cdk.json` and `-c`, where it is not the CLI that runs this.
-        outdir: where the templates are written, likewise.
+        account: the account that the stacks go to, if known.
+        context: replaces what the CLI reads from `cdk.json` and `-c`, if the CLI does not run this.
+        outdir: where to write the templates, if the CLI does not run this.
     """
     app = App(
         context=context,
         outdir=outdir,
         analytics_reporting=False,
-        # Takes as long as all the rest of a synthesis, and cfn-lint looks at the same in the tests.
+        # It takes as long as the rest of the synthesis, and in the tests cfn-lint checks the same.
         builtin_cloud_formation_validation=False,
     )
     checked = checked_context(app, home_region=home_region)
@@ -61,14 +61,14 @@ def build(
 
 
 def checked_context(app: App, *, home_region: str, **instead: object) -> Context:
-    """The app's context, checked, with these values `instead` of some of its own.
+    """The app's validated context; values in `instead` replace the app's own.
 
     Raises:
-        ContextError: naming a value that cannot be used.
+        ContextError: naming the invalid value.
     """
     values = {key: app.node.try_get_context(key) for key in KEYS}
     checked = Context.parse({**values, **instead}, home_region=home_region)
-    # The CDK takes what was given with -c as it is: it would pass over a boundary that is text, and use an empty name.
+    # The CDK does not parse values given with -c: it would ignore a boundary given as text, and use an empty name.
     app.node.set_context(account_rules.BOUNDARY, checked.rules.boundary)
     app.node.set_context(account_rules.QUALIFIER, checked.rules.qualifier)
     return checked
@@ -76,7 +76,7 @@ def checked_context(app: App, *, home_region: str, **instead: object) -> Context
 
 if __name__ == "__main__":
     try:
-        # The CLI says where its credentials lead, if it has any, and which region was asked for.
+        # The CLI passes the account of its credentials, if it has any, and the region.
         build(home_region=os.environ["CDK_DEFAULT_REGION"], account=os.environ.get("CDK_DEFAULT_ACCOUNT")).synth()
     except ContextError as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""What `make deploy` itself takes from CDK_ARGS and the CDK's configuration files; the CLI gets all of it too."""
+"""What `make deploy` itself reads from CDK_ARGS and the CDK's configuration files; the CLI gets all of it too."""
 
 import argparse
 import json
@@ -15,25 +15,24 @@ from infra.account_rules import AccountRules, ContextError
 
 ROOT = Path(__file__).parents[1]
 FIRST_VALUES = {"http_tokens": ("required", "optional"), "mode": ("enforce", "audit")}
-"""The context that gives the parameters' first values, with what each may be."""
+"""The context keys that set the parameters' first values, with the values allowed."""
 ALLOW_SECOND_HOME = "allow_second_home"
 KEYS = (*FIRST_VALUES, ALLOW_SECOND_HOME)
-"""The context that no template depends on."""
-
+"""The context keys that no template depends on."""
 
 _TOOLKIT = "CDKToolkit"
 
 
 class DeployError(Exception):
-    """Nothing was started, or nothing went on; the message says what to do about it."""
+    """The command refused to start, or could not continue; the message says what to do about it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """Context and tags by name, and what names credentials, region and role.
+    """Context and tags by name, and the options that select credentials, region and role.
 
-    `given` is the context of this call, `standing` that of `cdk.json` and the CDK's other files, `output` where
-    templates are written, if that was named.
+    `given` is this call's context, `standing` the context in `cdk.json` and the CDK's other files. `output` is the
+    folder for templates, if one was named.
     """
 
     given: Mapping[str, str] = field(default_factory=dict)
@@ -47,10 +46,10 @@ class Arguments:
 
     @classmethod
     def parse(cls, arguments: Sequence[str]) -> "Arguments":
-        """Read them as the CDK CLI does, and leave out what is not for here.
+        """Parse the arguments as the CDK CLI does, and ignore those that only the CLI needs.
 
         Raises:
-            DeployError: where one has no value, or a value that is not allowed.
+            DeployError: if an option has no value, or a value that is not allowed.
         """
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
         parser.add_argument("-c", "--context", action="append", default=[])
@@ -64,7 +63,7 @@ class Arguments:
             known, _ = parser.parse_known_args([*arguments])
         except argparse.ArgumentError as error:
             raise DeployError(str(error)) from None
-        # The CLI takes each of its options from the environment as well.
+        # The CLI reads each of its options from the environment as well.
         context = known.context or list(filter(None, [os.environ.get("CDK_CONTEXT")]))
         parsed = cls(
             given=_pairs(context),
@@ -94,28 +93,28 @@ class Arguments:
         return chosen
 
     def flag(self, key: str) -> bool:
-        """True if the context says so.
+        """Whether the context sets this flag.
 
         Raises:
-            DeployError: if it says neither true nor false.
+            DeployError: if its value is neither true nor false.
         """
         with _refusals():
             return account_rules.flag(key, self._context(key))
 
     def rules(self) -> AccountRules:
-        """What the account's own rules demand.
+        """What the account's own rules require.
 
         Raises:
-            DeployError: naming a value that cannot be used.
+            DeployError: naming the invalid value.
         """
         with _refusals():
             return AccountRules.parse({key: self._context(key) for key in account_rules.KEYS})
 
     def state_tags(self) -> Mapping[str, str]:
-        """The tags for the creation of the stack that the CLI does not deploy: the context's, and before them `--tags`.
+        """The tags to create the state stack with, which the CLI does not deploy; `--tags` override the context's.
 
         Raises:
-            DeployError: naming a value that cannot be used.
+            DeployError: naming the invalid value.
         """
         rules = self.rules()
         with _refusals():
@@ -123,33 +122,33 @@ class Arguments:
 
     @property
     def toolkit_name(self) -> str:
-        """The bootstrap's stack: another qualifier has one of its own, and replaces none."""
+        """The name of the bootstrap's stack; each qualifier has a stack of its own, and replaces no other."""
         qualifier = self.rules().qualifier
-        # Names of stacks have no underscores.
+        # Stack names cannot contain underscores.
         own = "" if qualifier == account_rules.DEFAULT_QUALIFIER else f"-{qualifier.replace('_', '-')}"
         return self.toolkit_stack or f"{_TOOLKIT}{own}"
 
     def toolkit(self) -> list[str]:
-        """The arguments for `cdk bootstrap` that name it, as far as that is not the usual one."""
+        """The arguments for `cdk bootstrap` that select this bootstrap, unless it is the default one."""
         named = {"--qualifier": self.rules().qualifier, "--toolkit-stack-name": self.toolkit_name}
         usual = (account_rules.DEFAULT_QUALIFIER, _TOOLKIT)
         return [word for option, value in named.items() if value not in usual for word in (option, value)]
 
     def _context(self, key: str, default: object = None) -> Any:
-        """The value of this call, or the standing one."""
+        """This call's value, else the standing one."""
         return self.given.get(key, self.standing.get(key, default))
 
     def context(self) -> list[str]:
-        """The arguments that give the context, for another of the CLI's commands."""
+        """This call's context, as arguments for another CLI command."""
         return [word for key, value in self.given.items() for word in ("-c", f"{key}={value}")]
 
     def credentials(self) -> list[str]:
-        """The arguments that name the credentials, for another of the CLI's commands."""
+        """The choice of credentials, as arguments for another CLI command."""
         return ["--profile", self.profile] if self.profile else []
 
 
 def asked(question: str) -> str | None:
-    """What is typed at the terminal; empty at the end of its input, None without a terminal."""
+    """The answer typed at the terminal; empty at end of input, None without a terminal."""
     if not sys.stdin.isatty():
         return None
     try:
@@ -172,7 +171,7 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _standing() -> dict[str, Any]:
-    """The context in the CDK's files, in the CLI's order: the project's before the user's."""
+    """The context in the CDK's files; as in the CLI, the project's overrides the user's."""
     project = _read(ROOT / "cdk.json").get("context", {})
     user = _read(Path.home() / ".cdk.json").get("context", {})
     return {**user, **_read(ROOT / "cdk.context.json"), **project}

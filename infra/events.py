@@ -13,14 +13,14 @@ from constructs import Construct
 from infra import patterns
 
 BUS_NAME = "imds-enforcer"
-"""The bus that forwarders send to: on the default one their events would fire the account's own rules."""
+"""The bus that forwarders send to: on the default bus, their events would trigger the account's own rules."""
 
 PREFIX = "imds-enforcer-"
-"""Of the names of rules and schedules. They are created last, so what admits them has to know them before."""
+"""The prefix of all rule and schedule names. Both are created last, so the policies that admit them need fixed ones."""
 
 
 class EventQueue(Construct):
-    """The queue that turns bursts into batches, and the one where events end that never worked."""
+    """The queue that turns bursts into batches, and the dead-letter queue for events that always failed."""
 
     def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
@@ -30,15 +30,15 @@ class EventQueue(Construct):
             "Queue",
             encryption_master_key=key,
             enforce_ssl=True,
-            # Longer than an invocation may take, so that no message is worked on twice at a time.
+            # Longer than an invocation may take, so that no two invocations process the same message at a time.
             visibility_timeout=Duration.seconds(960),
-            # With the growing delays between receives, twelve of them are about half an hour.
+            # With the growing delays between them, twelve receives take about half an hour.
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.dead_letters, max_receive_count=12),
         )
 
 
 class EventRules(Construct):
-    """The same rules on the default bus and on the forwarders', all into the event queue."""
+    """The same rules on the default bus and on the forwarders' bus, all sending to the event queue."""
 
     def __init__(self, scope: Construct, construct_id: str, *, to: EventQueue, own_role: iam.IRole) -> None:
         super().__init__(scope, construct_id)
@@ -60,7 +60,7 @@ class EventRules(Construct):
 
 
 def rule_arn(name: str) -> str:
-    """The ARN of a rule, named after its bus if that is not the default one."""
+    """The ARN of a rule; unless it is on the default bus, the name is `bus/rule`."""
     return f"arn:{Aws.PARTITION}:events:{Aws.REGION}:{Aws.ACCOUNT_ID}:rule/{name}"
 
 
@@ -69,7 +69,7 @@ def _rule_name(of: str) -> str:
 
 
 def dead_letter_queue(scope: Construct, key: kms.IKey) -> sqs.Queue:
-    """A queue that keeps what could not be delivered for as long as SQS keeps anything."""
+    """A queue that keeps undelivered messages for as long as SQS can."""
     return sqs.Queue(
         scope, "DeadLetters", encryption_master_key=key, enforce_ssl=True, retention_period=Duration.days(14)
     )

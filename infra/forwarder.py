@@ -13,12 +13,12 @@ _REGION = "[a-z]+(-[a-z]+)+-[0-9]+"
 
 
 class ForwarderStack(Stack):
-    """The rules that send to the bus in the home region, which without a name is a parameter of the template.
+    """The rules that send to the bus in the home region; without `home_region`, the template has a parameter for it.
 
-    No assets, and so no bootstrap of its own region: the roles of the home region's deploy it.
+    The stack has no assets, so its region needs no bootstrap: the roles of the home region's bootstrap deploy it.
 
-    No dead-letter queue either, which would need an alarm and somebody who looks in every region: an event
-    that is lost on the way is made good by the next sweep.
+    It has no dead-letter queue either, which would need an alarm and attention in every region: the next sweep makes
+    up for a lost event.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ForwarderStack(Stack):
             inline_policies={
                 "forward": iam.PolicyDocument(
                     statements=[
-                        # All that the rules do; the bus needs no policy of its own within one account.
+                        # All that the rules do; within one account, the bus needs no policy of its own.
                         iam.PolicyStatement(sid="SendHome", actions=["events:PutEvents"], resources=[bus])
                     ]
                 )
@@ -68,7 +68,7 @@ class ForwarderStack(Stack):
             )
 
     def _home_region_parameter(self) -> str:
-        about = "The region of the stack ImdsEnforcer; this stack goes to another"
+        about = "The region of the stack ImdsEnforcer; deploy this stack to another region"
         return CfnParameter(self, "HomeRegion", description=about, allowed_pattern=_REGION).value_as_string
 
 

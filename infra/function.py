@@ -1,4 +1,4 @@
-"""The Lambda function: its package, its role and what it is told."""
+"""The Lambda function: its package, its role and its configuration."""
 
 from aws_cdk import Acknowledgment, Aws, Duration, Validations
 from aws_cdk import aws_iam as iam
@@ -18,7 +18,7 @@ from infra.encryption import USE
 class EnforcerFunction(Construct):
     """The function, fed by the event queue; its role allows what the code calls and nothing else."""
 
-    def __init__(  # noqa: PLR0913 - each is something that it works with
+    def __init__(  # noqa: PLR0913 - each is something that the function uses
         self,
         scope: Construct,
         construct_id: str,
@@ -49,12 +49,12 @@ class EnforcerFunction(Construct):
         _acknowledge(
             self.role,
             "IAM5[Resource::*]",
-            "EC2's three reads, its account defaults, GetMetricData and X-Ray's two writes take no narrower resource",
+            "EC2's three reads and account defaults, GetMetricData and X-Ray's two writes support no narrower resource",
         )
         _acknowledge(
             self.role,
             "IAM5[Resource::arn:<AWS::Partition>:ec2:*:<AWS::AccountId>:instance/*]",
-            "Every instance of the account, in every region, is what the enforcer is for",
+            "The enforcer exists to change every instance of the account, in every region",
         )
         _acknowledge(
             self.role,
@@ -70,15 +70,15 @@ class EnforcerFunction(Construct):
             architecture=lambda_.Architecture.ARM_64,
             memory_size=1024,
             timeout=Duration.minutes(15),
-            # Everything it may do is written down below: nothing of CDK's own joins that.
+            # The statements in this module are all that the role may do: the CDK adds none of its own.
             role=self.role.without_policy_updates(),
             log_group=log_group,
             tracing=lambda_.Tracing.ACTIVE,
             # Asynchronous invocations are sweeps, and the next sweep is the retry.
             retry_attempts=0,
-            # One that waited as long as a sweep's schedule has been overtaken by the next. Lambda keeps throttled ones
-            # for six hours otherwise (Lambda Developer Guide, "How Lambda handles errors and retries with asynchronous
-            # invocation"), and would then start them all at once.
+            # After this long, the next scheduled sweep replaces the one that waited. By default, Lambda would keep
+            # throttled invocations for six hours (Lambda Developer Guide, "How Lambda handles errors and retries with
+            # asynchronous invocation"), and then start them all at once.
             max_event_age=Duration.minutes(15),
             on_failure=destinations.SqsDestination(lost_invocations),
             environment={
@@ -96,14 +96,14 @@ class EnforcerFunction(Construct):
                 "POWERTOOLS_LOG_LEVEL": "INFO",
             },
         )
-        # CDK has the function wait for its role, which it does anyway for the role's ARN.
+        # The CDK makes the function depend on its role; the reference to the role's ARN does so already.
         resource = self.function.node.default_child
         assert isinstance(resource, lambda_.CfnFunction)
         resource.add_deletion_override("DependsOn")
         _acknowledge(
             self.function,
             "L1",
-            "python3.13 is what the tests run the package on; it is supported for as long as python3.14",
+            "The tests run the package on python3.13, which AWS supports for as long as python3.14",
         )
         lambda_.EventSourceMapping(
             self,
@@ -113,7 +113,7 @@ class EnforcerFunction(Construct):
             batch_size=100,
             max_batching_window=Duration.seconds(1),
             report_batch_item_failures=True,
-            # Keeps a burst of launches away from the account's other functions.
+            # Keeps a burst of launches from taking the concurrency of the account's other functions.
             max_concurrency=5,
         )
 
@@ -123,13 +123,13 @@ def _allow(sid: str, actions: list[str], *resources: str) -> iam.PolicyStatement
 
 
 def _enforce(floor: str, *, account_defaults: bool) -> list[iam.PolicyStatement]:
-    """What the job itself needs, in every region of the account.
+    """The permissions to enforce the policy, in every region of the account.
 
-    With the floor `required` every change has to set that: no other value, and none left out, is allowed (EC2 User
-    Guide, "Example policies to control access to the Amazon EC2 API"). Which key would say so of the account's defaults
-    is not documented: there the code alone keeps to the floor.
+    With the floor `required`, IAM allows only changes that set HttpTokens to `required`, and denies those that omit it
+    (EC2 User Guide, "Example policies to control access to the Amazon EC2 API"). AWS documents no condition key for the
+    account's defaults: there the code alone keeps to the floor.
     """
-    # What new instances start with, in every region; EC2 knows no resource for it. Only where it is wanted.
+    # The defaults of new instances, in every region; EC2 supports no resource for it. Only if the context asks for it.
     defaults = [_allow("ModifyDefaults", ["ec2:ModifyInstanceMetadataDefaults"], "*")] if account_defaults else []
     conditions = {"StringEquals": {"ec2:Attribute/HttpTokens": "required"}} if floor == "required" else None
     return [
@@ -139,15 +139,15 @@ def _enforce(floor: str, *, account_defaults: bool) -> list[iam.PolicyStatement]
             ["ssm:GetParameters"],
             *(_arn("ssm", f"parameter{name}") for name in (state.HTTP_TOKENS, state.POLICY)),
         ),
-        # Which regions a sweep has to cover. EC2 knows no resource for it.
+        # Which regions a sweep has to cover. EC2 supports no resource for it.
         _allow("ListRegions", ["ec2:DescribeRegions"], "*"),
-        # The options as they are, before and after a change. EC2 knows no resource for it.
+        # The options before and after a change. EC2 supports no resource for it.
         _allow("ReadInstances", ["ec2:DescribeInstances"], "*"),
-        # What a region's defaults are: whether it would refuse the policy anyway, and whether they follow it. As above.
+        # A region's defaults: whether they follow the policy, and whether EC2 would refuse its changes. As above.
         _allow("ReadDefaults", ["ec2:GetInstanceMetadataDefaults"], "*"),
-        # Who still calls IMDSv1, before a change and after it. CloudWatch knows no resource for it.
+        # Which instances call IMDSv1, before a change and after it. CloudWatch supports no resource for it.
         _allow("ReadMetrics", ["cloudwatch:GetMetricData"], "*"),
-        # The change: but for the defaults, the only call that alters anything outside this stack.
+        # The change: apart from the defaults, the only call that modifies anything outside this stack.
         iam.PolicyStatement(
             sid="ModifyOptions",
             actions=["ec2:ModifyInstanceMetadataOptions"],
@@ -159,24 +159,24 @@ def _enforce(floor: str, *, account_defaults: bool) -> list[iam.PolicyStatement]
 
 
 def _remember() -> list[iam.PolicyStatement]:
-    """What the ledger and the holds need. Nothing in them is ever deleted from here."""
+    """The permissions for the ledger and the holds. The function never deletes anything from them."""
     table = _arn("dynamodb", f"table/{state.TABLE}")
     return [
-        # The holds, the history of an instance, and what was changed lately.
+        # The holds, the history of an instance, and recent changes.
         _allow("ReadLedger", ["dynamodb:Query"], table, f"{table}/index/{state.BY_MONTH}"),
-        # The changes that a killed run left open. Small, as the index holds nothing else; the table is never scanned.
+        # The changes that a killed run left open. The index has nothing else; the function never scans the table.
         _allow("FindOpenChanges", ["dynamodb:Scan"], f"{table}/index/{state.OPEN}"),
-        # What is about to change and what became of it, and the notes of what was asked and told; all in batches.
+        # Intents, outcomes, and notes of what CloudWatch answered and what was mailed; all in batches.
         _allow("WriteLedger", ["dynamodb:BatchWriteItem"], table),
-        # The lease of the run that sweeps, which is written on a condition, as batches cannot be. Of no other item.
+        # The lease of a sweep, and no other item: it needs a conditional write, which a batch cannot do.
         iam.PolicyStatement(
             sid="TakeLease",
             actions=["dynamodb:PutItem"],
             resources=[table],
             conditions={
                 "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": ["lease"]},
-                # Without a key all of none would be equal (IAM User Guide, "Set operators for multivalued context
-                # keys").
+                # ForAllValues also matches a request without the key (IAM User Guide, "Set operators for multivalued
+                # context keys").
                 "Null": {"dynamodb:LeadingKeys": "false"},
             },
         ),
@@ -186,7 +186,7 @@ def _remember() -> list[iam.PolicyStatement]:
 def _run(
     queue: sqs.IQueue, lost_invocations: sqs.IQueue, topic: sns.ITopic, key: kms.IKey
 ) -> list[iam.PolicyStatement]:
-    """What running needs: events in, messages and logs out."""
+    """The permissions to run: receive events, send messages, write logs."""
     return [
         # Lambda polls the queue with this role; the code sets the delay before the next delivery.
         _allow(
@@ -194,17 +194,17 @@ def _run(
             ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"],
             queue.queue_arn,
         ),
-        # Lambda sends with this role what it drops: asynchronous invocations that grew too old, or that failed.
+        # Lambda uses this role to keep asynchronous invocations that expired or failed.
         _allow("KeepLostInvocations", ["sqs:SendMessage"], lost_invocations.queue_arn),
         # Changes of the policy, and the daily digest.
         _allow("Notify", ["sns:Publish"], topic.topic_arn),
-        # Decrypt to read the queue, both to publish to the topic and to send to the queue of lost invocations.
+        # Reading the queue needs Decrypt; publishing to the topic and sending to the lost invocations need both.
         _allow("UseMessageKey", USE, key.key_arn),
-        # The group outlives the stack, so no permission to create one.
+        # The log group outlives the stack, so the role needs no permission to create one.
         _allow(
             "WriteLogs", ["logs:CreateLogStream", "logs:PutLogEvents"], _arn("logs", f"log-group:{state.LOG_GROUP}:*")
         ),
-        # Active tracing. X-Ray knows no resources.
+        # Active tracing. X-Ray supports no resources.
         _allow("Trace", ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"),
     ]
 

@@ -1,4 +1,4 @@
-"""The home stack: everything but the forwarders, and what outlives it (`infra.state`)."""
+"""The home stack: everything except the forwarders and the state stack (`infra.state`)."""
 
 import tomllib
 from pathlib import Path
@@ -27,9 +27,9 @@ class HomeStack(Stack):
     Args:
         scope: the app.
         construct_id: the stack's name.
-        context: what shapes it.
-        code: the function's package; without one, the template has parameters for its place in S3.
-        env: account and region, where they are known.
+        context: the deployment's settings.
+        code: the function's package; without one, the template has parameters for its location in S3.
+        env: account and region, if known.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class HomeStack(Stack):
             tags=context.rules.tags,
             termination_protection=context.rules.termination_protection,
         )
-        # The stack's own reach its resources only through CloudFormation; these are in the template too.
+        # The stack's tags above are not in the template; these are, so that plain CloudFormation applies them too.
         for tag, text in context.rules.tags.items():
             Tags.of(self).add(tag, text)
         key = MessageKey(self, "Key")
@@ -104,23 +104,23 @@ class HomeStack(Stack):
     def _code_in_s3(self) -> lambda_.Code:
         return lambda_.Code.from_cfn_parameters(
             bucket_name_param=CfnParameter(
-                self, "CodeBucket", description="The bucket in this region that has the function's zip"
+                self, "CodeBucket", description="The bucket, in this region, that has the function's zip"
             ),
-            # The zip is named after what is in it. An object version would be a second name for the same.
-            object_key_param=CfnParameter(self, "CodeKey", description="Its key there; another version has another"),
+            # The zip is named after its content, so its key identifies it without an object version.
+            object_key_param=CfnParameter(self, "CodeKey", description="The zip's key; each version has its own"),
         )
 
     def _begin_last(self) -> None:
-        """Create what makes the enforcer act when all else is there: a stack that rolls back has changed nothing.
+        """Create rules and schedules after everything else: then a stack that rolls back has changed no instance.
 
-        The schedule of the sweep is the very last, as it starts one at once (EventBridge Scheduler User Guide,
+        The sweep's schedule comes last of all, as it starts a sweep at once (EventBridge Scheduler User Guide,
         'Schedule types': a rate begins when the schedule is created).
         """
         resources = [each for each in self.node.find_all() if isinstance(each, CfnResource)]
         sweep = self.node.find_child("Triggers").node.find_child("Sweep")
         assert isinstance(sweep, scheduler.CfnSchedule)
         acting = [each for each in resources if isinstance(each, (events.CfnRule, scheduler.CfnSchedule))]
-        # A handle that nothing waits for is created at once, and carries the dependencies of all in one place.
+        # Nothing waits for this handle, so it is created at once; it holds the dependencies of all in one place.
         ready = CfnWaitConditionHandle(self, "Ready")
         for resource in resources:
             if resource not in acting:

@@ -1,4 +1,4 @@
-"""Alarms and the dashboard: what an operator is told, and where to look next."""
+"""Alarms and the dashboard: what needs an operator, and where to look next."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ _SHORT = Duration.minutes(5)
 _DAY = Duration.days(1)
 _LONGEST_GRACE = timedelta(minutes=15)
 _OLD_EVENT = _LONGEST_GRACE + timedelta(minutes=15)
-"""A launch waits in the queue for as long as the policy's `launch_grace_seconds`, and needs no person for that."""
+"""A launch may wait in the queue for the policy's `launch_grace_seconds`; that needs no operator."""
 
 CHARTED = (
     "REMEDIATED",
@@ -30,13 +30,13 @@ CHARTED = (
     "REGION_DENIED",
     "LaunchesRefused",
 )
-"""What was done, and what was not: the instances that were fine anyway would drown the rest."""
+"""What the enforcer changed, and what it could not: the many instances that were fine would drown the rest."""
 
 
 class Alarms(Construct):
-    """What needs a person. Each alarm tells the topic when it rises and when it is over."""
+    """What needs an operator. Each alarm notifies the topic when it goes off and when it recovers."""
 
-    def __init__(  # noqa: PLR0913 - each is something to watch or somewhere to tell
+    def __init__(  # noqa: PLR0913 - each is something to watch or to notify
         self,
         scope: Construct,
         construct_id: str,
@@ -51,8 +51,8 @@ class Alarms(Construct):
         super().__init__(scope, construct_id)
         self._topic = actions.SnsAction(topic)
         period = Duration.minutes(sweep_period // timedelta(minutes=1))
-        # What lasts is met again by every sweep, and must be one mail, not one a sweep: so these look at two
-        # periods, rise with the first bad sweep and end only after some periods without one.
+        # Every sweep meets a lasting problem again, and the problem must cause one mail, not one per sweep. So these
+        # look at two periods: they go off with the first bad sweep, and recover only after some periods without one.
         for name, metric, meaning in (
             ("FunctionErrors", function.metric_errors(period=period), "The function failed: see its log"),
             ("PolicyInvalid", _total("PolicyInvalid", period), "The policy is invalid: nothing is enforced"),
@@ -65,50 +65,50 @@ class Alarms(Construct):
             (
                 "RegionStopped",
                 _total("RegionStopped", period),
-                "A region was left alone: too many changes failed, or EC2 does not accept the credentials there",
+                "A run stopped in a region: too many changes failed, or EC2 does not accept the credentials there",
             ),
             (
                 "RejectedCalls",
                 _total("RejectedCalls", period),
                 (
-                    "Instances whose tokens were required still get calls without one: a mail names them and the "
-                    "command to revert; `imds-enforcer history` lists the instances changed lately, each with its run"
+                    "Instances that now require tokens still receive IMDSv1 calls, and reject them: a mail names them "
+                    "and the command to revert; `imds-enforcer history` lists recent changes, each with its run"
                 ),
             ),
             (
                 "LedgerUnavailable",
                 _total("LedgerUnavailable", period),
-                "The ledger could not be reached: changes wait",
+                "The ledger could not be reached: changes are deferred",
             ),
         ):
             self._alarm(name, metric, meaning, periods=2, enough=1)
         self._alarm(
             "NoSweep",
-            # Filled, because CloudWatch looks past missing points at older ones: the alarm would come late.
+            # FILL, because CloudWatch looks past missing points at older ones, and the alarm would be late.
             cloudwatch.MathExpression(
                 expression="FILL(sweeps, 0)",
                 using_metrics={"sweeps": _total("SweepCompleted", period)},
                 label="completed sweeps",
                 period=period,
             ),
-            "No sweep was completed for two periods of its schedule",
+            "No sweep completed in two periods of its schedule",
             periods=2,
             below=True,
-            # No point at all, ever, leaves nothing to fill.
+            # If the metric never had a point, there is nothing to fill.
             missing=cloudwatch.TreatMissingData.BREACHING,
         )
         self._alarm(
             "OldestEvent",
             queue.metric_approximate_age_of_oldest_message(period=_SHORT, statistic="Maximum"),
-            "An event has waited in the queue for 30 minutes: for 15 beyond the longest launch_grace_seconds",
+            "An event has waited in the queue for 30 minutes, 15 more than the longest launch_grace_seconds",
             threshold=_OLD_EVENT // timedelta(seconds=1),
         )
         for name, lost, meaning in (
-            ("LostEvents", lost_events, "Events that could not be delivered or worked on are in this queue"),
+            ("LostEvents", lost_events, "Events that could not be delivered or processed are in the dead-letter queue"),
             (
                 "LostInvocations",
                 lost_invocations,
-                "Schedules or policy changes that did not reach the function, came to it too late, or failed there",
+                "Scheduled runs or policy changes did not reach the function, reached it too late, or failed there",
             ),
         ):
             visible = lost.metric_approximate_number_of_messages_visible(period=_SHORT, statistic="Maximum")
@@ -145,7 +145,7 @@ class Alarms(Construct):
 
 
 class Dashboard(Construct):
-    """How the fleet does and how the enforcer does."""
+    """The fleet's compliance and the enforcer's health."""
 
     def __init__(self, scope: Construct, construct_id: str, *, function: lambda_.IFunction, queue: sqs.IQueue) -> None:
         super().__init__(scope, construct_id)
@@ -155,7 +155,7 @@ class Dashboard(Construct):
             "Dashboard",
             widgets=[
                 [
-                    _graph("Share of instances that follow the policy, %", _share_compliant(), maximum=100),
+                    _graph("Share of compliant instances, %", _share_compliant(), maximum=100),
                     _graph("Outcomes by region", _outcomes_by_region(), width=16),
                 ],
                 [

@@ -1,4 +1,4 @@
-"""Where people are told: alarms, changes of the policy and the daily digest."""
+"""The topic for notifications: alarms, changes of the policy and the daily digest."""
 
 from aws_cdk import Aws
 from aws_cdk import aws_iam as iam
@@ -9,12 +9,12 @@ from constructs import Construct
 
 
 class Notifications(Construct):
-    """An encrypted topic, with the address from the context as its first subscriber where there is one."""
+    """An encrypted topic; an address in the context becomes its first subscriber."""
 
     def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey, email: str | None) -> None:
         super().__init__(scope, construct_id)
         self.topic = sns.Topic(self, "Topic", display_name="IMDS enforcer", master_key=key, enforce_ssl=True)
-        # Needed since the topic has a policy at all, which it has to refuse connections without TLS.
+        # The topic has a policy, to refuse connections without TLS, and any policy must admit alarms explicitly.
         self.topic.add_to_resource_policy(
             iam.PolicyStatement(
                 sid="AlarmsPublish",

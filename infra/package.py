@@ -1,6 +1,6 @@
-"""The function's package: the enforcer and its pinned libraries, put together without docker.
+"""The function's package: the enforcer and its pinned libraries, assembled without docker.
 
-Pure Python throughout, which pip is made to guarantee, so that one package fits every architecture.
+It is pure Python, which pip's options guarantee, so that one package fits every architecture.
 """
 
 import gzip
@@ -23,22 +23,22 @@ REQUIREMENTS = ROOT / "lambda_src" / "requirements.txt"
 SOURCES = ROOT / "lambda_src" / "imds_enforcer"
 
 SERVICES = ("ec2", "ssm", "sqs", "sns", "dynamodb", "cloudwatch")
-"""The service models to keep, those of the services that the function calls: botocore's 400 others are nine
-tenths of what would be uploaded."""
+"""The services that the function calls. Only their models stay: botocore's 400 others would be nine tenths of the
+upload."""
 
 RUNTIME = (3, 13)
-"""The Python of the function's runtime: the byte code of any other is of no use there."""
+"""The function's runtime, which can use only byte code of its own Python version."""
 
 LAMBDA_ROOT = "/var/task"
 """Where Lambda unpacks the package (Lambda Developer Guide, "Working with .zip file archives for Python Lambda
 functions"); tracebacks show it."""
 
 INSTALLER_NOTES = ("RECORD", "INSTALLER", "REQUESTED")
-"""What pip leaves in dist-info for itself. The rest stays: vulnerability scanners read the versions there."""
+"""pip's own notes in dist-info, which are removed. The rest stays: vulnerability scanners read the versions there."""
 
 
 def build() -> Path:
-    """The folder to upload. Made anew when sources or requirements change, else found ready."""
+    """The folder to upload; rebuilt only when sources or requirements change."""
     own = [REQUIREMENTS, Path(__file__)]
     libraries = _cached("libraries", own, _install)
     sources = sorted(path for path in SOURCES.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
@@ -58,27 +58,27 @@ def build() -> Path:
 
 
 def has_byte_code() -> bool:
-    """True if the package has byte code: if this Python is the runtime's.
+    """Whether the package has byte code: only if this Python is the runtime's.
 
-    Lambda's package folder is read-only. Without byte code in it, Python compiles at each cold start what it imports.
+    Lambda's package folder is read-only: without byte code in it, Python compiles every import at each cold start.
     """
     return sys.version_info[:2] == RUNTIME
 
 
 def byte_code_missing() -> str:
-    """What to say where the package has none, with the way to have it; empty if it has."""
+    """A notice if the package has no byte code, with the command that adds it; otherwise empty."""
     if has_byte_code():
         return ""
     runtime = ".".join(map(str, RUNTIME))
     return (
-        f"Made with Python {sys.version_info[0]}.{sys.version_info[1]}, the package has no byte code for Lambda's "
-        f"Python {runtime}: each cold start takes longer, as it compiles everything. With it: "
+        f"The package was built with Python {sys.version_info[0]}.{sys.version_info[1]}, so it has no byte code for "
+        f"Lambda's Python {runtime}: each cold start compiles everything, and takes longer. To include byte code: "
         f"make PYTHON=python{runtime} …\n"
     )
 
 
 def excluded() -> list[str]:
-    """What is left out of the upload: byte code that appears where someone imports from the folder, if it has none."""
+    """What to leave out of the upload: if the package has no byte code, that of imports from its folder."""
     return [] if has_byte_code() else ["**/__pycache__"]
 
 
@@ -90,7 +90,7 @@ def archive(folder: Path) -> Path:
         with zipfile.ZipFile(fresh, "w") as packed:
             for path in sorted(built.rglob("*")):
                 if path.is_file() and (has_byte_code() or "__pycache__" not in path.parts):
-                    # Without a time of its own, it has the earliest that a zip can have.
+                    # Without a given time, the entry has the earliest that a zip allows, the same in every build.
                     entry = zipfile.ZipInfo(path.relative_to(built).as_posix())
                     entry.external_attr = 0o100644 << 16  # a plain file that Lambda's user may read
                     entry.compress_type = zipfile.ZIP_DEFLATED
@@ -104,9 +104,9 @@ def _install(folder: Path) -> None:
         [
             *(sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"),
             *("--requirement", str(REQUIREMENTS), "--require-hashes", "--no-deps", "--no-compile"),
-            # Beside the target, so that what the user's own settings say of another place does not count.
+            # The other options override any other place to install to in the user's own settings.
             *("--target", str(folder), "--no-user", "--prefix=", "--root=/"),
-            # What pip may choose from: wheels for any machine, and so without compiled code.
+            # Only wheels for any machine, which contain no compiled code.
             *("--only-binary=:all:", "--platform=any", "--abi=none", "--implementation=py"),
             "--python-version=3.13",
         ],
@@ -114,7 +114,7 @@ def _install(folder: Path) -> None:
     )
     shutil.rmtree(folder / "bin")
     for path in [folder, *folder.rglob("*")]:
-        # Whatever the umask here: Lambda's user has to read it.
+        # Lambda's user must be able to read it, whatever the umask here.
         path.chmod(0o755 if path.is_dir() else 0o644)
     for note in INSTALLER_NOTES:
         for path in folder.glob(f"*.dist-info/{note}"):
@@ -128,24 +128,24 @@ def _install(folder: Path) -> None:
 
 
 def _compile(folder: Path, *, root: Path) -> None:
-    """Compile all modules in the folder, which is in the package's `root`, into the same bytes each time.
+    """Compile all modules in the folder, a part of the package's `root`, into the same bytes each time.
 
-    Python takes this byte code without a look at its source (PEP 552, "unchecked hash"): nothing changes in a package.
+    Python uses this byte code without checking its source (PEP 552, "unchecked hash"): a package never changes.
     """
     options = ("-q", "-f", "-s", str(root), "-p", LAMBDA_ROOT, "--invalidation-mode", "unchecked-hash")
-    # In a process of its own: what a process has done before can show in the byte code that it writes.
+    # In a new process: the byte code that a process writes can depend on what it did before.
     subprocess.run([sys.executable, "-I", "-m", "compileall", *options, str(folder)], check=True)  # noqa: S603
     for path in folder.rglob("*"):
         if "__pycache__" in {path.name, path.parent.name}:
-            # Whatever the umask here: Lambda's user has to read it.
+            # Lambda's user must be able to read it, whatever the umask here.
             path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _leave_out_documentation(models: Path) -> None:
     """Rewrite the service models without the texts from which botocore makes docstrings.
 
-    Almost three quarters of the models are such texts, and nobody reads them in a function: without them, and
-    unpacked, the first clients of EC2 and DynamoDB are there a seventh sooner, and the upload is a third smaller.
+    These are almost three quarters of the models, and a function never reads them. With models that lack them and are
+    not compressed, the first clients of EC2 and DynamoDB start a seventh faster, and the upload is a third smaller.
     """
     for packed in models.rglob("service-2.json.gz"):
         model = _undocumented(json.loads(gzip.decompress(packed.read_bytes())))
@@ -158,7 +158,7 @@ def _leave_out_documentation(models: Path) -> None:
 def _undocumented(model: Any) -> Any:
     match model:
         case dict():
-            # A member of a shape may have that name too: it is described by an object.
+            # A shape may also have a member of that name: its value is an object.
             texts = {key for key, value in model.items() if key == "documentation" and isinstance(value, str)}
             return {key: _undocumented(value) for key, value in model.items() if key not in texts}
         case list():
@@ -168,7 +168,7 @@ def _undocumented(model: Any) -> Any:
 
 
 def _cached(name: str, inputs: list[Path], make: Callable[[Path], None]) -> Path:
-    # Byte code has the format of the Python that made it.
+    # The format of byte code depends on the Python that compiled it.
     digest = hashlib.sha256(MAGIC_NUMBER if has_byte_code() else b"")
     for path in inputs:
         digest.update(f"{path.relative_to(ROOT)}\0{path.stat().st_size}\0".encode())
@@ -183,6 +183,6 @@ def _cached(name: str, inputs: list[Path], make: Callable[[Path], None]) -> Path
             try:
                 fresh.rename(folder)
             except OSError:
-                if not folder.exists():  # else another synthesis, of the same inputs, was faster
+                if not folder.exists():  # otherwise another synthesis, of the same inputs, was faster
                     raise
     return folder

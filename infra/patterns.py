@@ -1,9 +1,9 @@
 """The EventBridge patterns: which events concern the enforcer, in one place for every bus and region.
 
-Each names the own account: organizations send the events of all their accounts to one bus (EventBridge User Guide,
-"Sending and receiving events between AWS accounts").
-Forwarders and home rules share them. Only the home rules know the enforcer's own role, and shut it out: its
-changes come back as events, and answering those would never end.
+Each pattern names the stack's account: an organization may send the events of all its accounts to one bus (EventBridge
+User Guide, "Sending and receiving events between AWS accounts").
+Forwarders and home rules share the patterns. Only the home rules know the enforcer's own role, and exclude it: its
+changes come back as events, and reacting to those would never end.
 """
 
 from typing import Any
@@ -29,14 +29,14 @@ def instance_events(*, but_by: str | None = None) -> dict[str, Pattern]:
 
 
 def launched() -> Pattern:
-    """RunInstances, by anyone and through any service: EC2 Fleet, Spot and Auto Scaling come as it too."""
+    """RunInstances by any caller: EC2 Fleet, Spot and Auto Scaling launch through it too."""
     return _call("RunInstances")
 
 
 def launch_refused() -> Pattern:
-    """RunInstances that EC2 refused because of its tokens, or may have, by the documented texts of its refusals.
+    """RunInstances that EC2 refused, certainly or possibly because of its tokens, by the documented error texts.
 
-    What a pattern cannot tell, such as dry runs, the function does (`imds_enforcer.ledger.refused_launches`).
+    The function sorts out what a pattern cannot, dry runs for example (`imds_enforcer.ledger.refused_launches`).
     """
     texts = (
         "httpTokensEnforced is enabled",
@@ -52,21 +52,21 @@ def launch_refused() -> Pattern:
 
 
 def running() -> Pattern:
-    """An instance that starts to run; needs no trail, so that it alone enforces launches without one."""
+    """An instance that starts to run. In an account without a trail, this event alone reveals launches."""
     return _own("aws.ec2", "EC2 Instance State-change Notification", {"state": ["running"]})
 
 
 def options_changed(*, but_by: str | None = None) -> Pattern:
-    """The options of an instance or the account's defaults, changed by anyone, or anyone but sessions of `but_by`."""
+    """A change of an instance's options or the account's defaults, by any caller except sessions of `but_by`."""
     pattern = _call("ModifyInstanceMetadataOptions", "ModifyInstanceMetadataDefaults")
     if but_by is not None:
-        # anything-but does not match where the field is missing, as it is for IAM users and root.
+        # anything-but does not match a missing field, and events of IAM users and root have none.
         pattern["detail"]["$or"] = [_session_of([{"anything-but": [but_by]}]), _session_of([{"exists": False}])]
     return pattern
 
 
 def parameter_changed(*names: str) -> Pattern:
-    """A new value or the loss of one of the parameters; a label moves no value and is left out."""
+    """A new value of one of the parameters, or its deletion; labels are left out, as they change no value."""
     detail = {"name": [*names], "operation": ["Create", "Update", "Delete"]}
     return _own("aws.ssm", "Parameter Store Change", detail)
 

@@ -2,8 +2,8 @@
 
     python -m infra.plain_app FOLDER
 
-The stacks are those of `infra.app`, so that their templates are the same but for where the function's code is. They
-fit every account, region and partition.
+The stacks are those of `infra.app`: their templates differ only in the location of the function's code. They fit every
+account, region and partition.
 """
 
 import json
@@ -22,7 +22,7 @@ from infra.home import HomeStack
 
 
 def write(folder: Path, context: Mapping[str, Any] | None = None) -> None:
-    """Write both templates into the folder; without a context, with the one that the CDK CLI hands to its apps."""
+    """Write both templates into the folder; without a context, use the one that the CDK CLI passes to its apps."""
     with tempfile.TemporaryDirectory() as assembly:
         app = App(
             context=context,
@@ -31,12 +31,12 @@ def write(folder: Path, context: Mapping[str, Any] | None = None) -> None:
             analytics_reporting=False,
             builtin_cloud_formation_validation=False,
         )
-        # One template serves every region that gets a forwarder, whichever these are.
+        # One template serves every region that gets a forwarder, so the context's regions do not matter.
         checked = checked_context(app, home_region="", regions=[])
         HomeStack(app, "ImdsEnforcer", context=checked)
         ForwarderStack(app, "ImdsEnforcerForwarder", rules=checked.rules)
         for stack in app.synth().stacks:
-            # By lines, for a diff; not indented, as CloudFormation's API takes no more than 51,200 bytes.
+            # In lines, for a diff; not indented, as CloudFormation's API accepts at most 51,200 bytes.
             text = json.dumps(stack.template, indent=0)
             (folder / f"{stack.stack_name}.template.json").write_text(text, "utf-8")
 

@@ -1,4 +1,4 @@
-"""Termination protection of the stacks that the CDK CLI deploys, where the CLI would run into it halfway."""
+"""Checks the termination protection of the stacks that the CDK CLI deploys: the CLI would fail on it halfway."""
 
 import sys
 from typing import Any
@@ -12,7 +12,7 @@ _FAILED_CREATION = ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED")
 
 
 def refuse(account: Account) -> None:
-    """Refuse to remove some stacks where others are protected."""
+    """Refuse to remove any stack if one of them is protected."""
     found = _protected(account)
     if found:
         why = f"nothing was removed: termination protection is on for {', '.join(found.values())}. To switch it off:"
@@ -22,16 +22,16 @@ def refuse(account: Account) -> None:
 
 
 def lift_from_failed_creations(account: Account) -> None:
-    """Let the CLI delete what is left of creations that failed: it protects a stack before it creates what is in it."""
+    """Let the CLI delete the remains of failed creations: it protects a stack before it creates the resources."""
     for region, stack in _protected(account, *_FAILED_CREATION).items():
         sys.stdout.write(
-            f"{stack}: its creation failed, so its termination protection is switched off until the next\n"
+            f"{stack}: its creation failed, so its termination protection is off until the next creation\n"
         )
         account.cloudformation(region).update_termination_protection(StackName=stack, EnableTerminationProtection=False)
 
 
 def _protected(account: Account, *statuses: str) -> dict[str, str]:
-    """The home stack and the forwarders that are protected, by region: all, or those with one of these statuses."""
+    """The home stack and the forwarders that are protected, by region; given statuses, only those with one of them."""
 
     def protected(cloudformation: Any) -> str | None:
         region = cloudformation.meta.region_name

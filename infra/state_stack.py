@@ -1,7 +1,7 @@
-"""Deploys and removes the stack `infra.state`: by CloudFormation's API, without the CDK CLI.
+"""Deploys and removes the stack of `infra.state` through CloudFormation's API, without the CDK CLI.
 
-The CLI takes tags and other options from files of the user and from the environment, and any of them could write
-the parameters again. Here nothing reaches the stack but what this module sends.
+The CLI takes tags and other options from the user's files and the environment, and any of them could make
+CloudFormation write the parameters again. Here only what this module sends reaches the stack.
 """
 
 import json
@@ -28,7 +28,7 @@ _NOTHING_TO_DO = ("didn't contain changes", "No updates are to be performed")
 
 
 def find(account: Account) -> dict[str, Any] | None:
-    """The stack as CloudFormation describes it; None if it does not exist, or if its creation left nothing."""
+    """The stack as CloudFormation describes it; None if it does not exist, or if its creation was rolled back."""
     stack = described(account.cloudformation(), state.STACK)
     return None if stack and stack["StackStatus"] == "ROLLBACK_COMPLETE" else stack
 
@@ -37,12 +37,12 @@ def deploy(account: Account, first_values: Mapping[str, str], tags: Mapping[str,
     """Create the stack, or update it if its template differs; then protect it.
 
     Args:
-        account: where.
-        first_values: of the template's parameters; what the stack has already keeps its value.
-        tags: for its creation.
+        account: where to deploy.
+        first_values: of the template's parameters; those that the stack has already keep their values.
+        tags: to create it with.
 
     Raises:
-        DeployError: if CloudFormation could not do it, or if it would write one of the parameters.
+        DeployError: if CloudFormation fails, or would write one of the parameters.
     """
     cloudformation = account.cloudformation()
     stack = find(account)
@@ -50,8 +50,9 @@ def deploy(account: Account, first_values: Mapping[str, str], tags: Mapping[str,
         _create(account, cloudformation, first_values, tags)
     elif stack["StackStatus"] not in _AT_REST:
         raise DeployError(
-            f"the stack {state.STACK} is {stack['StackStatus']}; allowed: {', '.join(sorted(_AT_REST))}. Let its "
-            "operation end, or repair it in CloudFormation; `make destroy-state` removes it with everything in it"
+            f"the stack {state.STACK} is {stack['StackStatus']}; allowed: {', '.join(sorted(_AT_REST))}. Wait "
+            "until its operation ends, or repair it in CloudFormation; `make destroy-state` removes it with everything "
+            "in it"
         )
     elif _deployed_template(cloudformation) != state.template():
         _update(account, cloudformation, stack, first_values)
@@ -59,10 +60,10 @@ def deploy(account: Account, first_values: Mapping[str, str], tags: Mapping[str,
 
 
 def remove(account: Account) -> list[str]:
-    """Delete the stack and each resource that it leaves; answers what was there and is deleted.
+    """Delete the stack and each resource that it retains; returns what was deleted.
 
     Raises:
-        DeployError: if CloudFormation could not do it; or if a resource may not be deleted, after all others were.
+        DeployError: if CloudFormation fails; or if deleting a resource is denied, after all others are deleted.
     """
     cloudformation = account.cloudformation()
     deleted: list[str] = []
@@ -84,7 +85,7 @@ def remove(account: Account) -> list[str]:
             denied.append(f"{what}: {error}")
     if denied:
         done = f"deleted in {account.region}: {', '.join(deleted) or 'nothing'}. Denied with these credentials:"
-        ways = "With others, `make destroy-state` deletes the rest; `make deploy` says how a new stack adopts it"
+        ways = "With other credentials, `make destroy-state` deletes the rest; `make deploy` prints how to adopt it"
         raise DeployError("\n  ".join([done, *denied, ways]))
     return deleted
 
@@ -111,7 +112,7 @@ def _delete_table(account: Account) -> list[str]:
 
 def _create(account: Account, cloudformation: Any, values: Mapping[str, str], tags: Mapping[str, str]) -> None:
     if described(cloudformation, state.STACK):
-        # A creation that was rolled back: nothing is left of it but its name.
+        # The creation was rolled back: only the stack's name is left.
         cloudformation.update_termination_protection(StackName=state.STACK, EnableTerminationProtection=False)
         _delete(account, cloudformation)
     sys.stdout.write(f"{state.STACK}: creating\n")
@@ -126,12 +127,12 @@ def _create(account: Account, cloudformation: Any, values: Mapping[str, str], ta
 
 
 def _update(account: Account, cloudformation: Any, stack: Mapping[str, Any], values: Mapping[str, str]) -> None:
-    """Bring in what the template adds, through a change set that must not concern the parameters that are there."""
+    """Apply what the template adds, through a change set that must not change the existing parameters."""
     sys.stdout.write(f"{state.STACK}: updating\n")
     known = {each["ParameterKey"] for each in stack.get("Parameters", ())}
     previous = [{"ParameterKey": name, "UsePreviousValue": True} for name in values if name in known]
     new = [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items() if name not in known]
-    # Exactly the tags that it has, and no empty list, which would remove tags (API reference, CreateChangeSet).
+    # Exactly the tags that it has; an empty list would remove tags (API reference, CreateChangeSet).
     tags = {"Tags": stack["Tags"]} if stack.get("Tags") else {}
     cloudformation.delete_change_set(StackName=state.STACK, ChangeSetName=_CHANGE_SET)
     cloudformation.create_change_set(
@@ -162,27 +163,27 @@ def _update(account: Account, cloudformation: Any, stack: Mapping[str, Any], val
     if written:
         cloudformation.delete_change_set(**named)
         raise DeployError(
-            f"the stack {state.STACK} was not updated: CloudFormation would write {', '.join(written)} again, and what "
-            "was set by hand would be lost"
+            f"the stack {state.STACK} was not updated: CloudFormation would write {', '.join(written)} again, and a "
+            "value set by hand would be lost"
         )
     cloudformation.execute_change_set(**named)
     _wait(cloudformation, "stack_update_complete")
 
 
 def _protect(account: Account, cloudformation: Any) -> None:
-    """Switch on termination protection, and set the stack policy; say so where this is not allowed."""
+    """Switch on termination protection and set the stack policy; report what is denied."""
     name = {"StackName": state.STACK}
-    # The bootstrap's deploy role may switch on the first, but not set a policy.
+    # The bootstrap's deploy role may switch on the protection, but not set a policy.
     for what, protect in (
         ("termination protection", lambda c: c.update_termination_protection(EnableTerminationProtection=True, **name)),
-        ("a stack policy", lambda c: c.set_stack_policy(StackPolicyBody=json.dumps(state.PROTECTION), **name)),
+        ("stack policy", lambda c: c.set_stack_policy(StackPolicyBody=json.dumps(state.PROTECTION), **name)),
     ):
         if denied := _denied((cloudformation, account.client("cloudformation")), protect):
-            sys.stderr.write(f"{state.STACK} has not got {what}: {denied}\n")
+            sys.stderr.write(f"The {what} of {state.STACK} was not set: {denied}\n")
 
 
 def _denied(clients: tuple[Any, ...], call: Callable[[Any], object]) -> str:
-    """Why the call was denied with each of the clients; empty if one of them was allowed to make it."""
+    """Why the call was denied to every client; empty if one of them was allowed to make it."""
     why = ""
     for client in clients:
         try:
@@ -196,7 +197,7 @@ def _denied(clients: tuple[Any, ...], call: Callable[[Any], object]) -> str:
 
 
 def _deployed_template(cloudformation: Any) -> object:
-    """The template as it was sent; text where it was not JSON."""
+    """The template as it was submitted; a string if it was not JSON."""
     return cloudformation.get_template(StackName=state.STACK, TemplateStage="Original")["TemplateBody"]
 
 

@@ -1,6 +1,6 @@
-"""Toggle, policy and ledger that exist elsewhere than in their stack: the commands that bring them into it.
+"""Finds toggle, policy and ledger outside their stack, and prints the commands that move them into it.
 
-`make deploy` refuses to go on then. It writes nothing in the account, only files that the commands read.
+`make deploy` then refuses to continue. It changes nothing in the account, and only writes files for the commands.
 """
 
 import json
@@ -21,11 +21,11 @@ _LONGEST_TEMPLATE_PARAMETER = 4096
 
 
 def refuse_layout_before(account: Account, found: Stored) -> None:
-    """Refuse where the home stack has the parameters itself, as in version 0.1.0: an update would delete them."""
+    """Refuse if the home stack contains the parameters, as in version 0.1.0: an update would delete them."""
     if not _has_parameters(account):
         return
     if not found.values:
-        raise DeployError(f"the stack {HOME} has both parameters itself, and they cannot be read: {found.unreadable}")
+        raise DeployError(f"the stack {HOME} contains both parameters, and they cannot be read: {found.unreadable}")
     puts = {
         "http-tokens.json": {"Name": state.HTTP_TOKENS, "AllowedPattern": "^(required|optional)$"},
         "policy.json": {"Name": state.POLICY, "Tier": "Intelligent-Tiering"},
@@ -45,23 +45,23 @@ def refuse_layout_before(account: Account, found: Stored) -> None:
         "make destroy  # with the CDK_ARGS of the deployment: deletes both parameters, leaves the table",
         *(f"aws ssm put-parameter {at} --cli-input-json {_url(folder / file)}" for file in stored),
         f"backup=$({backup} --query BackupDetails.BackupArn --output text)",
-        f'{restore} --backup-arn "$backup"  # again, if the backup is still being made',
+        f'{restore} --backup-arn "$backup"  # again, while the backup is still being made',
         f"aws dynamodb wait table-exists {at} {new}",
         f"aws dynamodb update-time-to-live {at} {new} {expiry}",
         f"aws dynamodb update-continuous-backups {at} {new} {recovery}",
         f"aws dynamodb update-table {at} {new} --deletion-protection-enabled",
-        "make deploy  # names the commands with which the stack adopts them",
+        "make deploy  # prints the commands with which the stack adopts them",
     ]
     why = (
-        f"nothing was deployed: the stack {HOME} in {account.region} has toggle, policy and ledger itself, and would "
-        f"delete them. They belong into {state.STACK}, which outlives it. The commands that take them there, one after "
-        "the other; meanwhile nothing is enforced, and instances stay as they are:"
+        f"nothing was deployed: the stack {HOME} in {account.region} contains toggle, policy and ledger, and an update "
+        f"would delete them. They belong in {state.STACK}, which outlives it. To move them, run these commands in "
+        "order; meanwhile nothing is enforced, and instances stay as they are:"
     )
     raise DeployError("\n  ".join([why, *steps]))
 
 
 def refuse_leftovers(account: Account, found: Stored) -> None:
-    """Refuse where resources exist without their stack, and name the commands that adopt them as they are."""
+    """Refuse if resources exist without their stack, and print the commands that adopt them as they are."""
     if state_stack.find(account):
         return
     kept = [each for each in state.RESOURCES if each.name in found.values or _exists(account, each)]
@@ -93,14 +93,14 @@ def refuse_leftovers(account: Account, found: Stored) -> None:
         "make deploy",
     ]
     why = (
-        f"nothing was deployed: without the stack {state.STACK}, these exist in {account.region}: "
-        f"{', '.join(each.name for each in kept)}. The commands with which it adopts them as they are:"
+        f"nothing was deployed: the stack {state.STACK} does not exist in {account.region}, but these resources do: "
+        f"{', '.join(each.name for each in kept)}. To create the stack with these resources as they are, run:"
     )
     raise DeployError("\n  ".join([why, *steps]))
 
 
 def _has_parameters(account: Account) -> bool:
-    """True if the home stack has one of the two itself."""
+    """Whether the home stack contains one of the two parameters."""
     cloudformation = account.cloudformation()
     try:
         with denials():
@@ -108,7 +108,7 @@ def _has_parameters(account: Account) -> bool:
                 return False
             template = cloudformation.get_template(StackName=HOME, TemplateStage="Original")["TemplateBody"]
     except DeniedError as error:
-        # They would be in the way of the other stack's, which then is not created.
+        # If it has them, creating the state stack fails: the names are taken.
         sys.stderr.write(f"{HOME} was not checked for parameters of its own: {error}\n")
         return False
     if isinstance(template, str):
@@ -123,7 +123,7 @@ def _table_before(account: Account) -> str:
 
 
 def _exists(account: Account, kept: state.Kept) -> bool:
-    """True if the table or the log group is there; where that may not be asked, the stack's creation finds out."""
+    """Whether the table or the log group exists; if asking is denied, the stack's creation finds out."""
     try:
         with denials():
             if kept.name == state.TABLE:
@@ -133,7 +133,7 @@ def _exists(account: Account, kept: state.Kept) -> bool:
                 groups = account.client("logs").describe_log_groups(logGroupNamePrefix=state.LOG_GROUP)["logGroups"]
                 return any(group["logGroupName"] == state.LOG_GROUP for group in groups)
     except DeniedError as error:
-        sys.stderr.write(f"{kept.name} was not looked for: {error}\n")
+        sys.stderr.write(f"Whether {kept.name} exists was not checked: {error}\n")
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise
@@ -149,7 +149,7 @@ def _to_import(kept: state.Kept) -> dict[str, object]:
 
 
 def _parameters(template: state.Template, found: Stored) -> list[dict[str, str]]:
-    """The template's parameters. An import writes nothing; should it, then what is stored, as far as that fits."""
+    """The template's parameters: the stored values where they fit, in case the import writes them after all."""
     values = state.first_values(http_tokens="required", mode="enforce")
     for parameter, name in (("FirstHttpTokens", state.HTTP_TOKENS), ("FirstPolicy", state.POLICY)):
         value = found.values.get(name, "")
@@ -163,7 +163,7 @@ def _url(path: Path) -> str:
 
 
 def _written(folder: str, documents: Mapping[str, object]) -> Path:
-    """The folder with these files, in JSON."""
+    """Write these files as JSON; returns their folder."""
     into = ROOT / ".build" / folder
     into.mkdir(parents=True, exist_ok=True)
     for name, document in documents.items():

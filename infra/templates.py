@@ -1,4 +1,4 @@
-"""What `make template` writes: the stacks as plain CloudFormation, and the function's zip; and how to deploy them."""
+"""What `make template` writes: the stacks as plain CloudFormation, the function's zip, and how to deploy them."""
 
 import json
 import shlex
@@ -20,16 +20,16 @@ STACK_POLICY = f"{state.STACK}.stack-policy.json"
 def write(
     folder: Path, context: Mapping[str, Any], first_values: Mapping[str, str], environment: Mapping[str, str]
 ) -> str:
-    """Write every file into the folder; answers what to do with them, empty if the context is refused.
+    """Write every file into the folder; returns the next steps, empty if the context is invalid.
 
     Args:
-        folder: made where it is missing; zips of other versions in it stay.
+        folder: created if missing; zips of other versions in it stay.
         context: as the CDK CLI merges it.
         first_values: of the state stack's parameters.
         environment: with Node.js on its PATH.
 
     Raises:
-        ContextError: if what the account demands cannot be used.
+        ContextError: naming an invalid value among the account's own rules.
     """
     rules = AccountRules.parse({key: context.get(key) for key in account_rules.KEYS})
     folder.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def write(
 
 
 def _next_steps(folder: Path, code: Path, rules: AccountRules) -> str:
-    # Stacks have no tags and no protection by their templates.
+    # A template cannot set its stack's tags and protection.
     tags = [shlex.quote(f"Key={key},Value={value}") for key, value in rules.tags.items()]
     tagged = f"--tags {' '.join(tags)}" if tags else ""
     protected = "--enable-termination-protection"
@@ -93,7 +93,7 @@ def _next_steps(folder: Path, code: Path, rules: AccountRules) -> str:
             *(f"  {name}" for name in files),
             "Next, with a BUCKET in the home region (infra/README.md, 'From plain CloudFormation'):",
             *(f"  {line}" for line in home),
-            "Then for each further REGION whose events are to be forwarded:",
+            "Then, for each other REGION that should forward its events:",
             *(f"  {line}" for line in forwarder),
             "",
         ]

@@ -17,11 +17,11 @@ from infra.encryption import USE
 from infra.events import PREFIX, admit_rules, dead_letter_queue, rule_arn, target
 
 DAILY = "cron(0 6 * * ? *)"
-"""When the inventory is taken and the digest sent, in UTC."""
+"""When the function takes the inventory and sends the digest, in UTC."""
 
 
 class LostInvocations(Construct):
-    """The queue of the invocations that did not reach the function, were too old for it, or failed."""
+    """The queue of invocations that did not reach the function, expired, or failed."""
 
     def __init__(self, scope: Construct, construct_id: str, *, key: kms.IKey) -> None:
         super().__init__(scope, construct_id)
@@ -77,7 +77,7 @@ class Triggers(Construct):
         statements = [
             # The one thing the schedules do.
             iam.PolicyStatement(sid="Invoke", actions=["lambda:InvokeFunction"], resources=[function.function_arn]),
-            # And what they do when that fails, in a queue that is encrypted.
+            # When that fails, they keep the invocation in an encrypted queue.
             iam.PolicyStatement(
                 sid="KeepUndelivered", actions=["sqs:SendMessage"], resources=[self.dead_letters.queue_arn]
             ),

@@ -1,7 +1,7 @@
-"""`make demo`: the deployed enforcer does its main job on a small fleet in two regions, before your eyes.
+"""`make demo`: watch the deployed enforcer do its main job on a small fleet in two regions.
 
-Every act changes something, waits until each instance is as it should be, and shows it. An instance that
-does not get there in time ends the demo with exit code 1.
+Every act changes something, waits until each instance is as it should be, and shows the fleet. If an instance
+does not get there in time, the demo ends with exit code 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 
 from infra.demo.acts import DemoError, act, console, ended_well, put_in_force
-from infra.demo.fleet import HOME, OTHER, Member, launch, look, set_back, table
+from infra.demo.fleet import HOME, OTHER, Member, allow_imdsv1, launch, look, table
 from infra.local.deployment import deploy
 from infra.local.waiting import until
 
@@ -32,7 +32,7 @@ WRITE = "ec2:ModifyInstanceMetadataOptions"
 
 
 def main() -> int:
-    """Play every act; 0 only if each ended as it should."""
+    """Play every act; returns 0 only if each ended as it should."""
     return ended_well(play)
 
 
@@ -46,21 +46,21 @@ def play(aws: LocalAws) -> None:
         fleet = launch(aws)
         watch(enforcer, fleet, "required", started)
 
-    with act("Somebody allows IMDSv1 again by hand, on two instances") as started:
-        set_back(aws, fleet[0], fleet[-1])
+    with act("An operator allows IMDSv1 again by hand, on two instances") as started:
+        allow_imdsv1(aws, fleet[0], fleet[-1])
         watch(enforcer, fleet, "required", started)
 
     for tokens in ("optional", "required"):
-        with act(f"Turn the toggle: /imds-enforcer/http-tokens = {tokens}") as started:
+        with act(f"Set the toggle: /imds-enforcer/http-tokens = {tokens}") as started:
             version = enforcer.set_http_tokens(tokens)
             watch(enforcer, fleet, tokens, started)
             # Both sweeps of a change end before the next act, so that each act has one cause.
             enforcer.settle(http_tokens=version)
 
-    with act("Audit mode: drift is reported, and left as it is"):
+    with act("Audit mode: the enforcer reports drift and changes nothing"):
         put_in_force(enforcer, {"mode": "audit", "exemptions": [EXEMPTION]})
         writes = enforcer.calls()[WRITE]
-        set_back(aws, fleet[0])
+        allow_imdsv1(aws, fleet[0])
         line = enforcer.wait_for_outcome(fleet[0].instance_id, "WOULD_REMEDIATE")
         console.print(f"  {line['message']}: {line['reason']}")
         report = enforcer.invoke({})
@@ -68,7 +68,7 @@ def play(aws: LocalAws) -> None:
         if enforcer.calls()[WRITE] != writes:
             raise DemoError("audit mode made a write call")
 
-    with act("Enforce again: the sweep that this change starts brings it back") as started:
+    with act("Enforce again: the new policy starts a sweep, which corrects the drift") as started:
         enforcer.set_policy({"exemptions": [EXEMPTION]})
         watch(enforcer, fleet, "required", started)
 
@@ -76,7 +76,7 @@ def play(aws: LocalAws) -> None:
 
 
 def watch(enforcer: Deployment, fleet: list[Member], tokens: str, started: float) -> None:
-    """Show the fleet until every member is right; the seconds count from `started`."""
+    """Show the fleet until every member is as it should be; the seconds count from `started`."""
     for member in fleet:
         member.before, member.seconds = member.now or member.before, None
     with Live(console=console, refresh_per_second=10, transient=True) as live:
@@ -95,7 +95,7 @@ def watch(enforcer: Deployment, fleet: list[Member], tokens: str, started: float
 
 
 def summarize(enforcer: Deployment) -> None:
-    """Every outcome, and every call that it took; each change must have been read back."""
+    """Print every outcome and every call; each change must have been read back."""
     outcomes = until(
         lambda: Counter(line["outcome"] for line in enforcer.log_lines() if "outcome" in line),
         lambda counted: counted["FAILED"] > 0 or counted["REMEDIATED"] == enforcer.calls()[WRITE],

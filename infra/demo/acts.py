@@ -1,4 +1,4 @@
-"""What the demos share: acts with a headline, on a local AWS of their own; the first failure ends the demo."""
+"""What the demos share: acts with a headline, on a local AWS of the demo's own; the first failure ends it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DemoError(Exception):
 
 
 def ended_well(story: Callable[[LocalAws], None]) -> int:
-    """Play a story on a local AWS of its own: 0 if all went as it should, 1 with what did not."""
+    """Play a story on a local AWS of its own; returns 0 if all went as it should, else prints why not and returns 1."""
     try:
         with LocalAws(HOME) as aws:
             story(aws)
@@ -40,7 +40,7 @@ def ended_well(story: Callable[[LocalAws], None]) -> int:
 
 @contextmanager
 def act(title: str) -> Iterator[float]:
-    """A headline, and how long what it announces took; gives the moment it began."""
+    """Print a headline, and at the end how long the act took; yields the time it began."""
     console.print(f"\n[bold]{title}[/]")
     started = time.monotonic()
     yield started
@@ -48,12 +48,12 @@ def act(title: str) -> Iterator[float]:
 
 
 def put_in_force(enforcer: Deployment, policy: Mapping[str, Any]) -> None:
-    """Store a policy, and wait until nothing is decided any more by the one before: that is what settling means."""
+    """Store a policy, and wait until no run decides by the previous one."""
     enforcer.settle(policy=enforcer.set_policy(policy))
     console.print(f"  policy {json.dumps(policy)}")
 
 
 def expect(found: object, wanted: object) -> None:
-    """Anything else ends the demo."""
+    """End the demo unless both are equal."""
     if found != wanted:
         raise DemoError(f"found {found}, not {wanted}")

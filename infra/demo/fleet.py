@@ -1,4 +1,4 @@
-"""The demo's fleet: one of everything, what became of each, and the table that shows it."""
+"""The demo's fleet: instances of every kind, their options now and before, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMDSV1 = {
 
 @dataclass
 class Member:
-    """One instance of the fleet: as it was launched, before the act that is on, and now."""
+    """One instance of the fleet, with its options at launch, before the current act, and now."""
 
     name: str
     region: str
@@ -37,13 +37,13 @@ class Member:
     seconds: float | None = None
 
     def is_right(self, tokens: str) -> bool:
-        """True if its options are those it was launched with, but for the tokens if it follows the policy."""
+        """Whether it has the options it was launched with, except for the tokens if it follows the policy."""
         wanted = {**self.launched, "State": "applied"} | ({"HttpTokens": tokens} if self.follows else {})
         return self.now == wanted
 
 
 def launch(aws: LocalAws) -> list[Member]:
-    """A fleet with one of everything: what must change, what must keep an option, what must not be touched."""
+    """Launch instances that must change, that must keep an option, and that must not be touched."""
     fleet: list[Member] = []
 
     def add(name: str, region: str = HOME, *, count: int = 1, follows: bool = True, **launch: Any) -> None:
@@ -59,8 +59,8 @@ def launch(aws: LocalAws) -> list[Member]:
     return fleet
 
 
-def set_back(aws: LocalAws, *members: Member) -> None:
-    """Allow IMDSv1 again, as somebody with the console open would."""
+def allow_imdsv1(aws: LocalAws, *members: Member) -> None:
+    """Allow IMDSv1 again, as an operator in the console would."""
     for member in members:
         member.now = {**member.now, "HttpTokens": "optional"}
         aws.client("ec2", member.region).modify_instance_metadata_options(
@@ -77,7 +77,7 @@ def look(enforcer: Deployment, fleet: list[Member]) -> None:
 
 
 def table(fleet: list[Member]) -> Table:
-    """The fleet as it was and as it is."""
+    """The fleet as it was before the act and as it is now."""
     table = Table("instance", "region", "what it is", "before → after", "hops", "applied after", box=None)
     for member in fleet:
         if member.seconds is None:
@@ -98,7 +98,7 @@ def table(fleet: list[Member]) -> Table:
 
 
 def shown(options: Mapping[str, Any]) -> str:
-    """HttpTokens, coloured as to how safe it is; `off` where there is no metadata service."""
+    """HttpTokens, coloured by how safe it is; `off` if the metadata service is off."""
     if options.get("HttpEndpoint") == "disabled":
         return "off"
     tokens = options.get("HttpTokens", "?")

@@ -1,4 +1,4 @@
-"""What `make demo-lifecycle` sets by hand, and the look whether it is still there."""
+"""What `make demo-lifecycle` sets by hand, and the checks that it is still there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WHY = "moves next week"
 
 @dataclass
 class Kept:
-    """Four instances that were launched with tokens optional, and toggle and policy once they were set by hand."""
+    """Four instances launched with optional tokens, and toggle and policy as set by hand."""
 
     aws: LocalAws
     exempt: str
@@ -31,7 +31,7 @@ class Kept:
 
     @classmethod
     def set_by_hand(cls, aws: LocalAws, enforcer: Deployment) -> Kept:
-        """Launch them while the toggle is `optional`; exempt one, hold one, then turn the toggle."""
+        """Launch them while the toggle is `optional`; exempt one, hold one, then set the toggle to `required`."""
         [exempt] = aws.launch(tags={"imds": "v1"}, HttpTokens="optional")
         held, first, second = aws.launch(count=3, HttpTokens="optional")
         put_in_force(enforcer, {"exemptions": [EXEMPTION]})
@@ -42,13 +42,13 @@ class Kept:
         return cls(aws, exempt, held, first, second, stored(aws))
 
     def revert_without_enforcer(self) -> None:
-        """History and the way back work while there is no enforcer."""
+        """Check that `history` and `revert` work without an enforcer."""
         history = operator.answer(self.aws, "history")
         console.print(f"  imds-enforcer history: {len(history)} changes")
         self._revert(self.first, "the shop is down")
 
     def expect_all(self, enforcer: Deployment) -> None:
-        """Toggle, policy, holds, exemptions and the way back are still there; the function sees that too."""
+        """Check that toggle, policy, holds, exemptions and history are still there, and that the function uses them."""
         self.expect_values()
         report = enforcer.invoke({})
         console.print(f"  a sweep: {report['outcomes']}")
@@ -58,7 +58,7 @@ class Kept:
         expect([self._tokens(each) for each in instances], ["optional"] * 4)
 
     def expect_values(self) -> None:
-        """Toggle and policy are as they were set by hand."""
+        """Check that toggle and policy are as they were set by hand."""
         expect(stored(self.aws), self.stored)
         for name, value in self.stored.items():
             console.print(f"  {name} = {value}", markup=False)

@@ -1,8 +1,8 @@
-"""`make demo-lifecycle`: what people set by hand outlives every deployment, and the end of one.
+"""`make demo-lifecycle`: what operators set by hand outlives every deployment, and its removal.
 
-Deployed as a strict account demands, changed by hand, deployed again, destroyed, deployed once more: toggle, holds,
-exemptions and the way back are still there. Then the same in a second account, from plain CloudFormation. Anything that
-is not as it should be ends the demo with exit code 1.
+The demo deploys the enforcer as a strict account requires, changes settings by hand, deploys again, destroys, and
+deploys once more: toggle, holds, exemptions and history are still there. Then it does the same in a second account,
+from plain CloudFormation. Anything that is not as it should be ends the demo with exit code 1.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OTHER_TAGS = {"team": "security"}
 
 
 def main() -> int:
-    """Play every act; 0 only if each ended as it should."""
+    """Play every act; returns 0 only if each ended as it should."""
     return ended_well(play_both)
 
 
@@ -44,10 +44,10 @@ def play(aws: LocalAws) -> None:
         strict.expect_heeded(aws)
         expect((stacks(aws), stored(aws)), ({TOOLKIT, STACK, STATE}, {HTTP_TOKENS: "optional", POLICY: "{}"}))
 
-    with act("By hand: an exemption, a hold, then the toggle: required"):
+    with act("By hand: add an exemption and a hold, then set the toggle to required"):
         kept = Kept.set_by_hand(aws, enforcer)
 
-    with act("Deploy again, with -c mode=audit: refused, as it would not be used"):
+    with act("Deploy again, with -c mode=audit: refused, as it would have no effect"):
         refusal = command(aws, "deploy", *strict.context(qualifier=QUALIFIER, mode="audit"))
         console.print(f"  {refusal.stderr.strip()}", markup=False)
         expect(refusal.returncode, 1)
@@ -63,7 +63,7 @@ def play(aws: LocalAws) -> None:
         expect((done.returncode, stacks(aws)), (0, {TOOLKIT, STATE}))
         kept.revert_without_enforcer()
 
-    with act("Deploy once more: toggle, holds, exemptions and the way back are still there"):
+    with act("Deploy once more: toggle, holds, exemptions and history are still there"):
         kept.expect_all(deploy(aws, *strict.context(qualifier=QUALIFIER)))
 
     with act("make destroy, make destroy-state CONFIRM=ImdsEnforcerState: nothing is left"):

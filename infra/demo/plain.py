@@ -38,7 +38,7 @@ def _play(aws: LocalAws, templates: Templates) -> None:
         strict.expect_heeded(aws)
         expect((stacks(aws), stored(aws)), ({STACK, STATE}, {HTTP_TOKENS: "optional", POLICY: "{}"}))
 
-    with act("By hand: an exemption, a hold, then the toggle: required"):
+    with act("By hand: add an exemption and a hold, then set the toggle to required"):
         kept = Kept.set_by_hand(aws, enforcer)
         expect(enforcer.calls()[CHANGE], 2)
 
@@ -69,5 +69,5 @@ def _play(aws: LocalAws, templates: Templates) -> None:
         expect(stacks(aws), {STATE})
         kept.revert_without_enforcer()
 
-    with act("Create home again: toggle, holds, exemptions and the way back are still there"):
+    with act("Create home again: toggle, holds, exemptions and history are still there"):
         kept.expect_all(templates.deploy_home(tags=TAGS))

@@ -1,9 +1,9 @@
-"""`make demo-prevention`: nothing is launched with IMDSv1 in the first place.
+"""`make demo-prevention`: stop launches that allow IMDSv1 in the first place.
 
-A group launches instances that allow IMDSv1 again and again; `imds-enforcer launches` names what launches them, `fix`
-makes the launch template require tokens, and `undo` takes that back. Then the enforcer keeps the account's defaults,
-and a launch that EC2 refuses because of them is named. Anything that is not as it should be ends the demo with exit
-code 1.
+A group keeps launching instances that allow IMDSv1; `imds-enforcer launches` names what launches them, `fix` makes the
+launch template require tokens, and `undo` reverts that. Then the enforcer sets the account's defaults, and
+`imds-enforcer status` names a launch that EC2 refuses because of them. Anything that is not as it should be ends the
+demo with exit code 1.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CHANGE = "ec2:ModifyInstanceMetadataOptions"
 
 
 def main() -> int:
-    """Play every act; 0 only if each ended as it should."""
+    """Play every act; returns 0 only if each ended as it should."""
     return ended_well(play)
 
 
@@ -62,25 +62,25 @@ def play(aws: LocalAws) -> None:
         changes = enforcer.calls()[CHANGE]
         instance_id, tokens = group.grow()
         enforcer.drain()
-        console.print(f"  {instance_id} launched with {tokens}; nothing was left to fix")
+        console.print(f"  {instance_id} launched with {tokens}; the enforcer had nothing to fix")
         expect((tokens, enforcer.calls()[CHANGE]), ("required", changes))
         expect(group.versions(), {"1": "optional", "2": "required"})
 
-    with act(f"imds-enforcer launches undo {NAME}: the template is what it was"):
+    with act(f"imds-enforcer launches undo {NAME}: the template is as before"):
         operator.answer(aws, "launches", "undo", NAME, "--yes")
         _, tokens = group.grow()
         console.print(f"  the next instance is launched with {tokens}")
         expect((tokens, group.versions()), ("optional", {"1": "optional"}))
 
-    with act("The policy asks for the account's defaults, and for EC2 to refuse launches without required tokens"):
+    with act("The policy sets the account's defaults, and makes EC2 refuse launches that do not require tokens"):
         put_in_force(enforcer, {"account_defaults": {"enforce_tokens": True}})
         expect_defaults(aws)
 
-    with act("Someone switches the enforcement off by hand: corrected at once"):
+    with act("An operator switches that off by hand: the enforcer switches it on again at once"):
         aws.client("ec2").modify_instance_metadata_defaults(HttpTokensEnforced="disabled")
         expect_defaults(aws)
 
-    with act("The group grows: EC2 refuses the launch, and imds-enforcer status names whose it is"):
+    with act("The group grows: EC2 refuses the launch, and imds-enforcer status names the launcher"):
         expect(group.refused(), 1)
         console.print(f"  {refused_launch(enforcer)}", markup=False)
 
@@ -88,7 +88,7 @@ def play(aws: LocalAws) -> None:
 
 
 class Group:
-    """An Auto Scaling group, and the `template` that it launches with, by id."""
+    """An Auto Scaling group; `template` is the id of the launch template that it uses."""
 
     def __init__(self, aws: LocalAws) -> None:
         self._aws, self._ec2, self._groups = aws, aws.client("ec2"), aws.client("autoscaling")
@@ -103,14 +103,14 @@ class Group:
         )
 
     def grow(self) -> tuple[str, str]:
-        """Launch one instance more; answers its id, and the HttpTokens that it was launched with."""
+        """Launch one more instance; returns its id and the HttpTokens that it was launched with."""
         before = self._members()
         self._ask_for(len(before) + 1)
         [instance_id] = self._members() - before
         return instance_id, str(self._launched_with(instance_id))
 
     def refused(self) -> int:
-        """Ask for one instance more; answers how many launches have failed."""
+        """Request one more instance; returns how many launches have failed."""
         self._ask_for(len(self._members()) + 1)
         activities = self._groups.describe_scaling_activities(AutoScalingGroupName=NAME)["Activities"]
         return sum(each["StatusCode"] == "Failed" for each in activities)
@@ -131,14 +131,14 @@ class Group:
         return {each["InstanceId"] for each in group["Instances"]}
 
     def _launched_with(self, instance_id: str) -> Any:
-        """What the launch said: the version of the template that the instance carries in its tags."""
+        """The HttpTokens in the version of the template that the instance's tags name."""
         answer = self._ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
         tags = {each["Key"]: each["Value"] for each in answer["Tags"]}
         return self.versions()[tags["aws:ec2launchtemplate:version"]]
 
 
 def expect_defaults(aws: LocalAws) -> None:
-    """Wait until the home region's defaults are those that the policy asks for."""
+    """Wait until the home region has the defaults of the policy."""
 
     def defaults() -> dict[str, Any]:
         level = aws.client("ec2").get_instance_metadata_defaults()["AccountLevel"]
@@ -149,7 +149,7 @@ def expect_defaults(aws: LocalAws) -> None:
 
 
 def refused_launch(enforcer: Deployment) -> str:
-    """The line about the one launch that was refused, as `status` has it."""
+    """The line of `status` about the one refused launch."""
 
     def lines() -> list[str]:
         done = operator.run(enforcer.aws, "status", "--output", "json")

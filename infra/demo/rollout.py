@@ -1,7 +1,7 @@
-"""`make demo-rollout`: tokens are required of a fleet with unknown IMDSv1 callers, and nothing breaks unseen.
+"""`make demo-rollout`: require tokens on a fleet with unknown IMDSv1 callers, without breaking anything unnoticed.
 
-Who still calls IMDSv1 is held and named, what was changed is watched, and each change is undone exactly. Anything
-that is not as it should be ends the demo with exit code 1.
+The enforcer gates and names the instances that still call IMDSv1, and watches those that it changed; `revert` undoes
+each change exactly. Anything that is not as it should be ends the demo with exit code 1.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from infra.local.client import LocalAws
 
 SHOWN = 3
-"""Instances that are named where the rest is counted."""
+"""How many instances are named; the others are only counted."""
 
 ASK = "cloudwatch:GetMetricData"
 GATED = {"exemptions": [EXEMPTION], "legacy_calls": {}}
 
 
 def main() -> int:
-    """Play every act; 0 only if each ended as it should."""
+    """Play every act; returns 0 only if each ended as it should."""
     return ended_well(play)
 
 
 def play(aws: LocalAws) -> None:
     """The story, act by act."""
-    with act("Deploy the real stack; the fleet is still allowed IMDSv1: http_tokens=optional"):
+    with act("Deploy the real stack with http_tokens=optional: the fleet may still use IMDSv1"):
         enforcer = deploy(aws, "-c", "http_tokens=optional")
         put_in_force(enforcer, GATED)
 
@@ -49,7 +49,7 @@ def play(aws: LocalAws) -> None:
         before = options(enforcer, fleet)
         show(fleet, before)
 
-    with act("Turn the toggle: required"):
+    with act("Set the toggle to required"):
         report = enforcer.settle(http_tokens=enforcer.set_http_tokens("required"))
         console.print(f"  {counts(report)}; requests to CloudWatch: {enforcer.calls()[ASK]}")
         for each in report["kept_back"][:SHOWN]:
@@ -59,7 +59,7 @@ def play(aws: LocalAws) -> None:
         expect(report["outcomes"], {"REMEDIATED": 30, "EXEMPT": 5, "HELD": 20})
         expect(enforcer.calls()[ASK], 1)
 
-    with act("An hour later: the calls of two instances are rejected, and the next sweep tells whose"):
+    with act("An hour later: two instances reject IMDSv1 calls, and the next sweep names them"):
         age_entries(aws, enforcer.outputs["LedgerTableName"], timedelta(hours=1))
         victims = dict.fromkeys(fleet.plain[:2], 7.0)
         put_calls(aws, HOME, "MetadataNoTokenRejected", victims, datetime.now(UTC))
@@ -71,7 +71,7 @@ def play(aws: LocalAws) -> None:
             console.print(f"    {line}")
         expect({each for each in fleet.all if each in mail["Message"]}, {*victims})
 
-    with act("Undo that run: imds-enforcer revert --run … --yes"):
+    with act("Revert that run: imds-enforcer revert --run … --yes"):
         reverted = operator.answer(aws, "revert", "--run", report["run_id"], "--yes", "--reason", "the shop is down")
         console.print(f"  {dict(Counter(each['outcome'] for each in reverted['instances']))}")
         show(fleet, options(enforcer, fleet))
@@ -79,7 +79,7 @@ def play(aws: LocalAws) -> None:
         held = enforcer.invoke({})
         console.print(f"  the next sweep: {counts(held)}")
         expect(held["outcomes"], {"EXEMPT": 5, "HELD": 50})
-        # The events of the way back find their instances held; after the release they would be drift.
+        # The reverts' events must arrive while the instances are held; after the release they would count as drift.
         enforcer.drain()
 
     with act("Release them: imds-enforcer release …"):
@@ -88,7 +88,7 @@ def play(aws: LocalAws) -> None:
         console.print(f"  the next sweep: {counts(released)}")
         expect(released["outcomes"], {"REMEDIATED": 30, "EXEMPT": 5, "HELD": 20})
 
-    with act("The day after the last day of the gate: those 20 as well"):
+    with act("The day after the gate's last day: the 20 gated instances as well"):
         yesterday = (datetime.now(UTC) - timedelta(days=1)).date().isoformat()
         version = enforcer.set_policy({**GATED, "legacy_calls": {"enforce_after": yesterday}})
         last = enforcer.settle(policy=version)
@@ -99,7 +99,7 @@ def play(aws: LocalAws) -> None:
 
 
 class Inbox:
-    """Somebody who has subscribed to the notifications."""
+    """A subscriber to the notifications."""
 
     def __init__(self, aws: LocalAws, topic: str) -> None:
         self._sqs = aws.client("sqs")
@@ -110,18 +110,18 @@ class Inbox:
         )
 
     def mails(self) -> list[dict[str, Any]]:
-        """What has come."""
+        """The notifications received so far."""
         messages = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10).get("Messages", [])
         return [json.loads(message["Body"]) for message in messages]
 
 
 def options(enforcer: Deployment, fleet: RolloutFleet) -> dict[str, dict[str, Any]]:
-    """The options of the whole fleet, whether they are applied yet or not."""
+    """The options of the whole fleet, applied or not."""
     return {each: {**shown, "State": None} for each, shown in enforcer.options(fleet.all).items()}
 
 
 def show(fleet: RolloutFleet, seen: Mapping[str, Mapping[str, Any]]) -> None:
-    """The fleet by what its instances are."""
+    """Print the fleet by kind of instance."""
     table = Table("what they are", "how many", "HttpTokens", "hops", box=None)
     for what, ids in (
         ("call IMDSv1", fleet.callers),

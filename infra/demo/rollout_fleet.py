@@ -1,4 +1,4 @@
-"""A fleet whose IMDSv1 callers are not all known: what a safe rollout is tried on."""
+"""A fleet with unknown IMDSv1 callers, to try a safe rollout on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class RolloutFleet:
-    """Sixty instances that allow IMDSv1, launched a day ago, by what they are."""
+    """Sixty instances that allow IMDSv1, launched a day ago, by kind."""
 
     callers: Sequence[str]
     container_hosts: Sequence[str]
@@ -35,7 +35,7 @@ class RolloutFleet:
 
     @property
     def changeable(self) -> list[str]:
-        """Those that nothing stands in the way of."""
+        """The instances that nothing keeps the enforcer from changing."""
         return [*self.container_hosts, *self.plain]
 
     @property
@@ -45,9 +45,9 @@ class RolloutFleet:
 
 
 def launch_rollout_fleet(aws: LocalAws, region: str) -> RolloutFleet:
-    """Launch it, without any event: 20 that call IMDSv1, 10 container hosts, 5 exempt, 5 with IMDS off, 20 plain.
+    """Launch the fleet, without events: 20 that call IMDSv1, 10 container hosts, 5 exempt, 5 with IMDS off, 20 plain.
 
-    Their options are mixed, so that the way back shows. The calls lie in the last two weeks.
+    Their options differ, so that only an exact revert restores them. The calls were made in the last two weeks.
     """
     aws.knobs(attached_seconds=A_DAY, state_change_events=False, cloudtrail_events=False)
     callers = aws.launch(region, 20, HttpTokens="optional")

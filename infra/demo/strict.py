@@ -1,4 +1,4 @@
-"""What a strict account demands of a deployment in `make demo-lifecycle`, and the look whether it got that."""
+"""What a strict account requires of a deployment in `make demo-lifecycle`, and the check that the deployment has it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOOLKIT = "CDKToolkit-strict"
 
 
 def context(*, tags: dict[str, str] = TAGS, qualifier: str = "", **more: str) -> list[str]:
-    """The context as arguments; without a qualifier, for `make template`, which knows no bootstrap."""
+    """The context as arguments; without a qualifier, for `make template`, which uses no bootstrap."""
     values = {
         "tags": json.dumps(tags),
         "role_name": ROLE,
@@ -31,13 +31,13 @@ def context(*, tags: dict[str, str] = TAGS, qualifier: str = "", **more: str) ->
 
 
 def prepare(aws: LocalAws) -> None:
-    """The policy that is the boundary of every role; here it allows all, as the roles' own policies are narrow."""
+    """Create the policy that bounds every role; here it allows all, as the roles' own policies are narrow."""
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     aws.client("iam").create_policy(PolicyName=BOUNDARY_NAME, PolicyDocument=json.dumps(everything))
 
 
 def expect_heeded(aws: LocalAws, *, home: dict[str, str] = TAGS, state: dict[str, str] = TAGS) -> None:
-    """The stacks and the function's role have the tags, the name, the path and the boundary that were asked for."""
+    """Check that the stacks and the function's role have the requested tags, name, path and boundary."""
     role = aws.client("iam").get_role(RoleName=ROLE)["Role"]
     arn = f"arn:aws:iam::{aws.account}"
     boundary = role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn")

@@ -22,11 +22,11 @@ def main(cdk_args: list[str]) -> None:
             print(usage(aws), flush=True)
             signal.pause()
     except KeyboardInterrupt:
-        print("\nStopped; nothing is left of it.")
+        print("\nStopped. The local AWS left nothing behind.")
 
 
 def usage(aws: LocalAws) -> str:
-    """How to point the AWS CLI here, and what to try first."""
+    """How to point the AWS CLI to the local AWS, and what to try first."""
     pointing = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
     environment = aws.environment()
     exports = "\n".join(f"    export {name}={environment[name]}" for name in pointing)

@@ -1,4 +1,4 @@
-"""The local AWS from outside: start it, use it, turn its knobs, stop it.
+"""The local AWS from outside: start it, use it, set its knobs, stop it.
 
 with LocalAws() as aws:
     ids = aws.launch("eu-west-1", 3, HttpTokens="optional")
@@ -20,17 +20,17 @@ from botocore.config import Config
 
 from infra.local.process import PYTHON, ServerProcess
 
-# Where `managed_by` is told to the server; infra.local.server.gateway reads it.
+# Carries `managed_by` to the server, where infra.local.server.gateway reads it.
 OPERATOR_HEADER = "x-local-operator"
 HOME_REGION = "eu-west-1"
 SECRET = "test"  # noqa: S105  # the secret of every account's root here
 
 
 class LocalAws:
-    """A local AWS, seen by one account's root. In a `with` block it has a process of its own.
+    """A local AWS, used as one account's root. A `with` block gives it a process of its own.
 
     Args:
-        region: the region of whatever is not told another.
+        region: the home region, and the default of every method.
         python: the interpreter that has ministack.
     """
 
@@ -40,7 +40,7 @@ class LocalAws:
         self.region = region
         self._python = python
         self._process: ServerProcess | None = None
-        # Reading EC2's service model takes half a second: one session and its clients serve all accounts.
+        # Loading EC2's service model takes half a second: one session and its clients serve all accounts.
         self._session = boto3.Session()
         self._clients: dict[tuple[object, ...], Any] = {}
         self._lock = threading.Lock()
@@ -58,14 +58,14 @@ class LocalAws:
         self._running.stop()
 
     def in_account(self, account: str) -> Self:
-        """The same local AWS as another account sees it: nothing of what is in this one."""
+        """The same local AWS, used as another account's root: it has none of this account's resources."""
         other = copy.copy(self)
         other.account = account
         return other
 
     @property
     def endpoint_url(self) -> str:
-        """Where every service answers."""
+        """The URL of every service."""
         return f"http://127.0.0.1:{self._running.port}"
 
     def log(self) -> str:
@@ -79,13 +79,13 @@ class LocalAws:
     def client(
         self, service: str, region: str = "", *, attempts: int = 1, keys: Mapping[str, str] | None = None
     ) -> Any:
-        """A boto3 client, the same one each time.
+        """A boto3 client; the same arguments return the same one.
 
         Args:
             service: `ec2` and so on.
             region: the home region if empty.
             attempts: how often a call is tried.
-            keys: `aws_access_key_id` and the rest, of somebody else than the account's root.
+            keys: `aws_access_key_id` and the rest, of a caller other than the account's root.
         """
         keys = keys or {"aws_access_key_id": self.account, "aws_secret_access_key": SECRET}
         known = (service, region or self.region, attempts, *sorted(keys.items()))
@@ -117,7 +117,7 @@ class LocalAws:
         }
 
     def knobs(self, **values: object) -> dict[str, Any]:
-        """Turn some knobs (see `server.knobs.Knobs`); answers all of them."""
+        """Set some knobs (see `server.knobs.Knobs`); returns all of them."""
         return dict(self._running.control("POST", "knobs", values))
 
     def enforce_iam(self, *, enforced: bool = True) -> None:
@@ -125,13 +125,13 @@ class LocalAws:
         self.knobs(enforce_iam=enforced)
 
     def fail(self, action: str, code: str = "InternalError", **fault: object) -> None:
-        """Let calls to an action go wrong, as `server.faults.Fault` describes."""
+        """Make calls to an action fail, as `server.faults.Fault` describes."""
         self._running.control("POST", "faults", {"action": action, "code": code, **fault})
 
     def deny(self, action: str, *, region: str = "", caller: str = "") -> None:
-        """Let the organization's service control policy deny an action of EC2, here or everywhere, to one or to all.
+        """Make a service control policy deny an EC2 action, in one region or all, to one caller or all.
 
-        EC2 names the kind of policy (IAM User Guide, "Troubleshoot access denied error messages").
+        EC2's message names the kind of policy (IAM User Guide, "Troubleshoot access denied error messages").
         """
         message = (
             f"You are not authorized to perform this operation. User: arn:aws:iam::{self.account}:{caller or 'root'} "
@@ -140,17 +140,17 @@ class LocalAws:
         self.fail(action, "UnauthorizedOperation", status=403, message=message, region=region, caller=caller)
 
     def clear_faults(self) -> None:
-        """Let nothing go wrong any more."""
+        """Remove all faults."""
         self._running.control("DELETE", "faults")
 
     def calls(self, action: str = "", *, region: str = "", caller: str = "", error: str | None = None) -> int:
-        """How many calls this account made since they were last forgotten.
+        """How many calls this account has made since the last `reset_calls`.
 
         Args:
-            action: `ec2:DescribeInstances`, say; all if empty.
-            region: only there.
-            caller: only by it: `root`, `user/NAME`, `role/NAME`.
-            error: only those that ended with this code; "" for those that went well.
+            action: for example `ec2:DescribeInstances`; all if empty.
+            region: only calls to this region.
+            caller: only calls by `root`, `user/NAME` or `role/NAME`.
+            error: only calls that ended with this code; "" for those that succeeded.
         """
         return sum(
             row["count"]
@@ -166,15 +166,15 @@ class LocalAws:
         return [row for row in self._running.control("GET", "calls") if row["account"] == self.account]
 
     def reset_calls(self) -> None:
-        """Count calls from nought again."""
+        """Count calls from zero again."""
         self._running.control("DELETE", "calls")
 
     def reset(self) -> None:
-        """Knobs, faults, buckets and counts as at the start; what was built stays."""
+        """Reset knobs, faults, buckets and counts to the start; resources stay."""
         self._running.control("POST", "reset")
 
     def fire_schedule(self, name: str, region: str = "") -> None:
-        """Let an EventBridge schedule come due now."""
+        """Make an EventBridge schedule due now."""
         wish = {"account": self.account, "region": region or self.region, "name": name}
         self._running.control("POST", "schedules", wish)
 
@@ -189,14 +189,14 @@ class LocalAws:
         image_id: str = "ami-0abcdef1234567890",
         **options: object,
     ) -> list[str]:
-        """Launch instances and answer their ids.
+        """Launch instances and return their ids.
 
         Args:
             region: where; the home region if empty.
             count: how many, in one call.
             tags: their tags.
-            auto_scaling_group: the group they say they belong to.
-            managed_by: the service that manages them, `eks.amazonaws.com` for one.
+            auto_scaling_group: the group that their tags name.
+            managed_by: the service that manages them, for example `eks.amazonaws.com`.
             image_id: their AMI.
             options: their metadata options, `HttpTokens="optional"` and so on.
         """
@@ -215,7 +215,7 @@ class LocalAws:
         return [instance["InstanceId"] for instance in answer["Instances"]]
 
     def metadata_options(self, instance_id: str, region: str = "") -> dict[str, Any]:
-        """An instance's metadata options as EC2 shows them now."""
+        """The current metadata options of an instance."""
         answer = self.client("ec2", region).describe_instances(InstanceIds=[instance_id])
         return dict(answer["Reservations"][0]["Instances"][0]["MetadataOptions"])
 
@@ -233,7 +233,7 @@ class LocalAws:
 
 @contextlib.contextmanager
 def _managed(ec2: Any, service: str) -> Iterator[None]:
-    """Launches through this client are a service's own; not for use by several threads at once."""
+    """Make launches through this client a service's own; not thread-safe."""
 
     def add_header(request: Any, **_: object) -> None:
         request.headers[OPERATOR_HEADER] = json.dumps({"managed": True, "principal": service})

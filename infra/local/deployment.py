@@ -1,4 +1,4 @@
-"""The real stacks on the local AWS, and the handles that the demo and the tests move them by."""
+"""The real stacks on the local AWS, and what the demos and the tests do with them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Options = Mapping[str, Any]
 
 
 class Deployment:
-    """The enforcer as it stands on a local AWS."""
+    """The enforcer deployed to a local AWS."""
 
     def __init__(self, aws: LocalAws) -> None:
         self.aws = aws
@@ -38,17 +38,17 @@ class Deployment:
         self._log_start = 0
 
     def set_http_tokens(self, value: str) -> int:
-        """Turn the toggle as an operator does; answers its new version."""
+        """Set the toggle as an operator does; returns its new version."""
         return int(self._ssm.put_parameter(Name=HTTP_TOKENS, Value=value, Overwrite=True)["Version"])
 
     def set_policy(self, document: Mapping[str, Any] | str) -> int:
-        """Store a policy, or text that is none; answers its version."""
+        """Store a policy, or a text that is not one; returns its version."""
         text = document if isinstance(document, str) else json.dumps(document)
         answer = self._ssm.put_parameter(Name=POLICY, Value=text, Overwrite=True, Tier="Intelligent-Tiering")
         return int(answer["Version"])
 
     def invoke(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Invoke the function and wait for its answer; a sweep is asked for again until no other is under way."""
+        """Invoke the function and return its answer; a sweep is invoked again until no other is in progress."""
         return until(lambda: self._answer(event), lambda answer: "already_running" not in answer, seconds=900)
 
     def _answer(self, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,15 +59,15 @@ class Deployment:
         return dict(payload)
 
     def forget_log(self) -> None:
-        """Leave what has been logged until now out of everything that follows."""
+        """Ignore everything logged so far from now on."""
         self._log_start = int(time.time() * 1000) + 1
 
     def log_lines(self, **fields: object) -> list[dict[str, Any]]:
-        """The function's structured log lines which have all these fields with these values, oldest first."""
+        """The function's structured log lines that have all these fields with these values, oldest first."""
         return [line for line in self._all_log_lines() if fields.items() <= line.items()]
 
     def reports(self, *, policy_versions: Mapping[str, int] | None = None, trigger: str = "") -> list[dict[str, Any]]:
-        """The reports of finished runs, of all of them or of those under a policy or by a trigger."""
+        """The reports of finished runs: all, or those under these policy versions or by this trigger."""
         reports = [line["report"] for line in self._all_log_lines() if "report" in line]
         return [
             report
@@ -76,7 +76,7 @@ class Deployment:
         ]
 
     def settle(self, **changed: int) -> dict[str, Any]:
-        """Wait until both sweeps that a change of a parameter starts have finished; answers the first one's report."""
+        """Wait until both sweeps that a parameter's change starts have finished; returns the first one's report."""
 
         def finished(trigger: str) -> list[dict[str, Any]]:
             reports = self.reports(trigger=trigger)
@@ -86,7 +86,7 @@ class Deployment:
         return finished("policy-change")[-1]
 
     def options(self, instance_ids: Collection[str], region: str = "") -> dict[str, Options]:
-        """Metadata options by instance, as EC2 describes them now."""
+        """The current metadata options by instance."""
         pages = (
             self.aws.client("ec2", region)
             .get_paginator("describe_instances")
@@ -102,7 +102,7 @@ class Deployment:
     def wait_for(
         self, instance_ids: Collection[str], region: str = "", *, seconds: float = 60, **wanted: object
     ) -> float:
-        """Wait until all the instances have these options, applied; answers how many seconds it took."""
+        """Wait until all the instances have these options, applied; returns how many seconds it took."""
         started = time.monotonic()
 
         def there(options: Mapping[str, Options]) -> bool:
@@ -113,7 +113,7 @@ class Deployment:
         return time.monotonic() - started
 
     def wait_for_outcome(self, instance_id: str, *outcomes: str, seconds: float = 60) -> dict[str, Any]:
-        """Wait for the log line that says that the instance came to one of these outcomes."""
+        """Wait for the log line that gives the instance one of these outcomes."""
 
         def lines() -> Iterable[dict[str, Any]]:
             return [line for line in self.log_lines(instance_id=instance_id) if line["outcome"] in outcomes]
@@ -121,17 +121,17 @@ class Deployment:
         return list(until(lines, seconds=seconds, every=0.1))[-1]
 
     def drain(self, *, seconds: float = 60) -> None:
-        """Wait until no event is waiting, delayed or being worked on."""
+        """Wait until no event is waiting, delayed or in progress."""
         until(lambda: self.messages("EventQueueUrl"), lambda count: count == 0, seconds=seconds)
 
     def messages(self, output: str) -> int:
-        """How many messages the queue of this output holds, in whatever state."""
+        """How many messages the queue of this output has, in any state."""
         queue = self.aws.client("sqs").get_queue_attributes(QueueUrl=self.outputs[output], AttributeNames=["All"])
         states = ("", "NotVisible", "Delayed")
         return sum(int(queue["Attributes"][f"ApproximateNumberOfMessages{state}"]) for state in states)
 
     def calls(self) -> Counter[str]:
-        """The calls that the function has made to AWS, by action."""
+        """The numbers of AWS calls that the function has made, by action."""
         calls: Counter[str] = Counter()
         for row in self.aws.call_rows():
             if row["caller"] == self.caller:
@@ -144,7 +144,7 @@ class Deployment:
         )
         messages = (event["message"] for page in pages for event in page["events"])
         lines = [json.loads(message) for message in messages if message.startswith("{")]
-        # Metrics in the log carry no such field, and sort first.
+        # Metrics in the log have no time stamp, and sort first.
         return sorted(lines, key=lambda line: str(line.get("timestamp", "")))
 
 
@@ -153,10 +153,10 @@ def deploy(aws: LocalAws, *cdk_args: str) -> Deployment:
 
     Args:
         aws: a running local AWS; its region becomes the home region.
-        cdk_args: passed through to `cdk deploy`: `-c regions=eu-central-1`, for one.
+        cdk_args: for `cdk deploy`, for example `-c regions=eu-central-1`.
 
     Raises:
-        RuntimeError: with what the CDK wrote, if it failed.
+        RuntimeError: with what the CDK wrote, if the deployment failed.
     """
     done = command(aws, "deploy", *cdk_args)
     if done.returncode != 0:

@@ -3,9 +3,9 @@
 with LocalImds(aws, instance_id, role="web") as imds:
     subprocess.run([...], env=imds.environment())
 
-ministack has one on its own port. It tells of a made-up instance, asks for tokens only if its process
-was started so, gives one without being told for how long, is never off, and its credentials are nobody's.
-This one follows the options of a real instance at this moment, and has its role's session.
+ministack has a metadata service on its own port. It describes a made-up instance, requires tokens only if its
+process was started so, issues tokens without a lifetime, is never off, and its credentials belong to no principal.
+This one follows the current options of a real instance, and has credentials of the instance's role.
 """
 
 import json
@@ -33,10 +33,10 @@ Answer = tuple[HTTPStatus, str]
 
 
 class LocalImds:
-    """What answers at 169.254.169.254 on one instance. In a `with` block it serves.
+    """What answers at 169.254.169.254 on one instance. It serves in a `with` block.
 
-    Options that EC2 shows as pending are not yet in force. `requests` are those that came, in order, each with
-    its status and whether it had a token.
+    Options that EC2 shows as pending are not yet in force. `requests` has the requests received, in order: method,
+    path, status, and whether there was a token.
 
     Args:
         aws: where the instance is.
@@ -56,7 +56,7 @@ class LocalImds:
         service = self
 
         class Handler(BaseHTTPRequestHandler):
-            """One request; http.server names the methods."""
+            """Handles a request; http.server requires the methods' names."""
 
             def do_GET(self) -> None:
                 self._answer(service.get(self.path, self.headers))
@@ -65,7 +65,7 @@ class LocalImds:
                 self._answer(service.put(self.path, self.headers))
 
             def log_message(self, *_: object) -> None:
-                """Write nothing: `requests` has it."""
+                """Write nothing: `requests` has every request."""
 
             def _answer(self, answer: Answer) -> None:
                 status, text = answer
@@ -81,36 +81,36 @@ class LocalImds:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
     def __enter__(self) -> Self:
-        """Begin to answer."""
+        """Start serving."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Answer no more."""
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     @property
     def endpoint_url(self) -> str:
-        """Where it answers."""
+        """The service's URL."""
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def environment(self) -> dict[str, str]:
-        """The environment of a process on the instance: no keys and no region, only what the service tells."""
+        """The environment of a process on the instance: keys and region come only from the service."""
         given = self._aws.environment()
-        told = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
+        from_service = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
         return {
-            **{name: value for name, value in given.items() if name not in told},
+            **{name: value for name, value in given.items() if name not in from_service},
             "AWS_EC2_METADATA_DISABLED": "false",
             "AWS_EC2_METADATA_SERVICE_ENDPOINT": self.endpoint_url,
             "AWS_METADATA_SERVICE_TIMEOUT": "30",  # instead of a second: this machine may be busy
         }
 
     def put(self, path: str, headers: Message) -> Answer:
-        """A token, if it is asked for as EC2 wants it to be."""
+        """A token, if the request is as EC2 requires."""
         if self._options()["HttpEndpoint"] == "disabled" or "X-Forwarded-For" in headers:
             return HTTPStatus.FORBIDDEN, "Forbidden"
         if path != TOKEN:
@@ -123,7 +123,7 @@ class LocalImds:
         return HTTPStatus.OK, token
 
     def get(self, path: str, headers: Message) -> Answer:
-        """Metadata, to whom the instance's options let have them."""
+        """Metadata, if the instance's options allow the request."""
         options = self._options()
         if options["HttpEndpoint"] == "disabled":
             return HTTPStatus.FORBIDDEN, "Forbidden"
@@ -138,7 +138,7 @@ class LocalImds:
         return self._tokens.get(token, 0) > time.monotonic()
 
     def _text(self, path: str) -> str | None:
-        """What is at a path; None if nothing is."""
+        """The content at a path; None if the path is unknown."""
         texts: dict[str, Callable[[], str]] = {
             METADATA: lambda: "ami-id\niam/\ninstance-id\nplacement/",
             f"{METADATA}instance-id": lambda: self._instance_id,

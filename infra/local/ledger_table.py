@@ -1,4 +1,4 @@
-"""The enforcer's table without its stack, for processes that are run without a deployment."""
+"""The enforcer's table without its stack, for processes that run without a deployment."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from infra.local.client import LocalAws
 
 INDEXES = {"by-run": "run_id", "by-month": "month", "open": "open"}
-"""The indexes by the attribute that each is on; a test holds them against the stack's."""
+"""The partition key of each index; a test compares them with the stack's."""
 
 
 def create_ledger_table(aws: LocalAws, name: str) -> None:
-    """Create the table with the keys and indexes that the stack gives it."""
+    """Create the table with the same keys and indexes as in the stack."""
     indexes: list[GlobalSecondaryIndexTypeDef] = [
         {
             "IndexName": index,
@@ -46,7 +46,7 @@ def empty_table(aws: LocalAws, name: str) -> None:
 
 
 def age_entries(aws: LocalAws, name: str, by: timedelta) -> None:
-    """Make every entry of the ledger so much older: what is to happen later need not be waited for."""
+    """Make every entry of the ledger older by this much, instead of waiting that long."""
     client = aws.client("dynamodb")
     pages = client.get_paginator("scan").paginate(TableName=name)
     for item in [item for page in pages for item in page["Items"] if "run_id" in item]:

@@ -1,4 +1,4 @@
-"""The operator's command `imds-enforcer`, installed as an operator installs it, against a local AWS."""
+"""Runs the operator's command `imds-enforcer`, installed as an operator would, against a local AWS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMAND = ROOT / ".venv" / "command" / "bin" / "imds-enforcer"
 def run(
     aws: LocalAws, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command, in another environment than that of the account's root if one is given; it may fail."""
+    """Run the command as the account's root, or in the given environment; it may fail."""
     return subprocess.run(  # noqa: S603  # our own command
         [str(COMMAND), *arguments],
         env=environment or aws.environment(),
@@ -32,12 +32,12 @@ def run(
 
 
 def answer(aws: LocalAws, *arguments: str) -> Any:
-    """What the command answers as JSON.
+    """The command's output, parsed from JSON.
 
     Raises:
-        RuntimeError: with what it wrote, if it did not end with 0.
+        RuntimeError: with what the command wrote, if its exit code is not 0.
     """
     done = run(aws, *arguments, "--output", "json")
     if done.returncode != 0:
-        raise RuntimeError(f"imds-enforcer {' '.join(arguments)} ended with {done.returncode}: {done.stderr}")
+        raise RuntimeError(f"imds-enforcer {' '.join(arguments)} exited with {done.returncode}: {done.stderr}")
     return json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""The local AWS's process: started on a free loopback port, stopped by its own pid, nothing left behind."""
+"""The local AWS's process: started on a free loopback port, stopped by its own pid, leaving nothing behind."""
 
 import contextlib
 import http.client
@@ -22,7 +22,7 @@ STOP_SECONDS = 10.0
 class ServerProcess:
     """A process of `infra.local.server`.
 
-    Its standard input is a pipe from here: when that closes, because of `stop` or because this
+    Its standard input is a pipe from this program. When the pipe closes, because of `stop` or because this
     program was killed, the server ends and removes its folder.
     """
 
@@ -43,11 +43,11 @@ class ServerProcess:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=[listener.fileno()],
-                start_new_session=True,  # Ctrl-C is for this program; the pipe tells the server
+                start_new_session=True,  # Ctrl-C reaches this program only; the pipe ends the server
             )
 
     def wait_until_ready(self) -> None:
-        """Return once it answers; if it never does, raise with what it wrote."""
+        """Return once the server answers; if it never does, raise with what it wrote."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
         try:
             with contextlib.closing(connection):
@@ -59,10 +59,10 @@ class ServerProcess:
             raise RuntimeError(f"the local AWS did not start:\n{written}") from error
 
     def control(self, method: str, path: str, wish: Mapping[str, object] | None = None) -> Any:
-        """Ask it for something that no AWS has; `infra.local.server.control` knows what.
+        """Call the control path, which AWS does not have: see `infra.local.server.control`.
 
         Raises:
-            ValueError: with its own words, if it cannot do it.
+            ValueError: with the server's message, if it refuses.
         """
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=CONTROL_SECONDS)
         with contextlib.closing(connection):
@@ -74,13 +74,13 @@ class ServerProcess:
         return answer
 
     def log(self) -> str:
-        """What it has written so far; empty once it has stopped."""
+        """What the server has written so far; empty once it has stopped."""
         with contextlib.suppress(FileNotFoundError):
             return self._log.read_text(errors="replace")
         return ""
 
     def stop(self) -> None:
-        """End it and remove what it left; a second time does nothing."""
+        """End the server and remove its folder; the second time, do nothing."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -92,7 +92,7 @@ class ServerProcess:
 
 
 def _environment(folder: Path, port: int) -> dict[str, str]:
-    """The server's environment: nothing of the user's AWS set-up, nothing outside its own folder."""
+    """The server's environment: without the user's AWS settings, and with no path outside its own folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON"))}
     return {
         **kept,
@@ -100,7 +100,7 @@ def _environment(folder: Path, port: int) -> dict[str, str]:
         "STATE_DIR": str(folder / "state"),
         "GATEWAY_PORT": str(port),
         "MINISTACK_HOST": "127.0.0.1",
-        # ministack removes containers it takes for its own: let it find no docker at all.
+        # ministack removes containers that it takes for its own: hide docker from it.
         "DOCKER_HOST": f"unix://{folder}/no-docker",
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",

@@ -1,4 +1,4 @@
-"""The stacks on a local AWS from the files of `make template` alone, by CloudFormation's API."""
+"""Deploys the files of `make template` to a local AWS, through CloudFormation's API alone."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def deploy_templates(aws: LocalAws, *cdk_args: str, regions: Iterable[str] = ())
 
     Args:
         aws: a running local AWS; its region becomes the home region.
-        cdk_args: for `make template`: `-c floor=required`, for one.
-        regions: where forwarders go.
+        cdk_args: for `make template`, for example `-c floor=required`.
+        regions: those that get a forwarder.
 
     Raises:
         RuntimeError: with what CloudFormation says, if a stack failed.
@@ -47,7 +47,7 @@ def deploy_templates(aws: LocalAws, *cdk_args: str, regions: Iterable[str] = ())
 
 
 class Templates:
-    """The files of `make template`, and the stacks that one account has of them.
+    """The files of `make template`, and one account's stacks from them.
 
     Args:
         aws: the account, on a running local AWS.
@@ -59,10 +59,10 @@ class Templates:
         self._folder = folder
 
     def write(self, *cdk_args: str) -> None:
-        """Do what `make template` does, on a machine that knows nothing of AWS.
+        """Do what `make template` does, without any AWS settings.
 
         Raises:
-            RuntimeError: with what it wrote, if it failed.
+            RuntimeError: with what the script wrote, if it failed.
         """
         done = subprocess.run(  # noqa: S603  # our own module
             [sys.executable, "-m", "infra.deploy", "template", f"--output={self._folder}", *cdk_args],
@@ -77,7 +77,7 @@ class Templates:
             raise RuntimeError(f"{' '.join(done.args)} failed:\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}")
 
     def deploy_state(self, *, tags: Mapping[str, str] | None = None) -> None:
-        """Create the stack that outlives the others, protected; later send it previous values and no tags."""
+        """Create the state stack, protected; or update it with previous values and without tags."""
         first_values = json.loads(self._text(f"{STATE}.first-values.json"))
         previous = [{"ParameterKey": each["ParameterKey"], "UsePreviousValue": True} for each in first_values]
         self._deploy(
@@ -146,7 +146,7 @@ class Templates:
         except WaiterError as error:
             events = cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
             reasons = [event["ResourceStatusReason"] for event in events if event.get("ResourceStatusReason")]
-            raise RuntimeError(f"to {operation} {stack} failed: {reasons}") from error
+            raise RuntimeError(f"CloudFormation could not {operation} {stack}: {reasons}") from error
 
     def _text(self, file: str) -> str:
         return (self._folder / file).read_text("utf-8")
@@ -157,5 +157,5 @@ def _parameters(**values: str) -> dict[str, Any]:
 
 
 def _tags(tags: Mapping[str, str] | None) -> dict[str, Any]:
-    """None leaves those of the stack alone."""
+    """The tags as an argument; None leaves the stack's tags as they are."""
     return {} if tags is None else {"Tags": [{"Key": name, "Value": value} for name, value in tags.items()]}

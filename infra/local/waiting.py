@@ -1,4 +1,4 @@
-"""Waiting for something to become true, and saying what was there if it never did."""
+"""Waits for a condition; if it is never met, says what was seen last."""
 
 import time
 from collections.abc import Callable
@@ -8,10 +8,10 @@ T = TypeVar("T")
 
 
 def until(look: Callable[[], T], accept: Callable[[T], bool] = bool, *, seconds: float = 60, every: float = 0.05) -> T:
-    """Look again and again; answer what was seen as soon as it is accepted."""
+    """Look again and again, and return what was seen as soon as it is accepted."""
     deadline = time.monotonic() + seconds
     while not accept(seen := look()):
         if time.monotonic() > deadline:
             raise TimeoutError(f"not so after {seconds} s; last seen: {seen!r}")
-        time.sleep(every)  # between two looks at the condition, so as not to keep a core busy
+        time.sleep(every)  # between two looks, to leave the core to others
     return seen

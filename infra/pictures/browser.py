@@ -1,4 +1,4 @@
-"""A Chromium of the machine's own, without a window: nothing is downloaded for it."""
+"""The machine's own Chromium, without a window: nothing is downloaded for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def installed() -> str | None:
-    """Where the browser is; None if there is none."""
+    """The path of the browser; None if no browser is installed."""
     return next((path for path in map(shutil.which, NAMES) if path), None)
 
 
@@ -25,7 +25,7 @@ def installed() -> str | None:
 def opened(path: str) -> Iterator[Browser]:
     """The browser at this path, running."""
     with sync_playwright() as playwright:
-        # Root has no sandbox to go into, in a container above all; what is opened here was made here.
+        # Chromium's sandbox refuses root, the usual user in a container; the pages opened here were made here.
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:
             yield browser

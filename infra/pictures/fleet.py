@@ -1,4 +1,4 @@
-"""An audit of a fleet that does not exist: what the pictures show, and as large as somebody wants it."""
+"""An audit of a fleet that does not exist, of any size: the pictures show it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IMAGE, _OLD_IMAGE = "ami-0c7d8a51f0e94b62d", "ami-03f65b1a9c2e7d480"
 
 @dataclass(frozen=True)
 class _Service:
-    """Instances of one kind in one region. `more` are fields of each in which it differs from the others."""
+    """Instances of one kind in one region; `more` overrides fields of each."""
 
     name: str
     region: str
@@ -137,7 +137,7 @@ _SERVICES = (
 
 
 def document(instances: int | None = None) -> dict[str, Any]:
-    """The document of such an audit; with a number, the same fleet over and over up to that number of instances."""
+    """The audit's document; given a number, the fleet repeats up to that many instances."""
     every = list(_instances(instances))
     services = [each for each, _ in every]
     found = [instance for _, instance in every]
@@ -216,7 +216,7 @@ def _sources(every: Sequence[tuple[_Service, Mapping[str, Any]]]) -> Iterator[di
 
 
 def _launchers() -> Iterator[dict[str, Any]]:
-    """The launch templates of the services, as they stand in the listing of what launches instances."""
+    """The launch templates of the services, as in the audit's list of launchers."""
     for service in (each for each in _SERVICES if each.template):
         template, version = service.template or ("", "")
         yield {

@@ -1,4 +1,4 @@
-"""A terminal as a picture: an SVG of what a command writes to one."""
+"""A picture of a terminal: an SVG of what a command writes to one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def picture(write: Callable[[], None], *, command: str, columns: int) -> str:
 
 
 def _format() -> str:
-    """Rich's own, without the font that it has browsers fetch from elsewhere."""
+    """Rich's own format, without the font that it makes browsers download."""
     return re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace(
         "font-family: Fira Code, monospace", f"font-family: {_FONT}"
     )

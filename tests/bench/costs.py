@@ -157,7 +157,7 @@ def month_table(measured: Measured) -> list[str]:
 def held_table(several: Held) -> list[str]:
     """The lines of the table of what the gate holds."""
     rows = {name: [dollars] for name, dollars in held(several).items()}
-    return _markdown([f"{several.instances:,} instances held in one account", "dollars a month"], rows)
+    return _markdown([f"{several.instances:,} gated instances in one account", "dollars a month"], rows)
 
 
 def _markdown(head: Sequence[str], rows: Mapping[str, Sequence[float]]) -> list[str]:

@@ -80,7 +80,8 @@ def test_what_was_given_up_is_seen_and_moved_back(stage: Stage) -> None:
     stage.aws.client("sqs").send_message(QueueUrl=lost, MessageBody=json.dumps(event))
     assert status(stage)["dead_letters"] == 1
     raised = until(lambda: status(stage)["alarms"], seconds=PATIENCE_SECONDS)
-    assert "Events that could not be delivered or worked on are in this queue" in {each["meaning"] for each in raised}
+    meaning = "Events that could not be delivered or processed are in the dead-letter queue"
+    assert meaning in {each["meaning"] for each in raised}
     stage.aws.knobs(move_listing_seconds=1)
     assert operator.answer(stage.aws, "redrive")["moved"] == 1
     stage.wait_for([instance], HttpTokens="required")

@@ -1,6 +1,6 @@
 """Tests of what is deployed.
 
-jsii starts Node.js as soon as the CDK is imported; ours comes from a wheel and is on no PATH but this one.
+jsii starts Node.js as soon as the CDK is imported; ours comes from a wheel, and only this PATH has it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Commands of the AWS CLI, carried out as printed, without the CLI: what a message names has to work."""
+"""Runs AWS CLI commands as printed, without the CLI: the commands in a message must work."""
 
 import json
 import re
@@ -17,9 +17,9 @@ _ASSIGNMENT = re.compile(r"(\w+)=\$\((.*)\)")
 
 
 def run(lines: Iterable[str], aws: LocalAws, *, regions: Collection[str] = ()) -> None:
-    """Run each line; a variable or a file may hold an answer, and comments end lines.
+    """Run each line, which may store its answer in a variable or a file, and may end with a comment.
 
-    Each has to name its region, which is the account's home region or one of `regions`.
+    Each command must name its region: the account's home region, or one of `regions`.
     """
     variables: dict[str, str] = {}
     for line in lines:

@@ -26,7 +26,7 @@ def default_context() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def synthesize(default_context: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Synthesize:
-    """Synthesize the app with these values of the context, and the defaults for the rest; the same ones once."""
+    """Synthesize the app with these values and the context's defaults; the same values only once."""
     done: dict[str, CloudAssembly] = {}
 
     def synthesize(**context: object) -> CloudAssembly:
@@ -73,7 +73,7 @@ def asset(assembly: CloudAssembly) -> Path:
 
 @pytest.fixture(scope="session")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files, written on a machine that knows nothing of AWS, and what was printed in `printed`."""
+    """The files of `make template`, written on a machine without AWS; `printed` is a file with the output."""
     folder = tmp_path_factory.mktemp("template")
     done = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "infra.deploy", "template", "-c", "mode=audit", f"--output={folder}"],
@@ -98,7 +98,7 @@ def local_aws() -> Iterator[LocalAws]:
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The commands that the CDK CLI is given, which it does not run here; bootstrapping is agreed to."""
+    """The commands that the CDK CLI would run, and does not run here; the deployer agrees to bootstrapping."""
     commands: list[str] = []
 
     def cli(arguments: list[str], _environment: Mapping[str, str], _folder: Path | str) -> int:
@@ -111,7 +111,7 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def lead_to(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
-    """Let this process's environment lead to an account of a local AWS."""
+    """Point this process's environment to an account of a local AWS."""
     for name, value in aws.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
@@ -119,15 +119,15 @@ def lead_to(aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
 
 
 class Terminal(io.StringIO):
-    """A terminal at which this was typed."""
+    """A terminal at which this text was typed."""
 
     def isatty(self) -> bool:
-        """So it is asked."""
+        """Yes, so the deployer is asked."""
         return True
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, answer: str) -> Terminal:
-    """A terminal, and what is typed there."""
+    """Replace standard input by a terminal at which the answer is typed."""
     terminal = Terminal(answer)
     monkeypatch.setattr("sys.stdin", terminal)
     return terminal

@@ -1,4 +1,4 @@
-"""Lambda's Runtime API, as far as one function under the real runtime client needs it."""
+"""The part of Lambda's Runtime API that one function under the real runtime client needs."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ ANSWER_SECONDS = 20.0
 
 
 class LambdaRuntime:
-    """A process with the package and the runtime client on its path, and not the libraries of these tests."""
+    """A process with only the package and the runtime client on its path, without the tests' libraries."""
 
     def __init__(self, package: Path, scratch: Path, environment: Mapping[str, str], arn: str) -> None:
         self._invocations: Queue[Any] = Queue()
@@ -51,7 +51,7 @@ class LambdaRuntime:
         self._server.server_close()
 
     def invoke(self, event: object) -> Any:
-        """What the function answers, or the error that it ended with."""
+        """The function's answer, or the error that it ended with."""
         self._invocations.put(event)
         try:
             return self._answers.get(timeout=ANSWER_SECONDS)
@@ -60,7 +60,7 @@ class LambdaRuntime:
 
 
 def _runtime_client(scratch: Path) -> Path:
-    """A folder with the runtime client and what it imports, taken from among the tests' own libraries."""
+    """A folder with the runtime client and what it imports, linked from the tests' own libraries."""
     for name in RUNTIME_CLIENT:
         for file in distribution(name).files or ():
             if ".." not in file.parts:

@@ -1,4 +1,4 @@
-"""A synthesized stack, in words that a test can compare with."""
+"""A synthesized stack in a form that tests can compare."""
 
 import re
 from collections.abc import Callable, Mapping

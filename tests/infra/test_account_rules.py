@@ -1,4 +1,4 @@
-"""What an account's own rules demand: checked before anything is deployed, and in every template."""
+"""What an account's own rules require: checked before anything is deployed, and in every template."""
 
 import json
 import os
@@ -25,8 +25,8 @@ def parse(**values: object) -> AccountRules:
 @pytest.mark.parametrize(
     "empty", [{}, {"tags": {}, "role_name": "", "role_path": "/", "boundary": "", "qualifier": ""}]
 )
-def test_nothing_is_demanded_by_default(empty: dict[str, Any]) -> None:
-    """The path `/` is not written down: for the role of an earlier deployment that would be another one."""
+def test_nothing_is_required_by_default(empty: dict[str, Any]) -> None:
+    """The template does not state the path `/`: that would replace the role of an earlier deployment."""
     assert parse(**empty) == AccountRules(
         tags={},
         role_name=None,
@@ -38,7 +38,7 @@ def test_nothing_is_demanded_by_default(empty: dict[str, Any]) -> None:
 
 
 def test_each_is_read_from_json_and_from_text() -> None:
-    """The CDK hands on what was given with -c as it is."""
+    """The CDK does not parse values given with -c."""
     values: dict[str, Any] = {"tags": TAGS, "boundary": {"name": "b"}, "termination_protection": True}
     names = {"role_name": "imds+enforcer=,.@-_", "role_path": "/security/imds/", "qualifier": "Strict_-01"}
     rules = parse(**values, **names)
@@ -102,14 +102,14 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("values", "message"), BAD)
 def test_an_error_names_key_value_and_what_is_allowed(values: dict[str, Any], message: str) -> None:
-    """A boundary that the CDK would pass over in silence is an error too."""
+    """A boundary that the CDK would silently ignore is an error too."""
     with pytest.raises(ContextError) as error:
         parse(**values)
     assert message in str(error.value)
 
 
 class TestArguments:
-    """What `make deploy` itself takes of them."""
+    """What `make deploy` itself reads of its arguments."""
 
     @pytest.fixture(autouse=True)
     def _no_variables(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -129,13 +129,13 @@ class TestArguments:
         ],
     )
     def test_they_are_checked_before_aws_is_asked(self, command: str, arguments: list[str], message: str) -> None:
-        """Here there is none."""
+        """This test has no AWS."""
         with pytest.raises(DeployError) as error:
             deploy.main([command, *arguments])
         assert message in str(error.value)
 
     def test_the_state_gets_both_kinds_of_tags(self) -> None:
-        """Those of `--tags` win, key by key; fifty in all."""
+        """Each tag of `--tags` overrides the context's; fifty are the maximum."""
         context = ["-c", f"tags={json.dumps(TAGS)}"]
         assert Arguments.parse(context).state_tags() == TAGS
         assert Arguments.parse([*context, "--tags", "team=a", "-t", "new=b=c"]).state_tags() == {
@@ -147,7 +147,7 @@ class TestArguments:
         with pytest.raises(DeployError, match="received '51 tags'; allowed: 50 at most"):
             Arguments.parse([*context, *many])
 
-    def test_this_calls_values_count_before_standing_ones(self) -> None:
+    def test_this_calls_values_override_standing_ones(self) -> None:
         """As for the CDK."""
         standing = {QUALIFIER: "standing", "role_name": "standing"}
         rules = Arguments(given={QUALIFIER: "given"}, standing=standing).rules()
@@ -173,7 +173,7 @@ class TestArguments:
         assert Arguments.parse(arguments).toolkit() == expected
 
     def test_the_name_of_that_stack_may_be_in_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The CLI takes its options from there too."""
+        """The CLI reads its options from there too."""
         monkeypatch.setenv("CDK_TOOLKIT_STACK_NAME", "Own")
         assert Arguments.parse([]).toolkit() == ["--toolkit-stack-name", "Own"]
 
@@ -186,11 +186,11 @@ WITHOUT_TAGS = {
     "AWS::SQS::QueuePolicy",
     "AWS::Scheduler::Schedule",
 }
-"""The types that have none (CloudFormation Template Reference)."""
+"""The types that cannot have tags (CloudFormation Template Reference)."""
 
 
 OTHERWISE: dict[str, object] = {BOUNDARY: {"arn": POLICY}, QUALIFIER: ""}
-"""Other ways to write two of them."""
+"""Other forms of two values."""
 
 
 class TestTemplates:
@@ -203,7 +203,7 @@ class TestTemplates:
 
     @pytest.fixture
     def context(self) -> dict[str, object]:
-        """As `-c` gives it: text."""
+        """The context as `-c` gives it: text."""
         return {
             "regions": FORWARDED,
             "tags": json.dumps(TAGS),
@@ -235,7 +235,7 @@ class TestTemplates:
             assert {role["PermissionsBoundary"] for role in roles} == {expected}
 
     def test_the_qualifier(self, synthesize: Synthesize, context: dict[str, object], name: str) -> None:
-        """The roles that deploy, and the bootstrap that is asked for: no other qualifier anywhere; empty, the CDK's."""
+        """It selects the roles that deploy and the bootstrap, and no other appears; if empty, it is the CDK's."""
         role = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/cdk-%s-%s-role-${AWS::AccountId}-eu-central-1"
         for values, qualifier in ((context, "strict"), (context | OTHERWISE, "hnb659fds")):
             artifact = synthesize(**values).get_stack_by_name(name)
@@ -253,7 +253,7 @@ class TestTemplates:
     def test_name_and_path_are_those_of_the_functions_role(
         self, synthesize: Synthesize, context: dict[str, object], name: str
     ) -> None:
-        """Exceptions of service control policies name it; the others keep generated names."""
+        """Exceptions in service control policies name this role; the other roles keep generated names."""
         roles = Stack(synthesize(**context).get_stack_by_name(name).template).of_type("AWS::IAM::Role")
         named = {
             (role, properties.get("RoleName"), properties.get("Path"))

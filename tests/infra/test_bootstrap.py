@@ -1,4 +1,4 @@
-"""Nothing is bootstrapped unasked: what is said instead, and what counts as an answer."""
+"""Nothing is bootstrapped unasked: what the refusal says, and what counts as an answer."""
 
 import io
 import itertools
@@ -21,7 +21,7 @@ _accounts = itertools.count(370_987_654_001)
 
 @pytest.fixture
 def aws(local_aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> LocalAws:
-    """An empty account, which the environment leads to, without a terminal; nothing is agreed to."""
+    """An empty account, which the environment points to, without a terminal; the deployer has agreed to nothing."""
     local_aws.reset()
     assert cli == []
     monkeypatch.delenv("BOOTSTRAP")
@@ -30,7 +30,7 @@ def aws(local_aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def bootstrapped(aws: LocalAws, version: int) -> None:
-    """A bootstrap, as far as it is looked at."""
+    """Store the version of a bootstrap: `make deploy` checks nothing else."""
     aws.client("ssm").put_parameter(Name=VERSION, Value=str(version), Type="String")
 
 
@@ -42,12 +42,12 @@ def refused() -> list[str]:
 
 
 def nothing_is_there(aws: LocalAws) -> bool:
-    """True if no stack and no parameter was made."""
+    """Whether the account has no stack and no parameter."""
     return not (aws.client("cloudformation").describe_stacks()["Stacks"] or values(aws))
 
 
-def test_the_refusal_says_what_bootstrapping_makes_and_the_ways_on(aws: LocalAws, cli: list[str]) -> None:
-    """By the script, without a terminal and without the variable; nothing is written."""
+def test_the_refusal_names_what_bootstrapping_creates_and_the_alternatives(aws: LocalAws, cli: list[str]) -> None:
+    """The script runs without a terminal and without the variable, and writes nothing."""
     done = subprocess.run(
         [sys.executable, "-m", "infra.deploy", "deploy"],
         cwd=ROOT,
@@ -61,14 +61,14 @@ def test_the_refusal_says_what_bootstrapping_makes_and_the_ways_on(aws: LocalAws
     why, *ways = done.stderr.splitlines()
     role = f"cdk-hnb659fds-cfn-exec-role-{aws.account}-{aws.region}"
     assert why == (
-        f"nothing was deployed: {aws.region} of {aws.account} is not bootstrapped for the CDK. Bootstrapping creates "
-        "the stack CDKToolkit: a bucket and a repository for assets, and roles, among them "
-        f"{role} with AdministratorAccess, which CloudFormation uses. The ways on:"
+        f"nothing was deployed: {aws.region} in account {aws.account} is not bootstrapped for the CDK. Bootstrapping "
+        "creates the stack CDKToolkit: a bucket and a repository for assets, and roles, among them "
+        f"{role} with AdministratorAccess, which CloudFormation assumes. Choose one:"
     )
     own = f"cdk bootstrap --cloudformation-execution-policies <ARNs> aws://{aws.account}/{aws.region}"
     assert ways == [
-        "  make deploy BOOTSTRAP=yes  # do it",
-        f"  {own}  # as your rules demand; then make deploy",
+        "  make deploy BOOTSTRAP=yes  # bootstraps it",
+        f"  {own}  # bootstraps it as your rules require; then make deploy",
         "  make template  # plain CloudFormation, which needs no bootstrap",
     ]
     assert nothing_is_there(aws)
@@ -76,8 +76,8 @@ def test_the_refusal_says_what_bootstrapping_makes_and_the_ways_on(aws: LocalAws
 
 
 @pytest.mark.parametrize("given", ["regions=nowhere-1", "schedule=daily"])
-def test_a_context_that_cannot_be_used_writes_nothing(aws: LocalAws, given: str) -> None:
-    """Not even a bootstrap, which was agreed to: the stacks are synthesized before anything is made."""
+def test_an_invalid_context_writes_nothing(aws: LocalAws, given: str) -> None:
+    """Not even the bootstrap that the deployer agreed to: synthesis comes before anything is created."""
     done = subprocess.run(  # noqa: S603  # our own module
         [sys.executable, "-m", "infra.deploy", "deploy", "-c", given],
         cwd=ROOT,
@@ -95,7 +95,7 @@ def test_a_context_that_cannot_be_used_writes_nothing(aws: LocalAws, given: str)
 
 @pytest.mark.usefixtures("aws", "cli")
 def test_another_qualifier_has_another_stack_and_other_roles() -> None:
-    """As it would be made, and as one's own command has to make it."""
+    """In what would be created, and in the command to do it oneself."""
     with pytest.raises(DeployError) as error:
         deploy.main(["deploy", "-c", "@aws-cdk/core:bootstrapQualifier=strict"])
     why, _, own, _ = str(error.value).splitlines()
@@ -108,7 +108,7 @@ def test_another_qualifier_has_another_stack_and_other_roles() -> None:
 def test_without_an_answer_nothing_is_written(
     aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch, variable: str | None
 ) -> None:
-    """`make` sets the variable to nothing where it is not given."""
+    """`make` sets the variable to nothing if it is not given."""
     if variable is not None:
         monkeypatch.setenv("BOOTSTRAP", variable)
     assert "is not bootstrapped" in refused()[0]
@@ -117,8 +117,8 @@ def test_without_an_answer_nothing_is_written(
 
 
 @pytest.mark.usefixtures("aws")
-def test_yes_is_agreed(cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a question, on a terminal too."""
+def test_yes_bootstraps_without_a_question(cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal too."""
     terminal = typed(monkeypatch, "no\n")
     monkeypatch.setenv("BOOTSTRAP", "yes")
     assert deploy.main(["deploy"]) == 0
@@ -126,7 +126,7 @@ def test_yes_is_agreed(cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.tell() == 0
 
 
-def test_no_is_no_question(aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_refuses_without_a_question(aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal too."""
     typed(monkeypatch, "yes\n")
     monkeypatch.setenv("BOOTSTRAP", "no")
@@ -136,15 +136,15 @@ def test_no_is_no_question(aws: LocalAws, cli: list[str], monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_terminal_is_asked(
+def test_on_a_terminal_the_deployer_is_asked(
     cli: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With all that it makes."""
+    """The question names everything that bootstrapping creates."""
     typed(monkeypatch, "yes\n")
     assert deploy.main(["deploy"]) == 0
     assert cli == ["bootstrap", "deploy"]
     asked = capsys.readouterr().out
-    assert "with AdministratorAccess, which CloudFormation uses.\nGo on? (yes | no): " in asked
+    assert "with AdministratorAccess, which CloudFormation assumes.\nContinue? (yes | no): " in asked
 
 
 @pytest.mark.parametrize("answer", ["no\n", "y\n", "\n", ""])
@@ -157,7 +157,7 @@ def test_any_other_answer_refuses(aws: LocalAws, cli: list[str], monkeypatch: py
 
 
 def test_another_value_is_refused(aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before AWS is asked anything, and where the answer is not needed too."""
+    """Before the first call to AWS, and even if the answer is not needed."""
     bootstrapped(aws, 30)
     aws.reset_calls()
     monkeypatch.setenv("BOOTSTRAP", "true")
@@ -166,7 +166,7 @@ def test_another_value_is_refused(aws: LocalAws, cli: list[str], monkeypatch: py
     assert (aws.calls(), cli) == (0, [])
 
 
-def test_what_is_bootstrapped_is_no_question(aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bootstrapped_region_needs_no_answer(aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the answer would be."""
     bootstrapped(aws, bootstrap.MINIMUM_VERSION)
     monkeypatch.setenv("BOOTSTRAP", "no")
@@ -182,7 +182,7 @@ def test_an_old_bootstrap_is_not_updated_unasked(
     """Other apps may deploy with it."""
     bootstrapped(aws, bootstrap.MINIMUM_VERSION - 1)
     why, *ways = refused()
-    assert f"the bootstrap of {aws.region} of {aws.account} is version 5, and the stacks need 6. The update" in why
+    assert f"the bootstrap of {aws.region} in account {aws.account} has version 5, and the stacks need version 6" in why
     assert "CDKToolkit" in why
     assert [way.split("  #")[0].split(" -")[0] for way in ways] == [
         "make deploy BOOTSTRAP=yes",
@@ -195,19 +195,19 @@ def test_an_old_bootstrap_is_not_updated_unasked(
     assert cli == ["bootstrap", "deploy"]
 
 
-def test_a_version_that_may_not_be_read_leaves_it_to_the_cli(
+def test_if_reading_the_version_is_denied_the_cli_decides(
     aws: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It looks itself, as one of the bootstrap's roles."""
+    """The CLI reads the version itself, in one of the bootstrap's roles."""
     aws.fail("ssm:GetParameter", "AccessDeniedException", status=400)
     assert deploy.main(["deploy"]) == 0
     assert cli == ["deploy"]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("The version of the bootstrap was not looked at: An error occurred (AccessDeniedException)")
+    assert line.startswith("The version of the bootstrap was not checked: An error occurred (AccessDeniedException)")
 
 
 def test_the_version_is_read_in_the_bootstraps_role(aws: LocalAws) -> None:
-    """Which may read it, where its deployer has no other rights than to take the role."""
+    """That role may read it, even if the deployer has no permission except to assume the role."""
     bootstrapped(aws, bootstrap.MINIMUM_VERSION)
     name = f"cdk-hnb659fds-deploy-role-{aws.account}-{aws.region}"
     aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
@@ -219,16 +219,16 @@ def test_the_version_is_read_in_the_bootstraps_role(aws: LocalAws) -> None:
 def test_the_question_comes_last(
     aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What refuses anyway is said first."""
+    """Reasons to refuse anyway come first."""
     make(aws, "/imds-enforcer/policy")
     terminal = typed(monkeypatch, "yes\n")
     monkeypatch.setattr("infra.takeover.ROOT", tmp_path)
-    assert "without the stack ImdsEnforcerState, these exist" in refused()[0]
+    assert "the stack ImdsEnforcerState does not exist" in refused()[0]
     assert (terminal.tell(), cli) == (0, [])
 
 
 def test_make_passes_the_variable_on() -> None:
-    """From its command line, and as nothing without it."""
+    """As given on its command line; empty if it is not given."""
     environment = {name: value for name, value in os.environ.items() if name != "BOOTSTRAP"}
     tells = "printf '[%s]\\n' \"$$BOOTSTRAP\" #"
     for given, arrives in ((["BOOTSTRAP=yes"], "[yes]\n"), ([], "[]\n")):

@@ -1,4 +1,4 @@
-"""What is stored already, and where else the enforcer is: looked at before anything is changed."""
+"""The stored values, and enforcers in other regions: checked before anything changes."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ AUDIT = '{"mode": "audit", "exemptions": []}'
 
 @pytest.fixture
 def aws(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
-    """An empty account, which the environment leads to."""
+    """An empty account, which the environment points to."""
     local_aws.reset()
     return lead_to(local_aws.in_account(str(next(_accounts))), monkeypatch)
 
@@ -35,7 +35,7 @@ def kept(aws: LocalAws) -> LocalAws:
 
 
 def store(aws: LocalAws, policy: str) -> None:
-    """Store a policy, whatever it says."""
+    """Store a policy, valid or not."""
     aws.client("ssm").put_parameter(Name=state.POLICY, Value=policy, Overwrite=True)
 
 
@@ -47,34 +47,34 @@ def refused(*arguments: str) -> str:
 
 
 class TestStoredValues:
-    """Both are printed, and a first value that is given is not left unused in silence."""
+    """Both are printed, and a first value in the call is not silently ignored."""
 
     def test_they_are_printed_beside_the_first_values_of_cdk_json(
         self, kept: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Which are only that: they refuse nothing."""
+        """The first values in cdk.json refuse nothing."""
         assert deploy.main(["deploy"]) == 0
         first, second = capsys.readouterr().out.splitlines()[:2]
         where = f"in {kept.region} is"
         assert first == (
-            f"/imds-enforcer/http-tokens {where} optional (cdk.json, for a first deployment: http_tokens required)"
+            f"/imds-enforcer/http-tokens {where} optional (cdk.json, for the first deployment: http_tokens required)"
         )
-        assert second == f"/imds-enforcer/policy {where} {AUDIT} (cdk.json, for a first deployment: mode enforce)"
+        assert second == f"/imds-enforcer/policy {where} {AUDIT} (cdk.json, for the first deployment: mode enforce)"
         assert cli == ["bootstrap", "deploy"]
 
     @pytest.mark.parametrize("arguments", [["-c", "mode=audit"], ["--context=http_tokens=optional", "-cmode=audit"]])
     @pytest.mark.usefixtures("kept")
     def test_the_same_may_be_given_again(self, cli: list[str], arguments: list[str]) -> None:
-        """A command line that is repeated, for one."""
+        """For example if a command line is repeated."""
         assert deploy.main(["deploy", *arguments]) == 0
         assert cli == ["bootstrap", "deploy"]
 
-    def test_an_empty_policy_does_not_beat_audit_in_silence(self, kept: LocalAws, cli: list[str]) -> None:
-        """The message names the command, with the policy as it is but for its mode."""
+    def test_a_first_mode_that_differs_is_refused(self, kept: LocalAws, cli: list[str]) -> None:
+        """The message has the command that changes the mode, and nothing else in the policy."""
         store(kept, '{"rollout_percent": 5}')
-        why, command = refused("-c", "mode=audit").split(" To set it: ")
+        why, command = refused("-c", "mode=audit").split(" To change it: ")
         assert why == (
-            "nothing was deployed: -c mode=audit is for the first deployment, and what is stored is enforce."
+            "nothing was deployed: -c mode=audit applies to the first deployment only, and the stored value is enforce."
         )
         echo, document, *rest = shlex.split(command)
         assert (echo, json.loads(document)) == ("echo", {"rollout_percent": 5, "mode": "audit"})
@@ -82,47 +82,50 @@ class TestStoredValues:
         assert cli == []
 
     @pytest.mark.parametrize("policy", ["[]", '{"mode"'])
-    def test_what_is_no_policy_has_no_mode(self, kept: LocalAws, cli: list[str], policy: str) -> None:
-        """So whatever is given differs."""
+    def test_an_invalid_policy_has_no_mode(self, kept: LocalAws, cli: list[str], policy: str) -> None:
+        """So every given mode differs from it."""
         store(kept, policy)
         assert '{"mode": "enforce"}' in refused("-c", "mode=enforce")
         assert cli == []
 
-    def test_nor_does_a_toggle(self, kept: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-        """The environment is a way to give it, too."""
+    def test_a_first_toggle_that_differs_is_refused(
+        self, kept: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Even if the environment gives it."""
         wanted = (
-            "nothing was deployed: -c http_tokens=required is for the first deployment, and what is stored is "
-            f"optional. To set it: imds-enforcer toggle required --region {kept.region}"
+            "nothing was deployed: -c http_tokens=required applies to the first deployment only, and the stored value "
+            f"is optional. To change it: imds-enforcer toggle required --region {kept.region}"
         )
         assert refused("-c", "http_tokens=required") == wanted
         monkeypatch.setenv("CDK_CONTEXT", "http_tokens=required")
         assert refused() == wanted
         assert cli == []
 
-    def test_what_cannot_be_read_is_not_taken_for_the_same(self, kept: LocalAws, cli: list[str]) -> None:
-        """Without a first value in the call there is nothing to compare."""
+    def test_a_value_that_cannot_be_read_is_not_assumed_to_be_the_same(self, kept: LocalAws, cli: list[str]) -> None:
+        """Without a first value in the call, there is nothing to compare."""
         kept.fail("ssm:GetParameters", "AccessDeniedException", status=400)
         assert refused("-c", "mode=audit").startswith(
-            "nothing was deployed: -c mode=audit cannot be compared with what is stored: An error occurred (Access"
+            "nothing was deployed: -c mode=audit cannot be compared with the stored value: An error occurred (Access"
         )
         assert deploy.main(["deploy"]) == 0
         assert cli == ["bootstrap", "deploy"]
 
 
 class TestSecondHome:
-    """One deployment covers every region: a second would undo what the first does."""
+    """One deployment covers every region: a second would undo the first one's changes."""
 
     @pytest.mark.parametrize("stack", ["ImdsEnforcer", "ImdsEnforcerState"])
     def test_one_in_another_region_is_named(self, aws: LocalAws, cli: list[str], stack: str) -> None:
-        """So is what outlived one: its holds would not count here."""
+        """So is its remaining state, whose holds would not count here."""
         create(aws, stack)
-        assert refused().startswith(f"nothing was deployed: there is {stack} in {ELSEWHERE}. One deployment covers ")
-        assert refused("-c", "allow_second_home=false").startswith("nothing was deployed: there is ")
+        wanted = f"nothing was deployed: the account already has {stack} in {ELSEWHERE}. One deployment covers "
+        assert refused().startswith(wanted)
+        assert refused("-c", "allow_second_home=false").startswith(wanted)
         assert cli == []
         assert deploy.main(["deploy", "-c", "allow_second_home=true"]) == 0
         assert cli == ["bootstrap", "deploy"]
 
-    def test_a_forwarder_is_none(self, aws: LocalAws, cli: list[str]) -> None:
+    def test_a_forwarder_is_no_home(self, aws: LocalAws, cli: list[str]) -> None:
         """It belongs to the home."""
         create(aws, f"ImdsEnforcerForwarder-{ELSEWHERE}")
         assert deploy.main(["deploy"]) == 0
@@ -131,31 +134,32 @@ class TestSecondHome:
     def test_regions_that_cannot_be_asked_share_a_line(
         self, aws: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """And stop nothing."""
+        """And do not stop the deployment."""
         for region in ("ap-south-1", ELSEWHERE):
             aws.fail("cloudformation:DescribeStacks", "AccessDenied", status=403, region=region)
         assert deploy.main(["deploy"]) == 0
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"Not asked for another home: ap-south-1, {ELSEWHERE} (An error occurred (AccessDenied)")
+        wanted = f"Not checked for another home: ap-south-1, {ELSEWHERE} (An error occurred (AccessDenied)"
+        assert line.startswith(wanted)
         assert cli == ["bootstrap", "deploy"]
 
     def test_without_the_list_of_regions_all_are_asked(self, aws: LocalAws, cli: list[str]) -> None:
         """DescribeRegions may be denied."""
         create(aws, "ImdsEnforcer")
         aws.fail("ec2:DescribeRegions", "UnauthorizedOperation", status=403)
-        assert refused().startswith(f"nothing was deployed: there is ImdsEnforcer in {ELSEWHERE}.")
+        assert refused().startswith(f"nothing was deployed: the account already has ImdsEnforcer in {ELSEWHERE}.")
         assert cli == []
 
     @pytest.mark.usefixtures("aws")
     def test_the_switch_is_true_or_false(self, cli: list[str]) -> None:
-        """A word that was meant otherwise is not taken for one of them."""
+        """No other word is taken for one of them."""
         with pytest.raises(DeployError, match=r"context 'allow_second_home': received 'yes'; allowed: true \| false"):
             deploy.main(["deploy", "-c", "allow_second_home=yes"])
         assert cli == []
 
 
-def test_stacks_that_may_not_be_described_stop_it(aws: LocalAws, cli: list[str]) -> None:
-    """Unlike the other looks: without them the stack that outlives the others cannot be deployed either."""
+def test_if_describing_stacks_is_denied_nothing_is_deployed(aws: LocalAws, cli: list[str]) -> None:
+    """Unlike the other checks: without this permission the state stack cannot be deployed either."""
     aws.fail("cloudformation:DescribeStacks", "AccessDenied", status=403, region=aws.region)
     with pytest.raises(DeployError, match=r"\(AccessDenied\) when calling the DescribeStacks operation"):
         deploy.main(["deploy"])
@@ -165,8 +169,8 @@ def test_stacks_that_may_not_be_described_stop_it(aws: LocalAws, cli: list[str])
 class TestProtectedStacks:
     """`make destroy` removes all stacks or none."""
 
-    def test_they_are_named_with_what_lifts_it(self, aws: LocalAws, cli: list[str]) -> None:
-        """The home stack and forwarders; those of another home do not count."""
+    def test_they_are_named_with_the_commands_that_lift_the_protection(self, aws: LocalAws, cli: list[str]) -> None:
+        """The home stack and the forwarders; a second home's do not count."""
         forwarder = f"ImdsEnforcerForwarder-{ELSEWHERE}"
         create(aws, forwarder, protected=True)
         create(aws, "ImdsEnforcer", protected=True)
@@ -192,11 +196,11 @@ class TestProtectedStacks:
             aws.fail("cloudformation:DescribeStacks", "AccessDenied", status=403, region=region)
         assert deploy.main(["destroy"]) == 0
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"Not asked for termination protection: ap-south-1, {ELSEWHERE} (An error occurred (Acc")
+        assert line.startswith(f"Not checked for termination protection: ap-south-1, {ELSEWHERE} (An error occurred (")
         assert cli == ["destroy"]
 
-    def test_it_does_not_keep_what_is_left_of_a_creation_that_failed(self, aws: LocalAws, cli: list[str]) -> None:
-        """The CLI has to delete that before it creates the stack anew; what was created stays protected."""
+    def test_the_remains_of_a_failed_creation_lose_their_protection(self, aws: LocalAws, cli: list[str]) -> None:
+        """The CLI must delete them before it creates the stack again; stacks that were created stay protected."""
         aws.client("logs", ELSEWHERE).create_log_group(logGroupName="/there")
         template = {"Resources": {"Log": {"Type": "AWS::Logs::LogGroup", "Properties": {"LogGroupName": "/there"}}}}
         left = f"ImdsEnforcerForwarder-{ELSEWHERE}"
@@ -210,7 +214,7 @@ class TestProtectedStacks:
 
 
 def protected(aws: LocalAws, stack: str, region: str) -> bool:
-    """Whether it has termination protection."""
+    """Whether the stack has termination protection."""
     described = aws.client("cloudformation", region).describe_stacks(StackName=stack)["Stacks"][0]
     return bool(described["EnableTerminationProtection"])
 
@@ -221,7 +225,7 @@ TOPIC = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}
 def create(
     aws: LocalAws, stack: str, region: str = ELSEWHERE, *, template: object = TOPIC, protected: bool = False
 ) -> None:
-    """A stack of this name, in another region if none is named."""
+    """Create a stack of this name, by default in another region."""
     cloudformation = aws.client("cloudformation", region)
     body = json.dumps(template)
     cloudformation.create_stack(StackName=stack, TemplateBody=body, EnableTerminationProtection=protected)

@@ -40,7 +40,7 @@ def test_cdk_nag_finds_nothing_but_what_was_acknowledged(assembly: CloudAssembly
 
 
 def test_cfn_lint_finds_nothing(templates: list[Path], tmp_path: Path) -> None:
-    """No errors and no warnings, with nothing ignored; in the stack that is not the CDK's neither."""
+    """No errors and no warnings, with nothing ignored; the state stack, which is not the CDK's, included."""
     kept = tmp_path / "state.template.json"
     kept.write_text(json.dumps(state.template()))
     command = [str(Path(sys.executable).with_name("cfn-lint")), "--", *map(str, templates), str(kept)]
@@ -54,7 +54,7 @@ def test_no_arn_names_a_partition(home: Stack, forwarder: Stack) -> None:
 
 
 def test_outputs_have_their_agreed_names(home: Stack) -> None:
-    """Tools and tests find the stack by them."""
+    """Tools and tests find the stack's resources by them."""
     assert home.outputs() == {
         "FunctionName": "${EnforcerFunction}",
         "EventQueueUrl": "${EventsQueue}",
@@ -67,6 +67,6 @@ def test_outputs_have_their_agreed_names(home: Stack) -> None:
     }
 
 
-def test_the_command_and_the_stack_are_of_one_version() -> None:
-    """That of the project: the stack says which it was deployed in."""
+def test_the_command_and_the_stack_have_the_projects_version() -> None:
+    """The stack's output says which version was deployed."""
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION

@@ -19,7 +19,7 @@ def parse(home_region: str = "eu-central-1", **values: object) -> Context:
 
 
 def test_the_defaults_are_a_sweep_every_quarter_hour_and_no_forwarders() -> None:
-    """What cdk.json says holds."""
+    """As in cdk.json."""
     assert parse() == Context(
         regions=(),
         period=timedelta(minutes=15),
@@ -32,7 +32,7 @@ def test_the_defaults_are_a_sweep_every_quarter_hour_and_no_forwarders() -> None
 
 @pytest.mark.parametrize("received", [["us-east-1", "eu-west-1"], "us-east-1,eu-west-1", " eu-west-1 , us-east-1, "])
 def test_regions_are_a_list_or_separated_by_commas(received: object) -> None:
-    """Either way of writing them, in any order, is the same."""
+    """Both forms mean the same, in any order."""
     assert parse(regions=received).regions == ("eu-west-1", "us-east-1")
 
 
@@ -60,19 +60,19 @@ def test_all_regions_are_the_commercial_ones_that_need_no_opt_in() -> None:
 
 @pytest.mark.parametrize("received", ["all,-ap-south-1, -us-east-1", ["-us-east-1", "all", "-ap-south-1"]])
 def test_all_may_leave_some_out(received: object) -> None:
-    """Regions that a service control policy denies, for one; either way of writing them, in any order."""
+    """For example regions that a service control policy denies; both forms, in any order."""
     every = {*parse(regions="all").regions}
     assert {*parse(regions=received).regions} == every - {"ap-south-1", "us-east-1"}
     assert every > {"ap-south-1", "us-east-1"}
 
 
 def test_a_region_that_needs_an_opt_in_can_be_named_beside_all() -> None:
-    """Only these are not among them."""
+    """`all` leaves out only these."""
     assert {*parse(regions="all,af-south-1").regions} == {*parse(regions="all").regions, "af-south-1"}
 
 
 def test_the_home_region_needs_no_forwarder() -> None:
-    """One list of regions serves whichever of them is home."""
+    """So the same list of regions serves any of them as home."""
     assert parse(regions=["eu-central-1", "af-south-1"]).regions == ("af-south-1",)
 
 
@@ -100,19 +100,19 @@ def test_the_schedule_is_a_rate(rate: str, period: timedelta, schedule: str) -> 
 @pytest.mark.parametrize(
     ("received", "wanted"), [(None, False), (False, False), ("false", False), (True, True), ("true", True)]
 )
-def test_account_defaults_are_kept_or_not(received: object, wanted: bool) -> None:  # noqa: FBT001  # an example
+def test_account_defaults_is_true_or_false(received: object, wanted: bool) -> None:  # noqa: FBT001  # an example
     """On the command line it is text."""
     assert parse(account_defaults=received).account_defaults is wanted
 
 
-def test_a_floor_is_required_or_none() -> None:
-    """There is no other that would mean anything."""
+def test_the_floor_is_required_or_absent() -> None:
+    """No other floor would mean anything."""
     assert parse(floor="required").floor == "required"
     assert parse(floor=None).floor == "optional"
 
 
 def test_an_address_is_subscribed() -> None:
-    """Whoever deploys is usually who wants to know."""
+    """The deployer is usually the person to notify."""
     assert parse(notification_email="ops@example.com").notification_email == "ops@example.com"
 
 
@@ -124,8 +124,8 @@ def test_an_address_is_subscribed() -> None:
         ({"regions": 3}, "context 'regions': received 3; allowed: a list, names separated by commas, or 'all'"),
         ({"regions": None}, "context 'regions': received None; allowed: "),
         ({"regions": "all", "home_region": "cn-north-1"}, "received 'all'; allowed: .*cn-northwest-1"),
-        ({"regions": "-us-east-1"}, "received '-us-east-1'; allowed: '-' before a region only beside 'all'"),
-        ({"regions": ["eu-west-1", "-us-east-1"]}, "allowed: '-' before a region only beside 'all'"),
+        ({"regions": "-us-east-1"}, "received '-us-east-1'; allowed: '-' before a region only together with 'all'"),
+        ({"regions": ["eu-west-1", "-us-east-1"]}, "allowed: '-' before a region only together with 'all'"),
         ({"regions": "all,-us-esat-1"}, "context 'regions': received '-us-esat-1'; allowed: 'all' .*us-east-1"),
         ({"regions": "all,-cn-north-1"}, "context 'regions': received '-cn-north-1'; allowed: "),
         ({"regions": ["all", ["us-east-1"]]}, r"context 'regions': received \['us-east-1'\]; allowed: "),
@@ -135,7 +135,7 @@ def test_an_address_is_subscribed() -> None:
         ({"schedule": 15}, "context 'schedule': received 15; allowed: "),
         (
             {"floor": "optional"},
-            "context 'floor': received 'optional'; allowed: required; without a floor, leave it out",
+            "context 'floor': received 'optional'; allowed: required; for no floor, omit it",
         ),
         ({"account_defaults": "yes"}, "context 'account_defaults': received 'yes'; allowed: true | false"),
         ({"floor": ""}, "context 'floor': received ''; allowed: required; "),
@@ -144,6 +144,6 @@ def test_an_address_is_subscribed() -> None:
     ],
 )
 def test_an_error_names_key_value_and_what_is_allowed(values: dict[str, Any], message: str) -> None:
-    """Found before anything is synthesized."""
+    """Before anything is synthesized."""
     with pytest.raises(ContextError, match=message):
         parse(**values)

@@ -1,9 +1,9 @@
-"""What the costs take for granted about the templates."""
+"""What the cost calculation assumes about the templates."""
 
 from tests.bench.costs import ALARMS
 from tests.infra.synthesized import Stack
 
 
-def test_every_alarm_is_paid_for(home: Stack) -> None:
-    """One more in the template is one more in the costs."""
+def test_the_costs_include_every_alarm(home: Stack) -> None:
+    """A new alarm in the template must appear in the costs."""
     assert len(home.of_type("AWS::CloudWatch::Alarm")) == ALARMS

@@ -24,7 +24,7 @@ def script(*arguments: str, environment: Mapping[str, str]) -> subprocess.Comple
     return subprocess.run(  # noqa: S603
         [sys.executable, "-m", "infra.deploy", *arguments],
         cwd=ROOT,
-        # `make test` has the variable, with nothing in it.
+        # `make test` sets the variable to nothing.
         env={**environment, "BOOTSTRAP": environment.get("BOOTSTRAP") or "yes", "PATH": "/nonexistent"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -35,14 +35,14 @@ def script(*arguments: str, environment: Mapping[str, str]) -> subprocess.Comple
 
 
 def run(*arguments: str, environment: Mapping[str, str]) -> str:
-    """What the script writes, if it ends well."""
+    """The script's output; it must succeed."""
     done = script(*arguments, environment=environment)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 def refusal(*arguments: str, environment: Mapping[str, str]) -> str:
-    """What the script writes where it refuses."""
+    """The script's output; it must refuse."""
     done = script(*arguments, environment=environment)
     assert done.returncode == 1, done.stdout
     assert "Traceback" not in done.stdout
@@ -51,7 +51,7 @@ def refusal(*arguments: str, environment: Mapping[str, str]) -> str:
 
 @pytest.fixture
 def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine that knows nothing of AWS. What the process knew of another account before does not count."""
+    """A machine without any AWS settings; boto3's default session with other credentials must not matter."""
     earlier = boto3.Session(aws_access_key_id="AKIAEARLIER", aws_secret_access_key="earlier")  # noqa: S106  # no secret
     monkeypatch.setattr("boto3.DEFAULT_SESSION", earlier)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -63,29 +63,29 @@ def _no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("_no_aws")
 class TestRefusals:
-    """What is said before anything is started."""
+    """Refusals before anything is started."""
 
     @pytest.mark.parametrize("command", ["deploy", "destroy", "destroy-state"])
     def test_no_region(self, command: str) -> None:
-        """No guess is made where the stacks should go."""
+        """The script does not guess where the stacks should go."""
         with pytest.raises(DeployError, match="no region: set AWS_REGION"):
             deploy.main([command])
 
     def test_no_credentials(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The message names the way that was tried."""
+        """The message names the credentials that were tried."""
         monkeypatch.setenv("AWS_REGION", "eu-west-1")
-        with pytest.raises(DeployError, match="through the default credentials: Unable to locate credentials"):
+        with pytest.raises(DeployError, match="using the default credentials: Unable to locate credentials"):
             deploy.main([])
 
     @pytest.mark.parametrize("command", ["deploy", "destroy", "destroy-state"])
     def test_a_first_value_that_is_not_allowed(self, command: str) -> None:
-        """Before AWS is asked anything."""
+        """Before the first call to AWS."""
         with pytest.raises(DeployError, match=r"context 'mode': received 'adit'; allowed: enforce \| audit"):
             deploy.main([command, "-c", "mode=adit"])
 
 
 def test_templates_need_neither_an_account_nor_node(tmp_path: Path) -> None:
-    """`make synth` on a machine with nothing but Python."""
+    """`make synth` on a machine with Python alone."""
     bare = {"HOME": str(Path.home()), "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "eu-west-1"}
     run("synth", "-c", "regions=us-east-1", f"--output={tmp_path}", environment=bare)
     assert {path.name for path in tmp_path.glob("*.template.json")} == {
@@ -95,8 +95,8 @@ def test_templates_need_neither_an_account_nor_node(tmp_path: Path) -> None:
     }
 
 
-def test_the_bootstrap_is_as_new_as_the_templates_ask_for(home: Stack) -> None:
-    """An older one is brought up to date, not run into."""
+def test_the_required_bootstrap_is_the_templates(home: Stack) -> None:
+    """An older bootstrap is updated first, instead of failing the deployment."""
     rule = home.template["Rules"]["CheckBootstrapVersion"]["Assertions"][0]["Assert"]
     refused = rule["Fn::Not"][0]["Fn::Contains"][0]
     assert refused == [str(version) for version in range(1, bootstrap.MINIMUM_VERSION)]
@@ -108,7 +108,7 @@ HAND_SET = {"/imds-enforcer/http-tokens": "optional", "/imds-enforcer/policy": '
 
 @pytest.fixture
 def account(local_aws: LocalAws) -> LocalAws:
-    """An account that was empty: deployed to once, and then changed by hand."""
+    """An account with its first deployment, and both parameters changed by hand since."""
     aws = local_aws.in_account("310987654321")
     first = ("-c", "mode=audit", "-c", 'tags={"team": "context", "cost": "1"}', "--tags", "team=a")
     run("-c", f"regions={FORWARDED}", *first, environment=aws.environment())
@@ -119,11 +119,11 @@ def account(local_aws: LocalAws) -> LocalAws:
 
 
 def test_the_life_of_a_deployment(account: LocalAws, tmp_path: Path) -> None:
-    """By the real CLI: deployed, deployed again, destroyed.
+    """The real CLI deploys, deploys again, and destroys.
 
-    Only the home region is bootstrapped, forwarders are deployed without. What was set by hand stays, whatever the
-    second deployment is given on the command line, in the environment and in the user's configuration. The state
-    stays in the end, until it is removed; so does the bootstrap: other apps may use it.
+    Only the home region is bootstrapped; forwarders need no bootstrap. Values set by hand stay, whatever the second
+    deployment is given on the command line, in the environment and in the user's configuration. `destroy` leaves the
+    state, which `destroy-state` removes. The bootstrap stays: other apps may use it.
     """
     assert stacks(account) == {"CDKToolkit", "ImdsEnforcer", "ImdsEnforcerState"}
     assert stacks(account, FORWARDED) == {f"ImdsEnforcerForwarder-{FORWARDED}"}
@@ -154,9 +154,9 @@ def test_the_life_of_a_deployment(account: LocalAws, tmp_path: Path) -> None:
 
 
 def test_a_deployment_that_rolls_back_has_changed_nothing(local_aws: LocalAws) -> None:
-    """Rules and the sweep's schedule come last; the next deployment goes on with what the first one kept.
+    """Rules and the sweep's schedule come last; the next deployment uses the state that the first one created.
 
-    What is left of the stack is not in its way, though it is protected: the CLI protects it before it creates it.
+    The remains of the failed stack do not block it, though they are protected: the CLI protects a stack first.
     """
     aws = local_aws.in_account("311987654321")
     [instance] = aws.launch(count=1, HttpTokens="optional")
@@ -185,11 +185,11 @@ DENIED = "AccessDeniedException"
 
 
 class TestRemovedFields:
-    """The stored policy is read before anything is changed."""
+    """The stored policy is checked before anything changes."""
 
     @pytest.fixture
     def kept(self, local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalAws]:
-        """An account, which the environment leads to, with nothing but what outlived a deployment."""
+        """An account, which the environment points to, with only the state of an earlier deployment."""
         aws = lead_to(local_aws.in_account("320987654321"), monkeypatch)
         here = Account.of(Arguments())
         state_stack.deploy(here, state.first_values(http_tokens="required", mode="enforce"), {})
@@ -208,14 +208,12 @@ class TestRemovedFields:
     def test_they_are_named_and_nothing_is_deployed(
         self, kept: LocalAws, cli: list[str], policy: object, problems: list[str]
     ) -> None:
-        """In the function's own words, and with the commands that take them out."""
+        """With the function's own errors, and with the commands that remove the fields."""
         store(kept, json.dumps(policy))
         with pytest.raises(DeployError) as refused:
             deploy.main(["deploy"])
         first, *named, _, get, put = str(refused.value).splitlines()
-        assert (
-            first == f"nothing was deployed: the new function would refuse the policy that is stored in {kept.region}"
-        )
+        assert first == f"nothing was deployed: the new function would reject the policy stored in {kept.region}"
         assert [each.strip() for each in named] == problems
         assert get.strip().startswith(f"aws ssm get-parameter --region {kept.region} --name /imds-enforcer/policy ")
         assert put.strip() == f"imds-enforcer policy set policy.json --region {kept.region}"
@@ -225,7 +223,7 @@ class TestRemovedFields:
         assert [*invalid.value.problems] == problems
 
     def test_the_script_ends_with_the_message(self, kept: LocalAws) -> None:
-        """Without a bootstrap: the account is as empty as before."""
+        """It bootstraps nothing: the account is as before."""
         store(kept, '{"ledger": "best_effort"}')
         done = script(environment=kept.environment())
         assert done.returncode == 1
@@ -234,63 +232,63 @@ class TestRemovedFields:
         assert stacks(kept) == {STATE}
 
     @pytest.mark.parametrize("policy", ["{}", '{"watch": null, "exemptions": []}', "[]"])
-    def test_without_them_it_is_deployed(
+    def test_any_other_policy_is_deployed(
         self, kept: LocalAws, cli: list[str], policy: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Whatever else it says."""
+        """Even one that is not an object."""
         store(kept, policy)
         assert deploy.main(["deploy"]) == 0
         assert cli == ["bootstrap", "deploy"]
         assert capsys.readouterr().err == ""
 
-    def test_a_policy_that_may_not_be_read_is_not_taken_for_a_good_one(
+    def test_if_reading_the_policy_is_denied_a_line_says_so(
         self, kept: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """It says so and goes on: the function refuses such a policy."""
+        """The deployment continues: the function rejects a policy with removed fields."""
         store(kept, '{"ledger": "required"}')
         kept.fail("ssm:GetParameters", DENIED, status=400, calls=1)
         assert deploy.main(["deploy"]) == 0
         assert cli == ["bootstrap", "deploy"]
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("/imds-enforcer/policy was not checked for removed fields, ")
-        assert f"refuses it: An error occurred ({DENIED})" in line
+        assert f"reject it: An error occurred ({DENIED})" in line
 
     @pytest.mark.parametrize("policy", ['{"ledger": "required"', "[" * 8000])
-    def test_nor_is_one_that_is_not_json(
+    def test_if_the_policy_is_not_json_a_line_says_so(
         self, kept: LocalAws, cli: list[str], policy: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The function refuses it all the same; what it has is not known."""
+        """The deployment continues: the function rejects that policy too."""
         store(kept, policy)
         assert deploy.main(["deploy"]) == 0
         assert cli == ["bootstrap", "deploy"]
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("/imds-enforcer/policy was not checked for removed fields, ")
-        assert "refuses it: it is not JSON: " in line
+        assert "reject it: it is not JSON: " in line
 
-    def test_a_parameter_store_out_of_reach_deploys_nothing(self, kept: LocalAws, cli: list[str]) -> None:
-        """It is no answer, and trying again gives one."""
+    def test_if_parameter_store_fails_nothing_is_deployed(self, kept: LocalAws, cli: list[str]) -> None:
+        """The policy is unknown then, and another attempt can read it."""
         kept.fail("ssm:GetParameters", "ValidationException", status=400, calls=1)
-        with pytest.raises(DeployError, match="AWS cannot be reached, or refuses") as refused:
+        with pytest.raises(DeployError, match="AWS cannot be reached or refuses a call, using ") as refused:
             deploy.main(["deploy"])
         assert isinstance(refused.value.__cause__, ClientError)
         assert cli == []
 
 
 def store(account: LocalAws, policy: str) -> None:
-    """Store a policy, whatever it says."""
+    """Store a policy, valid or not."""
     account.client("ssm").put_parameter(
         Name="/imds-enforcer/policy", Value=policy, Type="String", Tier="Intelligent-Tiering", Overwrite=True
     )
 
 
 def stacks(account: LocalAws, region: str = "") -> set[str]:
-    """The stacks of a region that were not deleted."""
+    """The stacks of a region, without deleted ones."""
     pages = account.client("cloudformation", region).get_paginator("describe_stacks").paginate()
     return {stack["StackName"] for page in pages for stack in page["Stacks"]}
 
 
 def state_events(account: LocalAws) -> list[str]:
-    """Everything that has happened to the stack that outlives the others."""
+    """All events of the state stack."""
     pages = account.client("cloudformation").get_paginator("describe_stack_events").paginate(StackName=STATE)
     return [event["EventId"] for page in pages for event in page["StackEvents"]]
 
@@ -302,6 +300,6 @@ def tags(account: LocalAws, stack: str) -> dict[str, str]:
 
 
 def parameters(account: LocalAws) -> dict[str, str]:
-    """What is stored in Parameter Store."""
+    """The values in Parameter Store."""
     answer = account.client("ssm").get_parameters(Names=["/imds-enforcer/http-tokens", "/imds-enforcer/policy"])
     return {parameter["Name"]: parameter["Value"] for parameter in answer["Parameters"]}

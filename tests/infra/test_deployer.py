@@ -1,4 +1,4 @@
-"""A deployer who may do nothing but take the bootstrap's roles, with IAM enforced."""
+"""A deployer who may only assume the bootstrap's roles, with IAM enforced."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ DELETES = {
     "logs": ["logs:DeleteLogGroup"],
     "dynamodb": ["dynamodb:DescribeTable", "dynamodb:UpdateTable", "dynamodb:DeleteTable"],
 }
-"""What deletes the resources that outlive their stack."""
+"""The permissions to delete the resources that outlive their stack."""
 
 
 @pytest.fixture
@@ -44,28 +44,28 @@ def deployer(aws: LocalAws) -> Mapping[str, str]:
 
 
 def permit(aws: LocalAws, name: str, *actions: str, resource: str = "*") -> None:
-    """Give the deployer these rights as well."""
+    """Give the deployer these permissions as well."""
     statement = {"Effect": "Allow", "Action": actions, "Resource": resource}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     aws.client("iam").put_user_policy(UserName=NAME, PolicyName=name, PolicyDocument=policy)
 
 
 def test_it_deploys_updates_and_destroys(aws: LocalAws, deployer: Mapping[str, str]) -> None:
-    """What may not be looked at is said, a line each, and stops nothing; the state is for those who may delete it."""
+    """One line reports each denied check, and none stops a command; deleting the state needs more permissions."""
     aws.reset_calls()
     said = run("deploy", *REGIONS, environment=deployer)
     assert [line.split(":")[0] for line in said.splitlines() if "An error occurred" in line] == [
-        "imds-enforcer-ledger was not looked for",
-        "/imds-enforcer/function was not looked for",
-        "/imds-enforcer/policy was not checked for removed fields, with which the function refuses it",
-        "ImdsEnforcerState has not got a stack policy",
+        "Whether imds-enforcer-ledger exists was not checked",
+        "Whether /imds-enforcer/function exists was not checked",
+        "/imds-enforcer/policy was not checked for removed fields, which make the function reject it",
+        "The stack policy of ImdsEnforcerState was not set",
     ]
     assert aws.calls("s3:PutObject", caller=f"role/cdk-hnb659fds-file-publishing-role-{aws.account}-{aws.region}") > 0
     assert stacks(aws) == {"CDKToolkit", "ImdsEnforcer", "ImdsEnforcerState"}
     assert stacks(aws, FORWARDED) == {f"ImdsEnforcerForwarder-{FORWARDED}"}
 
     assert "UPDATE_COMPLETE" in run("deploy", "-c", "schedule=rate(1 hour)", *REGIONS, environment=deployer)
-    assert "cannot be compared with what is stored" in refusal("deploy", "-c", "mode=audit", environment=deployer)
+    assert "cannot be compared with the stored value" in refusal("deploy", "-c", "mode=audit", environment=deployer)
     run("destroy", *REGIONS, environment=deployer)
     assert (stacks(aws), stacks(aws, FORWARDED)) == ({"CDKToolkit", "ImdsEnforcerState"}, set())
     own = {row["action"] for row in aws.call_rows() if row["caller"] == f"user/{NAME}" and not row["error"]}
@@ -79,7 +79,7 @@ def test_it_deploys_updates_and_destroys(aws: LocalAws, deployer: Mapping[str, s
         permit(aws, service, *actions)
     rest = "/imds-enforcer/http-tokens, /imds-enforcer/policy, /imds-enforcer/function, imds-enforcer-ledger"
     said = run("destroy-state", environment=deployer)
-    assert said == f"Deleted in {aws.region} of {aws.account}: {rest}.\n"
+    assert said == f"Deleted in {aws.region} in account {aws.account}: {rest}.\n"
     assert aws.client("dynamodb").list_tables()["TableNames"] == []
     assert aws.client("logs").describe_log_groups()["logGroups"] == []
     assert stacks(aws) == {"CDKToolkit"}

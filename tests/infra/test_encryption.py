@@ -5,7 +5,7 @@ OF_THIS_ACCOUNT = {"StringEquals": {"aws:SourceAccount": "${AWS::AccountId}"}}
 
 
 def test_the_key_admits_rules_and_alarms(home: Stack) -> None:
-    """And, as every key by default, whomever IAM allows. It is changed every year, and goes with the stack."""
+    """And, as every key by default, the principals that IAM allows. It is rotated, and deleted with the stack."""
     assert home.of_type("AWS::KMS::Key") == {
         "Key": {
             "Description": "Events and notifications of the IMDS enforcer",
@@ -42,7 +42,7 @@ def test_the_key_admits_rules_and_alarms(home: Stack) -> None:
 
 
 def test_the_topic_is_encrypted_and_takes_alarms_over_tls_only(home: Stack) -> None:
-    """A topic with a policy has to admit alarms by name."""
+    """A topic with a policy must admit alarms explicitly."""
     assert home.of_type("AWS::SNS::Topic") == {
         "NotificationsTopic": {"DisplayName": "IMDS enforcer", "KmsMasterKeyId": "${Key.Arn}"}
     }

@@ -81,7 +81,7 @@ class TestRules:
     def test_both_buses_send_the_same_events_to_the_queue(
         self, home: Stack, names: tuple[str, ...], bus: dict[str, str]
     ) -> None:
-        """The same rules on each; what a rule cannot deliver it leaves with the dead letters."""
+        """Each bus has the same rules; a rule sends what it cannot deliver to the dead-letter queue."""
         target = {
             "Id": "EventQueue",
             "Arn": "${EventsQueue.Arn}",
@@ -93,15 +93,15 @@ class TestRules:
         ]
 
     def test_there_are_no_other_rules(self, home: Stack) -> None:
-        """But the one for the parameters."""
+        """Except the one for the parameters."""
         assert {*home.of_type("AWS::Events::Rule")} == {*RULES, *FORWARDED_RULES, "TriggersParameterChanged"}
 
     def test_the_forwarders_bus_has_its_agreed_name(self, home: Stack) -> None:
-        """Forwarders of every region know it."""
+        """The forwarders of all regions use it."""
         assert home.of_type("AWS::Events::EventBus") == {"RulesBus": {"Name": "imds-enforcer"}}
 
-    def test_a_forwarder_sends_the_same_patterns_whoever_acted(self, forwarder: Stack) -> None:
-        """It does not know the enforcer's role, whose own changes are shut out at home."""
+    def test_a_forwarder_has_the_same_patterns_for_every_caller(self, forwarder: Stack) -> None:
+        """It does not know the enforcer's role, whose changes only the home rules exclude."""
         target = {
             "Id": "Home",
             "Arn": "arn:${AWS::Partition}:events:eu-central-1:${AWS::AccountId}:event-bus/imds-enforcer",
@@ -118,7 +118,7 @@ class TestRules:
 
 
 def api_call(name: str, *, identity: dict[str, Any] | None = None, **detail: object) -> dict[str, Any]:
-    """What CloudTrail tells of a call to EC2."""
+    """CloudTrail's event of a call to EC2."""
     user = {"type": "IAMUser", "arn": "arn:aws:iam::111122223333:user/alice", "userName": "alice"}
     return {
         "source": "aws.ec2",
@@ -128,7 +128,7 @@ def api_call(name: str, *, identity: dict[str, Any] | None = None, **detail: obj
 
 
 def session_of(role: str) -> dict[str, Any]:
-    """Who acts in a session of the role."""
+    """The identity of a session of the role."""
     return {
         "type": "AssumedRole",
         "arn": role.replace(":iam:", ":sts:").replace(":role/", ":assumed-role/") + "/session",
@@ -137,7 +137,7 @@ def session_of(role: str) -> dict[str, Any]:
 
 
 def state_change(state: str) -> dict[str, Any]:
-    """What EC2 tells of an instance's new state."""
+    """EC2's event of an instance's new state."""
     return {
         "source": "aws.ec2",
         "detail-type": "EC2 Instance State-change Notification",
@@ -182,7 +182,7 @@ CHANGE, DEFAULTS = "ModifyInstanceMetadataOptions", "ModifyInstanceMetadataDefau
         pytest.param(
             api_call(CHANGE, errorCode="Client.UnsupportedOperation", errorMessage=TOKENS_ENFORCED),
             set(),
-            id="change refused as tokens are enforced",
+            id="change refused because tokens are enforced",
         ),
         pytest.param(api_call("StopInstances"), set(), id="another call"),
         pytest.param(state_change("running"), {"RulesRunning"}, id="running"),
@@ -197,7 +197,11 @@ CHANGE, DEFAULTS = "ModifyInstanceMetadataOptions", "ModifyInstanceMetadataDefau
         pytest.param(api_call(CHANGE, identity=session_of(OWN_ROLE)), set(), id="change by the enforcer"),
         pytest.param(api_call(CHANGE, errorCode="Client.UnauthorizedOperation"), set(), id="refused change"),
         pytest.param(api_call(DEFAULTS), {"RulesOptionsChanged"}, id="change of the account's defaults"),
-        pytest.param(api_call(DEFAULTS, identity=session_of(OWN_ROLE)), set(), id="and by the enforcer"),
+        pytest.param(
+            api_call(DEFAULTS, identity=session_of(OWN_ROLE)),
+            set(),
+            id="change of the account's defaults by the enforcer",
+        ),
         pytest.param(api_call("RunInstances") | OTHER_ACCOUNT, set(), id="launch in another account"),
         pytest.param(state_change("running") | OTHER_ACCOUNT, set(), id="running in another account"),
         pytest.param(api_call(CHANGE) | OTHER_ACCOUNT, set(), id="change in another account"),
@@ -223,10 +227,10 @@ def test_what_the_rules_match(home: Stack, local_aws: LocalAws, event: dict[str,
 
 
 class TestQueues:
-    """Where events wait, and where they end."""
+    """The event queue and the dead-letter queues."""
 
     def test_the_event_queue(self, home: Stack) -> None:
-        """Longer invisible than an invocation lasts; twelve deliveries; encrypted."""
+        """Messages stay invisible for longer than an invocation; twelve deliveries; encrypted."""
         assert home.properties("EventsQueue") == {
             "KmsMasterKeyId": "${Key.Arn}",
             "VisibilityTimeout": 960,
@@ -234,7 +238,7 @@ class TestQueues:
         }
 
     @pytest.mark.parametrize("name", ["EventsDeadLetters", "LostInvocationsDeadLetters"])
-    def test_dead_letters_are_kept_for_as_long_as_can_be(self, home: Stack, name: str) -> None:
+    def test_dead_letters_are_kept_for_as_long_as_sqs_can(self, home: Stack, name: str) -> None:
         """Two weeks; encrypted as well."""
         assert home.properties(name) == {"KmsMasterKeyId": "${Key.Arn}", "MessageRetentionPeriod": 1209600}
 
@@ -247,7 +251,7 @@ class TestQueues:
         ],
     )
     def test_only_our_rules_may_send_and_only_over_tls(self, home: Stack, queue: str, rules: list[str]) -> None:
-        """The whole policy of each queue. It names them: they are created when everything else is there."""
+        """The whole policy of each queue. It names the rules, because they are created after it."""
         arn = f"${{{queue}.Arn}}"
         assert home.properties(f"{queue}Policy") == {
             "Queues": [f"${{{queue}}}"],

@@ -6,12 +6,12 @@ from tests.infra.synthesized import FORWARDED, Stack, Synthesize
 
 
 def artifact(assembly: CloudAssembly) -> CloudFormationStackArtifact:
-    """What the CLI knows of the forwarder."""
+    """The forwarder, as the CLI sees it."""
     return assembly.get_stack_by_name(f"ImdsEnforcerForwarder-{FORWARDED}")
 
 
 def test_a_forwarder_may_put_events_on_the_home_bus_and_no_more(forwarder: Stack) -> None:
-    """Its role has no name of its own, so that those of several regions do not clash."""
+    """Its role has a generated name, so that the roles of several regions do not clash."""
     assert forwarder.of_type("AWS::IAM::Role") == {
         "Role": {
             "AssumeRolePolicyDocument": {
@@ -47,7 +47,7 @@ def test_a_forwarder_may_put_events_on_the_home_bus_and_no_more(forwarder: Stack
 
 
 def test_its_region_needs_no_bootstrap(assembly: CloudAssembly, forwarder: Stack) -> None:
-    """No asset, no parameter that looks for a bootstrap, a template small enough to be sent inline."""
+    """No asset, no parameter that checks the bootstrap, and a template small enough to be sent inline."""
     assert {*forwarder.template} <= {"Description", "Resources"}
     assert len(json.dumps(forwarder.template)) < 51_200
     assert artifact(assembly).assets == []
@@ -55,7 +55,7 @@ def test_its_region_needs_no_bootstrap(assembly: CloudAssembly, forwarder: Stack
 
 
 def test_the_roles_of_the_home_regions_bootstrap_deploy_it(assembly: CloudAssembly) -> None:
-    """Roles are global; only their names tell the region."""
+    """Roles are global; only their names contain the region."""
     role = "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/cdk-hnb659fds-%s-role-${AWS::AccountId}-eu-central-1"
     assert artifact(assembly).assume_role_arn == role % "deploy"
     assert artifact(assembly).cloud_formation_execution_role_arn == role % "cfn-exec"

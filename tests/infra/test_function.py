@@ -61,8 +61,8 @@ def test_the_role_allows_what_the_code_calls_and_nothing_else(home: Stack) -> No
     ]
 
 
-def test_there_are_no_permissions_beside_those_of_the_two_roles(home: Stack) -> None:
-    """CDK adds none of its own, and nothing but the rule on the parameters may invoke the function."""
+def test_only_the_two_roles_have_permissions(home: Stack) -> None:
+    """The CDK adds none of its own, and only the rule on the parameters may invoke the function."""
     assert {*home.of_type("AWS::IAM::Role")} == {"EnforcerRole", "TriggersSchedulerRole"}
     assert home.of_type("AWS::IAM::Policy") == home.of_type("AWS::IAM::ManagedPolicy") == {}
     assert home.of_type("AWS::Lambda::Permission") == {
@@ -76,7 +76,7 @@ def test_there_are_no_permissions_beside_those_of_the_two_roles(home: Stack) -> 
 
 
 def test_the_function(home: Stack) -> None:
-    """All of its properties but where its package lies."""
+    """All of its properties except the location of its package."""
     properties = {**home.properties("EnforcerFunction")}
     assert {*properties.pop("Code")} == {"S3Bucket", "S3Key"}
     assert properties == {
@@ -108,15 +108,15 @@ def test_the_function(home: Stack) -> None:
 
 
 def test_the_environment_is_what_the_settings_read(home: Stack) -> None:
-    """No variable is missing, and none is set for nobody; Powertools reads its own."""
+    """No variable is missing, and none is unused; Powertools reads its own."""
     variables = home.properties("EnforcerFunction")["Environment"]["Variables"]
     own = {name for name in variables if not name.startswith("POWERTOOLS_")}
     assert own == {field.name.upper() for field in fields(Settings)}
     assert Settings.from_environment(variables).sweep_deadline_seconds == 720
 
 
-def test_with_a_floor_the_role_allows_no_change_but_to_required_tokens(synthesize: Synthesize) -> None:
-    """And the code knows it; every other statement is the same."""
+def test_with_a_floor_the_role_allows_only_changes_to_required_tokens(synthesize: Synthesize) -> None:
+    """The function's environment has the floor; every other statement is the same."""
     floored = Stack(synthesize(floor="required").get_stack_by_name("ImdsEnforcer").template)
     assert floored.properties("EnforcerFunction")["Environment"]["Variables"]["HTTP_TOKENS_FLOOR"] == "required"
     usual = Stack(synthesize().get_stack_by_name("ImdsEnforcer").template)
@@ -133,8 +133,8 @@ def test_with_a_floor_the_role_allows_no_change_but_to_required_tokens(synthesiz
     assert statements == others
 
 
-def test_only_where_it_is_wanted_may_the_role_set_account_defaults(synthesize: Synthesize) -> None:
-    """And the code knows it; every other statement is the same."""
+def test_the_role_may_set_account_defaults_only_if_the_context_says_so(synthesize: Synthesize) -> None:
+    """The function's environment has the switch; every other statement is the same."""
     keeping = Stack(synthesize(account_defaults="true").get_stack_by_name("ImdsEnforcer").template)
     assert keeping.properties("EnforcerFunction")["Environment"]["Variables"]["ACCOUNT_DEFAULTS"] == "true"
     usual = Stack(synthesize().get_stack_by_name("ImdsEnforcer").template)
@@ -155,8 +155,8 @@ def test_only_where_it_is_wanted_may_the_role_set_account_defaults(synthesize: S
     assert with_them == without
 
 
-def test_asynchronous_invocations_are_not_repeated_and_grow_no_older_than_a_sweeps_schedule(home: Stack) -> None:
-    """They are sweeps, and the next sweep is the retry; what is dropped is in the queue of lost invocations."""
+def test_asynchronous_invocations_are_not_retried_and_expire_with_the_next_sweep(home: Stack) -> None:
+    """They are sweeps, and the next sweep is the retry; dropped ones go to the queue of lost invocations."""
     assert [*home.of_type("AWS::Lambda::EventInvokeConfig").values()] == [
         {
             "FunctionName": "${EnforcerFunction}",
@@ -169,7 +169,7 @@ def test_asynchronous_invocations_are_not_repeated_and_grow_no_older_than_a_swee
 
 
 def test_the_function_takes_batches_from_the_queue(home: Stack) -> None:
-    """A hundred or what comes within a second; five at a time; each message answered for by itself."""
+    """Up to a hundred messages, gathered for a second; five batches at a time; failures reported per message."""
     assert home.of_type("AWS::Lambda::EventSourceMapping") == {
         "EnforcerEvents": {
             "EventSourceArn": "${EventsQueue.Arn}",
@@ -183,7 +183,7 @@ def test_the_function_takes_batches_from_the_queue(home: Stack) -> None:
 
 
 def test_times_fit_together(home: Stack) -> None:
-    """A message is invisible for longer than an invocation may last, and the code counts the same deliveries."""
+    """A message stays invisible for longer than an invocation may last; queue and code agree on the deliveries."""
     queue = home.properties("EventsQueue")
     assert queue["VisibilityTimeout"] > home.properties("EnforcerFunction")["Timeout"]
     assert queue["RedrivePolicy"]["maxReceiveCount"] == MAX_RECEIVES

@@ -9,7 +9,7 @@ ACTING = {"AWS::Events::Rule", "AWS::Scheduler::Schedule"}
 
 
 def needs(home: Stack) -> dict[str, set[str]]:
-    """Of each resource by its logical id, all that is there before it."""
+    """All resources that are created before each resource, by logical id."""
     resources = home.template["Resources"]
     pattern = re.compile(r'"(?:Ref|Fn::GetAtt)": (?:"(\w+)"|\["(\w+)")')
     direct = {
@@ -25,7 +25,7 @@ def needs(home: Stack) -> dict[str, set[str]]:
 
 
 def test_rules_and_schedules_come_after_everything_else(home: Stack) -> None:
-    """They are what makes the enforcer act: a stack that rolls back before them has changed nothing."""
+    """They start the enforcer's work: a stack that rolls back before them has changed no instance."""
     resources = home.template["Resources"]
     others = {name for name, resource in resources.items() if resource["Type"] not in ACTING}
     before = needs(home)
@@ -35,8 +35,8 @@ def test_rules_and_schedules_come_after_everything_else(home: Stack) -> None:
         assert before[name] >= others, f"{name} does not wait for {others - before[name]}"
 
 
-def test_the_sweep_is_the_very_last(home: Stack) -> None:
-    """Its schedule starts one at once."""
+def test_the_sweeps_schedule_comes_last(home: Stack) -> None:
+    """It starts a sweep at once."""
     resources = home.template["Resources"]
     (sweep,) = (
         name for name, each in resources.items() if each.get("Properties", {}).get("Name") == "imds-enforcer-sweep"

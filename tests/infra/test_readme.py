@@ -1,4 +1,4 @@
-"""infra/README.md lists permissions, context, outputs, outcomes and alarms as they are."""
+"""infra/README.md lists the actual permissions, context, outputs, outcomes and alarms."""
 
 import json
 import re
@@ -26,18 +26,18 @@ NAMES = {
     "key": "${Key.Arn}",
     "function": "${EnforcerFunction.Arn}",
 }
-"""What stands for a resource in the README, as the templates refer to it."""
+"""How the templates refer to what the README writes as `<…>`."""
 
 
 def rows(before: str) -> list[list[list[str]]]:
-    """The first table after this text: of each row, what each cell has as code."""
+    """The first table after this text: the code in each cell, row by row."""
     table = re.search(r"\|---[-|]*\n((?:\|.*\n)+)", README[README.index(before) :])
     assert table
     return [[CODE.findall(cell) for cell in line.strip("|").split("|")] for line in table[1].splitlines()]
 
 
 def first_column(before: str) -> set[str]:
-    """All that the table after this text is about."""
+    """The names in the first column of the table after this text."""
     return {name for row in rows(before) for name in row[0]}
 
 
@@ -50,7 +50,7 @@ ROLES = [
 
 
 def test_every_role_has_its_table(home: Stack, forwarder: Stack, assembly: CloudAssembly) -> None:
-    """And nothing else in the stacks gives a role permissions: no policy of its own, no managed one."""
+    """Nothing else in the stacks gives a role permissions: no separate policy, no managed one."""
     stacks = {"home": home, "forwarder": forwarder}
     roles = [("home" if stack == "keeping" else stack, role) for _, stack, role in ROLES]
     assert len(assembly.stacks) == len(stacks)
@@ -66,8 +66,8 @@ def test_every_role_has_its_table(home: Stack, forwarder: Stack, assembly: Cloud
         assert {*stacks[stack].properties(role)} == {"AssumeRolePolicyDocument", "Policies"}
 
 
-def test_every_statement_of_the_functions_role_is_taken_away_by_a_test() -> None:
-    """End to end, or it is said why not."""
+def test_a_test_removes_every_statement_of_the_functions_role() -> None:
+    """An end-to-end test does, or a reason says why not."""
     sids = [sid for [sid], *_ in rows("### Role of the function")]
     assert {*sids} == SEEN_WITHOUT.keys() | ASSERTED_IN_THE_TEMPLATE.keys()
     assert not SEEN_WITHOUT.keys() & ASSERTED_IN_THE_TEMPLATE.keys()
@@ -75,7 +75,7 @@ def test_every_statement_of_the_functions_role_is_taken_away_by_a_test() -> None
 
 @pytest.fixture
 def keeping(synthesize: Synthesize) -> Stack:
-    """The home stack with everything that its context adds to the permissions."""
+    """The home stack with the context that adds permissions."""
     return Stack(synthesize(account_defaults=True).get_stack_by_name("ImdsEnforcer").template)
 
 
@@ -97,7 +97,7 @@ def test_permissions(request: pytest.FixtureRequest, heading: str, stack: str, r
 
 
 def test_conditions(synthesize: Synthesize) -> None:
-    """Every statement of a role that has one; here with the floor, which brings one along."""
+    """Every statement with a condition; here with the floor, which adds one."""
     assembly = synthesize(regions=[FORWARDED], floor="required")
     conditions = {
         statement["Sid"]: statement["Condition"]
@@ -111,7 +111,7 @@ def test_conditions(synthesize: Synthesize) -> None:
 
 
 def one_or_all(values: Iterable[str]) -> str | list[str]:
-    """A list as CDK writes it."""
+    """A list as the CDK writes it: a single value stands alone."""
     listed = [*values]
     return listed[0] if len(listed) == 1 else listed
 

@@ -1,4 +1,4 @@
-"""The SCP of `imds-enforcer guardrails scp`, judged by a simulator that is not ours."""
+"""The SCP of `imds-enforcer guardrails scp`, evaluated by an independent simulator."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ from tests.simulator.simulator import refusing
 
 ACTION = re.compile(r"\b[a-z0-9]+:[A-Z][A-Za-z]+")
 STRICTEST = an_scp(TAGGED, role_delivery=True)
-"""With every statement that there is."""
+"""The SCP with every possible statement."""
 
 DEPLOYMENT = {
     "AWS::CloudWatch::Alarm": ("cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms"),
@@ -47,25 +47,25 @@ DEPLOYMENT = {
     ),
     "AWS::Scheduler::Schedule": ("scheduler:CreateSchedule", "scheduler:DeleteSchedule"),
 }
-"""What CloudFormation calls for the resources of the stacks."""
+"""The calls that CloudFormation makes for the stacks' resources."""
 
 NO_CALLS = {"AWS::CDK::Metadata", "AWS::CloudFormation::WaitConditionHandle"}
 
 
 @pytest.fixture(scope="module")
 def judged() -> list[list[str]]:
-    """The statements that refuse each request of the table."""
+    """The statements that deny each request of the table."""
     return refusing([(case.scp, case.request) for case in CASES])
 
 
 @pytest.mark.parametrize("number", range(len(CASES)), ids=[str(case) for case in CASES])
 def test_a_request(judged: list[list[str]], number: int) -> None:
-    """Is refused by the statement that is meant to, or by none: the same table as that of the unit tests."""
+    """The expected statement denies the request, or none does: the unit tests use the same table."""
     assert judged[number] == [*CASES[number].refused]
 
 
-def test_what_the_functions_role_may_do_passes(home: Stack) -> None:
-    """Each action of each statement of its role, with its resources."""
+def test_the_functions_calls_pass(home: Stack) -> None:
+    """Each action of each statement of the function's role, with its resources."""
     calls = [
         (action, resource)
         for policy in home.properties("EnforcerRole")["Policies"]
@@ -77,23 +77,23 @@ def test_what_the_functions_role_may_do_passes(home: Stack) -> None:
     assert _refused(ENFORCER, calls) == []
 
 
-def test_what_the_commands_need_passes() -> None:
-    """Each action that the manual of any command names, for an operator."""
+def test_the_commands_calls_pass() -> None:
+    """Each action that a command's help names, for an operator."""
     actions = {action for command in commands().values() for action in ACTION.findall(command.epilog or "")}
     assert {MODIFY, "ssm:PutParameter", "dynamodb:BatchWriteItem"} <= actions
     assert _refused(OPERATOR, [(action, _resource(action)) for action in sorted(actions)]) == []
 
 
-def test_what_cloudformation_calls_passes(home: Stack) -> None:
-    """For every resource of the stacks, with the role that is named for it."""
+def test_cloudformations_calls_pass(home: Stack) -> None:
+    """For every resource of the stacks, with the deployer's role that the SCP names."""
     types = {each["Type"] for each in (*home.template["Resources"].values(), *state.template()["Resources"].values())}
     assert types <= DEPLOYMENT.keys() | NO_CALLS
     actions = {action for kind in types - NO_CALLS for action in DEPLOYMENT[kind]}
     assert _refused(DEPLOYER, [(action, _resource(action)) for action in sorted(actions)]) == []
 
 
-def test_a_name_that_cloudformation_makes_is_known(home: Stack) -> None:
-    """Of the function's role in the template."""
+def test_a_role_name_that_cloudformation_generates_is_recognized(home: Stack) -> None:
+    """The name of the function's role, from its logical id in the template."""
     [logical_id] = [name for name in home.template["Resources"] if readable({"Ref": name}) == "${EnforcerRole}"]
     assert GENERATED_NAME.fullmatch(f"{STACK}-{logical_id}-1AB2CD3EF4GH")
 
@@ -108,14 +108,14 @@ def _refused(by: str, calls: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _resource(action: str) -> str:
-    """What the SCP is about, where an action can be taken on it."""
+    """The resource that the SCP protects, for an action that it may concern."""
     if action == MODIFY:
         return INSTANCE
     return {"dynamodb": TABLE, "ssm": PARAMETERS[0]}.get(action.partition(":")[0], "*")
 
 
 def _resolved(resource: str) -> str:
-    """The resource of a statement in the template; any, where its name is made when it is deployed."""
+    """The resource of a statement in the template; `*` if its name is generated at deployment."""
     for name, value in (("Partition", "aws"), ("Region", HOME), ("AccountId", ACCOUNT)):
         resource = resource.replace(f"${{AWS::{name}}}", value)
     return "*" if "${" in resource else resource

@@ -84,16 +84,16 @@ TEMPLATE: dict[str, Any] = {
 
 
 def test_the_template_is_frozen() -> None:
-    """CloudFormation resets a toggled value when any property changes: this template must stay as it is.
+    """CloudFormation resets a value set by hand when any property changes: this template must stay as it is.
 
-    Its parameters have no defaults, so that an update which forgets them is refused. The table, whose deletion
-    protection holds in a rollback too, is created when nothing else can fail any more.
+    Its parameters have no defaults, so that CloudFormation refuses an update without them. The table is created last,
+    when nothing else can fail, because its deletion protection also holds in a rollback.
     """
     assert state.template() == TEMPLATE
 
 
 def test_the_stack_policy_denies_every_update_of_both_parameters() -> None:
-    """And of nothing else."""
+    """It denies nothing else."""
     assert state.PROTECTION == {
         "Statement": [
             {"Effect": "Allow", "Principal": "*", "Action": "Update:*", "Resource": "*"},
@@ -107,13 +107,13 @@ def test_the_stack_policy_denies_every_update_of_both_parameters() -> None:
     }
 
 
-def test_the_command_keeps_what_the_toggle_may_hold() -> None:
-    """Its writes send the pattern along."""
+def test_the_command_keeps_the_toggles_allowed_pattern() -> None:
+    """Its writes send the same pattern."""
     assert TEMPLATE["Resources"]["HttpTokens"]["Properties"]["AllowedPattern"] == TOKENS_PATTERN
 
 
-def test_the_command_knows_stack_and_table() -> None:
-    """By the same names: it finds them where the other stack is gone."""
+def test_the_command_knows_the_names_of_stack_and_table() -> None:
+    """It finds them without the home stack."""
     assert (connection.STATE_STACK, connection.LEDGER_TABLE) == (state.STACK, state.TABLE)
 
 
@@ -133,8 +133,8 @@ def test_the_first_values(http_tokens: str, mode: str, policy: str) -> None:
     assert values.keys() == TEMPLATE["Parameters"].keys()
 
 
-def test_no_stack_of_the_app_has_anything_of_it(synthesize: Synthesize) -> None:
-    """So no argument, no file and no variable of the CDK CLI leads to it; the app knows its resources by name."""
+def test_no_stack_of_the_app_has_its_resources(synthesize: Synthesize) -> None:
+    """So no argument, file or variable of the CDK CLI can reach them; the app only refers to their names."""
     assembly = synthesize(regions=["us-east-1"])
     assert state.STACK not in {stack.stack_name for stack in assembly.stacks}
     kinds = {resource["Type"] for stack in assembly.stacks for resource in stack.template["Resources"].values()}
@@ -142,27 +142,27 @@ def test_no_stack_of_the_app_has_anything_of_it(synthesize: Synthesize) -> None:
 
 
 def test_first_values_change_no_template_of_the_app(synthesize: Synthesize) -> None:
-    """They are for the other stack alone."""
+    """They concern only the state stack."""
     plain, audited = synthesize(), synthesize(http_tokens="optional", mode="audit")
     assert plain.get_stack_by_name("ImdsEnforcer").template == audited.get_stack_by_name("ImdsEnforcer").template
 
 
 class TestTemplateOf:
-    """A part of the template, for the import of what exists."""
+    """A part of the template, to import existing resources."""
 
     def test_a_part_has_the_parameters_it_needs(self) -> None:
-        """And dependencies on nothing that is not in it."""
+        """Its dependencies are within the part."""
         part = state.template_of(["Ledger", "Policy"])
         assert part["Resources"].keys() == {"Ledger", "Policy"}
         assert part["Parameters"].keys() == {"FirstPolicy"}
         assert part["Resources"]["Ledger"]["DependsOn"] == ["Policy"]
 
     def test_a_part_without_parameters_has_no_such_section(self) -> None:
-        """CloudFormation takes no empty one."""
+        """CloudFormation rejects an empty one."""
         assert {*state.template_of(["Log"])} == {"Description", "Resources"}
 
     def test_all_of_it_is_the_template(self) -> None:
-        """As it is deployed."""
+        """With every resource, the part is the deployed template."""
         whole = state.template_of(each.logical_id for each in state.RESOURCES)
         assert whole["Resources"]["Ledger"].pop("DependsOn") == ["HttpTokens", "Log", "Policy"]
         expected = state.template()

@@ -20,14 +20,14 @@ _accounts = itertools.count(330_987_654_001)
 
 @pytest.fixture
 def aws(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
-    """An empty account, which the environment leads to."""
+    """An empty account, which the environment points to."""
     local_aws.reset()
     return lead_to(local_aws.in_account(str(next(_accounts))), monkeypatch)
 
 
 @pytest.fixture
 def account(aws: LocalAws) -> Account:
-    """The same, as `make deploy` finds it."""
+    """The same account, as `make deploy` sees it."""
     account = Account.of(Arguments())
     assert account.number == aws.account
     return account
@@ -40,20 +40,20 @@ def values(aws: LocalAws) -> dict[str, tuple[str, int]]:
 
 
 def set_by_hand(aws: LocalAws) -> dict[str, tuple[str, int]]:
-    """Turn the toggle, and store a policy."""
+    """Set the toggle, and store a policy."""
     for name, value in ((state.HTTP_TOKENS, "required"), (state.POLICY, '{"rollout_percent": 5}')):
         aws.client("ssm").put_parameter(Name=name, Value=value, Overwrite=True)
     return values(aws)
 
 
 def events(aws: LocalAws) -> list[str]:
-    """What has happened to the stack."""
+    """The stack's events."""
     found = aws.client("cloudformation").describe_stack_events(StackName=state.STACK)["StackEvents"]
     return [event["EventId"] for event in found]
 
 
 def stack(aws: LocalAws) -> dict[str, Any]:
-    """The stack as it is described."""
+    """The stack as CloudFormation describes it."""
     return dict(aws.client("cloudformation").describe_stacks(StackName=state.STACK)["Stacks"][0])
 
 
@@ -63,7 +63,7 @@ def tagged(aws: LocalAws) -> dict[str, str]:
 
 
 def earlier(monkeypatch: pytest.MonkeyPatch, **properties: object) -> None:
-    """Let the template be another until the test says `monkeypatch.undo`: without the log group, or so."""
+    """Replace the template by an earlier one without the log group, and with these properties of the toggle."""
     template = state.template()
     del template["Resources"]["Log"]
     template["Resources"]["Ledger"]["DependsOn"] = ["HttpTokens", "Policy"]
@@ -75,7 +75,7 @@ class TestCreation:
     """The first deployment."""
 
     def test_it_stores_the_first_values_and_is_protected(self, aws: LocalAws, account: Account) -> None:
-        """Against its deletion, and against updates of the parameters."""
+        """Protected against deletion, and against updates of the parameters."""
         state_stack.deploy(account, FIRST, TAGS)
         assert values(aws) == {state.HTTP_TOKENS: ("optional", 1), state.POLICY: ('{"mode": "audit"}', 1)}
         assert tagged(aws) == TAGS
@@ -88,8 +88,8 @@ class TestCreation:
         assert group["retentionInDays"] == 90
 
     @pytest.mark.parametrize("existing", [state.HTTP_TOKENS, state.POLICY, state.TABLE, state.LOG_GROUP])
-    def test_one_that_fails_is_not_in_the_way_of_the_next(self, aws: LocalAws, account: Account, existing: str) -> None:
-        """Whatever exists already, nothing else is left, and nothing that exists is changed."""
+    def test_a_failed_creation_does_not_block_the_next(self, aws: LocalAws, account: Account, existing: str) -> None:
+        """It leaves nothing behind, and does not change the resource that existed."""
         make(aws, existing)
         with pytest.raises(DeployError, match=r"the stack ImdsEnforcerState failed: .*\n  .*already"):
             state_stack.deploy(account, FIRST, {})
@@ -108,22 +108,22 @@ class TestCreation:
 
     @pytest.mark.parametrize(
         ("call", "what"),
-        [("SetStackPolicy", "a stack policy"), ("UpdateTerminationProtection", "termination protection")],
+        [("SetStackPolicy", "stack policy"), ("UpdateTerminationProtection", "termination protection")],
     )
-    def test_a_protection_that_is_denied_is_said_and_stops_nothing(
+    def test_a_denied_protection_is_reported_and_stops_nothing(
         self, aws: LocalAws, account: Account, capsys: pytest.CaptureFixture[str], call: str, what: str
     ) -> None:
-        """The bootstrap's deploy role may not set a stack policy; what writes the parameters is kept away anyway."""
+        """The bootstrap's deploy role may not set a stack policy; no update writes the parameters anyway."""
         aws.fail(f"cloudformation:{call}", "AccessDenied", status=403)
         state_stack.deploy(account, FIRST, {})
         (line,) = capsys.readouterr().err.splitlines()
-        assert line.startswith(f"ImdsEnforcerState has not got {what}: An error occurred (AccessDenied)")
+        assert line.startswith(f"The {what} of ImdsEnforcerState was not set: An error occurred (AccessDenied)")
         aws.clear_faults()
         state_stack.deploy(account, FIRST, {})
         assert capsys.readouterr().err == ""
 
-    def test_it_is_made_in_the_bootstraps_role(self, aws: LocalAws, account: Account) -> None:
-        """As the CDK CLI does it: a deployer may have no other rights than to take these roles."""
+    def test_it_is_created_in_the_bootstraps_role(self, aws: LocalAws, account: Account) -> None:
+        """As the CDK CLI does it: a deployer may have no permission except to assume these roles."""
         name = f"cdk-hnb659fds-deploy-role-{aws.account}-{aws.region}"
         aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
         aws.reset_calls()
@@ -146,7 +146,7 @@ class TestLater:
     def test_a_template_that_adds_something_leaves_values_and_tags(
         self, aws: LocalAws, account: Account, monkeypatch: pytest.MonkeyPatch, tags: dict[str, str]
     ) -> None:
-        """An update is sent exactly the tags that the stack has, and never an empty list."""
+        """An update sends exactly the stack's own tags, and never an empty list."""
         with monkeypatch.context() as before_it:
             earlier(before_it)
             state_stack.deploy(account, FIRST, tags)
@@ -156,10 +156,8 @@ class TestLater:
         assert aws.client("logs").describe_log_groups(logGroupNamePrefix=state.LOG_GROUP)["logGroups"]
         assert stack(aws)["StackStatus"] == "UPDATE_COMPLETE"
 
-    def test_tags_that_someone_gave_it_stay(
-        self, aws: LocalAws, account: Account, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """They are read from the stack, so an update does not take them off."""
+    def test_tags_set_by_hand_stay(self, aws: LocalAws, account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An update sends the tags that it reads from the stack."""
         with monkeypatch.context() as before_it:
             earlier(before_it)
             state_stack.deploy(account, FIRST, {})
@@ -177,7 +175,7 @@ class TestLater:
     def test_an_update_that_would_write_a_parameter_is_not_made(
         self, aws: LocalAws, account: Account, monkeypatch: pytest.MonkeyPatch, *, protected: bool
     ) -> None:
-        """It is seen in the change set: the stack policy is not what this relies on."""
+        """The change set shows it: this does not rely on the stack policy."""
         with monkeypatch.context() as before_it:
             earlier(before_it, Description="of another version")
             state_stack.deploy(account, FIRST, {})
@@ -185,7 +183,7 @@ class TestLater:
             allow_all = json.dumps({"Statement": [PERMIT]})
             aws.client("cloudformation").set_stack_policy(StackName=state.STACK, StackPolicyBody=allow_all)
         before = set_by_hand(aws)
-        with pytest.raises(DeployError, match="would write HttpTokens again, and what was set by hand would be lost"):
+        with pytest.raises(DeployError, match="would write HttpTokens again, and a value set by hand would be lost"):
             state_stack.deploy(account, OTHER, {})
         assert values(aws) == before
         assert aws.client("cloudformation").list_change_sets(StackName=state.STACK)["Summaries"] == []
@@ -193,7 +191,7 @@ class TestLater:
     def test_a_template_in_which_only_a_description_differs_changes_nothing(
         self, aws: LocalAws, account: Account, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """CloudFormation finds no change in it, and this is no failure."""
+        """CloudFormation finds no change in it, which is not a failure."""
         state_stack.deploy(account, FIRST, {})
         before = set_by_hand(aws)
         template = {**state.template(), "Description": "another"}
@@ -201,8 +199,8 @@ class TestLater:
         state_stack.deploy(account, FIRST, {})
         assert values(aws) == before
 
-    def test_a_stack_in_the_middle_of_something_is_left_alone(self, aws: LocalAws, account: Account) -> None:
-        """An import that waits to be carried out, for one."""
+    def test_a_stack_with_a_pending_operation_is_left_alone(self, aws: LocalAws, account: Account) -> None:
+        """Here an import that has not been executed."""
         make(aws, state.LOG_GROUP)
         aws.client("cloudformation").create_change_set(
             StackName=state.STACK,
@@ -222,10 +220,10 @@ class TestLater:
 
 
 class TestRemoval:
-    """The end of everything."""
+    """`make destroy-state`."""
 
     def test_nothing_is_left(self, aws: LocalAws, account: Account) -> None:
-        """Both protections are lifted; a second time does nothing."""
+        """It lifts both protections; the second time, it does nothing."""
         state_stack.deploy(account, FIRST, {})
         for _ in range(2):
             state_stack.remove(account)
@@ -234,8 +232,8 @@ class TestRemoval:
             assert aws.client("dynamodb").list_tables()["TableNames"] == []
             assert aws.client("logs").describe_log_groups()["logGroups"] == []
 
-    def test_what_was_left_when_it_was_interrupted_goes_too(self, aws: LocalAws, account: Account) -> None:
-        """The stack is gone, its resources are not."""
+    def test_an_interrupted_removal_can_be_continued(self, aws: LocalAws, account: Account) -> None:
+        """The stack is gone, but a resource is left."""
         state_stack.deploy(account, FIRST, {})
         aws.fail("dynamodb:DeleteTable", "InternalServerError", calls=3)
         with pytest.raises(Exception, match="InternalServerError"):
@@ -250,7 +248,7 @@ PERMIT = {"Effect": "Allow", "Principal": "*", "Action": "Update:*", "Resource":
 
 
 def make(aws: LocalAws, name: str) -> None:
-    """Make one of the resources by hand."""
+    """Create one of the resources by hand."""
     if name == state.TABLE:
         aws.client("dynamodb").create_table(
             TableName=name,
@@ -266,7 +264,7 @@ def make(aws: LocalAws, name: str) -> None:
 
 
 def remove(aws: LocalAws, name: str) -> None:
-    """Take it away again."""
+    """Delete it again."""
     if name == state.TABLE:
         aws.client("dynamodb").delete_table(TableName=name)
     elif name == state.LOG_GROUP:

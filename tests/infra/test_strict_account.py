@@ -1,4 +1,4 @@
-"""Deployed as a strict account demands: tags, boundary, another bootstrap, the role's name, protected stacks."""
+"""Deployed as a strict account requires: tags, boundary, a bootstrap of its own, role name, protected stacks."""
 
 import json
 from collections.abc import Mapping
@@ -30,14 +30,14 @@ CONTEXT = {
 
 
 def given(**changed: str) -> list[str]:
-    """The context as arguments, with other values for some."""
+    """The context as arguments, with some values changed."""
     values = CONTEXT | changed
     return [word for key, value in values.items() for word in ("-c", f"{key}={value}")]
 
 
 @pytest.fixture
 def account(local_aws: LocalAws) -> LocalAws:
-    """An account that was empty, but for the policy that is the boundary."""
+    """An account with the boundary's policy and the enforcer's first deployment."""
     aws = local_aws.in_account("312987654321")
     everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     aws.client("iam").create_policy(PolicyName="boundary", PolicyDocument=json.dumps(everything))
@@ -47,7 +47,7 @@ def account(local_aws: LocalAws) -> LocalAws:
 
 
 def test_the_life_of_a_deployment(account: LocalAws) -> None:
-    """By the real CLI: what the account then has, that the enforcer works so, and how it is removed."""
+    """Deployed by the real CLI: what the account has then, that the enforcer works there, and its removal."""
     assert stacks(account) == {"CDKToolkit-strict", "ImdsEnforcer", "ImdsEnforcerState"}
     deployed_by_the_roles_of_the_bootstrap(account)
     tagged(account)
@@ -57,7 +57,7 @@ def test_the_life_of_a_deployment(account: LocalAws) -> None:
 
 
 def deployed_by_the_roles_of_the_bootstrap(aws: LocalAws) -> None:
-    """No other bootstrap is asked for, and none is replaced."""
+    """The stacks need no other bootstrap, and no bootstrap is replaced."""
     role = f"role/cdk-strict-deploy-role-{aws.account}-{aws.region}"
     assert aws.calls("cloudformation:CreateStack", caller=role, region=aws.region) == 1
     for region in (aws.region, FORWARDED):
@@ -75,7 +75,7 @@ def deployed_by_the_roles_of_the_bootstrap(aws: LocalAws) -> None:
 
 
 def tagged(aws: LocalAws) -> None:
-    """Stacks and resources, in both regions."""
+    """Stacks and resources have the tags, in both regions."""
     for stack, region in (("ImdsEnforcer", ""), ("ImdsEnforcerState", ""), (FORWARDER, FORWARDED)):
         described = aws.client("cloudformation", region).describe_stacks(StackName=stack)["Stacks"][0]
         assert {each["Key"]: each["Value"] for each in described["Tags"]} == TAGS
@@ -119,7 +119,7 @@ def has(found: Mapping[str, str]) -> None:
 
 
 def own_changes_do_not_come_back(aws: LocalAws) -> None:
-    """A session's ARN has no path, but what the rules look at has it: the role that issued the session."""
+    """A session's ARN has no path, but the ARN of its role has, and the rules match that one."""
     events = aws.client("events")
     changes = listen(aws, {"detail": {"eventName": ["ModifyInstanceMetadataOptions"]}})
     [instance] = aws.launch(HttpTokens="optional")
@@ -137,13 +137,13 @@ def own_changes_do_not_come_back(aws: LocalAws) -> None:
 
 
 def matches(aws: LocalAws, pattern: str, event: Mapping[str, Any]) -> bool:
-    """Whether EventBridge would deliver it."""
+    """Whether EventBridge would deliver the event."""
     answer = aws.client("events").test_event_pattern(EventPattern=pattern, Event=json.dumps(event))
     return bool(answer["Result"])
 
 
 def removed_only_when_the_protection_is_lifted(aws: LocalAws) -> None:
-    """All or nothing: a forwarder that is gone would not be missed."""
+    """All stacks or none: the loss of a forwarder alone would go unnoticed."""
     written = refusal("destroy", *given(), environment=aws.environment()).strip()
     first, *commands = written.splitlines()
     assert first.startswith(f"nothing was removed: termination protection is on for ImdsEnforcer, {FORWARDER}.")

@@ -1,4 +1,4 @@
-"""What is in the way of a deployment, recognized before anything is changed, and led where it belongs."""
+"""Resources that block a deployment: recognized before anything changes, and moved into their stack."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ from tests.infra.conftest import lead_to
 from tests.infra.test_state_stack import events, make, set_by_hand, stack, values
 
 BEFORE = Path(__file__).with_name("home_0_1_0.template.json")
-"""The home stack of version 0.1.0: what it kept, and the outputs that name it."""
+"""The home stack of version 0.1.0: the resources to keep, and the outputs that name them."""
 QUICK = {"Delay": 1, "MaxAttempts": 30}
 HOLD = {"pk": {"S": "hold"}, "sk": {"S": "i-0123456789abcdef0"}, "reason": {"S": "migration"}}
 _accounts = itertools.count(340_987_654_001)
@@ -24,7 +24,7 @@ _accounts = itertools.count(340_987_654_001)
 
 @pytest.fixture
 def aws(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> LocalAws:
-    """An empty account, which the environment leads to; the files for the commands go to a folder of the test's."""
+    """An empty account, which the environment points to; the files for the commands go to a temporary folder."""
     local_aws.reset()
     monkeypatch.setattr("infra.takeover.ROOT", tmp_path / "a b")
     return lead_to(local_aws.in_account(str(next(_accounts))), monkeypatch)
@@ -38,7 +38,7 @@ def refused(*arguments: str) -> list[str]:
 
 
 def create_before(aws: LocalAws) -> str:
-    """A stack of version 0.1.0, with a toggle, a policy and a hold set by hand; the name of its table."""
+    """Create a stack of version 0.1.0, with toggle, policy and a hold set by hand; returns the name of its table."""
     cloudformation = aws.client("cloudformation")
     cloudformation.create_stack(StackName="ImdsEnforcer", TemplateBody=BEFORE.read_text())
     cloudformation.get_waiter("stack_create_complete").wait(StackName="ImdsEnforcer", WaiterConfig=QUICK)
@@ -52,12 +52,13 @@ def create_before(aws: LocalAws) -> str:
 SET = {state.HTTP_TOKENS: "optional", state.POLICY: json.dumps({"mode": "audit", "exemptions": []}) + " " * 5000}
 
 
-def test_the_layout_before_is_taken_over(aws: LocalAws, cli: list[str]) -> None:
-    """Refused with nothing written, until the named commands have brought everything into the other stack."""
+def test_the_layout_of_version_0_1_0_is_taken_over(aws: LocalAws, cli: list[str]) -> None:
+    """`make deploy` refuses and writes nothing until the printed commands have moved everything."""
     table = create_before(aws)
     stored, happened = values(aws), stack_events(aws)
     why, destroy, *steps, last = refused("-c", "mode=audit")
-    assert why.startswith("nothing was deployed: the stack ImdsEnforcer in eu-central-1 has toggle, policy and ledger")
+    wanted = "nothing was deployed: the stack ImdsEnforcer in eu-central-1 contains toggle, policy and ledger"
+    assert why.startswith(wanted)
     assert (destroy.split("  #")[0], last.split("  #")[0]) == ("make destroy", "make deploy")
     assert (values(aws), stack_events(aws), cli) == (stored, happened, [])
     assert aws.client("dynamodb").list_tables()["TableNames"] == [table]
@@ -85,13 +86,16 @@ def test_the_layout_before_is_taken_over(aws: LocalAws, cli: list[str]) -> None:
     [[each.name] for each in state.RESOURCES] + [[each.name for each in state.RESOURCES]],
     ids=[each.logical_id for each in state.RESOURCES] + ["all"],
 )
-def test_what_exists_without_its_stack_is_adopted_as_it_is(aws: LocalAws, cli: list[str], existing: list[str]) -> None:
-    """All or a part of it: the next deployment adds what was missing."""
+def test_resources_without_their_stack_are_adopted_as_they_are(
+    aws: LocalAws, cli: list[str], existing: list[str]
+) -> None:
+    """All or some of them: the next deployment adds the missing ones."""
     for name in existing:
         make(aws, name)
     before = values(aws)
     why, *adopt, last = refused()
-    assert why.startswith(f"nothing was deployed: without the stack ImdsEnforcerState, these exist in {aws.region}: ")
+    first = f"nothing was deployed: the stack ImdsEnforcerState does not exist in {aws.region}, but these resources do"
+    assert why.startswith(f"{first}: ")
     assert all(name in why for name in existing)
     assert last == "make deploy"
     assert cli == []
@@ -108,7 +112,7 @@ def test_what_exists_without_its_stack_is_adopted_as_it_is(aws: LocalAws, cli: l
 
 
 def test_a_stack_whose_creation_failed_is_removed_first(aws: LocalAws, cli: list[str]) -> None:
-    """An import cannot begin with one that was rolled back."""
+    """An import cannot start from a stack that was rolled back."""
     make(aws, state.LOG_GROUP)
     template = json.dumps(state.template())
     first = [{"ParameterKey": "FirstHttpTokens", "ParameterValue": "required"}]
@@ -123,10 +127,10 @@ def test_a_stack_whose_creation_failed_is_removed_first(aws: LocalAws, cli: list
     assert cli == ["bootstrap", "deploy"]
 
 
-def test_a_home_stack_that_may_not_be_looked_at_cannot_lose_its_parameters(
+def test_a_home_stack_that_cannot_be_checked_does_not_lose_its_parameters(
     aws: LocalAws, cli: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The other stack is created first, and that fails where they exist already."""
+    """The state stack is created first, which fails because the parameters exist."""
     create_before(aws)
     before = values(aws)
     aws.fail("cloudformation:GetTemplate", "AccessDenied", status=403)
@@ -149,21 +153,21 @@ YAML = """Resources:
 @pytest.mark.parametrize(
     ("kind", "theirs"), [("AWS::SSM::Parameter", True), ('"AWS::SSM::Parameter"', True), ("AWS::SNS::Topic", False)]
 )
-def test_a_template_that_was_sent_as_yaml(aws: LocalAws, cli: list[str], kind: str, *, theirs: bool) -> None:
-    """As the CDK CLI sends a small one."""
+def test_a_template_submitted_as_yaml(aws: LocalAws, cli: list[str], kind: str, *, theirs: bool) -> None:
+    """The CDK CLI submits small templates so."""
     cloudformation = aws.client("cloudformation")
     body = YAML % kind if theirs else (YAML % kind).replace("Name: /imds-enforcer/policy", "TopicName: other")
     cloudformation.create_stack(StackName="ImdsEnforcer", TemplateBody=body)
     cloudformation.get_waiter("stack_create_complete").wait(StackName="ImdsEnforcer", WaiterConfig=QUICK)
     if theirs:
-        assert "has toggle, policy and ledger itself" in refused()[0]
+        assert "contains toggle, policy and ledger" in refused()[0]
     else:
         assert deploy.main(["deploy"]) == 0
     assert cli == ([] if theirs else ["bootstrap", "deploy"])
 
 
 def stack_events(aws: LocalAws) -> list[str]:
-    """Everything that has happened to stacks."""
+    """The events of both stacks."""
     cloudformation = aws.client("cloudformation")
     found = []
     for name in ("ImdsEnforcer", state.STACK):

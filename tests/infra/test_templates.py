@@ -1,4 +1,4 @@
-"""`make template`: plain CloudFormation, held to the CDK's templates."""
+"""`make template`: plain CloudFormation, compared with the CDK's templates."""
 
 import json
 import os
@@ -41,17 +41,17 @@ def read(folder: Path, name: str) -> dict[str, Any]:
 
 
 class TestTemplates:
-    """What is written."""
+    """The files written."""
 
     def test_every_context_key_that_shapes_a_stack_is_tried(self) -> None:
-        """All but the regions: by the test after this one."""
+        """The next test tries all keys except the regions."""
         assert {*SHAPES[1], "regions"} == {*app.KEYS}
 
     @pytest.mark.parametrize("shape", SHAPES, ids=["plain", "shaped"])
     def test_home_is_the_cdks_but_for_the_code_and_the_bootstrap(
         self, synthesize: Synthesize, default_context: dict[str, Any], tmp_path: Path, shape: dict[str, object]
     ) -> None:
-        """So what is tested of that holds for this: permissions, alarms, outputs, the order of creation."""
+        """So the tests of the CDK's template hold for it too: permissions, alarms, outputs, order of creation."""
         cdk = deepcopy(synthesize(regions=[FORWARDED], **shape).get_stack_by_name("ImdsEnforcer").template)
         plain_app.write(tmp_path, default_context | {"regions": "all"} | shape)
         plain = read(tmp_path, "ImdsEnforcer")
@@ -68,7 +68,7 @@ class TestTemplates:
         assert plain == cdk
 
     def test_the_forwarder_is_the_cdks_but_for_the_home_region(self, written: Path, forwarder: Stack) -> None:
-        """Which is a parameter: one template serves every region."""
+        """The home region is a parameter: one template serves every region."""
         plain = read(written, "ImdsEnforcerForwarder")
         assert {*plain} == {"Description", "Parameters", "Resources"}
         assert {*plain["Parameters"]} == {"HomeRegion"}
@@ -76,7 +76,7 @@ class TestTemplates:
         assert json.loads(text) == forwarder.resources
 
     def test_the_state_stack_is_the_same(self, written: Path) -> None:
-        """With the first values of the context, and its protection."""
+        """The context's first values and the stack policy are written beside it."""
         assert read(written, state.STACK) == state.template()
         assert json.loads((written / templates.STACK_POLICY).read_text()) == state.PROTECTION
         first = json.loads((written / templates.FIRST_VALUES).read_text())
@@ -85,14 +85,14 @@ class TestTemplates:
         )
 
     def test_they_fit_every_account_region_and_partition(self, written: Path) -> None:
-        """Nothing of one is in them, no bootstrap, no asset, no custom resource."""
+        """They name no account, region or partition, and need no bootstrap, asset or custom resource."""
         texts = [path.read_text() for path in written.glob("*.template.json")]
         assert len(texts) == 3
         for text in texts:
             assert not re.search(r"arn:aws|\b\d{12}\b|\b(eu|us)-[a-z]+-\d|cdk|Custom", text)
 
     def test_each_can_be_sent_inline(self, written: Path, default_context: dict[str, Any], tmp_path: Path) -> None:
-        """API reference, CreateStack: a TemplateBody has at most 51,200 bytes; with room for tags on every resource."""
+        """API reference, CreateStack: a TemplateBody has at most 51,200 bytes. There is room for tags everywhere."""
         plain_app.write(tmp_path, default_context | SHAPES[1])
         sizes = [path.stat().st_size for folder in (written, tmp_path) for path in folder.glob("*.template.json")]
         assert len(sizes) == 5
@@ -105,10 +105,10 @@ class TestTemplates:
         lint = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         assert (lint.returncode, lint.stdout) == (0, "")
 
-    def test_what_stacks_have_beside_their_templates_is_in_the_commands(
+    def test_the_commands_set_tags_and_termination_protection(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """Their tags, and their termination protection."""
+        """A template cannot set those of its stack."""
         context = ["-c", 'tags={"team": "a b"}', "-c", "termination_protection=true"]
         assert deploy.main(["template", *context, f"--output={tmp_path}"]) == 0
         created = [line for line in capsys.readouterr().out.splitlines() if " create-stack " in line]
@@ -117,8 +117,8 @@ class TestTemplates:
             "--tags 'Key=team,Value=a b'" in line and " --enable-termination-protection" in line for line in created
         )
 
-    def test_a_context_that_is_refused_writes_nothing(self, tmp_path: Path) -> None:
-        """With the message that a deployment has."""
+    def test_an_invalid_context_writes_nothing(self, tmp_path: Path) -> None:
+        """The message is the same as for a deployment."""
         done = subprocess.run(  # noqa: S603
             [sys.executable, "-m", "infra.deploy", "template", "-c", "floor=optional", f"--output={tmp_path}"],
             cwd=ROOT,
@@ -145,7 +145,7 @@ class TestCode:
     def test_the_same_sources_make_the_same_bytes(
         self, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whatever the files' times and modes are, and what has been imported from there."""
+        """Whatever the files' times and modes, and whatever was imported from the folder."""
         [code] = written.glob("*.zip")
         copy = tmp_path / "copy"
         with zipfile.ZipFile(code) as packed:
@@ -153,7 +153,7 @@ class TestCode:
                 packed.extract(name, copy)
                 os.utime(copy / name, (1, 2_000_000_000))
                 (copy / name).chmod(0o600)
-        if not package.has_byte_code():  # else an import finds it there, and leaves nothing
+        if not package.has_byte_code():  # otherwise an import finds byte code, and writes none
             (copy / "__pycache__").mkdir()
             (copy / "__pycache__" / "six.pyc").touch()
         monkeypatch.setattr(package, "build", lambda: copy)

@@ -1,4 +1,4 @@
-"""The stacks of `make template`, deployed by the commands that it prints, and by those in infra/README.md."""
+"""The stacks of `make template`, deployed by the commands that it prints and by those in infra/README.md."""
 
 import itertools
 import json
@@ -26,20 +26,20 @@ _accounts = itertools.count(400_987_654_001)
 
 @pytest.fixture
 def aws(local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> LocalAws:
-    """An empty account, which the environment leads to."""
+    """An empty account, which the environment points to."""
     local_aws.reset()
     return lead_to(local_aws.in_account(str(next(_accounts))), monkeypatch)
 
 
 def commands(text: str, **places: str) -> list[str]:
-    """The commands in a text, with these names for what it leaves open."""
+    """The commands in a text, with these values for its placeholders."""
     for name, value in {"HOME_REGION": HOME, "BUCKET": BUCKET, **places}.items():
         text = re.sub(rf"\b{name}\b", value, text)
     return [line for line in re.sub(r" \\\n *", " ", text).splitlines() if re.match(r"aws |\w+=\$\(aws ", line)]
 
 
 def printed(folder: Path, **places: str) -> list[str]:
-    """The commands that were printed, ready to be run."""
+    """The printed commands, ready to run."""
     return commands(re.sub(r"^ +", "", (folder / "printed").read_text(), flags=re.MULTILINE), **places)
 
 
@@ -53,12 +53,12 @@ def in_readme(before: str, folder: Path, **places: str) -> list[str]:
 
 
 def create_state(aws: LocalAws, folder: Path) -> None:
-    """Create the state stack as it is printed."""
+    """Create the state stack by the printed commands."""
     aws_commands.run([line for line in printed(folder) if f"--stack-name {state.STACK}" in line], aws)
 
 
 def set_by_hand(aws: LocalAws) -> dict[str, tuple[str, int]]:
-    """Turn the toggle, and store a policy."""
+    """Set the toggle, and store a policy."""
     for name, value in ((state.HTTP_TOKENS, "optional"), (state.POLICY, '{"rollout_percent": 5}')):
         aws.client("ssm").put_parameter(Name=name, Value=value, Overwrite=True)
     return values(aws)
@@ -71,15 +71,15 @@ def values(aws: LocalAws) -> dict[str, tuple[str, int]]:
 
 
 def stack(aws: LocalAws, name: str, region: str = "") -> dict[str, Any]:
-    """A stack as it is described."""
+    """A stack as CloudFormation describes it."""
     return dict(aws.client("cloudformation", region).describe_stacks(StackName=name)["Stacks"][0])
 
 
 class TestDeployed:
-    """By the commands that are printed, and by those in infra/README.md."""
+    """By the printed commands, and by those in infra/README.md."""
 
     def test_the_printed_commands_deploy_everything(self, aws: LocalAws, written: Path) -> None:
-        """The state stack with first values and protected, home and one forwarder."""
+        """The state stack, protected and with first values; home; and one forwarder."""
         aws.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": HOME})
         aws_commands.run(printed(written, REGION=FORWARDED), aws, regions=[FORWARDED])
         assert values(aws) == {state.HTTP_TOKENS: ("required", 1), state.POLICY: ('{"mode": "audit"}', 1)}
@@ -101,15 +101,15 @@ class TestDeployed:
         assert aws.client("dynamodb").list_tables()["TableNames"] == []
         assert aws.client("logs").describe_log_groups(logGroupNamePrefix="/imds-enforcer")["logGroups"] == []
 
-    def test_make_deploy_goes_on_with_the_state_stack(self, aws: LocalAws, written: Path) -> None:
-        """Its template is the same, so nothing is sent."""
+    def test_make_deploy_uses_the_same_state_stack(self, aws: LocalAws, written: Path) -> None:
+        """Its template is the same, so nothing is updated."""
         create_state(aws, written)
         before = stack(aws, state.STACK)
         state_stack.deploy(Account.of(Arguments()), state.first_values(http_tokens="optional", mode="enforce"), {})
         assert stack(aws, state.STACK) == before
 
     def test_protection_can_be_switched_on_later(self, aws: LocalAws, written: Path) -> None:
-        """Where the stack was created without."""
+        """If the stack was created without it."""
         aws.client("cloudformation").create_stack(
             StackName=state.STACK,
             TemplateBody=json.dumps(state.template()),
@@ -126,7 +126,7 @@ class TestStateStackLater:
     """Updates of the state stack: both values stay, or the update is refused."""
 
     def test_other_tags_without_parameters_are_refused(self, aws: LocalAws, written: Path) -> None:
-        """The parameters have no defaults that CloudFormation could take."""
+        """The parameters have no defaults for CloudFormation to use."""
         create_state(aws, written)
         before = set_by_hand(aws)
         with pytest.raises(ClientError, match=r"ValidationError.*FirstHttpTokens"):
@@ -136,7 +136,7 @@ class TestStateStackLater:
     def test_an_update_as_the_readme_says_leaves_both_values(
         self, aws: LocalAws, written: Path, tmp_path: Path
     ) -> None:
-        """With previous values and no tags: here a template without the log group is brought up to date."""
+        """It sends previous values and no tags; here the template changes the log group."""
         create_state(aws, written)
         before = set_by_hand(aws)
         [update] = in_readme("**The state stack afterwards.**", written)
@@ -154,7 +154,7 @@ class TestStateStackLater:
     def test_other_tags_as_the_readme_says_leave_both_values(
         self, aws: LocalAws, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """What CloudFormation then writes is what is there. With previous values it would be the first ones."""
+        """CloudFormation then writes the stored values again. With previous values, it would write the first ones."""
         create_state(aws, written)
         set_by_hand(aws)
         before = {name: value for name, (value, _) in values(aws).items()}

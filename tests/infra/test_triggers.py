@@ -9,7 +9,7 @@ UNDELIVERED = "${LostInvocationsDeadLetters.Arn}"
 
 
 def test_a_change_of_either_parameter_invokes_the_function(home: Stack) -> None:
-    """Created, updated or deleted; a label changes no value."""
+    """Its creation, update or deletion; a label changes no value."""
     assert home.properties("TriggersParameterChanged") == {
         "Name": "imds-enforcer-parameter-changed",
         "EventPattern": {
@@ -33,7 +33,7 @@ def test_a_change_of_either_parameter_invokes_the_function(home: Stack) -> None:
     ],
 )
 def test_the_schedules(home: Stack, name: str, expression: str, payload: dict[str, object]) -> None:
-    """Neither tries again, and both inputs are sweeps to the code."""
+    """Neither retries, and the code takes both inputs for sweeps."""
     properties = home.properties(name)
     received = json.loads(properties["Target"].pop("Input"))
     assert received == payload
@@ -52,13 +52,13 @@ def test_the_schedules(home: Stack, name: str, expression: str, payload: dict[st
 
 
 def test_the_schedule_in_the_context_is_used(synthesize: Synthesize) -> None:
-    """In minutes, whatever it was written in."""
+    """Converted to minutes."""
     stack = Stack(synthesize(schedule="rate(2 hours)").get_stack_by_name("ImdsEnforcer").template)
     assert stack.properties("TriggersSweep")["ScheduleExpression"] == "rate(120 minutes)"
 
 
 def test_the_schedulers_role(home: Stack) -> None:
-    """It invokes the function, and keeps what it could not deliver."""
+    """It invokes the function, and keeps undelivered invocations."""
 
     def allow(sid: str, action: str | list[str], resource: str) -> dict[str, object]:
         return {"Sid": sid, "Effect": "Allow", "Action": action, "Resource": resource}

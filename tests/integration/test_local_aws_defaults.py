@@ -138,7 +138,7 @@ def test_a_declarative_policy_decides_and_is_not_modified(aws: LocalAws, message
     aws.knobs(declarative_defaults={}, declarative_policy_message=None)
     level = ec2.get_instance_metadata_defaults()["AccountLevel"]
     assert level == {"HttpTokens": "optional", "InstanceMetadataTags": "enabled", "ManagedBy": "account"}
-    with pytest.raises(ValueError, match="knob declarative_defaults takes metadata defaults"):
+    with pytest.raises(ValueError, match=r"knob declarative_defaults is .*; allowed: metadata defaults"):
         aws.knobs(declarative_defaults=["required"])
 
 

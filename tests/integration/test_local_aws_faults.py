@@ -192,11 +192,11 @@ def test_the_table_has_a_latency_of_its_own(aws: LocalAws) -> None:
 
 def test_wrong_knobs_and_faults_say_what_there_is(aws: LocalAws) -> None:
     """A mistyped knob is not silently ignored."""
-    with pytest.raises(ValueError, match=r"unknown knob 'apply'; there are: .*apply_seconds"):
+    with pytest.raises(ValueError, match=r"the knob is 'apply'; allowed: .*apply_seconds"):
         aws.knobs(apply=1)
-    with pytest.raises(ValueError, match=r"knob apply_seconds takes a number, 0 or more, not 'soon'"):
+    with pytest.raises(ValueError, match=r"knob apply_seconds is 'soon'; allowed: a number, 0 or more"):
         aws.knobs(apply_seconds="soon")
-    with pytest.raises(ValueError, match="service:Action"):
+    with pytest.raises(ValueError, match="action is 'DescribeInstances'; allowed: service:Action"):
         aws.fail("DescribeInstances")
 
 

@@ -30,7 +30,7 @@ COMMAND = "The command's folders import downwards only"
 UPLOADED = "The enforcer does not import the command"
 BOTO3 = "Only aws/ imports boto3"
 COMMAND_BOTO3 = "Of the command, only account/ imports boto3"
-GUARDRAILS = "guardrails/ knows the policy and nothing of AWS's clients"
+GUARDRAILS = "guardrails/ imports the policy and no AWS client"
 POWERTOOLS = "Only reporting/telemetry imports Powertools"
 
 CASES = [

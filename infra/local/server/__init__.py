@@ -1,9 +1,9 @@
-"""What the process of the local AWS runs: ministack, and what the enforcer needs and ministack lacks.
+"""The process of the local AWS: ministack, with additions for what the enforcer needs and ministack lacks.
 
-It runs in an environment of its own, with what ../requirements.txt names. `__main__` puts these together:
-    gateway            what every call passes through: calls, faults, knobs; control is the path to them
-    identity           who calls; permissions: what IAM lets them do
+It runs in an environment of its own, with the packages in ../requirements.txt. `__main__` installs these additions:
+    gateway            what every call passes through: calls, faults, knobs; control: the path to set them
+    identity           the caller of each call; permissions: what IAM allows
     ec2                EC2's instances and their metadata options
-    events, cloudtrail what EC2 and Parameter Store tell, and how it travels
-    parameters, queues, functions, metrics: the other services, each corrected where it falls short
+    events, cloudtrail the events of EC2 and Parameter Store, and their delivery
+    parameters, queues, functions, metrics: corrections to the other services
 """

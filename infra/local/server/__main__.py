@@ -1,7 +1,7 @@
 """The process of the local AWS: `python -m infra.local.server FD`, started by `client.LocalAws`.
 
-It serves on a socket it inherits, ends when its standard input ends (so it never outlives whoever
-started it), and then removes the folder its environment names in TMPDIR.
+It serves on an inherited socket, ends when its standard input ends (so it never outlives the program that
+started it), and then removes the folder that TMPDIR names.
 """
 
 import asyncio
@@ -86,11 +86,11 @@ ADDITIONS = (
 
 
 def main() -> None:
-    """Serve until standard input ends or a signal comes."""
+    """Serve until standard input ends or a signal arrives."""
     folder = Path(os.environ["TMPDIR"])
     for part in ADDITIONS:
         part.install()
-    # What is loaded stays: collections must not stop the services to look through it.
+    # Everything loaded so far stays: garbage collections must not pause the services to scan it.
     gc.freeze()
     config = Config()
     config.bind = [f"fd://{sys.argv[1]}"]

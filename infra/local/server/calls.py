@@ -1,4 +1,4 @@
-"""API calls as they pass: what was called, by whom, where, and how it ended."""
+"""API calls: action, caller, region, and outcome."""
 
 import json
 import re
@@ -42,7 +42,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a service answered; `error` is its code, empty when all went well."""
+    """A service's answer; `error` is its code, empty if the call succeeded."""
 
     status: int
     body: bytes
@@ -53,7 +53,7 @@ class Answer:
 def read_call(  # as ministack hands a request on
     method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]], request_id: str
 ) -> Call:
-    """The call a request makes; a request nobody can name is `service:unknown`."""
+    """The call that a request makes; `service:unknown` if the request has no known action."""
     merged = app._routing_params(method, path, headers, body, query)
     service = app.detect_service(method, path, headers, merged)
     action = iam_actions.extract_iam_action(service, method, path, headers, body, merged)
@@ -95,14 +95,14 @@ class Ledger:
         self._counts: Counter[tuple[str, ...]] = Counter()
 
     def count(self, call: Call, answer: Answer) -> None:
-        """Note a call that was answered."""
+        """Count an answered call."""
         self._counts[call.account, call.action, call.region, call.caller.name, answer.error] += 1
 
     def rows(self) -> list[dict[str, Any]]:
-        """The counts, one row for each that differs in something."""
+        """The counts, one row for each combination of fields."""
         fields = ("account", "action", "region", "caller", "error")
         return [{**dict(zip(fields, key, strict=True)), "count": n} for key, n in sorted(self._counts.items())]
 
     def reset(self) -> None:
-        """Begin again at nought."""
+        """Start again at zero."""
         self._counts.clear()

@@ -1,4 +1,4 @@
-"""The record a trail keeps of a call to EC2, delivered as an event."""
+"""CloudTrail's record of a call to EC2, delivered as an event."""
 
 import json
 import re
@@ -21,14 +21,14 @@ RECORDED = frozenset(
         "ModifyInstanceMetadataDefaults",
     }
 )
-# Calls whose whole request and response CloudTrail files under a name of their own.
+# Calls whose whole request and response CloudTrail wraps in an element of their name.
 WRAPPED = frozenset({"ModifyInstanceMetadataOptions", "ModifyInstanceMetadataDefaults"})
-ACCOUNT_DIGITS = 12  # digits enough to be an account, which is no number
+ACCOUNT_DIGITS = 12  # as many digits may be an account's id, which is not a number
 NUMBERS = frozenset({"MinCount", "MaxCount", "HttpPutResponseHopLimit"})
 
 
 def record(call: Call, answer: Answer) -> None:
-    """Send the event of a call that a trail records; reads are none."""
+    """Send the event of a call that a trail records; it records no reads."""
     if not (KNOBS.cloudtrail_events and call.service == "ec2" and call.name in RECORDED):
         return
     detail: dict[str, Any] = {
@@ -70,7 +70,7 @@ def _request_parameters(call: Call) -> dict[str, Any]:
     counts = {name: parameters.pop(name, 1) for name in ("minCount", "maxCount")}
     image = {"imageId": parameters.pop("imageId", None)}
     if specifications := parameters.pop("tagSpecification", None):
-        # In records as public reports show them, under another name than in the request.
+        # Public reports of records show tags under another name than in the request.
         tagged = [
             {"resourceType": each["resourceType"], "tags": each["tag"]["items"]} for each in specifications["items"]
         ]
@@ -79,7 +79,7 @@ def _request_parameters(call: Call) -> dict[str, Any]:
 
 
 def _tree(flat: Mapping[str, str]) -> dict[str, Any]:
-    """Query parameters as the tree they stand for: `Tag.1.Key` becomes `tag.items[0].key`."""
+    """Query parameters as a tree: `Tag.1.Key` becomes `tag.items[0].key`."""
     tree: dict[str, Any] = {}
     for path, value in flat.items():
         *parents, leaf = path.split(".")

@@ -18,12 +18,12 @@ Receive = Callable[[], Any]
 
 
 def ready(_wish: Mapping[str, Any]) -> object:
-    """It answers, hence it is ready."""
+    """An answer means that the server is ready."""
     return {"ready": True}
 
 
 def read_knobs(_wish: Mapping[str, Any]) -> object:
-    """How every knob is set."""
+    """The value of every knob."""
     return asdict(KNOBS)
 
 
@@ -35,30 +35,30 @@ def turn_knobs(wish: Mapping[str, Any]) -> object:
 
 
 def read_calls(_wish: Mapping[str, Any]) -> object:
-    """The calls made since they were last forgotten."""
+    """The calls since the last reset of the counts."""
     return gateway.ledger.rows()
 
 
 def forget_calls(_wish: Mapping[str, Any]) -> object:
-    """Count from nought again."""
+    """Count from zero again."""
     gateway.ledger.reset()
     return {}
 
 
 def add_fault(wish: Mapping[str, Any]) -> object:
-    """Order something to go wrong."""
+    """Add a fault."""
     gateway.faults.append(Fault.of(wish))
     return {}
 
 
 def clear_faults(_wish: Mapping[str, Any]) -> object:
-    """Nothing goes wrong any more."""
+    """Remove all faults."""
     gateway.faults.clear()
     return {}
 
 
 def reset(wish: Mapping[str, Any]) -> object:
-    """Knobs, faults, buckets and counts as at the start; what was built stays."""
+    """Reset knobs, faults, buckets and counts to the start; resources stay."""
     KNOBS.reset()
     gateway.buckets.reset()
     clear_faults(wish)
@@ -67,7 +67,7 @@ def reset(wish: Mapping[str, Any]) -> object:
 
 
 def fire_schedule(wish: Mapping[str, Any]) -> object:
-    """Make an enabled schedule due, and see to it now: its target gets its input."""
+    """Make an enabled schedule due, and run it now: its target gets its input."""
     place = (wish.get("account"), wish.get("region"))
     due = [
         key
@@ -75,7 +75,7 @@ def fire_schedule(wish: Mapping[str, Any]) -> object:
         if key[:2] == place and schedule["Name"] == wish.get("name") and schedule["State"] == "ENABLED"
     ]
     if not due:
-        raise ControlError(f"no enabled schedule {wish.get('name')!r} in {place}")
+        raise ControlError(f"there is no enabled schedule {wish.get('name')!r} in {place}")
     scheduler._schedule_last_fired.update(dict.fromkeys(due, 0))
     scheduler._tick_schedules()
     return {}
@@ -110,7 +110,7 @@ def _answer(method: str, name: str, body: bytes) -> tuple[int, object]:
     route = ROUTES.get((method, name))
     if route is None:
         known = ", ".join(f"{verb} {path}" for verb, path in ROUTES)
-        return 404, {"error": f"unknown: {method} {name}; there are: {known}"}
+        return 404, {"error": f"the control path is {method} {name}; allowed: {known}"}
     try:
         return 200, route(json.loads(body or b"{}"))
     except ValueError as error:  # bad JSON, or a ControlError

@@ -1,13 +1,13 @@
-"""An error as an AWS service answers it."""
+"""AWS services' errors."""
 
 
 class AwsError(Exception):
     """A refusal with the service's own error code.
 
     Args:
-        code: the code a client sees, `InvalidInstanceID.NotFound` for one.
-        message: the text beside it.
-        status: the HTTP status; 400 unless said otherwise.
+        code: the code that a client sees, for example `InvalidInstanceID.NotFound`.
+        message: the text beside the code.
+        status: the HTTP status, by default 400.
     """
 
     def __init__(self, code: str, message: str, status: int = 400) -> None:
@@ -18,5 +18,5 @@ class AwsError(Exception):
 
 
 def dry_run() -> AwsError:
-    """What EC2 answers to a permitted call with DryRun set."""
+    """EC2's answer to a permitted call with DryRun set."""
     return AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412)

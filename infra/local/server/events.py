@@ -1,4 +1,4 @@
-"""Events: put on a region's default bus, and carried between buses and to functions as AWS does."""
+"""Events: put on a region's default bus, and delivered between buses and to functions as AWS does."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ def soon(seconds: float, action: Callable[..., None], *arguments: object) -> Non
 def put(
     source: str, detail_type: str, detail: Mapping[str, Any], *, resources: Sequence[str] = (), after: float = 0
 ) -> None:
-    """Put an AWS event on the default bus of the current account and region, some seconds from now."""
+    """Put an event from AWS on the default bus of the current account and region, `after` some seconds."""
     entry = {
         "Source": source,
         "DetailType": detail_type,
@@ -35,7 +35,7 @@ def put(
 
 
 def state_changed(instance_id: str, state: str) -> None:
-    """Tell that an instance has come into another state."""
+    """Send the event of an instance's new state."""
     if not KNOBS.state_change_events:
         return
     arn = f"arn:aws:ec2:{get_region()}:{get_account_id()}:instance/{instance_id}"
@@ -57,9 +57,9 @@ def _put_in(account: str, region: str, entry: dict[str, Any]) -> None:
 def _to_event_bus(
     target: Any, event: dict[str, Any], rule: dict[str, Any], _path: set[str], payload: str | None = None
 ) -> None:
-    """A rule's target that is a bus: of this region or another, default or custom.
+    """Deliver to a rule's target that is a bus, of this region or another, default or custom.
 
-    The event keeps its own account and region, and goes no further than its second bus. Another
+    The event keeps its own account and region, and no rule forwards it from its second bus. Another
     region's bus needs a role on the target.
     """
     if event.get("_Forwarded"):
@@ -68,7 +68,7 @@ def _to_event_bus(
     roles = [known.get("RoleArn", "") for known in eventbridge._targets[key] if known["Arn"] == str(target)]
     allowed = any(role and role_may(role, "events:PutEvents", str(target)) for role in roles)
     if target.region != get_region() and not allowed:
-        log.warning("rule %s has no role that may put events on %s", key, target)
+        log.warning("rule %s has no role that allows putting events on %s", key, target)
         return
     name = target.resource.removeprefix("event-bus/")
     forwarded = {**event, "EventBusName": name, "_Forwarded": True}
@@ -83,7 +83,7 @@ def _to_event_bus(
 
 
 def _to_function(arn: str, payload: str) -> None:
-    """A rule's or schedule's target that is a function: an asynchronous invocation, with its retries."""
+    """Invoke a rule's or schedule's target that is a function: asynchronously, with retries."""
     function, config, _name = lambda_svc._get_func_record_for_ref(arn)
     if function:
         record = lambda_svc._execution_record_for_config(function, config)
@@ -91,6 +91,6 @@ def _to_function(arn: str, payload: str) -> None:
 
 
 def install() -> None:
-    """Let rules reach buses of other regions, and functions be tried again."""
+    """Let rules reach other regions' buses, and retry functions."""
     eventbridge._dispatch_to_event_bus = _to_event_bus
     eventbridge._dispatch_to_lambda = _to_function

@@ -1,4 +1,4 @@
-"""Errors on order, and the token buckets by which AWS limits requests."""
+"""Injected faults, and the token buckets by which AWS limits requests."""
 
 import dataclasses
 import time
@@ -21,29 +21,28 @@ CREDENTIALS: Mapping[str, tuple[int, str]] = {
     "ExpiredTokenException": (400, _EXPIRED),
     "UnrecognizedClientException": (400, _INVALID),
 }
-"""What AWS answers, by code, where it does not accept credentials (EC2 API Reference, "Error codes").
+"""AWS's errors for credentials that it does not accept, by code (EC2 API Reference, "Error codes").
 
-ministack gives the two codes of JSON services as each service has them: EC2 answers RequestExpired to an expired token,
-and AuthFailure to an unknown key, other services with XML ExpiredToken and InvalidClientTokenId.
+ministack translates the two codes of JSON services for the others: EC2 answers RequestExpired to an expired token and
+AuthFailure to an unknown key; other XML services answer ExpiredToken and InvalidClientTokenId.
 """
 
 
 @dataclasses.dataclass
 class Fault:
-    """Something that goes wrong with calls to one action.
+    """A fault in calls to one action.
 
     Attributes:
-        action: `ec2:ModifyInstanceMetadataOptions`, say; `*:*` for every call.
-        code: the error's code; with `status` and `message`, for which `CREDENTIALS` has its own, what kind `error`
-            answers.
-        kind: `error`; `reset`: the connection is cut before the call is carried out; `hang`: the answer comes after
-            `seconds`, in time or not; `truncate`: carried out, but only half of the answer arrives.
-        region: only there; empty: everywhere.
-        instance_id: only calls that name it.
-        caller: only calls by it, `role/NAME` for one.
-        parameters: only calls that have these, as `{"MaxResults": "1000"}`.
-        first: the first call that fails, counted from 1 among those that fit.
-        calls: how many fail; None: all that follow.
+        action: for example `ec2:ModifyInstanceMetadataOptions`; `*:*` for every call.
+        code: the code that kind `error` answers, with `status` and `message`; `CREDENTIALS` has those of its codes.
+        kind: `error`; `reset`: the connection is cut before the call is executed; `hang`: the answer takes `seconds`,
+            whether the client still waits or not; `truncate`: the call is executed, but only half the answer arrives.
+        region: only calls to this region; empty: to all.
+        instance_id: only calls that name this instance.
+        caller: only calls by this caller, for example `role/NAME`.
+        parameters: only calls that have these, for example `{"MaxResults": "1000"}`.
+        first: the first call that fails, counted from 1 among the matching ones.
+        calls: how many fail; None: all from the first.
         seconds: how long the fault lasts (for `hang`, how long a call hangs); None: until it is cleared.
     """
 
@@ -67,16 +66,16 @@ class Fault:
         """A fault from what a client sent."""
         known = {field.name for field in dataclasses.fields(cls) if field.init}
         if unknown := wish.keys() - known:
-            raise ControlError(f"unknown in a fault: {sorted(unknown)}; there are: {', '.join(sorted(known))}")
+            raise ControlError(f"the fault has {', '.join(sorted(unknown))}; allowed: {', '.join(sorted(known))}")
         if ":" not in wish.get("action", ""):
-            raise ControlError(f"action is written service:Action, not {wish.get('action')!r}")
+            raise ControlError(f"action is {wish.get('action')!r}; allowed: service:Action")
         if wish.get("kind", "error") not in KINDS:
-            raise ControlError(f"kind is one of {', '.join(KINDS)}, not {wish['kind']!r}")
+            raise ControlError(f"kind is {wish['kind']!r}; allowed: {', '.join(KINDS)}")
         status, message = CREDENTIALS.get(wish.get("code", ""), (cls.status, cls.message))
         return cls(**{"status": status, "message": message, **wish})
 
     def strikes(self, call: Call) -> bool:
-        """Whether this call is one that fails; each call that fits is counted."""
+        """Whether this call fails; counts each matching call."""
         if not self._fits(call):
             return False
         self.seen += 1
@@ -95,13 +94,13 @@ class Fault:
 
 
 class RequestBuckets:
-    """A bucket for each action, account and region; those named by the knob `request_buckets` are enforced."""
+    """A bucket for each action, account and region; the knob `request_buckets` names the actions that are limited."""
 
     def __init__(self) -> None:
         self._levels: dict[tuple[str, str, str], tuple[float, float]] = {}
 
     def take(self, call: Call) -> None:
-        """Use up one request, or say that there is none left."""
+        """Take a token for one request, or raise AWS's error if the bucket is empty."""
         name = bucket_name(call)
         if name not in KNOBS.request_buckets:
             return
@@ -122,7 +121,7 @@ class RequestBuckets:
 
 
 def bucket_name(call: Call) -> str:
-    """The bucket a call draws on."""
+    """The bucket that a call takes a token from."""
     whole = call.action == "ec2:DescribeInstances" and not any(
         name == "MaxResults" or name.startswith(("Filter.", "InstanceId.")) for name in call.parameters
     )

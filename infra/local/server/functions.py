@@ -1,4 +1,4 @@
-"""Lambda functions: started quickly, their whole log, their metrics whatever invoked them, and their destinations."""
+"""Lambda functions: a quick start, the whole log, metrics of every invocation, and destinations."""
 
 import contextlib
 import contextvars
@@ -18,7 +18,7 @@ from ministack.services import cloudwatch, lambda_svc
 from infra.local.server.permissions import role_may
 
 END_OF_LOG = "<end of this invocation's log>"
-LINE_SECONDS = 1.0  # a process that has died writes no end
+LINE_SECONDS = 1.0  # a process that has died writes no end of the log
 
 _CALL = "            result = handler_fn(event, context)\n"
 _CALL_AND_END = f"""\
@@ -29,13 +29,13 @@ _CALL_AND_END = f"""\
 """
 
 asked_for: contextvars.ContextVar[str] = contextvars.ContextVar("asked_for", default="")
-"""The id of the request that invokes a function, which is the invocation's own; empty where nobody asked."""
+"""The id of the request that invokes a function, used as the invocation's id; empty without a request."""
 
 
 class Package(zipfile.ZipFile):
     """A function's package. It is unpacked once, and every worker gets a link to it.
 
-    So what Python compiled for the first worker is there for the others.
+    So the byte code that Python compiles for the first worker serves the others.
     """
 
     def extractall(self, path: Any = None, members: Any = None, pwd: bytes | None = None) -> None:
@@ -52,9 +52,9 @@ class Package(zipfile.ZipFile):
 
 
 def whole_log(worker: Any) -> str:
-    """What an invocation has written, to its last line.
+    """Everything that an invocation has written, to its last line.
 
-    ministack takes what has arrived within a few milliseconds; on a busy machine the rest would be
+    ministack reads only what arrives within a few milliseconds; on a busy machine the rest would be
     lost, and with it metrics and reports.
     """
     lines: list[str] = []
@@ -65,7 +65,7 @@ def whole_log(worker: Any) -> str:
 
 
 def measured(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """An invocation with Lambda's own metrics, and with the id of the request that asked for it."""
+    """An invocation with Lambda's own metrics, and with the id of the request that invoked it."""
     emit = lambda_svc._emit_lambda_metrics
 
     def dispatch(
@@ -80,7 +80,7 @@ def measured(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str,
 
 
 def if_allowed(original: Callable[..., None]) -> Callable[..., None]:
-    """A failed invocation goes to its destination if the function's role may send to it; otherwise it is counted.
+    """Send a failed invocation to its destination if the function's role allows that; otherwise count it.
 
     Lambda Developer Guide, "Capturing records of Lambda asynchronous invocations", "Types of metrics for Lambda
     functions".
@@ -97,15 +97,15 @@ def if_allowed(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def install() -> None:
-    """Change how ministack's workers start and log, and where it measures."""
+    """Change how ministack's workers start and log, and where metrics are emitted."""
     script = lambda_runtime._PYTHON_WORKER_SCRIPT
     if _CALL not in script:
-        raise RuntimeError("ministack's worker script is not the one this was written for")
+        raise RuntimeError("ministack's worker script has changed: this module was written for another version")
     lambda_runtime._PYTHON_WORKER_SCRIPT = script.replace(_CALL, _CALL_AND_END)
     names = {name: getattr(zipfile, name) for name in ("BadZipFile", "LargeZipFile")}
     lambda_runtime.zipfile = types.SimpleNamespace(ZipFile=Package, **names)
     lambda_runtime.Worker._drain_stderr_bounded = whole_log
     lambda_svc._route_async_failure = if_allowed(lambda_svc._route_async_failure)
     lambda_svc._execute_function_dispatch = measured(lambda_svc._execute_function_dispatch)
-    # ministack measures some ways of invoking and not others; `measured` sees them all.
+    # ministack emits metrics for some kinds of invocations only; `measured` covers all.
     lambda_svc._emit_lambda_metrics = lambda *_, **__: None

@@ -1,4 +1,4 @@
-"""What every API call passes through: delay, limits and faults before it, count and trail after it."""
+"""What every API call passes through: delay, limits and faults before it, counts and CloudTrail after it."""
 
 import asyncio
 import contextvars
@@ -33,7 +33,7 @@ _connections: weakref.WeakSet[asyncio.StreamWriter] = weakref.WeakSet()
 
 
 def passing(original: Dispatch) -> Dispatch:
-    """The dispatcher of ministack, with all that happens around a call."""
+    """The dispatcher of ministack, with everything that happens before and after a call."""
 
     async def dispatch(*request: Any) -> Response:
         call = read_call(*request)
@@ -62,7 +62,7 @@ def passing(original: Dispatch) -> Dispatch:
 
 
 def error_response(call: Call, error: AwsError) -> Response:
-    """An error in the protocol its service speaks."""
+    """An error in the service's protocol."""
     status, headers, body = iam_actions.access_denied_response(
         "monitoring" if call.service == "cloudwatch" else call.service,
         call.action,
@@ -72,12 +72,12 @@ def error_response(call: Call, error: AwsError) -> Response:
         message=error.message,
         headers=call.headers,
     )
-    # Where it is about credentials, ministack gives it the code and status that the service has for that.
+    # For an error about credentials, ministack chooses the service's own code and status.
     return status if error.code in iam_actions._AUTH_FAILURES else error.status, headers, body
 
 
 def remembering_connection(original: Callable[[TCPServer], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """A connection that can be found and cut."""
+    """Serve a connection, and remember it so that it can be cut."""
 
     async def run(server: TCPServer) -> None:
         _connection.set(server.writer)
@@ -88,13 +88,13 @@ def remembering_connection(original: Callable[[TCPServer], Awaitable[None]]) -> 
 
 
 def cut_connections() -> None:
-    """Cut off whoever is still waiting: the end must not wait for a call that hangs on order."""
+    """Cut off every waiting client: the end must not wait for a call that a fault makes hang."""
     for each in list(_connections):
         each.transport.abort()
 
 
 def install() -> None:
-    """Stand between the HTTP server and the services."""
+    """Put this module between the HTTP server and the services."""
     app._dispatch_service_request = passing(app._dispatch_service_request)
     TCPServer.run = remembering_connection(TCPServer.run)
 
@@ -117,7 +117,7 @@ async def _before(call: Call, fault: Fault | None) -> None:
         await asyncio.sleep(fault.seconds or 3600)
     if fault.kind == "reset":
         _connection.get().transport.abort()
-        raise AwsError("ConnectionReset", "cut off on order", 500)
+        raise AwsError("ConnectionReset", "cut off by a fault", 500)
 
 
 def _disabled_regions() -> set[str]:

@@ -1,4 +1,4 @@
-"""Who makes a call: as CloudTrail tells it, and as the calls are counted by."""
+"""The caller of a call: as CloudTrail records it, and as calls are counted."""
 
 import contextvars
 import hashlib
@@ -21,7 +21,7 @@ class Caller:
 
     Attributes:
         name: `root`, `user/NAME` or `role/NAME`.
-        user_identity: the record CloudTrail keeps of it.
+        user_identity: CloudTrail's record of it.
     """
 
     name: str
@@ -32,17 +32,17 @@ _current: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
 
 
 def current() -> Caller:
-    """The principal of the call that is being answered; root where AWS itself acts for the account."""
+    """The principal of the current call; root if AWS itself acts for the account."""
     return _current.get(Caller(ROOT, {"type": "Root", "arn": root_arn()}))
 
 
 def answer_to(caller: Caller) -> None:
-    """From now on in this context, the call that is being answered is this principal's."""
+    """Make this principal the current call's, in this context."""
     _current.set(caller)
 
 
 def root_arn() -> str:
-    """The account's root."""
+    """The ARN of the account's root."""
     return f"arn:aws:iam::{get_account_id()}:root"
 
 
@@ -92,7 +92,7 @@ def function_credentials(config: Mapping[str, Any]) -> dict[str, str]:
     """A session of the function's own role.
 
     ministack gives a function its role only while IAM is enforced, and the account's root keys
-    otherwise. Here it always has its role, so that its calls are told apart from other people's and
+    otherwise. Here it always has its role, so that its calls differ from other callers' and
     IAM can be switched on under a running function.
     """
     account = config["FunctionArn"].split(":")[4]
@@ -115,9 +115,9 @@ def function_credentials(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def account_of_user_keys(original: Callable[[str], None]) -> Callable[[str], None]:
-    """The account a request is for; an IAM user's keys lead to the user's own.
+    """Set a request's account; an IAM user's key selects the user's account.
 
-    ministack looks them up only while IAM is enforced.
+    ministack looks it up only while IAM is enforced.
     """
 
     def set_account(key: str) -> None:

@@ -1,11 +1,11 @@
-"""What can be turned while the local AWS runs: delays, limits and switches."""
+"""What can be set while the local AWS runs: delays, limits and switches."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-# Requests an account may make per region: capacity and refill a second.
-# DescribeInstances draws on another bucket when it is neither filtered nor paginated.
+# The request buckets of an account in a region: capacity, and refill a second.
+# DescribeInstances without filters and pages has a bucket of its own.
 PUBLISHED_BUCKETS: Mapping[str, tuple[float, float]] = {
     "ec2:ModifyInstanceMetadataOptions": (100, 5),
     "ec2:ModifyInstanceMetadataDefaults": (2, 2),
@@ -23,7 +23,7 @@ PUBLISHED_BUCKETS: Mapping[str, tuple[float, float]] = {
 
 
 class ControlError(ValueError):
-    """What was asked for does not exist, or does not take that value."""
+    """A request to the control path names something unknown, or an invalid value."""
 
 
 def _flag(value: object) -> bool:
@@ -66,7 +66,7 @@ def _buckets(value: object) -> Mapping[str, tuple[float, float]]:
 
 def _defaults(value: object) -> Mapping[str, str | int]:
     if not isinstance(value, Mapping) or not all(isinstance(each, str | int) for each in value.values()):
-        raise ControlError('metadata defaults, {"HttpTokens": "required"} for one')
+        raise ControlError('metadata defaults, as in {"HttpTokens": "required"}')
     return value
 
 
@@ -77,15 +77,15 @@ def _knob(default: Any, check: Callable[[object], Any]) -> Any:
 
 @dataclasses.dataclass
 class Knobs:
-    """Every knob with the value it has until it is turned."""
+    """Every knob, with its default."""
 
     latency_seconds: float = _knob(0.0, _number)  # added to every call
     table_latency_seconds: float | None = _knob(None, _optional_number)  # of DynamoDB; None: as every call
     boot_seconds: float = _knob(0.0, _number)  # from `pending` to `running`
     visibility_seconds: float = _knob(0.0, _number)  # a new instance is unknown to EC2 for this long
-    attached_seconds: float = _knob(0.0, _number)  # so long ago a new instance's network interface was attached
+    attached_seconds: float = _knob(0.0, _number)  # the age of the attachment of a new instance's network interface
     apply_seconds: float = _knob(0.2, _number)  # metadata options from `pending` to `applied`
-    cloudtrail_events: bool = _knob(default=True, check=_flag)  # is there a trail?
+    cloudtrail_events: bool = _knob(default=True, check=_flag)  # whether the account has a trail
     cloudtrail_seconds: float = _knob(0.0, _number)
     state_change_events: bool = _knob(default=True, check=_flag)
     state_change_seconds: float = _knob(0.0, _number)
@@ -93,41 +93,41 @@ class Knobs:
     batching_window_seconds: float | None = _knob(None, _optional_number)  # None: as the mapping says
     request_buckets: Mapping[str, tuple[float, float]] = _knob({}, _buckets)
     enforce_iam: bool = _knob(default=False, check=_flag)
-    strict_options: bool = _knob(default=False, check=_flag)  # options only with HttpEndpoint=enabled beside them
+    strict_options: bool = _knob(default=False, check=_flag)  # other options require HttpEndpoint=enabled beside them
     unsupported_options: tuple[str, ...] = _knob((), _names)  # metadata options that the region refuses
     sparse_pages: bool = _knob(default=False, check=_flag)  # a filtered listing begins with an empty page
-    opted_in_regions: tuple[str, ...] = _knob((), _names)  # beside those that need no opt-in
-    declarative_policy_message: str | None = _knob(None, _optional_text)  # who is refused reads it; None: no policy
-    declarative_defaults: Mapping[str, str | int] = _knob({}, _defaults)  # what that policy sets, as the API names it
+    opted_in_regions: tuple[str, ...] = _knob((), _names)  # besides those that need no opt-in
+    declarative_policy_message: str | None = _knob(None, _optional_text)  # its error's text; None: no policy
+    declarative_defaults: Mapping[str, str | int] = _knob({}, _defaults)  # what that policy sets, by the API's names
     required_default_hops: bool = _knob(default=False, check=_flag)  # default `required` alone means a hop limit of 2
-    batch_write_items: float | None = _knob(None, _optional_number)  # so many of a batch are written; None: all
-    move_listing_seconds: float = _knob(0.0, _number)  # so long after its start a move of messages is not listed
-    move_seconds: float = _knob(0.0, _number)  # for so long it runs
+    batch_write_items: float | None = _knob(None, _optional_number)  # how many of a batch are written; None: all
+    move_listing_seconds: float = _knob(0.0, _number)  # how long a new move of messages is not listed
+    move_seconds: float = _knob(0.0, _number)  # how long a move of messages runs
     managed_visible: bool = _knob(default=False, check=_flag)  # the account's setting for managed resources
     imds_v2_images: tuple[str, ...] = _knob((), _names)  # AMIs with ImdsSupport=v2.0
     merge_template_options: bool = _knob(default=False, check=_flag)  # a new version's options add to its source's
-    template_fields_lost: tuple[str, ...] = _knob((), _names)  # a new version does not take these from its source
-    configurations_allow_imdsv1: bool = _knob(default=False, check=_flag)  # launch configurations silent on tokens
-    template_warnings: tuple[str, ...] = _knob((), _names)  # codes that each new version of a template warns of
+    template_fields_lost: tuple[str, ...] = _knob((), _names)  # a new version does not copy these from its source
+    configurations_allow_imdsv1: bool = _knob(default=False, check=_flag)  # launch configurations without tokens
+    template_warnings: tuple[str, ...] = _knob((), _names)  # codes of warnings for each new version of a template
 
     def turn(self, values: Mapping[str, object]) -> None:
-        """Set some knobs; all of them or, if one is wrong, none."""
+        """Set some knobs: all of them, or none if one is wrong."""
         fields = {field.name: field for field in dataclasses.fields(self)}
         checked = {}
         for name, value in values.items():
             if name not in fields:
-                raise ControlError(f"unknown knob {name!r}; there are: {', '.join(sorted(fields))}")
+                raise ControlError(f"the knob is {name!r}; allowed: {', '.join(sorted(fields))}")
             try:
                 checked[name] = fields[name].metadata["check"](value)
-            except ControlError as wanted:
-                raise ControlError(f"knob {name} takes {wanted}, not {value!r}") from None
+            except ControlError as allowed:
+                raise ControlError(f"knob {name} is {value!r}; allowed: {allowed}") from None
         for name, value in checked.items():
             setattr(self, name, value)
 
     def reset(self) -> None:
-        """All knobs as they were when the local AWS started."""
+        """Set all knobs to their defaults."""
         vars(self).update(vars(Knobs()))
 
 
 KNOBS = Knobs()
-"""The one set of knobs of this process."""
+"""The knobs of this process."""

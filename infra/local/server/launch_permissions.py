@@ -1,4 +1,4 @@
-"""IAM for launches: the resource and the condition keys of calls that launch, or say what is launched.
+"""IAM for launches: the resource and condition keys of calls that launch, or that define launches.
 
 Service Authorization Reference, "Amazon EC2" and "Amazon EC2 Auto Scaling".
 """
@@ -28,11 +28,11 @@ Context = dict[str, Any]
 
 
 def launched_resource(original: Callable[..., str]) -> Callable[..., str]:
-    """The resource of a request: the template that it changes; of RunInstances, the instances to be.
+    """The resource of a request: the template that it changes; for RunInstances, the new instances.
 
-    Of several that are tagged, the first.
+    For a request that tags several resources, it is the first.
 
-    EC2 checks RunInstances for image, subnet and the rest, too; here for the instances alone.
+    EC2 also checks RunInstances for image, subnet and so on; here only for the instances.
     """
 
     def resource(service: str, method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any) -> str:
@@ -55,7 +55,7 @@ def launched_resource(original: Callable[..., str]) -> Callable[..., str]:
 
 
 def with_launch_keys(original: Callable[..., Context]) -> Callable[..., Context]:
-    """The condition keys of a request, with those that say what is launched."""
+    """The condition keys of a request, including those about the launch."""
 
     def context(service: str, action: str, body: bytes, parameters: Mapping[str, Any]) -> Context:
         keys = original(service, action, body, parameters)
@@ -76,13 +76,13 @@ def with_launch_keys(original: Callable[..., Context]) -> Callable[..., Context]
 
 
 def install() -> None:
-    """Complete what permissions are checked with."""
+    """Complete the resources and condition keys of permission checks."""
     iam_actions.extract_resource_arn = launched_resource(iam_actions.extract_resource_arn)
     iam_actions.request_tag_context = with_launch_keys(iam_actions.request_tag_context)
 
 
 def _template(named: Mapping[str, str]) -> launch_templates.Template:
-    """The template that a request names, empty if there is none: then the call itself is refused."""
+    """The template that a request names; empty if it does not exist: then the call itself fails."""
     try:
         return launch_templates.known_template(named)
     except AwsError:
@@ -90,7 +90,7 @@ def _template(named: Mapping[str, str]) -> launch_templates.Template:
 
 
 def _run_options(request: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a launch names, in the request or in the template; account defaults and AMI name none."""
+    """The options that a launch names in the request or the template; account defaults and AMI do not count."""
     try:
         version = launch_templates.resolved(request.get("LaunchTemplate", {}))
     except AwsError:
@@ -109,7 +109,7 @@ def _group_keys(request: Mapping[str, Any]) -> Context:
         keys["autoscaling:LaunchConfigurationName"] = request["LaunchConfigurationName"]
     mixed = request.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {}).get("LaunchTemplateSpecification")
     if template := request.get("LaunchTemplate") or mixed:
-        # A number, and neither `$Latest` nor `$Default` (Auto Scaling User Guide, "Identity-based policy examples").
+        # Only a number counts, not `$Latest` or `$Default` (Auto Scaling User Guide, "Identity-based policy examples").
         specified = template.get("Version", "").isdecimal()
         keys["autoscaling:LaunchTemplateVersionSpecified"] = str(specified).lower()
     return keys

@@ -1,4 +1,4 @@
-"""SQS's way back from a dead-letter queue: StartMessageMoveTask and ListMessageMoveTasks, which ministack lacks."""
+"""SQS's redrive from a dead-letter queue: StartMessageMoveTask and ListMessageMoveTasks, which ministack lacks."""
 
 import json
 import time
@@ -18,11 +18,11 @@ _tasks: defaultdict[str, list[Task]] = defaultdict(list)
 
 
 _RUNNING = "There is already a task running. Only one active task is allowed for a source queue arn at a given time."
-"""SQS's words, as LocalStack's tests recorded them (test_sqs_move_task.py)."""
+"""SQS's error text, as LocalStack's tests recorded it (test_sqs_move_task.py)."""
 
 
 def start(request: Request, _url: str) -> Request:
-    """Move every message that is waiting, at once; the task runs for as long as the knob `move_seconds` says."""
+    """Move all visible messages at once; the knob `move_seconds` says how long the task runs."""
     source, queue = request["SourceArn"], _queue(request["SourceArn"])
     if source not in map(_dead_letters_of, sqs._queues.values()):
         raise sqs._Err("InvalidParameterValue", "Source queue must be configured as a Dead Letter Queue.")
@@ -52,7 +52,7 @@ def start(request: Request, _url: str) -> Request:
 
 
 def listed(request: Request, _url: str) -> Request:
-    """The latest tasks of a queue that are listed by now: one, unless more are asked for."""
+    """The latest tasks of a queue that are listed by now: one, unless the request asks for more."""
     _queue(request["SourceArn"])
     now = time.time()
     tasks = [_shown(task, now) for task in _tasks[request["SourceArn"]] if now >= task["listed_at"]]
@@ -60,7 +60,7 @@ def listed(request: Request, _url: str) -> Request:
 
 
 def _shown(task: Task, now: float) -> Task:
-    """The task as it is described; a handle has only one that runs (SQS API Reference, "ListMessageMoveTasks")."""
+    """The task as SQS lists it; only a running task has a handle (SQS API Reference, "ListMessageMoveTasks")."""
     shown = {name: value for name, value in task.items() if name not in {"listed_at", "ends_at"}}
     if now < task["ends_at"]:
         return shown | {"Status": "RUNNING", "ApproximateNumberOfMessagesMoved": 0}
@@ -81,7 +81,7 @@ def _queue(arn: str) -> Any:
 
 
 def _origin(message: Any) -> str:
-    """The queue that gave the message up; empty for one that was sent to the dead-letter queue itself."""
+    """The queue that the message came from; empty if it was sent to the dead-letter queue itself."""
     return str(message.get("sys", {}).get("DeadLetterQueueSourceArn", ""))
 
 

@@ -1,4 +1,4 @@
-"""CloudWatch's GetMetricData: each metric by its own dimensions, refused and ordered as CloudWatch does it."""
+"""CloudWatch's GetMetricData: each metric by its exact dimensions, with CloudWatch's errors and order."""
 
 import re
 from collections import defaultdict
@@ -17,11 +17,11 @@ Handler = Callable[[Any, dict[str, Any], bool, bool], Response]
 QUERIES = 500
 IDENTIFIER = re.compile(r"[a-z][a-zA-Z0-9_]{0,254}")
 PERIODS = (1, 5, 10, 20, 30)
-"""Those below a minute; above, all multiples of one."""
+"""The periods below a minute; above, all multiples of a minute are allowed."""
 
 
 def get_metric_data(original: Handler) -> Handler:
-    """GetMetricData in JSON, which is what boto3 speaks; metric math and the other protocols stay ministack's."""
+    """GetMetricData in JSON, boto3's protocol; ministack still handles metric math and other protocols."""
 
     def get(parameters: Any, request: dict[str, Any], is_cbor: bool, is_json: bool) -> Response:  # noqa: FBT001
         queries = request.get("MetricDataQueries", [])
@@ -44,10 +44,10 @@ def get_metric_data(original: Handler) -> Handler:
 
 
 def counting_by_group(original: Callable[..., None]) -> Callable[..., None]:
-    """Store a point of one of EC2's metrics by Auto Scaling group too, where its instance is in one.
+    """Store a point of one of EC2's metrics by Auto Scaling group too, if its instance is in one.
 
-    As with EC2 itself, what was counted stays with the group when the instance is gone (EC2 User Guide, "CloudWatch
-    metrics that are available for your instances": dimension AutoScalingGroupName, basic monitoring included).
+    As with EC2 itself, the group keeps the point when the instance is gone (EC2 User Guide, "CloudWatch metrics that
+    are available for your instances": dimension AutoScalingGroupName, basic monitoring included).
     """
 
     def store(namespace: str, name: str, dimensions: dict[str, str], *point: Any) -> None:
@@ -61,9 +61,9 @@ def counting_by_group(original: Callable[..., None]) -> Callable[..., None]:
 
 
 def install() -> None:
-    """Replace the action, count by group, and keep what was measured.
+    """Replace the action, store points by group too, and keep all points.
 
-    ministack forgets what is older than two weeks; CloudWatch has five-minute points for 63 days.
+    ministack drops points after two weeks; CloudWatch keeps five-minute points for 63 days.
     """
     cloudwatch._get_metric_data = get_metric_data(cloudwatch._get_metric_data)
     cloudwatch._store_datum = counting_by_group(cloudwatch._store_datum)
@@ -83,10 +83,10 @@ def _check(queries: list[Query]) -> None:
     for query in queries:
         period = query.get("MetricStat", {}).get("Period", 0)
         if period not in PERIODS and (period < 60 or period % 60):  # noqa: PLR2004  # seconds of a minute
-            raise _invalid(f"Period {period} is none of 1, 5, 10, 20, 30 and the multiples of 60.")
+            raise _invalid(f"Period is {period}; allowed: 1, 5, 10, 20, 30 and multiples of 60.")
         for each in query["MetricStat"]["Metric"].get("Dimensions", []):
             if not (each["Value"].isascii() and each["Value"].isprintable() and each["Value"].strip()):
-                raise _invalid("A dimension value contains only ASCII characters and no control characters.")
+                raise _invalid("A dimension value must contain only ASCII characters and no control characters.")
 
 
 def _times(request: dict[str, Any]) -> tuple[float, float]:

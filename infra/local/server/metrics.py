@@ -1,4 +1,4 @@
-"""CloudWatch: log lines in embedded metric format become metrics, and alarms look at them."""
+"""CloudWatch: log lines in embedded metric format become metrics, and alarms evaluate them."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
 
 
 def keeping_metrics(original: Callable[..., None]) -> Callable[..., None]:
-    """Log events stored, and the metrics among them with them."""
+    """Store log events, and the metrics in them."""
 
     def append(stream: Any, log_events: list[dict[str, Any]]) -> None:
         original(stream, log_events)
@@ -56,7 +56,7 @@ def embedded_metrics(line: str) -> Iterator[tuple[str, str, dict[str, str], dict
 
 
 class ExactDimensions(dict[str, str]):
-    """Dimensions of a query. ministack reads none as any; to CloudWatch it is the metric that has none."""
+    """Dimensions of a query. To ministack, none means any; to CloudWatch, the metric without dimensions."""
 
     def __bool__(self) -> bool:
         """True, even when empty."""
@@ -64,7 +64,7 @@ class ExactDimensions(dict[str, str]):
 
 
 def evaluate(alarm: Alarm) -> None:
-    """Bring an alarm into the state that its metric's latest periods ask for."""
+    """Set an alarm's state by its metric's latest periods."""
     breaching = list(_breaches(alarm))
     wanted = int(alarm.get("DatapointsToAlarm") or alarm["EvaluationPeriods"])
     if all(breach is None for breach in breaching):
@@ -82,9 +82,9 @@ def evaluate(alarm: Alarm) -> None:
 
 
 def without_fill(original: Callable[[str, Alarm], Alarm]) -> Callable[[str, Alarm], Alarm]:
-    """A template's alarm on FILL(metric, 0), which ministack refuses, as one on the metric itself.
+    """Turn a template's alarm on FILL(metric, 0), which ministack rejects, into one on the metric itself.
 
-    A missing point counts as what nought would: so the two alarms are the same.
+    A missing point counts like zero, so the two alarms are the same.
     """
 
     def record(name: str, properties: Alarm) -> Alarm:
@@ -102,7 +102,7 @@ def without_fill(original: Callable[[str, Alarm], Alarm]) -> Callable[[str, Alar
 
 
 def install() -> None:
-    """Take metrics from logs, and look at the alarms once a second."""
+    """Take metrics from logs, and evaluate the alarms once a second."""
     provisioners._cw_metric_alarm_record = without_fill(provisioners._cw_metric_alarm_record)
     cloudwatch_logs._append_log_events = keeping_metrics(cloudwatch_logs._append_log_events)
     dimensions_from_list = cloudwatch._dims_from_list
@@ -113,7 +113,7 @@ def install() -> None:
 
 def _watch() -> None:
     while True:
-        time.sleep(TICK_SECONDS)  # the clock of the alarms: nothing here tells them of a period that ended
+        time.sleep(TICK_SECONDS)  # the alarms' clock: no event says that a period has ended
         for (account, region, name), alarm in list(cloudwatch._alarms._data.items()):
             with request_scope(account, region):
                 try:
@@ -125,7 +125,7 @@ def _watch() -> None:
 
 
 def _breaches(alarm: Alarm) -> Iterator[bool | None]:
-    """For each period, latest first: does it breach? None: no data, and missing data say nothing."""
+    """Whether each period breaches, latest first; None if it has no data and missing data do not count."""
     dimensions = {each["Name"]: each["Value"] for each in alarm.get("Dimensions", [])}
     points = cloudwatch._metrics.get((alarm["Namespace"], alarm["MetricName"], cloudwatch._dims_key(dimensions)), [])
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic", "Average")
@@ -142,7 +142,7 @@ def _breaches(alarm: Alarm) -> Iterator[bool | None]:
 
 
 def _sample_queue(alarm: Alarm) -> None:
-    """AWS/SQS's two metrics that alarms are made of, one point a minute, its highest value."""
+    """Record the two AWS/SQS metrics that alarms use: one point a minute, the minute's highest value."""
     names = {each["Name"]: each["Value"] for each in alarm.get("Dimensions", [])}
     queue = sqs._queues.get(sqs._queue_url(names.get("QueueName", "")))
     if queue is None:

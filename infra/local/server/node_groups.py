@@ -1,4 +1,4 @@
-"""EKS's managed node groups: the template they name, and the Auto Scaling group that launches their nodes."""
+"""EKS's managed node groups: their launch template, and the Auto Scaling group that launches their nodes."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -22,10 +22,10 @@ REQUIRED = {"HttpTokens": "required", "HttpPutResponseHopLimit": 1}
 
 
 def create(original: Create) -> Create:
-    """CreateNodegroup, which resolves the version of the template that it is given, and launches.
+    """CreateNodegroup, which resolves the version of the given template, and launches.
 
-    The nodes come from a template that EKS makes, with the tags `eks:*`: a copy of the one that is named. Without one,
-    Amazon Linux 2023 requires tokens (EKS User Guide, "Customize managed nodes with launch templates").
+    The nodes come from a template that EKS creates, with the tags `eks:*`: a copy of the given one. Without a given
+    template, Amazon Linux 2023 requires tokens (EKS User Guide, "Customize managed nodes with launch templates").
     """
 
     def run(cluster: str, body: dict[str, Any]) -> Response:
@@ -36,7 +36,7 @@ def create(original: Create) -> Create:
             return refusal
         response = original(cluster, body)
         record = eks._nodegroups.get(f"{cluster}/{body.get('nodegroupName', '')}")
-        if response[0] >= 400 or not record:  # noqa: PLR2004  # what HTTP calls an error
+        if response[0] >= 400 or not record:  # noqa: PLR2004  # HTTP's errors
             return response
         if version:
             record["launchTemplate"] = {
@@ -52,7 +52,7 @@ def create(original: Create) -> Create:
 
 
 def delete(original: Callable[[str, str], Response]) -> Callable[[str, str], Response]:
-    """DeleteNodegroup, with the group and the template that EKS made for it."""
+    """DeleteNodegroup, which also deletes the group and the template that EKS created for it."""
 
     def run(cluster: str, name: str) -> Response:
         record = eks._nodegroups.get(f"{cluster}/{name}", {})
@@ -67,7 +67,7 @@ def delete(original: Callable[[str, str], Response]) -> Callable[[str, str], Res
 
 
 def paged(original: List, name: str) -> List:
-    """A listing in pages, of 100 names unless fewer are asked for."""
+    """A listing in pages of 100 names, or fewer if requested."""
 
     def run(*arguments: Any) -> Response:
         *place, query = arguments
@@ -98,7 +98,7 @@ def _version(named: Mapping[str, str]) -> launch_templates.Version:
 
 
 def _launch(record: dict[str, Any], version: Mapping[str, Any]) -> None:
-    """What EKS makes for a node group: a template and an Auto Scaling group, both tagged."""
+    """Create what EKS creates for a node group: a template and an Auto Scaling group, both tagged."""
     own = {"ImageId": IMAGE, "InstanceType": record["instanceTypes"][0]}
     if not version and record["amiType"].startswith("AL2023"):
         own["MetadataOptions"] = REQUIRED

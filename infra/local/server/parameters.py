@@ -19,7 +19,7 @@ ADVANCED_BYTES = 8192
 
 
 def put(original: Action) -> Action:
-    """PutParameter; a pattern that is left out when overwriting stays in force."""
+    """PutParameter; if an overwriting request omits the pattern, the old one stays in force."""
 
     def put_parameter(request: Request) -> Response:
         name, value = request.get("Name", ""), request.get("Value", "")
@@ -39,7 +39,7 @@ def put(original: Action) -> Action:
 
 
 def delete(original: Action, names: Callable[[Request], Iterable[str]]) -> Action:
-    """DeleteParameter or DeleteParameters, told of each parameter that was there."""
+    """DeleteParameter or DeleteParameters, with an event for each parameter that existed."""
 
     def delete_parameters(request: Request) -> Response:
         present = [ssm._parameters[name] for name in names(request) if name in ssm._parameters]
@@ -52,7 +52,7 @@ def delete(original: Action, names: Callable[[Request], Iterable[str]]) -> Actio
 
 
 def label(original: Action) -> Action:
-    """LabelParameterVersion, told."""
+    """LabelParameterVersion, with an event."""
 
     def label_version(request: Request) -> Response:
         response = original(request)
@@ -64,7 +64,7 @@ def label(original: Action) -> Action:
 
 
 def install() -> None:
-    """Put the rules around Parameter Store's writes; CloudFormation's pass here too."""
+    """Wrap Parameter Store's writes; CloudFormation's go through them too."""
     ssm._put_parameter = put(ssm._put_parameter)
     ssm._delete_parameter = delete(ssm._delete_parameter, lambda request: [request.get("Name", "")])
     ssm._delete_parameters = delete(ssm._delete_parameters, lambda request: request.get("Names", []))

@@ -15,7 +15,7 @@ OPTIONS_CHANGES = ("ec2:ModifyInstanceMetadataOptions", "ec2:ModifyInstanceMetad
 
 
 def first_parameter(original: Callable[..., str]) -> Callable[..., str]:
-    """The resource a request is about; for GetParameters, which names several, the first."""
+    """The resource of a request; for GetParameters, which names several, the first."""
 
     def resource(service: str, method: str, path: str, headers: dict[str, str], body: bytes, *rest: Any) -> str:
         names = _listed_names(headers, body) if service == "ssm" else []
@@ -25,7 +25,7 @@ def first_parameter(original: Callable[..., str]) -> Callable[..., str]:
 
 
 def batches_as_singles(original: Callable[..., str | None]) -> Callable[..., str | None]:
-    """The action a request needs; SQS's batch calls need the same as the single ones."""
+    """The action that a request needs; SQS's batch calls need the same as the single ones."""
 
     def action(*request: Any) -> str | None:
         name = original(*request)
@@ -35,7 +35,7 @@ def batches_as_singles(original: Callable[..., str | None]) -> Callable[..., str
 
 
 def with_attributes(original: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """The condition keys of a request; with `ec2:Attribute/…`, the options or defaults that a change names.
+    """The condition keys of a request; `ec2:Attribute/…` are the options or defaults that a change names.
 
     EC2 User Guide, "Example policies to control access to the Amazon EC2 API".
     """
@@ -51,7 +51,7 @@ def with_attributes(original: Callable[..., dict[str, Any]]) -> Callable[..., di
 
 
 def with_leading_keys(original: Callable[[bytes], dict[str, Any]]) -> Callable[[bytes], dict[str, Any]]:
-    """The condition keys of a request to DynamoDB; of PutItem with `dynamodb:LeadingKeys`, the item's partition key.
+    """The condition keys of a request to DynamoDB; for PutItem, `dynamodb:LeadingKeys` is the item's partition key.
 
     DynamoDB Developer Guide, "Using IAM policy conditions for fine-grained access control".
     """
@@ -67,7 +67,7 @@ def with_leading_keys(original: Callable[[bytes], dict[str, Any]]) -> Callable[[
 
 
 def with_roles(original: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
-    """The value of a condition key; of `aws:PrincipalArn` in a role's session, the ARN of the role."""
+    """The value of a condition key; for `aws:PrincipalArn` in a role's session, it is the role's ARN."""
 
     def value(key: str, context: Any) -> Any:
         if key.lower() == "aws:principalarn" and ":assumed-role/" in context.principal_arn:
@@ -79,7 +79,7 @@ def with_roles(original: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]
 
 
 def every_parameter(original: Handler) -> Handler:
-    """Parameter Store, holding GetParameters to each of the names it lists."""
+    """Parameter Store, which checks GetParameters for each of the names in a request."""
 
     async def handle(
         method: str, path: str, headers: dict[str, str], body: bytes, query: dict[str, list[str]]
@@ -98,7 +98,7 @@ def every_parameter(original: Handler) -> Handler:
 
 
 def role_may(role_arn: str, action: str, resource: str) -> bool:
-    """Whether a role that AWS assumes for its owner may do something; always, unless IAM is enforced."""
+    """Whether a role that AWS itself assumes may do something; always, unless IAM is enforced."""
     if not app.AUTH:
         return True
     account = get_account_id()
@@ -117,7 +117,7 @@ def role_may(role_arn: str, action: str, resource: str) -> bool:
 def install() -> None:
     """Complete the checks."""
     pin_origin = app.pin_request_origin
-    # On loopback nothing is encrypted; policies that insist on TLS get it said that it is.
+    # Loopback requests are not encrypted; tell policies that require TLS that they are.
     app.pin_request_origin = lambda address, _secure: pin_origin(address, secure_transport=True)
     iam_actions.extract_iam_action = batches_as_singles(iam_actions.extract_iam_action)
     iam_actions.extract_resource_arn = first_parameter(iam_actions.extract_resource_arn)

@@ -1,4 +1,4 @@
-"""The SQS event source: batches of any size, gathered for as long as the mapping's window says."""
+"""The SQS event source: batches of any size, gathered during the mapping's window."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ _timers: dict[str, threading.Timer] = {}
 
 
 def receive(queue_url: str, batch_size: int) -> list[Message]:
-    """The next batch of a queue's messages for its function: none yet while the window is open.
+    """The next batch of a queue's messages for its function; empty while the window is open.
 
     Lambda opens the window with the first message and closes it early when the batch is full.
     """
@@ -38,7 +38,7 @@ def receive(queue_url: str, batch_size: int) -> list[Message]:
 
 
 def install() -> None:
-    """Replace how the event source reads a queue."""
+    """Replace the event source's reads of a queue."""
     sqs._receive_messages_for_esm = receive
 
 
@@ -55,7 +55,7 @@ def _window(queue: Message) -> float:
 
 
 def _look_again(queue_url: str, seconds: float) -> None:
-    """Wake the poller when the window closes; one timer a queue is enough."""
+    """Wake the poller when the window closes; each queue needs only one timer."""
     if (timer := _timers.get(queue_url)) and timer.is_alive():
         return
     timer = threading.Timer(seconds, esm_wake.set)

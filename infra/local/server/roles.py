@@ -1,4 +1,4 @@
-"""CloudFormation and roles: the boundaries of those in templates, and the one that it works with itself."""
+"""CloudFormation and roles: the boundaries of roles in templates, and the role that CloudFormation assumes."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,10 +16,10 @@ _ROLE = "_local_role"
 
 
 def with_boundary(original: Callable[..., Created]) -> Callable[..., Created]:
-    """The creation or the update of a role, which sets the boundary of the template or takes it away."""
+    """Create or update a role, with the template's boundary, or without one."""
 
     def provision(*arguments: Any, **named: Any) -> Created:
-        # What is wanted are the last properties: an update has the old ones before them.
+        # The last properties are the new ones: an update has the old ones before them.
         wanted: Properties = [each for each in arguments if isinstance(each, dict)][-1]
         name, attributes = original(*arguments, **named)
         iam._roles[name]["PermissionsBoundary"] = wanted.get("PermissionsBoundary")
@@ -29,7 +29,7 @@ def with_boundary(original: Callable[..., Created]) -> Callable[..., Created]:
 
 
 def noting_role(original: Action, subject: Callable[[Properties], Properties]) -> Action:
-    """An action that may name a role, which is noted on the stack or the change set that it is about."""
+    """An action that may name a role, which is stored in its stack or change set."""
 
     def act(request: Properties) -> Response:
         response = original(request)
@@ -52,7 +52,7 @@ def taking_role(original: Action) -> Action:
 
 
 def showing_role(original: Action) -> Action:
-    """DescribeStacks, with the role that each stack was last given."""
+    """DescribeStacks, with the last role given for each stack."""
 
     def describe(request: Properties) -> Response:
         status, headers, body = original(request)
@@ -68,7 +68,7 @@ def showing_role(original: Action) -> Action:
 
 
 def install() -> None:
-    """Put these around ministack's CloudFormation."""
+    """Wrap ministack's actions and its handler of roles."""
     role = provisioners._RESOURCE_HANDLERS["AWS::IAM::Role"]
     for operation in ("create", "update"):
         role[operation] = with_boundary(role[operation])

@@ -1,4 +1,4 @@
-"""Calls to EC2 that a service of AWS makes for an account: a trail records them as any other."""
+"""Calls to EC2 that an AWS service makes for an account: a trail records them like any other."""
 
 import re
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ _INSTANCE_ID = re.compile(rb"<instanceId>(i-[0-9a-f]+)</instanceId>")
 
 
 def service_caller(principal: str, role: str) -> Caller:
-    """A service's linked role, as CloudTrail records it: `invokedBy` is the service's principal."""
+    """A service-linked role, as CloudTrail records it: `invokedBy` is the service's principal."""
     account = get_account_id()
     session = role.removeprefix("AWSServiceRoleFor")
     issuer = {
@@ -37,14 +37,14 @@ def service_caller(principal: str, role: str) -> Caller:
 
 
 def run_one(parameters: Mapping[str, str], caller: Caller) -> tuple[str, Answer]:
-    """RunInstances of one instance: its id, or "" where EC2 refuses, and the answer."""
+    """RunInstances for one instance: its id, or "" if EC2 refuses, and the answer."""
     answer = call_ec2("RunInstances", {**parameters, "MinCount": "1", "MaxCount": "1"}, caller)
     launched = _INSTANCE_ID.search(answer.body)
     return launched.group(1).decode() if launched and not answer.error else "", answer
 
 
 def call_ec2(action: str, parameters: Mapping[str, str], caller: Caller) -> Answer:
-    """A call, carried out and recorded."""
+    """Make a call, and record it."""
     call = Call(
         service="ec2",
         name=action,

@@ -1,4 +1,4 @@
-"""Requests and answers by botocore's models of the services, so that no field of theirs gets lost."""
+"""Requests and answers by botocore's models of the services, so that no field gets lost."""
 
 import functools
 from collections.abc import Mapping
@@ -12,14 +12,14 @@ FLATTENED = ("ec2",)
 """The protocols that write `Name.1` where the others write `Names.member.1`."""
 
 CARRIAGE_RETURN = {"\r": "&#13;"}
-"""A parser takes a bare one for a line's end."""
+"""A parser would turn a bare one into a line feed."""
 
 _NUMBERS = {"integer": int, "long": int, "double": float, "float": float}
 
 
 @functools.cache
 def service(name: str) -> ServiceModel:
-    """The model of a service; read when it is first asked for, which takes a moment."""
+    """The model of a service; loading it takes a moment, the first time."""
     return botocore.session.get_session().get_service_model(name)
 
 
@@ -29,14 +29,14 @@ def operation(service_name: str, name: str) -> OperationModel:
 
 
 def request(service_name: str, name: str, parameters: Mapping[str, str]) -> dict[str, Any]:
-    """An operation's input, as boto3 was given it, from the query parameters it was sent as."""
+    """An operation's input, as boto3 takes it, from the query parameters of its request."""
     shape = operation(service_name, name).input_shape
     found: dict[str, Any] = _read(shape, parameters, "", flat=service_name in FLATTENED) or {}
     return found
 
 
 def xml(shape: Shape | None, value: Any) -> str:
-    """A value as an answer's XML; members that the shape does not have are left out."""
+    """A value as an answer's XML, without members that the shape does not have."""
     if isinstance(shape, StructureShape):
         members = (
             (member, _name(member, name), value[name]) for name, member in shape.members.items() if name in value
@@ -54,7 +54,7 @@ def answer(service_name: str, name: str, output: Mapping[str, Any]) -> str:
 
 
 def _read(shape: Shape | None, parameters: Mapping[str, str], path: str, *, flat: bool) -> Any:
-    """What the parameters under this path say, None if nothing."""
+    """The value of the parameters under this path; None if there are no such parameters."""
     if isinstance(shape, StructureShape):
         found = {
             name: _read(member, parameters, f"{path}.{_wire_name(member, name, flat=flat)}".lstrip("."), flat=flat)
@@ -78,7 +78,7 @@ def _name(shape: Shape, default: str) -> str:
 
 
 def _wire_name(shape: Shape, name: str, *, flat: bool) -> str:
-    """A member's name in a request; EC2 capitalizes the name that it has in answers."""
+    """A member's name in a request; EC2 capitalizes its name in answers."""
     if not flat:
         return _name(shape, name)
     given = str(shape.serialization.get("queryName") or _name(shape, name))

@@ -1,4 +1,4 @@
-"""CloudFormation's launchers: groups that launch, fields that ministack drops, and the tags that tell the stack."""
+"""CloudFormation's launchers: groups that launch, fields that ministack drops, and tags that name the stack."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -20,7 +20,7 @@ TEMPLATE = "AWS::EC2::LaunchTemplate"
 
 
 def completed(original: Create, complete: Complete) -> Create:
-    """The creation of a resource, completed."""
+    """Create a resource, and complete it."""
 
     def create(logical_id: str, properties: Properties, stack: str) -> Created:
         created = original(logical_id, properties, stack)
@@ -31,7 +31,7 @@ def completed(original: Create, complete: Complete) -> Create:
 
 
 def updating_group(original: Update) -> Update:
-    """The update of a group."""
+    """Update a group, and complete it."""
 
     def update(name: str, old: Properties, new: Properties, stack: str, logical_id: str) -> Created:
         updated = original(name, old, new, stack, logical_id)
@@ -42,7 +42,7 @@ def updating_group(original: Update) -> Update:
 
 
 def updating_template(original: Update) -> Update:
-    """The update of a template: a new version, of a number that was not used before."""
+    """Update a template: create a version with a number that was not used before."""
 
     def update(template_id: str, *rest: Any) -> Created:
         template = ec2._launch_templates[template_id]
@@ -56,7 +56,7 @@ def updating_template(original: Update) -> Update:
 
 
 def emptied(original: Callable[[str, Properties], None]) -> Callable[[str, Properties], None]:
-    """The deletion of a group, whose instances are terminated first."""
+    """Delete a group, after terminating its instances."""
 
     def delete(name: str, properties: Properties) -> None:
         if group := autoscaling._asgs.get(name):
@@ -68,7 +68,7 @@ def emptied(original: Callable[[str, Properties], None]) -> Callable[[str, Prope
 
 
 def install() -> None:
-    """Put these around ministack's."""
+    """Wrap ministack's handlers of the three types."""
     groups, configurations, templates = (
         provisioners._RESOURCE_HANDLERS[kind] for kind in (GROUP, CONFIGURATION, TEMPLATE)
     )
@@ -106,6 +106,6 @@ def _without(tags: Iterable[dict[str, str]], others: Iterable[dict[str, str]]) -
 
 
 def _stack_tags(stack: str, logical_id: str) -> list[dict[str, str]]:
-    """CloudFormation User Guide, "Resource tag": what it tags its resources with."""
+    """The tags that CloudFormation gives its resources (CloudFormation User Guide, "Resource tag")."""
     values = {"stack-name": stack, "stack-id": cloudformation._stacks[stack]["StackId"], "logical-id": logical_id}
     return [{"Key": f"aws:cloudformation:{name}", "Value": value} for name, value in values.items()]

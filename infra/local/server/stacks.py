@@ -1,4 +1,4 @@
-"""CloudFormation: stack policies bind, drift is reverted on request, and what a name or a protection forbids fails."""
+"""CloudFormation: stack policies, change sets that revert drift, and failures for taken names and protected tables."""
 
 import fnmatch
 import json
@@ -18,7 +18,7 @@ TABLES = ("AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable")
 
 
 def named_once(original: Create, name: str, exists: Callable[[str], bool]) -> Create:
-    """The creation of a resource, which fails where one of its literal name exists already."""
+    """Create a resource; fail if one with its literal name exists already."""
 
     def create(logical_id: str, properties: Properties, stack: str) -> Created:
         if name in properties and exists(properties[name]):
@@ -29,7 +29,7 @@ def named_once(original: Create, name: str, exists: Callable[[str], bool]) -> Cr
 
 
 def unless_protected(original: Callable[[str, Properties], None]) -> Callable[[str, Properties], None]:
-    """The deletion of a table, which fails while the table is protected against it."""
+    """Delete a table; fail while it has deletion protection."""
 
     def delete(physical_id: str, properties: Properties) -> None:
         if dynamodb._tables.get(physical_id, {}).get("DeletionProtectionEnabled"):
@@ -42,10 +42,9 @@ def unless_protected(original: Callable[[str, Properties], None]) -> Callable[[s
 
 
 def obeying_policy(original: Callable[..., Any]) -> Callable[..., Any]:
-    """One resource's update, which the stack's policy may forbid.
+    """Update one resource, unless the stack's policy denies it.
 
-    A change of tags alone passes. The documents leave open whether a policy stops it, so here it does not: no
-    caller may rely on that.
+    A change of tags alone passes: AWS does not document whether a policy stops it, so no caller may rely on that.
     """
 
     def update(kind: str, identity: str, old: Properties, new: Properties, *rest: Any) -> Any:
@@ -60,7 +59,7 @@ def obeying_policy(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def keeping_what_is_denied(original: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-    """An operation on a stack. An update that would remove what its policy protects does nothing."""
+    """Run an operation on a stack; an update that would remove a protected resource does nothing."""
 
     async def deploy(name: str, stack_id: str, template: Properties, *rest: Any, **named: Any) -> None:
         stack = cloudformation._stacks[name]
@@ -81,12 +80,12 @@ def keeping_what_is_denied(original: Callable[..., Awaitable[None]]) -> Callable
 
 
 def with_own_policy(original: Callable[[Properties], Response]) -> Callable[[Properties], Response]:
-    """UpdateStack, which may bring a policy that takes the place of the stack's until it ends (API reference)."""
+    """UpdateStack, which may bring a policy that replaces the stack's during the update (API reference)."""
 
     def update(request: Properties) -> Response:
         response = original(request)
         if response[0] < 400:  # noqa: PLR2004
-            # What it started works when this is over.
+            # The update itself starts only after this function returns.
             stack = handlers._resolve_stack(helpers._p(request, "StackName"))
             stack[_POLICY_OF_UPDATE] = helpers._p(request, "StackPolicyDuringUpdateBody")
         return response
@@ -95,7 +94,7 @@ def with_own_policy(original: Callable[[Properties], Response]) -> Callable[[Pro
 
 
 def reverting_drift(original: Callable[[Properties], Response]) -> Callable[[Properties], Response]:
-    """CreateChangeSet, where drift-aware change sets also take parameters back to what the template says."""
+    """CreateChangeSet, whose drift-aware change sets also reset parameters to the template's values."""
 
     def create(request: Properties) -> Response:
         response = original(request)
@@ -127,7 +126,7 @@ def executing(original: Callable[[Properties], Response]) -> Callable[[Propertie
 
 
 def install() -> None:
-    """Put these rules around ministack's CloudFormation."""
+    """Wrap ministack's CloudFormation with these rules."""
     for kind, name, exists in (
         ("AWS::Logs::LogGroup", "LogGroupName", lambda name: name in cloudwatch_logs._log_groups),
         ("AWS::Scheduler::Schedule", "Name", lambda name: f"default/{name}" in scheduler._schedules),

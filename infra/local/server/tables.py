@@ -1,4 +1,4 @@
-"""DynamoDB: what CloudFormation sets on a table besides its keys, and batches that are written in part only."""
+"""DynamoDB: the settings of tables in templates besides their keys, and batches that are written only in part."""
 
 import itertools
 import json
@@ -20,9 +20,9 @@ TYPES = ("AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable")
 
 
 def created_completely(original: Create) -> Create:
-    """A table of a template, with the settings that ministack passes over.
+    """Create a template's table, with the settings that ministack ignores.
 
-    Those that a global table has for each replica are the first replica's: here there is one.
+    A global table has some of them for each replica: here the first replica's count.
     """
 
     def create(logical_id: str, properties: Properties, stack: str) -> Created:
@@ -46,7 +46,7 @@ def created_completely(original: Create) -> Create:
 
 
 def written_in_part(original: Callable[[Properties], Response]) -> Callable[[Properties], Response]:
-    """BatchWriteItem that has room for so many items as the knob says; the rest comes back unprocessed."""
+    """BatchWriteItem, which writes at most the knob's number of items and returns the rest as unprocessed."""
 
     def write(request: Properties) -> Response:
         room = KNOBS.batch_write_items
@@ -66,7 +66,7 @@ def written_in_part(original: Callable[[Properties], Response]) -> Callable[[Pro
 
 
 def install() -> None:
-    """Complete the tables of templates, and let batches be cut short."""
+    """Complete the tables of templates, and limit batches by the knob."""
     for name in TYPES:
         handlers = provisioners._RESOURCE_HANDLERS[name]
         handlers["create"] = created_completely(handlers["create"])
@@ -79,5 +79,5 @@ def _by_table(requests: list[tuple[str, Properties]]) -> dict[str, list[Properti
 
 
 def _true(value: object) -> bool:
-    """A switch of a template, where it may be text."""
+    """A template's boolean, which may be text."""
     return str(value).lower() == "true"

@@ -1,4 +1,4 @@
-"""What a group did to come to its desired capacity: DescribeScalingActivities."""
+"""What a group did to reach its desired capacity: DescribeScalingActivities."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ from ministack.core.responses import AccountRegionScopedDict, new_uuid, now_iso
 from infra.local.server.autoscaling.protocol import Request, add_actions, page
 
 _activities = AccountRegionScopedDict()
-"""The activities of a group by its name, the newest first."""
+"""The activities of each group, by its name, newest first."""
 
 
 def succeeded(group: dict[str, Any], did: str, instance_id: str) -> None:
-    """Write down that an instance was launched or terminated."""
+    """Record that an instance was launched or terminated."""
     _add(group, {"Description": f"{did} EC2 instance: {instance_id}", "StatusCode": "Successful"})
 
 
 def failed(group: dict[str, Any], reason: str) -> None:
-    """Write down that EC2 refused a launch."""
+    """Record that EC2 refused a launch."""
     status = {"StatusCode": "Failed", "StatusMessage": f"{reason} Launching EC2 instance failed."}
     _add(group, {"Description": f"Launching a new EC2 instance.  Status Reason: {status['StatusMessage']}", **status})
 
@@ -34,7 +34,7 @@ def describe(request: Request) -> dict[str, Any]:
 
 
 def install() -> None:
-    """Replace ministack's, which has none."""
+    """Replace ministack's action, which returns no activities."""
     add_actions({"DescribeScalingActivities": describe})
 
 

@@ -1,4 +1,4 @@
-"""Auto Scaling groups: created, updated, scaled, described and deleted (Auto Scaling API Reference)."""
+"""Auto Scaling groups: create, update, scale, describe and delete them (Auto Scaling API Reference)."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -62,7 +62,7 @@ def create(request: Request) -> dict[str, Any]:
 
 
 def update(request: Request) -> dict[str, Any]:
-    """UpdateAutoScalingGroup: what is not named stays, and so do the instances; a new source replaces the other."""
+    """UpdateAutoScalingGroup: fields not named stay, and so do the instances; a new source replaces the old one."""
     group = known_group(request["AutoScalingGroupName"])
     source = launch_source.checked(request, required=False)
     kept = {name: value for name, value in group.items() if not source or name not in SOURCES}
@@ -79,7 +79,7 @@ def update(request: Request) -> dict[str, Any]:
 
 
 def set_desired_capacity(request: Request) -> dict[str, Any]:
-    """SetDesiredCapacity, within the group's sizes; also to the number that it is, which tries again what failed."""
+    """SetDesiredCapacity, within the group's sizes; setting the same number again retries failed launches."""
     group = known_group(request["AutoScalingGroupName"])
     desired = request["DesiredCapacity"]
     if not group["MinSize"] <= desired <= group["MaxSize"]:
@@ -116,7 +116,7 @@ def describe_instances(request: Request) -> dict[str, Any]:
 
 
 def delete(request: Request) -> dict[str, Any]:
-    """DeleteAutoScalingGroup: with ForceDelete together with its instances, else only without any."""
+    """DeleteAutoScalingGroup: with ForceDelete, its instances too; otherwise only if it has none."""
     name = request["AutoScalingGroupName"]
     group = known_group(name)
     if group["Instances"] and not request.get("ForceDelete"):
@@ -152,7 +152,7 @@ def _check_sizes(group: Mapping[str, Any]) -> None:
 
 
 def _shown(group: Group) -> dict[str, Any]:
-    """A group as Auto Scaling shows it, without what it does not have."""
+    """A group as Auto Scaling shows it, without empty fields."""
     shown = {name: value for name, value in group.items() if value not in ("", {})}
     if "MixedInstancesPolicy" in shown:
         policy = copy.deepcopy(shown["MixedInstancesPolicy"])

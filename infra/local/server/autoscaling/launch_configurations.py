@@ -43,7 +43,7 @@ def create(request: Request) -> dict[str, Any]:
 
 
 def describe(request: Request) -> dict[str, Any]:
-    """DescribeLaunchConfigurations: what was not set is an empty text, as Auto Scaling shows it."""
+    """DescribeLaunchConfigurations: fields that were not set are empty, as Auto Scaling shows them."""
     names = request.get("LaunchConfigurationNames")
     empty: Configuration = dict.fromkeys(("KernelId", "RamdiskId", "KeyName", "UserData"), "")
     empty |= {"SecurityGroups": [], "BlockDeviceMappings": []}
@@ -52,7 +52,7 @@ def describe(request: Request) -> dict[str, Any]:
 
 
 def delete(request: Request) -> dict[str, Any]:
-    """DeleteLaunchConfiguration, which a group that launches with it prevents."""
+    """DeleteLaunchConfiguration, refused while a group launches with it."""
     name = request["LaunchConfigurationName"]
     known_configuration(name)
     for group in autoscaling._asgs.values():
@@ -67,7 +67,7 @@ def delete(request: Request) -> dict[str, Any]:
 
 
 def install() -> None:
-    """Replace ministack's, which drop most fields."""
+    """Replace ministack's actions, which drop most fields."""
     add_actions(
         {
             "CreateLaunchConfiguration": create,

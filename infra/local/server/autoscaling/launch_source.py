@@ -1,4 +1,4 @@
-"""What a group launches next, as parameters of RunInstances."""
+"""A group's next launch, as parameters of RunInstances."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +14,7 @@ SOURCES = ("LaunchConfigurationName", "LaunchTemplate", "MixedInstancesPolicy")
 
 
 def checked(request: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
-    """The one source that a request names, with id and name of its templates filled in."""
+    """The one source that a request names; its templates get both id and name."""
     named = {source: request[source] for source in SOURCES if source in request}
     if len(named) > 1 or (required and not named):
         raise refused(
@@ -31,7 +31,7 @@ def checked(request: Mapping[str, Any], *, required: bool) -> dict[str, Any]:
 def next_launch(group: Group) -> dict[str, str]:
     """The parameters of the group's next launch.
 
-    Versions are resolved by EC2 at each launch. Overrides take turns, where Auto Scaling goes by price and capacity.
+    EC2 resolves versions at each launch. Overrides take turns; Auto Scaling would choose by price and capacity.
     """
     if name := group.get("LaunchConfigurationName"):
         return _of_configuration(known_configuration(name)) | _of_group(group)
@@ -62,7 +62,7 @@ def _specifications(source: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _completed(specification: Mapping[str, str]) -> dict[str, str]:
-    """Id and name of the template, of which a request gives one; Describe answers both."""
+    """The template's id and name; a request gives one of them, Describe shows both."""
     try:
         launch_templates.resolved(specification)
         template = launch_templates.known_template(specification)
@@ -73,11 +73,11 @@ def _completed(specification: Mapping[str, str]) -> dict[str, str]:
 
 
 def _of_configuration(configuration: Mapping[str, Any]) -> dict[str, str]:
-    """A launch configuration, as a request says it.
+    """A launch configuration, as parameters of a request.
 
     "If you don't specify a value, the default is to support both" (Auto Scaling User Guide, "Configure instance
-    metadata options"); whether an account default still decides is not documented: the knob
-    `configurations_allow_imdsv1`.
+    metadata options"). Whether an account default overrides this is not documented: the knob
+    `configurations_allow_imdsv1` decides.
     """
     names = ("ImageId", "InstanceType", "KeyName", "UserData")
     said = {name: configuration[name] for name in names if configuration.get(name)}

@@ -1,4 +1,4 @@
-"""How Auto Scaling is asked and how it answers, by botocore's model of it."""
+"""Auto Scaling's requests and answers, by botocore's model."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -25,12 +25,12 @@ def add_actions(actions: Mapping[str, Action]) -> None:
 
 
 def refused(message: str) -> AwsError:
-    """What Auto Scaling answers to most of what is wrong."""
+    """Auto Scaling's error for most invalid requests."""
     return AwsError("ValidationError", message)
 
 
 def page(name: str, found: Sequence[Mapping[str, Any]], request: Request) -> dict[str, Any]:
-    """An output that has the page that is asked for under this name, and the token of the next if there is one."""
+    """An output with the requested page under this name, and the token of the next page if there is one."""
     size = request.get("MaxRecords", PAGE_SIZE)
     if not 1 <= size <= LARGEST_PAGE:
         raise refused(f"1 validation error detected: Value '{size}' at 'maxRecords' failed to satisfy constraint")

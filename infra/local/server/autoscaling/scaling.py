@@ -1,4 +1,4 @@
-"""How a group comes to its desired capacity: instances launched and terminated in this process's EC2."""
+"""How a group reaches its desired capacity: it launches and terminates instances in this process's EC2."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ ROLE = "AWSServiceRoleForAutoScaling"
 def reconcile(group: Group) -> None:
     """Launch or terminate until the group has its desired capacity, or EC2 refuses.
 
-    Auto Scaling goes on trying what EC2 refuses; here the next change of the group does.
+    Auto Scaling keeps retrying what EC2 refuses; here the next change of the group retries it.
     """
     group["Instances"] = [each for each in group["Instances"] if _state(each["InstanceId"]) != "terminated"]
     while len(group["Instances"]) < group["DesiredCapacity"]:
@@ -34,10 +34,10 @@ def reconcile(group: Group) -> None:
 
 
 def check_by_dry_run(group: Group) -> None:
-    """RunInstances as the caller, with DryRun.
+    """Check a group's launch by RunInstances with DryRun, as the caller.
 
-    Auto Scaling makes one at each change of the template (Auto Scaling User Guide, "Control Amazon EC2 launch template
-    usage"). What is wrong with the launch refuses the change; a trail records the dry run as the caller's.
+    Auto Scaling makes a dry run at each change of the template (Auto Scaling User Guide, "Control Amazon EC2 launch
+    template usage"), and refuses the change if the launch is invalid; a trail records the dry run as the caller's.
     """
     caller = identity.current()
     by_service = Caller(caller.name, {**caller.user_identity, "invokedBy": INVOKED_BY})
@@ -47,7 +47,7 @@ def check_by_dry_run(group: Group) -> None:
 
 
 def replacing(original: Action) -> Action:
-    """TerminateInstances, after which a group launches another instance in place of one of its own."""
+    """TerminateInstances, after which groups replace their terminated instances."""
 
     def terminate(parameters: Parameters) -> Response:
         response = original(parameters)
@@ -60,7 +60,7 @@ def replacing(original: Action) -> Action:
 
 
 def install() -> None:
-    """Let groups keep their capacity; they are brought to it in place of ministack's, which have no instances."""
+    """Make groups keep their capacity; ministack's groups have no instances."""
     ec2._ACTION_MAP["TerminateInstances"] = replacing(ec2._ACTION_MAP["TerminateInstances"])
     autoscaling._reconcile_instances = reconcile
 
@@ -91,7 +91,7 @@ def _state(instance_id: str) -> str:
 
 
 def _member(group: Group, instance_id: str) -> dict[str, Any]:
-    """An instance as its group shows it: with the number of the template's version that it was launched from."""
+    """An instance as its group shows it, with the number of its launch template's version."""
     instance = ec2._instances[instance_id]
     tags = {tag["Key"]: tag["Value"] for tag in ec2._tags.get(instance_id, ())}
     member = {

@@ -1,4 +1,4 @@
-"""The account's metadata defaults, which every region keeps for itself, or a declarative policy for it."""
+"""The account's metadata defaults of each region, set by the account or by a declarative policy."""
 
 from typing import Any
 
@@ -12,18 +12,18 @@ from infra.local.server.knobs import KNOBS
 
 GET = "GetInstanceMetadataDefaults"
 EXCEPTION_MESSAGE = "This action is denied due to an organizational policy in effect"
-"""What is answered where the policy has no message of its own (Organizations User Guide, "Declarative policies")."""
+"""The error's text if the policy has no message of its own (Organizations User Guide, "Declarative policies")."""
 
 _defaults = AccountRegionScopedDict()
 
 
 def current() -> dict[str, str | int]:
-    """What is preferred in the current account and region; what a declarative policy sets comes first."""
+    """The defaults of the current account and region; a declarative policy's override the account's."""
     return {**_own(), **KNOBS.declarative_defaults}
 
 
 def get(_parameters: Parameters) -> Response:
-    """GetInstanceMetadataDefaults: only what is preferred; a declarative policy does whatever it sets."""
+    """GetInstanceMetadataDefaults: only the defaults that are set, and by which of the two."""
     level: dict[str, Any] = {**current(), "ManagedBy": "account"} if current() else {}
     if _policy_in_force():
         level = {**current(), "ManagedBy": "declarative-policy", "ManagedExceptionMessage": _message()}
@@ -31,11 +31,11 @@ def get(_parameters: Parameters) -> Response:
 
 
 def modify(parameters: Parameters) -> Response:
-    """ModifyInstanceMetadataDefaults: what is omitted stays, `no-preference` and -1 take away.
+    """ModifyInstanceMetadataDefaults: omitted defaults stay; `no-preference` and -1 remove a default.
 
     Under a declarative policy "you can't modify the settings directly within an account" (EC2 User Guide, "Set the
-    default for the account"). With which code that is refused, and whether fields that the policy leaves out can
-    still be modified, is not documented: here nothing can.
+    default for the account"). AWS does not document the error's code, nor whether fields that the policy omits can
+    still be modified: here no field can.
     """
     p = flat(parameters)
     merged = {**_own(), **metadata_options.parse_defaults(p)}

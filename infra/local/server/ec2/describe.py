@@ -1,4 +1,4 @@
-"""DescribeInstances and DescribeRegions: filters, pages, and what an instance looks like."""
+"""DescribeInstances and DescribeRegions: filters, pages, and an instance's XML."""
 
 import base64
 import itertools
@@ -39,7 +39,7 @@ _FIELDS: dict[str, Callable[[Instance], Any]] = {
 
 
 def describe_instances(parameters: Parameters) -> Response:
-    """DescribeInstances: by ids, or by filters and pages, which leave out what is managed unless asked for it."""
+    """DescribeInstances: by ids, or by filters and pages; these leave out managed instances unless requested."""
     p = flat(parameters)
     ids = listed(p, "InstanceId")
     wanted = [_filter(name, values) for name, values in filters.asked(p)]
@@ -61,7 +61,7 @@ def describe_instances(parameters: Parameters) -> Response:
 
 
 def describe_regions(parameters: Parameters) -> Response:
-    """DescribeRegions: those enabled in the account; the others with AllRegions only."""
+    """DescribeRegions: the account's enabled regions; with AllRegions, the others too."""
     p = flat(parameters)
     wanted = listed(p, "RegionName")
     conditions = dict(filters.asked(p))
@@ -106,7 +106,7 @@ def instance_xml(original: Callable[[Instance], str]) -> Callable[[Instance], st
 
 
 def install() -> None:
-    """Replace the two listings, and complete how an instance is shown."""
+    """Replace the two listings, and complete an instance's XML."""
     ec2._instance_xml = instance_xml(ec2._instance_xml)
     add_actions({"DescribeInstances": describe_instances, "DescribeRegions": describe_regions})
 
@@ -126,7 +126,7 @@ def _tags(instance: Instance) -> list[dict[str, str]]:
 
 
 def _page(matching: list[Instance], p: dict[str, str], *, filtered: bool) -> tuple[list[Instance], str]:
-    """The page asked for and the token of the next. A token holds the position of the last instance seen."""
+    """The requested page and the token of the next. A token holds the position of the last instance listed."""
     size = p.get("MaxResults")
     if size is not None and (not size.isdigit() or int(size) not in PAGE_SIZES):
         raise AwsError("InvalidParameterValue", f"Value ( {size} ) for parameter maxResults is invalid.")

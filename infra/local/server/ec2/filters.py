@@ -13,7 +13,7 @@ FILTER_VALUES = 200
 
 
 def asked(p: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """The filters of a request: each one's name and values."""
+    """The filters of a request: name and values of each."""
     named = itertools.takewhile(lambda number: f"Filter.{number}.Name" in p, itertools.count(1))
     total = 0
     for number in named:
@@ -28,7 +28,7 @@ def asked(p: Mapping[str, str]) -> Iterator[tuple[str, list[str]]]:
 
 
 def is_on_tags(name: str) -> bool:
-    """Whether a filter is one that every listing of tagged resources has."""
+    """Whether a filter is on tags, which every listing of tagged resources has."""
     return name == "tag-key" or name.startswith("tag:")
 
 
@@ -41,7 +41,7 @@ def fit_tags(name: str, tags: Iterable[Mapping[str, str]], values: list[str]) ->
 
 
 def invalid(name: str) -> AwsError:
-    """What EC2 answers to a filter it does not know."""
+    """EC2's error for an unknown filter."""
     return AwsError("InvalidParameterValue", f"The filter '{name}' is invalid")
 
 
@@ -51,7 +51,7 @@ def matches(value: str, patterns: list[str]) -> bool:
 
 
 def page(found: Sequence[dict[str, Any]], p: Mapping[str, str], sizes: range) -> tuple[list[dict[str, Any]], str]:
-    """The page that is asked for, of the largest size unless another is named, and the token of the next, or ""."""
+    """The requested page, by default of the largest size, and the token of the next page, or ""."""
     size = p.get("MaxResults", str(sizes[-1]))
     if not size.isdigit() or int(size) not in sizes:
         raise AwsError("InvalidParameterValue", f"Value ( {size} ) for parameter maxResults is invalid.")

@@ -13,7 +13,7 @@ from infra.local.server.errors import AwsError, dry_run
 from infra.local.server.service_calls import run_one, service_caller
 
 Slot = dict[str, Any]
-"""A template, and an override of it if there is one."""
+"""A template, and its override if it has one."""
 
 CREATE, DESCRIBE = "CreateFleet", "DescribeFleets"
 PAGE_SIZES = range(1, 1001)
@@ -23,10 +23,10 @@ OVERRIDES = ("InstanceType", "ImageId", "SubnetId")
 
 
 def create(parameters: Parameters) -> Response:
-    """CreateFleet: its capacity is launched at once, each slot in turn, where EC2 goes by price and capacity.
+    """CreateFleet, which launches the capacity at once, slot by slot; EC2 would choose by price and capacity.
 
-    Aliases of versions are resolved at each launch. Only the type `instant` answers what was launched, and what was
-    refused.
+    EC2 resolves `$Default` and `$Latest` at each launch. Only a fleet of type `instant` returns the instances and the
+    errors.
     """
     request = shapes.request("ec2", CREATE, flat(parameters))
     slots = [slot for config in request["LaunchTemplateConfigs"] for slot in _slots(config)]
@@ -62,7 +62,7 @@ def create(parameters: Parameters) -> Response:
 
 
 def describe(parameters: Parameters) -> Response:
-    """DescribeFleets: by ids, or all but the instant ones, with the templates that they launch from.
+    """DescribeFleets: by ids, or all except the instant ones, with the templates that they launch from.
 
     API Reference: "If a fleet is of type instant, you must specify the fleet ID in the request".
     """
@@ -81,7 +81,7 @@ def describe(parameters: Parameters) -> Response:
 
 
 def install() -> None:
-    """Replace ministack's, which launch without a template's options and do not show the template."""
+    """Replace ministack's actions, which launch without a template's options and do not show the template."""
     add_actions({CREATE: create, DESCRIBE: describe})
 
 
@@ -92,7 +92,7 @@ def _fitting(name: str, values: list[str]) -> Callable[[Mapping[str, Any]], bool
 
 
 def _slots(config: dict[str, Any]) -> list[Slot]:
-    """The slots of a configuration, whose template has id and name from now on."""
+    """The slots of a configuration; its template gets both id and name."""
     specification = config["LaunchTemplateSpecification"]
     launch_templates.resolved(specification)
     template = launch_templates.known_template(specification)
@@ -105,7 +105,7 @@ def _slots(config: dict[str, Any]) -> list[Slot]:
 
 
 def _parameters(slot: Slot, fleet_id: str, request: Mapping[str, Any]) -> dict[str, str]:
-    """A slot as parameters of RunInstances; overrides beat the template, their metadata options too."""
+    """A slot as parameters of RunInstances; overrides replace the template's values, metadata options included."""
     template, override = slot["LaunchTemplateSpecification"], slot["Overrides"]
     said = {name: override[name] for name in OVERRIDES if name in override}
     said |= {f"MetadataOptions.{name}": str(value) for name, value in override.get("MetadataOptions", {}).items()}

@@ -1,4 +1,4 @@
-"""The images that instances are launched from, as far as the metadata service goes: ImdsSupport."""
+"""The images that instances are launched from, and their ImdsSupport."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ _IMAGE_ID = re.compile(rb"<imageId>(ami-[0-9a-zA-Z]+)</imageId>")
 
 
 def requires_tokens(image: str) -> bool:
-    """Whether an image has ImdsSupport=v2.0: by the knob `imds_v2_images`, or by its owner's wish."""
+    """Whether an image has ImdsSupport=v2.0: by the knob `imds_v2_images`, or set by its owner."""
     if image in KNOBS.imds_v2_images:
         return True
     records = (
@@ -27,7 +27,7 @@ def requires_tokens(image: str) -> bool:
 
 
 def describe(original: Action) -> Action:
-    """DescribeImages with ImdsSupport, where the images of the knob `imds_v2_images` are there, of Amazon."""
+    """DescribeImages with ImdsSupport; it lists the images of the knob `imds_v2_images` as Amazon's."""
 
     def run(parameters: Parameters) -> Response:
         known = {stub[0] for stub in _STUBS}
@@ -67,7 +67,7 @@ def register(original: Action) -> Action:
 
 
 def modify(original: Action) -> Action:
-    """ModifyImageAttribute, also of `imdsSupport`: by the owner, one attribute a call, and never back.
+    """ModifyImageAttribute with `imdsSupport`: by the owner only, one attribute a call, and irreversible.
 
     API Reference, ModifyImageAttribute: "You can specify only one attribute at a time"; EC2 User Guide, "Configure
     the AMI": "After you set the value to v2.0, you can't undo it".
@@ -96,7 +96,7 @@ def modify(original: Action) -> Action:
 
 
 def install() -> None:
-    """Complete the three actions; what is launched from an own image runs nothing, as from any other."""
+    """Complete the three actions; instances from the account's own images start no containers either."""
     actions = ec2._ACTION_MAP
     ec2._registered_image = lambda _image: None
     ec2._docker_touched = lambda: False

@@ -1,4 +1,4 @@
-"""The metadata options of instances that exist: shown, and changed as ModifyInstanceMetadataOptions does it."""
+"""The metadata options of existing instances: show them, and change them by ModifyInstanceMetadataOptions."""
 
 import time
 
@@ -18,14 +18,14 @@ def options_state(instance: Instance) -> str:
 
 
 def modify_options(parameters: Parameters) -> Response:
-    """ModifyInstanceMetadataOptions: what is omitted keeps its value."""
+    """ModifyInstanceMetadataOptions: omitted options keep their values."""
     p = flat(parameters)
     if "InstanceId" not in p:
         raise AwsError("MissingParameter", "The request must contain the parameter InstanceId")
     instance = known_instance(p["InstanceId"])
     requested = metadata_options.parse(p)
     if not requested:
-        raise AwsError("InvalidParameterCombination", "No instance metadata option to modify was given.")
+        raise AwsError("InvalidParameterCombination", "The request must name an instance metadata option.")
     if KNOBS.strict_options:
         metadata_options.check_alone(requested)
     _check_modifiable(instance, requested)
@@ -39,12 +39,12 @@ def modify_options(parameters: Parameters) -> Response:
 
 
 def options_xml(tag: str, instance: Instance) -> str:
-    """An instance's metadata options, as EC2 writes them."""
+    """An instance's metadata options as EC2's XML."""
     return f"<{tag}>{elements({'State': options_state(instance), **instance['MetadataOptions']})}</{tag}>"
 
 
 def install() -> None:
-    """Add the action EC2 lacks here."""
+    """Add the action, which ministack lacks."""
     add_actions({"ModifyInstanceMetadataOptions": modify_options})
 
 

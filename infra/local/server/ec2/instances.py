@@ -1,4 +1,4 @@
-"""EC2 instances: launched, started, stopped and terminated, as EC2 does it."""
+"""EC2 instances: launch, start, stop and terminate them as EC2 does."""
 
 import contextvars
 import itertools
@@ -27,7 +27,7 @@ TEMPLATE_PARAMETERS = ("ImageId", "InstanceType", "KeyName", "UserData")
 TEMPLATE_NAMES = ("LaunchTemplateId", "LaunchTemplateName", "Version")
 
 operator: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar("operator", default=None)
-"""The service that manages what is being launched; set from the client's own header."""
+"""The service that manages the instances being launched; set from the local client's header."""
 
 _launch_options: contextvars.ContextVar[Options | None] = contextvars.ContextVar("options", default=None)
 _launched: contextvars.ContextVar[list[Instance] | None] = contextvars.ContextVar("launched", default=None)
@@ -35,7 +35,11 @@ _numbers = itertools.count(1)
 
 
 def known_instance(instance_id: str) -> Instance:
-    """The instance of this id, or EC2's reason why there is none."""
+    """The instance with this id.
+
+    Raises:
+        AwsError: if EC2 does not know it.
+    """
     if not ec2._INSTANCE_ID_RE.match(instance_id):
         raise AwsError("InvalidInstanceID.Malformed", f'Invalid id: "{instance_id}"')
     instance: Instance | None = ec2._instances.get(instance_id)
@@ -45,12 +49,12 @@ def known_instance(instance_id: str) -> Instance:
 
 
 def visible(instance: Instance) -> bool:
-    """Whether EC2 knows the instance yet, everywhere."""
+    """Whether all of EC2 knows the instance yet."""
     return bool(instance["LaunchedAt"] + KNOBS.visibility_seconds <= time.time())
 
 
 def hidden(instance: Instance) -> bool:
-    """Whether only those who ask for managed resources see it (EC2 User Guide, "Managed resource visibility")."""
+    """Whether only requests for managed resources list it (EC2 User Guide, "Managed resource visibility")."""
     return bool(instance["Operator"]["managed"]) and not KNOBS.managed_visible
 
 
@@ -86,14 +90,14 @@ def run_instances(original: Action) -> Action:
 
 
 def _from_template(data: Mapping[str, Any]) -> dict[str, list[str]]:
-    """What a template says in place of a request that does not, as the request would say it."""
+    """The template's values, as parameters that a request may override."""
     profile = {f"IamInstanceProfile.{name}": value for name, value in data.get("IamInstanceProfile", {}).items()}
     said = {name: data[name] for name in TEMPLATE_PARAMETERS if name in data} | profile
     return {name: [str(value)] for name, value in said.items()}
 
 
 def _tag_origin(launched: list[Instance], version: Mapping[str, Any]) -> None:
-    """The tags that the template gives, unless the request gave the same, and those that tell where it came from."""
+    """Add the template's tags, except keys that the request gave, and the tags that name template and version."""
     specifications = version["LaunchTemplateData"].get("TagSpecifications", ())
     given = [tag for each in specifications if each.get("ResourceType") == "instance" for tag in each.get("Tags", ())]
     pairs = {"id": version["LaunchTemplateId"], "version": str(version["VersionNumber"])}
@@ -105,7 +109,7 @@ def _tag_origin(launched: list[Instance], version: Mapping[str, Any]) -> None:
 
 
 def launch(original: Callable[..., list[Instance]]) -> Callable[..., list[Instance]]:
-    """What every launch gives an instance, through RunInstances and CreateFleet alike."""
+    """Launch instances, and complete their records; RunInstances and CreateFleet both use it."""
 
     def launch_instances(*arguments: Any, **named: Any) -> list[Instance]:
         created = original(*arguments, **named)
@@ -134,13 +138,13 @@ def launch(original: Callable[..., list[Instance]]) -> Callable[..., list[Instan
 
 
 def _earlier(moment: str, seconds: float) -> str:
-    """That moment, so many seconds before."""
+    """The time this many seconds earlier."""
     earlier = datetime.fromisoformat(moment) - timedelta(seconds=seconds)
     return earlier.strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def start_instances(original: Action) -> Action:
-    """StartInstances, which also brings waiting metadata options into force."""
+    """StartInstances, which also applies pending metadata options."""
 
     def start(parameters: Parameters) -> Response:
         started = [each for each in _named(parameters) if each["State"]["Name"] == "stopped"]
@@ -157,7 +161,7 @@ def start_instances(original: Action) -> Action:
 
 
 def ending(original: Action, passing_state: str, final_state: str) -> Action:
-    """StopInstances or TerminateInstances, with the two changes of state they bring."""
+    """StopInstances or TerminateInstances, with their two changes of state."""
 
     def end(parameters: Parameters) -> Response:
         changed = [each for each in _named(parameters) if each["State"]["Name"] != final_state]
@@ -185,7 +189,7 @@ def install() -> None:
 
 
 def _named(parameters: Parameters) -> list[Instance]:
-    """The instances whose ids a request lists; DryRun ends it here."""
+    """The instances whose ids a request lists; a DryRun ends here."""
     p = flat(parameters)
     named = [known_instance(each) for each in listed(p, "InstanceId")]
     if p.get("DryRun") == "true":

@@ -1,4 +1,4 @@
-"""Launch templates: created, given another default, deleted, and found for a launch.
+"""Launch templates: create them, change their default version, delete them, and find them for a launch.
 
 Codes: EC2 API Reference, "Error codes for the Amazon EC2 API".
 """
@@ -17,7 +17,7 @@ from infra.local.server.ec2.protocol import Action, Parameters, Response, add_ac
 from infra.local.server.errors import AwsError, dry_run
 
 Template = dict[str, Any]
-"""ministack's record of a template; added to it here: CreatedBy, Operator, HighestVersionNumber."""
+"""ministack's record of a template. Added here: CreatedBy, Operator, HighestVersionNumber."""
 
 Version = dict[str, Any]
 TEMPLATE_ID = re.compile(r"lt-([0-9a-f]{8}|[0-9a-f]{17})")
@@ -44,7 +44,7 @@ def known_template(named: Mapping[str, Any]) -> Template:
 
 
 def known_version(template: Template, version: str) -> Version:
-    """The version of this number, or `$Default` or `$Latest`."""
+    """The version with this number, or `$Default` or `$Latest`."""
     aliases = {"$Default": template["DefaultVersionNumber"], "$Latest": template["LatestVersionNumber"]}
     number = str(aliases.get(version, version))
     for each in template["Versions"]:
@@ -59,9 +59,9 @@ def known_version(template: Template, version: str) -> Version:
 
 
 def changeable_template(named: Mapping[str, Any]) -> Template:
-    """The template that a request names and changes; a managed one only its operator may change.
+    """The template that a request changes; only its operator may change a managed one.
 
-    EC2 User Guide, "Amazon EC2 managed instances"; the code is the one that managed instances answer.
+    EC2 User Guide, "Amazon EC2 managed instances"; the code is the same as for managed instances.
     """
     template = known_template(named)
     if operator := template.get("Operator"):
@@ -113,7 +113,7 @@ def create(parameters: Parameters) -> Response:
 
 
 def added(name: str, request: Mapping[str, Any]) -> Template:
-    """A new template of this name."""
+    """Add a new template with this name."""
     template_id = ec2._new_lt_id()
     version = stored(name, request) | {"LaunchTemplateId": template_id, "VersionNumber": 1, "DefaultVersion": True}
     template: Template = {
@@ -133,7 +133,7 @@ def added(name: str, request: Mapping[str, Any]) -> Template:
 
 
 def modify(parameters: Parameters) -> Response:
-    """ModifyLaunchTemplate: another default version, by its number."""
+    """ModifyLaunchTemplate: set another default version, by its number."""
     request = shapes.request("ec2", "ModifyLaunchTemplate", flat(parameters))
     template = changeable_template(request)
     wanted = request.get("DefaultVersion", "")
@@ -166,15 +166,15 @@ def delete(original: Action) -> Action:
 
 
 def resolved(specification: Mapping[str, str]) -> Version:
-    """The version that a launch uses: the one it names, else the default; nothing where no template is named."""
+    """The version that a launch uses: the named one, else the default; empty if no template is named."""
     if not specification.get("LaunchTemplateId") and not specification.get("LaunchTemplateName"):
         return {}
     return known_version(known_template(specification), specification.get("Version") or "$Default")
 
 
 def install() -> None:
-    """Replace ministack's templates, which keep a few fields only and answer other errors."""
-    # A field that is sent empty is sent: the value of a tag, say.
+    """Replace ministack's templates, which keep only a few fields and answer other errors."""
+    # Keep parameters with an empty value: a tag's value, for example.
     ec2.parse_qs = functools.partial(parse_qs, keep_blank_values=True)
     add_actions(
         {

@@ -1,4 +1,4 @@
-"""Instance metadata options: which values EC2 takes, and where an instance's own come from."""
+"""Instance metadata options: the values that EC2 accepts, and where a new instance's options come from."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -26,9 +26,9 @@ TAG_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}")
 RESERVED_TAG_KEYS = (".", "..", "_index")
 
 XEN = re.compile(r"(c[134]|d2|f1|g2|g3s?|h1|i[23]|m[1-4]|p[23]|r[34]|t[12]|x1e?)\.(?!metal)")
-"""Instance types on Xen begin so (Amazon EC2 Instance Types guide, "Amazon EC2 instance type specifications")."""
+"""Instance types on Xen (Amazon EC2 Instance Types guide, "Amazon EC2 instance type specifications")."""
 
-# What an instance gets when nobody says anything, and when its AMI asks for IMDSv2.
+# EC2's own defaults, and those of an AMI with ImdsSupport=v2.0.
 LAUNCH_OPTIONS: Options = {
     "HttpTokens": "optional",
     HOP_LIMIT: 1,
@@ -40,7 +40,7 @@ IMDS_V2_IMAGE: Options = {"HttpTokens": "required", HOP_LIMIT: 2}
 
 
 def parse(parameters: Mapping[str, str], prefix: str = "") -> Options:
-    """The options named in a request's parameters, refused where EC2 refuses their values."""
+    """The options in a request's parameters; values that EC2 refuses raise its errors."""
     options: Options = {}
     for name, choices in CHOICES.items():
         if value := parameters.get(prefix + name):
@@ -51,7 +51,7 @@ def parse(parameters: Mapping[str, str], prefix: str = "") -> Options:
 
 
 def parse_defaults(parameters: Mapping[str, str]) -> dict[str, str | int | None]:
-    """The account defaults named in a request's parameters; None takes a default away."""
+    """The account defaults in a request's parameters; None removes a default."""
     choices = {"HttpTokens": CHOICES["HttpTokens"], "HttpEndpoint": SWITCH, "InstanceMetadataTags": SWITCH}
     defaults: dict[str, str | int | None] = {}
     for name, values in {**choices, ENFORCED: SWITCH}.items():
@@ -64,11 +64,11 @@ def parse_defaults(parameters: Mapping[str, str]) -> dict[str, str | int | None]
 
 
 def at_launch(requested: Options, defaults: Mapping[str, str | int], *, imds_v2_image: bool) -> Options:
-    """An instance's options: the request's, else the account's, else the AMI's, each option for itself.
+    """A new instance's options: for each, the request's value, else the account's, else the AMI's.
 
-    EC2 User Guide, "Configure instance metadata options for new instances", order of precedence. Whether a default of
-    `required` brings the hop limit 2 with it, its paragraphs do not agree: the knob `required_default_hops`.
-    Enforcement comes last: a launch that ends with `optional` fails, wherever that was said.
+    EC2 User Guide, "Configure instance metadata options for new instances", order of precedence. The guide contradicts
+    itself on whether a default of `required` implies the hop limit 2: the knob `required_default_hops` decides.
+    Enforcement comes last: a launch that results in `optional` fails, wherever that value comes from.
     """
     preferences = {name: value for name, value in defaults.items() if name != ENFORCED}
     image = IMDS_V2_IMAGE if imds_v2_image else {}
@@ -80,7 +80,7 @@ def at_launch(requested: Options, defaults: Mapping[str, str | int], *, imds_v2_
 
 
 def check_alone(requested: Options) -> None:
-    """The old service's stricter reading: nothing but `HttpEndpoint=enabled` may come with other options."""
+    """Check the old service's stricter rule: other options require `HttpEndpoint=enabled`."""
     others = requested.keys() - {"HttpEndpoint"}
     if others and requested.get("HttpEndpoint") == "disabled":
         raise AwsError(
@@ -92,11 +92,11 @@ def check_alone(requested: Options) -> None:
 
 
 def check_offered(requested: Options, tag_keys: Collection[str], instance_type: str) -> None:
-    """Options that EC2 cannot enable on this instance.
+    """Refuse options that EC2 cannot enable on this instance.
 
-    Not every tag key fits the metadata service (EC2 User Guide, "View tags for your EC2 instances using instance
-    metadata"), and its IPv6 address is there on Nitro only ("Access instance metadata for an EC2 instance"). The
-    words are those of public reports: aws/aws-cli issue 8825, aws/aws-ec2-imdsv2-get pull request 6.
+    The metadata service does not support every tag key (EC2 User Guide, "View tags for your EC2 instances using
+    instance metadata"), and has an IPv6 address only on Nitro ("Access instance metadata for an EC2 instance"). The
+    errors' texts come from public reports: aws/aws-cli issue 8825, aws/aws-ec2-imdsv2-get pull request 6.
     """
     if requested.get(IPV6) == "enabled" and XEN.match(instance_type):
         raise AwsError(
@@ -112,14 +112,14 @@ def check_offered(requested: Options, tag_keys: Collection[str], instance_type: 
 
 
 def unsupported(name: str) -> AwsError:
-    """What a region without an option answers, whatever the value."""
+    """The error of a region that does not support an option, whatever the value."""
     return AwsError("UnsupportedOperation", f"{name} is not supported in this region.")
 
 
 def tokens_enforced() -> AwsError:
-    """What EC2 answers to a wish for optional tokens where they are enforced, at launch and afterwards.
+    """EC2's error for optional tokens where tokens are enforced, at launch and afterwards.
 
-    Its own words (EC2 User Guide, "Troubleshoot instance launch issues").
+    The text is EC2's (EC2 User Guide, "Troubleshoot instance launch issues").
     """
     return AwsError(
         "UnsupportedOperation",

@@ -1,4 +1,4 @@
-"""How EC2 is asked and how it answers: query parameters in, XML out."""
+"""EC2's requests and answers: query parameters in, XML out."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,13 +25,13 @@ def listed(parameters: Mapping[str, str], name: str) -> list[str]:
 
 
 def reply(action: str, inner: str) -> Response:
-    """What an action answers."""
+    """An action's answer."""
     response: Response = ec2._xml(200, f"{action}Response", inner)
     return response
 
 
 def elements(values: Mapping[str, Any]) -> str:
-    """One element each, named as EC2 names them: HttpTokens becomes httpTokens."""
+    """One XML element for each value, by EC2's names: HttpTokens becomes httpTokens."""
     return "".join(
         f"<{name[0].lower()}{name[1:]}>{value}</{name[0].lower()}{name[1:]}>" for name, value in values.items()
     )

@@ -1,4 +1,4 @@
-"""Spot Fleets with the templates they name; they launch nothing here."""
+"""Spot Fleets with the templates that they name; here they launch nothing."""
 
 import time
 import uuid
@@ -14,7 +14,7 @@ REQUEST, DESCRIBE = "RequestSpotFleet", "DescribeSpotFleetRequests"
 PAGE_SIZES = range(1, 1001)
 
 _spot_fleets = AccountRegionScopedDict()
-"""By id, as EC2 shows them."""
+"""The requests by id, as EC2 shows them."""
 
 
 def request(parameters: Parameters) -> Response:

@@ -1,4 +1,4 @@
-"""DescribeLaunchTemplates and DescribeLaunchTemplateVersions: filters, aliases of all templates, pages."""
+"""DescribeLaunchTemplates and DescribeLaunchTemplateVersions: filters, pages, and versions of all templates."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -31,11 +31,11 @@ _VERSION_FIELDS: dict[str, tuple[str, ...]] = {
     "network-card-index": ("LaunchTemplateData", "NetworkInterfaces", "NetworkCardIndex"),
     "ram-disk-id": ("LaunchTemplateData", "RamDiskId"),
 }
-"""The filters of the API Reference, and where their values stand. A version that does not say a value fits none."""
+"""The filters of the API Reference, and the paths to their values. A version without the value does not match."""
 
 
 def describe_templates(parameters: Parameters) -> Response:
-    """DescribeLaunchTemplates: by ids, by names, or all, without the managed ones unless asked for."""
+    """DescribeLaunchTemplates: by ids, by names, or all; managed ones only on request."""
     p = flat(parameters)
     request = shapes.request("ec2", "DescribeLaunchTemplates", p)
     if request.get("DryRun"):
@@ -52,7 +52,7 @@ def describe_templates(parameters: Parameters) -> Response:
 
 
 def describe_versions(parameters: Parameters) -> Response:
-    """DescribeLaunchTemplateVersions: of one template, or those that are default or latest of all of them."""
+    """DescribeLaunchTemplateVersions: of one template, or the default or latest versions of all templates."""
     p = flat(parameters)
     request = shapes.request("ec2", "DescribeLaunchTemplateVersions", p)
     if request.get("DryRun"):
@@ -98,7 +98,7 @@ def _names_one(request: Mapping[str, Any]) -> bool:
 
 
 def _of_one(request: Mapping[str, Any]) -> Iterator[Version]:
-    """The versions of one template that are asked for; the newest first where all are."""
+    """The requested versions of one template; if the request names no version, all, newest first."""
     template = launch_templates.known_template(request)
     if wanted := request.get("Versions"):
         yield from _each_once(template, wanted)
@@ -109,7 +109,7 @@ def _of_one(request: Mapping[str, Any]) -> Iterator[Version]:
 
 
 def _of_all(request: Mapping[str, Any]) -> Iterator[Version]:
-    """The versions of all templates that are their default or latest: numbers do not go without a template."""
+    """The default or latest versions of all templates; numbers need a template."""
     wanted = request.get("Versions", [])
     if not wanted or set(wanted) - set(ALIASES):
         raise AwsError(

@@ -1,4 +1,4 @@
-"""Versions of launch templates: made from others, and deleted."""
+"""Versions of launch templates: create them, from other versions too, and delete them."""
 
 import copy
 import re
@@ -21,11 +21,11 @@ IMAGE = re.compile(r"ami-[0-9a-f]+|resolve:ssm:.+")
 DELETED_AT_ONCE = 200
 
 _answers = AccountRegionScopedDict()
-"""By client token: the request that had it, and what it was answered."""
+"""The request that used each client token, and its answer."""
 
 
 def shown(version: Version) -> dict[str, Any]:
-    """A version as EC2 shows it; its metadata options have a State, which requests do not take."""
+    """A version as EC2 shows it; its metadata options have a State, which requests cannot set."""
     data = dict(version["LaunchTemplateData"])
     if "MetadataOptions" in data:
         data["MetadataOptions"] = {"State": "applied", **data["MetadataOptions"]}
@@ -64,10 +64,10 @@ def create(parameters: Parameters) -> Response:
 
 
 def delete(parameters: Parameters) -> Response:
-    """DeleteLaunchTemplateVersions: each answered for itself, but none is deleted where one is the default.
+    """DeleteLaunchTemplateVersions: the answer lists each version, but if one is the default, the call fails.
 
-    The API Reference says that the default cannot be deleted, not how that is refused. That it ends the whole call is
-    what the tests of another emulator, mulgadc/spinifex, state.
+    The API Reference says that the default cannot be deleted, but not how EC2 refuses it. That the whole call fails is
+    taken from the tests of another emulator, mulgadc/spinifex.
     """
     p = flat(parameters)
     request = shapes.request("ec2", DELETE, p)
@@ -107,11 +107,11 @@ def install() -> None:
 
 
 def _data(template: Template, request: Mapping[str, Any]) -> dict[str, Any]:
-    """What a new version consists of: what was sent, and of its source what was not.
+    """A new version's fields: the request's, and for the others its source's.
 
     API Reference, CreateLaunchTemplateVersion: "Snapshots applied to the block device mapping are ignored when
-    creating a new version unless they are explicitly included." Whether metadata options that are sent replace the
-    source's or are merged with them is not written: the knob `merge_template_options`.
+    creating a new version unless they are explicitly included." Whether the request's metadata options replace the
+    source's or are merged with them is not documented: the knob `merge_template_options` decides.
     """
     sent = request.get("LaunchTemplateData", {})
     if "SourceVersion" not in request:
@@ -136,7 +136,7 @@ def _source(template: Template, version: str) -> Version:
 
 
 def _warnings(data: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """What is wrong with a version, which EC2 makes nevertheless (EC2 User Guide, "Create a launch template")."""
+    """Warnings about a version, which EC2 creates nevertheless (EC2 User Guide, "Create a launch template")."""
     image = data.get("ImageId", "ami-0")
     if not IMAGE.fullmatch(image):
         yield {"Code": "InvalidAMIID.Malformed", "Message": f'Invalid id: "{image}"'}
@@ -145,4 +145,4 @@ def _warnings(data: Mapping[str, Any]) -> Iterator[dict[str, str]]:
     except AwsError as error:
         yield {"Code": error.code, "Message": error.message}
     for code in KNOBS.template_warnings:
-        yield {"Code": code, "Message": "ordered by the knob template_warnings"}
+        yield {"Code": code, "Message": "requested by the knob template_warnings"}
