@@ -179,8 +179,8 @@ def test_a_compliant_instance(command: Command, clients: FakeClients) -> None:
             {"by": "group", "tolerate": 17},
             (
                 "holds the instance back; Auto Scaling group web: 40 IMDSv1 calls in 14 days, the last on 2026-11-22; "
-                f"gated until the calls stop; {FIND_CALLER}; rule: hold back instances with more than 17 IMDSv1 calls in "
-                "14 days, counted by Auto Scaling group"
+                f"gated until the calls stop; {FIND_CALLER}; rule: hold back instances with more than 17 IMDSv1 calls "
+                "in 14 days, counted by Auto Scaling group"
             ),
             "HELD",
         ),
