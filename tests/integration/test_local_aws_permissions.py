@@ -6,8 +6,8 @@ from infra.local.ledger_table import create_ledger_table
 from tests.integration.local_resources import Queue, assumed, outcome, role
 
 
-def test_policies_hold_once_they_are_enforced(aws: LocalAws) -> None:
-    """Actions, resources and conditions; each parameter of a list."""
+def test_policies_apply_once_iam_is_enforced(aws: LocalAws) -> None:
+    """Actions, resources and conditions, for each parameter of a list."""
     [instance] = aws.launch(HttpTokens="optional")
     ssm = aws.client("ssm")
     for name in ("/one", "/two"):
@@ -70,7 +70,7 @@ def test_queues_and_topics_are_checked_too(aws: LocalAws) -> None:
 
 
 def test_a_change_of_options_may_be_allowed_by_what_it_sets(aws: LocalAws) -> None:
-    """Where the condition names an option, a change that leaves it out is not allowed either."""
+    """If the condition names an option, a change without this option is not allowed either."""
     [instance] = aws.launch(HttpTokens="optional")
     arn = role(
         aws,
@@ -91,7 +91,7 @@ def test_a_change_of_options_may_be_allowed_by_what_it_sets(aws: LocalAws) -> No
 
 
 def test_items_may_be_allowed_by_their_partition(aws: LocalAws) -> None:
-    """Of every partition but one, PutItem is refused."""
+    """PutItem is refused in every partition but one."""
     create_ledger_table(aws, "ledger")
     arn = role(
         aws,
