@@ -85,7 +85,8 @@ def _mutmut_options(tree: Path) -> dict[str, Any]:
         "source_paths": ["src"],
         "also_copy": ["infra", "conftest.py"],
         "only_mutate": [*modules, "src/mutation_control.py"],
-        # A worker is forked after pytest has collected the tests and closed its captured output, so it must not capture.
+        # A worker is forked after pytest has collected the tests and closed its captured output, so nothing may be
+        # captured.
         "pytest_add_cli_args": ["-s", "-p", "no:cacheprovider"],
         "pytest_add_cli_args_test_selection": [*TESTS, *(f"--ignore-glob={pattern}" for pattern in NOT_TESTS)],
         # Tests start threads, so each worker is forked from a process that has run no test.
