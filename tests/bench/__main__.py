@@ -31,7 +31,7 @@ def main() -> int:
     """Measure, judge and write each scenario in turn."""
     wishes = argparse.ArgumentParser(prog="python -m tests.bench")
     # argparse of Python 3.11 requires the empty list, too, to be one of the choices.
-    wishes.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="all of them if none is named")
+    wishes.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="default: all")
     names = wishes.parse_args().scenarios or list(SCENARIOS)
     try:
         choice = chosen(os.environ)

@@ -16,7 +16,7 @@ from infra.local.deployment import Deployment, deploy
 
 LAUNCHES = 20
 LIMIT_SECONDS = 2.5
-"""The limit of the median."""
+"""The limit of the median, in seconds."""
 
 
 def measure(enforcer: Deployment, launches: int = LAUNCHES) -> list[float]:

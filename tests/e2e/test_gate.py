@@ -53,7 +53,7 @@ def test_only_instances_that_call_imdsv1_are_held_and_named(stage: Stage) -> Non
 
 
 @pytest.mark.policy({"legacy_calls": {"by": "group"}})
-def test_a_group_that_calls_imdsv1_is_held_with_what_it_launches(stage: Stage) -> None:
+def test_a_group_that_calls_imdsv1_is_held_with_its_new_instances(stage: Stage) -> None:
     """One request to CloudWatch covers all groups. After the gate's last day every instance is enforced."""
     web, batch = "web/blue [1] a", "batch"
     stage.aws.knobs(attached_seconds=A_DAY)

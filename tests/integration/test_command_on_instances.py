@@ -103,7 +103,7 @@ def test_instances_that_must_not_be_set_stay(aws: LocalAws, instance: str) -> No
     assert aws.calls(MODIFY) == 0
 
 
-def test_the_instance_sets_itself_and_proves_it(aws: LocalAws, imds: LocalImds) -> None:
+def test_an_instance_sets_and_verifies_itself(aws: LocalAws, imds: LocalImds) -> None:
     """With its own role, and in its own region, which it learns through IMDSv2 alone; in both states."""
     on_it = imds.environment()
     for state, without in (("required", 401), ("optional", 200)):

@@ -73,7 +73,7 @@ def test_a_launch_configuration_is_denied_by_its_tokens(aws: LocalAws) -> None:
     assert outcome(create, LaunchConfigurationName="c", **same) == "AccessDenied"
 
 
-def test_a_group_is_denied_by_what_it_launches(aws: LocalAws) -> None:
+def test_a_group_is_denied_by_its_launch_source(aws: LocalAws) -> None:
     """The same guide, "Require a launch template and a version number"."""
     aws.client("ec2").create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": "ami-1"})
     aws.client("autoscaling").create_launch_configuration(

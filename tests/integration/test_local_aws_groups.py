@@ -202,7 +202,7 @@ def test_mixed_instances_launch_each_override(groups: Groups) -> None:
     assert "LaunchTemplate" not in groups.described()
 
 
-def test_an_update_replaces_what_a_group_launches_with(groups: Groups) -> None:
+def test_an_update_replaces_the_launch_source_of_a_group(groups: Groups) -> None:
     """API Reference, UpdateAutoScalingGroup: from the next launch on; the other fields stay."""
     first, second = groups.template("web", OPTIONAL), groups.template("new", OPTIONAL, REQUIRED)
     groups.api.create_launch_configuration(LaunchConfigurationName="old", ImageId=IMAGE, InstanceType="t3.micro")

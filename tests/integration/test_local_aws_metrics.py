@@ -123,7 +123,7 @@ def test_errors_of_a_function_are_measured(aws: LocalAws) -> None:
     assert _total(aws, "AWS/Lambda", "Invocations", FunctionName="broken") == 1
 
 
-def test_an_alarm_on_a_filled_metric_rises_where_there_are_no_points(aws: LocalAws) -> None:
+def test_an_alarm_on_a_filled_metric_rises_without_points(aws: LocalAws) -> None:
     """In a template's form; the local AWS refuses any other expression, as it cannot evaluate it."""
     filled = {"Id": "filled", "Expression": "FILL(sweeps, 0)"}
     metric = {"Namespace": "Fills", "MetricName": "SweepCompleted"}

@@ -69,7 +69,7 @@ def test_queues_and_topics_are_checked_too(aws: LocalAws) -> None:
         sns.publish(TopicArn=f"{topic}-other", Message="1")
 
 
-def test_a_change_of_options_may_be_allowed_by_what_it_sets(aws: LocalAws) -> None:
+def test_a_permission_to_change_options_may_depend_on_their_values(aws: LocalAws) -> None:
     """If the condition names an option, a change without this option is not allowed either."""
     [instance] = aws.launch(HttpTokens="optional")
     arn = role(
@@ -90,7 +90,7 @@ def test_a_change_of_options_may_be_allowed_by_what_it_sets(aws: LocalAws) -> No
     assert aws.metadata_options(instance)["HttpTokens"] == "required"
 
 
-def test_items_may_be_allowed_by_their_partition(aws: LocalAws) -> None:
+def test_a_permission_for_items_may_depend_on_their_partition(aws: LocalAws) -> None:
     """PutItem is refused in every partition but one."""
     create_ledger_table(aws, "ledger")
     arn = role(

@@ -76,7 +76,7 @@ def test_a_session_of_a_role_with_a_path_has_it_in_its_issuer_alone(aws: LocalAw
     assert caller.startswith(f"arn:aws:sts::{aws.account}:assumed-role/deep/")
 
 
-def test_tags_of_the_stack_reach_what_can_have_tags(aws: LocalAws) -> None:
+def test_tags_of_the_stack_reach_every_resource_that_can_have_tags(aws: LocalAws) -> None:
     """User Guide, 'Tags of a stack': CloudFormation adds them to its resources."""
     pattern = {"source": ["x"]}
     deploy(

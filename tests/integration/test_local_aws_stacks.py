@@ -108,7 +108,7 @@ class TestUpdates:
         stacks.update(body=template(Toggle=described), **PREVIOUS)
         assert stacks.toggle()[0] == "a"
 
-    def test_so_does_a_tag_of_the_stack(self, stacks: Stacks) -> None:
+    def test_a_tag_of_the_stack_writes_the_value_again(self, stacks: Stacks) -> None:
         """CloudFormation adds tags of the stack to its resources."""
         stacks.create()
         stacks.turn("b")
@@ -187,7 +187,7 @@ class TestPolicies:
         assert stacks.toggle() == turned
         assert stacks.aws.client("logs").describe_log_groups(logGroupNamePrefix="/log")["logGroups"]
 
-    def test_an_update_may_bring_a_policy_of_its_own(self, stacks: Stacks) -> None:
+    def test_an_update_may_have_its_own_policy(self, stacks: Stacks) -> None:
         """API reference, UpdateStack, StackPolicyDuringUpdateBody: for this update alone."""
         stacks.create(StackPolicyBody=POLICY)
         allow_all = json.dumps({"Statement": json.loads(POLICY)["Statement"][:1]})

@@ -99,7 +99,7 @@ def _text(results: list[Result], document: dict[str, Any]) -> str:
 
 
 def _say(text: str) -> None:
-    print(text)  # noqa: T201  # what is started by hand talks to a terminal
+    print(text)  # noqa: T201  # the command's output
 
 
 def _fail(why: str) -> NoReturn:

@@ -66,14 +66,14 @@ def test_a_mark_without_a_limit_is_met_by_any_figure() -> None:
 
 
 @pytest.mark.parametrize("scenario", SPECIFIC)
-def test_what_was_not_measured_is_not_met(scenario: str) -> None:
+def test_a_missing_measurement_meets_no_mark(scenario: str) -> None:
     """An interrupted scenario meets none of its own marks."""
     marks = marks_of(scenario, {}, 10)
     assert marks
     assert not any(mark.met for mark in marks)
 
 
-def test_a_burst_that_meets_everything() -> None:
+def test_a_burst_that_meets_every_mark() -> None:
     """No mark is missed."""
     assert not missed("burst", {COLD: a_system(2), WARM: a_system(1), C7N: a_system(8)})
 

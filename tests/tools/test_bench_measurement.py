@@ -23,7 +23,7 @@ def a_run(seconds: float, **fields: object) -> Run:
 @pytest.mark.parametrize(
     ("instances", "refill", "seconds"), [(50, 5, 0), (100, 5, 0), (400, 5, 60), (3000, 50, 58), (101, 5, 0.2)]
 )
-def test_the_bound_is_what_the_bucket_does_not_hold_at_its_refill(
+def test_the_bound_is_the_time_to_refill_the_missing_tokens(
     instances: int, refill: float, seconds: float
 ) -> None:
     """Up to 100 changes wait for nothing."""
@@ -65,7 +65,7 @@ def test_an_action_missing_in_one_run_counts_as_zero_there() -> None:
     assert summary(runs, 4)["requests"] == {DESCRIBE: 1, MODIFY: 102}
 
 
-def test_what_could_not_be_measured_stays_unknown() -> None:
+def test_a_missing_measurement_stays_unknown() -> None:
     """Unknown is not zero."""
     found = summary([a_run(1, cpu_s=None, peak_mb=None)], 4)
     assert found["cpu_s"] is None
