@@ -23,9 +23,7 @@ def a_run(seconds: float, **fields: object) -> Run:
 @pytest.mark.parametrize(
     ("instances", "refill", "seconds"), [(50, 5, 0), (100, 5, 0), (400, 5, 60), (3000, 50, 58), (101, 5, 0.2)]
 )
-def test_the_bound_is_the_time_to_refill_the_missing_tokens(
-    instances: int, refill: float, seconds: float
-) -> None:
+def test_the_bound_is_the_time_to_refill_the_missing_tokens(instances: int, refill: float, seconds: float) -> None:
     """Up to 100 changes wait for nothing."""
     assert bound(instances, refill) == pytest.approx(seconds)
 
