@@ -1,6 +1,7 @@
-"""`make bench`: `python -m tests.bench [SCENARIO …]`, all of them if none is named.
+"""`make bench`: `python -m tests.bench [SCENARIO …]`, by default all scenarios.
 
-The environment chooses too: see `tests.bench.choice`. It ends with 1 if a mark is not met, after all is written.
+Environment variables choose more: see `tests.bench.choice`. The exit code is 1 if a mark is not met; the results are
+written in any case.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ console = Console()
 
 
 def main() -> int:
-    """Measure, judge and write, scenario by scenario."""
+    """Measure, judge and write each scenario in turn."""
     wishes = argparse.ArgumentParser(prog="python -m tests.bench")
-    # argparse of Python 3.11 looks for the empty list, too, among the choices.
-    wishes.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="all of them if none is named")
+    # argparse of Python 3.11 requires the empty list, too, to be one of the choices.
+    wishes.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], help="default: all")
     names = wishes.parse_args().scenarios or list(SCENARIOS)
     try:
         choice = chosen(os.environ)
@@ -40,7 +41,7 @@ def main() -> int:
     for name in names:
         started, scenario = time.monotonic(), SCENARIOS[name]
         console.print(f"[bold]{name}[/]: {scenario.title}")
-        # Not met until it is measured: so it stands there, and not as it was before, if the run breaks off.
+        # Written as not met until it is measured, so that an interrupted run does not leave the earlier result.
         if not choice.systems:
             _keep(choice, name, {})
         runs = scenario.measure(lambda line: console.print(f"  {escape(line)}"), choice.systems, choice.repetitions)
@@ -60,7 +61,7 @@ def main() -> int:
 
 
 def _keep(choice: Choice, name: str, runs: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """Judge a scenario by its runs, and write it beside the others."""
+    """Judge a scenario by its runs, and write it with the others."""
     scenario, partial = SCENARIOS[name], bool(choice.systems)
     judged = results.judged(name, scenario.title, scenario.bound_s, runs, partial=partial)
     results.write(results.merged(results.read(choice.folder), name, judged), choice.folder)

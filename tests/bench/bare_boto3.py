@@ -1,8 +1,8 @@
-"""The same changes by boto3 alone, as EC2's bucket allows them: `python -m tests.bench.bare_boto3`.
+"""The same changes with boto3 alone, at the pace of EC2's bucket: `python -m tests.bench.bare_boto3`.
 
-What no enforcer can do with less. It lists nothing, reads nothing back and keeps nothing. Its standard input is JSON:
-`instances`, the ids by region, and the bucket's `capacity` and `refill`. It imports nothing else of the benchmark,
-which would count as its own.
+No enforcer can do with less: it lists nothing, reads nothing back and keeps nothing. Its standard input is JSON:
+`instances`, the ids by region, and the bucket's `capacity` and `refill`. It imports no other module of the benchmark,
+as their imports would count as its own time.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 THREADS = 16
-"""A region, as the enforcer has."""
+"""Threads for each region, as many as the enforcer has."""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """What EC2 takes of one region's changes."""
+    """EC2's limit for the changes of one region."""
 
     capacity: int
     refill: float
 
     def due(self, number: int) -> float:
-        """When change `number`, counted from 0, finds a token: seconds after the first one was answered."""
+        """Seconds from the first answer until change `number`, counted from 0, finds a token."""
         return max(0, number - self.capacity + 1) / self.refill
 
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _begin(ec2: Any, ids: Sequence[str], bucket: Bucket) -> list[Future[None]]:
-    """Let a region's threads begin with its changes."""
+    """Start a region's threads on its changes."""
     answered: list[float] = []
 
     def change(number: int, instance_id: str) -> None:

@@ -1,4 +1,4 @@
-"""The seconds as a chart: an SVG that can be read on a light page and on a dark one."""
+"""The seconds as a chart: an SVG that is readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ def _axis(scale: _Scale, bottom: int) -> str:
     )
 
 
-def _told(measured: Mapping[str, Any]) -> str:
-    """The seconds, and what they do not tell."""
+def _label(measured: Mapping[str, Any]) -> str:
+    """The seconds, with what they do not show."""
     left, launch = measured["instances"] - measured["required"], measured["facts"].get("launch_s")
     more = [f"{left} left"] if left else []
     more += [f"the launch {launch:.1f} s"] if launch else []
@@ -97,7 +97,7 @@ def _kind(system: str) -> str:
 
 
 def _block(name: str, scenario: Mapping[str, Any], top: int, scale: _Scale) -> tuple[str, int]:
-    """One scenario, and how high it is."""
+    """One scenario, and its height."""
     systems, bound_s = scenario["systems"], scenario["bound_s"]
     title = f'<tspan class="soft" font-weight="400" dx="8">{escape(scenario["title"])}</tspan>'
     parts = [f'<text class="head" x="12" y="{top + 16}">{escape(name)}{title}</text>']
@@ -108,7 +108,7 @@ def _block(name: str, scenario: Mapping[str, Any], top: int, scale: _Scale) -> t
         parts.append(
             f'<text class="soft" x="{LEFT - 8}" y="{y + 13}" text-anchor="end">{escape(system)}</text>'
             f'<rect class="{_kind(system)}" x="{LEFT}" y="{y}" width="{max(end - LEFT, 1):.1f}" height="{BAR}" rx="2"/>'
-            f'<text x="{end + 6}" y="{y + 13}">{_told(measured)}</text>'
+            f'<text x="{end + 6}" y="{y + 13}">{_label(measured)}</text>'
         )
         y += ROW
     if bound_s:

@@ -1,4 +1,4 @@
-"""What is measured, and where the results go: the environment variables SYSTEMS, REPETITIONS and RESULTS."""
+"""The choice of systems and of the folder for results: environment variables SYSTEMS, REPETITIONS and RESULTS."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 BUILD = ROOT / ".build" / "bench"
 OF_THEIR_OWN = ("SYSTEMS", "REPETITIONS", "TABLE_MS")
-"""With one of these set, a run measures something else than what is published."""
+"""If one of these is set, a run differs from the published one."""
 
 
 class ChoiceError(ValueError):
-    """A variable has a value that it cannot have."""
+    """A variable has an invalid value."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Choice:
     """The choice of one run.
 
     Attributes:
-        systems: the names of those that are measured; all if empty.
-        repetitions: how often each is; as the scenario says if None.
-        folder: where the results are written.
+        systems: the names of the systems to measure; all if empty.
+        repetitions: how often to run each; None leaves it to the scenario.
+        folder: the folder for the results.
     """
 
     systems: frozenset[str]
@@ -38,7 +38,7 @@ class Choice:
 
 
 def chosen(environment: Mapping[str, str]) -> Choice:
-    """The choice that the environment makes; only a run of everything replaces the published results."""
+    """The choice in the environment; only a run of everything replaces the published results."""
     names = environment.get("SYSTEMS", "").split()
     for name in names:
         if name not in SYSTEMS:

@@ -1,8 +1,8 @@
 """What a deployment costs a month: `python -m tests.bench.costs`.
 
-Measures on the local AWS, at 50 ms a call (DynamoDB: 10 ms), what the invocations of a month take (seconds, bytes of
-log, request units of the table, metrics asked about), and multiplies that by public prices. Prints the tables of
-infra/SCALE.md, and keeps what it measured in results/costs.json.
+It measures the invocations of a month on the local AWS, at 50 ms a call (DynamoDB: 10 ms): seconds, bytes of log,
+request units of the table, and metrics requested. It multiplies these by public prices, prints the tables of
+infra/SCALE.md, and writes the measurements to results/costs.json.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
 RESULTS = Path(__file__).parent / "results" / "costs.json"
 
 REGIONS = 17
-"""That a new account has enabled."""
+"""The regions that a new account has enabled."""
 
 HOURS = 730
 DAYS = HOURS / 24
 SWEEPS_A_DAY = 24 * 4
 SWEEPS = DAYS * SWEEPS_A_DAY
 LAUNCHES = 10
-"""An instance is replaced so often in a month."""
+"""How often an instance is replaced in a month."""
 
 EVENTS_A_LAUNCH = 2
-"""RunInstances, and the change to running."""
+"""RunInstances, and the change of state to running."""
 
 ALARMS = 11
 POLLS = 5 * HOURS * 3600 / 20
@@ -54,23 +54,23 @@ POLLS = 5 * HOURS * 3600 / 20
 
 REQUESTS_A_MESSAGE = 3  # send, receive, delete
 OUTCOME_METRICS = 4 * (4 + 1)
-"""Four outcomes in each of four regions and in total, every hour: a metric is paid for the hours that have a value."""
+"""Four outcomes, each in four regions and in total, every hour: AWS bills a metric for the hours that have a value."""
 
 INVENTORY_METRICS = 2 * (REGIONS + 1) * DAYS / HOURS
-"""Two, in each region and in total, in one hour a day."""
+"""Two metrics in each region and in total, in one hour a day."""
 
 WATCH_HOURS = 24
 DAYS_KEPT = 400
 COPIES = 3
-"""Of an entry: in the table, in the index by run and in that by month."""
+"""Copies of an entry: in the table, in the index by run and in the index by month."""
 
 FLEETS = ((100, 1), (10_000, 10), (1_000_000, 1_000))
 
 
 def monthly(instances: int, accounts: int, measured: Measured) -> dict[str, float]:
-    """Dollars a month by what they are for, over all accounts, once the ledger is as large as it gets.
+    """Dollars a month by purpose, over all accounts, once the ledger has reached its full size.
 
-    Every launch allows IMDSv1, is changed, and is watched for a day.
+    Every launched instance allows IMDSv1, is changed, and is watched for a day.
     """
     launches = instances * LAUNCHES
     events = launches * EVENTS_A_LAUNCH
@@ -88,7 +88,7 @@ def monthly(instances: int, accounts: int, measured: Measured) -> dict[str, floa
 
 
 def watched(measured: Measured) -> float:
-    """Dollars for the watch of one changed instance: asked about every hour, its notes read by the sweeps between."""
+    """Dollars for the watch of one changed instance: a request every hour, and the notes that other sweeps read."""
     watching, sweep = measured.watching, measured.sweep.safeguards
     between = SWEEPS_A_DAY / 24 - 1
     an_hour = (watching.asks.safeguards - sweep) + between * (watching.reads.safeguards - sweep)
@@ -101,10 +101,10 @@ def kept(entry_bytes: int) -> float:
 
 
 def held(measured: Held) -> dict[str, float]:
-    """Dollars a month, by what they are for, in an account in which the gate holds so many instances.
+    """Dollars a month by purpose, in an account in which the gate holds this many instances.
 
-    Each day one sweep asks about all of them, and the others have that day's notes. The metric of the outcome HELD
-    is among those that each account has.
+    Each day one sweep asks CloudWatch about all of them, and the other sweeps read that day's notes. The metric of the
+    outcome HELD is among those of every account.
     """
     sweeps = ((measured.asks, DAYS), (measured.reads, SWEEPS - DAYS))
     runs = (*sweeps, (measured.inventory, DAYS))
@@ -119,13 +119,13 @@ def held(measured: Held) -> dict[str, float]:
 
 
 def write(measured: Measured, several: Held, file: Path = RESULTS) -> None:
-    """Keep what was measured, so that it can be reckoned with again."""
+    """Write the measurements, for later calculations."""
     document = {"measured": asdict(measured), "held": asdict(several)}
     file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def read(file: Path = RESULTS) -> tuple[Measured, Held]:
-    """What was measured the last time."""
+    """Read the last measurements."""
     document = json.loads(file.read_text(encoding="utf-8"))
     month, several = document["measured"], document["held"]
     watching = Watching(**_runs(month.pop("watching")))
@@ -137,17 +137,17 @@ def _runs(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, multiply, print."""
+    """Measure, calculate and print."""
     measured, several = measure(), measure_held()
     write(measured, several)
     console = Console(width=120)
     console.print(_invocations(measured, several))
     for lines in (month_table(measured), held_table(several)):
-        print(*lines, "", sep="\n")  # noqa: T201  # to be copied: no console must break it
+        print(*lines, "", sep="\n")  # noqa: T201  # to be copied: no console may wrap it
 
 
 def month_table(measured: Measured) -> list[str]:
-    """The lines of the table of a month."""
+    """The lines of the table of monthly costs."""
     months = [monthly(instances, accounts, measured) for instances, accounts in FLEETS]
     heads = [f"{i:,} instances, {a:,} account{'s' * (a > 1)}" for i, a in FLEETS]
     rows = {name: [month[name] for month in months] for name in months[0]}
@@ -155,7 +155,7 @@ def month_table(measured: Measured) -> list[str]:
 
 
 def held_table(several: Held) -> list[str]:
-    """The lines of the table of what the gate holds."""
+    """The lines of the table of costs of held instances."""
     rows = {name: [dollars] for name, dollars in held(several).items()}
     return _markdown([f"{several.instances:,} gated instances in one account", "dollars a month"], rows)
 

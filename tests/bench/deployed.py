@@ -1,4 +1,4 @@
-"""Storm and mixed: what several processes of the deployed function do at once."""
+"""Storm and mixed: several processes of the deployed function at once."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 
 STORM, SWEPT, LAUNCHED = 500, 600, 10
 SENDERS, A_REQUEST = 10, 10
-"""How many put events on the queue at once, and how many SQS takes with one request."""
+"""How many threads put events on the queue at once, and how many messages SQS accepts in one request."""
 PATIENCE_SECONDS = 400
 EVERY_SECONDS, CLOSELY_SECONDS = 0.5, 0.1
-"""Between two looks, which draw on the same bucket as the enforcer's, of 20 requests a second."""
+"""The pause between two reads, which use the enforcer's own bucket of 20 requests a second."""
 
 
 @dataclass(frozen=True)
 class Observed:
-    """The stack on a local AWS that writes down every call, what its processes used before, and a fleet."""
+    """The stack on a local AWS that records every call, the earlier use of its processes, and a fleet."""
 
     enforcer: Deployment
     record: Path
@@ -53,12 +53,12 @@ class Observed:
     ids: list[str]
 
     def reads(self) -> dict[str, int]:
-        """What the function's reads by name were for."""
+        """The purposes of the function's reads by id."""
         calls = map(json.loads, self.record.read_text(encoding="utf-8").splitlines()[1:])
         return reads_of(call for call in calls if call["caller"] == self.enforcer.caller)
 
     def run(self, seconds: float, instances: int, **facts: float) -> Run:
-        """What has happened since the start."""
+        """The run since the start."""
         aws = self.enforcer.aws
         rows = [row for row in aws.call_rows() if row["caller"] == self.enforcer.caller]
         options = described(aws)
@@ -73,7 +73,7 @@ class Observed:
 
 
 def storm() -> Run:
-    """The events of single launches, all at once: put on the queue, since so many calls would take their time."""
+    """The events of single launches, all at once. They go directly to the queue: that many launches would take long."""
     with _observed(STORM) as stage:
         aws, url = stage.enforcer.aws, stage.enforcer.outputs["EventQueueUrl"]
         entries = [{"Id": each, "MessageBody": json.dumps(launch_event(each))} for each in stage.ids]
@@ -92,7 +92,7 @@ def storm() -> Run:
 
 
 def mixed() -> Run:
-    """A launch comes when a sweep has emptied the bucket and has most of its work before it."""
+    """A launch arrives when a sweep has emptied the bucket and still has most of its work to do."""
     with _observed(SWEPT, AGE_SECONDS) as stage:
         aws, enforcer = stage.enforcer.aws, stage.enforcer
         started = time.monotonic()
@@ -113,14 +113,14 @@ def mixed() -> Run:
 
 @contextmanager
 def _observed(count: int, age_seconds: float = 0) -> Iterator[Observed]:
-    """The stack, deployed and warm, nothing under way, and a fleet of some age that no event told of."""
+    """The stack, deployed, warm and idle, and a fleet of some age that no event has named."""
     with folder() as path:
         record, python = Path(path, "calls.jsonl"), Path(path, "python")
         python.write_text(f'#!/bin/sh\nexec "{PYTHON}" -m tests.bench.recording "$3" "{record}"\n', encoding="utf-8")
         python.chmod(0o700)
         with LocalAws(REGION, python=python) as aws:
             enforcer = deploy(aws)
-            # Deploying the policy starts sweeps; a last one, under the policy that holds, ends them.
+            # Deploying the policy starts sweeps; the one under this last policy ends them.
             enforcer.settle(policy=enforcer.set_policy({"regions": {"include": [REGION]}, **SAFEGUARDS}))
             enforcer.drain()
             aws.knobs(cloudtrail_events=False, state_change_events=False, attached_seconds=age_seconds)

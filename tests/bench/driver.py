@@ -1,7 +1,7 @@
 """The function's code in a process of its own: `python -m tests.bench.driver`.
 
-For each line of its standard input, an event, it invokes the handler as Lambda would and answers with a line:
-what the handler answered, and what that took. What the function logs goes nowhere.
+It reads one event a line from standard input, invokes the handler as Lambda would, and writes one line: the handler's
+answer with its time and CPU. It discards the function's log.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ LAMBDA_SECONDS = 900
 
 
 def main() -> None:
-    """Answer events until there are no more."""
+    """Answer events until the input ends."""
     wishes = argparse.ArgumentParser()
     wishes.add_argument("--refill-times", type=float, help="speed up the refill of the enforcer's own bucket")
-    wishes.add_argument("--candidates", type=int, help="serve so many instances from within the process")
+    wishes.add_argument("--candidates", type=int, help="serve this many instances from within the process")
     wishes.add_argument("--without-safeguards", action="store_true", help="keep nothing between runs, at no cost")
     wishes.add_argument("--parts", action="store_true", help="answer the CPU seconds of each part too")
     wish = wishes.parse_args()
@@ -72,7 +72,7 @@ def _cpu() -> float:
 
 
 def _context(started: float) -> SimpleNamespace:
-    """What the handler wants to know of Lambda."""
+    """The part of Lambda's context that the handler uses."""
     return SimpleNamespace(
         aws_request_id=str(uuid.uuid4()),
         invoked_function_arn=f"arn:aws:lambda:eu-west-1:{ACCOUNT}:function:imds-enforcer",
@@ -81,20 +81,20 @@ def _context(started: float) -> SimpleNamespace:
 
 
 def _unguarded() -> Handler:
-    """The handler without ledger and holds. Gate and watch are the policy's to leave out."""
+    """The handler without ledger and holds; the policy leaves out gate and watch."""
     from imds_enforcer import handler  # noqa: PLC0415  # see _self_served
     from imds_enforcer.aws.dynamodb import NoTable  # noqa: PLC0415
     from imds_enforcer.aws.ledger_table import LedgerTable  # noqa: PLC0415
     from imds_enforcer.model import SystemClock  # noqa: PLC0415
 
-    # In place of what is made when it is first needed.
+    # Set before the handler would make it on first use.
     ledger_table = LedgerTable(NoTable(), SystemClock())
-    vars(handler._application.clients)["ledger_table"] = ledger_table  # noqa: SLF001  # Lambda has no other way in
+    vars(handler._application.clients)["ledger_table"] = ledger_table  # noqa: SLF001  # the handler has no other way in
     return handler.handler
 
 
 def _paced(times: float) -> Handler:
-    """The application with a bucket that refills more quickly, as the local EC2's then does."""
+    """The application with a bucket that refills faster, like the local EC2's in that run."""
     from imds_enforcer.limits.pacing import CHANGES, Limit  # noqa: PLC0415  # see _self_served
 
     limit = Limit(CHANGES.capacity, CHANGES.refill * times)
@@ -109,14 +109,14 @@ def _self_served(candidates: int) -> Handler:
     from tests.bench.pages import Pages  # noqa: PLC0415
 
     session = boto3.Session(botocore_session=fleet_session())
-    # botocore takes what a hook answers; its stubs say that it answers nothing.
+    # botocore uses a hook's answer, although its stubs say that a hook returns None.
     answer: Any = Pages(candidates).answer
     session.events.register("before-send.ec2", answer)
     return _application(lambda clients, settings, clock: clients(settings, clock, session))
 
 
 def _application(clients: Callable[[Any, Any, Any], Any]) -> Handler:
-    """The handler, with an application that differs in its clients."""
+    """The handler with an application that has other clients."""
     from imds_enforcer import handler  # noqa: PLC0415  # see _self_served
     from imds_enforcer.application import Application  # noqa: PLC0415
     from imds_enforcer.aws.services import Clients  # noqa: PLC0415
@@ -124,7 +124,7 @@ def _application(clients: Callable[[Any, Any, Any], Any]) -> Handler:
     from imds_enforcer.settings import Settings  # noqa: PLC0415
 
     settings, clock = Settings.from_environment(os.environ), SystemClock()
-    handler._application = Application(settings, clients(Clients, settings, clock), clock)  # noqa: SLF001  # Lambda has no other way in
+    handler._application = Application(settings, clients(Clients, settings, clock), clock)  # noqa: SLF001  # the handler has no other way in
     return handler.handler
 
 

@@ -1,4 +1,4 @@
-"""The enforcer as a system to measure: the deployed function's code, in a process that is new or warm."""
+"""The enforcer as a system to measure: the deployed function's code, in a new or warm process."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from tests.bench.local_fleet import LocalFleet
 
 SWEEP: dict[str, str] = {}
-"""The event that makes the function sweep."""
+"""The event of a sweep."""
 
 
 def launch_event(*instance_ids: str) -> dict[str, Any]:
-    """The event of one launch in the home region, of few enough that CloudTrail names them."""
+    """The event of one launch in the home region, small enough for CloudTrail to name the instances."""
     items = [{"instanceId": instance_id} for instance_id in instance_ids]
     return {
         "detail-type": "AWS API Call via CloudTrail",
@@ -40,7 +40,7 @@ def launch_event(*instance_ids: str) -> dict[str, Any]:
 
 
 def running_events(instance_ids: Iterable[str]) -> dict[str, Any]:
-    """What the event queue hands to the function when these have started to run."""
+    """The batch that the event queue delivers when these instances have started to run."""
     return {"Records": [_running(instance_id) for instance_id in instance_ids]}
 
 
@@ -63,12 +63,12 @@ def _running(instance_id: str) -> dict[str, Any]:
 
 @contextmanager
 def driver(fleet: LocalFleet, *options: str, **environment: str) -> Iterator[MeasuredProcess]:
-    """A new process of the function, with the environment that its stack gives it.
+    """A new process of the function, with the environment of its stack.
 
     Args:
-        fleet: where its calls go.
-        options: of `tests.bench.driver`.
-        environment: more of it.
+        fleet: the fleet that it calls.
+        options: options of `tests.bench.driver`.
+        environment: further variables.
     """
     aws = fleet.aws
     variables = {
@@ -88,13 +88,13 @@ def driver(fleet: LocalFleet, *options: str, **environment: str) -> Iterator[Mea
 
 
 def _prepared(fleet: LocalFleet, *, safeguards: bool) -> tuple[str, ...]:
-    """The driver's options for a run with or without safeguards, once the policy says the same."""
+    """Set the policy for a run with or without safeguards; returns the driver's options."""
     fleet.set_policy(SAFEGUARDS if safeguards else NO_SAFEGUARDS)
     return () if safeguards else ("--without-safeguards",)
 
 
 def cold(fleet: LocalFleet, event: object, *, safeguards: bool = True) -> Run:
-    """An event to a new process: from the process's start until the handler returns."""
+    """An event for a new process: from the start of the process until the handler returns."""
     options = _prepared(fleet, safeguards=safeguards)
     fleet.begin()
     with driver(fleet, *options) as process:
@@ -106,13 +106,13 @@ def cold(fleet: LocalFleet, event: object, *, safeguards: bool = True) -> Run:
 
 
 def warm(fleet: LocalFleet, first: Callable[[], object], then: Callable[[], object], *, safeguards: bool = True) -> Run:
-    """The second event of a process, from when the handler is called until it returns.
+    """The second event of a process: from the call of the handler until it returns.
 
     Args:
-        fleet: what it is about.
-        first: launches what the first event leads to, and answers that event.
+        fleet: the fleet to enforce.
+        first: launches the instances of the first event, and returns that event.
         then: the same for the second.
-        safeguards: whether gate, ledger and watch are there.
+        safeguards: whether gate, ledger and watch are on.
     """
     options = _prepared(fleet, safeguards=safeguards)
     event = first()
@@ -121,8 +121,8 @@ def warm(fleet: LocalFleet, first: Callable[[], object], then: Callable[[], obje
         process.ask(event)
         changed = fleet.calls()["requests"].get(MODIFY, 0)
         event = then()
-        # The process's own bucket must be as full as EC2's is made here.
-        time.sleep(changed / REFILL)  # tokens come back by the clock alone: there is no condition to wait for
+        # The bucket in the process must be as full as EC2's, which is refilled here.
+        time.sleep(changed / REFILL)  # only time brings tokens back: there is no condition to wait for
         fleet.begin()
         done = process.ask(event)
         calls = fleet.calls()

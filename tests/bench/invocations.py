@@ -1,4 +1,4 @@
-"""What the invocations that a month is made of take, measured with the function's code on a local AWS."""
+"""The cost factors of a month's invocations, measured with the function's code on a local AWS."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 POLICY_WITH_GATE = '{"legacy_calls": {}}'
 WATCHED = 100
-"""As many as EC2 lets change at once."""
+"""The number of changes that EC2 accepts at once."""
 
 HELD = 10_000
 MANY_CALLS = 12_345
@@ -35,20 +35,20 @@ POINTS_A_REQUEST = 500
 
 @dataclass(frozen=True)
 class Watching:
-    """Sweeps, without their inventory, that watch some changed instances: one asks CloudWatch, one has its notes."""
+    """Sweeps, without inventory, that watch some changed instances: one asks CloudWatch, the other reads its notes."""
 
     asks: Took
     reads: Took
 
     @property
     def instances(self) -> int:
-        """How many are watched."""
+        """The number of watched instances."""
         return self.asks.metrics
 
 
 @dataclass(frozen=True)
 class Held:
-    """Invocations in an account in which the gate holds so many: a sweep that asks, one with notes, an inventory."""
+    """Invocations while the gate holds instances: a sweep that asks CloudWatch, one with notes, an inventory."""
 
     instances: int
     asks: Took
@@ -58,9 +58,9 @@ class Held:
 
 @dataclass(frozen=True)
 class Measured:
-    """The invocations that a month is made of. The inventory is one of 1,000 instances in a single region.
+    """The invocations of a month. The inventory covers 1,000 instances in a single region.
 
-    `entry_bytes` is the size of the ledger's entry of one change.
+    `entry_bytes` is the size of the ledger entry of one change.
     """
 
     sweep: Took
@@ -80,7 +80,7 @@ class Stage:
 
 
 def measure() -> Measured:
-    """Sweeps, a launch, an inventory and the watch."""
+    """Measure sweeps, a launch, an inventory and the watch."""
     with _stage() as stage:
         aws, invoke = stage.aws, stage.invoke
         aws.launch(aws.region, HttpTokens="required")
@@ -98,7 +98,7 @@ def measure() -> Measured:
 
 
 def measure_held(instances: int = HELD) -> Held:
-    """Instances that exist and call IMDSv1: the gate holds all of them."""
+    """Measure existing instances that call IMDSv1, all of which the gate holds."""
     with _stage() as stage:
         aws, invoke = stage.aws, stage.invoke
         aws.knobs(latency_seconds=0, attached_seconds=AGE_SECONDS)
@@ -109,7 +109,7 @@ def measure_held(instances: int = HELD) -> Held:
 
 
 def _call(aws: LocalAws, instance_ids: list[str]) -> None:
-    """Let CloudWatch have counted IMDSv1 calls of these an hour ago."""
+    """Record IMDSv1 calls of these instances an hour ago in CloudWatch."""
     for first in range(0, len(instance_ids), POINTS_A_REQUEST):
         aws.client("cloudwatch").put_metric_data(
             Namespace="AWS/EC2",
@@ -126,7 +126,7 @@ def _call(aws: LocalAws, instance_ids: list[str]) -> None:
 
 
 def _launch(stage: Stage) -> Took:
-    """One launch, brought by one message: the dearest way, as a batch shares its requests."""
+    """One launch in one message: the most expensive case, as a batch shares its requests."""
     from tests.fakes.example_events import a_batch, a_message, running  # noqa: PLC0415  # see _stage
 
     aws = stage.aws
@@ -137,7 +137,7 @@ def _launch(stage: Stage) -> Took:
 
 @contextmanager
 def _stage() -> Iterator[Stage]:
-    """A local AWS with the policy `required` and the gate; what the application logs goes to a file, to be measured."""
+    """A local AWS with tokens required and the gate; the application logs to a file, whose size is measured."""
     with LocalAws() as aws:
         ssm = aws.client("ssm")
         for name, value in ((HTTP_TOKENS, "required"), (POLICY, POLICY_WITH_GATE)):

@@ -1,7 +1,7 @@
-"""How long a launch that allows IMDSv1 stays so: `python -m tests.bench.latency`.
+"""How long a launched instance keeps IMDSv1: `python -m tests.bench.latency`.
 
-From the moment RunInstances answers to the first description that shows `required`, applied, on the real
-stacks on the local AWS: events without delay, the event source's batching window as deployed, the function warm.
+It measures from the answer of RunInstances to the first description that shows `required` and applied, on the real
+stacks on the local AWS, with events without delay, the deployed batching window, and a warm function.
 """
 
 import statistics
@@ -16,32 +16,32 @@ from infra.local.deployment import Deployment, deploy
 
 LAUNCHES = 20
 LIMIT_SECONDS = 2.5
-"""What the median has to stay below."""
+"""The limit of the median, in seconds."""
 
 
 def measure(enforcer: Deployment, launches: int = LAUNCHES) -> list[float]:
-    """The seconds that each of so many launches took, one after another; one more before them warms up."""
+    """The seconds of each of this many launches, one after another; another one before them warms up."""
     return [_launch(enforcer) for _ in range(launches + 1)][1:]
 
 
 def _launch(enforcer: Deployment) -> float:
-    enforcer.drain()  # a batching window that an earlier event opened would make this one shorter
+    enforcer.drain()  # the open batching window of an earlier event would shorten this one
     ids = enforcer.aws.launch(HttpTokens="optional")
     return enforcer.wait_for(ids, HttpTokens="required")
 
 
 def table(seconds: Sequence[float]) -> Table:
-    """Median and extremes."""
+    """Median, minimum and maximum."""
     table = Table("launches", "median", "min", "max", title="Launch → required and applied", box=None)
     table.add_row(str(len(seconds)), *(f"{f(seconds):.2f} s" for f in (statistics.median, min, max)))
     return table
 
 
 def main() -> int:
-    """Deploy, measure, print; 1 if it takes too long."""
+    """Deploy, measure and print; returns 1 if the median is above its limit."""
     with LocalAws() as aws:
         enforcer = deploy(aws)
-        # Deploying the policy starts sweeps, which would be first to find what is launched while they run.
+        # Deploying the policy starts sweeps, which would find a new instance before its event does.
         enforcer.settle(policy=enforcer.set_policy({}))
         seconds = measure(enforcer)
     Console().print(table(seconds))

@@ -1,4 +1,4 @@
-"""A local AWS with nothing but a fleet: the same, and as new, for every system that is measured."""
+"""A local AWS with nothing but a fleet, new and the same for every measured system."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ REGION = "eu-west-1"
 LEDGER = "ledger"
 LATENCY_SECONDS = 0.05
 TABLE_LATENCY_SECONDS = float(os.environ.get("TABLE_MS") or 10) / 1000
-"""DynamoDB answers sooner than the others: within single-digit milliseconds, and the way there."""
+"""DynamoDB answers faster than other services: single-digit milliseconds, plus the network."""
 
 THROTTLED = ("RequestLimitExceeded", "ThrottlingException")
 LAUNCH_SIZE = 1000
 AGE_SECONDS = 24 * 3600.0
-"""Of an existing instance: what was launched within the hour is enforced without the gate being asked."""
+"""The age of an existing instance: the gate does not apply to instances launched within the hour."""
 
 SAFEGUARDS: Mapping[str, Any] = {"legacy_calls": {}}
-"""The policy with every safeguard: the watch and the ledger are there unless it says otherwise."""
+"""The policy with every safeguard: watch and ledger are on by default."""
 
 NO_SAFEGUARDS: Mapping[str, Any] = {"watch": None}
 TAGS = {"Name": "bench"}
-"""As fleets have them; c7n looks for tags once more where there are none."""
+"""Tags like those of real fleets; c7n makes another request for instances without tags."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ class LocalFleet:
     buckets: Mapping[str, object]
 
     def set_policy(self, safeguards: Mapping[str, Any]) -> None:
-        """Store the policy for these regions alone, with what it says about going carefully."""
+        """Store a policy for these regions alone, with these safeguards."""
         document = {"regions": {"include": list(self.regions)}, **safeguards}
         self.aws.client("ssm").put_parameter(Name=POLICY, Type="String", Value=json.dumps(document), Overwrite=True)
 
     def launch(self, count: int, tokens: str = "optional", age_seconds: float = 0) -> list[str]:
-        """Launch so many in each region, as if so long ago, and answer their ids; no event tells of them."""
+        """Launch this many instances of this age in each region, without events; returns their ids."""
         self.aws.reset()
         self.aws.knobs(cloudtrail_events=False, state_change_events=False, attached_seconds=age_seconds)
         return [
@@ -61,7 +61,7 @@ class LocalFleet:
         ]
 
     def begin(self) -> None:
-        """From here on calls are counted, take their time, and find every bucket full."""
+        """From here on, calls are counted and have their latency; every bucket starts full."""
         self.aws.reset()
         self.aws.knobs(
             cloudtrail_events=False,
@@ -72,11 +72,11 @@ class LocalFleet:
         )
 
     def calls(self) -> dict[str, Any]:
-        """The calls since then, as `Run` wants them; not yet those that look at the fleet."""
+        """The calls since then, as fields of `Run`; without the calls that read the fleet for the result."""
         return counted(self.aws.call_rows())
 
     def state(self) -> dict[str, Any]:
-        """How many instances there are, and how many are as they should be, as `Run` wants it."""
+        """The number of instances, and of those that follow the policy, as fields of `Run`."""
         self.aws.knobs(latency_seconds=0, request_buckets="off")
         options = [each for region in self.regions for each in described(self.aws, region)]
         return {"required": sum(map(is_required, options)), "instances": len(options)}
@@ -87,8 +87,8 @@ def local_fleet(*regions: str, buckets: Mapping[str, object] | None = None) -> I
     """A new local AWS whose policy covers these regions alone, requires tokens, and has every safeguard.
 
     Args:
-        regions: where the fleet is.
-        buckets: request buckets that differ from those that AWS publishes.
+        regions: the regions of the fleet.
+        buckets: request buckets that replace those that AWS publishes.
     """
     with LocalAws(REGION) as aws:
         published = aws.knobs(request_buckets="published")["request_buckets"]
@@ -101,7 +101,7 @@ def local_fleet(*regions: str, buckets: Mapping[str, object] | None = None) -> I
 
 
 def counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Requests by action, and how many were throttled."""
+    """The requests by action, and the number of throttled ones."""
     requests: Counter[str] = Counter()
     for row in rows:
         requests[row["action"]] += row["count"]
@@ -126,5 +126,5 @@ def described(aws: LocalAws, region: str = REGION) -> list[Mapping[str, Any]]:
 
 
 def is_required(options: Mapping[str, Any]) -> bool:
-    """Whether the policy is met, and in force."""
+    """Whether tokens are required and applied."""
     return bool(options["HttpTokens"] == "required" and options["State"] == "applied")

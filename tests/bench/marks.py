@@ -1,4 +1,4 @@
-"""The marks that the measurements are held to; a figure that is missing holds none."""
+"""The marks that the measurements must meet; a missing figure meets none."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -28,15 +28,15 @@ SYSTEMS: Mapping[str, str] = {
     "c7n-org-wide": C7N_ORG_WIDE,
     "metabadger": METABADGER,
 }
-"""By what the variable SYSTEMS calls them."""
+"""The systems by their names in the variable SYSTEMS."""
 
 OURS = (COLD, WARM)
 PEAK_MB = 150
 SAFEGUARDS_COST = 1.15
-"""Times what the enforcer takes without gate, ledger and watch."""
+"""The most time, as a multiple of the enforcer's without gate, ledger and watch."""
 
 NO_SLOWER = 1.02
-"""Times what the quickest peer takes. Where EC2's bucket sets the time, a difference of 2 % is noise."""
+"""The most time, as a multiple of the fastest peer's. If EC2's bucket sets the time, a difference of 2 % is noise."""
 
 EVENTS_A_REQUEST = 100
 SWEEP_SECONDS = 15
@@ -44,7 +44,7 @@ SWEEP_SECONDS = 15
 
 @dataclass(frozen=True)
 class Mark:
-    """A figure and the limit that it has to stay within; both ends count as within."""
+    """A figure and its inclusive limits."""
 
     name: str
     figure: float | None
@@ -53,11 +53,11 @@ class Mark:
 
     @property
     def met(self) -> bool:
-        """Whether it holds."""
+        """Whether the figure is within its limits."""
         return self.figure is not None and self.at_least <= self.figure <= self.at_most
 
     def as_json(self) -> dict[str, Any]:
-        """As it stands in bench.json."""
+        """The mark's form in bench.json."""
         limits = {"at_most": self.at_most, "at_least": self.at_least}
         return {
             "mark": self.name,
@@ -68,7 +68,7 @@ class Mark:
 
 
 def _safeguards(systems: Systems) -> list[Mark]:
-    """What gate, ledger and watch add."""
+    """The time that gate, ledger and watch add."""
     return [
         Mark(
             f"seconds ÷ without safeguards, {name}", _times(systems, both, without, "seconds"), at_most=SAFEGUARDS_COST
@@ -99,7 +99,7 @@ def sustained(systems: Systems, bound_s: float) -> list[Mark]:
 
 
 def regions(systems: Systems, bound_s: float) -> list[Mark]:
-    """Ten regions take hardly longer than one, and hardly more than the changes alone. The peer is at its quickest."""
+    """Ten regions take little longer than one, and little more than the changes alone. The peer is at its fastest."""
     return [
         Mark("times one region's bound, warm", _bounds(systems, WARM, bound_s), at_most=1.3),
         Mark(f"seconds ÷ {BARE}, cold", _times(systems, COLD, BARE, "seconds"), at_most=1.1),
@@ -120,7 +120,7 @@ def quiet(systems: Systems, _bound_s: float) -> list[Mark]:
         Mark("times less time than c7n, warm", _times(systems, C7N, WARM, "seconds"), at_least=20),
         Mark("times less CPU than c7n, warm", _times(systems, C7N, WARM, "cpu_s"), at_least=20),
         *_safeguards(systems),
-        # For information: of a hundredth of a second, noise is a large part.
+        # For information only: a hundredth of a second is mostly noise.
         Mark("CPU ÷ without safeguards, cold", _times(systems, COLD, COLD_WITHOUT, "cpu_s")),
         Mark("CPU ÷ without safeguards, warm", _times(systems, WARM, WARM_WITHOUT, "cpu_s")),
     ]
@@ -148,7 +148,7 @@ def mixed(systems: Systems, _bound_s: float) -> list[Mark]:
 
 
 def long(systems: Systems, bound_s: float) -> list[Mark]:
-    """More than one sweep can do."""
+    """More changes than one sweep can make."""
     wrong = _get(systems, WARM, "instances")
     done, changes = _get(systems, WARM, "required"), _fact(systems, WARM, "changed")
     return [
@@ -191,7 +191,7 @@ PEERS = (C7N, METABADGER)
 
 
 def marks_of(scenario: str, systems: Systems, bound_s: float) -> list[Mark]:
-    """Everything that a scenario is held to: its own marks, all instances done, and memory."""
+    """All marks of a scenario: its own, no instance left, and memory."""
     held = [name for name in systems if not name.startswith(PEERS)]
     memory_of_ours = [
         Mark(f"peak MB: {name}", _get(systems, name, "peak_mb"), at_most=PEAK_MB) for name in held if name != BARE

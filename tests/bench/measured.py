@@ -1,7 +1,7 @@
-"""Start a command and say what it took: `python -I -S measured.py REPORT COMMAND…`.
+"""Run a command and report its time and memory: `python -I -S measured.py REPORT COMMAND…`.
 
-A process of its own and as small as can be: Linux counts the memory of whoever starts a process into that
-process's peak, and the benchmark itself, with boto3 and all, is larger than what it measures.
+This process is as small as possible: Linux counts the memory of a starting process in the peak of the process that it
+starts, and the benchmark itself, with boto3, is larger than what it measures.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Run it with the standard streams as they are; its exit code is passed on."""
+    """Run the command with the same standard streams, and end with its exit code."""
     report, command = sys.argv[1], sys.argv[2:]
     started = time.monotonic()
     pid = os.posix_spawn(command[0], command, os.environ)
@@ -20,7 +20,7 @@ def main() -> int:
     took = {
         "started": started,
         "seconds": time.monotonic() - started,
-        # Of the process, and of all that it started and waited for.
+        # Of the process, and of the processes that it started and waited for.
         "cpu_s": usage.ru_utime + usage.ru_stime,
         "peak_mb": usage.ru_maxrss / 1024,
         "exit_code": os.waitstatus_to_exitcode(status),

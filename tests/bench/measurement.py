@@ -1,4 +1,4 @@
-"""What was measured: one run of one system, and what several of them come to."""
+"""The measurements: one run of one system, and the summary of several."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ class Run:
     Attributes:
         seconds: from the start of its process (warm: of its invocation; deployed: of the first event) to its end.
         requests: requests made, by action.
-        throttled: how many of them were refused because a bucket was empty.
+        throttled: how many of them EC2 refused because a bucket was empty.
         required: instances with tokens required and applied at the end.
-        instances: instances there are.
-        cpu_s: CPU time of its processes; None where it could not be measured.
+        instances: the number of instances.
+        cpu_s: CPU time of its processes; None if it could not be measured.
         peak_mb: the most memory that one of its processes held.
-        facts: what a scenario measures beside this.
+        facts: further measurements of a scenario.
     """
 
     seconds: float
@@ -37,19 +37,19 @@ class Run:
 
 
 System = Mapping[str, Any]
-"""What the runs of one system come to, as it stands in bench.json."""
+"""The summary of the runs of one system, in its form in bench.json."""
 
 
 def bound(instances: int, refill: float = REFILL) -> float:
-    """The seconds that EC2's bucket demands at least for so many changes in one region."""
+    """The least seconds that EC2's bucket allows for this many changes in one region."""
     return max(0.0, (instances - CAPACITY) / refill)
 
 
 def summary(runs: Sequence[Run], bound_s: float) -> dict[str, Any]:
-    """Medians of what varies; of what must never happen, the worst.
+    """Medians of values that vary, and the worst of those that must never occur.
 
-    Of the facts, those in seconds (their names end with `_s`) vary, and `slowest` keeps their worst; the others count
-    what must not be more.
+    Facts in seconds, whose names end with `_s`, vary, and `slowest` keeps their worst; other facts are counts that must
+    stay low.
     """
     seconds = statistics.median(run.seconds for run in runs)
     peaks = [run.peak_mb for run in runs if run.peak_mb is not None]

@@ -1,4 +1,4 @@
-"""What requests to DynamoDB and CloudWatch are paid by: request units by item size, and metrics asked about."""
+"""The billed units of requests to DynamoDB and CloudWatch: request units by item size, and metrics requested."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Value = dict[str, Any]
 SerializedItem = dict[str, Value]
 
 WRITE_UNIT, READ_UNIT = 1024, 4096
-"""Bytes that one unit writes, and reads consistently (DynamoDB Developer Guide, "Read and write operations")."""
+"""Bytes of one write unit, and of one consistent read unit (DynamoDB Developer Guide, "Read and write operations")."""
 
 STORED_BESIDE = 100
-"""Bytes that each item takes beside its own, in the table and in each index ("Table size and item size")."""
+"""Bytes that AWS adds to each item, in the table and in each index ("Table size and item size")."""
 
 
 class Meter:
-    """Counts while the clients of a session work, from what passes through them."""
+    """Counts the units in the requests and answers of a session's clients."""
 
     def __init__(self, session: boto3.Session) -> None:
         self._lock = threading.Lock()
@@ -32,12 +32,12 @@ class Meter:
         self.writes = self.reads = 0.0
         self.metrics = 0
         self.largest_entry = 0
-        # The one context of a call is there before and after it.
+        # The hooks before and after a call share its context.
         session.events.register("before-parameter-build", self._before)
         session.events.register("after-call", self._after)
 
     def reset(self) -> None:
-        """Begin again at nought."""
+        """Set the counts to zero."""
         with self._lock:
             self.writes = self.reads = 0.0
             self.metrics = 0
@@ -61,7 +61,7 @@ class Meter:
                         self.writes += sum(self._written(each["PutRequest"]["Item"]) for each in requests)
 
     def _written(self, item: SerializedItem) -> int:
-        """Units of one item in place of its older version: in the table, and in each index that either is in."""
+        """Units to replace an item: in the table, and in each index with the old or the new version."""
         key = (item["pk"]["S"], item["sk"]["S"])
         before = self._items.get(key, {})
         self._items[key] = item

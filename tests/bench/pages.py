@@ -1,4 +1,4 @@
-"""An EC2 within the process, for more instances than a local AWS holds: it answers where the network would."""
+"""An EC2 within the process, for more instances than a local AWS holds; it answers in place of the network."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _XMLNS = 'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
 
 
 class Pages:
-    """So many running instances, all of which allow IMDSv1 until they are changed."""
+    """This many running instances, which allow IMDSv1 until they are changed."""
 
     def __init__(self, candidates: int) -> None:
         self._candidates = candidates
         self._changed: set[str] = set()
 
     def answer(self, request: Any, **_: object) -> AWSResponse | None:
-        """What EC2 answers; None, and so on to the local AWS, for what has nothing to do with instances."""
+        """EC2's answer; None passes a request that is not about instances on to the local AWS."""
         body = request.body.decode() if isinstance(request.body, bytes) else request.body
         wish = {name: values[0] for name, values in parse_qs(body).items()}
         if wish["Action"] == "ModifyInstanceMetadataOptions":
@@ -68,7 +68,7 @@ def _options(tokens: str, tag: str = "metadataOptions") -> str:
 
 
 def _item(instance_id: str, tokens: str) -> str:
-    """An instance in a reservation of its own, of about the size that EC2 describes it in."""
+    """An instance in its own reservation, of about the size of EC2's description."""
     suffix = instance_id.removeprefix("i-")
     return (
         f"<item><reservationId>r-{suffix}</reservationId><ownerId>000000000000</ownerId><groupSet/><instancesSet><item>"

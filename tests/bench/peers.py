@@ -1,4 +1,4 @@
-"""The peers as systems to measure: what their users run, each at its quickest; and boto3 with nothing around it."""
+"""The peers as systems to measure: the commands of their users, each at its fastest, and boto3 alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLICY = ROOT / "tests" / "bench" / "peers" / "policy.yml"
 
 
 def c7n(fleet: LocalFleet) -> Run:
-    """Cloud Custodian, told that its policy was validated before."""
+    """Cloud Custodian, without the validation of its policy."""
     command = [str(BIN / "custodian"), "run", "--skip-validation", "--cache-period", "0", "-s", "out"]
     return _run(fleet, [*command, *_each("-r", fleet.regions), str(POLICY)])
 
@@ -31,11 +31,11 @@ def c7n(fleet: LocalFleet) -> Run:
 def c7n_org(fleet: LocalFleet, processes: int | None = None) -> Run:
     """Cloud Custodian's runner for many accounts and regions.
 
-    It takes credentials from a profile, which spares it the request for a role.
+    It takes credentials from a profile, which saves the request for a role.
 
     Args:
-        fleet: where it runs.
-        processes: how many at once; its own default, four for each of the machine's cores, if not given.
+        fleet: the fleet to change.
+        processes: how many run at once; by default c7n-org's own choice, four for each core of the machine.
     """
     parallel = {"C7N_ORG_PARALLEL": str(processes)} if processes else {}
     command = [str(BIN / "c7n-org"), "run", "-c", "accounts.json", "-u", str(POLICY), "-s", "out"]
@@ -49,14 +49,14 @@ def metabadger(fleet: LocalFleet) -> Run:
 
 
 def bare_boto3(fleet: LocalFleet) -> Run:
-    """The changes alone, in the enforcer's own environment. It is given the ids that it changes."""
+    """The changes alone, in the enforcer's own environment, with the ids as input."""
     ids = {region: [each["InstanceId"] for each in running(fleet.aws, region)] for region in fleet.regions}
     wish = json.dumps({"instances": ids, "capacity": CAPACITY, "refill": REFILL})
     return _run(fleet, [sys.executable, "-m", "tests.bench.bare_boto3"], wish, PYTHONPATH=str(ROOT))
 
 
 def _run(fleet: LocalFleet, command: Sequence[str], text: str = "", **more: str) -> Run:
-    """Run a command that reads this text from its standard input, in an environment with these variables more."""
+    """Run a command with this text as standard input and these variables added to the environment."""
     fleet.begin()
     with folder() as path:
         home = Path(path)

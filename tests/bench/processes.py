@@ -1,4 +1,4 @@
-"""A measured process, which may be talked to line by line."""
+"""A measured process that can answer line by line."""
 
 import json
 import subprocess
@@ -14,16 +14,16 @@ PATIENCE_SECONDS = 900.0
 
 
 class ProcessFailedError(RuntimeError):
-    """A process that was to be measured ended with an error. The message ends with what it wrote."""
+    """A measured process ended with an error. The message ends with its output."""
 
 
 class MeasuredProcess:
-    """A command in a folder of its own, measured from its start to its end.
+    """A command in its own folder, measured from its start to its end.
 
     Args:
-        command: what to run.
+        command: the command and its arguments.
         environment: its whole environment; HOME is the folder.
-        folder: where it runs and may leave files.
+        folder: the working directory, in which it may leave files.
 
     Attributes:
         output: once `usage` is known, what it wrote to its standard output beside its answers.
@@ -47,19 +47,19 @@ class MeasuredProcess:
             )
 
     def __enter__(self) -> Self:
-        """For a `with` block, at whose end it is over."""
+        """Enter the `with` block, which ends the process."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it, if it has not ended."""
+        """End the process if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
         self._process.communicate()
 
     def ask(self, question: object) -> Any:
-        """Write a line of JSON, and read one."""
+        """Write a line of JSON, and read the answer."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(question) + "\n")
@@ -70,7 +70,7 @@ class MeasuredProcess:
         return json.loads(line)
 
     def usage(self, text: str = "") -> dict[str, Any]:
-        """Write it this text, and wait for its end; what it used."""
+        """Write this text to it, and wait for its end; returns its time and memory."""
         self.output, _ = self._process.communicate(text, timeout=PATIENCE_SECONDS)
         if not self._report.exists():
             raise self._failed()
@@ -78,7 +78,7 @@ class MeasuredProcess:
         return usage
 
     def written(self) -> str:
-        """The last of what it wrote to its standard error."""
+        """The end of its standard error."""
         return self._errors.read_text(encoding="utf-8", errors="replace")[-3000:]
 
     def _failed(self) -> ProcessFailedError:
@@ -86,5 +86,5 @@ class MeasuredProcess:
 
 
 def folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for one process, gone afterwards."""
+    """A temporary folder for one process."""
     return tempfile.TemporaryDirectory(prefix="imds-enforcer-bench-")

@@ -1,4 +1,4 @@
-"""What a batch's reads were for: a first look, a second one before anything was changed, or a read-back."""
+"""The purposes of a batch's reads: a look before the first change, or a read-back."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from tests.bench.measurement import DESCRIBE, MODIFY
 
 
 def reads_of(calls: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """DescribeInstances requests for named instances, by what had happened to their batch when they were answered.
+    """DescribeInstances requests for named instances, by the state of their batch at the time of the answer.
 
-    A batch is what one request named for the first time. `first_looks` came before the first change of any
-    instance of the batch, however often it was looked at; `read_backs` came after it: they confirm changes, and
-    read again what was observed more than 10 s before its own change.
+    A batch consists of the instances that one request names for the first time. `first_looks` counts every request
+    before the first change of an instance of the batch. `read_backs` counts those after it: they confirm changes, and
+    renew observations older than 10 s before a change.
     """
     batch_of: dict[str, int] = {}
     changing: set[int] = set()

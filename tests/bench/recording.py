@@ -1,7 +1,7 @@
 """The local AWS with a record of every call that reads or changes instances: `… -m tests.bench.recording FD FILE`.
 
-It runs as `infra.local.server` does, in the local AWS's own environment. FILE gets a line of JSON for each call,
-and before them one with this process's id.
+It runs like `infra.local.server`, in the local AWS's own environment. It writes to FILE a line of JSON with its process
+id, and then one for each call.
 """
 
 import json
@@ -18,14 +18,14 @@ RECORDED = ("ec2:DescribeInstances", "ec2:ModifyInstanceMetadataOptions")
 
 
 class Record(Ledger):
-    """Counts calls, and writes down those that concern instances, in the order in which they were answered."""
+    """Counts calls, and records those about instances in the order of their answers."""
 
     def __init__(self, file: TextIO) -> None:
         super().__init__()
         self._file = file
 
     def count(self, call: Call, answer: Answer) -> None:
-        """Note a call that was answered."""
+        """Record a call that was answered."""
         super().count(call, answer)
         if call.action in RECORDED:
             ids = sorted({value for value in call.parameters.values() if value.startswith("i-")})

@@ -1,4 +1,4 @@
-"""bench.json, the table and the chart: written together, what was not measured again kept."""
+"""bench.json, the table and the chart, written together; scenarios that were not measured again are kept."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ FOLDER = Path(__file__).with_name("results")
 def judged(
     name: str, title: str, bound_s: float, runs: Mapping[str, Sequence[Run]], *, partial: bool = False
 ) -> dict[str, Any]:
-    """A scenario as it stands in bench.json: met if all that it is held to holds.
+    """A scenario in its form in bench.json: met if all its marks are met.
 
-    Where only some systems were to be measured (`partial`), it is held to what they have figures for.
+    In a `partial` run, of only some systems, marks without a figure do not count.
     """
     systems = {system: summary(each, bound_s) for system, each in runs.items()}
     marks = [mark for mark in marks_of(name, systems, bound_s) if not partial or mark.figure is not None]
@@ -38,19 +38,19 @@ def judged(
 
 
 def merged(known: Mapping[str, Any], name: str, scenario: Mapping[str, Any]) -> dict[str, Any]:
-    """All scenarios with this one, new or in place of what it was, in their usual order."""
+    """All scenarios with this one, which is new or replaces its older result, in their usual order."""
     both = {**known, name: scenario}
     return {each: both[each] for each in SPECIFIC if each in both}
 
 
 def read(folder: Path = FOLDER) -> dict[str, Any]:
-    """The scenarios of before."""
+    """The scenarios of earlier runs."""
     file = folder / "bench.json"
     return dict(json.loads(file.read_text(encoding="utf-8"))["scenarios"]) if file.exists() else {}
 
 
 def write(scenarios: Mapping[str, Any], folder: Path = FOLDER) -> None:
-    """All three files."""
+    """Write all three files."""
     folder.mkdir(parents=True, exist_ok=True)
     document = json.dumps({"scenarios": scenarios}, indent=2, ensure_ascii=False)
     (folder / "bench.json").write_text(document + "\n", encoding="utf-8")

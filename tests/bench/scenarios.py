@@ -1,4 +1,4 @@
-"""The scenarios: what each measures, in which order, and how often."""
+"""The scenarios in their order, with what each measures and how often."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ TEN_REGIONS = (
 )
 BURST, SUSTAINED, A_REGION, QUIET = 100, 400, 150, 5_000
 WARMING = 5
-"""Instances that a warm process has changed before; one in each region if there are several."""
+"""Instances that a warm process has already changed; one in each region if there are several regions."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A question to the systems.
+    """A task for the systems.
 
     Attributes:
-        title: what it is, for the table.
+        title: its title in the table.
         bound_s: the least time that EC2's bucket allows.
-        systems: opens what the runs share, and answers how each system is run once.
-        repetitions: how often each is.
-        once: systems that run only once: no mark of theirs is close.
+        systems: opens the resources that the runs share, and returns a function for each system that runs it once.
+        repetitions: how often each system is run.
+        once: systems that run only once, since none of their marks is close.
     """
 
     title: str
@@ -65,12 +65,12 @@ class Scenario:
     def measure(
         self, tell: Callable[[str], None], names: Collection[str] = (), repetitions: int | None = None
     ) -> dict[str, list[Run]]:
-        """Every system in turn, and so again: what the machine does meanwhile hits all alike.
+        """Run every system in turn, and repeat: other load on the machine then affects all alike.
 
         Args:
-            tell: takes a line for each run.
-            names: of the systems to measure; all if empty.
-            repetitions: in place of the scenario's own, for all systems.
+            tell: called with a line for each run.
+            names: the systems to measure; all if empty.
+            repetitions: for all systems, replaces the scenario's own number.
         """
         runs: dict[str, list[Run]] = defaultdict(list)
         with self.systems() as systems:
@@ -85,7 +85,7 @@ class Scenario:
 
 
 def _new(system: Callable[[LocalFleet], Run], launch: Launch, count: int, *regions: str) -> Callable[[], Run]:
-    """A peer, or boto3 alone, on a local AWS and a fleet of its own."""
+    """A peer, or boto3 alone, on its own local AWS with a new fleet."""
 
     def measure() -> Run:
         with local_fleet(*regions) as fleet:
@@ -96,18 +96,18 @@ def _new(system: Callable[[LocalFleet], Run], launch: Launch, count: int, *regio
 
 
 def _started(fleet: LocalFleet, count: int) -> object:
-    """Launch, and answer the events of it."""
+    """Launch instances; returns the events of the launch."""
     return enforcer.running_events(fleet.launch(count))
 
 
 def _unseen(fleet: LocalFleet, count: int) -> object:
-    """Launch long ago, and leave it to the sweep: so the gate is asked about each."""
+    """Launch existing instances for a sweep, so that the gate asks about each; returns the sweep's event."""
     fleet.launch(count, age_seconds=AGE_SECONDS)
     return enforcer.SWEEP
 
 
 def _cold(launch: Launch, count: int, *regions: str, safeguards: bool = True) -> Callable[[], Run]:
-    """The enforcer on a local AWS of its own, in a new process."""
+    """The enforcer on its own local AWS, in a new process."""
 
     def measure() -> Run:
         with local_fleet(*regions) as fleet:
@@ -129,7 +129,7 @@ def _warm(launch: Launch, count: int, *regions: str, safeguards: bool = True) ->
 
 
 def _ours(launch: Launch, count: int, *regions: str) -> Systems:
-    """The enforcer, each time beside itself without its safeguards."""
+    """The enforcer with and without its safeguards."""
     return {
         COLD: _cold(launch, count, *regions),
         COLD_WITHOUT: _cold(launch, count, *regions, safeguards=False),
@@ -140,7 +140,7 @@ def _ours(launch: Launch, count: int, *regions: str) -> Systems:
 
 @contextmanager
 def _quiet() -> Iterator[Systems]:
-    """Nothing changes, so one fleet serves all runs."""
+    """The systems of `quiet`; nothing changes, so one fleet serves all runs."""
     with local_fleet(REGION) as fleet:
         fleet.launch(QUIET, tokens="required", age_seconds=AGE_SECONDS)
         cold = partial(enforcer.cold, fleet, enforcer.SWEEP)

@@ -1,4 +1,4 @@
-"""Long and memory: sweeps that end before all is done, and fleets of which most waits."""
+"""Long and memory: sweeps that end before all is done, and fleets of which most instances wait."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LONG = 3000
 REFILL_TIMES = 10
 MOST_SWEEPS = 20
 PAGE_SECONDS = 3.6
-"""Time limit of a sweep for each page of 1,000: listing may take half; it takes 0.6 s, on a busy machine twice that."""
+"""Time limit of a sweep per page of 1,000: listing may take half of it, and takes 0.6 s, or twice that under load."""
 LEAST_SECONDS = 40
 CANDIDATES = (5_000, 50_000)
 
 
 def long() -> Run:
-    """Sweeps of one process, one after another, each with its time limit, until one finds nothing left to do."""
+    """Sweeps of one process in sequence, each with its time limit, until one has nothing left to do."""
     limits = {"SWEEP_DEADLINE_SECONDS": str(SWEEP_SECONDS)}
     with local_fleet(REGION, buckets={MODIFY: (CAPACITY, REFILL * REFILL_TIMES)}) as fleet:
         fleet.launch(LONG, age_seconds=AGE_SECONDS)
@@ -46,10 +46,10 @@ def _changed(fleet: LocalFleet) -> int:
 
 
 def memory(mode: str, candidates: int) -> Run:
-    """One sweep of an EC2 within the process. In enforce mode most candidates are deferred, for lack of time.
+    """One sweep of an EC2 within the process. In enforce mode it defers most candidates for lack of time.
 
-    What it has no outcome for counts as left. Ledger, holds and watch work with the local AWS's table; there is no
-    gate, as the local CloudWatch knows nothing of these instances.
+    An instance without an outcome counts as left. Ledger, holds and watch use the local AWS's table; the gate is off,
+    as the local CloudWatch does not know these instances.
     """
     limit = max(LEAST_SECONDS, candidates / 1000 * PAGE_SECONDS)
     with local_fleet(REGION) as fleet:

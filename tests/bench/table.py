@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HEAD = ("scenario", "system", "seconds", "÷ bound", "requests", "throttled", "CPU s", "peak MB", "done", "mark")
 SHORT = {DESCRIBE: "describe", MODIFY: "modify", "dynamodb": "table", "cloudwatch": "metrics"}
-"""Actions, and services all of whose actions count as one."""
+"""Actions by their short names, and services whose actions are counted together."""
 
 OTHER = "other"
 COLUMNS = {
@@ -25,7 +25,7 @@ COLUMNS = {
     C7N_ORG_WIDE: (C7N_ORG_WIDE,),
     METABADGER: (METABADGER,),
 }
-"""Of the overview: the systems of each column; a scenario has one of them."""
+"""The overview's columns, each with its systems, of which a scenario has at most one."""
 
 CAPTION = f"""\
 Every system on the same local AWS, started anew for each run, with {LATENCY_SECONDS * 1000:g} ms a call
@@ -62,7 +62,7 @@ core unless said otherwise.
 
 
 def markdown(scenarios: Mapping[str, Mapping[str, Any]]) -> str:
-    """The table, the marks below it, and what they mean."""
+    """The table, its explanation, and the marks."""
     return "\n".join([figures(scenarios), "", CAPTION, *_marks(scenarios)]) + "\n"
 
 
@@ -118,7 +118,7 @@ def _figures(measured: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _requests(measured: Mapping[str, Any]) -> str:
-    """By action, those that matter by name; and what the scenario counts beside them."""
+    """Requests by action, the important ones by name, and the scenario's own counts."""
     counts: Counter[str] = Counter()
     for action, count in measured["requests"].items():
         counts[SHORT.get(action) or SHORT.get(action.partition(":")[0], OTHER)] += count
@@ -145,7 +145,7 @@ def _marks(scenarios: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _verdict(mark: Mapping[str, Any]) -> str:
-    """Nothing for a figure that has no limit."""
+    """Whether a mark is met; empty for a figure without a limit."""
     if not mark["met"]:
         return "**no**"
     return "met" if mark.keys() & {"at_least", "at_most"} else ""

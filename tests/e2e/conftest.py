@@ -1,11 +1,11 @@
-"""The real stacks, deployed once to a local AWS, and brought back to their first state for each test.
+"""The real stacks, deployed once to a local AWS and reset to their first state for each test.
 
-By the real CDK CLI; or with DEPLOYED_BY=templates from the files of `make template`, by CloudFormation's API alone.
-Tests marked `however_deployed` run on both where that is not set.
+The real CDK CLI deploys them or, with DEPLOYED_BY=templates, CloudFormation's API alone, from the files of
+`make template`. Without DEPLOYED_BY, tests marked `however_deployed` run on both.
 
-IAM is enforced from the deployment on, in every test: whatever passes here passes with the policies that the
-stacks give their roles, and with no more. The SCP of `imds-enforcer guardrails scp` binds the function's role in
-every test as well, and that of the operators, as whom the command runs.
+From the deployment on, IAM is enforced in every test: what passes here passes with the policies that the stacks give
+their roles, and with no more. The SCP of `imds-enforcer guardrails scp` binds the function's role in every test, and
+the operators' role, with which the command runs.
 """
 
 import json
@@ -34,15 +34,15 @@ CHOSEN = os.environ.get("DEPLOYED_BY")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the markers of this folder."""
-    config.addinivalue_line("markers", "policy(document): the policy in force when the test begins; {} without it")
+    """Register the markers of this folder."""
+    config.addinivalue_line("markers", "policy(document): the policy in force when the test begins; by default {}")
     config.addinivalue_line("markers", "however_deployed: runs on each kind of deployment")
     if CHOSEN not in (None, *WAYS):
         raise pytest.UsageError(f"DEPLOYED_BY is {CHOSEN!r}; allowed: {' | '.join(WAYS)}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked so on each kind of deployment, those of a kind one after the other."""
+    """Run tests marked `however_deployed` on each kind of deployment, one kind after the other."""
     if not CHOSEN and metafunc.definition.get_closest_marker("however_deployed"):
         metafunc.parametrize("way", WAYS, scope="session")
 
@@ -55,7 +55,7 @@ def way() -> str:
 
 @pytest.fixture(scope="session")
 def stages() -> Iterator[Callable[[str], Stage]]:
-    """A local AWS for each way, deployed to when first asked for."""
+    """A local AWS for each way of deployment, made when first needed."""
     with ExitStack() as running:
 
         @cache
@@ -72,7 +72,7 @@ def stages() -> Iterator[Callable[[str], Stage]]:
 
 @pytest.fixture
 def stage(stages: Callable[[str], Stage], way: str, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """The enforcer, clean and settled, under the policy that the test's marker names."""
+    """The enforcer, clean and idle, under the policy in the test's marker."""
     deployed = stages(way)
     marker = request.node.get_closest_marker("policy")
     deployed.prepare(marker.args[0] if marker else {})
@@ -85,20 +85,20 @@ def stage(stages: Callable[[str], Stage], way: str, request: pytest.FixtureReque
 
 @pytest.fixture
 def operators(stage: Stage) -> Mapping[str, str]:
-    """Keys of an operator, who may do everything that the SCP lets pass."""
+    """Keys of an operator, whose role allows everything that the SCP does not deny."""
     return assumed(stage.aws, f"arn:aws:iam::{stage.aws.account}:role/{OPERATORS}")
 
 
 @pytest.fixture(autouse=True)
 def _as_an_operator(stage: Stage, operators: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the command as an operator where a test names no other."""
+    """Run the command as an operator unless a test names other keys."""
     environment = stage.aws.environment() | {name.upper(): value for name, value in operators.items()}
     monkeypatch.setattr(operator, "run", partial(operator.run, environment=environment))
 
 
 @pytest.fixture
 def principals(stage: Stage, operators: Mapping[str, str]) -> Mapping[str, Mapping[str, str] | None]:
-    """People who may change instances: the keys of each. Root and users have no session, roles have."""
+    """Keys of people who may change instances. A role has a session; root and users do not."""
     return {"root": None, "user": _user(stage.aws), "role": operators}
 
 

@@ -1,4 +1,4 @@
-"""The organization above the account: its SCP, as denials among the policies of roles. An SCP denies just so."""
+"""The organization above the account: its SCP, attached to roles as a policy whose denials have the same effect."""
 
 import json
 from collections.abc import Iterator
@@ -35,14 +35,14 @@ def function_role(stage: Stage) -> str:
 
 
 def attach(aws: LocalAws, document: str, *roles: str) -> None:
-    """Bind these roles by the SCP."""
+    """Apply the SCP to these roles."""
     for role in roles:
         aws.client("iam").put_role_policy(RoleName=role, PolicyName=SCP, PolicyDocument=document)
 
 
 @contextmanager
 def attached(stage: Stage, document: str, *others: str) -> Iterator[None]:
-    """Bind the roles that are always bound by another SCP meanwhile, and others too."""
+    """Meanwhile apply another SCP to the roles that always have one, and to others."""
     iam, always = stage.aws.client("iam"), (function_role(stage), OPERATORS)
     before = json.dumps(iam.get_role_policy(RoleName=OPERATORS, PolicyName=SCP)["PolicyDocument"])
     attach(stage.aws, document, *always, *others)

@@ -1,4 +1,4 @@
-"""The deployed enforcer as a test handles it: clean to begin with, and with a grip on everything around it."""
+"""The deployed enforcer as a test uses it: clean at the start, with control over everything around it."""
 
 import json
 import time
@@ -24,15 +24,15 @@ NO_PREFERENCE: Mapping[str, Any] = {
 }
 
 BATCHING_WINDOW_SECONDS = 0.2
-"""Instead of the event source's whole second, which nothing here depends on and every test would wait for."""
+"""Replaces the event source's second, on which no test depends but for which each would wait."""
 
 
 PATIENCE_SECONDS = 60
-"""How long anything may take before it counts as missing; a cold start on a busy machine has taken 15."""
+"""How long a test waits for anything; a cold start on a busy machine has taken 15 s."""
 
 
 class Stage(Deployment):
-    """The stacks on a local AWS, from outside; `deploy_again` is how they came there."""
+    """The stacks on a local AWS, seen from outside; `deploy_again` deploys them once more."""
 
     def __init__(self, aws: LocalAws, deploy_again: Callable[[LocalAws], object]) -> None:
         super().__init__(aws)
@@ -44,9 +44,9 @@ class Stage(Deployment):
         self._left_at: Mapping[str, int] | None = None
 
     def prepare(self, policy: Mapping[str, Any]) -> None:
-        """The state in which every test begins: IAM enforced, `required` and this policy, nothing under way.
+        """Set the state in which every test begins: IAM enforced, `required` and this policy, nothing under way.
 
-        What the test before left alone is not set up again: a sweep and a cold start are what costs time.
+        It does not set up again what the previous test left unchanged: a sweep and a cold start take long.
         """
         self.aws.reset()
         self.aws.enforce_iam()
@@ -73,21 +73,20 @@ class Stage(Deployment):
         self._left_at = self._parameters()[1]
 
     def _end_sweeps(self, versions: Mapping[str, int]) -> None:
-        """Let the sweeps end that the last change has started: a restart would kill them, and they would come back."""
-        # The test before may have kept them from starting, or from ending.
+        """Let the sweeps that the last change started end: a restart would kill them, and Lambda would retry them."""
+        # The previous test may have kept them from starting or ending.
         with suppress(TimeoutError):
             self.settle(http_tokens=versions[HTTP_TOKENS], policy=versions[POLICY])
 
     def spoil(self) -> None:
-        """Trust nothing that is there: the next test sets everything up again."""
+        """Trust nothing of the current state: the next test sets everything up again."""
         self._left_at = None
 
     def restart(self, **variables: str) -> None:
-        """Have the function start in new workers, as a change of its environment does: those of before are ended.
+        """Start the function in new workers and end the old ones, as a change of its environment does.
 
-        A warm worker may decide a batch by a policy up to 2 s old. So this comes before any change of the
-        policy that is to hold for batches: whoever is there afterwards has read it. `variables` are in its environment
-        until the next restart.
+        A warm worker may decide a batch by a policy up to 2 s old. Call this before a change of the policy that the
+        next batch must follow: a new worker reads it first. `variables` are in its environment until the next restart.
         """
         self._restarts += 1
         self._lambda.update_function_configuration(
@@ -96,7 +95,7 @@ class Stage(Deployment):
         )
 
     def warm_up(self) -> None:
-        """Have a worker ready, which has read the policy."""
+        """Start a worker that has read the policy."""
         self.invoke({"Records": []})
 
     def writes(self) -> int:
@@ -104,7 +103,7 @@ class Stage(Deployment):
         return self.calls()[MODIFY]
 
     def defaults(self, region: str) -> dict[str, Any]:
-        """What the account prefers in a region, without who manages it."""
+        """The account defaults in a region, without their manager."""
         found = self.aws.client("ec2", region).get_instance_metadata_defaults()["AccountLevel"]
         return {name: value for name, value in found.items() if not name.startswith("Managed")}
 
@@ -113,22 +112,22 @@ class Stage(Deployment):
         self.aws.client("ec2", region).modify_instance_metadata_defaults(**defaults)
 
     def prefer_nothing(self) -> None:
-        """Have no account defaults in either region."""
+        """Remove the account defaults in both regions."""
         for region in REGIONS:
             self.prefer(region, HttpTokensEnforced="no-preference", **NO_PREFERENCE)
 
     def send(self, *events: Mapping[str, Any] | str) -> None:
-        """Put events on the event queue as its rules do; text goes as it is."""
+        """Put events on the event queue as its rules do; a text goes as it is."""
         for event in events:
             body = event if isinstance(event, str) else json.dumps(event)
             self._sqs.send_message(QueueUrl=self.outputs["EventQueueUrl"], MessageBody=body)
 
     def dead_letters(self, count: int) -> list[str]:
-        """The messages of the dead-letter queue, once there are so many."""
+        """The messages of the dead-letter queue, once it has this many."""
         return self._bodies("DeadLetterQueueUrl", count)
 
     def lost_invocations(self, count: int) -> list[Any]:
-        """What the invocations that were lost were for, once there are so many."""
+        """The events of the lost invocations, once there are this many."""
         return [json.loads(body)["requestPayload"] for body in self._bodies("LostInvocationsQueueUrl", count)]
 
     def _bodies(self, output: str, count: int) -> list[str]:
@@ -139,11 +138,11 @@ class Stage(Deployment):
         return bodies
 
     def wait_for_lines(self, count: int = 1, **fields: object) -> list[dict[str, Any]]:
-        """The log lines with these fields, once there are so many."""
+        """The log lines with these fields, once there are this many."""
         return until(lambda: self.log_lines(**fields), lambda lines: len(lines) >= count, seconds=PATIENCE_SECONDS)
 
     def outcomes(self, instance_id: str) -> list[tuple[str, str]]:
-        """What was logged about an instance: trigger and outcome, oldest first."""
+        """Trigger and outcome of each log line about an instance, oldest first."""
         return [(line["trigger"], line["outcome"]) for line in self.log_lines(instance_id=instance_id)]
 
     def metric(self, name: str, region: str = "") -> float:
@@ -168,18 +167,18 @@ class Stage(Deployment):
         return float(sum(point["Sum"] for point in points))
 
     def begin_sweep(self, schedule: str = "sweep") -> None:
-        """Let a schedule come due; the sweep that it starts goes on by itself."""
+        """Fire a schedule; does not wait for the sweep that it starts."""
         self.aws.fire_schedule(f"imds-enforcer-{schedule}")
 
     def drift(self, instance_id: str, region: str = HOME, *, keys: Mapping[str, str] | None = None) -> None:
-        """Allow IMDSv1 by hand, as root or whoever has these keys."""
+        """Allow IMDSv1 by hand, as root or with these keys."""
         self.aws.client("ec2", region, keys=keys).modify_instance_metadata_options(
             InstanceId=instance_id, HttpTokens="optional", HttpEndpoint="enabled"
         )
 
     @contextmanager
     def unseen(self) -> Iterator[None]:
-        """What happens meanwhile sends no event, as where both roads are blocked: left to the sweep."""
+        """Meanwhile nothing sends an event, so that all is left to the sweep."""
         self.aws.knobs(state_change_events=False, cloudtrail_events=False)
         yield
         self.aws.knobs(state_change_events=True, cloudtrail_events=True)
@@ -219,12 +218,12 @@ class Mailbox:
         self._mails: list[tuple[str, str]] = []
 
     def empty(self) -> None:
-        """Throw away what has come."""
+        """Delete all mails."""
         self._sqs.purge_queue(QueueUrl=self._url)
         self._mails = []
 
     def mails(self) -> list[tuple[str, str]]:
-        """Subject and text of everything that has come by now."""
+        """Subject and text of every mail so far."""
         answer = self._sqs.receive_message(QueueUrl=self._url, MaxNumberOfMessages=10, VisibilityTimeout=600)
         for message in answer.get("Messages", []):
             mail = json.loads(message["Body"])

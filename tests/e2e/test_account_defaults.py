@@ -1,4 +1,4 @@
-"""The regions' account defaults, kept by the deployed function and put back by the operator."""
+"""The deployed function keeps the regions' account defaults, and an operator reverts them."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,7 +18,7 @@ ENFORCE = BOTH | {"account_defaults": {"enforce_tokens": True}}
 
 @pytest.fixture(autouse=True)
 def _as_before(stage: Stage) -> Iterator[None]:
-    """No region prefers anything, before and after."""
+    """No region has account defaults, before and after each test."""
     stage.prefer_nothing()
     stage.drain()
     stage.aws.reset_calls()
@@ -29,12 +29,12 @@ def _as_before(stage: Stage) -> Iterator[None]:
 
 
 def put(stage: Stage, policy: Mapping[str, Any]) -> dict[str, str]:
-    """Put a policy in force; answers what its first sweep made of the defaults of each region."""
+    """Put a policy in force; returns the outcome of each region's defaults in its first sweep."""
     return _outcomes(stage.settle(policy=stage.set_policy(policy)))
 
 
 def turn(stage: Stage, tokens: str) -> dict[str, str]:
-    """Turn the toggle; answers the same."""
+    """Set the toggle; returns the same."""
     return _outcomes(stage.settle(http_tokens=stage.set_http_tokens(tokens)))
 
 
@@ -42,8 +42,8 @@ def _outcomes(report: Mapping[str, Any]) -> dict[str, str]:
     return {name: part["defaults"]["outcome"] for name, part in report["regions"].items() if "defaults" in part}
 
 
-def test_both_regions_follow_the_toggle_and_what_stood_there_stays(stage: Stage) -> None:
-    """Both ways. A launch that says nothing about tokens comes out as the default says."""
+def test_both_regions_follow_the_toggle_and_earlier_defaults_stay(stage: Stage) -> None:
+    """In both directions. A launch that names no tokens gets the default."""
     stage.prefer(FORWARDED, HttpTokens="required")
     stage.drain()
     with stage.unseen():
@@ -53,9 +53,11 @@ def test_both_regions_follow_the_toggle_and_what_stood_there_stays(stage: Stage)
         assert stage.options([silent])[silent]["HttpTokens"] == "required"
         assert turn(stage, "optional") == dict.fromkeys(REGIONS, "REMEDIATED")
     assert stage.defaults(HOME) == {}
-    # Its required tokens were there before, and keep the hops that containers need with them.
+    # The region already required tokens, and keeps the hop limit that containers need with them.
     assert stage.defaults(FORWARDED) == REQUIRED
-    assert stage.options([silent])[silent]["HttpTokens"] == "optional", "it was loosened in the same sweep"
+    assert stage.options([silent])[silent]["HttpTokens"] == "optional", (
+        "the sweep did not loosen the defaults before the report"
+    )
     assert _outcomes(stage.invoke({})) == {HOME: "COMPLIANT", FORWARDED: "SKIPPED"}
     assert turn(stage, "required") == dict.fromkeys(REGIONS, "REMEDIATED")
     assert stage.defaults(HOME) == ENFORCED
@@ -65,7 +67,7 @@ def test_both_regions_follow_the_toggle_and_what_stood_there_stays(stage: Stage)
 def test_drift_is_corrected_at_once_and_the_enforcers_own_changes_start_nothing(
     stage: Stage, principals: Mapping[str, Mapping[str, str] | None], region: str
 ) -> None:
-    """By an event, in the region of the forwarder too."""
+    """An event does it, in the region of the forwarder too."""
     put(stage, KEEP)
     ec2 = stage.aws.client("ec2", region, keys=principals["role"])
     ec2.modify_instance_metadata_defaults(HttpTokens="optional")
@@ -80,7 +82,7 @@ def test_drift_is_corrected_at_once_and_the_enforcers_own_changes_start_nothing(
 
 
 def test_audit_mode_sets_nothing(stage: Stage) -> None:
-    """Sweep and drift: both only say what would be."""
+    """Sweep and drift event only report what they would set."""
     assert put(stage, KEEP | {"mode": "audit"}) == dict.fromkeys(REGIONS, "WOULD_REMEDIATE")
     stage.prefer(HOME, HttpTokens="optional")
     stage.wait_for_lines(kind="defaults", trigger="drift", outcome="WOULD_REMEDIATE")
@@ -88,8 +90,8 @@ def test_audit_mode_sets_nothing(stage: Stage) -> None:
     assert stage.defaults(HOME) == {"HttpTokens": "optional"}
 
 
-def test_a_declarative_policy_is_compared_and_never_written_to(stage: Stage) -> None:
-    """A difference is named once a day; what agrees is fine."""
+def test_defaults_of_a_declarative_policy_are_compared_and_never_changed(stage: Stage) -> None:
+    """A difference is reported once a day; defaults that agree are compliant."""
     stage.aws.knobs(declarative_defaults={"HttpTokens": "optional"}, declarative_policy_message="Ask the cloud team.")
     assert put(stage, KEEP) == dict.fromkeys(REGIONS, "SKIPPED")
     stage.invoke({"inventory": True})
@@ -100,8 +102,8 @@ def test_a_declarative_policy_is_compared_and_never_written_to(stage: Stage) -> 
     assert stage.calls()[SET_DEFAULTS] == 0
 
 
-def test_an_operator_puts_a_region_back_and_holds_it(stage: Stage) -> None:
-    """The next sweep leaves it so, until it is released; what the other region has is not touched."""
+def test_an_operator_reverts_a_region_and_holds_it(stage: Stage) -> None:
+    """Until its release, sweeps leave it alone; the other region keeps its defaults."""
     put(stage, ENFORCE)
     [reverted] = operator.answer(stage.aws, "revert", "--defaults", HOME, "--yes")["regions"]
     assert (reverted["outcome"], stage.defaults(HOME)) == ("REMEDIATED", {})
@@ -117,8 +119,8 @@ def test_an_operator_puts_a_region_back_and_holds_it(stage: Stage) -> None:
     assert stage.defaults(HOME) == ENFORCED
 
 
-def test_a_function_that_may_not_says_how_to_deploy_it(stage: Stage) -> None:
-    """One finding, no call; instances are enforced all the same."""
+def test_without_the_permission_the_function_names_the_deployment_that_grants_it(stage: Stage) -> None:
+    """It reports one finding and makes no call; it still enforces instances."""
     stage.restart(ACCOUNT_DEFAULTS="false")
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     stage.wait_for_outcome(instance, "REMEDIATED")
@@ -130,7 +132,7 @@ def test_a_function_that_may_not_says_how_to_deploy_it(stage: Stage) -> None:
 
 
 def test_a_contradiction_leaves_the_defaults_alone(stage: Stage) -> None:
-    """And instances are enforced, exemptions included."""
+    """Instances are still enforced, and exemptions honored."""
     exemption = {"match": {"region": FORWARDED}, "reason": "old SDK"}
     report = stage.settle(policy=stage.set_policy(ENFORCE | {"exemptions": [exemption]}))
     [finding] = report["warnings"]

@@ -7,8 +7,8 @@ from tests.e2e.stage import FORWARDED, HOME, Stage
 
 
 @pytest.mark.however_deployed
-def test_a_second_deployment_changes_nothing_and_leaves_the_toggle_alone(stage: Stage) -> None:
-    """What was turned by hand keeps its value and its version."""
+def test_a_second_deployment_changes_nothing_and_keeps_the_toggle(stage: Stage) -> None:
+    """A toggle that was set by hand keeps its value and version."""
     version = stage.set_http_tokens("optional")
     stage.settle(http_tokens=version)
     before = _stack_events(stage)

@@ -1,4 +1,4 @@
-"""What somebody sets back by hand is brought back; what the enforcer itself changes starts nothing."""
+"""The enforcer corrects drift; its own changes start nothing."""
 
 from collections.abc import Mapping
 
@@ -12,12 +12,12 @@ from tests.e2e.stage import FORWARDED, HOME, Stage
     ("who", "region"),
     [("root", HOME), ("role", FORWARDED), ("user", HOME)],
 )
-def test_drift_is_reset_and_the_enforcers_own_changes_are_shut_out(
+def test_drift_is_corrected_and_the_enforcers_own_changes_are_ignored(
     stage: Stage, principals: Mapping[str, Mapping[str, str] | None], who: str, region: str
 ) -> None:
-    """Two changes of the enforcer's own, one of somebody else's: only that one comes in as drift.
+    """Of two changes by the enforcer and one by someone else, only the latter arrives as drift.
 
-    The order of events is the proof: the enforcer's first change happened, and was recorded, before the drift.
+    The order of events proves it: the enforcer made its first change, and the trail recorded it, before the drift.
     """
     stage.aws.knobs(state_change_events=False)
     [instance] = stage.aws.launch(region, HttpTokens="optional")

@@ -1,4 +1,4 @@
-"""A sweep by the operator's own command, beside the deployed enforcer."""
+"""A sweep by the operator's command, beside the deployed enforcer."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ from infra.local import operator
 from infra.local.waiting import until
 from tests.e2e.organization import operator_arn
 from tests.e2e.stage import FORWARDED, HOME, MODIFY, PATIENCE_SECONDS, Stage
-from tests.e2e.test_way_back import options
+from tests.e2e.test_revert import options
 
 GATED = {"exemptions": [EXEMPTION], "legacy_calls": {}}
 NUMBER = 160
@@ -21,8 +21,8 @@ STOP_SECONDS = 20
 
 
 @pytest.mark.policy(GATED)
-def test_it_does_what_the_deployed_enforcer_would(stage: Stage) -> None:
-    """Gate, exemptions and container hosts included. The ledger says who it was; a revert leaves what changed since."""
+def test_it_does_the_same_as_the_deployed_enforcer(stage: Stage) -> None:
+    """With gate, exemptions and container hosts. The ledger names the operator; a revert leaves later changes alone."""
     fleet = launch_rollout_fleet(stage.aws, HOME)
     before = options(stage, fleet.all)
     rehearsed = operator.answer(stage.aws, "enforce", "--dry-run")
@@ -47,8 +47,8 @@ def test_it_does_what_the_deployed_enforcer_would(stage: Stage) -> None:
     assert options(stage, fleet.all) == before | {touched: {**before[touched], "HttpPutResponseHopLimit": 7}}
 
 
-def test_it_stops_and_reports_what_was_done(stage: Stage) -> None:
-    """What it says was changed is changed, and nothing else is; the ledger has just that."""
+def test_it_stops_and_reports_what_it_did(stage: Stage) -> None:
+    """Report, ledger and EC2 agree on what was changed."""
     with stage.unseen():
         stage.aws.knobs(request_buckets="published")
         ids = stage.aws.launch(HOME, NUMBER, HttpTokens="optional")
@@ -57,23 +57,23 @@ def test_it_stops_and_reports_what_was_done(stage: Stage) -> None:
         stage.aws.knobs(request_buckets="off")
         assert status == 130
         assert seconds < STOP_SECONDS
-        told = {each["instance_id"] for each in document["instances"] if each["outcome"] == "REMEDIATED"}
+        reported = {each["instance_id"] for each in document["instances"] if each["outcome"] == "REMEDIATED"}
         shown = {each for each, options in stage.options(ids).items() if options["HttpTokens"] == "required"}
-        assert told == {*shown, *elsewhere}
+        assert reported == {*shown, *elsewhere}
         assert 0 < len(shown) < NUMBER
         left = NUMBER - len(shown)
-        assert document["report"]["outcomes"] == {"REMEDIATED": len(told), "DEFERRED": left}
+        assert document["report"]["outcomes"] == {"REMEDIATED": len(reported), "DEFERRED": left}
         assert document["report"]["stopped"] == "interrupted"
         history = operator.answer(stage.aws, "history", "--run", document["run_id"])
-        assert {entry["instance_id"] for entry in history if entry["outcome"] == "REMEDIATED"} == told
+        assert {entry["instance_id"] for entry in history if entry["outcome"] == "REMEDIATED"} == reported
         assert [entry for entry in history if entry["outcome"] is None] == []
         assert operator.answer(stage.aws, "enforce", "--yes")["report"]["outcomes"] == {"REMEDIATED": left}
 
 
-def test_a_call_that_hangs_does_not_keep_it(stage: Stage) -> None:
-    """It is unknown what became of its instance, and the report names it; the others were changed."""
+def test_a_call_that_hangs_does_not_keep_it_from_stopping(stage: Stage) -> None:
+    """The others were changed; the report names the instance of that call, whose change is unconfirmed."""
     with stage.unseen():
-        # EC2 is asked beforehand about the first by id, which is to be one of the others.
+        # The command first tests its permission on the instance with the lowest id: that must not be the hanging one.
         *others, hanging = sorted(stage.aws.launch(HOME, 5, HttpTokens="optional"))
         stage.aws.fail(MODIFY, kind="hang", seconds=30, instance_id=hanging)
         status, document, seconds = interrupted(stage, signal.SIGINT, after=len(others))
@@ -86,7 +86,7 @@ def test_a_call_that_hangs_does_not_keep_it(stage: Stage) -> None:
 
 
 def interrupted(stage: Stage, number: signal.Signals, *, after: int) -> tuple[int, dict[str, Any], float]:
-    """Interrupt a sweep once it has asked for so many changes: its exit code, its document, and how long it took."""
+    """Interrupt a sweep after this many change requests; returns exit code, document, and seconds until its end."""
     stage.aws.reset_calls()
     sweeping = subprocess.Popen(  # noqa: S603  # our own command
         [str(operator.COMMAND), "enforce", "--yes", "--output", "json"],
@@ -109,8 +109,8 @@ def interrupted(stage: Stage, number: signal.Signals, *, after: int) -> tuple[in
     return sweeping.returncode, json.loads(written), seconds
 
 
-def test_no_traceback_for_what_a_user_can_fix(stage: Stage) -> None:
-    """One line, from the command as it is installed."""
+def test_errors_that_a_user_can_fix_show_no_traceback(stage: Stage) -> None:
+    """The installed command prints one line."""
     for more, said in (
         ({"AWS_ACCESS_KEY_ID": "AKIAUNKNOWN000000000"}, "imds-enforcer: "),
         ({"AWS_ENDPOINT_URL": "http://127.0.0.1:1"}, "imds-enforcer: EndpointConnectionError: "),

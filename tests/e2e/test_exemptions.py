@@ -1,4 +1,4 @@
-"""Who is left alone: the exempt while that lasts, and those that cannot or must not be changed."""
+"""Instances that stay as they are: the exempt until the exemption expires, and those that must not be changed."""
 
 import json
 
@@ -22,10 +22,10 @@ EXEMPTIONS = {
 
 
 @pytest.mark.policy(EXEMPTIONS)
-def test_exempt_instances_are_left_as_they_are_and_no_others(stage: Stage) -> None:
-    """By events, and by the sweep, which counts them and writes no line.
+def test_only_exempt_instances_are_left_as_they_are(stage: Stage) -> None:
+    """Events and sweeps leave them alone; a sweep counts them without a log line.
 
-    Another value or group, or one of two tags, protects no instance.
+    Another value or group, or only one of two tags, protects no instance.
     """
     reasons = {
         stage.aws.launch(HOME, HttpTokens="optional", tags={"imds": "v1"})[0]: (
@@ -53,18 +53,18 @@ def test_exempt_instances_are_left_as_they_are_and_no_others(stage: Stage) -> No
 
 
 @pytest.mark.policy(EXEMPTIONS)
-def test_an_expired_exemption_protects_nobody_and_is_reported(stage: Stage) -> None:
-    """In the reason of the change, and in every sweep's report until it is removed."""
+def test_an_expired_exemption_protects_no_instance_and_is_reported(stage: Stage) -> None:
+    """The reason of the change names it, and so does every sweep's report until it is removed."""
     [instance] = stage.aws.launch(HOME, HttpTokens="optional", tags={"migrating": "yes"})
     line = stage.wait_for_outcome(instance, "REMEDIATED")
     assert line["reason"].endswith("its exemption (moves in January, until 2020-01-31) has expired")
     assert stage.invoke({})["expired_exemptions"] == ["(tag migrating=*) moves in January, until 2020-01-31"]
 
 
-def test_what_must_not_be_changed_is_never_written_to(stage: Stage) -> None:
-    """IMDS off would have to be turned on; a service's instance is the service's. By events, sweep and inventory.
+def test_instances_that_must_not_be_changed_never_are(stage: Stage) -> None:
+    """A change would switch a disabled IMDS on; a managed instance belongs to its service. Events, sweep and inventory.
 
-    Managed instances are hidden, and their launch is no reason to wait for them; or the account shows them.
+    Managed instances are hidden, and the enforcer does not wait for them after their launch; or the account shows them.
     """
     [off] = stage.aws.launch(HOME, HttpTokens="optional", HttpEndpoint="disabled")
     [hidden] = stage.aws.launch(HOME, HttpTokens="optional", managed_by="eks.amazonaws.com")
@@ -91,7 +91,7 @@ def test_what_must_not_be_changed_is_never_written_to(stage: Stage) -> None:
 
 
 def test_a_policy_of_more_than_four_kilobytes_is_stored_and_followed(stage: Stage) -> None:
-    """The tier of the parameter grows with it."""
+    """Parameter Store moves the parameter to the tier that holds it."""
     exemptions = [{"match": {"instance_id": f"i-{number:017x}"}, "reason": "x" * 60} for number in range(50)]
     with stage.unseen():
         [instance] = stage.aws.launch(HOME, HttpTokens="optional", tags={"last": "one"})

@@ -1,4 +1,4 @@
-"""Requiring tokens of a fleet whose IMDSv1 callers are not all known: who still calls IMDSv1 is held and named."""
+"""Requiring tokens of a fleet with unknown IMDSv1 callers: instances that still call IMDSv1 are held and named."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,10 +19,10 @@ def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
 
 
 @pytest.mark.policy(GATED)
-def test_what_calls_imdsv1_is_held_and_named_and_nothing_else_is_kept(stage: Stage) -> None:
-    """One request tells of all of them, and serves the next sweep too.
+def test_only_instances_that_call_imdsv1_are_held_and_named(stage: Stage) -> None:
+    """One request to CloudWatch covers all instances, and serves the next sweep too.
 
-    A restart obeys the gate. A first launch does not: nothing can have come to depend on its options.
+    The gate applies to a restart but not to a first launch: no program can depend on the options yet.
     """
     fleet = launch_rollout_fleet(stage.aws, HOME)
     before = stage.options(fleet.all)
@@ -53,8 +53,8 @@ def test_what_calls_imdsv1_is_held_and_named_and_nothing_else_is_kept(stage: Sta
 
 
 @pytest.mark.policy({"legacy_calls": {"by": "group"}})
-def test_a_group_that_calls_imdsv1_is_held_with_what_it_launches(stage: Stage) -> None:
-    """One request tells of all groups. After the gate's last day all of it is enforced."""
+def test_a_group_that_calls_imdsv1_is_held_with_its_new_instances(stage: Stage) -> None:
+    """One request to CloudWatch covers all groups. After the gate's last day every instance is enforced."""
     web, batch = "web/blue [1] a", "batch"
     stage.aws.knobs(attached_seconds=A_DAY)
     with stage.unseen():

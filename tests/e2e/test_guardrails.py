@@ -23,7 +23,7 @@ LAUNCH: dict[str, Any] = {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1}
 
 
 class Person:
-    """Someone in a role that may do everything, as far as the SCP lets it."""
+    """Someone with a role that allows everything that the SCP does not deny."""
 
     def __init__(self, aws: LocalAws, keys: Mapping[str, str]) -> None:
         self._aws = aws
@@ -34,7 +34,7 @@ class Person:
         return self._aws.client(service, keys=self._keys)
 
     def run(self, *arguments: str, ends: int = 0) -> subprocess.CompletedProcess[str]:
-        """Run the command; it has to end with this exit code."""
+        """Run the command; it must end with this exit code."""
         keys = {name.upper(): value for name, value in self._keys.items()}
         done = operator.run(self._aws, *arguments, environment=self._aws.environment() | keys)
         assert done.returncode == ends, done.stderr
@@ -54,7 +54,7 @@ def _stranger(aws: LocalAws) -> Mapping[str, str]:
 
 @pytest.fixture
 def bound(people: tuple[Person, Person], stage: Stage, tmp_path: Path) -> Iterator[tuple[Person, Person]]:
-    """Both, and the enforcer, bound by the SCP of a policy with an exempting tag."""
+    """Both, and the enforcer, under the SCP of a policy with an exempting tag."""
     path = tmp_path / "exempting.json"
     path.write_text(json.dumps({"http_tokens": "required", **EXEMPTING}))
     with attached(stage, scp(stage, "--policy", str(path)), STRANGERS):
@@ -73,8 +73,8 @@ def mallory(bound: tuple[Person, Person]) -> Person:
     return bound[1]
 
 
-def test_a_launch_is_enforced_and_an_operator_takes_it_back(stage: Stage, ann: Person) -> None:
-    """A launch by a service is not bound. All that the enforcer and the operator write goes through."""
+def test_a_launch_is_enforced_and_an_operator_reverts_it(stage: Stage, ann: Person) -> None:
+    """The SCP does not restrict a launch by a service, and denies no write of the enforcer or the operator."""
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     run_id = stage.wait_for_outcome(instance, "REMEDIATED")["run_id"]
     ann.run("revert", instance, "--run", run_id, "--yes")
@@ -86,7 +86,7 @@ def test_a_launch_is_enforced_and_an_operator_takes_it_back(stage: Stage, ann: P
 
 
 def test_an_operator_sets_sweeps_and_writes_the_policy(stage: Stage, ann: Person, tmp_path: Path) -> None:
-    """As without the SCP."""
+    """The SCP denies none of it."""
     with stage.unseen():
         here, there = stage.aws.launch(HOME, 2, HttpTokens="optional")
         ann.run("set", "--version-2-state", "required", "--instance-id", here)
@@ -100,7 +100,7 @@ def test_an_operator_sets_sweeps_and_writes_the_policy(stage: Stage, ann: Person
 
 
 def test_a_stranger_changes_nothing(stage: Stage, mallory: Person) -> None:
-    """Neither an instance nor what it is judged by, however much the own role may do."""
+    """Neither an instance nor its tags, the toggle or a hold, whatever the stranger's role allows."""
     ec2, [instance] = mallory.client("ec2"), stage.aws.launch(HOME, HttpTokens="optional")
     stage.wait_for_outcome(instance, "REMEDIATED")
     tags = {"Resources": [instance], "Tags": [{"Key": "imds", "Value": "v1"}]}
@@ -116,7 +116,7 @@ def test_a_stranger_changes_nothing(stage: Stage, mallory: Person) -> None:
 
 
 def test_a_stranger_launches_with_required_tokens_only(stage: Stage, mallory: Person) -> None:
-    """Directly or by way of a template; what is launched so needs no change."""
+    """Directly or with a template; the enforcer need not change the launched instance."""
     ec2 = mallory.client("ec2")
     for tokens in ("optional", "required"):
         data = {"ImageId": "ami-1", "MetadataOptions": {"HttpTokens": tokens}}

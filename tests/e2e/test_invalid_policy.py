@@ -1,4 +1,4 @@
-"""An invalid policy stops every change, says what is wrong with it, and loses nothing."""
+"""An invalid policy stops every change, is reported with what is wrong, and loses no event."""
 
 from collections.abc import Callable
 
@@ -29,10 +29,10 @@ def _delete(stage: Stage) -> None:
         pytest.param(_delete, ("policy is missing", "allowed: a JSON object"), id="missing"),
     ],
 )
-def test_nothing_is_written_until_the_policy_is_mended_and_then_nothing_was_missed(
+def test_nothing_is_changed_until_the_policy_is_fixed_and_nothing_is_missed(
     stage: Stage, spoil: Callable[[Stage], None], says: tuple[str, ...]
 ) -> None:
-    """Sweep and batch both name field, value and what is allowed; the batch is acknowledged all the same."""
+    """Sweep and batch both name the field, the value and the values allowed; the batch is still acknowledged."""
     counted = stage.metric("PolicyInvalid")
     stage.restart()
     spoil(stage)

@@ -18,7 +18,7 @@ def test_a_launch_waits_for_little_more_than_the_batching_window(stage: Stage) -
 
 
 def called_directly(stage: Stage) -> float:
-    """Seconds from a launch of which no event tells, but this test, until its tokens are required."""
+    """Seconds from a launch without events, which the test reports itself, until its tokens are required."""
     with stage.unseen():
         [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     started = time.monotonic()

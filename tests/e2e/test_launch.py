@@ -1,4 +1,4 @@
-"""A launch is enforced seconds later, by whichever event tells of it."""
+"""A launch is enforced seconds later, whichever event reports it."""
 
 import pytest
 
@@ -10,7 +10,7 @@ BY_STATE_CHANGE = {"cloudtrail_events": False}
 
 @pytest.mark.parametrize(("only", "trigger"), [(BY_TRAIL, "launch"), (BY_STATE_CHANGE, "running")])
 def test_one_kind_of_event_alone_enforces_a_launch(stage: Stage, only: dict[str, bool], trigger: str) -> None:
-    """CloudTrail's record, or EC2's own notice where there is no trail; at home and through a forwarder."""
+    """CloudTrail's record, or EC2's own event if there is no trail; at home and through a forwarder."""
     stage.aws.knobs(**only)
     launched = {region: stage.aws.launch(region, 2, HttpTokens="optional") for region in REGIONS}
     runs = set()
@@ -25,7 +25,7 @@ def test_one_kind_of_event_alone_enforces_a_launch(stage: Stage, only: dict[str,
 
 @pytest.mark.however_deployed
 def test_a_launch_in_both_regions_is_one_change_an_instance(stage: Stage) -> None:
-    """Four events tell of two launches; duplicates are harmless. What was launched as required is not written to."""
+    """Four events report two launches; duplicates are harmless. One that already requires tokens stays as it is."""
     [required] = stage.aws.launch(HOME, HttpTokens="required")
     ids = {region: stage.aws.launch(region, HttpTokens="optional") for region in REGIONS}
     for region, launched in ids.items():
@@ -35,8 +35,8 @@ def test_a_launch_in_both_regions_is_one_change_an_instance(stage: Stage) -> Non
     assert stage.writes() == 2
 
 
-def test_an_instance_that_ec2_does_not_show_yet_is_enforced_through_the_queue(stage: Stage) -> None:
-    """Five seconds long a new instance is unknown to DescribeInstances: its message comes back."""
+def test_an_instance_that_ec2_does_not_show_yet_is_enforced_by_a_later_delivery(stage: Stage) -> None:
+    """DescribeInstances does not show a new instance for five seconds: its message comes back."""
     stage.aws.knobs(visibility_seconds=5)
     [instance] = stage.aws.launch(FORWARDED, HttpTokens="optional")
     stage.wait_for([instance], FORWARDED, HttpTokens="required")
@@ -47,8 +47,8 @@ def test_an_instance_that_ec2_does_not_show_yet_is_enforced_through_the_queue(st
     stage.drain()
 
 
-def test_a_launch_whose_record_left_out_the_ids_has_its_region_swept(stage: Stage) -> None:
-    """CloudTrail omits a large answer: whatever differs in that region is brought back."""
+def test_a_launch_record_without_ids_causes_a_sweep_of_its_region(stage: Stage) -> None:
+    """CloudTrail omits a large answer: every instance of the region that differs is corrected."""
     with stage.unseen():
         [unseen] = stage.aws.launch(HOME, HttpTokens="optional")
         [elsewhere] = stage.aws.launch(FORWARDED, HttpTokens="optional")

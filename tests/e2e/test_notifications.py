@@ -1,4 +1,4 @@
-"""What is mailed and what is not, and the metrics of the daily inventory."""
+"""Which mails are sent, and the metrics of the daily inventory."""
 
 from tests.e2e.stage import FORWARDED, HOME, MODIFY, Stage
 
@@ -9,7 +9,7 @@ EXPIRED = {"match": {"tag": {"key": "old"}}, "reason": "was to move", "owner": "
 
 
 def test_a_change_of_policy_or_toggle_is_mailed_with_version_and_value(stage: Stage) -> None:
-    """One mail for each."""
+    """One mail for each change."""
     policy = stage.set_policy({"mode": "audit", "http_put_response_hop_limit": 2})
     text = stage.mailbox.wait_for(CHANGED, f"Policy (version {policy}):\nmode: audit\n")
     assert "http_put_response_hop_limit: 2\n" in text
@@ -20,18 +20,18 @@ def test_a_change_of_policy_or_toggle_is_mailed_with_version_and_value(stage: St
 
 
 def test_an_invalid_policy_is_mailed_with_what_is_wrong_and_raises_its_alarm(stage: Stage) -> None:
-    """The alarm may encrypt and publish too, and its change of state is a mail of its own."""
+    """CloudWatch, too, may use the key and publish: the alarm's change of state is a mail of its own."""
     cloudwatch = stage.aws.client("cloudwatch")
     alarms = cloudwatch.describe_alarms()["MetricAlarms"]
     [alarm] = [each["AlarmName"] for each in alarms if "PolicyInvalid" in each["AlarmName"]]
-    cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="it may have risen before")
+    cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="OK", StateReason="the alarm may already be raised")
     stage.set_policy({"mode": "off"})
     assert 'mode is "off"; allowed: enforce, audit' in stage.mailbox.wait_for(INVALID)
     stage.mailbox.wait_for(f'ALARM: "{alarm}"')
 
 
 def test_the_inventory_mails_one_digest_and_counts_the_fleet(stage: Stage) -> None:
-    """Of four instances one cannot be changed; the one whose metadata service is off counts as compliant."""
+    """Of four instances, one cannot be changed, and one counts as compliant because its metadata service is off."""
     with stage.unseen():
         forbidden, _ = stage.aws.launch(HOME, 2, HttpTokens="optional")
         stage.aws.launch(FORWARDED, HttpTokens="required")

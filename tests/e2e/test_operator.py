@@ -1,4 +1,4 @@
-"""The operator's hand on the deployed enforcer: the installed command, and nothing else."""
+"""An operator runs the deployed enforcer with the installed command alone."""
 
 import json
 import subprocess
@@ -18,26 +18,26 @@ AUDIT = {"mode": "audit"}
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file with a policy under which nothing is changed."""
+    """A file with a policy in audit mode."""
     path = tmp_path / "policy.json"
     path.write_text(json.dumps(AUDIT))
     return path
 
 
 def run(stage: Stage, *arguments: str, ends: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run the command; it has to end with this exit code."""
+    """Run the command; it must end with this exit code."""
     done = operator.run(stage.aws, *arguments)
     assert done.returncode == ends, done.stderr
     return done
 
 
 def status(stage: Stage) -> Any:
-    """What `status` says, well or not."""
+    """The document of `status`, whatever its exit code."""
     return json.loads(operator.run(stage.aws, "status", "--output", "json").stdout)
 
 
-def test_a_policy_is_stored_and_swept_under(stage: Stage, file: Path) -> None:
-    """One that weakens only with a yes; the change itself starts the sweep, and what is shown is what is in force."""
+def test_a_policy_is_stored_and_starts_a_sweep(stage: Stage, file: Path) -> None:
+    """A weaker policy needs a yes. The change itself starts the sweep, and `policy show` shows the policy in force."""
     refused = run(stage, "policy", "set", str(file), ends=2)
     assert "This weakens the policy: the enforcer only audits instances, and no longer changes them." in refused.stderr
     stored = operator.answer(stage.aws, "policy", "set", str(file), "--yes")
@@ -49,7 +49,7 @@ def test_a_policy_is_stored_and_swept_under(stage: Stage, file: Path) -> None:
 
 
 def test_a_sweep_is_started_and_followed(stage: Stage) -> None:
-    """To the report of its own run, as the log has it; the status knows that run, and how many instances are held."""
+    """The command shows the report of that run from the log; `status` shows the run and the number of holds."""
     with stage.unseen():
         held, *ids = stage.aws.launch(HOME, 3, HttpTokens="optional", HttpEndpoint="enabled")
     operator.answer(stage.aws, "hold", held, "--reason", "under repair")
@@ -71,8 +71,8 @@ def test_a_sweep_under_an_invalid_policy_says_why_there_is_no_report(stage: Stag
     assert "The run ended without a report: the policy is invalid: nothing was changed: policy is not" in done.stderr
 
 
-def test_what_was_given_up_is_seen_and_moved_back(stage: Stage) -> None:
-    """An event among dead letters is worked on like any other; SQS lists the move late."""
+def test_dead_letters_are_shown_and_moved_back(stage: Stage) -> None:
+    """After the move the event is handled like any other; SQS lists the move late."""
     with stage.unseen():
         [instance] = stage.aws.launch(HOME, HttpTokens="optional", HttpEndpoint="enabled")
     event = example_events.running(instance, account=stage.aws.account, region=HOME)
@@ -88,19 +88,19 @@ def test_what_was_given_up_is_seen_and_moved_back(stage: Stage) -> None:
 
 
 def permitted(stage: Stage, name: str, *actions: str) -> dict[str, str]:
-    """The environment of somebody who may do this and nothing else."""
+    """The environment of someone with only these permissions."""
     keys = assumed(stage.aws, role(stage.aws, name, {"Action": [*actions], "Resource": "*"}))
     return stage.aws.environment() | {name.upper(): value for name, value in keys.items()}
 
 
 def run_as(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as somebody else."""
+    """Run the command in another environment."""
     command = [str(operator.COMMAND), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
 
 
 def test_without_permission_there_is_one_line(stage: Stage) -> None:
-    """In AWS's own words, with exit code 2."""
+    """The line has AWS's own words, and the exit code is 2."""
     onlooker = permitted(stage, "onlookers", "cloudformation:DescribeStacks")
     for command in ("sweep", "redrive"):
         done = run_as(onlooker, command)
@@ -109,8 +109,8 @@ def test_without_permission_there_is_one_line(stage: Stage) -> None:
         assert done.stderr.count("\n") == 1
 
 
-def test_who_may_look_and_not_change_is_told_so_once(stage: Stage) -> None:
-    """Before anything is tried, however many instances there are."""
+def test_a_missing_permission_to_change_is_reported_once(stage: Stage) -> None:
+    """Before the first change, and in one line for all instances."""
     with stage.unseen():
         ids = stage.aws.launch(HOME, 8, HttpTokens="optional")
         looking = ("cloudformation:DescribeStacks", "sts:GetCallerIdentity", "ssm:GetParameters", "ec2:Describe*")

@@ -1,4 +1,4 @@
-"""Which options change: those that the policy names, and no other."""
+"""Only options that the policy names change."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ UNLIKE: dict[str, Any] = {
 
 
 def test_an_option_that_the_policy_does_not_name_is_kept(stage: Stage) -> None:
-    """Also where EC2 takes no option without HttpEndpoint=enabled beside it."""
+    """Even if EC2 accepts no option without HttpEndpoint=enabled."""
     stage.aws.knobs(strict_options=True)
     kept = {
         stage.aws.launch(HOME, HttpTokens="optional", **{name: value})[0]: {name: value}
@@ -30,8 +30,8 @@ def test_an_option_that_the_policy_does_not_name_is_kept(stage: Stage) -> None:
     assert stage.options([*kept]) == {instance: PLAIN | options for instance, options in kept.items()}
 
 
-def test_an_option_that_the_policy_names_is_set_and_no_other(stage: Stage) -> None:
-    """On an instance that also allows IMDSv1, and on one which differs in nothing else; one policy after another."""
+def test_only_options_that_the_policy_names_are_set(stage: Stage) -> None:
+    """On an instance that also allows IMDSv1 and on one that differs in nothing else; several policies in turn."""
     with stage.unseen():
         ids = [
             instance

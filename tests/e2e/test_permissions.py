@@ -1,6 +1,6 @@
-"""Each statement of the roles is needed: without it, what it is for fails where somebody sees it.
+"""Each statement of the roles is needed: without it, its purpose fails visibly.
 
-IAM is enforced in all of these tests; here one statement at a time is taken away and given back.
+IAM is enforced in all e2e tests; these remove one statement at a time and restore it.
 """
 
 import json
@@ -16,7 +16,7 @@ from tests.e2e.organization import SCP
 from tests.e2e.stage import FORWARDED, HOME, PATIENCE_SECONDS, Stage
 
 Steps = Iterator[None]
-"""What is seen without the statement, up to the first `yield`; then what is seen once it is back."""
+"""Up to the first `yield`, what a test sees without the statement; after it, what it sees with it."""
 
 
 def _read_policy(stage: Stage) -> Steps:
@@ -164,18 +164,18 @@ SEEN_WITHOUT: dict[str, Callable[[Stage], Steps]] = {
     "Notify": _notify,
 }
 FLOOR = {"StringEquals": {"ec2:Attribute/HttpTokens": "required"}}
-"""The condition that the context `floor` puts on ModifyOptions; the templates' tests hold it to them."""
+"""The condition that the context `floor` puts on ModifyOptions; a test of the templates asserts the same."""
 
 ASSERTED_IN_THE_TEMPLATE = {
-    "UseMessageKey": "the local AWS keeps messages in the clear and asks KMS nothing",
-    "WriteLogs": "Lambda itself writes the log with it, and here without asking",
-    "Trace": "Lambda itself sends the segments with it; there is no X-Ray here",
+    "UseMessageKey": "the local AWS does not encrypt messages and never calls KMS",
+    "WriteLogs": "Lambda itself writes the log with it; the local one does not check it",
+    "Trace": "Lambda itself sends the segments with it; the local AWS has no X-Ray",
 }
 
 
 @pytest.mark.parametrize("sid", SEEN_WITHOUT)
-def test_without_a_statement_what_it_is_for_fails_visibly(stage: Stage, sid: str) -> None:
-    """And works again, with nothing else done, as soon as the statement is back."""
+def test_without_a_statement_its_purpose_fails_visibly(stage: Stage, sid: str) -> None:
+    """It works again as soon as the statement is back."""
     steps = SEEN_WITHOUT[sid](stage)
     with _without(stage, stage.caller.removeprefix("role/"), sid):
         next(steps)
@@ -183,14 +183,14 @@ def test_without_a_statement_what_it_is_for_fails_visibly(stage: Stage, sid: str
 
 
 def test_every_statement_of_the_functions_role_is_accounted_for(stage: Stage) -> None:
-    """Seen here, or known not to be seen here and why."""
+    """A test here needs it, or the reason is known why none can."""
     policies = _policies(stage, stage.caller.removeprefix("role/"))
     sids = {statement["Sid"] for _, statements in policies for statement in statements}
     assert sids == SEEN_WITHOUT.keys() | ASSERTED_IN_THE_TEMPLATE.keys()
 
 
 def test_without_its_statement_a_forwarder_sends_nothing_home(stage: Stage) -> None:
-    """Its launch is never heard of; one at home that comes later is long through."""
+    """Its launch never arrives, while a later one at home is enforced."""
     roles = stage.aws.client("iam").list_roles()["Roles"]
     [forwarder] = [role["RoleName"] for role in roles if role["RoleName"].startswith("ImdsEnforcerForwarder-")]
     with _without(stage, forwarder, "SendHome"):
@@ -199,13 +199,13 @@ def test_without_its_statement_a_forwarder_sends_nothing_home(stage: Stage) -> N
         stage.wait_for_outcome(later, "REMEDIATED")
         stage.drain()
     assert stage.outcomes(lost) == []
-    [told] = stage.aws.launch(FORWARDED, HttpTokens="optional")
-    stage.wait_for([told], FORWARDED, HttpTokens="required")
+    [forwarded] = stage.aws.launch(FORWARDED, HttpTokens="optional")
+    stage.wait_for([forwarded], FORWARDED, HttpTokens="required")
     assert stage.options([lost], FORWARDED)[lost]["HttpTokens"] == "optional"
 
 
 def test_with_a_floor_the_toggle_loosens_nothing(stage: Stage) -> None:
-    """IAM alone refuses it; told of the floor, the function does not even try. A person still reverts."""
+    """IAM alone refuses it; with the floor in its settings, the function does not try. An operator can still revert."""
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     run_id = stage.wait_for_outcome(instance, "REMEDIATED")["run_id"]
     role = stage.caller.removeprefix("role/")
@@ -228,7 +228,7 @@ def test_with_a_floor_the_toggle_loosens_nothing(stage: Stage) -> None:
 
 @contextmanager
 def _without(stage: Stage, role: str, sid: str, *instead: dict[str, Any]) -> Iterator[None]:
-    """Take the statement from the role, put others in its place, and give it back whatever happens."""
+    """Replace a statement of the role, and restore it in any case."""
     [(name, statements)] = [
         (name, statements)
         for name, statements in _policies(stage, role)
@@ -248,7 +248,7 @@ def _policies(stage: Stage, role: str) -> Iterator[tuple[str, list[dict[str, Any
 
 
 def _put(stage: Stage, role: str, name: str, statements: list[dict[str, Any]]) -> None:
-    # A policy cannot be empty: one that allows nothing stands for it.
+    # A policy cannot be empty, so this one allows nothing.
     nothing = {"Sid": "Nothing", "Effect": "Deny", "Action": "none:None", "Resource": "*"}
     document = {"Version": "2012-10-17", "Statement": statements or [nothing]}
     stage.aws.client("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))

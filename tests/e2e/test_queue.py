@@ -1,4 +1,4 @@
-"""The queue: what fails goes back alone, and the rest goes on; dead letters are in test_permissions."""
+"""The queue: a message that fails comes back alone; dead letters are tested in test_permissions."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ UNKNOWN = "i-0123456789abcdef0"
 
 
 def _arrived(stage: Stage, *, age: float = 0) -> dict[str, Any]:
-    """The fields of an event of this account and region that happened so many seconds ago."""
+    """The fields of an event of this account and region that is this many seconds old."""
     moment = datetime.now(UTC) - timedelta(seconds=age)
     return {"account": stage.aws.account, "region": HOME, "time": moment.isoformat(timespec="milliseconds")}
 
@@ -24,8 +24,8 @@ def _launched_unseen(stage: Stage, count: int) -> list[str]:
         return stage.aws.launch(HOME, count, HttpTokens="optional")
 
 
-def test_of_five_ids_one_unknown_four_are_enforced_at_once_and_one_is_gone_later(stage: Stage) -> None:
-    """The event is short of ten minutes old when it arrives, and past that when it has come back."""
+def test_an_unknown_id_delays_no_other_id_and_is_gone_in_the_end(stage: Stage) -> None:
+    """The event is not quite ten minutes old when it first arrives, and older when it comes back."""
     ids = _launched_unseen(stage, 4)
     stage.warm_up()
     stage.send(example_events.launch(*ids[:2], UNKNOWN, *ids[2:], **_arrived(stage, age=595)))
@@ -40,7 +40,7 @@ def test_of_five_ids_one_unknown_four_are_enforced_at_once_and_one_is_gone_later
 
 
 def test_events_of_other_accounts_are_left_to_those_accounts(stage: Stage) -> None:
-    """A rule of theirs sends all that they have to this account's bus; one is in the queue as by an older rule."""
+    """A rule of the other account sends its events to this account's bus; one is put on the queue directly."""
     other = stage.aws.in_account("444455556666")
     bus = f"arn:aws:events:{HOME}:{stage.aws.account}:event-bus/default"
     rules = other.client("events")
@@ -73,8 +73,8 @@ def test_a_change_that_meets_a_fault_of_ec2_is_made_when_its_message_comes_back(
 
 
 def test_without_parameter_store_nothing_is_written_until_the_batch_comes_back(stage: Stage) -> None:
-    """No policy, no change; the events wait in the queue."""
-    stage.restart()  # no worker remembers the policy
+    """Without a policy nothing changes; the events wait in the queue."""
+    stage.restart()  # so that no worker remembers the policy
     stage.aws.fail("ssm:GetParameters", "InternalServerError", caller=stage.caller, calls=3)
     stage.aws.knobs(state_change_events=False)
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")

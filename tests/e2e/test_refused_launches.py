@@ -1,4 +1,4 @@
-"""Launches that are refused because of their tokens: who launches is named, and nothing else is done."""
+"""Launches that EC2 refuses because of their tokens: the enforcer names the launcher and does nothing else."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def template(stage: Stage) -> str:
 
 @pytest.fixture
 def enforced(stage: Stage, template: str) -> Iterator[Stage]:
-    """Someone has the forwarder's region enforce tokens, by hand, where a group launches from the template."""
+    """The forwarder's region enforces tokens, set by hand, and has a group that launches from the template."""
     ec2, autoscaling = (stage.aws.client(service, FORWARDED) for service in ("ec2", "autoscaling"))
     autoscaling.create_auto_scaling_group(
         AutoScalingGroupName="web",
@@ -41,7 +41,7 @@ def enforced(stage: Stage, template: str) -> Iterator[Stage]:
 
 
 def launch(stage: Stage, template: str) -> str:
-    """Have a role be refused twice, a group once, and the role once at home by the organization; its ARN."""
+    """EC2 refuses a role twice and a group once; the organization refuses the role once at home. Returns its ARN."""
     arn = role(stage.aws, "launchers", {"Action": "ec2:*", "Resource": "*"})
     away, home = (stage.aws.client("ec2", region, keys=assumed(stage.aws, arn)) for region in (FORWARDED, HOME))
     wanted: Any = {**LAUNCH, "LaunchTemplate": {"LaunchTemplateId": template, "Version": "1"}}
@@ -57,12 +57,12 @@ def launch(stage: Stage, template: str) -> str:
     return arn
 
 
-def test_who_is_refused_is_in_the_digest_and_in_the_status(enforced: Stage, template: str) -> None:
-    """With the template to change, and how often; dry runs are no launches, and no instance is looked at."""
+def test_digest_and_status_name_refused_launchers(enforced: Stage, template: str) -> None:
+    """With the template to change, and how often; dry runs do not count, and the enforcer reads no instance."""
     stage, aws = enforced, enforced.aws
     before = {region: stage.metric("LaunchesRefused", region) for region in ("", FORWARDED)}
     arn = launch(stage, template)
-    # The change of the defaults is an event as well, and asks which regions there are.
+    # The change of the defaults is an event too, for which the enforcer lists the regions.
     assert {action for action in stage.calls() if action.startswith("ec2:")} <= {"ec2:DescribeRegions"}
     assert len(stage.log_lines(message=REFUSED)) == 4
 
@@ -85,7 +85,7 @@ def test_who_is_refused_is_in_the_digest_and_in_the_status(enforced: Stage, temp
     text = stage.mailbox.wait_for(DIGEST)
     for each in (by_group, denied, by_role):
         assert f"\nLaunches refused: {each['line']}" in text
-    # It ends with 1 where an alarm is raised, as the tests before may have left one.
+    # The exit code is 1 while an alarm is raised, which an earlier test may have left.
     shown = json.loads(operator.run(aws, "status", "--output", "json").stdout)["refused_launchers"]
     assert sorted(each["line"] for each in shown) == sorted(each["line"] for each in (by_group, denied, by_role))
     assert {region: stage.metric("LaunchesRefused", region) - counted for region, counted in before.items()} == {

@@ -8,8 +8,8 @@ BAD_KEY = "Patch Group"
 
 
 @pytest.mark.policy({"instance_metadata_tags": "enabled", "http_put_response_hop_limit": 2})
-def test_an_option_that_ec2_refuses_does_not_keep_tokens_from_being_required(stage: Stage) -> None:
-    """Nor is it asked for by every sweep; once nothing stands against it, it is set."""
+def test_tokens_are_required_even_if_ec2_refuses_another_option(stage: Stage) -> None:
+    """Later sweeps do not try the option again until its obstacle is gone; then it is set."""
     [instance] = stage.aws.launch(HOME, tags={BAD_KEY: "linux"}, HttpTokens="optional")
     line = stage.wait_for_outcome(instance, "REMEDIATED")
     assert f"EC2 refused InstanceMetadataTags=enabled (InvalidParameterValue: '{BAD_KEY}' is not" in line["reason"]

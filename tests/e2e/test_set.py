@@ -1,4 +1,4 @@
-"""A person's own change, by the command, beside the deployed enforcer."""
+"""A person's own change with the command, beside the deployed enforcer."""
 
 import json
 
@@ -6,8 +6,8 @@ from infra.local import operator
 from tests.e2e.stage import HOME, Stage
 
 
-def test_a_hold_binds_whoever_sets_and_the_policy_turns_back_what_is_not_held(stage: Stage) -> None:
-    """The same rules for the enforcer and for the command, whose changes are in the ledger too."""
+def test_a_hold_blocks_set_and_without_a_hold_the_policy_corrects_the_change(stage: Stage) -> None:
+    """The same rules apply to the enforcer and the command, and the ledger has the command's changes too."""
     stage.warm_up()
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     stage.wait_for_outcome(instance, "REMEDIATED")
@@ -19,7 +19,7 @@ def test_a_hold_binds_whoever_sets_and_the_policy_turns_back_what_is_not_held(st
     assert f"`imds-enforcer release {instance}` ends the hold" in held.stderr
     operator.answer(stage.aws, "release", instance)
     with stage.unseen():
-        # Its event comes at once here, before the command has read its change back.
+        # The event would arrive before the command has read its change back.
         loosened = operator.run(stage.aws, *optional)
     assert loosened.returncode == 0
     assert json.loads(loosened.stdout)["InstanceMetadataOptions"]["HttpTokens"] == "optional"

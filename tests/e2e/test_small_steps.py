@@ -1,4 +1,4 @@
-"""A policy that reaches the fleet in small steps, and stops where it does harm."""
+"""A policy that reaches the fleet in small steps, and stops where changes fail."""
 
 import itertools
 
@@ -12,7 +12,7 @@ DEFAULTS = "ec2:GetInstanceMetadataDefaults"
 
 
 def existing(aws: LocalAws, count: int, region: str = HOME, tokens: str = "optional") -> list[str]:
-    """Instances that were launched a day ago, and of which no event tells."""
+    """Instances that were launched a day ago, without events."""
     aws.knobs(attached_seconds=A_DAY, state_change_events=False, cloudtrail_events=False)
     ids = aws.launch(region, count, HttpTokens=tokens)
     aws.knobs(attached_seconds=0, state_change_events=True, cloudtrail_events=True)
@@ -20,8 +20,8 @@ def existing(aws: LocalAws, count: int, region: str = HOME, tokens: str = "optio
 
 
 @pytest.mark.policy({"rollout_percent": 0})
-def test_existing_instances_wait_for_their_share_and_first_launches_do_not(stage: Stage) -> None:
-    """Whichever event brings them: a restart looks the same as a launch."""
+def test_rollout_percent_applies_to_existing_instances_and_not_to_launches(stage: Stage) -> None:
+    """Even though the event of a restart looks the same as that of a launch."""
     stage.aws.knobs(attached_seconds=A_DAY)
     [old] = stage.aws.launch(HOME, HttpTokens="optional")
     line = stage.wait_for_outcome(old, "SKIPPED")
@@ -36,9 +36,9 @@ def test_existing_instances_wait_for_their_share_and_first_launches_do_not(stage
 
 
 @pytest.mark.policy({"launch_grace_seconds": 5})
-def test_a_launch_is_given_its_grace_and_then_mended(stage: Stage) -> None:
-    """Its message comes back when that is over, and not before."""
-    stage.warm_up()  # the grace must not be over when the message first comes
+def test_a_launch_is_fixed_after_its_grace(stage: Stage) -> None:
+    """Its message comes back when the grace is over, and not before."""
+    stage.warm_up()  # so that the message first arrives within the grace
     [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     line = stage.wait_for_outcome(instance, "DEFERRED")
     assert line["reason"] == "launched less than 5 s ago, still in the launch grace period for its boot scripts"
@@ -47,8 +47,8 @@ def test_a_launch_is_given_its_grace_and_then_mended(stage: Stage) -> None:
 
 
 @pytest.mark.policy({"max_changes_per_sweep": 5})
-def test_a_sweep_changes_no_more_than_it_may_over_all_regions(stage: Stage) -> None:
-    """The rest is for the next one."""
+def test_max_changes_per_sweep_counts_over_all_regions(stage: Stage) -> None:
+    """The next sweep changes the rest."""
     for region in REGIONS:
         existing(stage.aws, 4, region)
     assert stage.invoke({})["outcomes"] == {"REMEDIATED": 5, "DEFERRED": 3}
@@ -57,15 +57,15 @@ def test_a_sweep_changes_no_more_than_it_may_over_all_regions(stage: Stage) -> N
     assert stage.writes() == 8
 
 
-def test_a_region_in_which_changes_fail_is_left_alone(stage: Stage) -> None:
-    """For this sweep, and with its alarm; the other region is not stopped."""
+def test_a_sweep_leaves_a_region_alone_in_which_changes_fail(stage: Stage) -> None:
+    """It counts in the alarm's metric; the other region goes on."""
     there, here = existing(stage.aws, 60, FORWARDED), existing(stage.aws, 5)
     stage.aws.fail(MODIFY, "InternalError", status=500, region=FORWARDED)
     report = stage.invoke({})
     assert {each["HttpTokens"] for each in stage.options(here).values()} == {"required"}
     outcomes = report["regions"][FORWARDED]["outcomes"]
     assert outcomes.keys() == {"FAILED", "DEFERRED"}
-    # No more are begun than are under way at once; each of those is tried three times.
+    # Only the changes already under way fail; each is tried three times.
     assert outcomes["FAILED"] < 30 < outcomes["DEFERRED"]
     assert stage.aws.calls(MODIFY, region=FORWARDED) == 3 * outcomes["FAILED"]
     assert "changes in this region failed, the last with InternalError" in report["regions"][FORWARDED]["stopped"]
@@ -74,8 +74,8 @@ def test_a_region_in_which_changes_fail_is_left_alone(stage: Stage) -> None:
     assert stage.invoke({})["outcomes"] == {"REMEDIATED": len(there)}
 
 
-def test_whose_options_somebody_keeps_setting_back_is_left_to_the_sweep(stage: Stage) -> None:
-    """From the fourth time on; the principal is named, then and by the sweep."""
+def test_an_instance_that_someone_keeps_changing_back_is_left_to_the_sweep(stage: Stage) -> None:
+    """From the fourth time on; the event's outcome and the sweep's name the principal."""
     stage.aws.knobs(attached_seconds=A_DAY)
     [instance] = stage.aws.launch(HOME, HttpTokens="required")
     stage.wait_for_outcome(instance, "COMPLIANT")

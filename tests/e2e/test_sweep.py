@@ -1,4 +1,4 @@
-"""The sweep: every region for itself, on the schedule and by hand."""
+"""The sweep: each region on its own, on schedule and by hand."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.e2e.stage import FORWARDED, HOME, PATIENCE_SECONDS, Stage
 
 
 def test_a_region_that_fails_stops_no_other(stage: Stage) -> None:
-    """It is in the report and in the metric, and the sweep counts as completed."""
+    """Report and metric show it, and the sweep counts as completed."""
     with stage.unseen():
         [instance] = stage.aws.launch(HOME, HttpTokens="optional")
     names = [("RegionFailed", ""), ("RegionFailed", FORWARDED), ("SweepCompleted", "")]
@@ -22,7 +22,7 @@ def test_a_region_that_fails_stops_no_other(stage: Stage) -> None:
 
 
 def test_a_region_that_the_organization_denies_is_no_failure(stage: Stage) -> None:
-    """It is asked by each sweep and told of by the inventory, with a metric of its own, which no alarm watches."""
+    """Each sweep tries it; only the inventory reports it, with a metric of its own that no alarm watches."""
     names = [("REGION_DENIED", ""), ("REGION_DENIED", FORWARDED), ("RegionFailed", "")]
     before = [stage.metric(*name) for name in names]
     stage.aws.deny("ec2:DescribeInstances", region=FORWARDED, caller=stage.caller)
@@ -40,7 +40,7 @@ def test_a_region_that_the_organization_denies_is_no_failure(stage: Stage) -> No
 
 @pytest.mark.however_deployed
 @pytest.mark.parametrize(("schedule", "trigger"), [("sweep", "schedule"), ("inventory", "inventory")])
-def test_a_schedule_that_comes_due_brings_in_what_no_event_told_of(stage: Stage, schedule: str, trigger: str) -> None:
+def test_each_schedule_corrects_an_instance_without_events(stage: Stage, schedule: str, trigger: str) -> None:
     """Both schedules invoke the function, each with its own input."""
     with stage.unseen():
         [instance] = stage.aws.launch(FORWARDED, HttpTokens="optional")

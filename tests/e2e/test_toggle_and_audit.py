@@ -1,4 +1,4 @@
-"""The toggle moves the whole fleet, both ways; audit mode tells and does not touch."""
+"""The toggle changes the whole fleet in both directions; audit mode reports and changes nothing."""
 
 import pytest
 from botocore.exceptions import ClientError
@@ -9,10 +9,10 @@ from tests.e2e.stage import FORWARDED, HOME, PATIENCE_SECONDS, REGIONS, Stage
 
 
 @pytest.mark.however_deployed
-def test_the_fleet_follows_the_toggle_both_ways(stage: Stage) -> None:
-    """`required` to `optional` to `required`, in both regions, by the operator's command and nothing else.
+def test_the_fleet_follows_the_toggle_in_both_directions(stage: Stage) -> None:
+    """`required` to `optional` to `required`, in both regions, with the operator's command alone.
 
-    The parameter still takes nothing but these two values afterwards.
+    Afterwards the parameter still accepts only these two values.
     """
     fleet = {region: stage.aws.launch(region, 2, HttpTokens="optional") for region in REGIONS}
     for region, ids in fleet.items():
@@ -30,7 +30,7 @@ def test_the_fleet_follows_the_toggle_both_ways(stage: Stage) -> None:
 
 
 def test_a_sweep_stops_when_its_policy_changes(stage: Stage) -> None:
-    """Within five seconds; the newer policy has the last word on every instance, and nobody fails."""
+    """Within five seconds; the newer policy decides about every instance, and no change fails."""
     with stage.unseen():
         fleet = stage.aws.launch(HOME, 200, HttpTokens="optional")
         stage.begin_sweep()
@@ -41,7 +41,7 @@ def test_a_sweep_stops_when_its_policy_changes(stage: Stage) -> None:
     assert overtaken["stopped"].startswith("the policy has changed to versions")
     assert sum(overtaken["outcomes"].values()) == 200
     assert overtaken["outcomes"]["DEFERRED"] > 50
-    assert overtaken["seconds"] < 200 / 5, "it did not go on to its end"
+    assert overtaken["seconds"] < 200 / 5, "the sweep did not stop"
     assert {each["HttpTokens"] for each in stage.options(fleet).values()} == {"optional"}
     assert not stage.log_lines(outcome="FAILED")
 
@@ -49,7 +49,7 @@ def test_a_sweep_stops_when_its_policy_changes(stage: Stage) -> None:
 @pytest.mark.however_deployed
 @pytest.mark.policy({"mode": "audit"})
 def test_audit_mode_makes_no_write_call_at_all(stage: Stage) -> None:
-    """Launch, drift, sweep and inventory: each tells what it would do."""
+    """Launch, drift, sweep and inventory only report what they would do."""
     stage.aws.knobs(state_change_events=False)
     [launched] = stage.aws.launch(HOME, HttpTokens="optional")
     [drifted] = stage.aws.launch(FORWARDED, HttpTokens="required")
@@ -63,7 +63,7 @@ def test_audit_mode_makes_no_write_call_at_all(stage: Stage) -> None:
     assert stage.invoke({"inventory": True})["outcomes"] == {"WOULD_REMEDIATE": 2}
     assert stage.writes() == 0
     assert stage.options([launched])[launched]["HttpTokens"] == "optional"
-    # Nor does leaving audit mode need anything but the policy.
+    # A change of the policy is enough to leave audit mode.
     stage.set_policy({})
     stage.wait_for([launched], HttpTokens="required")
     stage.wait_for([drifted], FORWARDED, HttpTokens="required")

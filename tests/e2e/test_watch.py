@@ -1,4 +1,4 @@
-"""What was changed is watched: whoever still calls without a token is named, once."""
+"""The watch names changed instances that still get calls without a token, once."""
 
 import shlex
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ SUBJECT = "Instances still call IMDSv1"
 
 
 def changed_a_while_ago(stage: Stage) -> tuple[RolloutFleet, list[str]]:
-    """A rollout, an hour old, and two of its 30 instances whose calls have been rejected since."""
+    """A rollout from an hour ago, and two of its 30 instances that have rejected calls since."""
     fleet = launch_rollout_fleet(stage.aws, HOME)
     assert stage.invoke({})["outcomes"]["REMEDIATED"] == 30
     age_entries(stage.aws, stage.outputs["LedgerTableName"], timedelta(hours=1))
@@ -35,8 +35,8 @@ def changed_a_while_ago(stage: Stage) -> tuple[RolloutFleet, list[str]]:
 
 
 @pytest.mark.policy(GATED)
-def test_rejected_calls_are_told_once_with_what_launched_the_instance(stage: Stage) -> None:
-    """One message for both, one request for all 30; the next sweep asks nothing and says nothing."""
+def test_rejected_calls_are_reported_once_with_the_launcher_of_the_instance(stage: Stage) -> None:
+    """One mail covers both and one request all 30; the next sweep sends neither."""
     fleet, victims = changed_a_while_ago(stage)
     before = stage.metric("RejectedCalls")
     stage.invoke({})
@@ -59,7 +59,7 @@ def test_rejected_calls_are_told_once_with_what_launched_the_instance(stage: Sta
 
 @pytest.mark.policy(GATED)
 def test_the_command_in_the_mail_reverts_and_holds_them(stage: Stage) -> None:
-    """These two and no others; the next sweep leaves them alone."""
+    """It affects only these two, and the next sweep leaves them alone."""
     fleet, victims = changed_a_while_ago(stage)
     stage.invoke({})
     name, *arguments = shlex.split(stage.mailbox.wait_for(SUBJECT).splitlines()[-1])

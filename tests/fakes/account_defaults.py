@@ -22,10 +22,10 @@ UNSET = RegionDefaults()
 class FakeDefaults(DefaultsApi):
     """The defaults of one region.
 
-    `read_failure` and `set_failure` are how calls fail while they are set. A change shows after `visible_after`
-    seconds, and never where it is `ignored`; where it is `unanswered` it is made, and its answer lost. `sent` has the
-    attributes and values of each call; `before_set` sees that one comes, and `after_set` that one was made. A `judge`
-    is asked about each, with what was shown last and what is to be.
+    While `read_failure` or `set_failure` is set, reads or changes fail with it. A change shows after `visible_after`
+    seconds; an `ignored` one never shows; an `unanswered` one is made, but its answer is lost. `sent` has the
+    attributes and values of each call; `before_set` runs before a change is made, `after_set` after it. The `judge`
+    sees each change, with the defaults that were shown last and those wanted.
     """
 
     def __init__(self, clock: FakeClock) -> None:
@@ -46,11 +46,11 @@ class FakeDefaults(DefaultsApi):
         self.sent: list[dict[str, Any]] = []
 
     def put(self, **defaults: Any) -> None:
-        """Change defaults by another hand, seen at once."""
+        """Change defaults as someone else would, visible at once."""
         self.current = self._before = replace(self.current, **defaults)
 
     def read(self) -> RegionDefaults:
-        """The defaults as they show."""
+        """The defaults as EC2 shows them."""
         self.calls.append("GetInstanceMetadataDefaults")
         now = self._fake_clock.monotonic()
         if self.read_failure:
@@ -61,7 +61,7 @@ class FakeDefaults(DefaultsApi):
         return self.shown
 
     def set(self, wanted: RegionDefaults, named: Iterable[str]) -> None:
-        """Take a change. Tokens are never enforced on their own."""
+        """Accept a change. `HttpTokensEnforced` never comes alone."""
         self.calls.append("ModifyInstanceMetadataDefaults")
         if self.judge:
             self.judge(self.shown, wanted)

@@ -1,4 +1,4 @@
-"""The IAM actions that a command takes in an account in memory, and those that its help names."""
+"""The IAM actions that a command uses in an account in memory, and those that its help names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _OTHERWISE_NAMED = {"lambda:Invoke": "lambda:InvokeFunction"}
 
 
 def named_for(arguments: Sequence[str]) -> set[str]:
-    """The actions that the help of the command names with which the arguments begin."""
+    """The actions named in the help of the command that these arguments run."""
     fitting = [each for each in commands() if [*arguments[: len(words := each.split())]] == words]
     return set(_ACTION.findall(commands()[max(fitting, key=len)].epilog or ""))
 
 
 class Recorded:
-    """A client of boto3's, whose calls are noted as IAM names them."""
+    """A boto3 client whose calls are recorded under their IAM names."""
 
     def __init__(self, service: str, client: Any, note: Callable[[str], None]) -> None:
         self._service = service
@@ -32,7 +32,7 @@ class Recorded:
         self._note = note
 
     def __getattr__(self, name: str) -> Any:
-        """A call; that of a paginator counts as what it pages through."""
+        """A call; a paginator counts as the call that it repeats."""
         if name == "get_paginator":
             return self._paginator
         self._called(name)
@@ -48,7 +48,7 @@ class Recorded:
 
 
 def taken(clients: FakeClients) -> Counter[str]:
-    """How often each action was taken through the enforcer's own adapters until now."""
+    """How often the enforcer's own adapters have used each action so far."""
     ec2 = (f"ec2:{call.partition(' ')[0]}" for call in clients.ec2_calls)
     table = (f"dynamodb:{request.partition(' ')[0]}" for request in clients.table.requests)
     metrics = sum(len(metrics.requests) for metrics in clients.metrics.values())
@@ -58,5 +58,5 @@ def taken(clients: FakeClients) -> Counter[str]:
 
 
 def missing(arguments: Sequence[str], actions: Iterable[str]) -> set[str]:
-    """The actions that the command took and its help does not name."""
+    """The actions that the command used but its help does not name."""
     return set(actions) - named_for(arguments)

@@ -1,4 +1,4 @@
-"""A small audit, as `audit --output json` writes it: one of everything that a report has to tell apart."""
+"""A small audit, as `audit --output json` writes it: one of everything that a report distinguishes."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def launcher(**fields: Any) -> dict[str, Any]:
 
 
 def counts(instances: list[dict[str, Any]]) -> dict[str, Any]:
-    """How many there are of each status."""
+    """The number of instances of each status."""
     return summary_of(Status(each["status"]) for each in instances)
 
 

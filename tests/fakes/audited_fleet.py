@@ -1,4 +1,4 @@
-"""A fleet in memory with one instance of every kind that an audit tells apart."""
+"""A fleet in memory with one instance of every kind that an audit distinguishes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TEMPLATE = {"aws:ec2launchtemplate:id": "lt-0aaaaaaaaaaaaaaa1", "aws:ec2launchte
 
 
 def audited_fleet(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command in an account with that fleet, in two regions and one that is closed."""
+    """The command in an account with that fleet in two regions, and a third region that cannot be read."""
     clients = FakeClients(clock, HOME, AWAY, CLOSED)
     clients.ssm.put(POLICY_PARAMETER, POLICY)
     clients.ec2(HOME).launch(

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 
 class FakeSsm:
-    """Parameter Store: the one call that the enforcer makes, and the one that people do.
+    """Parameter Store: the one call that the enforcer makes, and the one that people make.
 
-    `delay` is what happens before an answer to the first arrives, `before_put` before the second is heard.
+    `delay` runs before the first is answered, `before_put` before the second takes effect.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class FakeSsm:
         self.puts: list[dict[str, Any]] = []
 
     def store(self, clock: FakeClock) -> PolicyStore:
-        """A reader of it that has read nothing yet."""
+        """A new reader that has read nothing yet."""
         return PolicyStore(cast("SSMClient", self), clock, TOKENS_PARAMETER, POLICY_PARAMETER)
 
     def put(self, name: str, value: str) -> None:
@@ -56,7 +56,7 @@ class FakeSsm:
         self.values[name] = (value, version + 1)
 
     def get_parameters(self, **request: Any) -> dict[str, Any]:
-        """The parameters that exist among those asked for."""
+        """Those of the requested parameters that exist."""
         self.requests.append(request)
         found = {name: self.values[name] for name in request["Names"] if name in self.values}
         if self.delay:
@@ -72,7 +72,7 @@ class FakeSsm:
         }
 
     def put_parameter(self, **request: Any) -> dict[str, Any]:
-        """Store a value in the place of another."""
+        """Replace a value."""
         self.before_put()
         self.puts.append(request)
         self.put(request["Name"], request["Value"])
@@ -80,35 +80,35 @@ class FakeSsm:
 
 
 class FakeQueue(EventQueue):
-    """Remembers the delays that messages were given, by the ids in the receipt handles of `a_message`."""
+    """Records each message's delay, by the id in its receipt handle (see `a_message`)."""
 
     def __init__(self) -> None:
         self.delays: dict[str, int] = {}
         self.failure: Failure | None = None
 
     def deliver_again(self, delays: Mapping[str, int]) -> None:
-        """Take the delays, or fail."""
+        """Record the delays, or fail."""
         if self.failure:
             raise AwsError(self.failure)
         self.delays |= {handle.removeprefix("receipt-"): delay for handle, delay in delays.items()}
 
 
 class FakeTopic(Notifications):
-    """Remembers the mails."""
+    """Records the mails."""
 
     def __init__(self) -> None:
         self.mails: list[tuple[str, str]] = []
         self.failure: Failure | None = None
 
     def send(self, subject: str, message: str) -> None:
-        """Take a mail, or fail."""
+        """Record a mail, or fail."""
         if self.failure:
             raise AwsError(self.failure)
         self.mails.append((subject, message))
 
 
 class FakeClients(Clients):
-    """An account with a home region and as many others as are named."""
+    """An account with a home region and any other regions named."""
 
     def __init__(self, clock: FakeClock, *regions: str) -> None:
         names = regions or (HOME, AWAY)
@@ -127,7 +127,7 @@ class FakeClients(Clients):
         self.known_regions, self.unlisted = frozenset({self.home_region}), None
 
     def in_another_process(self) -> FakeClients:
-        """The same account, as a second process meets it: nothing is remembered there."""
+        """The same account for a second process, which remembers nothing."""
         twin = copy(self)
         twin.fakes = {name: fake.in_another_process() for name, fake in self.fakes.items()}
         twin.policies = self.ssm.store(self.clock)
@@ -148,7 +148,7 @@ class FakeClients(Clients):
         return self.defaults[region]
 
     def prepare_for_changes(self) -> None:
-        """There is nothing to make; it is remembered that it was asked for."""
+        """Record the request; there are no clients to make."""
         self.prepared.set()
 
     def call_metrics(self, region: str) -> FakeCallMetrics:
@@ -162,7 +162,7 @@ class FakeClients(Clients):
 
 
 class FakeVersions:
-    """The versions of the policy in force, or why they cannot be read; `before` happens before they are."""
+    """The versions of the policy in force, or the error of reading them; `before` runs before each read."""
 
     def __init__(self) -> None:
         self.now = PolicyVersions(3, 7)
@@ -171,7 +171,7 @@ class FakeVersions:
         self.before: Callable[[], None] | None = None
 
     def in_force(self, *, fresh: bool) -> PolicyVersions:
-        """What is in force now."""
+        """The versions in force now."""
         self.asked.append(fresh)
         if self.before:
             self.before()
@@ -181,7 +181,7 @@ class FakeVersions:
 
 
 def a_cancellation(clock: FakeClock, seconds: float = 1_000, source: FakeVersions | None = None) -> Cancellation:
-    """Lets a run change instances for so many seconds under the policy with the versions 3 and 7."""
+    """A cancellation that lets a run change instances for this long, under versions 3 and 7 of the policy."""
     return Cancellation(Deadline.after(clock, seconds), PolicyVersions(3, 7), source or FakeVersions())
 
 
@@ -193,7 +193,7 @@ def an_enforcer(
     seconds: float = 1_000,
     source: FakeVersions | None = None,
 ) -> Enforcer:
-    """An enforcer of one region, for instances that events named, with a table of its own."""
+    """An enforcer for one region, for instances that events named, with a table of its own."""
     clients = FakeClients(clock, ec2.name)
     clients.fakes = {ec2.name: ec2}
     run = a_run(clients, policy or a_policy())
@@ -209,10 +209,9 @@ def a_run(
     *,
     keeps_defaults: bool | None = True,
 ) -> PolicyRun:
-    """A run that stops writing after so many seconds, and whose log is a list.
+    """A run that stops writing after this many seconds and logs to a list.
 
-    Its policy is in force as long as Parameter Store has the versions which it has now. Ids are
-    sorted instead of shuffled.
+    Its policy is in force as long as Parameter Store keeps its current versions. Ids are sorted instead of shuffled.
     """
     lines = [] if log is None else log
     run = PolicyRun(

@@ -1,4 +1,4 @@
-"""Time that passes only when somebody waits or works."""
+"""Time that passes only when code waits or a fake works."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 class FakeClock:
-    """A clock whose `sleep` advances it, and which does at their moments what was planned for them.
+    """A clock that `sleep` advances, and that runs each planned action at its moment.
 
-    Moments are seconds since the clock was made. The lock is for the threads that the
-    enforcer makes changes from.
+    Moments are seconds since the clock was made. The lock is needed because the enforcer sends changes from threads.
     """
 
     def __init__(self) -> None:
@@ -33,7 +32,7 @@ class FakeClock:
         return self._elapsed
 
     def monotonic(self) -> float:
-        """Seconds since a moment that is not this clock's own beginning, as on a real machine."""
+        """Seconds since an arbitrary moment other than this clock's start, as on a real machine."""
         return self._origin + self._elapsed
 
     def now(self) -> datetime:
@@ -41,7 +40,7 @@ class FakeClock:
         return START + timedelta(seconds=self._elapsed + self._frozen)
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, and remember that somebody waited for it."""
+        """Let time pass, and record the wait."""
         self.pauses.append(seconds)
         self.advance(seconds)
 
@@ -54,17 +53,17 @@ class FakeClock:
                 self._planned.remove(plan)
                 self._elapsed = max(self._elapsed, moment)
                 action()
-            # What was planned may have taken time itself.
+            # A planned action may itself have taken time.
             self._elapsed = max(self._elapsed, end)
 
     def freeze(self, seconds: float) -> None:
-        """Let time pass that only the wall clock shows, as between two invocations; less than none sets it back."""
+        """Advance only the wall clock, as between two invocations; a negative number sets it back."""
         self._frozen += seconds
 
     def cancel(self) -> None:
-        """Do nothing of what is still planned."""
+        """Drop everything that is still planned."""
         self._planned.clear()
 
     def at(self, moment: float, action: Callable[[], None]) -> None:
-        """Do something once that many seconds have passed."""
+        """Run an action at a moment."""
         self._planned.append((moment, action))

@@ -42,15 +42,14 @@ FIRST_REVERT = str(uuid.UUID(int=1))
 
 
 class Command:
-    """Runs the command with the account's clients and in the name of Ann. Nobody is at a terminal unless told so.
+    """Runs the command with the account's clients, as Ann, without a terminal unless the test types something.
 
-    `stack` is what the command meets of the deployed enforcer, beside its clients, and `launches` what instances are
-    launched with, by region. `profiles` are the profile and region of each connection that a command asked for.
-    Where the stack is not `deployed`, a command that needs it finds none; asking for it fails with `reach_failure`,
-    if there is one, and asking for the caller with `caller_failure`. `imds` is the metadata service of the instance
-    that the command runs on.
+    `stack` is the rest of the deployed enforcer, beside its clients; `launches` is what launches instances, by region.
+    `profiles` are the profile and region of each connection that a command opened. Unless the stack is `deployed`, a
+    command that needs it does not find it. Looking for it fails with `reach_failure`, if set, and looking up the
+    caller with `caller_failure`. `imds` is the metadata service of the instance that the command runs on.
 
-    Whatever a test runs, the help of the command has to name each IAM action that it takes.
+    In every test, the command's help must name each IAM action that the command uses.
     """
 
     def __init__(self, clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +101,7 @@ class Command:
         return Connection(clients, clients.clock, self._caller, client=self._client)
 
     def __call__(self, *arguments: str, typed: str | bytes | None = None) -> Result:
-        """Run it to its end; `typed` is what somebody at a terminal types."""
+        """Run the command to its end; `typed` is what a person at a terminal types."""
         self._monkeypatch.setattr(output, "interactive", lambda: typed is not None)
         self._actions.clear()
         before = taken(self._clients)
@@ -112,13 +111,13 @@ class Command:
         return result
 
     def json(self, *arguments: str, exit_code: int = 0) -> Any:
-        """The document that it writes."""
+        """The JSON document that it writes."""
         result = self(*arguments, "--output", "json")
         assert result.exit_code == exit_code, result.stderr
         return json.loads(result.stdout)
 
     def refusal(self, *arguments: str) -> str:
-        """What it says where it does nothing, in one line."""
+        """The one line with which it refuses to do anything."""
         result = self(*arguments)
         assert (result.exit_code, result.stdout) == (2, "")
         lines: Sequence[str] = result.stderr.splitlines()
@@ -139,7 +138,7 @@ class Command:
 
 
 def undeployed(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command where nothing is deployed, and an instance in each of two regions."""
+    """The command in an account without the enforcer, with an instance in each of two regions."""
     clients.ec2(HOME).launch(an_instance(1))
     clients.ec2(AWAY).launch(an_instance(2))
     clients.ssm.values.clear()
@@ -149,7 +148,7 @@ def undeployed(clients: FakeClients, monkeypatch: pytest.MonkeyPatch) -> Command
 
 
 def now_deployed(clients: FakeClients, command: Command) -> Command:
-    """The same, once the enforcer is deployed, with a policy that requires tokens."""
+    """The same account once the enforcer is deployed, with a policy that requires tokens."""
     clients.ssm.put(TOKENS_PARAMETER, "required")
     clients.ssm.put(POLICY_PARAMETER, "{}")
     command.deployed = True
@@ -157,5 +156,5 @@ def now_deployed(clients: FakeClients, command: Command) -> Command:
 
 
 def lines(text: str) -> list[str]:
-    """The lines of a table, with one space where there are several."""
+    """The lines of a table, with each run of spaces as one."""
     return [" ".join(line.split()) for line in text.splitlines()]

@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 MARK = b"\0"
 NAME = "Größe → 计数"
-"""Of the instance: Latin 1 has some of it, ASCII nothing, UTF-8 all."""
+"""A name of the instance, of which Latin 1 can write a part, ASCII nothing and UTF-8 everything."""
 
 FOREIGN_LINE_ENDS = "FOREIGN_LINE_ENDS"
-"""Where this is set, the process writes text with the line ends of Windows."""
+"""If this variable is set, the process writes text with the line ends of Windows."""
 
 
 def written(commands: Sequence[Sequence[str]], **environment: str) -> list[bytes]:
-    """What each command writes to standard output, where the environment says nothing but this."""
+    """What each command writes to standard output, in an environment with these variables alone."""
     command = [sys.executable, "-W", "error", "-m", "tests.fakes.command_process", json.dumps(commands)]
     ended = subprocess.run(  # noqa: S603  # itself
         command,

@@ -1,4 +1,4 @@
-"""The commands of `imds-enforcer`, imported: the help's list knows only their names."""
+"""The commands of `imds-enforcer`, imported; the list in the help has only their names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def listed() -> dict[str, Any]:
 
 @cache
 def commands() -> dict[str, Any]:
-    """Every command by its words; a group too, if it has options: then it does something by itself."""
+    """Every command by its words, and every group that has options, as it does something by itself."""
     return dict(_in({name: _loaded(each) for name, each in listed().items()}))
 
 

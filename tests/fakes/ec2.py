@@ -28,7 +28,7 @@ _TAG_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]+")
 
 @dataclass(slots=True)
 class _Record:
-    """An instance as it is, and as it was before the last change: what readers see is one of the two."""
+    """An instance as it is, and as it was before the last change; readers see one of the two."""
 
     instance: Instance
     before: Instance
@@ -38,15 +38,14 @@ class _Record:
 class FakeEc2(Ec2Region):
     """The instances of one region.
 
-    A change shows after `visible_after` seconds and is applied after `applied_after`; a call
-    takes `read_seconds` or `modify_seconds`. Errors wait in `modify_errors` by instance, and
-    in `read_errors` by call and in `find_errors` by page, both counted from 1. `ignored` are
-    instances whose changes are taken and forgotten; of `unanswered` the next change is taken, and
-    its answer is lost. Instances in `xen` cannot have IPv6, and none can have an option in `unsupported`;
-    `refusals` are the changes that were refused for that, or for a tag's key. `shown` is the newest observation
-    of each instance that the enforcer can have, and of `unseen` it has none since it changed them;
-    `sent` has every change that was asked for, with that observation's age in seconds. A `judge`
-    is asked about each change at that moment, and `on_refusal` hears of each that is refused so.
+    A change shows after `visible_after` seconds and is applied after `applied_after`; a call takes `read_seconds` or
+    `modify_seconds`. `modify_errors` has the coming errors by instance, `read_errors` by call and `find_errors` by
+    page, both counted from 1. EC2 accepts the changes of `ignored` instances and forgets them; it accepts the next
+    change of an `unanswered` one and its answer is lost. Instances in `xen` cannot have IPv6, and no instance can have
+    an option in `unsupported`; `refusals` are the changes refused for that, or for a tag's key. `shown` has the newest
+    observation of each instance that the enforcer can know; it has not observed those in `unseen` since it changed
+    them. `sent` has every change that was requested, with the age of that observation in seconds. The `judge` sees each
+    change when it is sent; `on_refusal` is called for each refusal.
     """
 
     def __init__(self, clock: FakeClock, name: str = HOME, regions: tuple[str, ...] = (HOME,)) -> None:
@@ -60,7 +59,7 @@ class FakeEc2(Ec2Region):
         self.visible_after = self.applied_after = 0.0
         self.read_seconds = self.modify_seconds = self.prepare_seconds = 0.0
         self.page_size = PAGE_SIZE
-        self.managed_visible = False  # the account's setting; without it, filters find nothing that is managed
+        self.managed_visible = False  # the account's setting; unless it is on, filters find no managed instance
         self.modify_errors: dict[str, list[Failure]] = defaultdict(list)
         self.read_errors: dict[int, Failure] = {}
         self.find_errors: dict[int, Failure] = {}
@@ -76,7 +75,7 @@ class FakeEc2(Ec2Region):
         self.forget_calls()
 
     def forget_calls(self) -> None:
-        """Begin to count anew, as for a process that has called nothing and has seen nothing."""
+        """Reset the counts, as for a process that has called and seen nothing."""
         self.sent: list[tuple[str, float]] = []
         self.shown: dict[str, Instance] = {}
         self.unseen: set[str] = set()
@@ -89,7 +88,7 @@ class FakeEc2(Ec2Region):
         self.calls: list[str] = []
 
     def in_another_process(self) -> FakeEc2:
-        """The same instances and the same errors, met by somebody else."""
+        """The same instances and errors, for another process."""
         twin = copy(self)
         twin.changes = RequestBucket(CHANGES, self._fake_clock)
         twin.forget_calls()
@@ -98,21 +97,21 @@ class FakeEc2(Ec2Region):
     # What others do to the fleet.
 
     def launch(self, *instances: Instance) -> list[Instance]:
-        """Add instances. They come back as they are observed at this moment."""
+        """Add instances; returns them as observed at this moment."""
         for instance in instances:
             placed = replace(instance, region=self.name)
             self._records[instance.instance_id] = _Record(placed, placed)
         return self._shown([self._observed(instance.instance_id) for instance in instances])
 
     def set_options(self, instance_id: str, **options: Any) -> None:
-        """Change options by another hand, seen by everybody at once."""
+        """Change options as someone else would, visible to every reader at once."""
         instance = self._records[instance_id].instance
         assert instance.options is not None
         changed = replace(instance, options=replace(instance.options, **options))
         self._records[instance_id] = _Record(changed, changed)
 
     def make_unreadable(self, instance_id: str) -> None:
-        """Describe an instance's options from now on in a way that the enforcer does not know."""
+        """From now on, show metadata options of the instance that the enforcer does not recognize."""
         changed = replace(self._records[instance_id].instance, options=None)
         self._records[instance_id] = _Record(changed, changed)
 
@@ -122,7 +121,7 @@ class FakeEc2(Ec2Region):
         record.instance, record.before = replace(record.instance, state=state), replace(record.before, state=state)
 
     def set_tags(self, instance_id: str, **tags: str) -> None:
-        """Tag an instance, beside the tags that it has."""
+        """Add tags to an instance."""
         record = self._records[instance_id]
         tags = {**record.instance.tags, **tags}
         record.instance, record.before = replace(record.instance, tags=tags), replace(record.before, tags=tags)
@@ -139,17 +138,17 @@ class FakeEc2(Ec2Region):
 
     @property
     def instance_ids(self) -> list[str]:
-        """The instances that there are."""
+        """The ids of all instances."""
         return list(self._records)
 
     def actual(self, instance_id: str) -> Instance:
-        """The instance as it really is, however late readers see it."""
+        """The instance as it really is, even where readers see an older state."""
         return self._records[instance_id].instance
 
     # What the enforcer calls.
 
     def find(self, filters: Filters, until: Deadline | None = None) -> Iterator[list[Instance]]:  # noqa: ARG002
-        """Instances that fit, page by page; one empty page if none does. Filters find none that is hidden."""
+        """Instances that fit, page by page; one empty page if none does. Filters do not find hidden instances."""
         self.finds.append(filters)
         ids = [instance.instance_id for instance in self._listed(self._records, filters)]
         for page in list(batched(ids, self.page_size)) or [[]]:
@@ -162,10 +161,10 @@ class FakeEc2(Ec2Region):
             yield self._shown(found)
 
     def read(self, instance_ids: Iterable[str]) -> dict[str, Instance]:
-        """The instances that are listed among these."""
+        """Those of these instances that EC2 lists."""
         asked = list(instance_ids)
         self.reads.append(asked)
-        assert len(self.reads) < 1_000, "this would go on for ever"
+        assert len(self.reads) < 1_000, "the reads do not end"
         self.calls.append("DescribeInstances")
         found = {instance_id: self._observed(instance_id) for instance_id in asked if instance_id in self._records}
         self._fake_clock.advance(self.read_seconds)
@@ -175,11 +174,11 @@ class FakeEc2(Ec2Region):
         return found
 
     def prepare_to_modify(self) -> None:
-        """As slow as a client is to make."""
+        """Take the time that making a client takes."""
         self._fake_clock.advance(self.prepare_seconds)
 
     def modify(self, instance_id: str, change: Change) -> dict[str, Any]:
-        """Take a change, the endpoint switched on with it, as EC2 does."""
+        """Accept a change and switch the endpoint on with it, as EC2 does."""
         with self._lock:
             self.calls.append("ModifyInstanceMetadataOptions")
             if self.judge:
@@ -200,7 +199,7 @@ class FakeEc2(Ec2Region):
             self.modified.append((instance_id, change))
             self.unseen.add(instance_id)
             before = self._records[instance_id].instance
-            assert before.options is not None, "written to without knowing what is there"
+            assert before.options is not None, "changed without an observation"
             options = replace(change.applied_to(before.options), http_endpoint=Switch.ENABLED)
             if instance_id not in self.ignored:
                 now = self._clock.monotonic()
@@ -212,7 +211,7 @@ class FakeEc2(Ec2Region):
             return {"InstanceId": instance_id, "InstanceMetadataOptions": answered}
 
     def _refusal(self, instance: Instance, change: Change) -> Failure | None:
-        """Why EC2 cannot give the instance an option that the change names, in EC2's words; None if it can."""
+        """EC2's words for why the instance cannot have an option of the change; None if it can."""
         unfit = [key for key in instance.tags if not _TAG_KEY.fullmatch(key)]
         if change.http_protocol_ipv6 is Switch.ENABLED and instance.instance_id in self.xen:
             return NO_IPV6
@@ -223,7 +222,7 @@ class FakeEc2(Ec2Region):
         return a_failure("UnsupportedOperation", f"{missing[0]} is not supported in this region.") if missing else None
 
     def rehearse(self, instance_id: str, change: Change) -> None:
-        """Say whether the change would be taken."""
+        """Say whether EC2 would accept the change."""
         self.calls.append("ModifyInstanceMetadataOptions (DryRun)")
         self.rehearsed.append((instance_id, change))
         if self.modify_errors[instance_id]:
@@ -237,7 +236,7 @@ class FakeEc2(Ec2Region):
         return self._regions
 
     def tokens_enforced(self) -> str | None:
-        """Why tokens cannot be made optional, as `enforced` says."""
+        """The reason why tokens cannot become optional; None if they can."""
         self.calls.append("GetInstanceMetadataDefaults")
         if self.defaults_error:
             raise AwsError(self.defaults_error)
@@ -245,12 +244,12 @@ class FakeEc2(Ec2Region):
 
     @property
     def modified_ids(self) -> list[str]:
-        """The instances for which a change was taken, in order of their ids."""
+        """The instances for which EC2 accepted a change, in order of their ids."""
         return sorted(instance_id for instance_id, _ in self.modified)
 
     @property
     def sent_ids(self) -> list[str]:
-        """The instances for which a change was asked for, as often as it was, in order of time."""
+        """The instance of each requested change, in order of time."""
         return [instance_id for instance_id, _ in self.sent]
 
     def _shown(self, instances: Collection[Instance]) -> list[Instance]:
@@ -259,7 +258,7 @@ class FakeEc2(Ec2Region):
         return list(instances)
 
     def _listed(self, instance_ids: Iterable[str], filters: Filters) -> list[Instance]:
-        """Those that fit at this moment."""
+        """The instances that fit at this moment."""
         observed = [self._observed(instance_id) for instance_id in instance_ids if instance_id in self._records]
         shown = [instance for instance in observed if self._shows(instance, filters)]
         return [instance for instance in shown if not instance.state.ended and fits(instance, filters)]

@@ -13,13 +13,13 @@ OPTIONS = (
 
 
 def an_item(number: int, more: str = OPTIONS, state: str = "running") -> str:
-    """One instance, with its options unless told otherwise."""
+    """One instance, by default with its options."""
     named = f"<instanceState><code>16</code><name>{state}</name></instanceState>" if state else ""
     return f"<item><instanceId>{an_id(number)}</instanceId>{named}{more}</item>"
 
 
 def a_page(*items: str, following: str = "") -> str:
-    """A page of DescribeInstances, and the token of the one that follows."""
+    """A page of DescribeInstances, with the token of the next one."""
     reservations = "".join(f"<item><instancesSet>{item}</instancesSet></item>" for item in items)
     end = f"<nextToken>{following}</nextToken>" if following else ""
     return (

@@ -1,4 +1,4 @@
-"""Entries of the ledger, and launchers that were refused, that tests start from."""
+"""Ledger entries and refused launchers that tests start from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def an_intent(number: int = 1, **fields: Any) -> Entry:
-    """An instance that a sweep is about to take IMDSv1 from, unless told otherwise."""
+    """The intent to change an instance; by default a sweep requires tokens."""
     known: dict[str, Any] = {
         "instance_id": an_id(number),
         "region": HOME,
@@ -35,21 +35,21 @@ def an_intent(number: int = 1, **fields: Any) -> Entry:
 
 
 def an_entry(number: int = 1, **fields: Any) -> Entry:
-    """A change that was made: it came to what was wanted, unless told otherwise."""
+    """A change that was made; by default with the wanted options."""
     intent = an_intent(number, **fields)
     made: dict[str, Any] = {"outcome": Outcome.REMEDIATED, "after": intent.wanted}
     return replace(intent, **{name: value for name, value in made.items() if name not in fields})
 
 
 def a_change(before: MetadataOptions, **fields: Any) -> Entry:
-    """A change of some of an instance's options, by names that are options' own; others are the entry's."""
+    """A change of some options: fields named like an option change it, all others are fields of the entry."""
     options = {name: value for name, value in fields.items() if hasattr(before, name)}
     rest = {name: value for name, value in fields.items() if name not in options}
     return an_entry(before=before, wanted=replace(before, **options), **rest)
 
 
 def a_launcher(source: Source | None = None, **fields: Any) -> Launcher:
-    """Alice with an image, where tokens are enforced, unless `fields` say otherwise."""
+    """A refused launcher: by default Alice, with an image, where tokens are enforced."""
     known: dict[str, Any] = {
         "region": HOME,
         "principal": "alice",

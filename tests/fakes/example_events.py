@@ -18,7 +18,7 @@ def _event(kind: str, detail: dict[str, Any], fields: dict[str, Any]) -> dict[st
 
 
 def running(instance_id: str = an_id(), **fields: Any) -> dict[str, Any]:
-    """EC2's own notice that an instance runs."""
+    """EC2's own event that an instance runs."""
     detail = {"instance-id": instance_id, "state": "running"}
     return _event("EC2 Instance State-change Notification", detail, fields)
 
@@ -31,7 +31,7 @@ def launch(*instance_ids: str, **fields: Any) -> dict[str, Any]:
 
 
 def managed_launch(*instance_ids: str, operator: object = MANAGED, **fields: Any) -> dict[str, Any]:
-    """CloudTrail's record of a launch by a service whose instances these are."""
+    """CloudTrail's record of a launch by a service that manages the instances."""
     event = launch(*instance_ids, **fields)
     for item in event["detail"]["responseElements"]["instancesSet"]["items"]:
         item["operator"] = operator
@@ -39,7 +39,7 @@ def managed_launch(*instance_ids: str, operator: object = MANAGED, **fields: Any
 
 
 def launch_without_ids(**fields: Any) -> dict[str, Any]:
-    """CloudTrail's record of a launch so large that its answer was cut."""
+    """CloudTrail's record of a launch whose answer was too large to be recorded."""
     event = launch(**fields)
     event["detail"]["responseElements"] = {"omitted": "true", "originalSize": 104_858}
     return event
@@ -72,7 +72,7 @@ def refused_launch(
     request: dict[str, Any] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
-    """CloudTrail's record of a RunInstances that failed; by alice, with an image, if nothing else is said."""
+    """CloudTrail's record of a RunInstances that failed; by default Alice's, with an image."""
     launched = {"instancesSet": {"items": [{"imageId": "ami-1", "minCount": 1, "maxCount": 1}]}}
     detail = {
         "eventName": "RunInstances",
@@ -87,7 +87,7 @@ def refused_launch(
 
 
 def of_group(group: str = "web", template: str | None = "lt-1", version: str = "3") -> dict[str, Any]:
-    """What Auto Scaling asks for when it launches an instance for a group."""
+    """The request of Auto Scaling when it launches an instance for a group."""
     tags = [{"key": "aws:autoscaling:groupName", "value": group}]
     named = {"launchTemplate": {"launchTemplateId": template, "version": version}} if template else {}
     return {
@@ -98,7 +98,7 @@ def of_group(group: str = "web", template: str | None = "lt-1", version: str = "
 
 
 def options_change(request: dict[str, Any], **fields: Any) -> dict[str, Any]:
-    """CloudTrail's record of somebody else's ModifyInstanceMetadataOptions."""
+    """CloudTrail's record of someone else's ModifyInstanceMetadataOptions."""
     detail = {"eventName": "ModifyInstanceMetadataOptions", "requestParameters": request}
     return _event("AWS API Call via CloudTrail", detail, fields)
 
@@ -117,12 +117,12 @@ def defaults_change(**fields: Any) -> dict[str, Any]:
 
 
 def a_message(body: object, name: str = "m-1", receives: int = 1) -> QueuedMessage:
-    """A message of the event queue; an event becomes its JSON, text stays as it is."""
+    """A message of the event queue; an event is written as JSON, text as it is."""
     return QueuedMessage(name, f"receipt-{name}", body if isinstance(body, str) else json.dumps(body), receives)
 
 
 def a_batch(*messages: QueuedMessage) -> dict[str, Any]:
-    """What Lambda's event source mapping invokes the function with."""
+    """The event with which Lambda's event source mapping invokes the function."""
     return {
         "Records": [
             {

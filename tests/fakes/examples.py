@@ -19,7 +19,7 @@ HOME = "eu-west-1"
 AWAY = "us-east-1"
 
 HUGE_NUMBER = "1" * 5_000
-"""Well-formed JSON that Python's reader refuses, by another error than JSONDecodeError."""
+"""Well-formed JSON that Python's reader refuses with an error other than JSONDecodeError."""
 
 V1_ALLOWED = MetadataOptions(
     http_tokens=HttpTokens.OPTIONAL, http_endpoint=Switch.ENABLED, http_put_response_hop_limit=1
@@ -44,18 +44,18 @@ def an_id(number: int = 1) -> str:
 
 
 def an_instance(number: int = 1, options: MetadataOptions | None = V1_ALLOWED, **fields: Any) -> Instance:
-    """A running instance; it allows IMDSv1 unless told otherwise."""
+    """A running instance; by default it allows IMDSv1."""
     known: dict[str, Any] = {"region": HOME, "state": InstanceState.RUNNING, "observed_at": 0.0}
     return Instance(instance_id=an_id(number), options=options, **(known | fields))
 
 
 def a_policy(http_tokens: HttpTokens = HttpTokens.REQUIRED, **fields: Any) -> Policy:
-    """A policy that requires tokens and nothing else, unless told otherwise."""
+    """A policy; by default it requires tokens and nothing else."""
     return Policy(http_tokens=http_tokens, **({"versions": PolicyVersions(3, 7)} | fields))
 
 
 def an_exemption(reason: str = "legacy SDK", expires: date | None = None, **match: Any) -> Exemption:
-    """An exemption; without a match it is for every instance."""
+    """An exemption; without a match it fits every instance."""
     return Exemption(match=Match(**(match or {"instance_id": "*"})), reason=reason, expires=expires)
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def fits(instance: Instance, filters: Filters) -> bool:
-    """True if EC2 would list the instance. A filter that is not known here is a KeyError."""
+    """True if EC2 would list the instance. A filter that this module lacks is a KeyError."""
     values: dict[str, str] = {
         "instance-id": instance.instance_id,
         "instance-state-name": instance.state,
@@ -20,7 +20,7 @@ def fits(instance: Instance, filters: Filters) -> bool:
 
 
 def _option_values(options: MetadataOptions | None) -> dict[str, str]:
-    """What the filters on options compare; of options that are not known here, no value that a filter could name."""
+    """The values that filters on options compare; unrecognized options have a value that no filter names."""
     names = (
         "metadata-options.http-tokens",
         "metadata-options.http-endpoint",
@@ -29,7 +29,7 @@ def _option_values(options: MetadataOptions | None) -> dict[str, str]:
         "metadata-options.instance-metadata-tags",
     )
     if options is None:
-        return dict.fromkeys(names, "not known here")
+        return dict.fromkeys(names, "unrecognized")
     values = (
         options.http_tokens,
         options.http_endpoint,

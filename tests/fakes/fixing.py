@@ -1,4 +1,4 @@
-"""Fixes of launch templates in one region, in memory."""
+"""Launch templates of one region, and their fixes, in memory."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ TEMPLATE = "lt-web"
 
 
 class Records:
-    """Fixes, written down in memory."""
+    """The record of fixes, in memory."""
 
     def __init__(self) -> None:
         self.fixes: dict[tuple[str, str], TemplateFix] = {}
 
     def write(self, fix: TemplateFix) -> None:
-        """Write a fix, in place of its older version."""
+        """Write a fix; it replaces its older version."""
         self.fixes[fix.key] = fix
 
     def all(self) -> list[TemplateFix]:
@@ -44,7 +44,7 @@ class Records:
 
 
 class Fixing:
-    """A region with one launch template, whose default is the latest of its versions unless another is named."""
+    """A region with one launch template, whose default is the latest version unless another is named."""
 
     def __init__(self, *versions: LaunchData, default: int | None = None) -> None:
         self.clock = FakeClock()
@@ -68,18 +68,18 @@ class Fixing:
         return LaunchReader(self.region, self.region, self.region)
 
     def plan(self, held: Mapping[str, str] | None = None) -> FixPlan:
-        """The plan as things are; `held` has instances that may not lose IMDSv1, and why."""
+        """The plan for the current state; `held` has the instances that must keep IMDSv1, and why."""
         seen, now = region_launchers(self.ec2, self._reads), self.clock.now()
         [subject] = Subjects(seen, self.policy, now).of(seen.inventory.templates.values(), {}, None)
         return plan_fix(replace(subject, held=held or {}), self.policy, self.wishes, now)
 
     def fix(self, run_id: str = "run-1") -> Fixed:
-        """What becomes of the template in a run."""
+        """The outcome of the template in a run."""
         plan = self.plan()
         return self.carry_out(plan, run_id) if plan.outcome == "WOULD_FIX" else Fixed(plan)
 
     def carry_out(self, plan: FixPlan, run_id: str = "run-1") -> Fixed:
-        """What becomes of a plan."""
+        """The outcome of a plan."""
         fixer = Fixer(
             calls=lambda _, template: TemplateCalls(self.region, template, self.clock),
             users=lambda _: VersionUsers(self.region, self._reads),
@@ -91,13 +91,13 @@ class Fixing:
         return fixer.fix(plan)
 
     def undo(self, run_id: str = "run-1") -> Undone:
-        """What comes of undoing a run."""
+        """The outcome of undoing a run."""
         [fix] = [each for each in self.records.all() if each.run_id == run_id]
         calls = TemplateCalls(self.region, TEMPLATE, self.clock)
         undoer = Undoer(calls, VersionUsers(self.region, self._reads), self.records)
         return undoer.undo(fix)
 
     def edit(self, data: LaunchData) -> int:
-        """Someone else makes a version; its number."""
+        """Make a version as someone else would; returns its number."""
         self.region.templates[TEMPLATE].append(data)
         return len(self.region.templates[TEMPLATE])

@@ -18,8 +18,8 @@ TOKEN = "token-1"  # noqa: S105  # it opens nothing
 class FakeImds(InstanceMetadata):
     """Follows the options of the instance `instance_id` in `region`.
 
-    `answers` are what it says to some requests instead, by method and path; an exception is raised as the network
-    would. `requests` are those that came: method, path and token.
+    `answers` replace the answers to some requests, by method and path; an exception is raised, as the network would
+    do. `requests` has the method, path and token of each request.
     """
 
     def __init__(self, clients: FakeClients) -> None:
@@ -40,7 +40,7 @@ class FakeImds(InstanceMetadata):
 
     def _answer(self, method: str, path: str, token: str | None, headers: dict[str, str]) -> Answer:
         ec2 = self._clients.ec2(self.region)
-        # The instance itself is there, whether EC2 lists it or not.
+        # The instance runs, even if EC2 does not list it.
         options = ec2.actual(self.instance_id).options if self.instance_id in ec2.instance_ids else V1_ALLOWED
         assert options is not None
         if options.http_endpoint is Switch.DISABLED:

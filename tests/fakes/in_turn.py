@@ -1,4 +1,4 @@
-"""What the enforcer does side by side, done one after another: on one clock, that is the same each time."""
+"""The enforcer's concurrent work, done one after another, so that on one clock every run is the same."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class InTurn(Executor):
-    """Takes the place of a ThreadPoolExecutor; what is submitted has been done when `submit` returns."""
+    """Replaces a ThreadPoolExecutor; the work is done when `submit` returns."""
 
     def __init__(self, *_args: Any, **_options: Any) -> None:
-        """Any pool is this one."""
+        """Accept the arguments of any pool."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Do it now. An error in the program ends the run here, and not where nobody asks for the result."""
+        """Do it now. A programming error ends the run here: no caller may ask for the result later."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""Holds every change and every outcome against the policy in force and against what EC2 had shown."""
+"""Checks every change and every outcome against the policy in force and what EC2 had shown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CAN_BE_REFUSED = ("http_protocol_ipv6", "instance_metadata_tags")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A result, when it came, and what the run had seen of its instance and sent for it by then."""
+    """A result with its time, the instance as the run had last seen it, and the number of changes sent by then."""
 
     result: Result
     now: datetime
@@ -41,11 +41,11 @@ class Evidence:
 
 
 class Judge:
-    """Knows which policy was in force when; counts changes, and raises AssertionError for what must never be."""
+    """Knows which policy was in force when; counts changes, and raises AssertionError for what must never happen."""
 
     def __init__(self, clock: FakeClock, table: FakeTable) -> None:
         self._clock = clock
-        # What is in it can be seen from here even while the enforcer cannot reach it.
+        # The judge can read the table even while the enforcer cannot reach it.
         within_reach = FakeTable()
         within_reach.items = table.items
         self._ledger_table = within_reach.ledger_table(clock)
@@ -61,7 +61,7 @@ class Judge:
         self.changes = self.defaults_changes = 0
 
     def enact(self, versions: PolicyVersions, rules: Rules) -> None:
-        """Take notice of a policy that is in force from now on."""
+        """Record a policy that is in force from now on."""
         self._history.append((self._clock.monotonic(), versions, rules))
 
     @property
@@ -70,71 +70,73 @@ class Judge:
         return self._history[-1][2]
 
     def lately(self) -> list[Rules]:
-        """Every policy in force at some moment of the last seconds, as old as the enforcer's knowledge may be."""
+        """Every policy in force at some moment within the age that the enforcer's copy may have."""
         since = self._clock.monotonic() - CACHE_SECONDS - _ROUNDING
         begun = [index for index, (moment, _, _) in enumerate(self._history) if moment <= since]
         return [rules for _, _, rules in self._history[begun[-1] if begun else 0 :]]
 
     def look(self, instance: Instance) -> None:
-        """Take notice of options that somebody else has set."""
+        """Record options that someone else has set."""
         if instance.options and instance.options.http_endpoint is Switch.DISABLED:
             self._off_since.setdefault(instance.instance_id, self._clock.monotonic())
         else:
             self._off_since.pop(instance.instance_id, None)
 
     def hold(self, instance_id: str) -> None:
-        """Take notice of a hold."""
+        """Record a hold."""
         self._ever_held.add(instance_id)
         self.held.setdefault(instance_id, self._clock.monotonic())
 
     def release(self, instance_id: str) -> None:
-        """Take notice of the end of a hold."""
+        """Record the end of a hold."""
         self.held.pop(instance_id, None)
 
     def refuse(self, instance_id: str, change: Change) -> None:
-        """Take notice of a change that EC2 refused for an option which the instance cannot have.
+        """Record a change that EC2 refused because the instance cannot have one of its options.
 
-        Of two options at once, the enforcer leaves the other to its next run.
+        If the change has two such options, the enforcer leaves one of them to its next run.
         """
         named = {name for name in _CAN_BE_REFUSED if getattr(change, name)}
-        assert named, "a change of tokens and hop limit alone is never refused so"
+        assert named, "EC2 never refuses a change of tokens and hop limit alone for that"
         self.refusals.append(instance_id)
         self._refused[instance_id] |= named
         if len(named) > 1:
             self.refused_at_once.add(instance_id)
 
     def table_is_readable(self, *, readable: bool) -> None:
-        """Take notice of whether holds can be read."""
+        """Record whether holds can be read."""
         self._unreadable_since = float("inf") if readable else min(self._unreadable_since, self._clock.monotonic())
 
     def change(self, ec2: FakeEc2, instance_id: str, change: Change) -> None:
-        """A change has been sent."""
+        """Check a change that has been sent."""
         self.changes += 1
         shown = ec2.shown.get(instance_id)
-        assert shown is not None, f"{instance_id} was changed without a look at it"
-        assert instance_id not in ec2.unseen, f"{instance_id} was changed again without a look at what came of it"
+        assert shown is not None, f"{instance_id} was changed without an observation"
+        assert instance_id not in ec2.unseen, f"{instance_id} was changed again before the first change was read back"
         age = self._clock.monotonic() - shown.observed_at
         assert age <= MAX_OBSERVATION_AGE, f"{instance_id} was changed on an observation {age} s old"
         off_since = self._off_since.get(instance_id, float("inf"))
         off_for = self._clock.monotonic() - off_since
-        assert off_for <= MAX_OBSERVATION_AGE, f"{instance_id} was switched off {off_for} s ago"
-        assert (instance_id, change) not in ec2.refusals, f"{change} of {instance_id} was refused to this run already"
+        assert off_for <= MAX_OBSERVATION_AGE, f"the metadata service of {instance_id} has been off for {off_for} s"
+        assert (instance_id, change) not in ec2.refusals, (
+            f"EC2 has already refused {change} of {instance_id} in this run"
+        )
         asked = [rules.change_for(shown, self._clock.now()) for rules in self.lately()]
         allowed = [*asked, *(less for full in asked if full for less in self._less(shown, full))]
         assert change in allowed, f"{change} was sent to {shown}; allowed: {allowed}"
         held_at = self.held.get(instance_id, float("inf"))
-        assert shown.observed_at <= held_at, f"{instance_id} was changed, on an observation from after it was held"
-        assert shown.observed_at <= self._unreadable_since, f"{instance_id} was changed, and nobody can read the holds"
+        assert shown.observed_at <= held_at, f"{instance_id} was changed on an observation made after its hold"
+        assert shown.observed_at <= self._unreadable_since, f"{instance_id} was changed while holds cannot be read"
         self._is_written_down(shown, change)
         self._asked_for.add(instance_id)
 
     def defaults(self, region: str, shown: RegionDefaults, wanted: RegionDefaults) -> None:
-        """Account defaults have been sent."""
+        """Check account defaults that have been sent."""
         self.defaults_changes += 1
         age = self._clock.monotonic() - shown.observed_at
         assert age <= MAX_OBSERVATION_AGE, f"the defaults of {region} were set on an observation {age} s old"
         lately = [rules for rules in self.lately() if rules.sets_defaults(region, self._clock.now())]
-        assert lately, f"{wanted} was sent to {region}, and no policy asks for it"
+        assert lately, f"{wanted} was sent to {region}, but no policy asks for it"
         entries = self._ledger_table.defaults.of(region)
         assert (shown, wanted) in [(entry.before, entry.wanted) for entry in entries if entry.outcome is None]
         loosened = [
@@ -143,15 +145,17 @@ class Judge:
             if getattr(shown, name) == tight and getattr(wanted, name) != tight
         ]
         if loosened:
-            assert any(rules.tokens == "optional" for rules in lately), f"{loosened} of {region} was loosened"
+            assert any(rules.tokens == "optional" for rules in lately), (
+                f"{loosened} of {region} was loosened, but no policy allows it"
+            )
         for name in loosened:
             set_by_us = [e for e in entries if getattr(e.before, name) != getattr(e.wanted, name) and e.outcome]
-            assert set_by_us, f"{name} of {region} was loosened, and the enforcer has never set it"
+            assert set_by_us, f"{name} of {region} was loosened, but the enforcer never set it"
         stranded = wanted.enforces_tokens and wanted.http_tokens != "required" and not shown.enforces_tokens
-        assert not stranded, f"every launch in {region} that says nothing would fail"
+        assert not stranded, f"every launch in {region} that names no tokens would fail"
 
     def _less(self, shown: Instance, full: Change) -> list[Change]:
-        """What may be sent in the place of a change of which EC2 has refused something, if that changes anything."""
+        """Smaller changes that may replace one of which EC2 has refused an option, if they change anything."""
         assert shown.options is not None
         refused = self._refused[shown.instance_id]
         return [
@@ -163,7 +167,7 @@ class Judge:
         ]
 
     def _is_written_down(self, shown: Instance, change: Change) -> None:
-        """The ledger has the change as intended, and what the enforcer knew when it decided on it."""
+        """The ledger has the intent, with the options that the enforcer decided on."""
         assert shown.options is not None
         entries = self._ledger_table.entries.of(shown.instance_id)
         intents = [(entry.before, entry.wanted) for entry in entries if entry.outcome is None]
@@ -178,33 +182,33 @@ class Judge:
         seen: Mapping[str, Collection[str]],
         left_behind: Collection[str],
     ) -> None:
-        """A run has ended; `seen` are the instances by region that it was shown or was told of.
+        """Check a run that has ended; `seen` has, by region, the instances that EC2 or an event named to it.
 
-        Those in `left_behind` it may have been shown only to settle what an earlier process left of them.
+        The run may have read those in `left_behind` only to finalize the changes that an earlier process left open.
         """
         versions = report.policy.versions
         rules = next(rules for _, known, rules in reversed(self._history) if known == versions)
-        assert rules.valid, "a run under a policy that is none"
+        assert rules.valid, "a run under an invalid policy"
         for one in evidence:
             self._result(one, rules)
         self._ledger()
         counted = Counter((one.result.region, one.result.instance_id) for one in evidence)
-        assert not counted or max(counted.values()) == 1, "one outcome an instance"
+        assert not counted or max(counted.values()) == 1, "an instance has more than one outcome"
         for region, part in report.regions.items():
             of_region = {instance_id for name, instance_id in counted if name == region}
-            assert part.outcomes.total() == len(of_region), "the report counts what came of the instances"
+            assert part.outcomes.total() == len(of_region), "the report's counts differ from the outcomes"
             if part.failure is None:
                 missing = set(seen[region]) ^ of_region
-                assert missing <= {*left_behind} - of_region, "the outcomes add up to the instances seen"
+                assert missing <= {*left_behind} - of_region, "the outcomes do not match the instances that the run saw"
             else:
                 assert of_region <= set(seen[region])
         assert set(seen) <= set(report.regions) or not any(seen[name] for name in set(seen) - set(report.regions))
 
     def _ledger(self) -> None:
-        """It has no change that EC2 was not asked for."""
+        """The ledger has no change that was never sent to EC2."""
         for entry in self._ledger_table.entries.since(START):
             unasked = entry.result is not None and entry.instance_id not in self._asked_for
-            assert not unasked, f"nobody has asked for {entry}"
+            assert not unasked, f"never sent to EC2: {entry}"
 
     def _result(self, one: Evidence, rules: Rules) -> None:
         result, shown = one.result, one.shown
@@ -216,7 +220,7 @@ class Judge:
         but_for = self._refused[result.instance_id] if result.refused else set()
         agrees = rules.agree_with(options, but_for)
         lacks = bool(result.refused) and agrees and not rules.agree_with(options) and not is_off
-        # Of an unanswered change nobody knows whether it took effect, or somebody else's did: sent will do.
+        # An unanswered change may have taken effect or not, as may someone else's: that it was sent is enough.
         proofs: dict[Outcome, Callable[[], object]] = {
             Outcome.REMEDIATED: lambda: agrees and applied and not is_off and one.sent and result.after == options,
             Outcome.PENDING: lambda: one.sent and (result.after is None or result.after == options),
@@ -237,5 +241,5 @@ class Judge:
             Outcome.CONTESTED: lambda: shown and not rules.agree_with(options),
         }
         assert proofs[result.outcome](), f"{result} of {shown}, sent {one.sent} times"
-        assert not result.compliant or shown_applied or is_off, f"{result} counts as compliant and EC2 shows {options}"
+        assert not result.compliant or shown_applied or is_off, f"{result} counts as compliant, but EC2 shows {options}"
         assert not (rules.audit and one.sent), f"a change in audit mode: {result}"

@@ -1,4 +1,4 @@
-"""What one region launches instances with, in memory: boto3's clients of EC2, Auto Scaling and EKS in one."""
+"""What launches instances in one region, in memory: boto3's clients of EC2, Auto Scaling and EKS in one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class FakeLaunches(FakeTemplateChanges):
-    """`templates` have their versions by id, from 1 on; `default_versions` are 1 unless given.
+    """`templates` has the versions of each template by its id, from 1 on; `default_versions` are 1 unless given.
 
-    `descriptions` are what DescribeLaunchTemplates says of a template beside its id, `own` the images of the account,
-    with what DescribeImages says of them. `node_groups` have their descriptions by cluster. A page of any listing has
-    `page_size` items at most. `unlisted` are the templates that another account shares, `throttled` those whose
-    versions cannot be read by number; `created_by` made all versions. `refused` are the calls that fail, with the
-    code. `requests` has every request by the call.
+    `descriptions` has what DescribeLaunchTemplates says of a template beside its id; `own` has the account's images,
+    as DescribeImages describes them. `node_groups` has descriptions by cluster. A page of any listing has `page_size`
+    items at most. Another account shares the `unlisted` templates; versions of `throttled` ones cannot be read by
+    number; `created_by` made all versions. `refused` has the calls that fail, with their codes. `requests` has every
+    request by its call.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class FakeLaunches(FakeTemplateChanges):
         return self._page("LaunchTemplates", items, request)
 
     def describe_launch_template_versions(self, **request: Any) -> Any:
-        """Those named of a template, of which one that is not there fails the call; those since one; or all aliases."""
+        """The named versions of a template (a missing one fails the call), those since a version, or all aliases."""
         self._called("describe_launch_template_versions", request)
         if "LaunchTemplateId" not in request:
             assert request["Versions"] == ["$Default", "$Latest"]
@@ -98,7 +98,7 @@ class FakeLaunches(FakeTemplateChanges):
         }
 
     def describe_images(self, **request: Any) -> Any:
-        """Those that a filter names, as far as they are there and owned as wanted."""
+        """The images that a filter names, if they exist and have the requested owner."""
         self._called("describe_images", request)
         (only,) = request["Filters"]
         assert only["Name"] == "image-id"
@@ -113,7 +113,7 @@ class FakeLaunches(FakeTemplateChanges):
         }
 
     def get_instance_metadata_defaults(self, **request: Any) -> Any:
-        """What is preferred in the region."""
+        """The region's defaults."""
         self._called("get_instance_metadata_defaults", request)
         return {"AccountLevel": self.defaults} if self.defaults else {}
 
@@ -129,7 +129,7 @@ class FakeLaunches(FakeTemplateChanges):
         return self._page("nodegroups", names, request, "nextToken")
 
     def describe_nodegroup(self, **request: Any) -> Any:
-        """One of them, unless it has been deleted since it was listed."""
+        """One node group, unless it was deleted after the listing."""
         self._called("describe_nodegroup", request)
         groups = self.node_groups[request["clusterName"]]
         [found] = [each for each in groups if each["nodegroupName"] == request["nodegroupName"]]
@@ -154,7 +154,7 @@ ANN = "arn:aws:iam::111122223333:user/ann"
 
 
 def one_of_each(region: FakeLaunches) -> None:
-    """Fill a region with a launcher of each kind, and of each owner that its templates and groups may have."""
+    """Fill a region with a launcher of each kind, and with each owner that templates and groups can have."""
     optional = {"MetadataOptions": {"HttpTokens": "optional"}}
     required = {"MetadataOptions": {"HttpTokens": "required"}}
     region.images = {"ami-old": None, "ami-new": "v2.0"}

@@ -1,4 +1,4 @@
-"""One process of the enforcer, overheard: what it sees, does and says goes to the judge."""
+"""One process of the enforcer under observation: the judge checks what it sees, does and reports."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _add, _run_finished = RegionReport.add, telemetry.run_finished
 
 @dataclass(frozen=True)
 class Letter:
-    """A message of the event queue and what it is about; `understood` is False for one that never can be.
+    """A message of the event queue with its meaning; `understood` is False if the enforcer can never parse it.
 
-    A `foreign` one is about another account, one `of_defaults` about the account's defaults in its region, and one with
-    a `refused_launch` about the launch whose event has that id.
+    A `foreign` message is about another account, one `of_defaults` about the account's defaults in its region, and
+    `refused_launch` is the event id of a refused launch.
     """
 
     message: QueuedMessage
@@ -48,12 +48,12 @@ class Letter:
     of_defaults: bool = False
 
     def named(self, name: str) -> Letter:
-        """The same under another name."""
+        """The same message under another name."""
         return replace(self, message=replace(self.message, message_id=name, receipt_handle=f"receipt-{name}"))
 
 
-def _tell(report: RegionReport, listener: Callable[[Result], None], result: Result) -> None:
-    """In the place of `RegionReport.add`."""
+def _add_and_notify(report: RegionReport, listener: Callable[[Result], None], result: Result) -> None:
+    """Replaces `RegionReport.add`."""
     listener(result)
     _add(report, result)
 
@@ -75,14 +75,14 @@ class Process:
             ec2.judge, ec2.on_refusal = judge.change, judge.refuse
 
     def deliver(self, letters: Sequence[Letter]) -> list[Letter]:
-        """A batch of the event queue; answers the messages that must come back."""
+        """Deliver a batch of the event queue; returns the messages that must come back."""
         answer = self.invoke(a_batch(*(letter.message for letter in letters)), letters)
         again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         assert again <= {letter.message.message_id for letter in letters}
         return [letter for letter in letters if letter.message.message_id in again]
 
     def invoke(self, event: object, letters: Sequence[Letter] = ()) -> dict[str, Any]:
-        """One invocation."""
+        """Invoke the function once."""
         self.busy, self._letters = True, letters
         self.results, self.reports = {}, []
         self._begin_run()
@@ -92,11 +92,11 @@ class Process:
         try:
             with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()):
                 without_threads(patch)
-                # Small fleets fill several rounds, and wait for their turn as ids alone.
+                # With these limits a small fleet fills several rounds, and waits as plain ids.
                 patch.setattr("imds_enforcer.enforcement.remediation.FILTER_VALUES", 2)
                 patch.setattr("imds_enforcer.runs.sweep._MAX_PLANS", 1)
                 patch.setattr(logging.getLogger("imds-enforcer"), "propagate", False)
-                patch.setattr(RegionReport, "add", partialmethod(_tell, self._settled))
+                patch.setattr(RegionReport, "add", partialmethod(_add_and_notify, self._finalized))
                 patch.setattr(telemetry, "run_finished", self._run_finished)
                 return self._app.invoke(event)
         finally:
@@ -109,7 +109,7 @@ class Process:
         for ec2 in self.clients.fakes.values():
             ec2.forget_calls()
 
-    def _settled(self, result: Result) -> None:
+    def _finalized(self, result: Result) -> None:
         ec2, instance_id = self.clients.ec2(result.region), result.instance_id
         shown, sent = ec2.shown.get(instance_id), ec2.sent_ids.count(instance_id)
         self._evidence.append(Evidence(result, self.clients.clock.now(), shown, sent))

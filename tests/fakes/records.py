@@ -25,10 +25,9 @@ _INDEXED = {"by-run": "run_id", "by-month": "month", "open": "open"}
 class FakeTable(Table):
     """A table whose indexes are never late.
 
-    `requests` counts what DynamoDB would be asked; `read_failure` and `write_failure` are how every such
-    request fails while they are set. `before_read` sees each reading request, and `before_write` the items of each
-    write, before it is made; they may let time pass, or fail; so may `before_swap`. It may be written to by one
-    thread and read by another.
+    `requests` has every request to DynamoDB. While `read_failure` or `write_failure` is set, all reads or writes fail
+    with it. `before_read` gets each read request, and `before_write` the items of each write, before it takes effect;
+    both may let time pass or fail, as may `before_swap`. One thread may write to the table while another reads it.
     """
 
     def __init__(self) -> None:
@@ -43,7 +42,7 @@ class FakeTable(Table):
         self._lock = threading.Lock()
 
     def partition(self, pk: str, *, since: str = "", latest_first: bool = False) -> Iterator[Item]:
-        """The items of a partition, in order of `sk` or the other way round."""
+        """The items of a partition in order of `sk`, or in reverse."""
         self._read(f"Query {pk}")
         found = [item for key, item in sorted(self.items.items()) if key[0] == pk and key[1] >= since]
         return iter(found[::-1] if latest_first else found)
@@ -56,12 +55,12 @@ class FakeTable(Table):
         return iter(sorted(found, key=lambda item: str(item["sk"])))
 
     def whole_index(self, name: str) -> Iterator[Item]:
-        """What has the attribute that the index is on."""
+        """All items with the attribute of the index."""
         self._read(f"Scan {name}")
         return iter([item for item in list(self.items.values()) if _INDEXED[name] in item])
 
     def put(self, items: Iterable[Item]) -> None:
-        """Keep items as DynamoDB would: without the attributes that are None."""
+        """Store items as DynamoDB would, without the attributes that are None."""
         kept = [{name: value for name, value in item.items() if value is not None} for item in items]
         if self.before_write and kept:
             self.before_write(kept)
@@ -70,7 +69,7 @@ class FakeTable(Table):
         self.items |= {(item["pk"], item["sk"]): item for item in kept}
 
     def swap(self, old: Item | None, new: Item) -> bool:
-        """Keep an item if what has its key is the old one still."""
+        """Store an item if its key still has the old one."""
         with self._lock:
             self.requests.append("PutItem")
         if self.before_swap:
@@ -84,7 +83,7 @@ class FakeTable(Table):
         return True
 
     def delete(self, keys: Iterable[tuple[str, str]]) -> None:
-        """Forget items."""
+        """Delete items."""
         gone = list(keys)
         self._take(len(gone))
         for key in gone:
@@ -106,7 +105,7 @@ class FakeTable(Table):
 
     @property
     def writes(self) -> int:
-        """How many requests wrote."""
+        """The number of write requests."""
         return self.requests.count("BatchWriteItem")
 
     def ledger_table(self, clock: FakeClock) -> LedgerTable:
@@ -115,10 +114,10 @@ class FakeTable(Table):
 
 
 class FakeCallMetrics(CallMetrics):
-    """CloudWatch of one region; `failure` is how requests fail.
+    """CloudWatch of one region; requests fail with `failure` while it is set.
 
-    `data` has the points by metric and instance, `groups` by metric and Auto Scaling group. In `requests` the metrics
-    that were asked for in one are joined with `+`.
+    `data` has the points by metric and instance, `groups` by metric and Auto Scaling group. `requests` joins the
+    metrics of one request with `+`.
     """
 
     def __init__(self) -> None:
@@ -128,7 +127,7 @@ class FakeCallMetrics(CallMetrics):
         self.failure: Failure | None = None
 
     def points(self, counted: Counted, names: Sequence[str], *, start: datetime, end: datetime, period: int) -> Points:
-        """What was counted between two moments."""
+        """The points between two moments."""
         assert len(names) * len(counted.metrics) <= MAX_METRICS
         self.requests.append(("+".join(counted.metrics), list(names), period))
         if self.failure:

@@ -1,4 +1,4 @@
-"""What a policy asks for, as the README tells it and without any code of the enforcer's own."""
+"""What a policy demands, as the README describes it, without any of the enforcer's code."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _ENDED = ("shutting-down", "terminated")
 
 
 def calls_imdsv1(instance_id: str) -> bool:
-    """Whether an instance calls IMDSv1, every day: one in four does."""
+    """Whether an instance calls IMDSv1 every day; one in four does."""
     return int(instance_id[-1], 16) % 4 == 3
 
 
 CALLING_GROUP = "web-1"
-"""The Auto Scaling group that calls IMDSv1, every day, in each region; of every other one CloudWatch has no data."""
+"""The Auto Scaling group that calls IMDSv1 every day, in each region. CloudWatch has no data on any other group."""
 
 
 def is_xen(instance_id: str) -> bool:
-    """Whether an instance is of an old type, without IPv6: every other one is."""
+    """Whether an instance has an old type without IPv6; every second one does."""
     return int(instance_id[-1], 16) % 4 in (1, 2)
 
 
 def refused_options(instance: Instance, change: Change) -> set[str]:
-    """What a change names that EC2 cannot give the instance."""
+    """The options of a change that the instance cannot have."""
     unfit = any(" " in key or "/" in key for key in instance.tags)
     ipv6 = change.http_protocol_ipv6 == "enabled" and is_xen(instance.instance_id)
     tags = change.instance_metadata_tags == "enabled" and unfit
@@ -45,19 +45,19 @@ def refused_options(instance: Instance, change: Change) -> set[str]:
 
 
 def smaller(change: Change) -> list[Change]:
-    """What is left of a change without one or all of the options that EC2 may refuse."""
+    """A change without one or all of the options that EC2 may refuse."""
     ipv6, tags = replace(change, http_protocol_ipv6=None), replace(change, instance_metadata_tags=None)
     return [each for each in (ipv6, tags, replace(ipv6, instance_metadata_tags=None)) if each != change]
 
 
 def is_new(instance: Instance, now: datetime) -> bool:
-    """Whether this is its first hour."""
+    """Whether the instance is in its first hour."""
     return instance.attached_at is not None and now - instance.attached_at < timedelta(hours=1)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """What the two parameters hold. `is_policy` is False if the text cannot be read as a policy."""
+    """The contents of the two parameters. `is_policy` is False if the text is no valid policy."""
 
     tokens: str = "required"
     text: str = "{}"
@@ -65,12 +65,12 @@ class Rules:
 
     @property
     def valid(self) -> bool:
-        """Whether both can be read."""
+        """Whether both parameters are valid."""
         return self.is_policy and self.tokens in ("required", "optional")
 
     @property
     def audit(self) -> bool:
-        """Whether it only asks for a report."""
+        """Whether the policy only asks for a report."""
         return self._asked.get("mode") == "audit"
 
     @property
@@ -79,12 +79,12 @@ class Rules:
         return self._asked.get("legacy_calls") is not None
 
     def has_reached(self, instance: Instance, now: datetime) -> bool:
-        """Whether it is in the rollout's share, or new."""
+        """Whether the instance is inside the rollout, or new."""
         place = int(hashlib.sha256(instance.instance_id.encode()).hexdigest()[:16], 16)
         return is_new(instance, now) or place * 100 < int(self._asked.get("rollout_percent", 100)) * 2**64
 
     def spares(self, instance: Instance, now: datetime) -> bool:
-        """Whether the gate keeps an instance that looks like this from losing IMDSv1."""
+        """Whether the gate lets an instance that looks like this keep IMDSv1."""
         loses = self.tokens == "required" and instance.options and instance.options.http_tokens == "optional"
         if not self.has_gate or not loses:
             return False
@@ -93,22 +93,22 @@ class Rules:
         return not is_new(instance, now) and calls_imdsv1(instance.instance_id)
 
     def covers(self, region: str) -> bool:
-        """Whether it is for a region."""
+        """Whether the policy covers a region."""
         selection = self._asked.get("regions", {})
         return region in selection.get("include", [region]) and region not in selection.get("exclude", [])
 
     def exempts(self, instance: Instance, now: datetime) -> bool:
-        """Whether one of its exemptions protects an instance at this moment."""
+        """Whether an exemption protects an instance at this moment."""
         today = now.date().isoformat()
         exemptions = self._asked.get("exemptions", [])
         return any(e.get("expires", today) >= today and _fits(e["match"], instance) for e in exemptions)
 
     def agree_with(self, options: MetadataOptions | None, but_for: Collection[str] = ()) -> bool:
-        """Whether options are as it wants them; some of them do not matter."""
+        """Whether options are as the policy demands, apart from those in `but_for`."""
         return options is not None and not self._differences(options).keys() - set(but_for)
 
     def change_for(self, instance: Instance, now: datetime) -> Change | None:
-        """The one change that may be made to an instance that looks like this; None if none may."""
+        """The one change allowed for an instance that looks like this; None if no change is allowed."""
         options = instance.options
         if not self.valid or self.audit or not self.covers(instance.region) or options is None:
             return None
@@ -122,14 +122,14 @@ class Rules:
         return Change(**{"http_tokens": HttpTokens(self.tokens)} | differences)
 
     def sets_defaults(self, region: str, now: datetime) -> bool:
-        """Whether account defaults may be set in a region: not where enforced tokens contradict an exemption."""
+        """Whether account defaults may be set in a region; enforced tokens must not contradict an exemption."""
         asked, today = self._asked.get("account_defaults"), now.date().isoformat()
         in_force = any(e.get("expires", today) >= today for e in self._asked.get("exemptions", []))
         contradicts = self.tokens == "required" and asked and asked.get("enforce_tokens") and in_force
         return self.valid and not self.audit and self.covers(region) and asked is not None and not contradicts
 
     def defaults_agree(self, region: str, defaults: RegionDefaults, now: datetime) -> bool:
-        """Whether a region's defaults are as the policy asks, as far as it asks for anything."""
+        """Whether a region's defaults meet every demand of the policy."""
         if not self.sets_defaults(region, now):
             return True
         asked = self._asked["account_defaults"]

@@ -1,4 +1,4 @@
-"""Runs of the enforcer on fakes, in the form in which stories are told about them."""
+"""Runs of the enforcer on fakes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from tests.fakes.clients import FakeClients
 
 Documents = Callable[[], list[dict[str, Any]]]
-"""Gives the log lines or the metrics so far."""
+"""Returns the log lines or the metrics so far."""
 
 SCHEDULE = SweepRequest(Trigger.SCHEDULE)
 
 
 class Batch:
-    """What became of some messages, under a policy that requires tokens unless told otherwise."""
+    """One batch of messages and its results, by default under a policy that requires tokens."""
 
     def __init__(self, clients: FakeClients, *messages: QueuedMessage, policy: Policy | None = None) -> None:
         parsed = parse_batch(messages, ACCOUNT)
@@ -46,7 +46,7 @@ class Batch:
 
 
 class Sweep:
-    """What one sweep did."""
+    """One sweep and its results."""
 
     def __init__(
         self, clients: FakeClients, policy: Policy | None = None, request: SweepRequest = SCHEDULE, seconds: float = 700
@@ -59,7 +59,7 @@ class Sweep:
 
 
 class App:
-    """The application, as Lambda invokes it; its runs are `run-1` and so on, unless they have another name."""
+    """The application, as Lambda invokes it; its runs are `run-1` and so on, unless another name is given."""
 
     def __init__(self, clients: FakeClients, name: str = "run", settings: Settings = SETTINGS) -> None:
         self._clock = clients.clock

@@ -1,4 +1,4 @@
-"""The schema of SARIF 2.1.0, as its committee publishes it; `tests/schemas/README.md` says where it comes from."""
+"""The schema of SARIF 2.1.0 as its committee publishes it; `tests/schemas/README.md` has the source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _URI_REFERENCE = r"^[\w:/?#\[\]@!$&'()*+,;=.~%-]*$"
 
 
 def violations(document: Any) -> list[str]:
-    """What of a document is not SARIF; at most the first violation."""
+    """The first violation of the schema, if any."""
     try:
         _validator()(document)
     except fastjsonschema.JsonSchemaValueException as error:

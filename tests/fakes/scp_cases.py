@@ -1,4 +1,4 @@
-"""Requests that the SCP of a policy must refuse or let pass: one table for our own evaluator and for a simulator."""
+"""Requests that the SCP of a policy must deny or allow: one table for our own evaluator and for a simulator."""
 
 from __future__ import annotations
 

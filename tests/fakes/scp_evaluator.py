@@ -1,4 +1,4 @@
-"""What an SCP refuses, for the operators that ours uses. The tests with the simulator hold it to that."""
+"""What an SCP denies, for the operators that ours uses; the tests with the simulator check this evaluator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Request = dict[str, Any]
 
 
 def refusing(document: str, request: Request) -> list[str]:
-    """The ids of the statements that refuse a request."""
+    """The ids of the statements that deny a request."""
     return [each["Sid"] for each in json.loads(document)["Statement"] if _refuses(each, request)]
 
 
@@ -47,7 +47,7 @@ def _many(values: str | list[str]) -> list[str]:
 
 
 def _fits(pattern: str, value: str) -> bool:
-    """`*` and `?` stand for characters, unless they are written `${*}` and `${?}`."""
+    """`*` and `?` are wildcards, unless written `${*}` and `${?}`."""
     parts = re.findall(r"\$\{[*?$]\}|.", pattern, re.DOTALL)
     wild = {"*": ".*", "?": "."}
     regex = "".join(wild.get(part) or re.escape(part[2] if len(part) > 1 else part) for part in parts)

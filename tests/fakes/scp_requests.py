@@ -1,4 +1,4 @@
-"""A request under the SCP of a policy, and who and what such requests name."""
+"""A request under the SCP of a policy, and the principals and resources of the test cases."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OPERATOR_ELSEWHERE = a_role("sso/AWSReservedSSO_ops_0123456789abcdef", OTHER_ACC
 DEPLOYER = a_role(f"cdk-hnb659fds-cfn-exec-role-{ACCOUNT}-{HOME}")
 STRANGER = a_role("developers")
 IMPOSTORS = (a_role("imds-enforcer"), a_role("operators", OTHER_ACCOUNT), f"arn:aws:iam::{ACCOUNT}:user/operators")
-"""Who has the name of one that is let through, and is another."""
+"""Principals that share a name with an allowed one, but have another path, account or type."""
 
 INSTANCE = f"arn:aws:ec2:{HOME}:{ACCOUNT}:instance/{an_id()}"
 NEW_INSTANCE = f"arn:aws:ec2:{HOME}:{ACCOUNT}:instance/*"
@@ -61,7 +61,7 @@ ANY_POLICY = a_policy()
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A request under a policy, and the ids of the statements that refuse it."""
+    """A request under a policy, and the ids of the statements that deny it."""
 
     what: str
     action: str
@@ -80,7 +80,7 @@ class Case:
 
     @property
     def request(self) -> Request:
-        """What is asked, by whom."""
+        """The request with its principal."""
         keys = {"aws:PrincipalArn": self.by, "aws:RequestedRegion": self.region, **self.keys}
         return {"action": self.action, "resource": self.resource, "context": keys}
 

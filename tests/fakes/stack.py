@@ -1,4 +1,4 @@
-"""The deployed stack as the operator's command meets it: the few calls that it makes to each service."""
+"""The deployed stack for the operator's command: the few calls that it makes to each service."""
 
 from __future__ import annotations
 
@@ -31,29 +31,29 @@ RUN = "11111111-2222-3333-4444-555555555555"
 
 def refusal(code: str, message: str = "no") -> ClientError:
     """A service's refusal, as boto3 raises it."""
-    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": {}}, "Call")  # type: ignore[typeddict-item]  # what is read of it
+    return ClientError({"Error": {"Code": code, "Message": message}, "ResponseMetadata": {}}, "Call")  # type: ignore[typeddict-item]  # the part that is read
 
 
 class FakePaginator:
-    """Every page that a call has, one for each item."""
+    """Every page of a call, one for each item."""
 
     def __init__(self, pages: Callable[..., Iterator[dict[str, Any]]]) -> None:
         self.paginate = pages
 
 
 class FakeLog:
-    """The function's log: `write` takes lines, JSON or not, of one stream."""
+    """The function's log: `write` adds lines to one stream, JSON or not."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[datetime, str, str]] = []
         self.requests = 0
 
     def write(self, *lines: dict[str, Any] | str, at: datetime = START, stream: str = "first") -> None:
-        """Log lines, at the test's beginning unless told."""
+        """Log lines, by default at the start of the test."""
         self.lines += [(at, line if isinstance(line, str) else json.dumps(line), stream) for line in lines]
 
     def get_paginator(self, name: str) -> FakePaginator:
-        """Of FilterLogEvents, which understands quoted phrases here."""
+        """The paginator of FilterLogEvents, which understands quoted phrases here."""
         assert name == "filter_log_events"
         return FakePaginator(self._pages)
 
@@ -72,8 +72,8 @@ class FakeLog:
 class FakeQueues:
     """SQS with the event queue, its dead-letter queue and the lost invocations.
 
-    `earlier` are the moves before, `later` those after. One that is started takes as many looks as `states` has, of
-    which those that are None do not list it. SQS refuses to start one with `refused`, if there is an error.
+    `earlier` are the moves before the test's own, `later` those after it. Each listing shows the move in the next of
+    `states`; None leaves it out. SQS refuses to start a move with `refused`, if it is set.
     """
 
     def __init__(self) -> None:
@@ -91,20 +91,20 @@ class FakeQueues:
         return {"Attributes": {each: known.get(each, "0") for each in request["AttributeNames"]}}
 
     def start_message_move_task(self, **request: str) -> None:
-        """Begin to move."""
+        """Start a move."""
         self.moves.append(request)
         if self.refused:
             raise self.refused
 
     def list_message_move_tasks(self, **request: Any) -> dict[str, Any]:
-        """How far they are; what was not started by the command goes on by itself."""
+        """The state of all moves; a move that the command did not start goes on by itself."""
         assert request == {"SourceArn": "arn:lost", "MaxResults": 10}
         states = [self.states.pop(0)] if self.moves else []
         return {"Results": [*(self.later if self.moves else ()), *filter(None, states), *self.earlier]}
 
 
 class FakeWatch:
-    """CloudWatch: when sweeps were completed, when anything had which outcome, and the alarms that are raised."""
+    """CloudWatch: the times of completed sweeps and of each outcome, and the alarms that are raised."""
 
     def __init__(self) -> None:
         self.sweeps: list[datetime] = []
@@ -113,20 +113,20 @@ class FakeWatch:
         self.error: ClientError | None = None
 
     def raise_alarm(self, meaning: str, reason: str) -> None:
-        """Raise one."""
+        """Raise an alarm."""
         name = f"ImdsEnforcer-Alarms{len(self.alarms)}"
         fields = {"AlarmName": name, "AlarmDescription": meaning, "StateReason": reason}
         self.alarms.append({**fields, "StateUpdatedTimestamp": START})
 
     def get_paginator(self, name: str) -> FakePaginator:
-        """Of both reads."""
+        """The paginator of either read."""
         return FakePaginator({"get_metric_data": self._metric, "describe_alarms": self._raised}[name])
 
     def _metric(self, **request: Any) -> Iterator[dict[str, Any]]:
         if self.error:
             raise self.error
         start, end, queries = request["StartTime"], request["EndTime"], request["MetricDataQueries"]
-        assert end - start < timedelta(days=15), "one-minute points are gone then"
+        assert end - start < timedelta(days=15), "CloudWatch keeps one-minute points for a shorter time"
         assert len(queries) * (end - start) / timedelta(minutes=1) <= MAX_POINTS
         yield {"MetricDataResults": [{"Id": query["Id"], "Timestamps": []} for query in queries]}
         for query in queries:
@@ -145,7 +145,7 @@ class FakeWatch:
 
 
 class FakeCloudFormation:
-    """CloudFormation of another region: it has one stack, or a refusal."""
+    """CloudFormation of another region: it shows one stack, or refuses."""
 
     def __init__(self, code: str | None, stack: str = "ImdsEnforcer") -> None:
         self.code, self.stack = code, stack
@@ -160,7 +160,7 @@ class FakeCloudFormation:
 
 
 class FakeStack:
-    """Each service's client, by name, and what a test moves them by."""
+    """The client of each service by name, and the fakes that a test controls."""
 
     def __init__(self, clients: FakeClients) -> None:
         self.ssm = clients.ssm
@@ -179,16 +179,16 @@ class FakeStack:
         return by_name.get(service, self)
 
     def describe_stacks(self, **request: str) -> dict[str, Any]:
-        """CloudFormation's word of the stack."""
+        """Describe the stack, as CloudFormation does."""
         assert request == {"StackName": "ImdsEnforcer"}
         return {"Stacks": [self.stack]}
 
     def invoke(self, **request: Any) -> dict[str, Any]:
-        """Lambda's, which takes the invocation and says no more than its id."""
+        """Accept an asynchronous invocation, as Lambda does; the answer has only its id."""
         self.invocations.append(request)
         return {"ResponseMetadata": {"RequestId": RUN}}
 
     def get_function_configuration(self, **request: str) -> dict[str, Any]:
-        """Lambda's word of the function."""
+        """Describe the function, as Lambda does."""
         assert request == {"FunctionName": OUTPUTS["FunctionName"]}
         return {"Role": self.role}

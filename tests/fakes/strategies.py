@@ -1,4 +1,4 @@
-"""Random fleets, policies, faults and events. Few different values, so that what is drawn meets each other."""
+"""Random fleets, policies, faults and events. The values are few, so that what is drawn often coincides."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 FLEET = 8
-"""Instances at most: several in each region, and several of each kind."""
+"""The most instances: several in each region, and several of each kind."""
 
 
 T = TypeVar("T")
 
 
 def _seldom(odd: SearchStrategy[T], usual: SearchStrategy[T], odds: int = 6) -> SearchStrategy[T]:
-    """The odd one once in so many times: an example in which everything is odd shows nothing."""
+    """The odd value once in `odds` draws: an example in which everything is odd shows nothing."""
     return st.integers(1, odds).flatmap(lambda number: odd if number == odds else usual)
 
 
@@ -200,7 +200,7 @@ OTHER_OPTIONS = st.fixed_dictionaries(
 
 @dataclass(frozen=True)
 class Happening:
-    """Something that is done to the world so many seconds from now."""
+    """Something that happens to the world this many seconds from now."""
 
     seconds: float
     deed: Callable[..., object]
@@ -240,20 +240,20 @@ def _launch_without_ids(region: str, receives: int) -> Letter:
 
 
 def _managed_launch(region: str, receives: int) -> Letter:
-    """By a service, of what the account does not see."""
+    """A launch by a service, of instances that are hidden from the account."""
     event = events.managed_launch(an_id(90), an_id(91), region=region)
     return Letter(events.a_message(event, receives=receives), region)
 
 
 def _refused_launch(number: int, receives: int) -> Letter:
-    """Of which some are delivered twice."""
+    """A refused launch; some are delivered twice."""
     event_id = f"e-{number}"
     event = events.refused_launch(event_id, region=REGIONS[number % 2])
     return Letter(events.a_message(event, receives=receives), refused_launch=event_id)
 
 
 def _foreign(number: int, receives: int) -> Letter:
-    """Of an instance in another account, which may have the id of one here."""
+    """An event of an instance in another account, whose id may also exist here."""
     event = events.running(an_id(number), account=OTHER_ACCOUNT)
     return Letter(events.a_message(event, receives=receives), foreign=True)
 
@@ -278,11 +278,11 @@ LETTERS = st.one_of(
     st.builds(lambda number, receives, fields: _running(number, receives, **fields), NUMBERS, RECEIVES, _ODD_FIELDS),
     st.sampled_from(["", "{}", "[]", events.running("i-1"), events.running(account="0000")]).map(_poison),
 )
-"""An event names an instance in its own region, but for some that are odd."""
+"""Most events name an instance in its own region; some are odd."""
 
 
 def _addressed(letters: Sequence[Letter]) -> tuple[Letter, ...]:
-    """Each under a name of its own."""
+    """Give each message a name of its own."""
     return tuple(letter.named(f"m-{number}") for number, letter in enumerate(letters))
 
 
@@ -312,23 +312,23 @@ HANDS = st.one_of(
     _happening(World.launch, INSTANCES),
     _happening(World.prefer, st.sampled_from(REGIONS), DEFAULTS),
 )
-"""What other people do to instances."""
+"""Changes that other people make to instances."""
 
 HOLDS = st.one_of(
-    _happening(World.hold, NUMBERS), _happening(World.set_back, NUMBERS), _happening(World.release, NUMBERS)
+    _happening(World.hold, NUMBERS), _happening(World.revert, NUMBERS), _happening(World.release, NUMBERS)
 )
-"""What operators say that nobody may touch."""
+"""Holds that operators set and release."""
 
 OUTAGES = st.one_of(
-    _happening(World.cut_off), _happening(World.mend), _happening(World.lose_table, st.sampled_from(TABLES))
+    _happening(World.cut_off), _happening(World.reconnect), _happening(World.lose_table, st.sampled_from(TABLES))
 )
 RUNS = st.one_of(_happening(World.sweep, st.sampled_from(SWEEPS)), _happening(World.deliver, BATCHES))
-"""What another process of the enforcer does in the middle of a run."""
+"""Invocations of another process of the enforcer in the middle of a run."""
 
 
 def happenings(
     policies: SearchStrategy[Rules], toggles: SearchStrategy[str] = TOKENS
 ) -> SearchStrategy[list[Happening]]:
-    """Whatever may happen, with policies and toggles of these kinds."""
+    """Anything that may happen, with policies and toggles of these kinds."""
     changes = _happening(World.put, policies) | _happening(World.turn, toggles.map(str))
     return st.lists(st.one_of(HANDS, HANDS, HOLDS, changes, OUTAGES, RUNS), max_size=5)

@@ -14,18 +14,17 @@ LaunchData = dict[str, Any]
 
 
 def refusal(code: str) -> ClientError:
-    """What boto3 raises where AWS refuses a call."""
+    """The error that boto3 raises when AWS refuses a call."""
     return ClientError({"Error": {"Code": code, "Message": "AWS said so"}}, "call")
 
 
 class FakeTemplateChanges:
-    """`templates` have their versions by id, from 1 on, None for a deleted one.
+    """`templates` has the versions of each template by its id, from 1 on; None is a deleted version.
 
-    `described_as` has the descriptions of versions by template and number, `warn` the codes that EC2 warns of for a
-    version's data, and `lost` the fields that a new version does not take from its source; `shown_options` are metadata
-    options that EC2 shows of a new version although they were not sent. `fleets` and `spot_fleets`
-    are as EC2 describes them. `before` sees each call before it is made, `after` each change once it is made; both may
-    change things, or fail.
+    `described_as` has the descriptions of versions by template and number, `warn` the codes of EC2's warnings about a
+    version's data, and `lost` the fields that a new version does not take from its source; `shown_options` are
+    metadata options that EC2 shows in a new version although they were not sent. `fleets` and `spot_fleets` are as EC2
+    describes them. `before` runs before each call, `after` after each change; both may change things, or fail.
     """
 
     def __init__(self) -> None:
@@ -50,15 +49,15 @@ class FakeTemplateChanges:
         return self.default_versions.get(template, 1)
 
     def live(self, template: str) -> dict[int, LaunchData]:
-        """The versions that are there, by number."""
+        """The existing versions, by number."""
         return {number: data for number, data in enumerate(self.templates[template], 1) if data is not None}
 
     def state(self, template: str) -> tuple[int, dict[int, LaunchData]]:
-        """What there is to see of a template: its default, and its versions."""
+        """The default of a template, and its versions."""
         return self.default(template), copy.deepcopy(self.live(template))
 
     def create_launch_template_version(self, **request: Any) -> Any:
-        """A version from another, once for each token."""
+        """Make a version from another, once for each client token."""
         self._called("create_launch_template_version", request)
         template, sent, token = request["LaunchTemplateId"], request["LaunchTemplateData"], request["ClientToken"]
         if token in self._answered:
@@ -84,7 +83,7 @@ class FakeTemplateChanges:
         return answer
 
     def modify_launch_template(self, **request: Any) -> Any:
-        """Another default."""
+        """Set the default."""
         self._called("modify_launch_template", request)
         self._known(request["LaunchTemplateId"], int(request["DefaultVersion"]))
         self.default_versions[request["LaunchTemplateId"]] = int(request["DefaultVersion"])
@@ -92,7 +91,7 @@ class FakeTemplateChanges:
         return {}
 
     def delete_launch_template_versions(self, **request: Any) -> Any:
-        """Versions go; the default is refused, and one that is not there is answered for itself."""
+        """Delete versions; the default and missing versions are reported one by one."""
         self._called("delete_launch_template_versions", request)
         template, numbers = request["LaunchTemplateId"], [*map(int, request["Versions"])]
         if self.default(template) in numbers:

@@ -1,4 +1,4 @@
-"""What boto3's clients talk to instead of the network: botocore's serialising, parsing and retrying stay real."""
+"""A replacement for the network below boto3's clients; botocore's serializing, parsing and retrying stay real."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 # Of both sessions in use the one that knows less: what is read and called has to be known to it.
 SESSION = boto3.Session("unit", "unit", region_name=HOME, botocore_session=fleet_session())
 
-# A test that puts something else in its place still gets clients from here.
+# Tests that replace boto3.client still get clients from here.
 _make_client: Any = SESSION.client
 
 
 @cache
 def _client(service: Any, config: Config) -> Any:
-    """Kept for all tests: reading EC2's model takes half a second."""
+    """A client, kept for all tests because reading EC2's model takes half a second."""
     return _make_client(service, config=config)
 
 
@@ -42,7 +42,7 @@ class _Body:
 
 
 class FakeTransport:
-    """Answers from a script, in order; an exception in it is raised as the network would."""
+    """Answers from a script, in order; an exception in the script is raised, as the network would do."""
 
     def __init__(self) -> None:
         self._clients: list[Any] = []
@@ -62,23 +62,23 @@ class FakeTransport:
         self._script.append((status, text))
 
     def refuse(self, code: str, message: str = "no", status: int = 400, times: int = 1) -> None:
-        """Answer the next request as EC2 does when it refuses."""
+        """Refuse the next request in EC2's format."""
         error = f"<Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>"
         self._script += [(status, f"<Response>{error}<RequestID>r</RequestID></Response>")] * times
 
     def fail(self, error: Exception, times: int = 1) -> None:
-        """Let the next request end without an answer."""
+        """Let the next request fail without an answer."""
         self._script += [error] * times
 
     def close(self) -> None:
-        """Leave the clients as they were. Everything in the script must have been asked for."""
+        """Restore the clients. The tests must have used the whole script."""
         for client in self._clients:
             client.meta.events.unregister("before-send", self._send)
-        assert not self._script, f"never asked for: {self._script}"
+        assert not self._script, f"answers that no request used: {self._script}"
 
     def _send(self, request: Any, **_: Any) -> AWSResponse:
         if request.headers.get("Smithy-Protocol"):
-            # Not text, and nothing that a test could read: only that it was sent.
+            # The body is not text, so a test can only see that it was sent.
             self.requests.append({"Action": request.url.rpartition("/")[2]})
             return self._answer(request)
         body = request.body.decode() if isinstance(request.body, bytes) else request.body

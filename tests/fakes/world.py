@@ -1,4 +1,4 @@
-"""An account in which anything may happen, with the enforcer at work in it and a judge who sees everything."""
+"""An account in which anything may happen, with the enforcer at work and a judge who sees everything."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 REGIONS = (HOME, AWAY)
 _DAYS = 60
-"""So long an account's story is at most."""
+"""The longest story of an account."""
 
 SCHEDULE: Mapping[str, Any] = {"trigger": "schedule"}
 SWEEPS: Sequence[Mapping[str, Any]] = ({}, SCHEDULE, {"inventory": True}, {"source": "aws.ssm"})
 Table = Literal["", "reads", "writes", "reads and writes"]
-"""What the table refuses."""
+"""The requests that the table refuses."""
 
 _UNREACHABLE = ClientError({"Error": {"Code": "ThrottlingException", "Message": "Rate exceeded"}}, "GetParameters")
 
@@ -45,7 +45,7 @@ _UNREACHABLE = ClientError({"Error": {"Code": "ThrottlingException", "Message": 
 class Weather:
     """How slow AWS is, in seconds, and what goes wrong with it, as in FakeEc2; instances are numbers.
 
-    `blind` lets every read fail, and `defaults_errors` every read and every change of account defaults.
+    `blind` makes every read fail; `defaults_errors` are the errors of every read and every change of account defaults.
     """
 
     visible_after: float = 0
@@ -70,7 +70,7 @@ CALM = Weather()
 
 
 class World:
-    """Two processes of the enforcer in an account of two regions. Instances are told apart by a number."""
+    """Two processes of the enforcer in an account with two regions. Each instance has a number."""
 
     def __init__(self, rules: Rules, instances: Iterable[Instance] = ()) -> None:
         self.clock = FakeClock()
@@ -98,7 +98,7 @@ class World:
         self._enact(rules)
 
     def turn(self, tokens: str) -> None:
-        """Turn the toggle."""
+        """Set the toggle."""
         self._clients.ssm.put(TOKENS_PARAMETER, tokens)
         self._enact(replace(self.judge.rules, tokens=tokens))
 
@@ -110,12 +110,12 @@ class World:
         """Put Parameter Store out of reach."""
         self._clients.ssm.error = _UNREACHABLE
 
-    def mend(self) -> None:
-        """Bring Parameter Store back."""
+    def reconnect(self) -> None:
+        """Bring Parameter Store back within reach."""
         self._clients.ssm.error = None
 
     def launch(self, instance: Instance) -> None:
-        """Launch an instance under the next number; even ones at home, odd ones away."""
+        """Launch an instance under the next number: even numbers at home, odd ones in the other region."""
         number = self.launched
         self.launched += 1
         ec2 = self._clients.ec2(REGIONS[number % 2])
@@ -131,14 +131,14 @@ class World:
         return [(self.clock.now() + timedelta(days=day), 1) for day in range(-1, _DAYS)]
 
     def change(self, number: int, options: Mapping[str, Any]) -> None:
-        """Change options of an instance by another hand."""
+        """Change options of an instance as someone else would."""
         for ec2, instance_id in self._there(number):
             if ec2.actual(instance_id).options:
                 ec2.set_options(instance_id, **options)
                 self.judge.look(ec2.actual(instance_id))
 
     def bring(self, number: int, state: InstanceState) -> None:
-        """Start, stop or terminate an instance; what has ended stays so."""
+        """Start, stop or terminate an instance, unless it has ended."""
         for ec2, instance_id in self._there(number):
             if not ec2.actual(instance_id).state.ended:
                 ec2.set_state(instance_id, state)
@@ -149,16 +149,16 @@ class World:
             ec2.set_tags(instance_id, **tags)
 
     def forget(self, number: int) -> None:
-        """Let EC2 know an instance no more."""
+        """Make EC2 forget an instance."""
         for ec2, instance_id in self._there(number):
             ec2.forget(instance_id)
 
     def prefer(self, region: str, defaults: Mapping[str, Any]) -> None:
-        """Set account defaults by another hand."""
+        """Set account defaults as someone else would."""
         self._clients.defaults[region].put(**defaults)
 
     def hold(self, number: int) -> None:
-        """Hold an instance, by hand. If the table does not take it, it is not held."""
+        """Hold an instance by hand; if the table refuses the hold, the instance is not held."""
         hold = Hold(instance_id=an_id(number), reason="legacy SDK", by="ana", at=self.clock.now())
         with suppress(AwsError):
             self._clients.ledger_table.holds.write([hold])
@@ -170,31 +170,31 @@ class World:
             self._clients.ledger_table.holds.release([an_id(number)])
             self.judge.release(an_id(number))
 
-    def set_back(self, number: int) -> None:
-        """Hold an instance and let it have IMDSv1, in this order."""
+    def revert(self, number: int) -> None:
+        """Revert an instance as an operator would: hold it first, then allow IMDSv1."""
         self.hold(number)
         if an_id(number) in self.judge.held:
             self.change(number, {"http_tokens": HttpTokens.OPTIONAL})
 
     def lose_table(self, refuses: Table) -> None:
-        """Let the table refuse something from now on, or nothing any more."""
+        """From now on, let the table refuse these requests; with an empty string, none."""
         table = self._clients.table
         table.read_failure = THROTTLED if "reads" in refuses else None
         table.write_failure = THROTTLED if "writes" in refuses else None
         self.judge.table_is_readable(readable=table.read_failure is None)
 
     def _there(self, number: int) -> Iterator[tuple[FakeEc2, str]]:
-        """The instance with this number, if there is one."""
+        """The region and id of the instance with this number, if it exists."""
         ec2 = self._clients.ec2(REGIONS[number % 2])
         if an_id(number) in ec2.instance_ids:
             yield ec2, an_id(number)
 
     def after(self, seconds: float, happening: Callable[[World], None]) -> None:
-        """Let something happen so many seconds from now."""
+        """Let something happen this many seconds from now."""
         self.clock.at(self.clock.elapsed + seconds, lambda: happening(self))
 
     def change_weather(self, weather: Weather) -> None:
-        """From now on."""
+        """Apply new weather from now on."""
         self._clients.ssm.delay = lambda: self.clock.advance(weather.policy_seconds)
         self.lose_table(weather.table)
         for metrics in self._clients.metrics.values():
@@ -214,16 +214,16 @@ class World:
             ec2.unanswered = {an_id(number) for number in weather.unanswered}
 
     def calm_down(self) -> None:
-        """Let nothing happen any more, until everything that did has shown and the lease of every run is over."""
+        """Stop all events and faults, and wait until every change shows and every lease has ended."""
         self.clock.cancel()
         self.change_weather(CALM)
-        self.mend()
+        self.reconnect()
         self.clock.advance(1_000)
 
-    # What the enforcer is asked to do.
+    # What the enforcer has to do.
 
     def sweep(self, event: Mapping[str, Any] = SCHEDULE) -> Process | None:
-        """One sweep, in a process that is free; None if there is none, or if the sweep could not begin."""
+        """Sweep in a free process; None if no process is free, or if the sweep could not begin."""
         for process in self._free():
             with suppress(AwsError):
                 process.invoke(dict(event))
@@ -231,9 +231,9 @@ class World:
         return None
 
     def sweep_to_the_end(self) -> None:
-        """One sweep; and a second one where EC2 refused two options at once, of which it may mean one.
+        """Sweep, and sweep again if EC2 refused a change with two options, of which it may mean only one.
 
-        Tokens and hop limits are right after the first.
+        Tokens and hop limits are right after the first sweep.
         """
         self.judge.refused_at_once.clear()
         self.sweep()
@@ -242,20 +242,20 @@ class World:
             self.sweep()
 
     def deliver(self, letters: Sequence[Letter]) -> list[Letter]:
-        """One batch, in a process that is free; answers the messages that come back."""
+        """Deliver a batch to a free process; returns the messages that come back."""
         for process in self._free():
             may_be_invalid = any(not rules.valid for rules in self.judge.lately())
             again = process.deliver(letters)
             may_be_invalid |= any(not rules.valid for rules in self.judge.lately())
             for letter in letters:
-                _is_settled_or_back(letter, process, back=letter in again, may_be_invalid=may_be_invalid)
+                _is_final_or_back(letter, process, back=letter in again, may_be_invalid=may_be_invalid)
             return again
         return list(letters)
 
     def _free(self) -> list[Process]:
         return [process for process in self.processes if not process.busy][:1]
 
-    # What is to be seen.
+    # What a test can see.
 
     @property
     def fleet(self) -> list[Instance]:
@@ -264,12 +264,12 @@ class World:
 
     @property
     def differing(self) -> list[Instance]:
-        """The instances that the policy in force asks to be changed, as far as EC2 can, and that nobody holds."""
+        """The instances without a hold that EC2 can change and the policy in force wants changed."""
         return [instance for instance, change in self._wanted() if _changes(instance, change)]
 
     @property
     def differing_defaults(self) -> list[str]:
-        """The regions whose account defaults are not as the policy in force asks."""
+        """The regions whose account defaults differ from the policy in force."""
         rules, now = self.judge.rules, self.clock.now()
         return [
             name for name, fake in self._clients.defaults.items() if not rules.defaults_agree(name, fake.current, now)
@@ -277,7 +277,7 @@ class World:
 
     @property
     def without_tokens_or_hops(self) -> list[Instance]:
-        """Those among them that differ in more than the options which EC2 may refuse."""
+        """The differing instances that differ in more than the options that EC2 may refuse."""
         return [
             instance
             for instance, change in self._wanted()
@@ -292,40 +292,40 @@ class World:
 
 
 def _changes(instance: Instance, change: Change) -> bool:
-    """Whether anything is left of the change."""
+    """Whether the change makes a difference."""
     return instance.options is not None and change.applied_to(instance.options) != instance.options
 
 
-def _is_settled_or_back(letter: Letter, process: Process, *, back: bool, may_be_invalid: bool) -> None:
-    """A message is acknowledged once its instances are settled, and comes back only for a reason of its own."""
+def _is_final_or_back(letter: Letter, process: Process, *, back: bool, may_be_invalid: bool) -> None:
+    """A message is acknowledged once its instances have final outcomes, and comes back only for its own reason."""
     unlisted = _is_unlisted(letter.region, process)
     if not letter.understood:
-        assert back, "what nobody understands has to end in the dead-letter queue"
+        assert back, "a malformed message must end in the dead-letter queue"
     elif letter.foreign:
-        assert not back, "it is for another account to handle"
+        assert not back, "an event of another account came back"
     elif letter.refused_launch:
         kept = {sk.partition("#")[2] for pk, sk in process.clients.table.items if pk == "refused-launch"}
-        assert back or letter.refused_launch in kept, "a launch was refused, and is forgotten"
+        assert back or letter.refused_launch in kept, "a refused launch was lost"
     elif not process.reports:
-        assert back or may_be_invalid or unlisted, "nothing was done, and the message is gone"
+        assert back or may_be_invalid or unlisted, "the message was acknowledged, but nothing was done"
     elif letter.region not in process.reports[0].regions:
-        assert back or unlisted, "a region that is not enabled, or of which nobody can say"
+        assert back or unlisted, "the message was acknowledged, but its region is not enabled or not known to be"
     else:
         results = [process.results[letter.region, instance_id] for instance_id in letter.instance_ids]
-        unsettled = any(_is_unsettled(result) for result in results)
-        assert back >= unsettled, f"{letter} is gone before its time: {results}"
+        not_final = any(_is_not_final(result) for result in results)
+        assert back >= not_final, f"{letter} was acknowledged too early: {results}"
         may_wait = letter.whole_region or letter.of_defaults
-        for_nothing = not (unsettled or may_wait or process.reports[0].credentials_refused)
-        assert not (back and for_nothing), f"{letter} comes back for nothing: {results}"
+        for_nothing = not (not_final or may_wait or process.reports[0].credentials_refused)
+        assert not (back and for_nothing), f"{letter} comes back without a reason: {results}"
 
 
 def _is_unlisted(region: str, process: Process) -> bool:
-    """EC2 does not list the regions, and the policy does not include this one: its events are counted, and over."""
+    """EC2 does not list the regions and the policy does not include this one: its events are only counted."""
     clients, policies = process.clients, [report.policy for report in process.reports]
     included = any(region in policy.regions.include for policy in policies)
     return clients.unlisted is not None and region not in clients.known_regions and not included
 
 
-def _is_unsettled(result: Result) -> bool:
+def _is_not_final(result: Result) -> bool:
     final = result.failure is None or result.failure.kind in {Kind.FINAL, Kind.REGION}
     return result.outcome is Outcome.DEFERRED or (result.outcome is Outcome.FAILED and not final)

@@ -1,4 +1,4 @@
-"""One local AWS for all integration tests; each test has an account of its own on it."""
+"""One local AWS for all integration tests; each test has its own account."""
 
 import itertools
 from collections.abc import Iterator
@@ -12,14 +12,14 @@ _accounts = itertools.count(100_000_000_001)
 
 @pytest.fixture(scope="session")
 def local_aws() -> Iterator[LocalAws]:
-    """The one process."""
+    """The local AWS."""
     with LocalAws() as aws:
         yield aws
 
 
 @pytest.fixture
 def aws(local_aws: LocalAws, request: pytest.FixtureRequest) -> Iterator[LocalAws]:
-    """A new account; knobs, faults and counts are as at the start."""
+    """A new account, with knobs, faults and counts reset."""
     local_aws.reset()
     failed = request.session.testsfailed
     yield local_aws.in_account(str(next(_accounts)))

@@ -1,6 +1,6 @@
-"""The function's code in the test's own process, over real HTTP against the local AWS.
+"""The function's code in the test's own process, calling the local AWS over real HTTP.
 
-Whoever makes a new `Enforcer` has a new process of the function: it remembers nothing of the one before.
+A new `Enforcer` stands for a new process of the function: it remembers nothing of an earlier one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SCHEDULE = {"trigger": "schedule"}
 INVENTORY = {"inventory": True}
 
-NOBODY = "http://127.0.0.1:1"
+UNREACHABLE = "http://127.0.0.1:1"
 """An address that refuses connections."""
 
 LAMBDA_SECONDS = 900.0
@@ -46,32 +46,32 @@ _SESSION: Any = boto3.Session(botocore_session=fleet_session())
 
 
 class ShortPauses(SystemClock):
-    """The machine's clock, with somebody impatient before it: whoever waits looks four times as often."""
+    """The machine's clock, with sleeps a quarter as long, so that code that waits looks four times as often."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait for a quarter of that."""
+        """Wait a quarter of the time."""
         super().sleep(seconds / 4)
 
 
 class WrongClock(ShortPauses):
-    """The clock of a machine that has the wrong date; it still knows how long something takes."""
+    """The clock of a machine with a wrong date; it still measures durations correctly."""
 
     def __init__(self, off: timedelta) -> None:
         self._off = off
 
     def now(self) -> datetime:
-        """Some other moment."""
+        """A wrong moment."""
         return super().now() + self._off
 
 
 class LocalSession:
-    """What the enforcer takes for boto3's session: its clients are configured as shipped, and lead to the local AWS.
+    """Replaces boto3's session for the enforcer: its clients have the shipped configuration, but call the local AWS.
 
     Args:
         aws: the account.
-        refused: services, or EC2's regions, where nobody listens.
-        read_timeout: seconds, in place of the shipped ones.
-        listing_timeout: the same, for listings alone.
+        refused: services, or EC2's regions, whose connections are refused.
+        read_timeout: seconds; replaces the shipped time-out.
+        listing_timeout: the same, for listings only.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class LocalSession:
         return _SESSION.client(
             service,
             region_name=region_name or self.region_name,
-            endpoint_url=NOBODY if refused else self._aws.endpoint_url,
+            endpoint_url=UNREACHABLE if refused else self._aws.endpoint_url,
             aws_access_key_id=self._aws.account,
             aws_secret_access_key=SECRET,
             config=config,
@@ -105,7 +105,7 @@ class LocalSession:
 
 @dataclass(frozen=True)
 class Run:
-    """What one invocation answered, logged and counted."""
+    """The answer, log lines and metrics of one invocation."""
 
     answer: dict[str, Any]
     lines: Sequence[Mapping[str, Any]]
@@ -113,23 +113,23 @@ class Run:
 
     @property
     def outcomes(self) -> dict[str, str]:
-        """The logged outcome of each instance; one that was logged twice fails here."""
+        """The logged outcome of each instance; fails if an instance was logged twice."""
         logged = [(line["instance_id"], line["outcome"]) for line in self.lines if "instance_id" in line]
         assert len(logged) == len(dict(logged)), logged
         return dict(logged)
 
     @property
     def remediated(self) -> set[str]:
-        """The instances that were changed, and read back as applied."""
+        """The instances that were changed and read back as applied."""
         return {instance for instance, outcome in self.outcomes.items() if outcome == "REMEDIATED"}
 
     @property
     def codes(self) -> dict[str, str]:
-        """The code that was logged with each instance that has one."""
+        """The logged error code of each instance that has one."""
         return {line["instance_id"]: line["code"] for line in self.lines if {"instance_id", "code"} <= line.keys()}
 
     def coming_back(self, records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The records of a batch that the queue delivers once more, as it then delivers them."""
+        """The records of a batch that the queue delivers again, in the form of that delivery."""
         failed = {item["itemIdentifier"] for item in self.answer["batchItemFailures"]}
         return [_delivered_again(record) for record in records if record["messageId"] in failed]
 
@@ -139,11 +139,11 @@ class Enforcer:
 
     Args:
         aws: the account it works in.
-        session: other clients than those of `LocalSession`.
-        clock: another than `ShortPauses`.
-        change_limit: EC2's limit for changes, as the function takes it to be.
-        run_id: that of its invocations.
-        seconds: settings that differ from those of `guarded_fleet.settings`.
+        session: replaces `LocalSession`.
+        clock: replaces `ShortPauses`.
+        change_limit: EC2's limit for changes, as the function assumes it.
+        run_id: the run id of its invocations.
+        seconds: settings that replace those of `guarded_fleet.settings`.
     """
 
     def __init__(
@@ -158,19 +158,18 @@ class Enforcer:
     ) -> None:
         shown, clock = replace(settings(aws), **seconds), clock or ShortPauses()
         clients = Clients(shown, clock, cast("boto3.Session", session or LocalSession(aws)), change_limit)
-        clients.ec2(
-            aws.region
-        ).prepare_to_read()  # reads EC2's model, as in a warm process: some tests count in tenths of seconds
+        # Reads EC2's model now, as in a warm process: some tests measure tenths of seconds.
+        clients.ec2(aws.region).prepare_to_read()
         self._application = Application(shown, clients, clock)
         self._account = aws.account
         self._run_id = run_id
 
     def sweep(self, event: Mapping[str, Any] = SCHEDULE) -> Run:
-        """A sweep; raises what the function raises."""
+        """Run a sweep; errors of the function are raised."""
         return self._invoke(event)
 
     def batch(self, records: Sequence[Mapping[str, Any]]) -> Run:
-        """A batch of the event queue."""
+        """Deliver a batch of the event queue."""
         return self._invoke({"Records": list(records)})
 
     def _invoke(self, event: Mapping[str, Any]) -> Run:
@@ -193,7 +192,7 @@ def _documents(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def _totals(documents: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The metrics of all regions together."""
+    """The metrics without a region: those of all regions together."""
     return {
         metric["Name"]: document[metric["Name"]][0]
         for document in documents

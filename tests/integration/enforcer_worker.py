@@ -1,4 +1,4 @@
-"""The function in a process that can be killed: `python -m tests.integration.enforcer_worker`.
+"""The function in a process that a test can kill: `python -m tests.integration.enforcer_worker`.
 
 It imports the deployed handler as Lambda does, and invokes it with the event on its standard input.
 """
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Worker:
-    """A process that handles one event, from within a `with` block at whose end it is over.
+    """A process that handles one event, for a `with` block, which ends the process.
 
     Args:
         aws: the account it works in.
-        event: what the function is invoked with.
-        run_id: that of the invocation.
+        event: the event of the invocation.
+        run_id: the run id of the invocation.
     """
 
     def __init__(self, aws: LocalAws, event: Mapping[str, Any], run_id: str = "run-1") -> None:
@@ -57,22 +57,22 @@ class Worker:
         self._written = ""
 
     def __enter__(self) -> Self:
-        """For a `with` block."""
+        """Enter the `with` block."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End it."""
+        """Kill the process if it still runs."""
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL. A second time does nothing."""
+        """Send SIGKILL; a second call does nothing."""
         self._process.kill()
         self.wait()
 
     def wait(self) -> str:
-        """Wait for its end; answers what it wrote."""
+        """Wait for its end; returns its output."""
         assert self._process.stdout is not None
         if not self._process.stdout.closed:
             with self._process.stdout as stdout:

@@ -1,4 +1,4 @@
-"""An account whose instances allow IMDSv1, among them some that must not be touched, and the events about them."""
+"""An account whose instances allow IMDSv1, some of which must not be changed, and the events about them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODIFY = "ec2:ModifyInstanceMetadataOptions"
 DESCRIBE = "ec2:DescribeInstances"
 
 TRIPWIRE = "WrittenToProtected"
-"""What the local AWS answers to any attempt to change a protected instance."""
+"""The code with which the local AWS refuses every attempt to change a protected instance."""
 
 QUEUE = "events"
 TABLE = "ledger"
@@ -34,7 +34,7 @@ APPLY_SECONDS = 0.05
 
 
 def settings(aws: LocalAws) -> Settings:
-    """The function's settings in this account; a change is soon applied here, so nothing needs to wait long."""
+    """The function's settings in this account, with short waits because changes are soon applied here."""
     return Settings(
         http_tokens_parameter=HTTP_TOKENS,
         policy_parameter=POLICY,
@@ -48,9 +48,9 @@ def settings(aws: LocalAws) -> Settings:
 
 
 class Fleet:
-    """In each of two regions: instances that are to follow the policy, and one of each protected kind.
+    """In each of two regions, instances that must follow the policy, and one of each protected kind.
 
-    A policy that requires tokens, the event queue and the topic are there too.
+    The account also has a policy that requires tokens, the event queue and the topic.
     """
 
     def __init__(self, aws: LocalAws, healthy: int = 3) -> None:
@@ -64,37 +64,37 @@ class Fleet:
         aws.client("sns").create_topic(Name=TOPIC)
         create_ledger_table(aws, TABLE)
         self._queue = Queue(aws, QUEUE)
-        # Where the account shows managed instances, sweeps meet them too.
+        # The account shows managed instances, so that sweeps see them too.
         aws.knobs(apply_seconds=APPLY_SECONDS, managed_visible=True)
         self.healthy = {region: aws.launch(region, healthy, HttpTokens="optional") for region in REGIONS}
         self.protected = {region: self._launch_protected(region) for region in REGIONS}
         self._as_launched = self._protected_options()
-        self.mend()
+        self.clear_faults()
 
     @property
     def ids(self) -> set[str]:
-        """The instances that are to follow the policy, of both regions."""
+        """The instances of both regions that must follow the policy."""
         return {*itertools.chain.from_iterable(self.healthy.values())}
 
-    def mend(self) -> None:
-        """No fault any more but the tripwires, which come before any fault that a test adds."""
+    def clear_faults(self) -> None:
+        """Remove all faults but the tripwires, which take precedence over a test's own faults."""
         self.aws.clear_faults()
         for instance in itertools.chain.from_iterable(self.protected.values()):
             self.aws.fail(MODIFY, TRIPWIRE, status=400, instance_id=instance)
 
     def lagging(self) -> set[str]:
-        """Those of `ids` that do not follow the policy yet, or of which EC2 has not applied it."""
+        """Those of `ids` that do not follow the policy yet, or whose change EC2 has not applied."""
         shown = [(i, self.aws.metadata_options(i, region)) for region in REGIONS for i in self.healthy[region]]
         return {i for i, options in shown if (options["HttpTokens"], options["State"]) != ("required", "applied")}
 
     def violated(self) -> list[str]:
-        """What was done to protected instances, attempts included."""
+        """Changes of protected instances, and attempts to change them."""
         attempts = self.aws.calls(MODIFY, error=TRIPWIRE)
         changed = [i for i, options in self._protected_options().items() if options != self._as_launched[i]]
         return changed + [TRIPWIRE] * attempts
 
     def events(self) -> list[dict[str, Any]]:
-        """The notice of each instance, protected ones included, that it runs."""
+        """An event for each instance, protected ones included, that it runs."""
         return [
             self.event(example_events.running, instance, region=region)
             for region in REGIONS
@@ -102,12 +102,12 @@ class Fleet:
         ]
 
     def event(self, kind: Any, *instances: str, **fields: str) -> dict[str, Any]:
-        """One of the `example_events`, of this account and this moment."""
+        """One of the `example_events`, with this account and the current time."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         return dict(kind(*instances, **{"account": self.aws.account, "time": now, **fields}))
 
     def records(self, *events: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The events after their way through the queue, in this order, as Lambda hands them to the function."""
+        """Send the events through the queue, in this order; returns the records that Lambda passes to the function."""
         records: list[dict[str, Any]] = []
         for event in events:
             self._queue.send(json.dumps(event))
@@ -134,5 +134,5 @@ class Fleet:
 
     def _protected_options(self) -> dict[str, Any]:
         places = ((i, region) for region, ids in self.protected.items() for i in ids)
-        # "State" alone changes with time: from pending to applied after the launch.
+        # Only "State" changes by itself, from pending to applied after the launch.
         return {i: {**self.aws.metadata_options(i, region), "State": None} for i, region in places}

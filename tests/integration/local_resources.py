@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 
 
 def outcome(call: Callable[..., Any], **arguments: Any) -> str:
-    """The code a call is refused with; empty if it is not."""
+    """The code with which a call is refused; empty if it succeeds."""
     try:
         call(**arguments)
     except ClientError as error:
@@ -33,14 +33,14 @@ def outcome(call: Callable[..., Any], **arguments: Any) -> str:
 
 
 def refused(call: Callable[..., Any], **arguments: Any) -> str:
-    """The code a call is refused with."""
+    """The code with which a call is refused."""
     code = outcome(call, **arguments)
-    assert code, "not refused at all"
+    assert code, "the call succeeded"
     return code
 
 
 class Queue:
-    """An SQS queue that a test reads what arrived from."""
+    """An SQS queue whose messages a test reads."""
 
     def __init__(self, aws: LocalAws, name: str, region: str = "", **attributes: str) -> None:
         self.sqs = aws.client("sqs", region)
@@ -55,22 +55,22 @@ class Queue:
             self.sqs.send_message(QueueUrl=self.url, MessageBody=body)
 
     def received(self) -> list[Any]:
-        """Every body that has come in until now, read as JSON."""
+        """Every body received so far, parsed as JSON."""
         answer = self.sqs.receive_message(QueueUrl=self.url, MaxNumberOfMessages=10, VisibilityTimeout=600)
         self.bodies += [json.loads(message["Body"]) for message in answer.get("Messages", [])]
         return self.bodies
 
     def wait_for(self, count: int) -> list[Any]:
-        """The bodies, once there are so many."""
+        """The bodies, once there are this many."""
         return until(self.received, lambda bodies: len(bodies) >= count)
 
     def wait_for_event(self, accept: Callable[[Any], bool]) -> Any:
-        """The first event that is accepted."""
+        """The first event that `accept` returns True for."""
         return next(filter(accept, until(self.received, lambda bodies: any(map(accept, bodies)))))
 
 
 def listen(aws: LocalAws, pattern: dict[str, Any], region: str = "", bus: str = "default") -> Queue:
-    """A queue that gets the events a pattern lets through."""
+    """A queue that receives the events matching a pattern."""
     name = f"listener-{next(_numbers)}"
     queue = Queue(aws, name, region)
     events = aws.client("events", region)
@@ -80,7 +80,7 @@ def listen(aws: LocalAws, pattern: dict[str, Any], region: str = "", bus: str = 
 
 
 def role(aws: LocalAws, name: str, *statements: dict[str, Any], path: str = "/") -> str:
-    """A role that may do what the statements say; answers its ARN."""
+    """A role with these statements; returns its ARN."""
     iam = aws.client("iam")
     trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}]}
     made = iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(trust))
@@ -92,7 +92,7 @@ def role(aws: LocalAws, name: str, *statements: dict[str, Any], path: str = "/")
 
 
 def function(aws: LocalAws, name: str, source: str, *, role_arn: str = "", region: str = "") -> str:
-    """A Lambda function made of a module's source with a `handler`; answers its ARN."""
+    """A Lambda function from the source of a module with a `handler`; returns its ARN."""
     package = io.BytesIO()
     with zipfile.ZipFile(package, "w") as archive:
         archive.writestr("index.py", textwrap.dedent(source))
@@ -108,7 +108,7 @@ def function(aws: LocalAws, name: str, source: str, *, role_arn: str = "", regio
 
 
 def assumed(aws: LocalAws, role_arn: str) -> dict[str, str]:
-    """Keys of a session of a role."""
+    """The keys of a session of a role."""
     keys = aws.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="session")["Credentials"]
     return {
         "aws_access_key_id": keys["AccessKeyId"],

@@ -1,4 +1,4 @@
-"""The installed command on the local AWS, with what it took."""
+"""The installed command on the local AWS, with its use of time and memory."""
 
 import json
 import subprocess
@@ -16,11 +16,11 @@ sys.stdout.buffer.write(done.stdout)
 took = {"exit_code": done.returncode, "seconds": seconds, "computing": used.ru_utime + used.ru_stime}
 print(json.dumps({**took, "megabytes": used.ru_maxrss / 1024}), file=sys.stderr)
 """
-"""Run by a small process: what a process has at its peak is never less than what had started it."""
+"""A small process starts the command, since a process's peak memory is never below that of the one that started it."""
 
 
 def measured(aws: LocalAws, *arguments: str) -> tuple[str, dict[str, float]]:
-    """What the command writes, and what it took."""
+    """The command's output, and its exit code, time and memory."""
     done = subprocess.run(  # noqa: S603  # our own command
         [sys.executable, "-c", MEASURED, str(operator.COMMAND), *arguments],
         env=aws.environment(),

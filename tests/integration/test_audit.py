@@ -35,9 +35,9 @@ def template(aws: LocalAws, name: str, *versions: dict[str, Any]) -> str:
 
 
 def test_five_thousand_instances_in_five_regions(aws: LocalAws) -> None:
-    """In less than 15 s where every call takes 50 ms, and in no more memory than a page of each region needs.
+    """In less than 15 s at 50 ms a call, with memory for one page of each region.
 
-    However busy this machine is: counted are the time that the command computed, and its calls.
+    The test adds CPU time and the latency of the calls, so that it does not depend on how busy the machine is.
     """
     aws.knobs(cloudtrail_events=False, state_change_events=False, attached_seconds=3 * DAY)
     for region in REGIONS:
@@ -55,16 +55,16 @@ def test_five_thousand_instances_in_five_regions(aws: LocalAws) -> None:
 
 
 def test_where_imdsv1_instances_come_from(aws: LocalAws) -> None:
-    """A template of today, one that was mended since, a launch configuration, an image and the region's default."""
+    """From a template, one that was fixed since, a launch configuration, an image, or the region's default."""
     aws.knobs(imds_v2_images=[V2_IMAGE])
     ec2, autoscaling = aws.client("ec2"), aws.client("autoscaling")
     optional, required = ({"MetadataOptions": {"HttpTokens": tokens}} for tokens in ("optional", "required"))
-    mended = template(aws, "mended", optional, required)
+    fixed = template(aws, "fixed", optional, required)
     group = [{"Key": "aws:autoscaling:groupName", "Value": "web"}]
-    first = launched_from(aws, mended, TagSpecifications=[{"ResourceType": "instance", "Tags": group}])
+    first = launched_from(aws, fixed, TagSpecifications=[{"ResourceType": "instance", "Tags": group}])
     autoscaling.create_auto_scaling_group(
         AutoScalingGroupName="web",
-        LaunchTemplate={"LaunchTemplateId": mended, "Version": "$Latest"},
+        LaunchTemplate={"LaunchTemplateId": fixed, "Version": "$Latest"},
         MinSize=0,
         MaxSize=1,
         AvailabilityZones=["eu-west-1a"],
@@ -82,12 +82,12 @@ def test_where_imdsv1_instances_come_from(aws: LocalAws) -> None:
     [second] = aws.launch(auto_scaling_group="batch", HttpTokens="optional")
     third = launched_from(aws, template(aws, "bare", {"ImageId": V2_IMAGE}))
     document = audited(aws, "--regions", "eu-west-1")
-    told = {(each["auto_scaling_group"], each["launches_imdsv1"]): each for each in document["sources"]}
-    assert told["web", False]["instance_ids"] == [first]
-    assert told["web", False]["why"] == f"launch template {mended} version 2 sets HttpTokens required"
-    assert told["batch", True]["instance_ids"] == [second]
-    assert told["batch", True]["why"] == "launch configuration old sets HttpTokens optional"
-    assert told[None, False]["why"].endswith(f"image {V2_IMAGE} requires tokens")
+    sources = {(each["auto_scaling_group"], each["launches_imdsv1"]): each for each in document["sources"]}
+    assert sources["web", False]["instance_ids"] == [first]
+    assert sources["web", False]["why"] == f"launch template {fixed} version 2 sets HttpTokens required"
+    assert sources["batch", True]["instance_ids"] == [second]
+    assert sources["batch", True]["why"] == "launch configuration old sets HttpTokens optional"
+    assert sources[None, False]["why"].endswith(f"image {V2_IMAGE} requires tokens")
     assert {each["instance_id"]: each["status"] for each in document["instances"]}[third] == "COMPLIANT"
     ec2.modify_instance_metadata_defaults(HttpTokens="optional")
     document = audited(aws, "--regions", "eu-west-1")
@@ -95,7 +95,7 @@ def test_where_imdsv1_instances_come_from(aws: LocalAws) -> None:
 
 
 def test_hidden_managed_instances_are_counted(aws: LocalAws) -> None:
-    """Beside the account's own; also where EC2 does not know how to be asked for them, and so hides none."""
+    """They count beside the account's own, even if EC2 does not know the parameter and hides no instance."""
     [own] = aws.launch(HttpTokens="optional")
     [managed] = aws.launch(HttpTokens="optional", managed_by="eks.amazonaws.com")
 
@@ -109,8 +109,8 @@ def test_hidden_managed_instances_are_counted(aws: LocalAws) -> None:
     assert statuses() == {own: "DRIFT", managed: "MANAGED"}
 
 
-def test_what_the_organization_denies_is_no_finding(aws: LocalAws) -> None:
-    """A region, or the list of them: the exit code is 0, and nobody is told that all is well."""
+def test_a_denial_by_the_organization_is_no_finding(aws: LocalAws) -> None:
+    """If it denies a region, or the list of regions, the exit code is 0 and the audit claims no 100 %."""
     aws.launch(HttpTokens="required")
     aws.deny("ec2:DescribeInstances", region="us-east-1")
     denied = operator.run(aws, "audit", "--regions", "eu-west-1,us-east-1")

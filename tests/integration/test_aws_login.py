@@ -1,4 +1,4 @@
-"""The installed command with a profile of `aws login`, whose tokens are signed with a key of the profile's own."""
+"""The installed command with a profile of `aws login`, whose requests are signed with the profile's own key."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ import base64
 from awscrt.crypto import EC, ECExportFormat, ECType
 print(base64.b64encode(EC.new_generate(ECType.P_256).export_key(ECExportFormat.SEC1)).decode())
 """
-"""Makes a key as `aws login` does."""
+"""Makes a key like that of `aws login`."""
 
 
 class SignIn(HTTPServer):
-    """The sign-in service: credentials of the account for a refresh token. `proofs` are signatures of the key."""
+    """The sign-in service: gives the account's credentials for a refresh token. `proofs` are signatures of the key."""
 
     def __init__(self, account: str) -> None:
         super().__init__(("127.0.0.1", 0), _SignInRequest)
@@ -41,7 +41,7 @@ class _SignInRequest(BaseHTTPRequestHandler):
     server: SignIn
 
     def do_POST(self) -> None:
-        """CreateOAuth2Token."""
+        """Answer CreateOAuth2Token."""
         self.rfile.read(int(self.headers["Content-Length"]))
         self.server.proofs.append(self.headers["DPoP"])
         keys = {"accessKeyId": self.server.account, "secretAccessKey": SECRET, "sessionToken": "token"}
@@ -52,7 +52,7 @@ class _SignInRequest(BaseHTTPRequestHandler):
         self.wfile.write(json.dumps(answer).encode())
 
     def log_message(self, *_: object) -> None:
-        """Not among the tests' output."""
+        """Keep the log out of the tests' output."""
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def profile(aws: LocalAws, sign_in: SignIn, tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_profile_of_aws_login(aws: LocalAws, sign_in: SignIn, profile: dict[str, str]) -> None:
-    """Its credentials are fetched anew with a proof of its key, and the command works in its account."""
+    """The command fetches new credentials with a proof of the key, and works in the profile's account."""
     [instance] = aws.launch(HttpTokens="required")
     done = operator.run(
         aws, "verify", instance, "--version-2-state", "required", "--profile", "ann", environment=profile
@@ -109,8 +109,8 @@ def test_a_profile_of_aws_login(aws: LocalAws, sign_in: SignIn, profile: dict[st
     assert (header["typ"], header["alg"]) == ("dpop+jwt", "ES256")
 
 
-def test_where_its_library_is_switched_off(aws: LocalAws, sign_in: SignIn, profile: dict[str, str]) -> None:
-    """Or not there: one line says what to install."""
+def test_without_its_library(aws: LocalAws, sign_in: SignIn, profile: dict[str, str]) -> None:
+    """If the library is switched off or missing, one line names what to install."""
     done = operator.run(aws, "status", "--profile", "ann", environment=profile | {"BOTO_DISABLE_CRT": "true"})
     assert (done.returncode, done.stdout, sign_in.proofs) == (2, "", [])
     [line] = done.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""`set` and `verify` as they are installed: on instances by id, and on the instance itself."""
+"""The installed `set` and `verify`: on instances by id, and on the instance itself."""
 
 import json
 import socket
@@ -21,7 +21,7 @@ MAY_ASK = ("cloudformation:DescribeStacks", "ec2:DescribeRegions", "ssm:GetParam
 def installed(
     aws: LocalAws, *arguments: str, exit_code: int = 0, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """What the installed command wrote; it ends with this code."""
+    """The output of the installed command, which must end with this exit code."""
     done = operator.run(aws, *arguments, environment=environment)
     assert done.returncode == exit_code, done.stderr
     assert "Traceback" not in done.stderr
@@ -29,7 +29,7 @@ def installed(
 
 
 def refusal(aws: LocalAws, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """The one line that it says where it does nothing."""
+    """The one line with which it refuses to do anything."""
     done = installed(aws, *arguments, exit_code=2, environment=environment)
     assert done.stdout == ""
     [line] = done.stderr.splitlines()
@@ -37,7 +37,7 @@ def refusal(aws: LocalAws, *arguments: str, environment: Mapping[str, str] | Non
 
 
 def put_policy(aws: LocalAws, tokens: str, **policy: object) -> None:
-    """A policy in force, as the stack's parameters hold it."""
+    """Store a policy in the stack's parameters."""
     for name, value in (("http-tokens", tokens), ("policy", json.dumps(policy))):
         aws.client("ssm").put_parameter(Name=f"/imds-enforcer/{name}", Value=value, Type="String", Overwrite=True)
 
@@ -51,7 +51,7 @@ def instance(aws: LocalAws) -> str:
 
 @pytest.fixture
 def imds(aws: LocalAws) -> Iterator[LocalImds]:
-    """The metadata service of an instance in another region than home, whose role may set its options."""
+    """The metadata service of an instance outside the home region, whose role may set its options."""
     role(aws, "web", {"Action": [*MAY_SET, *MAY_ASK], "Resource": "*"})
     [instance] = aws.launch(AWAY, HttpTokens="optional", HttpPutResponseHopLimit=2)
     aws.enforce_iam()
@@ -60,7 +60,7 @@ def imds(aws: LocalAws) -> Iterator[LocalImds]:
 
 
 def test_instances_of_two_regions_by_their_ids(aws: LocalAws, instance: str) -> None:
-    """EC2's answer is data; before and after are shown aside, the latter as it was read back."""
+    """Standard output has EC2's answer; standard error shows the options before and, as read back, after."""
     [other] = aws.launch(AWAY, HttpTokens="optional", HttpPutResponseHopLimit=2)
     ids = {instance: aws.region, other: AWAY}
     done = installed(aws, "set", "--version-2-state", "required", "--instance-id", *ids)
@@ -80,7 +80,7 @@ def test_instances_of_two_regions_by_their_ids(aws: LocalAws, instance: str) -> 
 
 
 def test_a_hidden_managed_instance_is_found_and_left(aws: LocalAws) -> None:
-    """What is said of it is who manages it, and not that it does not exist."""
+    """The command says who manages it, not that it does not exist."""
     [managed] = aws.launch(AWAY, HttpTokens="optional", managed_by="eks.amazonaws.com")
     named, why = ("--instance-id", managed), "managed by eks.amazonaws.com: the account cannot change it"
     done = installed(aws, "set", "--version-2-state", "required", *named, exit_code=1)
@@ -89,8 +89,8 @@ def test_a_hidden_managed_instance_is_found_and_left(aws: LocalAws) -> None:
     assert aws.calls(MODIFY) == 0
 
 
-def test_what_must_not_be_set_stays(aws: LocalAws, instance: str) -> None:
-    """A service that is off, what the policy exempts, and where it cannot be used everything: nothing is sent."""
+def test_instances_that_must_not_be_set_stay(aws: LocalAws, instance: str) -> None:
+    """A disabled service, an exempt instance, and every instance under an unreadable policy: nothing is sent."""
     [off] = aws.launch(HttpTokens="optional", HttpEndpoint="disabled")
     exemption = {"match": {"instance_id": instance}, "reason": "legacy SDK", "owner": "billing"}
     put_policy(aws, "required", exemptions=[exemption])
@@ -103,8 +103,8 @@ def test_what_must_not_be_set_stays(aws: LocalAws, instance: str) -> None:
     assert aws.calls(MODIFY) == 0
 
 
-def test_the_instance_sets_itself_and_proves_it(aws: LocalAws, imds: LocalImds) -> None:
-    """With its own role and in its own region, which it knows through IMDSv2 alone; in both states."""
+def test_an_instance_sets_and_verifies_itself(aws: LocalAws, imds: LocalImds) -> None:
+    """With its own role, and in its own region, which it learns through IMDSv2 alone; in both states."""
     on_it = imds.environment()
     for state, without in (("required", 401), ("optional", 200)):
         done = installed(aws, "set", "--version-2-state", state, environment=on_it)
@@ -129,8 +129,8 @@ def test_the_instance_sets_itself_and_proves_it(aws: LocalAws, imds: LocalImds) 
     assert aws.calls(MODIFY, region=AWAY, caller="role/web") == 2
 
 
-def test_no_proxy_gets_to_see_the_token(aws: LocalAws, imds: LocalImds) -> None:
-    """Nor the credentials: an instance behind a proxy asks its metadata service directly."""
+def test_no_proxy_sees_the_token(aws: LocalAws, imds: LocalImds) -> None:
+    """Nor the credentials: an instance behind a proxy calls its metadata service directly."""
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         proxy.settimeout(0)
         url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
@@ -142,8 +142,8 @@ def test_no_proxy_gets_to_see_the_token(aws: LocalAws, imds: LocalImds) -> None:
             proxy.accept()
 
 
-def test_a_role_that_may_not_read_the_policy(aws: LocalAws, imds: LocalImds) -> None:
-    """It is refused, unless whoever wrote the user data says that it may go on."""
+def test_a_role_without_permission_to_read_the_policy(aws: LocalAws, imds: LocalImds) -> None:
+    """The command refuses, unless the user data has the option to go on."""
     aws.client("iam").delete_role_policy(RoleName="web", PolicyName="may")
     statement = {"Effect": "Allow", "Action": MAY_SET, "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})

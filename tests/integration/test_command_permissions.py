@@ -1,7 +1,7 @@
-"""The manual of each command names the IAM actions that it may need: all of them, and no other.
+"""The help of each command names exactly the IAM actions that it may need.
 
-Each command is walked through every branch that calls AWS, by someone who may do exactly what its manual names, with
-IAM enforced. What it called is then held against the manual.
+With IAM enforced, each command goes through every branch that calls AWS, with exactly the permissions that its help
+names. The test then compares its calls with the help.
 """
 
 import json
@@ -35,7 +35,7 @@ AWAY = "us-east-1"
 TABLE, FUNCTION = "ledger", "enforcer"
 LOG_GROUP = f"/aws/lambda/{FUNCTION}"
 EVERYWHERE = {"--profile", "--region", "--output"}
-"""The options of every command; no walk has to use them."""
+"""The options of every command; a walk need not use them."""
 
 WITHOUT_AWS = {"policy check", "policy schema"}
 
@@ -48,7 +48,7 @@ NOT_CALLED = {
         *("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SendMessage", "kms:Decrypt", "kms:GenerateDataKey")
     }
 }
-"""What a command needs without calling it itself."""
+"""Actions that a command needs without calling them itself."""
 
 SWEEP = """
     import json
@@ -58,7 +58,7 @@ SWEEP = """
         report |= {"compliant_instances": 0, "outcomes": {}, "regions": {}}
         print(json.dumps({"message": "run finished", "report": report}))
 """
-"""The deployed function, as far as a command can see it: it logs a report."""
+"""The deployed function, as a command sees it: it logs a report."""
 
 
 OPTIONS = {
@@ -66,14 +66,14 @@ OPTIONS = {
     for name, command in commands().items()
     if name not in WITHOUT_AWS
 }
-"""Those of each command that calls AWS."""
+"""The options of each command that calls AWS."""
 
 
 class Account:
-    """An account with the enforcer's stack, as far as a command can see it, and an instance in each of two regions.
+    """An account with the parts of the enforcer's stack that a command uses, and an instance in each of two regions.
 
-    The command `name` runs as someone who may do what its manual names; any other runs as root. `used` are the options
-    that it was run with, `denied` the actions that the organization denies.
+    The command `name` runs with the permissions that its help names, any other command as root. `used` has the options
+    of its runs, `denied` the actions that the organization denies.
     """
 
     def __init__(self, aws: LocalAws, name: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -89,7 +89,7 @@ class Account:
         self.lost = Queue(aws, "lost")
         redrive = json.dumps({"deadLetterTargetArn": self.lost.arn, "maxReceiveCount": 1})
         self._deploy(Queue(aws, "events", RedrivePolicy=redrive))
-        aws.knobs(attached_seconds=24 * 3600)  # a gate asks about existing instances only
+        aws.knobs(attached_seconds=24 * 3600)  # the gate applies to existing instances only
         [self.here], [self.away] = aws.launch(HttpTokens="optional"), aws.launch(AWAY, HttpTokens="optional")
         words = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "500"}).stdout
         self.named = set(ACTION.findall(words))
@@ -118,26 +118,26 @@ class Account:
         }
         aws.client("cloudformation").create_stack(StackName=STACK, TemplateBody=json.dumps(template))
 
-    def _statements(self, manual: str) -> Iterator[dict[str, Any]]:
-        """What is read in the table is the table itself, unless the manual names its indexes too."""
+    def _statements(self, words: str) -> Iterator[dict[str, Any]]:
+        """Permissions for the table exclude its indexes, unless the help names them."""
         table = f"arn:aws:dynamodb:{self.aws.region}:{self.aws.account}:table/{TABLE}"
         resources = {
             "dynamodb:Query": [table],
             "dynamodb:Scan": [f"{table}/index/*"],
             "dynamodb:BatchWriteItem": [table],
         }
-        if "dynamodb:Query on the ledger's table and its indexes" in manual:
+        if "dynamodb:Query on the ledger's table and its indexes" in words:
             resources["dynamodb:Query"].append(f"{table}/index/*")
         for action in self.named:
             yield {"Action": action, "Resource": resources.get(action, "*")}
 
     def __call__(self, *arguments: str, environment: dict[str, str] | None = None, exit_code: int = 0) -> Any:
-        """Run the command; what it writes."""
+        """Run the command; returns its output."""
         self.used |= {each for each in arguments if each.startswith("--")}
         return self._run(self.name, arguments, environment or self._as_operator, exit_code)
 
     def as_root(self, name: str, *arguments: str) -> Any:
-        """Run another command."""
+        """Run another command as root."""
         return self._run(name, arguments, self._as_root, 0)
 
     def _run(self, name: str, arguments: tuple[str, ...], environment: dict[str, str], exit_code: int) -> Any:
@@ -158,7 +158,7 @@ class Account:
         return str(path)
 
     def on_the_instance(self) -> LocalImds:
-        """The metadata service of the instance at home, whose role is the operator's."""
+        """The metadata service of the instance at home, with the operator's role."""
         return LocalImds(self.aws, self.here, role="operator")
 
     def undeploy(self) -> None:
@@ -183,7 +183,7 @@ def _verify(account: Account) -> None:
 
 
 def _launch(account: Account) -> tuple[str, str]:
-    """Something of everything that launches instances; the option for the regions."""
+    """Make a launcher of each kind; returns the option for the regions."""
     aws = account.aws
     aws.client("autoscaling").create_launch_configuration(
         LaunchConfigurationName="old", ImageId="ami-1", InstanceType="t3.micro"
@@ -219,7 +219,7 @@ def _launches(account: Account) -> None:
 
 
 def _launches_fix(account: Account) -> None:
-    """First one whose source has a warning, which a copy of it shows; then what an interrupted fix has left."""
+    """First a template whose source has a warning, which a copy shows; then the rest of an interrupted fix."""
     regions = _launch(account)
     account("web", *regions, "--dry-run")
     gated = account.policy({"http_tokens": "required", "legacy_calls": {}})
@@ -306,7 +306,7 @@ def _revert(account: Account) -> None:
 
 
 def _defaults_set(account: Account) -> None:
-    """As by a sweep of the function."""
+    """Set account defaults as a sweep of the function does."""
     aws, now = account.aws, datetime.now(UTC)
     aws.client("ec2").modify_instance_metadata_defaults(HttpTokens="required")
     table = Table(lambda: aws.client("dynamodb"), TABLE, SystemClock())
@@ -333,7 +333,7 @@ def _hold(account: Account) -> None:
 
 
 def _deny_the_list_of_regions(account: Account) -> None:
-    """So that the policy says where to look."""
+    """The command then takes the regions from the policy."""
     regions = {"regions": {"include": [account.aws.region, AWAY]}}
     account.aws.client("ssm").put_parameter(Name=POLICY_PARAMETER, Value=json.dumps(regions), Overwrite=True)
     account.denied.add("ec2:DescribeRegions")
@@ -377,15 +377,15 @@ WALKS: dict[str, Callable[[Account], None]] = {
 
 @pytest.fixture(scope="module")
 def models() -> Loader:
-    """The services' models, which each run of a command would read anew: half a second for EC2's."""
+    """Keep the services' models, which each command would read again: half a second for EC2's."""
     return Loader()
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_the_manual_names_what_a_command_needs(
+def test_the_help_names_exactly_the_actions_that_a_command_needs(
     aws: LocalAws, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, models: Loader
 ) -> None:
-    """Every option is used, no call is refused, and each action that is named is called."""
+    """The walk uses every option, no call is refused, and the command calls each action that its help names."""
     monkeypatch.setattr(botocore.loaders, "create_loader", lambda *_: models)
     account = Account(aws, name, monkeypatch, tmp_path)
     WALKS[name](account)

@@ -18,7 +18,7 @@ READ_TIMEOUT_SECONDS = 0.3
 
 @pytest.mark.parametrize(("kind", "requests"), [("reset", 7), ("truncate", 6)])
 def test_a_change_whose_answer_is_lost_once_is_done_in_the_same_run(aws: LocalAws, kind: str, requests: int) -> None:
-    """Another look tells whether EC2 took it, and only if it did not it is sent again."""
+    """The enforcer reads the instance again, and repeats the change only if EC2 has not made it."""
     fleet = Fleet(aws)
     aws.fail(MODIFY, kind=kind, calls=1, instance_id=fleet.healthy[HOME][1])
     run = Enforcer(aws).sweep()
@@ -29,8 +29,8 @@ def test_a_change_whose_answer_is_lost_once_is_done_in_the_same_run(aws: LocalAw
     assert fleet.violated() == []
 
 
-def test_a_change_that_hangs_holds_up_no_other(aws: LocalAws) -> None:
-    """The client gives up each of three attempts."""
+def test_a_change_that_hangs_delays_no_other(aws: LocalAws) -> None:
+    """Each of three attempts times out."""
     fleet, enforcer = Fleet(aws), Enforcer(aws, session=LocalSession(aws, read_timeout=READ_TIMEOUT_SECONDS))
     unlucky = fleet.healthy[HOME][1]
     aws.fail(MODIFY, kind="hang", instance_id=unlucky)
@@ -38,14 +38,14 @@ def test_a_change_that_hangs_holds_up_no_other(aws: LocalAws) -> None:
     assert run.outcomes[unlucky] == "FAILED"
     assert run.codes == {unlucky: "ReadTimeoutError"}
     assert fleet.lagging() == {unlucky}
-    fleet.mend()
+    fleet.clear_faults()
     assert Enforcer(aws).sweep().remediated == {unlucky}
     assert fleet.lagging() == set()
     assert fleet.violated() == []
 
 
 def test_a_region_that_is_slow_to_list_is_listed_in_smaller_pages(aws: LocalAws) -> None:
-    """A page that does not come in time is asked for in halves; reads by id keep to theirs, and have their own time."""
+    """A page that times out is requested in halves; reads by id keep their size and their own time-out."""
     fleet = Fleet(aws)
     enforcer = Enforcer(aws, session=LocalSession(aws, listing_timeout=READ_TIMEOUT_SECONDS))
     aws.fail(DESCRIBE, kind="hang", seconds=4 * READ_TIMEOUT_SECONDS, region=HOME, parameters={"MaxResults": "500"})
@@ -55,10 +55,10 @@ def test_a_region_that_is_slow_to_list_is_listed_in_smaller_pages(aws: LocalAws)
     assert fleet.violated() == []
 
 
-def test_what_follows_a_slow_page_begins_where_it_did(aws: LocalAws) -> None:
-    """By the same token, and with no instance lost or listed twice."""
+def test_smaller_pages_begin_where_the_slow_page_did(aws: LocalAws) -> None:
+    """They use the same token, and list each instance once."""
     ids = aws.launch(count=23)
-    timeout = 2.0  # longer than a page takes on a busy machine that is not made to hang
+    timeout = 2.0  # longer than a page without the fault takes on a busy machine
     client = LocalSession(aws, listing_timeout=timeout).client("ec2", config=LISTING_CONFIG)
     aws.fail(DESCRIBE, kind="hang", seconds=4 * timeout, first=2, parameters={"MaxResults": "10"})
 

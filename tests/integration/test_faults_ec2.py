@@ -10,8 +10,8 @@ REFUSED = {
 }
 
 
-def test_an_endpoint_that_does_not_know_managed_instances_hides_no_other(aws: LocalAws) -> None:
-    """The first read is made again without the parameter, and no other one has it."""
+def test_an_endpoint_without_the_parameter_for_managed_instances_hides_no_other_instance(aws: LocalAws) -> None:
+    """The enforcer repeats the first read without the parameter, and drops it from all later ones."""
     fleet, enforcer = Fleet(aws), Enforcer(aws)
     aws.fail(DESCRIBE, "UnknownParameter", status=400, parameters={"IncludeManagedResources": "true"})
     records = fleet.records(*fleet.events())
@@ -22,8 +22,8 @@ def test_an_endpoint_that_does_not_know_managed_instances_hides_no_other(aws: Lo
     assert fleet.violated() == []
 
 
-def test_what_a_batch_is_refused_for_one_instance_stops_no_other(aws: LocalAws) -> None:
-    """The messages come back of those for which that may help; the sweep has the others."""
+def test_a_refusal_for_one_instance_stops_no_other(aws: LocalAws) -> None:
+    """Messages come back for refusals that may pass; the sweep handles the others."""
     fleet, enforcer = Fleet(aws, healthy=6), Enforcer(aws)
     unlucky = dict(zip(fleet.healthy[HOME], REFUSED, strict=False))
     for instance, code in unlucky.items():
@@ -34,7 +34,7 @@ def test_what_a_batch_is_refused_for_one_instance_stops_no_other(aws: LocalAws) 
     assert run.codes == unlucky
     assert {code: run.outcomes[instance] for instance, code in unlucky.items()} == REFUSED
     assert fleet.lagging() == unlucky.keys()
-    fleet.mend()
+    fleet.clear_faults()
     second = enforcer.batch(run.coming_back(records))
     assert second.remediated == {i for i in unlucky if run.outcomes[i] == "DEFERRED"}
     assert enforcer.sweep().remediated == {i for i in unlucky if run.outcomes[i] == "FAILED"}

@@ -11,8 +11,8 @@ from tests.integration.guarded_fleet import AWAY, HOME, MODIFY, REGIONS, Fleet
 YEARS = timedelta(days=3650)
 
 
-def test_shuffled_and_doubled_events_come_to_the_same(aws: LocalAws) -> None:
-    """Drift before the launch, and the end of a story before its beginning, spread over several batches."""
+def test_shuffled_and_repeated_events_have_the_same_result(aws: LocalAws) -> None:
+    """Several batches bring drift before its launch, in any order."""
     fleet, enforcer = Fleet(aws), Enforcer(aws)
     events = [
         fleet.event(kind, instance, region=region)
@@ -31,8 +31,8 @@ def test_shuffled_and_doubled_events_come_to_the_same(aws: LocalAws) -> None:
 
 
 @pytest.mark.parametrize("off", [YEARS, -YEARS])
-def test_a_clock_that_is_years_off_keeps_nobody_from_the_policy(aws: LocalAws, off: timedelta) -> None:
-    """Neither in a batch nor in a sweep."""
+def test_with_a_clock_that_is_years_off_instances_still_follow_the_policy(aws: LocalAws, off: timedelta) -> None:
+    """In a batch and in a sweep."""
     fleet, enforcer = Fleet(aws), Enforcer(aws, clock=WrongClock(off))
     events = [event for event in fleet.events() if event["region"] == HOME]
     records = fleet.records(*events)

@@ -11,11 +11,11 @@ from tests.integration.enforcer_worker import Worker
 from tests.integration.guarded_fleet import DESCRIBE, HOME, MODIFY, REGIONS, TABLE, Fleet
 
 A_SCHEDULE = timedelta(minutes=15)
-"""From one sweep to the next."""
+"""The time from one sweep to the next."""
 
 
 def test_a_process_killed_in_the_middle_of_its_changes_loses_nothing(aws: LocalAws) -> None:
-    """Some instances are changed and some are not; the next process does the rest, given the same batch."""
+    """The process has changed some instances; the next process changes the rest when it gets the same batch."""
     fleet = Fleet(aws)
     records = fleet.records(*fleet.events())
     for region in REGIONS:
@@ -23,21 +23,21 @@ def test_a_process_killed_in_the_middle_of_its_changes_loses_nothing(aws: LocalA
     with Worker(aws, {"Records": records}) as worker:
         until(lambda: aws.calls(MODIFY, error="") == 4)
         worker.kill()
-    left = until(fleet.lagging, lambda left: len(left) == 2)  # once EC2 has applied what it took
-    fleet.mend()
+    left = until(fleet.lagging, lambda left: len(left) == 2)  # once EC2 has applied the changes that it accepted
+    fleet.clear_faults()
     assert Enforcer(aws).batch(records).remediated == left
     assert fleet.lagging() == set()
     assert fleet.violated() == []
 
 
-def test_the_next_sweep_settles_what_a_killed_process_had_not_sent(aws: LocalAws) -> None:
-    """The ledger says of each that it was not changed then, and that it was changed later."""
+def test_the_next_sweep_finalizes_changes_that_a_killed_process_had_not_sent(aws: LocalAws) -> None:
+    """For each instance the ledger has one entry without a change, and a later one with it."""
     fleet = Fleet(aws)
     aws.fail(MODIFY, kind="hang", region=HOME)
     with Worker(aws, SCHEDULE) as worker:
         until(lambda: len(_open(aws)) == 3)
         worker.kill()
-    fleet.mend()
+    fleet.clear_faults()
     assert Enforcer(aws, clock=WrongClock(A_SCHEDULE)).sweep().remediated >= {*fleet.healthy[HOME]}
     for instance_id in fleet.healthy[HOME]:
         first, second = _ledger_table(aws).entries.of(instance_id)
@@ -48,15 +48,15 @@ def test_the_next_sweep_settles_what_a_killed_process_had_not_sent(aws: LocalAws
     assert fleet.violated() == []
 
 
-def test_the_next_sweep_settles_what_a_killed_process_had_sent(aws: LocalAws) -> None:
-    """What it changed is found applied, and is in the ledger once, as changed."""
+def test_the_next_sweep_finalizes_changes_that_a_killed_process_had_sent(aws: LocalAws) -> None:
+    """The sweep finds them applied, and the ledger has each once, as made."""
     fleet = Fleet(aws)
     aws.fail(DESCRIBE, kind="hang", first=2, region=HOME)
     with Worker(aws, SCHEDULE) as worker:
         until(lambda: aws.calls(MODIFY) == len(fleet.ids))
         worker.kill()
-    fleet.mend()
-    until(lambda: not fleet.lagging())  # once EC2 has applied what it took
+    fleet.clear_faults()
+    until(lambda: not fleet.lagging())  # once EC2 has applied the changes that it accepted
     assert Enforcer(aws).sweep().answer["regions"][HOME] == {"status": "DONE", "outcomes": {"EXEMPT": 1, "SKIPPED": 1}}
     assert {entry.instance_id for entry in _open(aws)} >= {*fleet.healthy[HOME]}, "it might still be at work"
     assert Enforcer(aws, clock=WrongClock(A_SCHEDULE)).sweep().remediated == set()
@@ -69,14 +69,14 @@ def test_the_next_sweep_settles_what_a_killed_process_had_sent(aws: LocalAws) ->
     assert fleet.violated() == []
 
 
-def test_a_killed_sweep_is_in_the_way_of_others_until_its_deadline(aws: LocalAws) -> None:
-    """Of sweeps under the same policy; an inventory changes nothing until then, and a batch goes on."""
+def test_a_killed_sweep_blocks_other_sweeps_until_its_deadline(aws: LocalAws) -> None:
+    """It blocks those under the same policy; until then an inventory changes nothing, and a batch goes on."""
     fleet = Fleet(aws)
     aws.fail(MODIFY, kind="hang")
     with Worker(aws, SCHEDULE) as worker:
         until(lambda: len(_ledger_table(aws).entries.open_intents()) == len(fleet.ids))
         worker.kill()
-    fleet.mend()
+    fleet.clear_faults()
     next_one = Enforcer(aws, run_id="run-2")
     assert next_one.sweep().answer == {"run_id": "run-2", "trigger": "schedule", "already_running": "run-1"}
     assert next_one.sweep(INVENTORY).answer["stopped"] == "the run run-1 is sweeping, so this one changes nothing"
@@ -93,12 +93,12 @@ def _ledger_table(aws: LocalAws) -> LedgerTable:
 
 
 def _open(aws: LocalAws) -> list[Entry]:
-    """The intents of this region whose outcome is not known, of whichever process."""
+    """The open intents of any process for this region."""
     return [entry for entry in _ledger_table(aws).entries.open_intents() if entry.region == HOME]
 
 
 def test_of_two_sweeps_at_once_one_makes_the_changes(aws: LocalAws) -> None:
-    """Each instance is changed once; the other sweep ends at once, and the next one is in no one's way."""
+    """Each instance is changed once; the other sweep ends at once and does not block the next one."""
     fleet = Fleet(aws)
     aws.knobs(apply_seconds=3)
     with Worker(aws, SCHEDULE) as first, Worker(aws, SCHEDULE, "run-2") as second:
@@ -115,7 +115,7 @@ def test_of_two_sweeps_at_once_one_makes_the_changes(aws: LocalAws) -> None:
 
 
 def test_two_processes_with_the_same_batch_do_no_harm(aws: LocalAws) -> None:
-    """The queue may deliver a message twice, to two of them at the same moment."""
+    """The queue may deliver a message to two processes at the same time."""
     fleet = Fleet(aws)
     event = {"Records": fleet.records(*fleet.events())}
     aws.knobs(latency_seconds=0.1)

@@ -1,4 +1,4 @@
-"""Services and calls beside the changes that are down: the policy stops all writes, the others stop none."""
+"""Services that are down: without the policy all writes stop, without any other service none does."""
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +17,11 @@ READ_POLICY = "ssm:GetParameters"
 
 
 def test_parameter_store_that_fails_in_the_middle_of_a_sweep_ends_its_writes(aws: LocalAws) -> None:
-    """What is left is in the log with the reason, and the next sweep continues."""
+    """The log has the reason for the instances left, and the next sweep changes them."""
     fleet = Fleet(aws)
     with ThreadPoolExecutor(1) as pool:
         sweep = pool.submit(Enforcer(aws, change_limit=Limit(capacity=2, refill=0.2)).sweep)
-        # Not sooner: on a slow machine the policy may be read again before the first change.
+        # Not earlier, since on a slow machine the sweep may read the policy again before the first change.
         until(lambda: aws.calls(MODIFY))
         aws.fail(READ_POLICY, "InternalServerError")
         run = sweep.result()
@@ -29,14 +29,14 @@ def test_parameter_store_that_fails_in_the_middle_of_a_sweep_ends_its_writes(aws
     deferred = {instance for instance, outcome in run.outcomes.items() if outcome == "DEFERRED"}
     assert run.remediated
     assert deferred == fleet.ids - run.remediated == fleet.lagging()
-    fleet.mend()
+    fleet.clear_faults()
     assert Enforcer(aws).sweep().remediated == deferred
     assert fleet.lagging() == set()
     assert fleet.violated() == []
 
 
-def test_without_a_list_of_regions_nothing_of_the_others_is_lost(aws: LocalAws) -> None:
-    """Events of a region that may not be enabled come back, each with a line, and a sweep fails as a whole."""
+def test_without_a_list_of_regions_no_event_of_another_region_is_lost(aws: LocalAws) -> None:
+    """Events of a region that is perhaps not enabled come back, each with a log line; a sweep fails as a whole."""
     fleet, enforcer = Fleet(aws), Enforcer(aws)
     records = fleet.records(*fleet.events())
     aws.fail("ec2:DescribeRegions", "AuthFailure", status=401)
@@ -48,7 +48,7 @@ def test_without_a_list_of_regions_nothing_of_the_others_is_lost(aws: LocalAws) 
     assert len(again) == 6
     with pytest.raises(AwsError, match="AuthFailure"):
         enforcer.sweep()
-    fleet.mend()
+    fleet.clear_faults()
     assert enforcer.batch(again).remediated == {*fleet.healthy[AWAY]}
     assert fleet.lagging() == set()
     assert fleet.violated() == []
@@ -57,12 +57,12 @@ def test_without_a_list_of_regions_nothing_of_the_others_is_lost(aws: LocalAws) 
 @pytest.mark.parametrize(
     ("code", "answered"), [("ExpiredToken", "ExpiredToken"), ("ExpiredTokenException", "RequestExpired")]
 )
-def test_credentials_that_are_refused_end_a_sweep_at_once(aws: LocalAws, code: str, answered: str) -> None:
-    """In every region: what was sent is reported as it is, what was not waits, and the next sweep does it."""
+def test_refused_credentials_end_a_sweep_at_once(aws: LocalAws, code: str, answered: str) -> None:
+    """In every region: changes that were sent are reported, all others are deferred to the next sweep."""
     fleet = Fleet(aws, healthy=20)
     aws.fail(MODIFY, code, first=3)
     run = Enforcer(aws, change_limit=Limit(capacity=4, refill=0.3)).sweep()
-    assert aws.calls(MODIFY) <= 2 * 4, "no more than were under way"
+    assert aws.calls(MODIFY) <= 2 * 4, "changes were sent after the refusal"
     assert run.answer["stopped"].startswith(f"AWS does not accept the credentials ({answered}: ")
     counted = run.answer["outcomes"]
     assert counted["FAILED"] == aws.calls(MODIFY, error=answered)
@@ -70,15 +70,15 @@ def test_credentials_that_are_refused_end_a_sweep_at_once(aws: LocalAws, code: s
     assert [line["message"] for line in run.lines if line["level"] == "ERROR" and "instance_id" not in line] == [
         "AWS does not accept the credentials: the run has ended"
     ]
-    fleet.mend()
+    fleet.clear_faults()
     Enforcer(aws).sweep()
     assert fleet.lagging() == set()
     assert fleet.violated() == []
 
 
 @pytest.mark.parametrize("code", ["ExpiredTokenException", "UnrecognizedClientException"])
-def test_where_every_call_is_refused_for_its_credentials_a_batch_comes_back(aws: LocalAws, code: str) -> None:
-    """After one request to each service that it begins with, and none to the queue."""
+def test_a_batch_comes_back_if_every_call_refuses_the_credentials(aws: LocalAws, code: str) -> None:
+    """It makes one request to the first service, and none to the queue."""
     fleet, enforcer = Fleet(aws), Enforcer(aws)
     records = fleet.records(*fleet.events())
     aws.reset_calls()
@@ -88,13 +88,13 @@ def test_where_every_call_is_refused_for_its_credentials_a_batch_comes_back(aws:
     assert Counter(row["action"] for row in aws.call_rows() for _ in range(row["count"])) == {READ_POLICY: 1}
     with pytest.raises(AwsError, match=code):
         enforcer.sweep()
-    fleet.mend()
+    fleet.clear_faults()
     assert enforcer.batch(run.coming_back(records)).remediated == fleet.ids
     assert fleet.violated() == []
 
 
 def test_a_region_that_does_not_accept_the_credentials_ends_alone(aws: LocalAws) -> None:
-    """With its first answers, and the other is done."""
+    """It ends with the first answers; the other region goes on."""
     fleet = Fleet(aws, healthy=20)
     aws.fail(MODIFY, "AuthFailure", region=AWAY)
     run = Enforcer(aws, change_limit=Limit(capacity=4, refill=20)).sweep()
@@ -103,13 +103,13 @@ def test_a_region_that_does_not_accept_the_credentials_ends_alone(aws: LocalAws)
     assert away["stopped"].startswith("EC2 does not accept the credentials in this region (AuthFailure: ")
     assert aws.calls(MODIFY, region=AWAY) == away["outcomes"]["FAILED"] <= 4
     assert away["outcomes"]["DEFERRED"] == 20 - away["outcomes"]["FAILED"]
-    fleet.mend()
+    fleet.clear_faults()
     assert Enforcer(aws).sweep().remediated == {*fleet.healthy[AWAY]}
     assert fleet.violated() == []
 
 
-def test_where_the_list_of_regions_is_denied_those_of_the_policy_are_worked_on(aws: LocalAws) -> None:
-    """By events, of which none comes back in vain, and by the sweep; a region that is denied too stops no other."""
+def test_if_the_list_of_regions_is_denied_the_policys_regions_are_covered(aws: LocalAws) -> None:
+    """By batches, in which no message comes back, and by the sweep; a region that is denied too stops no other."""
     fleet, enforcer = Fleet(aws), Enforcer(aws)
     records = fleet.records(*fleet.events(), fleet.event(example_events.running, region="eu-north-1"))
     aws.deny("ec2:DescribeRegions")
@@ -126,12 +126,12 @@ def test_where_the_list_of_regions_is_denied_those_of_the_policy_are_worked_on(a
     [warning] = answer["warnings"]
     assert warning.endswith(f"This covers only {HOME}, {AWAY}; name others in the policy's regions.include.")
     assert enforcer.sweep(INVENTORY).answer["regions"][AWAY]["status"] == "REGION_DENIED"
-    fleet.mend()
+    fleet.clear_faults()
     assert fleet.violated() == []
 
 
-def test_without_cloudwatch_nothing_changes(aws: LocalAws) -> None:
-    """It cannot be felt: metrics are lines of the standard output, and neither CloudWatch nor its logs are called."""
+def test_without_cloudwatch_everything_works(aws: LocalAws) -> None:
+    """Metrics are lines on standard output; the enforcer calls neither CloudWatch nor its Logs."""
     fleet = Fleet(aws)
     for action in ("cloudwatch:PutMetricData", "logs:PutLogEvents", "logs:CreateLogStream"):
         aws.fail(action, "InternalFailure")

@@ -5,8 +5,8 @@ from tests.integration.guarded_fleet import AWAY, DESCRIBE, MODIFY, Fleet
 THROTTLED = "RequestLimitExceeded"
 
 
-def test_a_burst_of_throttling_is_outlasted_in_the_same_run(aws: LocalAws) -> None:
-    """The first requests for changes are all refused."""
+def test_a_run_outlasts_a_burst_of_throttling(aws: LocalAws) -> None:
+    """EC2 refuses the first requests for all changes."""
     fleet, enforcer = Fleet(aws), Enforcer(aws)
     records = fleet.records(*fleet.events())
     aws.fail(MODIFY, THROTTLED, status=503, calls=6)
@@ -18,8 +18,8 @@ def test_a_burst_of_throttling_is_outlasted_in_the_same_run(aws: LocalAws) -> No
     assert fleet.violated() == []
 
 
-def test_a_bucket_that_others_emptied_lets_everything_through_at_its_own_pace(aws: LocalAws) -> None:
-    """EC2 has a tenth of the requests left that the enforcer counts on."""
+def test_a_run_adapts_to_a_bucket_that_others_use_too(aws: LocalAws) -> None:
+    """Of the requests that the enforcer assumes, EC2 has only a fraction left."""
     fleet = Fleet(aws, healthy=6)
     aws.knobs(request_buckets={MODIFY: [3, 5], DESCRIBE: [100, 20]})
     run = Enforcer(aws).sweep()
@@ -30,13 +30,13 @@ def test_a_bucket_that_others_emptied_lets_everything_through_at_its_own_pace(aw
 
 
 def test_changes_that_cannot_be_read_back_are_pending_with_the_code_of_the_read(aws: LocalAws) -> None:
-    """EC2 took them; the next run finds nothing left to do."""
+    """EC2 has made them; the next run has nothing left to do."""
     fleet, enforcer = Fleet(aws), Enforcer(aws, verify_timeout_seconds=0.5)
     aws.fail(DESCRIBE, THROTTLED, status=503, region=AWAY, first=2)
     run = enforcer.sweep()
     assert {run.outcomes[i] for i in fleet.healthy[AWAY]} == {"PENDING"}
     assert run.codes == dict.fromkeys(fleet.healthy[AWAY], THROTTLED)
-    fleet.mend()
+    fleet.clear_faults()
     assert enforcer.sweep().outcomes == {}
     assert fleet.lagging() == set()
     assert fleet.violated() == []

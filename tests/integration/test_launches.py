@@ -1,4 +1,4 @@
-"""`imds-enforcer launches` on an account with each kind of launcher: what it says is proven by the next launch."""
+"""`imds-enforcer launches` on an account with each kind of launcher: the next launch proves each verdict."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ OFF = {"MetadataOptions": {"HttpEndpoint": "disabled"}}
 REGIONS = ("eu-west-1", "us-east-1", "us-west-2")
 SIZES = {"MinSize": 0, "MaxSize": 9, "AvailabilityZones": ["eu-west-1a"]}
 REFUSED = "UnsupportedOperation"
-"""What EC2 answers a launch with optional tokens where the account enforces them."""
+"""EC2's code for a launch with optional tokens if the account enforces them."""
 
 
 class Account:
@@ -44,7 +44,7 @@ class Account:
         self._node_group()
 
     def _template(self, name: str, *versions: Mapping[str, Any]) -> str:
-        """With the second version as its default, if there is one."""
+        """A launch template whose second version, if any, is the default."""
         first, *later = ({"ImageId": IMAGE, **each} for each in versions)
         made = self.ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData=first)
         template = str(made["LaunchTemplate"]["LaunchTemplateId"])
@@ -63,7 +63,7 @@ class Account:
         return {"LaunchTemplate": {**named, "Overrides": [{"InstanceType": "t3.micro", **other}]}}
 
     def _node_group(self) -> None:
-        """One node group with a version of the account's own template that nothing else names."""
+        """Make a node group with a version of the account's own template that nothing else names."""
         eks = self.aws.client("eks")
         own = self._template("nodes", REQUIRED, OPTIONAL, REQUIRED)
         eks.create_cluster(name="shop", roleArn="arn:aws:iam::1:role/eks", resourcesVpcConfig={})
@@ -78,13 +78,13 @@ class Account:
         )
 
     def launchers(self) -> list[dict[str, Any]]:
-        """What the command lists."""
+        """The launchers that the command lists."""
         listed = operator.answer(self.aws, "launches", "--regions", self.aws.region)
         assert listed["unread"] == []
         return list(listed["launchers"])
 
     def launches_imdsv1(self, launcher: Mapping[str, Any]) -> bool:
-        """Whether the launcher's next instance allows IMDSv1: it is launched. One that is refused does not."""
+        """Launch the launcher's next instance; returns whether it allows IMDSv1. A refused launch does not."""
         launch: dict[str, Callable[[], Mapping[str, Any] | None]] = {
             "launch_template": lambda: self._run(
                 LaunchTemplate={"LaunchTemplateId": launcher["id"], "Version": launcher["version"]}
@@ -107,7 +107,7 @@ class Account:
         return self.aws.metadata_options(answer["Instances"][0]["InstanceId"])
 
     def _scaled(self, name: str) -> Mapping[str, Any] | None:
-        """The options of the instance by which a group grows."""
+        """The options of the instance that a group adds."""
         before = self._members(name)
         self.groups.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=len(before) + 1)
         new = self._members(name) - before
@@ -124,12 +124,12 @@ class Account:
 
 @pytest.fixture
 def account(aws: LocalAws) -> Account:
-    """A new one."""
+    """A new account."""
     return Account(aws)
 
 
 def called(launcher: Mapping[str, Any]) -> str:
-    """A launcher without the ids that are other ones each time."""
+    """A launcher's kind and name, without ids that differ in every run."""
     if launcher["kind"] == "launch_template":
         return f"{launcher['name'].partition('-')[0]} {launcher['version']}"
     return str(launcher["name"] or launcher["id"]).partition("-0")[0]
@@ -159,11 +159,11 @@ VERDICTS = {
     "group-of-old-v2": False,
     "group-of-old-silent": True,
 }
-"""Where the region has no defaults."""
+"""The verdicts in a region without defaults."""
 
 
 def test_the_verdicts_on_each_kind_of_launcher(account: Account) -> None:
-    """As a table; of every version in use, and of no other."""
+    """The table has every version in use, and no other."""
     found = {called(each): each for each in account.launchers()}
     [nodes] = [name for name in found if name.startswith("eks-")]
     assert {name: each["launches_imdsv1"] for name, each in found.items() if name != nodes} == VERDICTS
@@ -185,7 +185,7 @@ def test_the_verdicts_on_each_kind_of_launcher(account: Account) -> None:
     ids=lambda each: ",".join(f"{name}={value}" for name, value in each.items()) or "none",
 )
 def test_the_next_launch_proves_each_verdict(account: Account, defaults: dict[str, str]) -> None:
-    """Under each default that a region may have; where it is not known, only launch configurations are concerned."""
+    """Under each default that a region can have; only launch configurations may have an unknown verdict."""
     if defaults:
         account.ec2.modify_instance_metadata_defaults(**defaults)
     listed = account.launchers()
@@ -196,8 +196,8 @@ def test_the_next_launch_proves_each_verdict(account: Account, defaults: dict[st
     assert {name for name in unknown if "old" not in name} == set()
 
 
-def test_instances_are_counted_by_what_launched_them(account: Account) -> None:
-    """Those that are there, by template, group, image, and region."""
+def test_instances_are_counted_by_launcher(account: Account) -> None:
+    """The running instances, by template, group, image and region."""
     pinned = {"kind": "auto_scaling_group", "id": "pinned"}
     account.launches_imdsv1(pinned)
     account.launches_imdsv1(pinned)
@@ -211,8 +211,8 @@ def test_instances_are_counted_by_what_launched_them(account: Account) -> None:
     }
 
 
-def test_a_service_that_is_denied_costs_one_line(account: Account) -> None:
-    """The rest is listed; the exit code says that it is not all."""
+def test_a_denied_service_adds_one_line(account: Account) -> None:
+    """The command lists the rest; the exit code shows that the list is incomplete."""
     account.aws.fail("eks:ListClusters", "AccessDeniedException", status=403, message="No.")
     done = operator.run(account.aws, "launches", "--regions", ",".join(REGIONS), "--output", "json")
     assert done.returncode == 1
@@ -223,16 +223,16 @@ def test_a_service_that_is_denied_costs_one_line(account: Account) -> None:
 
 
 TEMPLATES, GROUPS = 167, 17
-"""In each region: 501 templates in all. The groups pin a version each that is neither default nor latest."""
+"""In each region; 501 templates in all. Each group pins a version that is neither default nor latest."""
 
 LATENCY_SECONDS = 0.05
 
 
 def test_the_listing_of_500_templates_in_3_regions(aws: LocalAws) -> None:
-    """Within 5 seconds at 50 ms a call, as what it computes and the calls that it makes one after the other.
+    """Within 5 seconds at 50 ms a call: CPU time plus the calls made one after another.
 
-    These are the list of regions, nine calls of each region, and five rounds of four versions; that regions and
-    versions are read side by side is tested with the reader and the command.
+    These are the list of regions, nine calls in each region, and five rounds of four versions. Other tests, of the
+    reader and the command, show that regions and versions are read concurrently.
     """
     for region in REGIONS:
         ec2, groups = aws.client("ec2", region), aws.client("autoscaling", region)

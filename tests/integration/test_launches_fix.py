@@ -1,4 +1,4 @@
-"""`imds-enforcer launches fix` and `undo` on groups that launch: the next instance proves what they say."""
+"""`imds-enforcer launches fix` and `undo` on groups that launch: the next instance proves the outcome."""
 
 import json
 import subprocess
@@ -29,9 +29,9 @@ FIXED = {**LAX, "MetadataOptions": {**LAX["MetadataOptions"], "HttpTokens": "req
 
 
 class Account:
-    """An account without the enforcer, a policy in a file, and two templates, each with groups that launch.
+    """An account without the enforcer, with a policy in a file and two templates, each with groups that launch.
 
-    `record` is the file in which fixes are written down.
+    `record` is the file with the record of fixes.
     """
 
     def __init__(self, aws: LocalAws, folder: Path) -> None:
@@ -58,19 +58,19 @@ class Account:
         return ["launches", "fix", *arguments, "--yes", *where]
 
     def fix(self, *arguments: str) -> dict[str, str]:
-        """The outcome of each template that a fix is about."""
+        """Fix; returns the outcome of each template."""
         done = operator.run(self.aws, *self.fixing(*arguments), "--output", "json")
         return {each["name"]: each["outcome"] for each in json.loads(done.stdout)["launchers"]}
 
     def undo(self, what: str) -> list[str]:
-        """The outcomes of an undo."""
+        """Undo; returns the outcomes."""
         done = operator.run(
             self.aws, "launches", "undo", what, "--yes", "--record", str(self.record), "--output", "json"
         )
         return [each["outcome"] for each in json.loads(done.stdout)]
 
     def next_tokens(self, name: str) -> set[str]:
-        """HttpTokens of the instances by which the template's groups grow now."""
+        """HttpTokens of the next instance of each of the template's groups."""
         return {self._grown(f"{name} {version}")["HttpTokens"] for version in ("$Default", "$Latest")}
 
     def _grown(self, name: str) -> Mapping[str, Any]:
@@ -95,12 +95,12 @@ class Account:
 
 @pytest.fixture
 def account(aws: LocalAws, tmp_path: Path) -> Account:
-    """A new one."""
+    """A new account."""
     return Account(aws, tmp_path)
 
 
 def test_the_next_launches_prove_fix_and_undo(account: Account) -> None:
-    """The fixed template's require tokens, the other's do not; after the undo IMDSv1 is allowed again."""
+    """Instances of the fixed template require tokens, those of the other do not; the undo allows IMDSv1 again."""
     assert account.next_tokens("web") == {"optional"}
     assert account.fix("web") == {"web": "FIXED"}
     assert account.versions("web") == (2, {1: LAX, 2: FIXED})
@@ -113,8 +113,8 @@ def test_the_next_launches_prove_fix_and_undo(account: Account) -> None:
 
 
 @pytest.mark.parametrize("knob", ["merge_template_options", "template_warnings", "template_fields_lost"])
-def test_whatever_ec2_makes_of_a_new_version(account: Account, knob: str) -> None:
-    """Options merged; warnings that its source has too; fields that get lost: of that nothing is left."""
+def test_a_new_version_stays_only_if_nothing_else_differs(account: Account, knob: str) -> None:
+    """EC2 may merge options, repeat the source's warnings, or lose fields; a version that differs is removed."""
     values: dict[str, object] = {"merge_template_options": True, "template_warnings": ["InvalidSubnet"]}
     account.aws.knobs(**{knob: values.get(knob, ["UserData"])})
     lost = knob == "template_fields_lost"
@@ -137,10 +137,10 @@ CREATE, READ, MOVE = (
         (MOVE, 1, READ, 3, "undo"),
     ],
 )
-def test_a_fix_that_is_killed_is_gone_on_with_or_undone(
+def test_a_killed_fix_is_continued_or_undone(
     account: Account, hangs: str, first: int, done: str, times: int, then: str
 ) -> None:
-    """Where it waits for the new version, for the reading back of it, or for the new default."""
+    """The process is killed while it waits for the new version, its read-back, or the new default."""
     account.aws.fail(hangs, kind="hang", first=first)
     arguments = [str(operator.COMMAND), *account.fixing("web")]
     with subprocess.Popen(arguments, env=account.aws.environment(), stderr=subprocess.DEVNULL) as process:  # noqa: S603  # our own command
@@ -156,7 +156,7 @@ def test_a_fix_that_is_killed_is_gone_on_with_or_undone(
 
 
 def test_a_version_that_a_fleet_names_is_never_deleted(account: Account) -> None:
-    """By then the default is back, and the version stays until it is free."""
+    """The undo restores the default, and keeps the version until no fleet names it."""
     assert account.fix("web") == {"web": "FIXED"}
     used = {"LaunchTemplateId": account.templates["web"], "Version": "2"}
     account.ec2.create_fleet(
@@ -169,7 +169,7 @@ def test_a_version_that_a_fleet_names_is_never_deleted(account: Account) -> None
 
 
 def test_a_default_that_is_not_the_latest_is_left(account: Account) -> None:
-    """Nothing is changed, and the exit code says that something is left."""
+    """Nothing changes, and the exit code shows that something is left to do."""
     account.ec2.create_launch_template_version(LaunchTemplateId=account.templates["web"], LaunchTemplateData=LAX)
     before = account.versions("web")
     done = operator.run(account.aws, *account.fixing("web"))

@@ -1,4 +1,4 @@
-"""What the gate and the watch ask of CloudWatch and of the account's defaults, asked of the local ones."""
+"""The local CloudWatch and account defaults, as far as the gate and the watch use them."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def put(aws: LocalAws, instance: str, *points: tuple[datetime, float], name: str = "MetadataNoToken") -> None:
-    """An instance called IMDSv1 so often at these moments."""
+    """Record this many IMDSv1 calls of an instance at these moments."""
     aws.client("cloudwatch").put_metric_data(
         Namespace="AWS/EC2",
         MetricData=[
@@ -31,18 +31,18 @@ def put(aws: LocalAws, instance: str, *points: tuple[datetime, float], name: str
 def query(
     number: int, value: str, *, name: str = "MetadataNoToken", period: int = 86400, dimension: str = "InstanceId"
 ) -> dict[str, Any]:
-    """The sum of the calls of an instance, or by another dimension, by period."""
+    """A query for the sums of an instance's calls, or of another dimension's, by period."""
     metric = {"Namespace": "AWS/EC2", "MetricName": name, "Dimensions": [{"Name": dimension, "Value": value}]}
     return {"Id": f"m{number}", "MetricStat": {"Metric": metric, "Period": period, "Stat": "Sum"}}
 
 
 def span(days: float = 14) -> dict[str, datetime]:
-    """From midnight so many days ago until tomorrow's."""
+    """From midnight this many days ago until tomorrow's midnight."""
     return {"StartTime": TODAY - days * DAY, "EndTime": TODAY + DAY}
 
 
 def test_five_hundred_instances_are_answered_in_one_request(aws: LocalAws) -> None:
-    """Each with its own sums; no data is an empty list."""
+    """Each has its own sums; without data the list is empty."""
     ids = [f"i-{number:017x}" for number in range(500)]
     for number, instance in enumerate(ids[:20], 1):
         put(aws, instance, (TODAY - DAY, number), (TODAY - DAY + timedelta(hours=5), 1))
@@ -59,7 +59,7 @@ def test_five_hundred_instances_are_answered_in_one_request(aws: LocalAws) -> No
 
 @pytest.mark.parametrize(("period", "wanted"), [(86400, [4, 3]), (3600, [4, 1, 2])])
 def test_sums_are_those_of_periods_latest_first(aws: LocalAws, period: int, wanted: list[float]) -> None:
-    """Unless the other order is asked for."""
+    """The request may ask for the other order."""
     noon = TODAY - DAY + timedelta(hours=12)
     put(aws, "i-1", (noon - DAY, 2), (noon - DAY + timedelta(hours=1), 1), (noon, 3), (noon, 1))
     arguments = {"MetricDataQueries": [query(0, "i-1", period=period)], **span()}
@@ -73,8 +73,8 @@ def test_sums_are_those_of_periods_latest_first(aws: LocalAws, period: int, want
     assert result["Values"] == wanted[::-1]
 
 
-def test_what_was_measured_weeks_ago_is_kept(aws: LocalAws) -> None:
-    """From the first moment asked for on, up to the last and without it."""
+def test_data_of_past_weeks_is_kept(aws: LocalAws) -> None:
+    """The start of the time range is included, its end is not."""
     start, end = TODAY - 30 * DAY, TODAY - 29 * DAY
     put(aws, "i-1", (start - timedelta(minutes=5), 1), (start, 2), (end - timedelta(minutes=5), 4), (end, 8))
     [result] = aws.client("cloudwatch").get_metric_data(
@@ -84,14 +84,14 @@ def test_what_was_measured_weeks_ago_is_kept(aws: LocalAws) -> None:
 
 
 def by_group(aws: LocalAws, *groups: str, region: str = "", name: str = "MetadataNoToken") -> list[list[float]]:
-    """The sums of Auto Scaling groups."""
+    """The sums by Auto Scaling group."""
     queries = [query(n, each, name=name, dimension="AutoScalingGroupName") for n, each in enumerate(groups)]
     answer = aws.client("cloudwatch", region).get_metric_data(MetricDataQueries=queries, **span())
     return [each["Values"] for each in answer["MetricDataResults"]]
 
 
 def test_calls_are_summed_by_auto_scaling_group_too(aws: LocalAws) -> None:
-    """Each metric for itself; what a member was called stays with the group when it is gone.
+    """Each metric is separate; a group keeps the calls of a member that is gone.
 
     EC2 User Guide, "CloudWatch metrics that are available for your instances": dimension AutoScalingGroupName.
     """
@@ -111,7 +111,7 @@ def test_calls_are_summed_by_auto_scaling_group_too(aws: LocalAws) -> None:
 
 
 def test_another_metric_dimension_or_region_is_another_metric(aws: LocalAws) -> None:
-    """None of them leaks into the sum."""
+    """None of them counts in the sum."""
     put(aws, "i-1", (TODAY, 1))
     put(aws, "i-2", (TODAY, 1))
     wanted = [query(0, "i-1", name="MetadataNoTokenRejected"), query(1, "i-3")]
@@ -126,10 +126,9 @@ def test_another_metric_dimension_or_region_is_another_metric(aws: LocalAws) -> 
 
 
 def test_what_cloudwatch_refuses(aws: LocalAws) -> None:
-    """More than 500, ids that are none or that come twice, odd periods, and time that runs backwards.
+    """More than 500 queries, invalid or repeated ids, odd periods, and an end before the start.
 
-    And values of dimensions that are not ASCII, have control characters or are blank (CloudWatch API Reference,
-    "Dimension").
+    Also dimension values that are blank, not ASCII, or have control characters (CloudWatch API Reference, "Dimension").
     """
     get = aws.client("cloudwatch").get_metric_data
     too_many = [query(number, "i-1") for number in range(501)]
@@ -143,7 +142,7 @@ def test_what_cloudwatch_refuses(aws: LocalAws) -> None:
 
 
 def test_access_is_checked(aws: LocalAws) -> None:
-    """By the action's name."""
+    """IAM checks the action."""
     arguments = {"MetricDataQueries": [query(0, "i-1")], **span()}
     may = role(aws, "reader", {"Action": "cloudwatch:GetMetricData", "Resource": "*"})
     may_not = role(aws, "stranger")
@@ -154,7 +153,7 @@ def test_access_is_checked(aws: LocalAws) -> None:
 
 
 def test_a_declarative_policy_shows_in_the_defaults(aws: LocalAws) -> None:
-    """With its message, in place of the account; what the account prefers is shown as before."""
+    """As the manager, with its message; the account's own values are shown as before."""
     ec2 = aws.client("ec2")
     ec2.modify_instance_metadata_defaults(HttpTokens="required")
     assert ec2.get_instance_metadata_defaults()["AccountLevel"] == {"HttpTokens": "required", "ManagedBy": "account"}

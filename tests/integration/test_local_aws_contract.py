@@ -1,4 +1,4 @@
-"""The local EC2 answers as EC2 does: what the enforcer's tests and the demo rely on."""
+"""The local EC2 answers as EC2 does, wherever the enforcer's tests and the demo rely on it."""
 
 from typing import Any
 
@@ -23,13 +23,13 @@ class TestLaunch:
     """RunInstances."""
 
     def test_max_count_instances_are_launched(self, aws: LocalAws) -> None:
-        """EC2 launches as many as it can, not as few as it may."""
+        """EC2 launches as many as it can, up to MaxCount."""
         answer = aws.client("ec2").run_instances(ImageId="ami-12345678", MinCount=1, MaxCount=3)
         assert len(answer["Instances"]) == 3
         assert len(_found(aws)) == 3
 
     def test_options_tags_and_group_are_kept(self, aws: LocalAws) -> None:
-        """What was asked for at launch is what is described."""
+        """DescribeInstances shows what the launch requested."""
         [launched] = aws.launch(
             tags={"Owner": "web"}, auto_scaling_group="fleet", HttpTokens="optional", HttpPutResponseHopLimit=3
         )
@@ -51,7 +51,7 @@ class TestLaunch:
         assert _found(aws) == []
 
     def test_account_defaults_come_between_request_and_image(self, aws: LocalAws) -> None:
-        """Each option is taken from the first who names it."""
+        """Each option comes from the first of the three that names it."""
         aws.knobs(imds_v2_images=["ami-0000000000000v200"])
         ec2 = aws.client("ec2")
         [plain] = aws.launch()
@@ -67,7 +67,7 @@ class TestLaunch:
         assert shown == [("optional", 1), ("optional", 5), ("optional", 7), ("required", 2)]
 
     def test_a_new_instance_stays_invisible_for_a_set_time(self, aws: LocalAws) -> None:
-        """EC2 is eventually consistent: an id may be unknown right after its launch."""
+        """EC2 is eventually consistent: right after a launch an id may be unknown."""
         aws.knobs(visibility_seconds=3600)
         ec2 = aws.client("ec2")
         [new] = aws.launch()
@@ -81,7 +81,7 @@ class TestLaunch:
         assert _found(aws, ("instance-id", new)) == [new]
 
     def test_a_booting_instance_is_pending_then_running(self, aws: LocalAws) -> None:
-        """The time between is set by a knob."""
+        """A knob sets the time between the two."""
         aws.knobs(boot_seconds=3600)
         [slow] = aws.launch()
         aws.knobs(boot_seconds=0.1)
@@ -94,7 +94,7 @@ class TestModify:
     """ModifyInstanceMetadataOptions."""
 
     def test_pending_right_after_and_applied_later(self, aws: LocalAws) -> None:
-        """Accepted is not applied."""
+        """An accepted change is not applied yet."""
         aws.knobs(apply_seconds=3600)
         [instance] = aws.launch(HttpTokens="optional")
         answer = aws.client("ec2").modify_instance_metadata_options(
@@ -107,7 +107,7 @@ class TestModify:
         assert aws.metadata_options(instance)["State"] == "applied"
 
     def test_omitted_options_keep_their_value(self, aws: LocalAws) -> None:
-        """A change of the tokens leaves the four others alone."""
+        """A change of the tokens leaves the other four options alone."""
         launched: dict[str, Any] = {
             "HttpTokens": "optional",
             "HttpPutResponseHopLimit": 3,
@@ -139,7 +139,7 @@ class TestModify:
         assert aws.metadata_options(instance)["State"] == "applied"
 
     def test_bad_values_are_refused(self, aws: LocalAws) -> None:
-        """EC2 says which value and which are valid."""
+        """EC2 names the value and the valid ones."""
         [instance] = aws.launch()
         modify = aws.client("ec2").modify_instance_metadata_options
         bad: list[dict[str, Any]] = [
@@ -154,7 +154,7 @@ class TestModify:
         assert codes == ["InvalidParameterValue"] * len(bad)
 
     def test_unknown_malformed_and_terminated_instances_are_refused(self, aws: LocalAws) -> None:
-        """Each with a code of its own."""
+        """Each has its own code."""
         ec2 = aws.client("ec2")
         modify = ec2.modify_instance_metadata_options
         [ended] = aws.launch()
@@ -164,7 +164,7 @@ class TestModify:
         assert refused(modify, InstanceId=ended, HttpTokens="required") == "IncorrectInstanceState"
 
     def test_an_instance_managed_by_a_service_is_refused(self, aws: LocalAws) -> None:
-        """EKS Auto Mode changes its own instances; nobody else may."""
+        """Only EKS Auto Mode may change its instances."""
         [managed] = aws.launch(managed_by="eks.amazonaws.com")
         [own] = aws.launch()
         assert _found(aws, ("operator.managed", "true"), **SHOW_MANAGED) == [managed]
@@ -188,14 +188,14 @@ class TestModify:
             "console.",
         }
 
-    def test_a_declarative_policy_that_enforces_nothing_forbids_no_optional_tokens(self, aws: LocalAws) -> None:
-        """It may manage the other defaults, and leave HttpTokensEnforced as it is."""
+    def test_a_declarative_policy_without_enforcement_allows_optional_tokens(self, aws: LocalAws) -> None:
+        """It may manage only other defaults than HttpTokensEnforced."""
         aws.knobs(declarative_policy_message="Ask security")
         [instance] = aws.launch(HttpTokens="required")
         aws.client("ec2").modify_instance_metadata_options(InstanceId=instance, HttpTokens="optional")
 
     def test_the_strict_service_wants_the_endpoint_beside_other_options(self, aws: LocalAws) -> None:
-        """The user guide says so, and an old service did so; a knob brings it back."""
+        """As the user guide says and an older service did; a knob turns it on."""
         aws.knobs(strict_options=True)
         [instance] = aws.launch()
         modify = aws.client("ec2").modify_instance_metadata_options
@@ -208,11 +208,11 @@ class TestModify:
 
 
 class TestOptionsThatEc2Refuses:
-    """ModifyInstanceMetadataOptions on an instance that cannot have one of the options: nothing changes."""
+    """ModifyInstanceMetadataOptions with an option that the instance cannot have changes nothing."""
 
     @pytest.mark.parametrize("key", ["Patch Group", "k8s.io/cluster-autoscaler/enabled", "größe", ".", "_index"])
     def test_tags_with_a_key_that_does_not_fit_a_path(self, aws: LocalAws, key: str) -> None:
-        """EC2 User Guide, "View tags for your EC2 instances using instance metadata"; words: aws/aws-cli issue 8825."""
+        """EC2 User Guide, "View tags for your EC2 instances using instance metadata"; text: aws/aws-cli issue 8825."""
         [instance] = aws.launch(tags={key: "x", "Owner": "web"}, HttpTokens="optional")
         modify = aws.client("ec2").modify_instance_metadata_options
         wanted = {"HttpTokens": "required", "InstanceMetadataTags": "enabled"}
@@ -226,7 +226,7 @@ class TestOptionsThatEc2Refuses:
         assert aws.metadata_options(instance)["InstanceMetadataTags"] == "enabled"
 
     def test_ipv6_on_xen(self, aws: LocalAws) -> None:
-        """The address is there on Nitro only; words: aws/aws-ec2-imdsv2-get pull request 6."""
+        """Only Nitro has the IPv6 address; text: aws/aws-ec2-imdsv2-get pull request 6."""
         ec2 = aws.client("ec2")
         answer = ec2.run_instances(ImageId="ami-12345678", InstanceType="m4.large", MinCount=1, MaxCount=1)
         instance, modify = answer["Instances"][0]["InstanceId"], ec2.modify_instance_metadata_options
@@ -237,7 +237,7 @@ class TestOptionsThatEc2Refuses:
         assert aws.metadata_options(instance)["HttpTokens"] == "required"
 
     def test_an_option_that_the_region_does_not_have(self, aws: LocalAws) -> None:
-        """Whatever its value. No document says which regions: a knob has them."""
+        """EC2 refuses every value of it. No document names such regions, so a knob sets them."""
         aws.knobs(unsupported_options=["InstanceMetadataTags"])
         [instance] = aws.launch()
         modify = aws.client("ec2").modify_instance_metadata_options
@@ -248,7 +248,7 @@ class TestOptionsThatEc2Refuses:
 
 
 def test_account_defaults_make_the_round_trip_and_belong_to_one_region(aws: LocalAws) -> None:
-    """What nobody prefers is absent."""
+    """A default without a preference is absent."""
     ec2 = aws.client("ec2")
     assert ec2.get_instance_metadata_defaults()["AccountLevel"] == {}
     ec2.modify_instance_metadata_defaults(
@@ -269,7 +269,7 @@ class TestDescribe:
     """DescribeInstances."""
 
     def test_filters_filter(self, aws: LocalAws) -> None:
-        """Each tells the one instance from the other."""
+        """Each filter finds only the one instance."""
         aws.knobs(apply_seconds=0)
         [sought] = aws.launch(
             tags={"Owner": "web-1"},
@@ -301,7 +301,7 @@ class TestDescribe:
         assert wrong == {}
 
     def test_values_of_one_filter_are_alternatives_and_filters_add_up(self, aws: LocalAws) -> None:
-        """Values are OR-ed, filters AND-ed."""
+        """EC2 combines values with OR and filters with AND."""
         optional, required = aws.launch(HttpTokens="optional"), aws.launch(HttpTokens="required")
         ec2 = aws.client("ec2")
         both = {"Name": "metadata-options.http-tokens", "Values": ["optional", "required"]}
@@ -310,7 +310,7 @@ class TestDescribe:
         assert _found(aws, ("metadata-options.http-tokens", "optional"), ("instance-id", optional[0])) == optional
 
     def test_one_unknown_id_fails_the_call_but_not_the_filter(self, aws: LocalAws) -> None:
-        """That is why the enforcer reads by filter."""
+        """For this reason the enforcer reads by filter."""
         [known] = aws.launch()
         ec2 = aws.client("ec2")
         assert refused(ec2.describe_instances, InstanceIds=[known, UNKNOWN]) == "InvalidInstanceID.NotFound"
@@ -318,8 +318,8 @@ class TestDescribe:
         [reservation] = ec2.describe_instances(Filters=[ids])["Reservations"]
         assert [each["InstanceId"] for each in reservation["Instances"]] == [known]
 
-    def test_managed_instances_are_shown_to_those_who_ask_for_them(self, aws: LocalAws) -> None:
-        """By the parameter or by id, not by a filter; the account can choose to see them always.
+    def test_managed_instances_are_shown_on_request(self, aws: LocalAws) -> None:
+        """The parameter or an id shows them, a filter does not; a setting of the account always shows them.
 
         EC2 API Reference, "DescribeInstances", and EC2 User Guide, "Managed resource visibility".
         """
@@ -335,15 +335,15 @@ class TestDescribe:
         assert _found(aws) == [own, managed]
 
     def test_an_unknown_filter_or_too_many_values_are_refused(self, aws: LocalAws) -> None:
-        """A filter that is silently ignored would answer everything."""
+        """A filter that EC2 silently ignored would match every instance."""
         ec2 = aws.client("ec2")
         wrong = {"Name": "metadata-options.tokens", "Values": ["optional"]}
         assert refused(ec2.describe_instances, Filters=[wrong]) == "InvalidParameterValue"
         many = {"Name": "instance-id", "Values": [f"i-{number:017x}" for number in range(201)]}
         assert refused(ec2.describe_instances, Filters=[many]) == "FilterLimitExceeded"
 
-    def test_pages_hold_what_was_asked_for_and_lead_on(self, aws: LocalAws) -> None:
-        """The order of launch is the order of the listing."""
+    def test_pages_have_the_requested_size_and_a_token(self, aws: LocalAws) -> None:
+        """Instances are listed in the order of their launches."""
         launched = aws.launch(count=12)
         pages = list(aws.client("ec2").get_paginator("describe_instances").paginate(MaxResults=5))
         sizes = [sum(len(group["Instances"]) for group in page["Reservations"]) for page in pages]
@@ -351,15 +351,15 @@ class TestDescribe:
         ids = [each["InstanceId"] for page in pages for group in page["Reservations"] for each in group["Instances"]]
         assert ids == launched
 
-    def test_pages_do_not_go_with_ids_and_have_limits(self, aws: LocalAws) -> None:
+    def test_pages_have_limits_and_exclude_ids(self, aws: LocalAws) -> None:
         """From 5 to 1,000 rows, and not together with ids."""
         [instance] = aws.launch()
         describe = aws.client("ec2").describe_instances
         assert refused(describe, InstanceIds=[instance], MaxResults=5) == "InvalidParameterCombination"
         assert refused(describe, MaxResults=1001) == "InvalidParameterValue"
 
-    def test_a_filtered_page_may_be_empty_and_lead_on(self, aws: LocalAws) -> None:
-        """An empty page does not mean the end."""
+    def test_a_filtered_page_may_be_empty_before_the_last(self, aws: LocalAws) -> None:
+        """More pages may follow an empty one."""
         aws.knobs(sparse_pages=True)
         [instance] = aws.launch(HttpTokens="optional")
         ec2 = aws.client("ec2")
@@ -375,7 +375,7 @@ class TestRegions:
     """DescribeRegions, and the regions themselves."""
 
     def test_regions_that_need_an_opt_in_are_listed_only_on_request(self, aws: LocalAws) -> None:
-        """AllRegions lists those that are not enabled as well."""
+        """AllRegions also lists regions that are not enabled."""
         ec2 = aws.client("ec2")
         enabled = {each["RegionName"]: each["OptInStatus"] for each in ec2.describe_regions()["Regions"]}
         assert len(enabled) == 17
@@ -384,7 +384,7 @@ class TestRegions:
         assert {"af-south-1"} < {each["RegionName"] for each in everything if each["OptInStatus"] == "not-opted-in"}
 
     def test_a_region_that_is_not_enabled_refuses_until_it_is(self, aws: LocalAws) -> None:
-        """Keys are unknown there."""
+        """It does not know the account's keys."""
         cape_town = aws.client("ec2", "af-south-1")
         assert refused(cape_town.describe_instances) == "AuthFailure"
         aws.knobs(opted_in_regions=["af-south-1"])
@@ -393,6 +393,6 @@ class TestRegions:
         assert "af-south-1" in names
 
     def test_instances_belong_to_one_region(self, aws: LocalAws) -> None:
-        """Another region knows nothing of them."""
+        """No other region shows them."""
         aws.launch("us-east-1")
         assert _found(aws) == []

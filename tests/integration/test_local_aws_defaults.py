@@ -1,4 +1,4 @@
-"""Account defaults on the local AWS, and what a launch makes of template, defaults and image.
+"""Account defaults on the local AWS, and the options of a launch from template, defaults and image.
 
 EC2 User Guide: "Configure instance metadata options for new instances" (order of precedence), "Set IMDSv2 as the
 default for the account", "Enforce IMDSv2 at the account level", "Troubleshoot instance launch issues".
@@ -25,7 +25,7 @@ CALLS = {"detail-type": ["AWS API Call via CloudTrail"]}
 
 
 def launched(aws: LocalAws, *, request: dict[str, Any], template: dict[str, Any], image: str) -> str:
-    """An instance of a template with these options, launched by a request with these."""
+    """An instance launched from a template with some options, by a request with others."""
     ec2 = aws.client("ec2")
     data = {"ImageId": image, **({"MetadataOptions": template} if template else {})}
     made = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)["LaunchTemplate"]
@@ -63,7 +63,7 @@ def test_the_order_of_precedence(
     image: str,
     expected: tuple[str, int],
 ) -> None:
-    """Each option for itself: the request's, else the template's, the account's, the AMI's, EC2's own."""
+    """For each option: the request's value, else the template's, the account's, the AMI's, EC2's own."""
     aws.knobs(imds_v2_images=[V2_IMAGE])
     if defaults:
         aws.client("ec2").modify_instance_metadata_defaults(**defaults)
@@ -71,8 +71,8 @@ def test_the_order_of_precedence(
     assert (options["HttpTokens"], options[HOPS]) == expected
 
 
-def test_a_required_default_may_bring_its_hop_limit(aws: LocalAws) -> None:
-    """One paragraph of the guide says 2, another 1: the knob has both."""
+def test_a_required_default_may_set_the_hop_limit(aws: LocalAws) -> None:
+    """One paragraph of the guide says 2, another 1; a knob chooses."""
     aws.knobs(required_default_hops=True)
     aws.client("ec2").modify_instance_metadata_defaults(**REQUIRED)
     [by_default], [by_request] = aws.launch(), aws.launch(HttpPutResponseHopLimit=1)
@@ -93,14 +93,14 @@ def test_a_required_default_may_bring_its_hop_limit(aws: LocalAws) -> None:
 def test_enforcement_comes_after_precedence(
     aws: LocalAws, template: dict[str, Any], defaults: dict[str, Any], image: str, refusal: str
 ) -> None:
-    """What ends with optional tokens is refused, wherever they come from; enforced alone refuses what names none."""
+    """EC2 refuses optional tokens from any source; with enforcement alone, it refuses a launch without tokens."""
     aws.knobs(imds_v2_images=[V2_IMAGE])
     aws.client("ec2").modify_instance_metadata_defaults(**defaults)
     assert outcome(launched, aws=aws, request={}, template=template, image=image) == refusal
 
 
-def test_what_exists_stays_and_turns_one_way_only(aws: LocalAws) -> None:
-    """Existing instances are untouched; `optional` cannot be set again, `no-preference` takes the enforcement away."""
+def test_existing_instances_stay_and_can_only_be_tightened(aws: LocalAws) -> None:
+    """Enforcement changes no instance, but forbids to set `optional`; `no-preference` ends it."""
     ec2 = aws.client("ec2")
     [before] = aws.launch(HttpTokens="optional")
     ec2.modify_instance_metadata_defaults(**REQUIRED, **ENFORCED)
@@ -115,8 +115,8 @@ def test_what_exists_stays_and_turns_one_way_only(aws: LocalAws) -> None:
 
 
 @pytest.mark.parametrize("message", [None, "Ask <security> & wait"])
-def test_a_declarative_policy_decides_and_is_not_modified(aws: LocalAws, message: str | None) -> None:
-    """Organizations User Guide, "Declarative policies": its values, its message; detached, what was before is back."""
+def test_a_declarative_policy_wins_and_the_account_cannot_modify_it(aws: LocalAws, message: str | None) -> None:
+    """Organizations User Guide, "Declarative policies": its values and message; detached, the earlier ones are back."""
     ec2 = aws.client("ec2")
     ec2.modify_instance_metadata_defaults(HttpTokens="optional", InstanceMetadataTags="enabled")
     aws.knobs(declarative_defaults={**REQUIRED, **ENFORCED, HOPS: 2}, declarative_policy_message=message)
@@ -143,7 +143,7 @@ def test_a_declarative_policy_decides_and_is_not_modified(aws: LocalAws, message
 
 
 def test_dry_runs_and_the_attributes_that_a_permission_names(aws: LocalAws) -> None:
-    """Service authorization reference, ec2:Attribute/${AttributeName}: the parameters that a change has."""
+    """Service authorization reference, ec2:Attribute/${AttributeName}: the parameters of a change."""
     ec2 = aws.client("ec2")
     assert refused(ec2.modify_instance_metadata_defaults, **REQUIRED, DryRun=True) == "DryRunOperation"
     assert ec2.get_instance_metadata_defaults()["AccountLevel"] == {}
@@ -156,7 +156,7 @@ def test_dry_runs_and_the_attributes_that_a_permission_names(aws: LocalAws) -> N
 
 
 def test_a_change_of_the_defaults_is_an_event_of_its_region(aws: LocalAws) -> None:
-    """As CloudTrail records ModifyInstanceMetadataOptions, for lack of a sample. Forwarded, it is the same."""
+    """In the form of ModifyInstanceMetadataOptions, for lack of a sample; a forwarded event is the same."""
     pattern = {**CALLS, "detail": {"eventName": ["ModifyInstanceMetadataDefaults"]}}
     queue = listen(aws, pattern)
     events = aws.client("events", "us-east-1")

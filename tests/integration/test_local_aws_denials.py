@@ -1,4 +1,4 @@
-"""What a denial may rest on, by the documents that each test names: the conditions of an organization's SCP."""
+"""Denials with the condition keys of an organization's SCP, as the documents that each test names describe them."""
 
 from typing import Any
 
@@ -17,19 +17,19 @@ LAUNCH = {"ImageId": "ami-1", "MinCount": 1, "MaxCount": 1}
 
 
 def denied(action: str | list[str], resource: str, **condition: Any) -> dict[str, Any]:
-    """A statement that denies."""
+    """A deny statement."""
     return {"Effect": "Deny", "Action": action, "Resource": resource, "Condition": condition}
 
 
 def keys(aws: LocalAws, *denials: dict[str, Any]) -> dict[str, str]:
-    """Those of someone who may do everything else; IAM is enforced from here on."""
+    """Keys of a role that allows everything else; IAM is enforced from here on."""
     found = assumed(aws, role(aws, "limited", ALLOWED, *denials))
     aws.enforce_iam()
     return found
 
 
 def test_the_principal_of_a_session_is_its_role(aws: LocalAws) -> None:
-    """With its path (IAM User Guide, "aws:PrincipalArn")."""
+    """The ARN has the role's path (IAM User Guide, "aws:PrincipalArn")."""
     [instance] = aws.launch(HttpTokens="required")
     unless = {"ArnNotLike": {"aws:PrincipalArn": ["arn:aws:iam::*:role/ops/lead", "arn:aws:iam::*:role/others"]}}
     statements = (ALLOWED, denied("ec2:ModifyInstanceMetadataOptions", "*", **unless))
@@ -49,7 +49,7 @@ def test_the_principal_of_a_session_is_its_role(aws: LocalAws) -> None:
 def test_a_launch_is_denied_by_its_tokens(
     aws: LocalAws, options: dict[str, str], code: str, *, by_template: bool
 ) -> None:
-    """Of the request or its launch template; one that says nothing too (EC2 User Guide, "Example policies")."""
+    """From the request or its launch template, or if neither names any (EC2 User Guide, "Example policies")."""
     launch: dict[str, Any] = {"MetadataOptions": options} if options else {}
     if by_template:
         data = {"ImageId": "ami-1", **launch}
@@ -73,7 +73,7 @@ def test_a_launch_configuration_is_denied_by_its_tokens(aws: LocalAws) -> None:
     assert outcome(create, LaunchConfigurationName="c", **same) == "AccessDenied"
 
 
-def test_a_group_is_denied_by_what_it_launches(aws: LocalAws) -> None:
+def test_a_group_is_denied_by_its_launch_source(aws: LocalAws) -> None:
     """The same guide, "Require a launch template and a version number"."""
     aws.client("ec2").create_launch_template(LaunchTemplateName="web", LaunchTemplateData={"ImageId": "ami-1"})
     aws.client("autoscaling").create_launch_configuration(
@@ -100,7 +100,7 @@ def test_a_group_is_denied_by_what_it_launches(aws: LocalAws) -> None:
 
 
 def test_tags_are_denied_by_their_keys(aws: LocalAws) -> None:
-    """Of an instance, whatever the values (IAM User Guide, "aws:TagKeys")."""
+    """Tags of an instance, with any values (IAM User Guide, "aws:TagKeys")."""
     [instance] = aws.launch(HttpTokens="required")
     exempting = {"ForAnyValue:StringLike": {"aws:TagKeys": ["imds-*"]}}
     ec2 = aws.client("ec2", keys=keys(aws, denied(["ec2:CreateTags", "ec2:DeleteTags"], INSTANCES, **exempting)))

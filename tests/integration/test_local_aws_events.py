@@ -21,8 +21,8 @@ def _launched(event: Any) -> list[str]:
     return [item["instanceId"] for item in event["detail"]["responseElements"]["instancesSet"]["items"]]
 
 
-def test_a_launch_is_told_by_the_trail(aws: LocalAws) -> None:
-    """With what was asked for, what came of it, and who asked."""
+def test_the_trail_records_a_launch(aws: LocalAws) -> None:
+    """With the request, the answer and the caller."""
     queue = listen(aws, LAUNCHES)
     ids = aws.launch(count=2, tags={"Owner": "web"}, HttpTokens="optional")
     [event] = queue.wait_for(1)
@@ -49,7 +49,7 @@ def test_large_response_elements_are_omitted(aws: LocalAws) -> None:
 
 
 def test_a_failed_call_has_an_error_and_no_response(aws: LocalAws) -> None:
-    """Rules can shut it out by its errorCode."""
+    """Rules can filter it out by its errorCode."""
     queue = listen(aws, CHANGES)
     with pytest.raises(ClientError):
         aws.client("ec2").modify_instance_metadata_options(InstanceId="i-0123456789abcdef0", HttpTokens="required")
@@ -58,8 +58,8 @@ def test_a_failed_call_has_an_error_and_no_response(aws: LocalAws) -> None:
     assert event["detail"]["responseElements"] is None
 
 
-def test_a_refused_launch_says_who_asked_for_what_and_why_it_was_refused(aws: LocalAws) -> None:
-    """The code with its origin, EC2's own words (EC2 User Guide, "Troubleshoot instance launch issues"), no answer."""
+def test_the_record_of_a_refused_launch_has_caller_request_and_reason(aws: LocalAws) -> None:
+    """The code with its prefix, EC2's text (EC2 User Guide, "Troubleshoot instance launch issues"), and no answer."""
     ec2 = aws.client("ec2")
     ec2.modify_instance_metadata_defaults(HttpTokens="required", HttpTokensEnforced="enabled")
     queue = listen(aws, LAUNCHES)
@@ -90,8 +90,8 @@ def test_a_refused_launch_says_who_asked_for_what_and_why_it_was_refused(aws: Lo
     assert (dry_run["errorCode"], dry_run["requestParameters"]["dryRun"]) == ("Client.DryRunOperation", "true")
 
 
-def test_a_change_names_the_instance_and_the_session_that_made_it(aws: LocalAws) -> None:
-    """The role behind a session is its issuer."""
+def test_the_record_of_a_change_names_the_instance_and_the_session(aws: LocalAws) -> None:
+    """The issuer of a session is its role."""
     queue = listen(aws, CHANGES)
     [instance] = aws.launch(HttpTokens="optional")
     arn = role(aws, "operator")
@@ -107,8 +107,8 @@ def test_a_change_names_the_instance_and_the_session_that_made_it(aws: LocalAws)
     assert identity["sessionContext"]["sessionIssuer"]["arn"] == arn
 
 
-def test_states_are_told_in_order(aws: LocalAws) -> None:
-    """From the launch to the end."""
+def test_state_changes_arrive_in_order(aws: LocalAws) -> None:
+    """From the launch to the termination."""
     queue = listen(aws, STATES)
     [instance] = aws.launch()
     ec2 = aws.client("ec2")
@@ -123,7 +123,7 @@ def test_states_are_told_in_order(aws: LocalAws) -> None:
 
 
 def test_a_hidden_instance_sends_no_state_changes(aws: LocalAws) -> None:
-    """Its launch is in the trail, with what manages it. Where the account shows managed resources, it sends them.
+    """The trail has its launch, with its manager. It sends state changes if the account shows managed resources.
 
     EC2 User Guide, "Managed resource visibility".
     """
@@ -143,7 +143,7 @@ def test_a_hidden_instance_sends_no_state_changes(aws: LocalAws) -> None:
 
 
 def test_each_kind_of_event_can_be_off(aws: LocalAws) -> None:
-    """An account without a trail has state changes only."""
+    """An account without a trail has only state changes."""
     everything = listen(aws, {"source": ["aws.ec2"]})
     aws.knobs(cloudtrail_events=False)
     aws.launch()
@@ -154,8 +154,8 @@ def test_each_kind_of_event_can_be_off(aws: LocalAws) -> None:
     assert everything.bodies[2]["detail-type"] == "AWS API Call via CloudTrail"
 
 
-def test_events_are_late_by_order(aws: LocalAws) -> None:
-    """A trail delivers minutes later at times."""
+def test_a_knob_delays_events(aws: LocalAws) -> None:
+    """A trail sometimes delivers minutes later."""
     queue = listen(aws, {"source": ["aws.ec2"]})
     aws.knobs(cloudtrail_seconds=0.5)
     aws.launch()
@@ -163,8 +163,8 @@ def test_events_are_late_by_order(aws: LocalAws) -> None:
     assert kinds[-1] == "AWS API Call via CloudTrail"
 
 
-def test_anybody_but_one_role_passes(aws: LocalAws) -> None:
-    """Users, root and other roles do; that is how a rule shuts out the enforcer itself."""
+def test_a_rule_can_exclude_one_role(aws: LocalAws) -> None:
+    """Users, root and other roles pass; a rule excludes the enforcer's own changes in this way."""
     queue = listen(aws, {"detail": {"eventName": ["ModifyInstanceMetadataOptions"], **NOT_BY_ENFORCER}})
     [instance] = aws.launch()
     iam = aws.client("iam")
@@ -174,13 +174,13 @@ def test_anybody_but_one_role_passes(aws: LocalAws) -> None:
         assumed(aws, role(aws, "enforcer")),
         {"aws_access_key_id": keys["AccessKeyId"], "aws_secret_access_key": keys["SecretAccessKey"]},
         {},
-        assumed(aws, role(aws, "somebody")),
+        assumed(aws, role(aws, "operator")),
     ]
     for caller in callers:
         aws.client("ec2", keys=caller).modify_instance_metadata_options(InstanceId=instance, HttpTokens="required")
     kinds = [event["detail"]["userIdentity"]["type"] for event in queue.wait_for(3)]
     assert kinds == ["IAMUser", "Root", "AssumedRole"]
-    assert queue.bodies[2]["detail"]["userIdentity"]["arn"].endswith("/somebody/session")
+    assert queue.bodies[2]["detail"]["userIdentity"]["arn"].endswith("/operator/session")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_anybody_but_one_role_passes(aws: LocalAws) -> None:
     ],
 )
 def test_patterns_match_as_documented(aws: LocalAws, pattern: dict[str, Any], *, matches: bool) -> None:
-    """An operator on a path that is missing matches nothing, `exists: false` apart."""
+    """An operator on a missing path matches nothing, except `exists: false`."""
     event = {
         "id": "1",
         "account": aws.account,
@@ -213,7 +213,7 @@ def test_patterns_match_as_documented(aws: LocalAws, pattern: dict[str, Any], *,
 
 
 def _forward(aws: LocalAws, bus: str, role_arn: str = "") -> None:
-    """A rule in another region that sends launches to a bus at home."""
+    """Make a rule in another region that sends launches to a bus at home."""
     events = aws.client("events", "us-east-1")
     events.put_rule(Name="forward", EventPattern=json.dumps(LAUNCHES))
     target = {"Id": "home", "Arn": f"arn:aws:events:{aws.region}:{aws.account}:event-bus/{bus}"}
@@ -222,7 +222,7 @@ def _forward(aws: LocalAws, bus: str, role_arn: str = "") -> None:
 
 @pytest.mark.parametrize("bus", ["default", "own"])
 def test_a_forwarded_event_keeps_its_region(aws: LocalAws, bus: str) -> None:
-    """On the default bus of another region, and on one of its own."""
+    """On the default bus of another region, and on a custom one."""
     if bus == "own":
         aws.client("events").create_event_bus(Name="own")
     queue = listen(aws, LAUNCHES, bus=bus)
@@ -234,7 +234,7 @@ def test_a_forwarded_event_keeps_its_region(aws: LocalAws, bus: str) -> None:
 
 
 def test_an_event_of_another_account_keeps_its_account(aws: LocalAws) -> None:
-    """A bus gets what the rules of other accounts send to it; a pattern that names an account lets in no other's.
+    """Rules of other accounts may send to a bus; a pattern that names an account matches only its events.
 
     EventBridge User Guide, "Sending and receiving events between AWS accounts".
     """
@@ -250,8 +250,8 @@ def test_an_event_of_another_account_keeps_its_account(aws: LocalAws) -> None:
     assert [_launched(event) for event in own.wait_for(1)] == [[ours]]
 
 
-def test_another_region_needs_a_role_that_may(aws: LocalAws) -> None:
-    """Without the permission the event is lost."""
+def test_another_region_needs_a_role_with_the_permission(aws: LocalAws) -> None:
+    """Without it the event is lost."""
     home, away = listen(aws, LAUNCHES), listen(aws, LAUNCHES, "us-east-1")
     with pytest.raises(ClientError, match="RoleArn is required"):
         _forward(aws, "default")
@@ -266,7 +266,7 @@ def test_another_region_needs_a_role_that_may(aws: LocalAws) -> None:
 
 
 def test_a_custom_bus_keeps_its_events_to_itself(aws: LocalAws) -> None:
-    """The account's rules on the default bus do not see them."""
+    """The account's rules on the default bus do not match them."""
     aws.client("events").create_event_bus(Name="own")
     default, own = listen(aws, LAUNCHES), listen(aws, LAUNCHES, bus="own")
     _forward(aws, "own", role(aws, "forwarder"))

@@ -17,8 +17,8 @@ INVALID = "The security token included in the request is invalid."
 REFUSED_KEY = "AWS was not able to validate the provided access credentials"
 
 
-def test_a_bucket_belongs_to_one_action_account_and_region(aws: LocalAws, local_aws: LocalAws) -> None:
-    """Neither the other bucket of the same action nor another region or account is touched."""
+def test_each_action_account_and_region_has_its_own_bucket(aws: LocalAws, local_aws: LocalAws) -> None:
+    """The other bucket of the action, and those of other regions and accounts, stay full."""
     aws.knobs(request_buckets={"ec2:DescribeInstances": [2, 0.001]})
     ec2, wanted = aws.client("ec2"), [{"Name": "instance-id", "Values": [UNKNOWN]}]
     ec2.describe_instances(Filters=wanted)
@@ -27,13 +27,13 @@ def test_a_bucket_belongs_to_one_action_account_and_region(aws: LocalAws, local_
         ec2.describe_instances(Filters=wanted)
     assert raised.value.response["Error"]["Code"] == "RequestLimitExceeded"
     assert raised.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
-    ec2.describe_instances()  # neither filtered nor paginated: another bucket
+    ec2.describe_instances()  # without filters and pages, it uses another bucket
     aws.client("ec2", "us-east-1").describe_instances(Filters=wanted)
     local_aws.client("ec2").describe_instances(Filters=wanted)
 
 
-def test_the_published_buckets_let_a_hundred_changes_through_at_once(aws: LocalAws) -> None:
-    """Then five a second."""
+def test_the_published_buckets_allow_a_hundred_changes_at_once(aws: LocalAws) -> None:
+    """After them, five a second."""
     aws.knobs(request_buckets="published")
     [instance] = aws.launch()
     modify = aws.client("ec2").modify_instance_metadata_options
@@ -42,8 +42,8 @@ def test_the_published_buckets_let_a_hundred_changes_through_at_once(aws: LocalA
     assert "RequestLimitExceeded" in [outcome(modify, InstanceId=instance, HttpTokens="required") for _ in range(30)]
 
 
-def test_errors_come_by_action_instance_and_number(aws: LocalAws) -> None:
-    """The second call for one instance fails, and no other."""
+def test_a_fault_is_for_an_action_an_instance_and_a_number_of_calls(aws: LocalAws) -> None:
+    """Only the second call for one instance fails."""
     one, two = aws.launch(count=2)
     aws.fail("ec2:ModifyInstanceMetadataOptions", "InternalError", instance_id=one, first=2, calls=1)
     modify = aws.client("ec2").modify_instance_metadata_options
@@ -56,7 +56,7 @@ def test_errors_come_by_action_instance_and_number(aws: LocalAws) -> None:
 
 
 def test_a_service_control_policy_denies_an_action_in_a_region(aws: LocalAws) -> None:
-    """EC2 says which kind of policy it is (IAM User Guide, "Troubleshoot access denied error messages")."""
+    """EC2 names the kind of policy (IAM User Guide, "Troubleshoot access denied error messages")."""
     aws.deny("ec2:DescribeInstances", region="us-east-1")
     with pytest.raises(ClientError) as raised:
         aws.client("ec2", "us-east-1").describe_instances()
@@ -71,16 +71,16 @@ def test_a_service_control_policy_denies_an_action_in_a_region(aws: LocalAws) ->
     aws.client("ec2", "us-east-1").describe_instances()
 
 
-def test_an_endpoint_may_not_know_a_parameter(aws: LocalAws) -> None:
-    """As EC2 refuses it: the same call without it goes well (EC2 API Reference, "Error codes")."""
+def test_an_endpoint_can_reject_an_unknown_parameter(aws: LocalAws) -> None:
+    """With EC2's code; the same call without it succeeds (EC2 API Reference, "Error codes")."""
     aws.fail("ec2:DescribeInstances", "UnknownParameter", status=400, parameters={"IncludeManagedResources": "true"})
     describe = aws.client("ec2").describe_instances
     assert refused(describe, IncludeManagedResources=True) == "UnknownParameter"
     describe()
 
 
-def test_a_call_with_these_parameters_is_slow_and_no_other(aws: LocalAws) -> None:
-    """It is answered after all, to whoever waits that long."""
+def test_only_calls_with_these_parameters_are_slow(aws: LocalAws) -> None:
+    """A client that waits long enough gets the answer."""
     aws.launch()
     aws.fail("ec2:DescribeInstances", kind="hang", seconds=0.5, parameters={"MaxResults": "1000"})
     ec2, began = aws.client("ec2"), time.monotonic()
@@ -95,7 +95,7 @@ def test_a_call_with_these_parameters_is_slow_and_no_other(aws: LocalAws) -> Non
 
 @pytest.mark.parametrize("service", ["ssm", "sqs", "sns", "lambda", "cloudwatch", "dynamodb"])
 def test_every_protocol_carries_the_error(aws: LocalAws, service: str) -> None:
-    """XML or JSON, boto3 reads the same code from it."""
+    """boto3 reads the same code from XML and JSON."""
     actions: dict[str, tuple[str, str]] = {
         "ssm": ("ssm:DescribeParameters", "describe_parameters"),
         "sqs": ("sqs:ListQueues", "list_queues"),
@@ -124,10 +124,10 @@ def test_every_protocol_carries_the_error(aws: LocalAws, service: str) -> None:
         ("AuthFailure", "ec2", ("AuthFailure", 401, REFUSED_KEY)),
     ],
 )
-def test_credentials_are_refused_in_the_words_of_each_service(
+def test_each_service_refuses_credentials_with_its_own_code(
     aws: LocalAws, code: str, service: str, answered: tuple[str, int, str]
 ) -> None:
-    """From one call on, whatever it is to, until the fault is cleared."""
+    """Every call from a given one on is refused, until the fault is cleared."""
     call = {
         "ec2": aws.client("ec2").describe_regions,
         "ssm": aws.client("ssm").describe_parameters,
@@ -143,8 +143,8 @@ def test_credentials_are_refused_in_the_words_of_each_service(
     call()
 
 
-def test_connections_break_on_order(aws: LocalAws) -> None:
-    """Cut off before an answer, and in the midst of one."""
+def test_a_fault_can_break_connections(aws: LocalAws) -> None:
+    """Before an answer, or in the middle of one."""
     ec2 = aws.client("ec2")
     for kind, wanted in (("reset", HTTPClientError), ("truncate", ResponseParserError)):
         aws.fail("ec2:DescribeRegions", kind=kind, calls=1)
@@ -155,7 +155,7 @@ def test_connections_break_on_order(aws: LocalAws) -> None:
 
 
 def test_calls_are_counted_by_action_region_and_caller(aws: LocalAws) -> None:
-    """So that a test can say: no write call at all."""
+    """So a test can assert that there was no write call at all."""
     aws.client("ec2", "us-east-1").describe_instances()
     aws.client("ec2").describe_instances()
     assert aws.calls("ec2:DescribeInstances") == 2
@@ -165,7 +165,7 @@ def test_calls_are_counted_by_action_region_and_caller(aws: LocalAws) -> None:
 
 
 def test_latency_is_added_to_each_call(aws: LocalAws) -> None:
-    """As if the endpoint were far away."""
+    """It stands for a distant endpoint."""
     ec2 = aws.client("ec2")
     aws.knobs(latency_seconds=0.2)
     began = time.monotonic()
@@ -174,7 +174,7 @@ def test_latency_is_added_to_each_call(aws: LocalAws) -> None:
 
 
 def test_the_table_has_a_latency_of_its_own(aws: LocalAws) -> None:
-    """DynamoDB alone, and only if it is given one."""
+    """It applies to DynamoDB alone, and only if it is set."""
     dynamodb = aws.client("dynamodb")
 
     def took() -> float:
@@ -190,8 +190,8 @@ def test_the_table_has_a_latency_of_its_own(aws: LocalAws) -> None:
     assert took() < 5
 
 
-def test_wrong_knobs_and_faults_say_what_there_is(aws: LocalAws) -> None:
-    """A mistyped knob is not silently ignored."""
+def test_errors_about_knobs_and_faults_name_the_valid_ones(aws: LocalAws) -> None:
+    """A misspelled knob is an error."""
     with pytest.raises(ValueError, match=r"the knob is 'apply'; allowed: .*apply_seconds"):
         aws.knobs(apply=1)
     with pytest.raises(ValueError, match=r"knob apply_seconds is 'soon'; allowed: a number, 0 or more"):
@@ -200,8 +200,8 @@ def test_wrong_knobs_and_faults_say_what_there_is(aws: LocalAws) -> None:
         aws.fail("DescribeInstances")
 
 
-def test_the_process_goes_with_whoever_started_it(tmp_path: Path) -> None:
-    """Killed outright, a program leaves neither process nor folder behind."""
+def test_the_process_ends_with_the_program_that_started_it(tmp_path: Path) -> None:
+    """Even a program that is killed leaves no process or folder behind."""
     script = """
         import os, signal
         from infra.local.client import LocalAws

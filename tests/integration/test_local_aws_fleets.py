@@ -31,7 +31,7 @@ def fleet(aws: LocalAws, specification: dict[str, str], *overrides: dict[str, An
 
 
 def tokens(aws: LocalAws, answer: dict[str, Any]) -> list[str]:
-    """HttpTokens of what was launched."""
+    """HttpTokens of the launched instances."""
     ids = [each for launched in answer["Instances"] for each in launched["InstanceIds"]]
     return [aws.metadata_options(each)["HttpTokens"] for each in ids]
 
@@ -45,10 +45,10 @@ def tokens(aws: LocalAws, answer: dict[str, Any]) -> list[str]:
         ("1", [{"InstanceType": "t3.nano"}, {"MetadataOptions": REQUIRED}], ["optional", "required"]),
     ],
 )
-def test_a_fleet_launches_what_its_template_says(
+def test_a_fleet_launches_from_its_template(
     aws: LocalAws, version: str, overrides: list[dict[str, Any]], expected: list[str]
 ) -> None:
-    """API Reference, FleetLaunchTemplateOverridesRequest: its metadata options come before the template's."""
+    """API Reference, FleetLaunchTemplateOverridesRequest: its metadata options override the template's."""
     queue = listen(aws, LAUNCHES)
     template_id = template(aws, OPTIONAL, REQUIRED)
     answer = fleet(aws, {"LaunchTemplateName": "web", "Version": version}, *overrides)
@@ -64,8 +64,8 @@ def test_a_fleet_launches_what_its_template_says(
     }
 
 
-def test_what_ec2_refuses_is_an_error_of_the_fleet(aws: LocalAws) -> None:
-    """API Reference, CreateFleet: Errors, for the type instant; the fleet is made all the same."""
+def test_a_refused_launch_is_an_error_of_the_fleet(aws: LocalAws) -> None:
+    """API Reference, CreateFleet: Errors, for the type instant; EC2 makes the fleet anyway."""
     template_id = template(aws, OPTIONAL)
     aws.client("ec2").modify_instance_metadata_defaults(HttpTokens="required", HttpTokensEnforced="enabled")
     answer = fleet(aws, {"LaunchTemplateId": template_id})
@@ -74,7 +74,7 @@ def test_what_ec2_refuses_is_an_error_of_the_fleet(aws: LocalAws) -> None:
 
 
 def test_listings_and_refusals(aws: LocalAws) -> None:
-    """Types that are not instant answer the id alone; unknown templates, versions and fleets are refused."""
+    """Other types than instant return the id alone; unknown templates, versions and fleets are refused."""
     ec2, template_id = aws.client("ec2"), template(aws, OPTIONAL)
     tags = [{"ResourceType": "fleet", "Tags": [{"Key": "Owner", "Value": "web"}]}]
     answer = fleet(aws, {"LaunchTemplateId": template_id}, Type="maintain", TagSpecifications=tags)

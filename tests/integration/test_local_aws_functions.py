@@ -35,7 +35,7 @@ RECORDER = """
 
 
 def _recorder(aws: LocalAws, out: Queue, source: Queue | None = None) -> str:
-    """A function that tells a queue what it was invoked with."""
+    """A function that sends the event of each invocation to a queue."""
     arn = function(aws, "recorder", RECORDER)
     variables = {"OUT": out.url, **({"IN": source.url} if source else {})}
     aws.client("lambda").update_function_configuration(FunctionName="recorder", Environment={"Variables": variables})
@@ -43,7 +43,7 @@ def _recorder(aws: LocalAws, out: Queue, source: Queue | None = None) -> str:
 
 
 def _connect(aws: LocalAws, queue: Queue, window: int) -> None:
-    """Feed the recorder from a queue, in batches of up to a hundred."""
+    """Connect the recorder to a queue, in batches of up to a hundred."""
     aws.client("lambda").create_event_source_mapping(
         EventSourceArn=queue.arn,
         FunctionName="recorder",
@@ -55,7 +55,7 @@ def _connect(aws: LocalAws, queue: Queue, window: int) -> None:
 
 
 def test_a_batch_may_hold_more_than_ten_messages(aws: LocalAws) -> None:
-    """As many as the mapping says, once the window closes."""
+    """Up to the mapping's batch size, when the window closes."""
     out, source = Queue(aws, "out"), Queue(aws, "source")
     _recorder(aws, out, source)
     source.send(*map(str, range(25)))
@@ -63,8 +63,8 @@ def test_a_batch_may_hold_more_than_ten_messages(aws: LocalAws) -> None:
     assert {seen["of"] for seen in out.wait_for(25)} == {25}
 
 
-def test_the_window_is_waited_for_unless_a_knob_shortens_it(aws: LocalAws) -> None:
-    """A message sent before another queue's is still waiting when that one has been through."""
+def test_a_batch_waits_for_its_window_unless_a_knob_shortens_it(aws: LocalAws) -> None:
+    """A message still waits when a later one, in a queue with a shorter window, is done."""
     out, patient, quick = Queue(aws, "out"), Queue(aws, "patient"), Queue(aws, "quick")
     _recorder(aws, out)
     _connect(aws, patient, window=300)
@@ -77,7 +77,7 @@ def test_the_window_is_waited_for_unless_a_knob_shortens_it(aws: LocalAws) -> No
 
 
 def test_a_failed_message_comes_back_alone_at_its_own_time(aws: LocalAws) -> None:
-    """The visibility time-out that the function set is the delay."""
+    """After the visibility time-out that the function set."""
     out, source = Queue(aws, "out"), Queue(aws, "source", VisibilityTimeout="600")
     _recorder(aws, out, source)
     source.send("good", "fail1", "fail900")
@@ -88,11 +88,11 @@ def test_a_failed_message_comes_back_alone_at_its_own_time(aws: LocalAws) -> Non
     counts = source.sqs.get_queue_attributes(
         QueueUrl=source.url, AttributeNames=["ApproximateNumberOfMessagesNotVisible"]
     )
-    assert int(counts["Attributes"]["ApproximateNumberOfMessagesNotVisible"]) >= 1  # fail900 stays away
+    assert int(counts["Attributes"]["ApproximateNumberOfMessagesNotVisible"]) >= 1  # fail900 is still invisible
 
 
-def test_what_never_works_ends_in_the_dead_letter_queue(aws: LocalAws) -> None:
-    """After as many receives as the queue allows."""
+def test_a_message_that_always_fails_ends_in_the_dead_letter_queue(aws: LocalAws) -> None:
+    """After the queue's maximum of receives."""
     dead, out = Queue(aws, "dead"), Queue(aws, "out")
     redrive = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": 3})
     source = Queue(aws, "source", VisibilityTimeout="600", RedrivePolicy=redrive)
@@ -105,8 +105,8 @@ def test_what_never_works_ends_in_the_dead_letter_queue(aws: LocalAws) -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_a_rule_invokes_with_the_retries_that_are_configured(aws: LocalAws, retries: int) -> None:
-    """None means none."""
+def test_a_rule_retries_an_invocation_as_configured(aws: LocalAws, retries: int) -> None:
+    """With 0 there is no retry."""
     out, dead = Queue(aws, "out"), Queue(aws, "dead")
     arn = _recorder(aws, out)
     aws.client("lambda").put_function_event_invoke_config(
@@ -122,8 +122,8 @@ def test_a_rule_invokes_with_the_retries_that_are_configured(aws: LocalAws, retr
     assert out.wait_for(retries + 1) == [{"fail": True}] * (retries + 1)
 
 
-def test_a_failure_reaches_a_destination_that_the_role_may_send_to(aws: LocalAws) -> None:
-    """With what the function was invoked with; where it may not, the invocation is lost, and CloudWatch counts it."""
+def test_a_failed_invocation_goes_to_the_destination_if_the_role_allows_it(aws: LocalAws) -> None:
+    """With the event of the invocation; without the permission it is lost, and CloudWatch counts it."""
     out, dead = Queue(aws, "out"), Queue(aws, "dead")
     to_out = {"Action": "sqs:SendMessage", "Resource": out.arn}
     arn = role(aws, "recorder-role", to_out)
@@ -166,7 +166,7 @@ def test_a_failure_reaches_a_destination_that_the_role_may_send_to(aws: LocalAws
 
 
 def test_a_schedule_invokes_with_its_input(aws: LocalAws) -> None:
-    """Without waiting a day for it."""
+    """The test fires it, without waiting a day."""
     out = Queue(aws, "out")
     arn = _recorder(aws, out)
     aws.client("scheduler").create_schedule(
@@ -179,8 +179,8 @@ def test_a_schedule_invokes_with_its_input(aws: LocalAws) -> None:
     assert out.wait_for(1) == [{"inventory": True}]
 
 
-def test_a_function_is_its_role(aws: LocalAws) -> None:
-    """To STS, to the trail and to the counts."""
+def test_a_function_calls_as_its_role(aws: LocalAws) -> None:
+    """STS, the trail and the counts of calls show the role."""
     queue = listen(aws, CHANGES)
     [instance] = aws.launch(HttpTokens="optional")
     source = f"""
@@ -201,9 +201,9 @@ def test_a_function_is_its_role(aws: LocalAws) -> None:
 
 @pytest.mark.parametrize("kind", ["Event", "RequestResponse"])
 def test_an_invocation_has_the_id_of_its_request(aws: LocalAws, kind: str) -> None:
-    """So whoever only started it finds it in the log."""
+    """So a caller that did not wait for the answer finds the invocation in the log."""
     function(aws, "plain", "def handler(event, context):\n    print('run', context.aws_request_id)\n")
-    aws.client("lambda").invoke(FunctionName="plain", Payload="{}")  # makes the log group
+    aws.client("lambda").invoke(FunctionName="plain", Payload="{}")  # creates the log group
     answer = aws.client("lambda").invoke(FunctionName="plain", InvocationType=kind, Payload="{}")
     run_id = answer["ResponseMetadata"]["RequestId"]
 

@@ -21,7 +21,7 @@ SIZES = {"MinSize": 0, "MaxSize": 9}
 
 
 class Groups:
-    """The groups of an account, and what they launch."""
+    """The groups of an account, and the instances that they launch."""
 
     def __init__(self, aws: LocalAws) -> None:
         self.aws, self.ec2, self.api = aws, aws.client("ec2"), aws.client("autoscaling")
@@ -45,7 +45,7 @@ class Groups:
         )
 
     def scale(self, desired: int, name: str = "web") -> None:
-        """Another desired capacity."""
+        """Set the desired capacity."""
         self.api.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=desired)
 
     def described(self, name: str = "web") -> dict[str, Any]:
@@ -61,22 +61,22 @@ class Groups:
         return [each for group in answer["Reservations"] for each in group["Instances"]]
 
     def tokens(self, name: str = "web") -> list[str]:
-        """HttpTokens of each."""
+        """HttpTokens of each instance."""
         return [each["MetadataOptions"]["HttpTokens"] for each in self.instances(name)]
 
     def activities(self, name: str = "web") -> list[dict[str, Any]]:
-        """What the group did, the newest first."""
+        """The activities of the group, newest first."""
         return list(self.api.describe_scaling_activities(AutoScalingGroupName=name)["Activities"])
 
 
 @pytest.fixture
 def groups(aws: LocalAws) -> Groups:
-    """Those of a new account."""
+    """The groups of a new account."""
     return Groups(aws)
 
 
 def test_a_group_launches_and_terminates_in_ec2(groups: Groups) -> None:
-    """As many as desired, tagged with the group and its template, each with an event."""
+    """The desired number of instances, tagged with the group and its template, each with an event."""
     queue = listen(groups.aws, LAUNCHES)
     template = groups.template("web", OPTIONAL, REQUIRED)
     tag = {"Key": "Team", "Value": "web", "PropagateAtLaunch": True}
@@ -116,7 +116,7 @@ def test_a_group_launches_and_terminates_in_ec2(groups: Groups) -> None:
     [("1", ["optional", "optional"]), ("$Default", ["optional", "optional"]), ("$Latest", ["optional", "required"])],
 )
 def test_versions_are_resolved_at_each_launch(groups: Groups, version: str, expected: list[str]) -> None:
-    """User Guide: a group on `$Latest` launches a new version without being updated; what runs stays as it is."""
+    """User Guide: a group on `$Latest` launches a new version without an update; running instances stay as they are."""
     template = groups.template("web", OPTIONAL)
     groups.create(desired=1, LaunchTemplate={"LaunchTemplateId": template, "Version": version})
     data = {"MetadataOptions": REQUIRED}
@@ -129,7 +129,7 @@ def test_versions_are_resolved_at_each_launch(groups: Groups, version: str, expe
 
 
 def test_an_instance_that_is_terminated_is_replaced(groups: Groups) -> None:
-    """User Guide, "Health checks": by the next launch of the group."""
+    """User Guide, "Health checks": the group launches another."""
     groups.create(desired=1, LaunchTemplate={"LaunchTemplateId": groups.template("web", OPTIONAL)})
     [first] = groups.instances()
     groups.ec2.terminate_instances(InstanceIds=[first["InstanceId"]])
@@ -151,7 +151,7 @@ def test_an_instance_that_is_terminated_is_replaced(groups: Groups) -> None:
 def test_launch_configurations(
     groups: Groups, options: dict[str, Any], defaults: dict[str, Any], expected: tuple[str, int], *, allow: bool
 ) -> None:
-    """User Guide: without options "the default is to support both"; whether the account's comes first, a knob says."""
+    """User Guide: without options "the default is to support both"; a knob decides if the account's comes first."""
     groups.aws.knobs(configurations_allow_imdsv1=allow)
     if defaults:
         groups.ec2.modify_instance_metadata_defaults(**defaults)
@@ -166,7 +166,7 @@ def test_launch_configurations(
 
 
 def test_a_launch_configuration_keeps_every_field(groups: Groups) -> None:
-    """API Reference, LaunchConfiguration: what was not given is shown as an empty text."""
+    """API Reference, LaunchConfiguration: a field that was not given is an empty text."""
     fields = {
         "ImageId": IMAGE,
         "InstanceType": "t3.micro",
@@ -182,7 +182,7 @@ def test_a_launch_configuration_keeps_every_field(groups: Groups) -> None:
 
 
 def mixed(template: str, *overrides: Mapping[str, Any], version: str = "$Default") -> dict[str, Any]:
-    """A policy of mixed instances."""
+    """A mixed instances policy."""
     base = {"LaunchTemplateId": template, "Version": version}
     return {"LaunchTemplate": {"LaunchTemplateSpecification": base, "Overrides": list(overrides)}}
 
@@ -202,8 +202,8 @@ def test_mixed_instances_launch_each_override(groups: Groups) -> None:
     assert "LaunchTemplate" not in groups.described()
 
 
-def test_an_update_replaces_what_a_group_launches_with(groups: Groups) -> None:
-    """API Reference, UpdateAutoScalingGroup: the one that is named, from the next launch on; the rest stays."""
+def test_an_update_replaces_the_launch_source_of_a_group(groups: Groups) -> None:
+    """API Reference, UpdateAutoScalingGroup: from the next launch on; the other fields stay."""
     first, second = groups.template("web", OPTIONAL), groups.template("new", OPTIONAL, REQUIRED)
     groups.api.create_launch_configuration(LaunchConfigurationName="old", ImageId=IMAGE, InstanceType="t3.micro")
     groups.create(desired=1, LaunchConfigurationName="old")
@@ -222,7 +222,7 @@ def test_an_update_replaces_what_a_group_launches_with(groups: Groups) -> None:
 
 
 def test_a_launch_that_ec2_refuses_is_a_failed_activity_and_a_record(groups: Groups) -> None:
-    """User Guide, "Troubleshoot": the activity has EC2's message; enforced tokens bind the service-linked role too."""
+    """User Guide, "Troubleshoot": the activity has EC2's message; enforcement applies to service-linked roles too."""
     template = groups.template("web", OPTIONAL)
     groups.create(desired=1, LaunchTemplate={"LaunchTemplateId": template})
     groups.ec2.modify_instance_metadata_defaults(HttpTokens="required", HttpTokensEnforced="enabled")
@@ -257,8 +257,8 @@ def test_a_launch_that_ec2_refuses_is_a_failed_activity_and_a_record(groups: Gro
         ({"LaunchTemplate": {"LaunchTemplateName": "web"}, "name": "there"}, "AlreadyExists"),
     ],
 )
-def test_what_a_group_cannot_be_created_with(groups: Groups, fields: dict[str, Any], code: str) -> None:
-    """Exactly one thing to launch with, which exists; sizes that fit; a name that is new."""
+def test_refused_creations(groups: Groups, fields: dict[str, Any], code: str) -> None:
+    """A group needs exactly one existing source to launch from, consistent sizes, and a new name."""
     groups.create("there", LaunchTemplate={"LaunchTemplateId": groups.template("web", OPTIONAL)})
     groups.api.create_launch_configuration(LaunchConfigurationName="old", ImageId=IMAGE, InstanceType="t3.micro")
     assert refused(groups.create, **fields) == code
@@ -266,7 +266,7 @@ def test_what_a_group_cannot_be_created_with(groups: Groups, fields: dict[str, A
 
 
 def test_the_dry_run_refuses_a_template_that_cannot_launch(groups: Groups) -> None:
-    """User Guide: it is made when a group is created or gets another template."""
+    """User Guide: a group makes it when it is created or gets another template."""
     template = groups.template("web", OPTIONAL, REQUIRED)
     groups.ec2.modify_instance_metadata_defaults(HttpTokens="required", HttpTokensEnforced="enabled")
     named = {"LaunchTemplateId": template}
@@ -312,7 +312,7 @@ def test_listings_have_pages_and_filters(groups: Groups) -> None:
 
 
 def test_launchers_of_a_stack(groups: Groups) -> None:
-    """CloudFormation tags what it makes, and its groups launch as others do; an update makes a version."""
+    """CloudFormation tags its resources, and its groups launch like others; an update makes a template version."""
     data = {"ImageId": IMAGE, "MetadataOptions": OPTIONAL}
     spec = {"LaunchTemplateId": {"Ref": "Template"}, "Version": {"Fn::GetAtt": ["Template", "LatestVersionNumber"]}}
     resources: dict[str, Any] = {

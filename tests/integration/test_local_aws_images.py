@@ -17,14 +17,14 @@ SUPPORT = {"ImdsSupport": {"Value": "v2.0"}}
 
 
 def described(aws: LocalAws, **fields: Any) -> dict[str, Any]:
-    """Images found, each with its ImdsSupport."""
+    """The images found, each with its ImdsSupport."""
     found = aws.client("ec2").describe_images(**fields)["Images"]
     return {each["ImageId"]: (each["OwnerId"], each.get("ImdsSupport")) for each in found}
 
 
 @pytest.mark.parametrize("how", ["registered", "modified", "modified by name"])
 def test_the_owner_sets_imds_support_and_launches_require_tokens(aws: LocalAws, how: str) -> None:
-    """When it is registered, or later; instances get required tokens and a hop limit of 2."""
+    """At registration or later; instances get required tokens and a hop limit of 2."""
     ec2 = aws.client("ec2")
     support = {"ImdsSupport": "v2.0"} if how == "registered" else {}
     image = ec2.register_image(Name="own", RootDeviceName="/dev/xvda", **support)["ImageId"]
@@ -49,8 +49,8 @@ def test_the_owner_sets_imds_support_and_launches_require_tokens(aws: LocalAws, 
         ({**SUPPORT, "ImageId": "ami-00000000000000000"}, "InvalidAMIID.NotFound"),
     ],
 )
-def test_what_is_refused(aws: LocalAws, fields: dict[str, Any], code: str) -> None:
-    """Other values, other attributes beside it, images of others."""
+def test_refusals(aws: LocalAws, fields: dict[str, Any], code: str) -> None:
+    """Other values, further attributes, and images of other accounts."""
     ec2 = aws.client("ec2")
     image = ec2.register_image(Name="own", RootDeviceName="/dev/xvda")["ImageId"]
     assert refused(ec2.modify_image_attribute, **{"ImageId": image, **fields}) == code
@@ -58,7 +58,7 @@ def test_what_is_refused(aws: LocalAws, fields: dict[str, Any], code: str) -> No
 
 
 def test_imds_support_cannot_be_undone(aws: LocalAws) -> None:
-    """User Guide: once set it stays so, shared images included, which other accounts cannot change."""
+    """User Guide: once set, it stays; other accounts cannot change it on a shared image either."""
     ec2 = aws.client("ec2")
     image = ec2.register_image(Name="own", RootDeviceName="/dev/xvda", ImdsSupport="v2.0")["ImageId"]
     for value in ("", "v1.0", "none"):
@@ -73,7 +73,7 @@ def test_imds_support_cannot_be_undone(aws: LocalAws) -> None:
 
 
 def cluster(aws: LocalAws) -> Any:
-    """EKS, where there is a cluster."""
+    """EKS with a cluster."""
     eks = aws.client("eks")
     eks.create_cluster(name="main", roleArn="arn:aws:iam::1:role/eks", resourcesVpcConfig={})
     until(lambda: eks.describe_cluster(name="main")["cluster"]["status"] == "ACTIVE")
@@ -99,8 +99,8 @@ def nodes(aws: LocalAws, name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("version", "number"), [("$Latest", "2"), ("$Default", "1"), ("2", "2"), (None, "1")])
-def test_a_node_group_names_the_version_that_it_was_made_from(aws: LocalAws, version: str | None, number: str) -> None:
-    """By number: an alias is resolved then. Its nodes come from a copy that EKS makes and tags."""
+def test_a_node_group_names_the_version_it_was_created_from(aws: LocalAws, version: str | None, number: str) -> None:
+    """By number, as an alias is resolved at creation. Its nodes come from a copy that EKS makes and tags."""
     eks, ec2 = cluster(aws), aws.client("ec2")
     first, second = ({"ImageId": IMAGE, "MetadataOptions": {"HttpTokens": each}} for each in ("optional", "required"))
     own = ec2.create_launch_template(LaunchTemplateName="own", LaunchTemplateData=first)["LaunchTemplate"]
@@ -124,7 +124,7 @@ def test_a_node_group_names_the_version_that_it_was_made_from(aws: LocalAws, ver
 
 
 def test_a_node_group_without_a_template(aws: LocalAws) -> None:
-    """EKS makes one: Amazon Linux 2023 requires tokens, Amazon Linux 2 says nothing. What does not exist is refused."""
+    """EKS makes one: Amazon Linux 2023 requires tokens, Amazon Linux 2 does not. Unknown names are refused."""
     eks = cluster(aws)
     assert "launchTemplate" not in node_group(eks, "new", amiType="AL2023_x86_64_STANDARD")
     node_group(eks, "old", amiType="AL2_x86_64")

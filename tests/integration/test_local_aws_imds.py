@@ -1,4 +1,4 @@
-"""What the metadata service of an instance answers, to whom."""
+"""The answers of an instance's metadata service, and who gets them."""
 
 import json
 import urllib.error
@@ -43,7 +43,7 @@ def change(aws: LocalAws, instance_id: str, region: str = "", **options: str) ->
 
 @pytest.fixture
 def imds(aws: LocalAws) -> Iterator[LocalImds]:
-    """The service of an instance that takes both versions, and has a role."""
+    """The service of an instance that allows both versions and has a role."""
     role(aws, "web", {"Action": "ec2:DescribeInstances", "Resource": "*"})
     [instance] = aws.launch(AWAY, HttpTokens="optional")
     with LocalImds(aws, instance, AWAY, role="web") as imds:
@@ -51,7 +51,7 @@ def imds(aws: LocalAws) -> Iterator[LocalImds]:
 
 
 def test_it_follows_the_options_of_its_instance(aws: LocalAws, imds: LocalImds) -> None:
-    """Both versions, tokens only, nobody."""
+    """Both versions, IMDSv2 only, and off."""
     token = token_of(imds)
     instance = json.loads(asked(imds, IDENTITY)[1])["instanceId"]
     assert asked(imds, METADATA)[0] == 200
@@ -65,7 +65,7 @@ def test_it_follows_the_options_of_its_instance(aws: LocalAws, imds: LocalImds) 
 
 
 def test_pending_options_are_not_in_force(aws: LocalAws, imds: LocalImds) -> None:
-    """That is what waiting for `applied` is about."""
+    """This is why the enforcer waits for `applied`."""
     instance = json.loads(asked(imds, IDENTITY)[1])["instanceId"]
     aws.knobs(apply_seconds=60)
     aws.client("ec2", AWAY).modify_instance_metadata_options(InstanceId=instance, HttpTokens="required")
@@ -74,8 +74,8 @@ def test_pending_options_are_not_in_force(aws: LocalAws, imds: LocalImds) -> Non
     assert asked(imds, METADATA)[0] == 401
 
 
-def test_it_tells_of_its_own_instance(aws: LocalAws, imds: LocalImds) -> None:
-    """Where it is, and whose."""
+def test_it_describes_its_own_instance(aws: LocalAws, imds: LocalImds) -> None:
+    """Its region and account."""
     document = json.loads(asked(imds, IDENTITY)[1])
     assert (document["region"], document["accountId"]) == (AWAY, aws.account)
     assert aws.metadata_options(document["instanceId"], AWAY)["HttpTokens"] == "optional"
@@ -85,14 +85,14 @@ def test_it_tells_of_its_own_instance(aws: LocalAws, imds: LocalImds) -> None:
 
 
 @pytest.mark.parametrize("seconds", ["", "0", "21601", "-1", "soon"])
-def test_a_token_is_for_a_time(imds: LocalImds, seconds: str) -> None:
-    """Which has to be said."""
+def test_a_token_request_needs_a_valid_time_to_live(imds: LocalImds, seconds: str) -> None:
+    """A missing or invalid number of seconds is refused."""
     assert asked(imds, TOKEN, "PUT", X_aws_ec2_metadata_token_ttl_seconds=seconds)[0] == 400
     assert asked(imds, TOKEN, "PUT")[0] == 400
 
 
-def test_only_its_own_tokens_open_it(aws: LocalAws, imds: LocalImds) -> None:
-    """Neither another instance's, nor one whose time is over; even where none is needed."""
+def test_it_accepts_only_its_own_tokens(aws: LocalAws, imds: LocalImds) -> None:
+    """It refuses another instance's token and an expired one, even if it requires none."""
     [instance] = aws.launch(HttpTokens="required")
     with LocalImds(aws, instance) as other:
         assert asked(imds, METADATA, X_aws_ec2_metadata_token=token_of(other))[0] == 401
@@ -101,8 +101,8 @@ def test_only_its_own_tokens_open_it(aws: LocalAws, imds: LocalImds) -> None:
     until(lambda: asked(imds, METADATA, X_aws_ec2_metadata_token=short)[0] == 401)
 
 
-def test_nobody_gets_a_token_for_others(imds: LocalImds) -> None:
-    """A proxy in between says so itself."""
+def test_a_proxy_gets_no_token(imds: LocalImds) -> None:
+    """A proxy identifies itself with a header."""
     headers = {"X_aws_ec2_metadata_token_ttl_seconds": "60", "X_Forwarded_For": "10.0.0.1"}
     assert asked(imds, TOKEN, "PUT", **headers)[0] == 403
 
@@ -110,7 +110,7 @@ def test_nobody_gets_a_token_for_others(imds: LocalImds) -> None:
 def test_its_credentials_are_a_session_of_its_role(
     aws: LocalAws, imds: LocalImds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """boto3 gets them by itself, and may do with them what the role may."""
+    """boto3 finds them by itself, and they have the role's permissions."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_DEFAULT_REGION", "AWS_REGION"):
         monkeypatch.delenv(name, raising=False)
     for name, value in imds.environment().items():
@@ -127,7 +127,7 @@ def test_its_credentials_are_a_session_of_its_role(
 
 
 def test_an_instance_without_a_role_has_no_credentials(aws: LocalAws) -> None:
-    """As EC2 says it."""
+    """The answer is EC2's."""
     [instance] = aws.launch(HttpTokens="optional")
     with LocalImds(aws, instance) as imds:
         assert asked(imds, CREDENTIALS)[0] == 404

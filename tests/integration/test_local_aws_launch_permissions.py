@@ -14,7 +14,7 @@ INSTANCES = "arn:aws:ec2:*:*:instance/*"
 
 
 def denied(aws: LocalAws, **statement: Any) -> dict[str, str]:
-    """Keys of a role that may do everything but what the statement denies; IAM is enforced from now on."""
+    """Keys of a role that allows everything but what the statement denies; IAM is enforced from here on."""
     keys = assumed(aws, role(aws, "operator", EVERYTHING, {"Effect": "Deny", **statement}))
     aws.enforce_iam()
     return keys
@@ -38,12 +38,12 @@ def template(aws: LocalAws, name: str, options: dict[str, Any], **fields: Any) -
         (OPTIONAL, REQUIRED, ""),
     ],
 )
-def test_launches_may_have_to_require_tokens(
+def test_a_permission_may_demand_required_tokens_of_launches(
     aws: LocalAws, in_template: dict[str, Any], in_request: dict[str, Any], code: str
 ) -> None:
-    """EC2 User Guide, "Example policies": ec2:MetadataHttpTokens on instance/*; who names nothing is refused.
+    """EC2 User Guide, "Example policies": ec2:MetadataHttpTokens on instance/*; a launch without tokens is refused.
 
-    The account's default names nothing here; whether it counts on AWS is not documented.
+    The account's default does not count here; whether it counts on AWS is not documented.
     """
     launched_from = template(aws, "web", in_template)
     aws.client("ec2").modify_instance_metadata_defaults(**REQUIRED)
@@ -55,7 +55,7 @@ def test_launches_may_have_to_require_tokens(
 
 
 def test_a_permission_may_name_templates_by_arn_and_tag(aws: LocalAws) -> None:
-    """The changes of templates have the template as resource, with its tags as condition keys."""
+    """The resource of a template change is the template, and its tags are condition keys."""
     tags = [{"ResourceType": "launch-template", "Tags": [{"Key": "Owner", "Value": "web"}]}]
     tagged, named, other = template(aws, "tagged", {}, TagSpecifications=tags), template(aws, "named", {}), "other"
     template(aws, other, {})
@@ -83,7 +83,9 @@ def test_a_permission_may_name_templates_by_arn_and_tag(aws: LocalAws) -> None:
 
 
 @pytest.mark.parametrize(("options", "code"), [(REQUIRED, ""), (OPTIONAL, "AccessDenied"), ({}, "AccessDenied")])
-def test_launch_configurations_may_have_to_require_tokens(aws: LocalAws, options: dict[str, Any], code: str) -> None:
+def test_a_permission_may_demand_required_tokens_of_launch_configurations(
+    aws: LocalAws, options: dict[str, Any], code: str
+) -> None:
     """Condition key autoscaling:MetadataHttpTokens."""
     condition = {"StringNotEquals": {"autoscaling:MetadataHttpTokens": "required"}}
     keys = denied(aws, Action="autoscaling:CreateLaunchConfiguration", Resource="*", Condition=condition)
@@ -111,8 +113,8 @@ def test_launch_configurations_may_have_to_require_tokens(aws: LocalAws, options
         ),
     ],
 )
-def test_groups_may_have_to_name_a_template_s_version(aws: LocalAws, source: dict[str, Any], code: str) -> None:
-    """Condition key autoscaling:LaunchTemplateVersionSpecified: a version is specified by its number."""
+def test_a_permission_may_demand_a_template_version_of_groups(aws: LocalAws, source: dict[str, Any], code: str) -> None:
+    """Condition key autoscaling:LaunchTemplateVersionSpecified: only a number specifies a version."""
     template(aws, "web", REQUIRED)
     aws.client("autoscaling").create_launch_configuration(
         LaunchConfigurationName="old", ImageId=IMAGE, InstanceType="t3.micro"

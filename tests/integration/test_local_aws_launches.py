@@ -1,4 +1,4 @@
-"""What the audit asks about launches, asked of the local ones."""
+"""The local AWS's answers about launches, as far as the audit uses them."""
 
 from infra.local.client import LocalAws
 from tests.integration.local_resources import refused
@@ -8,7 +8,7 @@ IMAGE = "ami-0abcdef1234567890"
 
 
 def test_an_instance_is_tagged_with_its_launch_template(aws: LocalAws) -> None:
-    """Beside its own tags; by the version's number, whatever it was asked for by."""
+    """With the version's number, even if the launch named an alias; its own tags stay."""
     ec2 = aws.client("ec2")
     data = {"ImageId": IMAGE, "MetadataOptions": {"HttpTokens": "required"}}
     template = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)
@@ -29,7 +29,7 @@ def test_an_instance_is_tagged_with_its_launch_template(aws: LocalAws) -> None:
 
 
 def test_versions_of_a_launch_template(aws: LocalAws) -> None:
-    """By numbers and by names at once, with their options."""
+    """By numbers and aliases in one request, with their options."""
     ec2 = aws.client("ec2")
     data = {"MetadataOptions": {"HttpTokens": "optional"}}
     template = ec2.create_launch_template(LaunchTemplateName="web", LaunchTemplateData=data)["LaunchTemplate"]
@@ -47,7 +47,7 @@ def test_versions_of_a_launch_template(aws: LocalAws) -> None:
 
 
 def test_an_image_may_require_tokens(aws: LocalAws) -> None:
-    """A filter for one that is not there fails nothing."""
+    """A filter for a missing image is no error."""
     aws.knobs(imds_v2_images=[V2_IMAGE])
     wanted = [{"Name": "image-id", "Values": [V2_IMAGE, IMAGE, "ami-00000000000000000"]}]
     found = aws.client("ec2").describe_images(Filters=wanted, IncludeDeprecated=True, IncludeDisabled=True)["Images"]
@@ -55,7 +55,7 @@ def test_an_image_may_require_tokens(aws: LocalAws) -> None:
 
 
 def test_a_launch_configuration_keeps_its_options(aws: LocalAws) -> None:
-    """Where it has any; a value that does not exist is refused."""
+    """If it has any; an invalid value is refused."""
     autoscaling = aws.client("autoscaling")
     for name, options in (("with", {"MetadataOptions": {"HttpTokens": "optional"}}), ("without", {})):
         autoscaling.create_launch_configuration(

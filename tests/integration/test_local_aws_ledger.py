@@ -1,4 +1,4 @@
-"""What the ledger asks of DynamoDB, asked of the local one."""
+"""The local DynamoDB, as far as the ledger uses it."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ PROPERTIES: dict[str, Any] = {
 
 @pytest.fixture
 def table(aws: LocalAws) -> str:
-    """A table with the ledger's keys and indexes; its name."""
+    """The name of a table with the ledger's keys and indexes."""
     aws.client("dynamodb").create_table(TableName="ledger", **PROPERTIES)
     return "ledger"
 
@@ -75,7 +75,7 @@ class TestQuery:
     def test_conditions_on_the_key(
         self, aws: LocalAws, table: str, condition: str, values: dict[str, str], wanted: list[str]
     ) -> None:
-        """Read consistently, forwards and backwards."""
+        """With a consistent read, forwards and backwards."""
         write(aws, *(item("i-1", sk) for sk in ("hold", "c#3", "c#1", "c#2")), item("i-2", "c#1"))
         arguments: dict[str, Any] = {
             "TableName": table,
@@ -88,7 +88,7 @@ class TestQuery:
         assert sort_keys(query(**arguments, ScanIndexForward=False)) == wanted[::-1]
 
     def test_a_filter_comes_after_the_limit(self, aws: LocalAws, table: str) -> None:
-        """So a page may be empty and lead on."""
+        """So a page may be empty without being the last."""
         write(aws, item("i-1", "1", outcome="A"), item("i-1", "2", outcome="B"))
         arguments = {
             "TableName": table,
@@ -104,7 +104,7 @@ class TestQuery:
         assert sort_keys(query(**arguments, ExclusiveStartKey=first["LastEvaluatedKey"])) == ["2"]
 
     def test_a_page_holds_one_megabyte(self, aws: LocalAws, table: str) -> None:
-        """On an index too, whose last key carries the table's keys beside its own."""
+        """On an index too, whose last key has the table's keys beside its own."""
         large = "x" * 300_000
         for number in range(5):
             write(aws, item(f"i-{number}", str(number), month="2026-11", text=large))
@@ -124,7 +124,7 @@ class TestQuery:
         assert "LastEvaluatedKey" not in second
 
     def test_an_index_is_not_read_consistently(self, aws: LocalAws, table: str) -> None:
-        """DynamoDB cannot, and refuses."""
+        """DynamoDB refuses it."""
         arguments = {
             "TableName": table,
             "IndexName": "by-run",
@@ -137,7 +137,7 @@ class TestQuery:
 
 
 def test_only_items_with_its_key_are_in_an_index(aws: LocalAws, table: str) -> None:
-    """An item that loses the key leaves the index; a scan finds what is left of every partition."""
+    """An item that loses the key leaves the index; a scan of the index finds the others in every partition."""
     write(aws, item("i-1", "1", open="eu-west-1"), item("i-2", "2", open="us-east-1"), item("i-3", "3"))
     scan = aws.client("dynamodb").scan
     assert sorted(sort_keys(scan(TableName=table, IndexName="open"))) == ["1", "2"]
@@ -151,7 +151,7 @@ class TestWrites:
     """One at a time, and in batches."""
 
     def test_a_batch_takes_twenty_five_items_each_once(self, aws: LocalAws, table: str) -> None:
-        """And all or none, where the request itself is wrong."""
+        """An invalid request writes none of them."""
         batch = aws.client("dynamodb").batch_write_item
         items = [item("i-1", str(number)) for number in range(26)]
         assert refused(batch, RequestItems={table: put(*items)}) == "ValidationException"
@@ -163,7 +163,7 @@ class TestWrites:
         assert aws.client("dynamodb").scan(TableName=table)["Count"] == 25
 
     def test_a_batch_may_be_written_in_part(self, aws: LocalAws, table: str) -> None:
-        """The rest comes back, ready to be sent again; nothing at all is an error."""
+        """The rest comes back in a form to send again; if nothing was written, it is an error."""
         batch = aws.client("dynamodb").batch_write_item
         left = {table: put(*(item("i-1", str(number)) for number in range(25)))}
         aws.knobs(batch_write_items=10)
@@ -176,8 +176,8 @@ class TestWrites:
         code = refused(batch, RequestItems={table: put(item("i-2", "1"))})
         assert code == "ProvisionedThroughputExceededException"
 
-    def test_a_condition_keeps_an_item_from_being_replaced(self, aws: LocalAws, table: str) -> None:
-        """A put without one replaces the whole item."""
+    def test_a_condition_prevents_the_replacement_of_an_item(self, aws: LocalAws, table: str) -> None:
+        """A put without a condition replaces the whole item."""
         dynamodb = aws.client("dynamodb")
         new = {"TableName": table, "ConditionExpression": "attribute_not_exists(pk)"}
         dynamodb.put_item(Item=item("i-1", "1", reason="first"), **new)
@@ -188,7 +188,7 @@ class TestWrites:
         assert got["Responses"][table] == [again]
 
     def test_an_item_is_replaced_only_as_it_was_read(self, aws: LocalAws, table: str) -> None:
-        """Each attribute counts, and one that is missing, or of another type, is none of them."""
+        """Each attribute must match; a missing one, or one of another type, does not."""
         dynamodb = aws.client("dynamodb")
         dynamodb.put_item(TableName=table, Item={**item("i-1", "1", until="2026"), "n": {"N": "1"}})
         condition = {
@@ -205,7 +205,7 @@ class TestWrites:
         assert refused(dynamodb.put_item, TableName=table, **replace) == "ConditionalCheckFailedException"
 
     def test_an_item_holds_400_kilobytes(self, aws: LocalAws, table: str) -> None:
-        """Names included; an empty key is no key, and an index's key is of the type that the index says."""
+        """With names; a key must not be empty, and an index's key must have the index's type."""
         put_item = aws.client("dynamodb").put_item
         size = 400 * 1024 - len("pksktext") - len("i-11")
         put_item(TableName=table, Item=item("i-1", "1", text="x" * size))
@@ -215,7 +215,7 @@ class TestWrites:
         assert refused(put_item, TableName=table, Item=number) == "ValidationException"
 
     def test_a_table_that_is_not_there(self, aws: LocalAws) -> None:
-        """An error of its own."""
+        """It has its own error code."""
         dynamodb = aws.client("dynamodb")
         assert refused(dynamodb.put_item, TableName="none", Item=item("1", "1")) == "ResourceNotFoundException"
         assert refused(dynamodb.scan, TableName="none") == "ResourceNotFoundException"
@@ -241,7 +241,7 @@ PLAIN = {key: value for key, value in GLOBAL.items() if key != "Replicas"} | {
 
 @pytest.mark.parametrize(("kind", "properties"), [("GlobalTable", GLOBAL), ("Table", PLAIN)])
 def test_cloudformation_sets_every_property(aws: LocalAws, kind: str, properties: dict[str, Any]) -> None:
-    """And leaves the table where it is when the stack goes, if that was asked for."""
+    """With a retain policy the table outlives the stack."""
     resource = {"Type": f"AWS::DynamoDB::{kind}", "DeletionPolicy": "Retain", "Properties": properties}
     template = {"Resources": {"Ledger": resource}, "Outputs": {"Name": {"Value": {"Ref": "Ledger"}}}}
     cloudformation, dynamodb = aws.client("cloudformation"), aws.client("dynamodb")
@@ -263,7 +263,7 @@ def test_cloudformation_sets_every_property(aws: LocalAws, kind: str, properties
 
 
 def test_table_and_indexes_are_resources_of_their_own(aws: LocalAws, table: str) -> None:
-    """Who may query the table may not scan it, and who may scan one index may not scan another."""
+    """Permission to query the table does not allow to scan it, nor does that for one index cover another."""
     arn = f"arn:aws:dynamodb:{aws.region}:{aws.account}:table/{table}"
     may = role(
         aws,

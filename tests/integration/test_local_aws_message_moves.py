@@ -10,14 +10,14 @@ from tests.integration.local_resources import Queue, refused
 
 @pytest.fixture
 def queues(aws: LocalAws) -> tuple[Queue, Queue]:
-    """A queue, and the one where its messages end after one delivery."""
+    """A queue, and its dead-letter queue, which gets messages after one delivery."""
     lost = Queue(aws, "lost")
     policy = {"deadLetterTargetArn": lost.arn, "maxReceiveCount": 1}
     return Queue(aws, "source", RedrivePolicy=json.dumps(policy), VisibilityTimeout="0"), lost
 
 
-def test_what_a_queue_gave_up_goes_back_to_it(queues: tuple[Queue, Queue]) -> None:
-    """Without being told where it came from."""
+def test_dead_letters_go_back_to_their_queue(queues: tuple[Queue, Queue]) -> None:
+    """Without a destination in the request."""
     source, lost = queues
     source.send('"once"')
     for _ in range(2):
@@ -29,8 +29,8 @@ def test_what_a_queue_gave_up_goes_back_to_it(queues: tuple[Queue, Queue]) -> No
     assert source.wait_for(1) == ["once"]
 
 
-def test_what_was_sent_to_the_dead_letters_themselves_needs_a_destination(queues: tuple[Queue, Queue]) -> None:
-    """As EventBridge does with what it cannot deliver."""
+def test_messages_sent_directly_to_the_dead_letter_queue_need_a_destination(queues: tuple[Queue, Queue]) -> None:
+    """EventBridge sends events there that it cannot deliver."""
     source, lost = queues
     lost.send('"stray"')
     lost.sqs.start_message_move_task(SourceArn=lost.arn)
@@ -43,7 +43,7 @@ def test_what_was_sent_to_the_dead_letters_themselves_needs_a_destination(queues
 
 
 def test_only_dead_letters_are_moved(queues: tuple[Queue, Queue]) -> None:
-    """Of any other queue it is refused."""
+    """SQS refuses it for any other queue."""
     source, lost = queues
     assert refused(lost.sqs.start_message_move_task, SourceArn=source.arn) == "InvalidParameterValue"
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
@@ -62,7 +62,7 @@ def test_a_move_may_be_listed_late(aws: LocalAws, queues: tuple[Queue, Queue]) -
 
 
 def test_one_move_of_a_queue_at_a_time(aws: LocalAws, queues: tuple[Queue, Queue]) -> None:
-    """Only while it runs it has a handle (SQS API Reference, "StartMessageMoveTask" and "ListMessageMoveTasks")."""
+    """It has a handle only while it runs (SQS API Reference, "StartMessageMoveTask" and "ListMessageMoveTasks")."""
     source, lost = queues
     lost.send('"stray"')
     aws.knobs(move_seconds=1)

@@ -22,7 +22,7 @@ EMBEDDED: dict[str, Any] = {
 
 
 def _log_line(aws: LocalAws) -> None:
-    """Write the line to a log, as a function's print does."""
+    """Write the line to a log through a function's print."""
     source = f"""
         import json, time
 
@@ -58,7 +58,7 @@ def test_embedded_metrics_are_counted_for_each_set_of_dimensions(aws: LocalAws) 
 
 
 def test_an_alarm_publishes_when_its_metric_breaches(aws: LocalAws) -> None:
-    """Its own metric, not another of the same name."""
+    """Another metric of the same name does not count."""
     queue = Queue(aws, "mail")
     sns = aws.client("sns")
     topic = sns.create_topic(Name="alarms")["TopicArn"]
@@ -86,7 +86,7 @@ def test_an_alarm_publishes_when_its_metric_breaches(aws: LocalAws) -> None:
 
 
 def test_a_queue_and_missing_data_raise_alarms(aws: LocalAws) -> None:
-    """A message in a dead-letter queue, and a sweep that never came."""
+    """A message in a dead-letter queue, and a missing sweep."""
     dead = Queue(aws, "dead")
     cloudwatch = aws.client("cloudwatch")
     common = {"Statistic": "Maximum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 1}
@@ -123,8 +123,8 @@ def test_errors_of_a_function_are_measured(aws: LocalAws) -> None:
     assert _total(aws, "AWS/Lambda", "Invocations", FunctionName="broken") == 1
 
 
-def test_an_alarm_on_a_filled_metric_rises_where_there_are_no_points(aws: LocalAws) -> None:
-    """As a template states it; any other expression is refused, for want of knowing it."""
+def test_an_alarm_on_a_filled_metric_rises_without_points(aws: LocalAws) -> None:
+    """In a template's form; the local AWS refuses any other expression, as it cannot evaluate it."""
     filled = {"Id": "filled", "Expression": "FILL(sweeps, 0)"}
     metric = {"Namespace": "Fills", "MetricName": "SweepCompleted"}
     sweeps = {"Id": "sweeps", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}, "ReturnData": False}

@@ -5,8 +5,8 @@ from infra.local.client import LocalAws
 from tests.integration.local_resources import listen
 
 
-def test_a_pattern_is_enforced_even_when_left_out(aws: LocalAws) -> None:
-    """Nobody can store what the toggle does not know."""
+def test_a_pattern_applies_even_if_a_write_omits_it(aws: LocalAws) -> None:
+    """The toggle cannot get an unknown value."""
     ssm = aws.client("ssm")
     ssm.put_parameter(Name="/toggle", Value="required", Type="String", AllowedPattern="^(required|optional)$")
     for wrong in ("Required", "required ", "off"):
@@ -27,7 +27,7 @@ def test_a_pattern_is_enforced_even_when_left_out(aws: LocalAws) -> None:
     ],
 )
 def test_a_tier_has_its_size(aws: LocalAws, tier: str, size: int, *, fits: bool) -> None:
-    """Intelligent-Tiering moves up by itself."""
+    """Intelligent-Tiering chooses the larger tier by itself."""
     ssm = aws.client("ssm")
     wish = {"Name": "/policy", "Value": "x" * size, "Type": "String", "Tier": tier}
     if fits:
@@ -38,8 +38,8 @@ def test_a_tier_has_its_size(aws: LocalAws, tier: str, size: int, *, fits: bool)
             ssm.put_parameter(**wish)
 
 
-def test_changes_are_told(aws: LocalAws) -> None:
-    """Each with its operation, without the value."""
+def test_changes_are_events(aws: LocalAws) -> None:
+    """Each has its operation, and not the value."""
     queue = listen(aws, {"source": ["aws.ssm"], "detail": {"name": ["/toggle"]}})
     ssm = aws.client("ssm")
     ssm.put_parameter(Name="/other", Value="1", Type="String")

@@ -6,8 +6,8 @@ from infra.local.ledger_table import create_ledger_table
 from tests.integration.local_resources import Queue, assumed, outcome, role
 
 
-def test_policies_hold_once_they_are_enforced(aws: LocalAws) -> None:
-    """Actions, resources and conditions; each parameter of a list."""
+def test_policies_apply_once_iam_is_enforced(aws: LocalAws) -> None:
+    """Actions, resources and conditions, for each parameter of a list."""
     [instance] = aws.launch(HttpTokens="optional")
     ssm = aws.client("ssm")
     for name in ("/one", "/two"):
@@ -69,8 +69,8 @@ def test_queues_and_topics_are_checked_too(aws: LocalAws) -> None:
         sns.publish(TopicArn=f"{topic}-other", Message="1")
 
 
-def test_a_change_of_options_may_be_allowed_by_what_it_sets(aws: LocalAws) -> None:
-    """Where the condition names an option, a change that leaves it out is not allowed either."""
+def test_a_permission_to_change_options_may_depend_on_their_values(aws: LocalAws) -> None:
+    """If the condition names an option, a change without this option is not allowed either."""
     [instance] = aws.launch(HttpTokens="optional")
     arn = role(
         aws,
@@ -90,8 +90,8 @@ def test_a_change_of_options_may_be_allowed_by_what_it_sets(aws: LocalAws) -> No
     assert aws.metadata_options(instance)["HttpTokens"] == "required"
 
 
-def test_items_may_be_allowed_by_their_partition(aws: LocalAws) -> None:
-    """Of every partition but one, PutItem is refused."""
+def test_a_permission_for_items_may_depend_on_their_partition(aws: LocalAws) -> None:
+    """PutItem is refused in every partition but one."""
     create_ledger_table(aws, "ledger")
     arn = role(
         aws,

@@ -16,12 +16,12 @@ def template(aws: LocalAws) -> str:
 
 
 def config(**specification: Any) -> dict[str, Any]:
-    """What a fleet launches with."""
+    """The launch configuration of a fleet."""
     return {"LaunchTemplateSpecification": specification, "Overrides": [{"InstanceType": "t3.micro"}]}
 
 
 def test_a_spot_fleet_shows_the_version_that_it_names(aws: LocalAws, template: str) -> None:
-    """In its request's configuration."""
+    """In the configuration of its request."""
     ec2 = aws.client("ec2")
     wanted = [config(LaunchTemplateId=template, Version="1")]
     request = {"IamFleetRole": "arn:aws:iam::1:role/fleet", "TargetCapacity": 0, "LaunchTemplateConfigs": wanted}

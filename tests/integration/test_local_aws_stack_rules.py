@@ -1,4 +1,4 @@
-"""What strict accounts ask of a stack: boundaries, paths and tags, which reach the resources."""
+"""The demands of strict accounts on a stack: boundaries, paths and tags, which reach the resources."""
 
 import json
 from typing import Any
@@ -35,8 +35,8 @@ def deploy(aws: LocalAws, operation: str, resources: dict[str, Any], **more: obj
     cloudformation.get_waiter(f"stack_{operation}_complete").wait(StackName=STACK, WaiterConfig=QUICK)
 
 
-def test_a_roles_boundary_binds_until_it_is_taken_away(aws: LocalAws) -> None:
-    """IAM User Guide, 'Permissions boundaries': allowed is only what the boundary allows too."""
+def test_a_roles_boundary_applies_until_it_is_removed(aws: LocalAws) -> None:
+    """IAM User Guide, 'Permissions boundaries': only actions that the boundary allows too are allowed."""
     iam = aws.client("iam")
     boundary = iam.create_policy(PolicyName="b", PolicyDocument=json.dumps(allowed("ec2:DescribeRegions")))["Policy"]
     properties = {
@@ -76,8 +76,8 @@ def test_a_session_of_a_role_with_a_path_has_it_in_its_issuer_alone(aws: LocalAw
     assert caller.startswith(f"arn:aws:sts::{aws.account}:assumed-role/deep/")
 
 
-def test_tags_of_the_stack_reach_what_can_have_tags(aws: LocalAws) -> None:
-    """User Guide, 'Tags of a stack': they are handed on to its resources."""
+def test_tags_of_the_stack_reach_every_resource_that_can_have_tags(aws: LocalAws) -> None:
+    """User Guide, 'Tags of a stack': CloudFormation adds them to its resources."""
     pattern = {"source": ["x"]}
     deploy(
         aws,
@@ -105,7 +105,7 @@ def test_tags_beyond_the_limits_are_refused(aws: LocalAws) -> None:
 
 
 def test_a_stack_shows_the_role_that_it_was_last_given(aws: LocalAws) -> None:
-    """API reference, CreateStack and CreateChangeSet: CloudFormation goes on with it in later operations."""
+    """API reference, CreateStack and CreateChangeSet: CloudFormation keeps using it in later operations."""
     cloudformation = aws.client("cloudformation")
     first, second = (f"arn:aws:iam::{aws.account}:role/{name}" for name in ("first", "second"))
     queue = {"Queue": {"Type": "AWS::SQS::Queue"}}

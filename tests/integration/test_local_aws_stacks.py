@@ -1,4 +1,4 @@
-"""CloudFormation, as far as what outlives a stack depends on it."""
+"""CloudFormation, as far as resources that outlive a stack depend on it."""
 
 import json
 from typing import Any
@@ -26,7 +26,7 @@ KEYS: dict[str, Any] = {
 
 
 def kept(kind: str, **properties: object) -> dict[str, object]:
-    """A resource that outlives its stack, except where the stack's own creation fails."""
+    """A resource that outlives its stack, unless the creation of the stack fails."""
     return {
         "Type": kind,
         "DeletionPolicy": "RetainExceptOnCreate",
@@ -53,7 +53,7 @@ class Stacks:
         self.client = aws.client("cloudformation")
 
     def create(self, *, body: str = "", **more: object) -> None:
-        """Create the stack, with the toggle if nothing else is asked for."""
+        """Create the stack, by default with the toggle."""
         self.client.create_stack(StackName=STACK, TemplateBody=body or template(Toggle=TOGGLE), **first("a"), **more)
         self.wait("create")
 
@@ -64,7 +64,7 @@ class Stacks:
         self.wait("update")
 
     def wait(self, action: str) -> None:
-        """Wait for the end."""
+        """Wait for the end of the operation."""
         self.client.get_waiter(f"stack_{action}_complete").wait(StackName=STACK, WaiterConfig=QUICK)
 
     def described(self) -> dict[str, Any]:
@@ -98,18 +98,18 @@ TAGS = [{"Key": "team", "Value": "x"}]
 
 
 class TestUpdates:
-    """What writes a parameter again, and what does not."""
+    """Which updates write a parameter again."""
 
     def test_a_changed_property_writes_the_value_again(self, stacks: Stacks) -> None:
-        """CloudFormation User Guide, AWS::SSM::Parameter: an update without interruption; all of it is put."""
+        """CloudFormation User Guide, AWS::SSM::Parameter: an update without interruption, which puts all properties."""
         stacks.create()
         stacks.turn("b")
         described = {**TOGGLE, "Properties": {**TOGGLE["Properties"], "Description": "new"}}
         stacks.update(body=template(Toggle=described), **PREVIOUS)
         assert stacks.toggle()[0] == "a"
 
-    def test_so_does_a_tag_of_the_stack(self, stacks: Stacks) -> None:
-        """Tags of the stack are handed on to its resources."""
+    def test_a_tag_of_the_stack_writes_the_value_again(self, stacks: Stacks) -> None:
+        """CloudFormation adds tags of the stack to its resources."""
         stacks.create()
         stacks.turn("b")
         stacks.update(Tags=TAGS, **PREVIOUS)
@@ -117,14 +117,14 @@ class TestUpdates:
         assert stacks.described()["Tags"] == TAGS
 
     def test_a_policy_does_not_stop_a_tag(self, stacks: Stacks) -> None:
-        """The documents leave open whether it does: nothing may rely on it."""
+        """The documents do not say whether it does, so nothing may rely on it."""
         stacks.create(StackPolicyBody=POLICY)
         stacks.turn("b")
         stacks.update(Tags=TAGS, **PREVIOUS)
         assert stacks.toggle()[0] == "a"
 
     def test_tags_that_are_left_out_stay(self, stacks: Stacks) -> None:
-        """API reference, UpdateStack: without the parameter they are not changed, an empty list removes them."""
+        """API reference, UpdateStack: without the parameter they stay; an empty list removes them."""
         stacks.create(Tags=TAGS)
         turned = stacks.turn("b")
         stacks.update(body=template(Toggle=TOGGLE, Log=LOG), **PREVIOUS)
@@ -133,7 +133,7 @@ class TestUpdates:
         assert (stacks.described()["Tags"], stacks.toggle()[0]) == ([], "a")
 
     def test_an_update_without_values_is_refused(self, stacks: Stacks) -> None:
-        """Where the template has no default, each must be given, or the previous one asked for."""
+        """Each parameter without a default needs a value, or UsePreviousValue."""
         stacks.create()
         with pytest.raises(ClientError, match="ValidationError"):
             stacks.update(Tags=TAGS)
@@ -168,8 +168,8 @@ class TestPolicies:
         ],
         ids=["changed", "removed"],
     )
-    def test_what_is_denied_stays(self, stacks: Stacks, resources: dict[str, object]) -> None:
-        """Changed or removed, from the first update on."""
+    def test_a_denied_update_changes_nothing(self, stacks: Stacks, resources: dict[str, object]) -> None:
+        """A change or removal is denied from the first update on."""
         stacks.create(StackPolicyBody=POLICY)
         turned = stacks.turn("b")
         with pytest.raises(WaiterError):
@@ -178,7 +178,7 @@ class TestPolicies:
         assert stacks.toggle() == turned
 
     def test_the_rest_may_change(self, stacks: Stacks) -> None:
-        """A policy that is set later is one too."""
+        """The same holds for a policy that is set later."""
         stacks.create()
         stacks.client.set_stack_policy(StackName=STACK, StackPolicyBody=POLICY)
         assert json.loads(stacks.client.get_stack_policy(StackName=STACK)["StackPolicyBody"]) == json.loads(POLICY)
@@ -187,7 +187,7 @@ class TestPolicies:
         assert stacks.toggle() == turned
         assert stacks.aws.client("logs").describe_log_groups(logGroupNamePrefix="/log")["logGroups"]
 
-    def test_an_update_may_bring_a_policy_of_its_own(self, stacks: Stacks) -> None:
+    def test_an_update_may_have_its_own_policy(self, stacks: Stacks) -> None:
         """API reference, UpdateStack, StackPolicyDuringUpdateBody: for this update alone."""
         stacks.create(StackPolicyBody=POLICY)
         allow_all = json.dumps({"Statement": json.loads(POLICY)["Statement"][:1]})
@@ -199,7 +199,7 @@ class TestPolicies:
 
 
 class TestCreations:
-    """What a creation that fails leaves."""
+    """What a failed creation leaves behind."""
 
     @pytest.mark.parametrize(
         ("existing", "resource"),
@@ -221,7 +221,7 @@ class TestCreations:
             ),
         ],
     )
-    def test_a_name_that_exists_fails_and_what_was_created_goes(
+    def test_an_existing_name_fails_and_what_was_created_is_deleted(
         self, stacks: Stacks, existing: str, resource: dict[str, Any]
     ) -> None:
         """User Guide, DeletionPolicy: RetainExceptOnCreate does not keep what a failed creation made."""
@@ -233,8 +233,8 @@ class TestCreations:
         with pytest.raises(ClientError, match="ParameterNotFound"):
             stacks.toggle()
 
-    def test_a_protected_table_is_in_the_way_of_its_rollback(self, stacks: Stacks) -> None:
-        """DynamoDB refuses to delete it, whoever asks."""
+    def test_a_protected_table_blocks_the_rollback(self, stacks: Stacks) -> None:
+        """DynamoDB refuses every request to delete it."""
         make(stacks.aws, "log group")
         with pytest.raises(WaiterError):
             stacks.create(body=template(Ledger=TABLE, Late={**LOG, "DependsOn": "Ledger"}))
@@ -242,10 +242,10 @@ class TestCreations:
 
 
 class TestEnds:
-    """Deleting the stack, and taking what is left into another."""
+    """Deleting the stack, and importing the retained resources into another."""
 
     def test_termination_protection_refuses(self, stacks: Stacks) -> None:
-        """Until it is lifted."""
+        """Until it is disabled."""
         stacks.create(EnableTerminationProtection=True)
         assert stacks.described()["EnableTerminationProtection"]
         with pytest.raises(ClientError, match="TerminationProtection is enabled"):
@@ -254,8 +254,8 @@ class TestEnds:
         stacks.client.delete_stack(StackName=STACK)
         stacks.wait("delete")
 
-    def test_what_is_kept_outlives_the_stack_and_is_imported_as_it_is(self, stacks: Stacks) -> None:
-        """User Guide, 'Import AWS resources': the resources are not changed, whatever the template's values are."""
+    def test_retained_resources_outlive_the_stack_and_are_imported_unchanged(self, stacks: Stacks) -> None:
+        """User Guide, 'Import AWS resources': an import changes no resource, even if the template's values differ."""
         everything = {"Toggle": TOGGLE, "Log": LOG, "Ledger": TABLE}
         stacks.create(body=template(**everything))
         turned = stacks.turn("b")
@@ -283,7 +283,7 @@ class TestEnds:
 
 
 def make(aws: LocalAws, what: str) -> None:
-    """Create a resource by hand that bears the name of one in a template."""
+    """Create a resource by hand with the name of one in a template."""
     match what:
         case "table":
             aws.client("dynamodb").create_table(TableName="ledger", **KEYS)

@@ -1,4 +1,4 @@
-"""Launch templates on the local AWS, held to what EC2 documents of them.
+"""Launch templates on the local AWS, as EC2 documents them.
 
 EC2 User Guide: "Manage launch template versions", "Create a launch template"; API Reference:
 DescribeLaunchTemplateVersions, CreateLaunchTemplateVersion, ModifyLaunchTemplate, DeleteLaunchTemplateVersions,
@@ -19,13 +19,13 @@ IMAGE = "ami-0abcdef1234567890"
 OPTIONAL, REQUIRED = ({"HttpTokens": tokens} for tokens in ("optional", "required"))
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NEWER = {"MetricCategoryIds"}
-"""Members that ministack's botocore, which is older than boto3's here, does not know: the local AWS drops them."""
+"""Members that the local AWS drops because ministack's botocore, older than boto3's here, does not know them."""
 
 GONE = "lt-00000000000000000"
 
 
 class Templates:
-    """The launch templates of an account, asked as boto3 asks."""
+    """The launch templates of an account, through boto3."""
 
     def __init__(self, aws: LocalAws) -> None:
         self.ec2 = aws.client("ec2")
@@ -47,28 +47,28 @@ class Templates:
         return dict(answer["LaunchTemplateVersion"])
 
     def data(self, template_id: str, version: str = "$Latest") -> dict[str, Any]:
-        """What a version consists of, without the State that its options have in answers."""
+        """The data of a version, without the State of its options."""
         answer = self.ec2.describe_launch_template_versions(LaunchTemplateId=template_id, Versions=[version])
         data = dict(answer["LaunchTemplateVersions"][0]["LaunchTemplateData"])
         data.get("MetadataOptions", {}).pop("State", None)
         return data
 
     def listed(self, *filters: tuple[str, str], **fields: Any) -> list[tuple[str, int]]:
-        """Name and number of the versions found, over all pages."""
+        """Names and numbers of the versions found, over all pages."""
         wanted = {"Filters": [{"Name": name, "Values": [value]} for name, value in filters]} if filters else {}
         pages = self.ec2.get_paginator("describe_launch_template_versions").paginate(**wanted, **fields)
         found = [each for page in pages for each in page["LaunchTemplateVersions"]]
         return [(each["LaunchTemplateName"], each["VersionNumber"]) for each in found]
 
     def numbers(self, template_id: str) -> tuple[int, int]:
-        """The default version's number, and the latest's."""
+        """The numbers of the default version and the latest."""
         [template] = self.ec2.describe_launch_templates(LaunchTemplateIds=[template_id])["LaunchTemplates"]
         return template["DefaultVersionNumber"], template["LatestVersionNumber"]
 
 
 @pytest.fixture
 def templates(aws: LocalAws) -> Templates:
-    """Those of a new account."""
+    """The templates of a new account."""
     return Templates(aws)
 
 
@@ -87,12 +87,12 @@ def templates(aws: LocalAws) -> Templates:
         (["$Latest"], [("network-card-index", "1")], [("two", 3)]),
     ],
 )
-def test_aliases_reach_over_all_templates(
+def test_aliases_cover_all_templates(
     templates: Templates, versions: list[str], filters: list[tuple[str, str]], expected: list[tuple[str, int]]
 ) -> None:
-    """API Reference, DescribeLaunchTemplateVersions: both in one request; each version once; filters add up.
+    """API Reference, DescribeLaunchTemplateVersions: both in one request, each version once; filters combine with AND.
 
-    "one" says nothing about tokens, so no value of the filter fits it.
+    "one" does not name tokens, so no value of the filter matches it.
     """
     templates.template("one", {"ImageId": IMAGE})
     last = {
@@ -103,8 +103,8 @@ def test_aliases_reach_over_all_templates(
     assert templates.listed(*filters, Versions=versions) == expected
 
 
-def test_200_a_page_and_as_many_as_asked_for(templates: Templates) -> None:
-    """API Reference: MaxResults is between 1 and 200; the token leads on."""
+def test_a_page_has_200_versions_or_the_requested_number(templates: Templates) -> None:
+    """API Reference: MaxResults is between 1 and 200; the token gives the next page."""
     for number in range(205):
         templates.template(f"web-{number}", {"ImageId": IMAGE})
     ask = templates.ec2.describe_launch_template_versions
@@ -214,7 +214,7 @@ def test_200_a_page_and_as_many_as_asked_for(templates: Templates) -> None:
     ],
 )
 def test_refusals(templates: Templates, call: str, fields: dict[str, Any], code: str) -> None:
-    """Each with EC2's own code, and without an effect."""
+    """Each has EC2's code and no effect."""
     template_id = templates.template("web", {"ImageId": IMAGE})
     assert refused(getattr(templates.ec2, call), **fields) == code
     assert templates.listed(Versions=["$Latest"]) == [("web", 1)]
@@ -230,10 +230,10 @@ def test_refusals(templates: Templates, call: str, fields: dict[str, Any], code:
         ("$Latest", {"UserData": "Mg=="}, {"KeyName": "latest", "UserData": "Mg=="}),
     ],
 )
-def test_what_a_version_takes_from_its_source(
+def test_a_version_inherits_from_its_source(
     templates: Templates, source: str | None, sent: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    """API Reference, CreateLaunchTemplateVersion, SourceVersion: the parameters that are not sent."""
+    """API Reference, CreateLaunchTemplateVersion, SourceVersion: it inherits the parameters that are not sent."""
     template_id = templates.template("web", {"ImageId": IMAGE, "UserData": "MQ=="}, {"KeyName": "latest"})
     made = templates.version(template_id, sent, **({"SourceVersion": source} if source else {}), VersionDescription="x")
     assert (made["VersionNumber"], made["VersionDescription"], made["DefaultVersion"]) == (3, "x", False)
@@ -241,7 +241,7 @@ def test_what_a_version_takes_from_its_source(
 
 
 def test_snapshots_are_not_inherited(templates: Templates) -> None:
-    """API Reference: ignored "unless they are explicitly included", the rest of the mapping is not."""
+    """API Reference: ignored "unless they are explicitly included"; the rest of the mapping is inherited."""
     mapping = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-1", "VolumeSize": 8}}
     template_id = templates.template("web", {"BlockDeviceMappings": [mapping]})
     templates.version(template_id, {"KeyName": "k"}, SourceVersion="1")
@@ -252,10 +252,10 @@ def test_snapshots_are_not_inherited(templates: Templates) -> None:
 
 
 @pytest.mark.parametrize("merged", [False, True])
-def test_options_that_are_sent_replace_the_source_s_or_add_to_them(
+def test_options_in_the_request_replace_or_extend_those_of_the_source(
     aws: LocalAws, templates: Templates, *, merged: bool
 ) -> None:
-    """Which of the two EC2 does is not documented: the knob has both."""
+    """EC2's choice is not documented, so a knob has both."""
     aws.knobs(merge_template_options=merged)
     template_id = templates.template("web", {"MetadataOptions": {**OPTIONAL, "HttpPutResponseHopLimit": 3}})
     templates.version(template_id, {"MetadataOptions": REQUIRED}, SourceVersion="1")
@@ -263,8 +263,8 @@ def test_options_that_are_sent_replace_the_source_s_or_add_to_them(
     assert templates.data(template_id) == {"MetadataOptions": {**REQUIRED, **kept}}
 
 
-def test_a_field_may_get_lost_on_order(aws: LocalAws, templates: Templates) -> None:
-    """So that a program that reads back has something to find."""
+def test_a_knob_can_lose_a_field(aws: LocalAws, templates: Templates) -> None:
+    """So a program that reads back has something to find."""
     aws.knobs(template_fields_lost=["UserData"])
     template_id = templates.template("web", {"ImageId": IMAGE, "UserData": "MQ=="})
     templates.version(template_id, {"MetadataOptions": REQUIRED}, SourceVersion="1")
@@ -282,7 +282,7 @@ def _filled(shape: Shape, name: str) -> Any:
 
 
 def test_every_field_that_boto3_knows_is_kept(templates: Templates) -> None:
-    """User Guide: a version is immutable, and holds what it was given; a version made from it holds the same."""
+    """User Guide: a version is immutable and keeps its data; so does a version made from it."""
     shape = templates.ec2.meta.service_model.shape_for("RequestLaunchTemplateData")
     data = _filled(shape, "data")
     template_id = templates.template("web", data)
@@ -293,8 +293,8 @@ def test_every_field_that_boto3_knows_is_kept(templates: Templates) -> None:
     assert templates.data(template_id) == {**data, **changed}
 
 
-def test_empty_texts_and_white_space_are_kept(templates: Templates) -> None:
-    """An empty value of a tag is a value; XML's own characters and line ends arrive as they were sent."""
+def test_empty_texts_and_whitespace_are_kept(templates: Templates) -> None:
+    """An empty tag value is a value; XML's special characters and line ends arrive as sent."""
     tags = [{"ResourceType": "instance", "Tags": [{"Key": "Empty", "Value": ""}]}]
     data = {"KeyName": " <a> & 'b'\r\n\t\"ü\" ", "TagSpecifications": tags}
     assert templates.data(templates.template("web", data)) == data
@@ -314,8 +314,8 @@ def _warned(answer: Mapping[str, Any]) -> Iterator[str]:
     return (each["Code"] for each in answer.get("Warning", {}).get("Errors", ()))
 
 
-def test_what_is_wrong_is_a_warning(aws: LocalAws, templates: Templates) -> None:
-    """API Reference: parameters are not validated; the version is made, and the answer says what is wrong."""
+def test_invalid_parameters_are_warnings(aws: LocalAws, templates: Templates) -> None:
+    """API Reference: parameters are not validated; EC2 makes the version, and the answer names what is wrong."""
     template_id = templates.template("web", {"ImageId": IMAGE})
     make = templates.ec2.create_launch_template_version
     cases = {
@@ -332,7 +332,7 @@ def test_what_is_wrong_is_a_warning(aws: LocalAws, templates: Templates) -> None
 
 
 def test_the_default_moves_and_versions_go(templates: Templates) -> None:
-    """User Guide: numbers are not used again; the latest is the highest that is left; the default cannot go."""
+    """User Guide: numbers are never reused; the latest is the highest left; the default cannot be deleted."""
     template_id = templates.template("web", *({"KeyName": str(number)} for number in range(1, 5)))
     answer = templates.ec2.modify_launch_template(LaunchTemplateId=template_id, DefaultVersion="3")
     assert answer["LaunchTemplate"]["DefaultVersionNumber"] == 3
@@ -352,8 +352,8 @@ def test_the_default_moves_and_versions_go(templates: Templates) -> None:
     assert templates.numbers(template_id) == (3, 5)
 
 
-def test_who_made_it_its_tags_and_its_operator_are_shown(aws: LocalAws, templates: Templates) -> None:
-    """User Guide, "Amazon EC2 managed instances": hidden from lists, found by id, changed by its operator alone."""
+def test_creator_tags_and_operator_are_shown(aws: LocalAws, templates: Templates) -> None:
+    """User Guide, "Amazon EC2 managed instances": hidden from lists, found by id, changed only by its operator."""
     tags = [{"ResourceType": "launch-template", "Tags": [{"Key": "Owner", "Value": "web"}]}]
     own = templates.template("own", {"ImageId": IMAGE}, TagSpecifications=tags)
     managed = templates.template("managed", {"ImageId": IMAGE}, Operator={"Principal": "eks.amazonaws.com"})
@@ -385,7 +385,9 @@ def test_who_made_it_its_tags_and_its_operator_are_shown(aws: LocalAws, template
     assert made["LaunchTemplateVersion"]["CreatedBy"] == f"arn:aws:sts::{aws.account}:assumed-role/maker/session"
 
 
-def test_a_launch_takes_from_its_template_what_the_request_does_not_say(aws: LocalAws, templates: Templates) -> None:
+def test_a_launch_takes_parameters_missing_in_the_request_from_its_template(
+    aws: LocalAws, templates: Templates
+) -> None:
     """User Guide, "Launch instances from a launch template": the request overrides the template."""
     given = [{"Key": "Name", "Value": "template"}, {"Key": "Team", "Value": "web"}]
     data = {

@@ -1,4 +1,4 @@
-"""`imds-enforcer policy set` with account defaults: what it names is proven by the next launch."""
+"""`imds-enforcer policy set` with account defaults: the next launch proves which launchers it names."""
 
 import json
 from collections.abc import Mapping
@@ -15,9 +15,9 @@ OPTIONAL = {"MetadataOptions": {"HttpTokens": "optional"}}
 
 
 class Account:
-    """An account with the enforcer's state, and a group with one instance for each of two templates.
+    """An account with the enforcer's state and two templates, each with a group of one instance.
 
-    That of `silent` says nothing about tokens, that of `spoken` sets them optional.
+    Template `silent` does not name tokens; `spoken` sets them optional.
     """
 
     def __init__(self, aws: LocalAws) -> None:
@@ -42,7 +42,7 @@ class Account:
         return self.grown(name)
 
     def grown(self, name: str) -> str:
-        """The instance by which a group grows now."""
+        """The next instance of a group."""
         before = self._members(name)
         self._groups.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=len(before) + 1)
         [new] = self._members(name) - before
@@ -57,8 +57,8 @@ class Account:
         return str(self.aws.metadata_options(instance_id)["HttpTokens"])
 
 
-def test_the_next_instance_of_what_is_named_requires_tokens(aws: LocalAws, tmp_path: Path) -> None:
-    """That of a group that sets its tokens, and is not named, does not, though an instance of it is exempt too."""
+def test_the_next_instance_of_a_named_launcher_requires_tokens(aws: LocalAws, tmp_path: Path) -> None:
+    """A group that sets its tokens is not named, although an instance is exempt; its next one stays optional."""
     account = Account(aws)
     assert {account.tokens(each) for each in account.instances.values()} == {"optional"}
     exemptions = [{"match": {"instance_id": each}, "reason": "vendor"} for each in account.instances.values()]

@@ -1,6 +1,6 @@
-"""Do the tests notice when the code changes? Tests the mutants listed in sample.txt and shows those not killed.
+"""Do the tests notice when the code changes? Tests the mutants in sample.txt and shows those that are not killed.
 
-It is a measurement: it ends with 0, however many survive, and otherwise only if it could not be made.
+It is a measurement: the exit code is 0 even if mutants survive, and another one only if the measurement failed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ TREE = BUILD / "tree"
 
 
 def main() -> None:
-    """Draw a sample, or test the one that was drawn."""
+    """Draw a sample, or test the current one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draw", action="store_true", help="draw another sample.txt and test nothing")
-    parser.add_argument("--minutes", type=float, default=MINUTES, help="give up after that time, default %(default)s")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="time limit, default %(default)s")
     arguments = parser.parse_args()
     shutil.rmtree(BUILD, ignore_errors=True)
     plant(PROJECT, TREE)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def run(mutants: list[Mutant], minutes: float) -> list[Result]:
-    """Test the mutants; end the process where that does not work."""
+    """Test the mutants; end the process if that fails."""
     names = [mutant.name for mutant in mutants]
     with (BUILD / "log").open("w") as log:
         mutmut = subprocess.Popen(  # noqa: S603  # mutmut, installed beside this interpreter
@@ -99,11 +99,11 @@ def _text(results: list[Result], document: dict[str, Any]) -> str:
 
 
 def _say(text: str) -> None:
-    print(text)  # noqa: T201  # what is started by hand talks to a terminal
+    print(text)  # noqa: T201  # the command's output
 
 
 def _fail(why: str) -> NoReturn:
-    sys.exit(f"{why}; what mutmut said is in {BUILD / 'log'}")
+    sys.exit(f"{why}; mutmut's output is in {BUILD / 'log'}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is mutated, what it is tested by, and the limits: everything that `make mutants` can be set to."""
+"""The settings of `make mutants`: the modules that are mutated, their tests, and the limits."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ PACKAGE = "imds_enforcer"
 """The package in lambda_src whose modules are mutated."""
 
 FOLDERS = {name: (f"{name}/*.py",) for name in ("decision", "limits", "ledger", "policy")}
-"""The modules that are mutated, as patterns within the package, by the folder that the report counts them under."""
+"""The modules that are mutated, as patterns within the package, by the folder under which the report counts them."""
 
 TESTS = (
     "tests/unit/enforcer",
     "tests/unit/invariants",
-    # The command alone shows policy/document.py at work.
+    # Only the command uses policy/document.py.
     "tests/unit/cli/commands/test_policy.py",
     "tests/unit/cli/commands/test_policy_set.py",
 )
-"""What pytest collects. Each mutant is given those of these tests that call the mutated function."""
+"""The tests that pytest collects. For each mutant it runs those that call the mutated function."""
 
 NOT_TESTS = (
     # Its fleets take a fifth of the time of all tests.
     "tests/unit/enforcer/runs/test_sweep_at_scale.py",
 )
-"""What is left out of TESTS, as patterns."""
+"""Patterns of tests to leave out of TESTS."""
 
 EXAMPLES = 30
-"""The examples that Hypothesis tries for a mutant, the same every time."""
+"""The number of examples that Hypothesis tries for a mutant, the same ones in every run."""
 
 SAMPLE = Path(__file__).with_name("sample.txt")
-"""The mutants that are tested, a line each."""
+"""The file with the mutants to test, one a line."""
 
 SEED = 11
 SIZE = 400

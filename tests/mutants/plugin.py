@@ -1,4 +1,4 @@
-"""What pytest does otherwise when it tests mutants: few examples, the same every time; likely tests first."""
+"""Changes to pytest for mutants: few examples, the same in every run, and the most likely tests first."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PROFILE = "mutants"
 
-# A failure is enough: to look for a smaller one, which Hypothesis does, takes minutes.
+# One failure is enough: Hypothesis would take minutes to search for a smaller one.
 settings.register_profile(
     PROFILE,
     derandomize=True,
@@ -27,15 +27,15 @@ settings.register_profile(
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests; which mutant they are run for, mutmut says in the environment."""
+    """Sort the tests; mutmut names the current mutant in the environment."""
     mutant = os.environ.get("MUTANT_UNDER_TEST", "")
     items.sort(key=lambda item: rank(mutant, item.nodeid, of_examples=is_hypothesis_test(getattr(item, "obj", None))))
 
 
 def rank(mutant: str, test: str, *, of_examples: bool) -> tuple[bool, bool, str]:
-    """When to run a test: first those named after the mutant's module or its folder, of these the quick ones.
+    """The position of a test: first those named after the mutant's module or folder, and of these the fast ones.
 
-    The first failure ends a run.
+    The first failure ends the run.
     """
     module_and_folder = mutant.split(".")[1:-1]
     path = test.partition("::")[0]

@@ -1,4 +1,4 @@
-"""Every mutant there is, and the sample of them that is tested."""
+"""All mutants, and the sample of them that is tested."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 class Mutant:
     """One change of one function.
 
-    mutmut numbers the mutants of a function, so any change of the function may change the name. The
-    identity consists of the function's name, a digest of the changed lines, and a number where several mutants
-    are alike in both: it stays the same until those very lines change.
+    mutmut numbers the mutants of a function, so any change of the function may change the name. The identity consists
+    of the function's name, a digest of the changed lines, and a number if several mutants share both. It stays the
+    same until those lines change.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Mutant:
 
 def population(tree: Path, modules: Mapping[str, Iterable[Path]]) -> list[Mutant]:
     """Make the mutants of all modules, with mutmut."""
-    # Only `make mutants` installs it, and it reads its options where it is.
+    # Only `make mutants` installs mutmut, which reads its options on import.
     mutation: Any = importlib.import_module("mutmut.mutation.file_mutation")
     mutants: list[Mutant] = []
     with contextlib.chdir(tree):

@@ -1,4 +1,4 @@
-"""What became of the mutants."""
+"""The outcomes of the mutants."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """What the tests said to a mutant."""
+    """The verdict of the tests on a mutant."""
 
     KILLED = "killed"
     SURVIVED = "survived"
@@ -30,19 +30,19 @@ _OUTCOMES = {0: Outcome.SURVIVED, 1: Outcome.KILLED, 33: Outcome.UNTESTED, -24: 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A mutant and what became of it."""
+    """A mutant and its outcome."""
 
     mutant: Mutant
     outcome: Outcome
 
 
 def outcome_of(exit_code: int | None) -> Outcome:
-    """The outcome that an exit code stands for; only failed tests kill."""
+    """The outcome of an exit code; only failed tests kill a mutant."""
     return Outcome.BROKEN if exit_code is None else _OUTCOMES.get(exit_code, Outcome.BROKEN)
 
 
 def totals(results: Iterable[Result]) -> dict[str, dict[str, float]]:
-    """How many mutants ended how, by folder and over all, and which share was killed, in percent."""
+    """The number of mutants by outcome, for each folder and in total, with the percentage killed."""
     counts: dict[str, Counter[Outcome]] = {}
     for result in results:
         for group in (result.mutant.folder, "all"):
@@ -68,7 +68,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def document(results: list[Result], gone: list[str], seconds: float, cpu_seconds: float) -> dict[str, Any]:
-    """The whole report; of every mutant that was not killed, the diff."""
+    """The whole report, with the diff of every mutant that was not killed."""
     return {
         "totals": totals(results),
         "gone": gone,

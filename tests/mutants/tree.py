@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONTROL = "mutation_control.x_without_effect__mutmut_1"
-"""A mutant that changes nothing, for every test: if it does not survive, what kills mutants is not the mutation."""
+"""A mutant without effect, for every test: if it does not survive, something other than the mutation fails tests."""
 
 _CONTROL_MODULE = """\
 def without_effect() -> None:
@@ -35,7 +35,7 @@ _IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "results")
 
 
 def plant(project: Path, tree: Path) -> None:
-    """Copy the project to a new folder, ready to be mutated."""
+    """Copy the project to a new folder, ready for mutation."""
     shutil.copytree(project / "lambda_src", tree / "src", ignore=_IGNORED)
     for name in ("infra", "tests"):
         shutil.copytree(project / name, tree / name, ignore=_IGNORED)
@@ -54,14 +54,14 @@ def mutated(tree: Path) -> dict[str, list[Path]]:
     """The modules that are mutated, by folder.
 
     Raises:
-        FileNotFoundError: A pattern of the configuration fits no module.
+        FileNotFoundError: A pattern of the configuration matches no module.
     """
     modules: dict[str, list[Path]] = {}
     for folder, patterns in FOLDERS.items():
         for pattern in patterns:
             found = sorted((tree / "src" / PACKAGE).glob(pattern))
             if not found:
-                raise FileNotFoundError(f"no module fits {PACKAGE}/{pattern}: correct FOLDERS in configuration.py")
+                raise FileNotFoundError(f"no module matches {PACKAGE}/{pattern}: correct FOLDERS in configuration.py")
             modules.setdefault(folder, []).extend(found)
     return modules
 
@@ -85,18 +85,18 @@ def _mutmut_options(tree: Path) -> dict[str, Any]:
         "source_paths": ["src"],
         "also_copy": ["infra", "conftest.py"],
         "only_mutate": [*modules, "src/mutation_control.py"],
-        # A worker goes on in a process that has collected the tests already: output that pytest captured then is
-        # closed now, so nothing is captured.
+        # A worker is forked after pytest has collected the tests and closed its captured output, so nothing may be
+        # captured.
         "pytest_add_cli_args": ["-s", "-p", "no:cacheprovider"],
         "pytest_add_cli_args_test_selection": [*TESTS, *(f"--ignore-glob={pattern}" for pattern in NOT_TESTS)],
-        # Tests start threads: a worker is forked from a process that has run none.
+        # Tests start threads, so each worker is forked from a process that has run no test.
         "process_isolation": "forkserver",
-        # Three times as long as without a mutation, and 15 s more, which a busy machine may need.
+        # Three times as long as without a mutation, plus 15 s for a busy machine.
         "timeout_multiplier": 3.0,
         "timeout_constant": 5.0,
         "track_dependencies": False,
         "use_git_change_detection": False,
-        # What a failing test says goes to the log.
+        # The output of a failing test goes to the log.
         "debug": True,
     }
 

@@ -1,4 +1,4 @@
-"""The comparison of auditors, without them: who finds something else is named, and that is no agreement."""
+"""The comparison of auditors, with fakes: it names each auditor that finds something else, which is no agreement."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ AUDITORS = ("imds_enforcer", "prowler", "custodian")
 
 
 def look(monkeypatch: pytest.MonkeyPatch, folder: Path, *found: set[str]) -> bool:
-    """Whether they agree on the first instance, if each finds these."""
+    """Whether the auditors agree on the first instance, given the findings of each."""
     for name, ids in zip(AUDITORS, found, strict=True):
         monkeypatch.setattr(audit_peers, name, lambda *_, ids=ids: ids)
     return audit_peers.look(cast("LocalAws", None), folder, "now", folder, frozenset({an_id(1)}))
 
 
 def test_they_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With each other, and with what was launched."""
+    """With each other, and with the launched fleet."""
     assert look(monkeypatch, tmp_path, *({an_id(1)} for _ in AUDITORS))
     assert "missed" not in capsys.readouterr().out
 
@@ -34,7 +34,7 @@ def test_they_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pyt
 def test_one_finds_something_else(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: int
 ) -> None:
-    """Whichever it is."""
+    """Any of the auditors may be the odd one."""
     found = [{an_id(2)} if number == odd else {an_id(1)} for number in range(3)]
     assert not look(monkeypatch, tmp_path, *found)
     out = capsys.readouterr().out
@@ -42,5 +42,5 @@ def test_one_finds_something_else(
 
 
 def test_all_find_something_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """To agree with each other is not enough."""
+    """Agreement with each other is not enough."""
     assert not look(monkeypatch, tmp_path, set(), set(), set())

@@ -1,4 +1,4 @@
-"""boto3 alone: all that it is given is changed, as EC2's bucket allows, and no request is made that it would refuse."""
+"""boto3 alone changes every instance of its input, at the pace of EC2's bucket, without a refused request."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ BUCKET = Bucket(CAPACITY, REFILL)
 
 @pytest.mark.parametrize(("number", "seconds"), [(0, 0), (99, 0), (100, 0.2), (104, 1)])
 def test_a_change_waits_for_its_token(number: int, seconds: float) -> None:
-    """The first hundred find one each; then five come back a second."""
+    """The first hundred find one each; after them, five tokens come back each second."""
     assert BUCKET.due(number) == pytest.approx(seconds)
 
 
 def test_the_last_change_is_due_when_the_bound_is_reached() -> None:
-    """So it is as quick as anything can be."""
+    """So nothing can be faster."""
     assert BUCKET.due(400 - 1) == pytest.approx(bound(400))
 
 
 class Ec2:
-    """EC2 of one region, which knows no instance named `gone`."""
+    """EC2 of one region, which refuses changes of the instance `gone`."""
 
     def __init__(self, region: str, changed: list[tuple[str, str]]) -> None:
         self._region = region
         self._changed = changed
 
     def modify_instance_metadata_options(self, **request: str) -> None:
-        """Note the change."""
+        """Record the change."""
         if request["InstanceId"] == "gone":
             raise LookupError
         self._changed.append((self._region, request["InstanceId"]))
@@ -44,7 +44,7 @@ class Ec2:
 
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The region and instance of every change."""
+    """The region and instance of each change."""
     changes: list[tuple[str, str]] = []
 
     class Session:
@@ -56,20 +56,20 @@ def changed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
 
 def asked(monkeypatch: pytest.MonkeyPatch, **instances: list[str]) -> None:
-    """A run for these, from a bucket of which most have to wait."""
+    """A run for these instances, most of which have to wait for a token."""
     wish = {"instances": instances, "capacity": 2, "refill": 1000}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(wish)))
     bare_boto3.main()
 
 
 def test_all_are_changed_in_their_region(monkeypatch: pytest.MonkeyPatch, changed: list[tuple[str, str]]) -> None:
-    """Once each."""
+    """Each once."""
     asked(monkeypatch, here=[f"i-{number}" for number in range(20)], there=["i-20"])
     assert sorted(changed) == sorted([*(("here", f"i-{number}") for number in range(20)), ("there", "i-20")])
 
 
 @pytest.mark.usefixtures("changed")
 def test_a_change_that_fails_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that left one is no measure."""
+    """A run that left an instance is no baseline."""
     with pytest.raises(LookupError):
         asked(monkeypatch, here=["i-1", "gone"])

@@ -1,4 +1,4 @@
-"""What the environment of `make bench` chooses, and that a choice leaves the published results alone."""
+"""The choice in the environment of `make bench`, which leaves the published results alone."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ RUN = Run(seconds=1, requests={}, throttled=0, required=1, instances=1, peak_mb=
 
 
 def test_everything_is_measured_unless_something_is_chosen() -> None:
-    """Make passes on what is not set as empty."""
+    """Make passes an unset variable on as empty."""
     everything = Choice(frozenset(), None, results.FOLDER)
     assert chosen({}) == everything
     assert chosen({"SYSTEMS": "", "REPETITIONS": "", "RESULTS": "", "TABLE_MS": ""}) == everything
 
 
 def test_systems_have_short_names() -> None:
-    """None of them has a space, and each is another system."""
+    """No name has a space, and each names another system."""
     assert chosen({"SYSTEMS": "cold  warm-without"}).systems == {COLD, WARM_WITHOUT}
     assert len(set(SYSTEMS.values())) == len(SYSTEMS)
 
 
 @pytest.mark.parametrize(("variable", "value"), [("SYSTEMS", "cold"), ("REPETITIONS", "3"), ("TABLE_MS", "50")])
-def test_what_is_not_the_published_run_is_written_elsewhere(variable: str, value: str) -> None:
-    """Unless a folder is named."""
+def test_results_of_another_run_than_the_published_one_are_written_elsewhere(variable: str, value: str) -> None:
+    """Unless RESULTS names a folder."""
     assert chosen({variable: value}).folder == BUILD
     assert chosen({variable: value, "RESULTS": "here"}).folder == Path("here")
 
@@ -47,7 +47,7 @@ def test_what_is_not_the_published_run_is_written_elsewhere(variable: str, value
     ],
 )
 def test_a_wrong_choice_says_what_is_allowed(variable: str, value: str, problem: str) -> None:
-    """Before anything is measured."""
+    """Before any measurement."""
     with pytest.raises(ChoiceError, match=f"^{problem}$"):
         chosen({variable: value})
 
@@ -64,7 +64,7 @@ def test_a_wrong_choice_says_what_is_allowed(variable: str, value: str, problem:
 def test_a_scenario_runs_the_chosen_systems_as_often_as_chosen(
     names: set[str], repetitions: int | None, runs: dict[str, int]
 ) -> None:
-    """Those that it has; otherwise all, as often as it says."""
+    """It runs the chosen systems that it has; by default all, as often as the scenario says."""
     scenario = Scenario("", 0, lambda: nullcontext({COLD: lambda: RUN, C7N: lambda: RUN}), repetitions=2)
     lines: list[str] = []
     measured = scenario.measure(lines.append, names, repetitions)
@@ -76,7 +76,7 @@ def test_a_scenario_runs_the_chosen_systems_as_often_as_chosen(
 def test_a_system_without_a_close_mark_runs_once_unless_chosen_otherwise(
     repetitions: int | None, runs: dict[str, int]
 ) -> None:
-    """The others are repeated."""
+    """All others are repeated."""
     systems = {COLD: lambda: RUN, C7N: lambda: RUN}
     scenario = Scenario("", 0, lambda: nullcontext(systems), repetitions=3, once=frozenset({C7N}))
     measured = scenario.measure(lambda _line: None, (), repetitions)
@@ -86,7 +86,7 @@ def test_a_system_without_a_close_mark_runs_once_unless_chosen_otherwise(
 def test_a_run_of_some_systems_shows_and_keeps_those(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Where it was asked to; a scenario with none of them is not in the results."""
+    """In the chosen folder; a scenario with none of the systems is not in the results."""
     some = {
         "burst": Scenario("", 0, lambda: nullcontext({COLD: lambda: RUN, C7N: lambda: RUN})),
         "storm": Scenario("", 0, lambda: nullcontext({C7N: lambda: RUN})),
@@ -101,7 +101,7 @@ def test_a_run_of_some_systems_shows_and_keeps_those(
 
 
 def test_a_wrong_choice_is_a_usage_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says so instead of failing."""
+    """There is no traceback."""
     monkeypatch.setattr(sys, "argv", ["bench"])
     monkeypatch.setenv("SYSTEMS", "hot")
     with pytest.raises(SystemExit):

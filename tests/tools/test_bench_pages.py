@@ -1,4 +1,4 @@
-"""The EC2 within the process: pages as EC2's own, read by botocore's parser."""
+"""The EC2 within the process: its pages are like EC2's own, and botocore's parser reads them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def ec2() -> EC2Client:
-    """A client that reaches 2,500 instances and no network."""
+    """A client of 2,500 instances without a network."""
     session = boto3.Session(region_name="eu-west-1", aws_access_key_id="unit", aws_secret_access_key="unit")  # noqa: S106
     answer: Any = Pages(2500).answer
     session.events.register("before-send.ec2", answer)
@@ -28,7 +28,7 @@ def listed(pages: Any) -> list[dict[str, Any]]:
 
 
 def test_all_are_listed_page_by_page_until_they_are_changed(ec2: EC2Client) -> None:
-    """A change is seen by name, and takes the instance off the list."""
+    """A read by id shows the change, and the list of differing instances loses the instance."""
     paginator = ec2.get_paginator("describe_instances")
     pages = list(paginator.paginate(PaginationConfig={"PageSize": 1000}))
     assert [len(page["Reservations"]) for page in pages] == [1000, 1000, 500]

@@ -1,4 +1,4 @@
-"""Reads of a storm, told apart by what had happened to their batch."""
+"""Reads of a storm, classified by the state of their batch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from tests.bench.reads import reads_of
 
 
 def read(*ids: str) -> dict[str, Any]:
-    """A request that names these."""
+    """A request that names these instances."""
     return {"action": DESCRIBE, "ids": list(ids)}
 
 
 def change(instance_id: str) -> dict[str, Any]:
-    """A change, whether it was granted or not."""
+    """A change, successful or not."""
     return {"action": MODIFY, "ids": [instance_id]}
 
 
@@ -24,20 +24,20 @@ def test_a_read_before_the_first_change_is_a_look_and_one_after_it_a_read_back()
 
 
 def test_a_second_read_before_anything_was_changed_counts_as_well() -> None:
-    """A batch that came back, for one."""
+    """A batch that came back is one example."""
     assert reads_of([read("a"), read("a"), change("a")]) == {"first_looks": 2, "read_backs": 0}
 
 
-def test_once_a_batch_is_being_changed_its_others_are_refreshed() -> None:
-    """Their observation may have grown too old to write on."""
+def test_a_read_of_other_instances_of_a_changed_batch_is_a_read_back() -> None:
+    """Their observation may have become too old for a change."""
     assert reads_of([read("a", "b"), change("a"), read("b")]) == {"first_looks": 1, "read_backs": 1}
 
 
-def test_a_batch_beside_one_that_is_being_changed_is_looked_at_for_itself() -> None:
-    """A read of both counts as a look: it may be one."""
+def test_a_read_of_a_changed_and_an_unchanged_batch_is_a_look() -> None:
+    """It may be the first read of the unchanged one."""
     assert reads_of([read("a"), change("a"), read("b"), read("a", "b")]) == {"first_looks": 3, "read_backs": 0}
 
 
 def test_a_whole_region_is_no_batch() -> None:
-    """It names nobody."""
+    """Its request names no instance."""
     assert reads_of([read(), change("a")]) == {"first_looks": 0, "read_backs": 0}

@@ -1,4 +1,4 @@
-"""What the benchmark writes: JSON that adds up, a table, and a chart that is well-formed."""
+"""The benchmark's output: consistent JSON, a table, and a well-formed chart."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def runs(seconds: float, required: int = 100) -> list[Run]:
 
 @pytest.fixture
 def scenarios() -> dict[str, Any]:
-    """A scenario that is met, and one that broke off."""
+    """A scenario that is met, and an interrupted one."""
     ours = {COLD: runs(2), COLD_WITHOUT: runs(2), WARM: runs(1), WARM_WITHOUT: runs(1)}
     burst = results.judged("burst", "one <launch>", 4, {**ours, C7N: runs(9, required=90)})
     failed = results.judged("storm", "500", 80, {})
@@ -49,19 +49,19 @@ def scenarios() -> dict[str, Any]:
 
 
 def test_a_scenario_is_met_if_all_its_marks_are(scenarios: dict[str, Any]) -> None:
-    """Met, with its bound."""
+    """It has its bound too."""
     assert scenarios["burst"]["met"] is True
     assert scenarios["burst"]["bound_s"] == 4
     assert all(mark["met"] for mark in scenarios["burst"]["marks"])
 
 
-def test_a_scenario_with_one_mark_missed_is_not() -> None:
-    """A tenth of a second is enough."""
+def test_a_scenario_with_one_missed_mark_is_not_met() -> None:
+    """A tenth of a second too much is enough."""
     assert results.judged("burst", "", 0, {COLD: runs(3.1), WARM: runs(1), C7N: runs(90)})["met"] is False
 
 
-def test_a_partial_run_is_held_to_what_it_measured() -> None:
-    """A mark that is missed is missed; one that needs a system left out is not judged, unless all were to be run."""
+def test_a_partial_run_is_judged_by_what_it_measured() -> None:
+    """A mark that needs a system left out counts only in a full run; every other mark counts."""
     systems = {WARM: runs(1)}
     assert results.judged("burst", "", 0, systems)["met"] is False
     partial = results.judged("burst", "", 0, systems, partial=True)
@@ -74,15 +74,15 @@ def test_a_partial_run_is_held_to_what_it_measured() -> None:
     assert results.judged("burst", "", 0, {WARM: runs(1.6)}, partial=True)["met"] is False
 
 
-def test_what_was_not_measured_again_is_kept_and_the_order_is_the_usual_one(scenarios: dict[str, Any]) -> None:
-    """As after `make bench SCENARIOS=burst`."""
+def test_earlier_results_are_kept_in_the_usual_order(scenarios: dict[str, Any]) -> None:
+    """After `make bench SCENARIOS=burst`, for example."""
     merged = results.merged({"storm": scenarios["storm"], "burst": {}}, "burst", scenarios["burst"])
     assert list(merged) == ["burst", "storm"]
     assert merged["burst"] == scenarios["burst"]
 
 
-def test_what_was_written_is_read_again(scenarios: dict[str, Any], tmp_path: Path) -> None:
-    """Three files, and JSON that any reader takes."""
+def test_results_are_read_as_written(scenarios: dict[str, Any], tmp_path: Path) -> None:
+    """There are three files, and the JSON is valid for any reader."""
     folder = tmp_path / "new" / "folder"
     assert results.read(folder) == {}
     results.write(scenarios, folder)
@@ -92,7 +92,7 @@ def test_what_was_written_is_read_again(scenarios: dict[str, Any], tmp_path: Pat
 
 
 def test_the_table_has_a_row_a_system(scenarios: dict[str, Any]) -> None:
-    """The scenario is named once."""
+    """The table names the scenario once."""
     lines = markdown(scenarios).splitlines()
     figures = "1.25 | 80 | 100 / 100"
     assert lines[2] == (
@@ -104,27 +104,27 @@ def test_the_table_has_a_row_a_system(scenarios: dict[str, Any]) -> None:
 
 
 def test_a_figure_without_a_limit_has_no_verdict() -> None:
-    """Nothing is held against it."""
+    """It is not judged."""
     quiet = results.judged("quiet", "", 0, {each: runs(1) for each in (COLD, COLD_WITHOUT, WARM, WARM_WITHOUT, C7N)})
     lines = markdown({"quiet": quiet}).splitlines()
     assert "| quiet | CPU ÷ without safeguards, warm | 1 |  |  |" in lines
     assert "| quiet | seconds ÷ without safeguards, warm | 1 | ≤ 1.15 | met |" in lines
 
 
-def test_a_scenario_that_broke_off_says_so(scenarios: dict[str, Any]) -> None:
+def test_an_interrupted_scenario_is_shown_as_not_measured(scenarios: dict[str, Any]) -> None:
     """In a row of its own."""
     row = "| **storm**: 500; bound 80 s | not measured |"
     assert any(line.startswith(row) and line.endswith("| **not met** |") for line in markdown(scenarios).splitlines())
 
 
 def test_every_row_has_as_many_cells_as_the_head(scenarios: dict[str, Any]) -> None:
-    """Also that of a scenario without figures."""
+    """The row of a scenario without figures too."""
     table = markdown(scenarios).split("\n\n", maxsplit=1)[0].splitlines()
     assert {line.count("|") for line in table} == {11}
 
 
 def test_the_overview_has_a_row_a_scenario_and_a_column_a_system() -> None:
-    """With what the seconds do not tell; a scenario with other systems is not in it."""
+    """With what the seconds do not show, and without scenarios of other systems."""
     fact = {"facts": {"launch_s": 2.14}}
     system = {"seconds": 65.65, "throttled": 0, "facts": {}}
     systems = {COLD: system, WARM: {**system, **fact, "throttled": 7}, BARE: {**system, "seconds": 60.2}}
@@ -138,12 +138,12 @@ def test_the_overview_has_a_row_a_scenario_and_a_column_a_system() -> None:
 
 
 def test_the_readme_has_the_overview_as_it_was_measured() -> None:
-    """Copied from what the benchmark prints."""
+    """Copied from the benchmark's output."""
     assert overview(results.read()) in README.read_text(encoding="utf-8")
 
 
 def test_the_chart_is_well_formed_and_has_a_bar_a_system(scenarios: dict[str, Any]) -> None:
-    """Longer for more seconds, and the bound across them."""
+    """A bar is longer for more seconds, and a line across the bars marks the bound."""
     chart = ET.fromstring(svg(scenarios))  # noqa: S314  # our own
     bars = chart.findall(f"{SVG}rect")
     assert [bar.get("class") for bar in bars] == ["ours"] * 4 + ["peer"]
@@ -152,8 +152,8 @@ def test_the_chart_is_well_formed_and_has_a_bar_a_system(scenarios: dict[str, An
     assert len(chart.findall(f"{SVG}line[@class='bound']")) == 2  # of the scenario, and the legend's
 
 
-def test_the_chart_tells_boto3_alone_from_the_peers() -> None:
-    """By its colour, on both kinds of page."""
+def test_the_chart_distinguishes_boto3_alone_from_the_peers() -> None:
+    """By its color, on light and dark pages."""
     burst = results.judged("burst", "", 0, {COLD: runs(2), BARE: runs(1), C7N: runs(9)})
     chart = svg({"burst": burst})
     kinds = [bar.get("class") for bar in ET.fromstring(chart).findall(f"{SVG}rect")]  # noqa: S314  # our own
@@ -161,16 +161,16 @@ def test_the_chart_tells_boto3_alone_from_the_peers() -> None:
     assert chart.count(".bare {") == 2
 
 
-def test_the_chart_tells_what_a_system_left(scenarios: dict[str, Any]) -> None:
-    """A quick system may have left some."""
+def test_the_chart_shows_instances_that_a_system_left(scenarios: dict[str, Any]) -> None:
+    """A fast system may have left some."""
     assert "9.0 s, 10 left" in svg(scenarios)
 
 
 def test_the_chart_is_readable_in_the_dark(scenarios: dict[str, Any]) -> None:
-    """Colours for both kinds of page."""
+    """It has colors for light and dark pages."""
     assert "prefers-color-scheme: dark" in svg(scenarios)
 
 
-def test_a_chart_of_nothing_is_still_a_chart() -> None:
-    """As before the first run."""
+def test_an_empty_chart_is_well_formed() -> None:
+    """There are no results before the first run."""
     assert ET.fromstring(svg({})).tag == f"{SVG}svg"  # noqa: S314  # our own

@@ -1,4 +1,4 @@
-"""What the pictures in the README are made of."""
+"""The content of the pictures in the README."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from infra.pictures.fleet import document
 from infra.pictures.terminal import picture
 
 
-def test_a_terminal_is_drawn_with_what_is_written_to_it_and_fetches_no_font() -> None:
-    """In the width that was asked for, with the colours of a terminal."""
+def test_a_terminal_picture_has_the_text_and_fetches_no_font() -> None:
+    """In the requested width, with the colors of a terminal."""
     before = sys.stdout
     svg = picture(
         lambda: write_table(("OUTCOME",), [(("FAILED",),)]), command="imds-enforcer history", columns=40
@@ -28,7 +28,7 @@ def test_a_terminal_is_drawn_with_what_is_written_to_it_and_fetches_no_font() ->
 
 @pytest.mark.parametrize("instances", [None, 57, 1000])
 def test_the_fleet_adds_up(instances: int | None) -> None:
-    """Whatever its size: by status, by region and by source; and every instance has an id of its own."""
+    """For any size: by status, by region and by source; and every instance has its own id."""
     fleet: dict[str, Any] = document(instances)
     summary, every = fleet["summary"], fleet["instances"]
     assert len({each["instance_id"] for each in every}) == summary["instances"] == (instances or 57)

@@ -67,7 +67,7 @@ class Account(RuleBasedStateMachine):
     @rule(number=any_.NUMBERS)
     def set_back(self, number: int) -> None:
         """Hold an instance and give it IMDSv1 back."""
-        self.world.set_back(number)
+        self.world.revert(number)
 
     @rule(number=any_.NUMBERS)
     def release(self, number: int) -> None:
@@ -128,7 +128,7 @@ class Account(RuleBasedStateMachine):
     @rule()
     def find_parameter_store(self) -> None:
         """Make Parameter Store available again, if it was lost."""
-        self.world.mend()
+        self.world.reconnect()
 
     @rule(refuses=st.sampled_from(any_.TABLES))
     def lose_the_table(self, refuses: Table) -> None:

@@ -1,4 +1,4 @@
-"""The way back, by the operator's own command: each change can be undone exactly, and stays undone."""
+"""An operator's revert: it undoes each change exactly, and the enforcer does not repeat it."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ GATED = {"exemptions": [EXEMPTION], "legacy_calls": {}}
 
 
 def options(stage: Stage, ids: list[str]) -> dict[str, dict[str, Any]]:
-    """The options of instances, whether they are applied yet or not."""
+    """The options of instances, without whether they are applied yet."""
     return {each: {**shown, "State": None} for each, shown in stage.options(ids).items()}
 
 
 def rolled_out(stage: Stage) -> tuple[RolloutFleet, dict[str, dict[str, Any]], str]:
-    """A fleet that one run has changed, its options from before, and the run."""
+    """A fleet that one run has changed, its options from before, and the run's id."""
     fleet = launch_rollout_fleet(stage.aws, HOME)
     before = options(stage, fleet.all)
     report = stage.invoke({})
@@ -27,8 +27,8 @@ def rolled_out(stage: Stage) -> tuple[RolloutFleet, dict[str, dict[str, Any]], s
 
 
 @pytest.mark.policy(GATED)
-def test_a_run_is_undone_exactly_and_its_instances_stay_as_they_were(stage: Stage) -> None:
-    """All thirty; neither sweep, nor restart, nor drift changes one of them until it is released."""
+def test_a_run_is_reverted_exactly_and_stays_reverted(stage: Stage) -> None:
+    """All thirty instances: no sweep, restart or drift event changes one until its release."""
     fleet, before, run = rolled_out(stage)
     history = operator.answer(stage.aws, "history", "--run", run)
     assert {entry["instance_id"] for entry in history} == {*fleet.changeable}
@@ -48,7 +48,7 @@ def test_a_run_is_undone_exactly_and_its_instances_stay_as_they_were(stage: Stag
     stage.drift(drifting)
     stage.wait_for_lines(instance_id=drifting, outcome="HELD", trigger="drift")
     assert options(stage, fleet.all) == before
-    # What still waits of the events of all this would be drift after the release.
+    # An event still in the queue would count as drift after the release.
     stage.drain()
     operator.answer(stage.aws, "release", *fleet.changeable)
     assert stage.invoke({})["outcomes"] == {"REMEDIATED": 30, "HELD": 20, "EXEMPT": 5}
