@@ -15,7 +15,8 @@ def manual(*examples: str, ends: str, needs: str = "") -> str:
         [
             *([f"Needs the IAM actions {needs}."] if needs else []),
             f"Exit codes: {ends}; 2 usage error or access denied.",
-            *(f"Example: imds-enforcer {example}" for example in examples),
+            # As code: Markdown would read the asterisks of a role pattern as markup.
+            *(f"Example: `imds-enforcer {example}`" for example in examples),
         ]
     )
 

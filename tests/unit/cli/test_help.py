@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,15 @@ def manual(*names: str) -> str:
 def words(text: str) -> str:
     """The text without frames and line breaks."""
     return " ".join(text.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_shown_as_they_are_typed(name: str) -> None:
+    """The manual is Markdown, in which two asterisks of role patterns would only set the text between them in italics."""
+    examples = re.findall(r"^Example: `?(.*?)`?$", COMMANDS[name].epilog or "", re.MULTILINE)
+    assert examples
+    said = words(manual(*name.split()))
+    assert [example for example in examples if example not in said] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)
