@@ -151,7 +151,7 @@ def test_a_role_without_permission_to_read_the_policy(aws: LocalAws, imds: Local
     arguments = ("set", "--version-2-state", "required")
     said = refusal(aws, *arguments, environment=imds.environment())
     assert said.startswith("imds-enforcer: AccessDenied")
-    assert said.endswith("--no-policy goes on without them")
+    assert said.endswith("--no-policy goes on without the policy and the holds")
     assert aws.calls(MODIFY) == 0
     done = installed(aws, *arguments, "--no-policy", environment=imds.environment())
     assert json.loads(done.stdout)["InstanceMetadataOptions"]["HttpTokens"] == "required"
