@@ -4,6 +4,8 @@ import gc
 import io
 import sys
 
+from imds_enforcer_cli.main import app
+
 _NEW_OBJECTS = 10_000
 """Objects more before Python looks for garbage. At its own 700 it looks again and again at a fleet, of which nothing
 is garbage yet, for a third of the time of an audit."""
@@ -16,16 +18,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # An arrow, a tag's value or an answer that the terminal's encoding lacks must not end the command.
             stream.reconfigure(errors="backslashreplace")
-    try:
-        from imds_enforcer_cli.main import app  # noqa: PLC0415  # what it needs may not be installed
-
-        app(prog_name="imds-enforcer")
-    except ModuleNotFoundError as error:
-        library = (error.name or "").partition(".")[0]
-        if library not in {"typer", "rich", "jinja2"}:
-            raise
-        print(f"imds-enforcer: {library} is missing; install it with: pip install '.[cli]'", file=sys.stderr)  # noqa: T201
-        sys.exit(2)
+    app(prog_name="imds-enforcer")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What holds for every sub-command: streams, and what may be installed."""
+"""What holds for every sub-command: streams, and what is installed."""
 
 from __future__ import annotations
 
@@ -207,32 +207,6 @@ def test_somebody_is_there_if_the_input_is_a_terminal(monkeypatch: pytest.Monkey
     assert not output.interactive()
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich", "jinja2"])
-def test_without_its_libraries_it_says_how_to_install_them(
-    missing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`pip install .` alone leaves them out."""
-    for name in [each for each in sys.modules if each.partition(".")[0] in {"imds_enforcer_cli", missing}]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.setattr(sys, "argv", ["__main__.py", "audit"])
-    with pytest.raises(SystemExit) as ending:
-        start.main()
-    assert ending.value.code == 2
-    said = f"imds-enforcer: {missing} is missing; install it with: pip install '.[cli]'\n"
-    assert capsys.readouterr() == ("", said)
-
-
-def test_other_missing_modules_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the installation, not of what was installed."""
-    for name in [each for each in sys.modules if each.startswith("imds_enforcer_cli")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "imds_enforcer_cli.commands.history", None)
-    monkeypatch.setattr(sys, "argv", ["__main__.py", "history"])
-    with pytest.raises(ModuleNotFoundError, match="imds_enforcer_cli"):
-        start.main()
-
-
 def test_it_starts_under_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on a terminal that lacks an arrow."""
     written = io.BytesIO()
@@ -270,10 +244,12 @@ def test_an_answer_that_the_encoding_lacks_is_a_no(
 
 
 def test_what_is_tested_is_what_is_installed() -> None:
-    """The pins of the extra are those of the tests."""
-    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
-    assert extra["optional-dependencies"]["cli"] == {"file": ["lambda_src/cli.in"]}
-    assert "-r ../lambda_src/cli.in\n" in (ROOT / "tests" / "requirements.in").read_text()
+    """The function's libraries and the command's own, in the versions of the tests."""
+    dynamic = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
+    files = dynamic["dependencies"]["file"]
+    assert files == ["lambda_src/requirements.in", "lambda_src/cli.in"]
+    tested = (ROOT / "tests" / "requirements.in").read_text()
+    assert not [file for file in files if f"-r ../{file}\n" not in tested]
 
 
 def test_the_crt_is_the_one_that_this_botocore_asks_for() -> None:
