@@ -31,6 +31,7 @@ TESTS := $(VENV)/.tests
 MUTMUT := $(VENV)/.mutmut
 LOCAL := .venv/local/.ready
 COMMAND := .venv/command/.ready
+WHEELS := $(VENV)/wheels/.ready
 LOCK := .venv/lock/.ready
 PEERS := .venv/peers/.ready
 PROWLER := .venv/prowler/.ready
@@ -56,7 +57,7 @@ export TABLE_MS ?=
 
 FUZZED := $(addprefix tests/unit/invariants/test_,invariants_over_time.py invariants.py fuzz.py)
 
-.PHONY: help demo demo-rollout demo-lifecycle demo-prevention local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser lock synth template deploy destroy destroy-state clean
+.PHONY: help demo demo-rollout demo-lifecycle demo-prevention local latency bench audit-peers costs pictures check test quick coverage other-tests fuzz mutants fmt format lint types unit tools integration infra e2e browser lock synth template dist deploy destroy destroy-state clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -103,7 +104,7 @@ quick: $(TESTS)
 coverage: $(TESTS)
 	$(RUN) $(PARALLEL) --cov --cov-fail-under=95 tests/unit
 
-other-tests: $(TESTS) $(LOCAL) $(COMMAND) $(SIMULATOR)
+other-tests: $(TESTS) $(LOCAL) $(COMMAND) $(WHEELS) $(SIMULATOR)
 	$(RUN) $(PARALLEL) tests --ignore tests/unit
 
 fuzz: $(TESTS) ## test the invariants with 20,000 examples and more: 10 minutes at most
@@ -135,7 +136,7 @@ integration: $(TESTS) $(LOCAL) $(COMMAND) ## run the tests of single parts again
 tools: $(TESTS) ## run the tests of the tools: bench, costs, pictures, peers
 	$(RUN) -m pytest tests/tools
 
-infra: $(TESTS) $(LOCAL) $(SIMULATOR) ## run the tests of templates, package and deployment
+infra: $(TESTS) $(LOCAL) $(WHEELS) $(SIMULATOR) ## run the tests of templates, package, deployment and release
 	$(RUN) -m pytest tests/infra
 
 e2e: $(TESTS) $(LOCAL) $(COMMAND) ## test the deployed stack on the local AWS; DEPLOYED_BY=templates deploys it from the files of make template
@@ -161,6 +162,9 @@ synth: $(TOOLS) ## write the templates to .build/cdk.out
 
 template: $(TOOLS) ## write plain CloudFormation templates and the function's zip to .build/template; needs no AWS
 	$(RUN) -m infra.deploy template $(CDK_ARGS)
+
+dist: $(TOOLS) ## write a release to .build/dist: the command, the templates, the function's zip, the policy's schema; needs no AWS
+	$(RUN) -m infra.dist
 
 deploy: $(TOOLS) ## deploy every stack to the account of the AWS environment; BOOTSTRAP=yes if the region is not bootstrapped
 	$(RUN) -m infra.deploy deploy $(CDK_ARGS)
@@ -205,6 +209,14 @@ $(COMMAND): pyproject.toml $(SOURCES)
 	@$(PYTHON) -m venv .venv/command
 	@$(call pip_install,.venv/command) --require-hashes --no-deps -r lambda_src/cli.txt
 	@$(call pip_install,.venv/command) --no-deps --no-build-isolation .
+	@touch $@
+
+# What the command needs, for the test that installs it from its wheel without an index.
+$(WHEELS): $(TOOLS) lambda_src/cli.txt
+	@echo "Fetching the command's libraries as wheels ..."
+	@rm -rf $(@D)
+	@$(RUN) -m pip download --quiet --disable-pip-version-check --dest $(@D) --only-binary=:all: \
+		--require-hashes --no-deps -r lambda_src/cli.txt
 	@touch $@
 
 $(LOCK): infra/lock.txt

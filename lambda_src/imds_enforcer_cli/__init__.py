@@ -1,4 +1,4 @@
 """The operator's command, `imds-enforcer`: it runs the enforcer's own modules."""
 
-VERSION = "0.1.0"
+VERSION = "1.0.0"
 """The project's version; a test compares it with pyproject.toml."""

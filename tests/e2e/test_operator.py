@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from imds_enforcer_cli import VERSION
 from infra.local import operator
 from infra.local.waiting import until
 from tests.e2e.stage import HOME, PATIENCE_SECONDS, Stage
@@ -59,7 +60,7 @@ def test_a_sweep_is_started_and_followed(stage: Stage) -> None:
     assert {entry["instance_id"] for entry in history} == {*ids}
     seen = until(lambda: status(stage), lambda found: (found["last_sweep"] or {}).get("run_id") == report["run_id"])
     assert seen["last_effective_sweep"]["outcomes"] == report["outcomes"]
-    assert (seen["stack"]["version"], seen["holds"], seen["dead_letters"]) == ("0.1.0", 1, 0)
+    assert (seen["stack"]["version"], seen["holds"], seen["dead_letters"]) == (VERSION, 1, 0)
     assert seen["policy"]["versions"] == report["policy_versions"]
 
 

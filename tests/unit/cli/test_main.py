@@ -1,4 +1,4 @@
-"""What every sub-command shares: its streams, and the libraries that it needs."""
+"""What every sub-command shares: its streams, and its libraries."""
 
 from __future__ import annotations
 
@@ -207,32 +207,6 @@ def test_it_can_ask_only_if_the_input_is_a_terminal(monkeypatch: pytest.MonkeyPa
     assert not output.interactive()
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich", "jinja2"])
-def test_a_missing_library_is_reported_with_how_to_install_it(
-    missing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`pip install .` alone does not install them."""
-    for name in [each for each in sys.modules if each.partition(".")[0] in {"imds_enforcer_cli", missing}]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.setattr(sys, "argv", ["__main__.py", "audit"])
-    with pytest.raises(SystemExit) as ending:
-        start.main()
-    assert ending.value.code == 2
-    said = f"imds-enforcer: {missing} is missing; install it with: pip install '.[cli]'\n"
-    assert capsys.readouterr() == ("", said)
-
-
-def test_other_missing_modules_end_in_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The installation itself is broken."""
-    for name in [each for each in sys.modules if each.startswith("imds_enforcer_cli")]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "imds_enforcer_cli.commands.history", None)
-    monkeypatch.setattr(sys, "argv", ["__main__.py", "history"])
-    with pytest.raises(ModuleNotFoundError, match="imds_enforcer_cli"):
-        start.main()
-
-
 def test_the_usage_line_has_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
     """It starts even on a terminal whose encoding lacks an arrow."""
     written = io.BytesIO()
@@ -270,10 +244,12 @@ def test_an_answer_that_cannot_be_decoded_means_no(
 
 
 def test_the_tests_use_the_installed_versions() -> None:
-    """The `cli` extra and the tests take their pins from the same file."""
-    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
-    assert extra["optional-dependencies"]["cli"] == {"file": ["lambda_src/cli.in"]}
-    assert "-r ../lambda_src/cli.in\n" in (ROOT / "tests" / "requirements.in").read_text()
+    """The command and the tests take their pins from the same files."""
+    dynamic = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["dynamic"]
+    files = dynamic["dependencies"]["file"]
+    assert files == ["lambda_src/requirements.in", "lambda_src/cli.in"]
+    tested = (ROOT / "tests" / "requirements.in").read_text()
+    assert not [file for file in files if f"-r ../{file}\n" not in tested]
 
 
 def test_the_crt_version_is_the_one_that_botocore_requires() -> None:
