@@ -34,7 +34,8 @@ app.command(
         needs=f"{FIND}, {READ_PARAMETERS}, ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS}; "
         f"to change templates, ec2:CreateLaunchTemplateVersion, {_CHANGE}; if the policy has a gate, "
         f"cloudwatch:GetMetricData; if the stack is deployed, sts:GetCallerIdentity, {QUERY} and "
-        "dynamodb:BatchWriteItem; if an interrupted fix has left a version, ec2:DescribeFleets and ec2:DescribeSpotFleetRequests",
+        "dynamodb:BatchWriteItem; if an interrupted fix has left a version, ec2:DescribeFleets and "
+        "ec2:DescribeSpotFleetRequests",
     ),
 )(fix)
 app.command(
