@@ -26,22 +26,22 @@ _COMMANDS = (
             "set --version-2-state required --instance-id i-0123456789abcdef0",
             "set --version-2-state required",
             ends="0 every instance has the options (a stopped one applies them when it starts); 1 an instance is held, "
-            "exempt or otherwise left alone, its change failed, or EC2 did not apply it in time",
+            "exempt or otherwise left alone, a change failed, or EC2 did not apply a change in time",
             needs=f"{FIND}, {READ_PARAMETERS}, ec2:DescribeInstances and ec2:ModifyInstanceMetadataOptions; "
-            "for instances in other regions, or if the stack is not in the home region, ec2:DescribeRegions; "
-            f"if it is, sts:GetCallerIdentity, {QUERY} and dynamodb:BatchWriteItem",
+            "to look for instances or the stack in other regions, ec2:DescribeRegions; if the stack is deployed, "
+            f"sts:GetCallerIdentity, {QUERY} and dynamodb:BatchWriteItem",
         ),
     ),
     Deferred(
         "verify",
         "verify:verify",
         panel=_ONE_INSTANCE,
-        summary="Check whether instances require IMDSv2 or make it optional, and whether EC2 has applied it.",
+        summary="Check that instances have the expected IMDSv2 state, required or optional, and that EC2 applied it.",
         epilog=manual(
             "verify i-0123456789abcdef0",
             "verify --probe",
             ends="0 every check passed; 1 a check failed",
-            needs=f"ec2:DescribeInstances; for instances in other regions, ec2:DescribeRegions; without "
+            needs=f"ec2:DescribeInstances; to look for instances in other regions, ec2:DescribeRegions; without "
             f"--version-2-state, {READ_PARAMETERS}",
         ),
     ),
@@ -55,8 +55,8 @@ _COMMANDS = (
             "audit --group-by source --no-calls",
             "audit --instance i-0123456789abcdef0",
             "audit --output html > audit.html",
-            ends="0 no instance is in a state that `--fail-on` names; 1 an instance is, or something could not be read "
-            "(a region that a service control policy denies does not count)",
+            ends="0 no instance is in a state that `--fail-on` names; 1 an instance is, or the audit could not read "
+            "something (a region that a service control policy denies does not count)",
             needs=f"{FIND}, {READ_PARAMETERS}, sts:GetCallerIdentity, {QUERY}, ec2:DescribeRegions, "
             f"ec2:DescribeInstances and cloudwatch:GetMetricData; to find what launched the instances, "
             f"{READ_LAUNCHERS}",
@@ -66,7 +66,8 @@ _COMMANDS = (
         "launches",
         "launches_group:app",
         panel=_FLEET,
-        summary="Show what will launch instances that allow IMDSv1, who owns it, and what to change.",
+        summary="Show which launch templates, groups, images and account defaults give new instances IMDSv1, who owns "
+        "them, and how to change them.",
     ),
     Deferred(
         "enforce",
@@ -76,11 +77,11 @@ _COMMANDS = (
         epilog=manual(
             "enforce --regions eu-west-1,us-east-1 --dry-run",
             "enforce --policy policy.json --yes",
-            ends="0 nothing is left to do, or `--dry-run` showed the plan; 1 an instance was deferred or failed, a "
-            "region could not be read, the policy's mode is audit, or you answered no; 130 interrupted",
+            ends="0 nothing is left to do, or `--dry-run` showed the plan; 1 a change was deferred or failed, "
+            "the command could not read a region, the policy's mode is audit, or you answered no; 130 interrupted",
             needs=f"{FIND}, sts:GetCallerIdentity, {READ_PARAMETERS}, ec2:DescribeRegions, ec2:DescribeInstances and "
-            "ec2:ModifyInstanceMetadataOptions; if tokens become optional, ec2:GetInstanceMetadataDefaults; if "
-            f"the policy has a gate, cloudwatch:GetMetricData; if the stack is deployed, {QUERY}, dynamodb:Scan "
+            "ec2:ModifyInstanceMetadataOptions; if the policy makes tokens optional, ec2:GetInstanceMetadataDefaults; "
+            f"if the policy has a gate, cloudwatch:GetMetricData; if the stack is deployed, {QUERY}, dynamodb:Scan "
             "on its indexes and dynamodb:BatchWriteItem",
         ),
     ),
@@ -110,7 +111,7 @@ _COMMANDS = (
         epilog=manual(
             "status",
             "status --output json",
-            ends="0 all is well; 1 an alarm is raised, an event or invocation was given up, the policy is invalid, or "
+            ends="0 all is well; 1 an alarm is raised, a dead-letter queue has a message, the policy is invalid, or "
             "the stack is in a failed state",
             needs=f"{FIND}, {READ_PARAMETERS}, cloudwatch:GetMetricData, cloudwatch:DescribeAlarms, "
             f"logs:FilterLogEvents, sqs:GetQueueAttributes and {QUERY}",
@@ -135,7 +136,7 @@ _COMMANDS = (
         summary="Move failed events from the dead-letter queue back to the event queue.",
         epilog=manual(
             "redrive",
-            ends="0 every message was moved, or the queue is empty; 1 the move failed, or its end was not seen",
+            ends="0 every message was moved, or the queue is empty; 1 the move failed, or did not end in time",
             needs=f"{FIND}; on both queues, sqs:GetQueueAttributes; on the dead-letter queue, sqs:StartMessageMoveTask,"
             " sqs:ListMessageMoveTasks, sqs:ReceiveMessage and sqs:DeleteMessage; on the event queue, "
             "sqs:SendMessage; on the stack's key, kms:Decrypt and kms:GenerateDataKey",
@@ -157,13 +158,14 @@ _COMMANDS = (
         "revert",
         "revert:revert",
         panel=_CHANGES,
-        summary="Revert changes by the enforcer, `enforce` or `set`, and hold those instances.",
+        summary="Revert changes by the enforcer, `imds-enforcer enforce` or `imds-enforcer set`, and hold the "
+        "instances.",
         epilog=manual(
             "revert i-0123456789abcdef0 --dry-run",
             "revert --run 1c2d3e4f-5a6b-7c8d-9e0f-a1b2c3d4e5f6 --yes",
             "revert --defaults eu-west-1 us-east-1",
-            ends="0 everything is reverted, or nothing is left to revert; 1 a revert failed, an option was left because"
-            " someone else has changed it since, or you answered no",
+            ends="0 everything is reverted, or nothing is left to revert; 1 a revert failed, the command left "
+            "an option that someone else has changed since, or you answered no",
             needs=f"{FIND}, sts:GetCallerIdentity, {UNDO} and ec2:ModifyInstanceMetadataOptions; {UNLISTED}; "
             "with --defaults, ec2:GetInstanceMetadataDefaults and ec2:ModifyInstanceMetadataDefaults",
         ),
@@ -184,7 +186,7 @@ _COMMANDS = (
         "release",
         "hold:release",
         panel=_CHANGES,
-        summary="End the holds on instances: the next event or sweep brings them in line again.",
+        summary="End the holds on instances, so that the next event or sweep brings the instances in line again.",
         epilog=manual(
             "release i-0123456789abcdef0",
             ends="0 no instance is held any more",

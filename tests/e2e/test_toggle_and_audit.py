@@ -38,7 +38,7 @@ def test_a_sweep_stops_when_its_policy_changes(stage: Stage) -> None:
         version = stage.set_http_tokens("optional")
         stage.settle(http_tokens=version)
     [overtaken] = until(lambda: stage.reports(trigger="schedule"), seconds=PATIENCE_SECONDS)
-    assert overtaken["stopped"].startswith("the policy has changed to versions")
+    assert overtaken["stopped"].startswith("the policy has changed during the run, to versions")
     assert sum(overtaken["outcomes"].values()) == 200
     assert overtaken["outcomes"]["DEFERRED"] > 50
     assert overtaken["seconds"] < 200 / 5, "the sweep did not stop"

@@ -96,7 +96,7 @@ class Enforcer:
 
     def _audited(self, plans: Sequence[PlannedChange]) -> Iterator[Result]:
         """What would become of these instances; holds count, a sweep's limits do not."""
-        assert self.context.hold_check is not None, "a policy is enforced without asking about holds"
+        assert self.context.hold_check is not None, "an enforcer that follows a policy needs a hold check"
         checked = self.context.hold_check.review(plans)
         if why := self.context.cancellation.cancelled:
             yield from (result_of(plan.instance, Outcome.DEFERRED, f"{why}; {plan.reason}") for plan in plans)

@@ -35,7 +35,7 @@ def completed(entry: Entry, seen: Mapping[str, Instance], since: Iterable[Entry]
     later = min((each for each in since if each.at > entry.at), key=lambda each: each.at, default=None)
     if later:
         changed = later.before.agree_with(entry.wanted)
-        why = f"the run {later.run_id} found the change {'' if changed else 'not '}made"
+        why = f"the later run {later.run_id} found that the change had {'' if changed else 'not '}been made"
         outcome = Outcome.REMEDIATED if changed else Outcome.DEFERRED
         after = later.before if changed else None
         return replace(entry, outcome=outcome, after=after, reason=f"{_LEFT_BEHIND}; {why}; {entry.reason}")
@@ -45,12 +45,12 @@ def completed(entry: Entry, seen: Mapping[str, Instance], since: Iterable[Entry]
     options = instance.options
     if options and options.agree_with(entry.wanted):
         outcome = Outcome.REMEDIATED if options.state is OptionsState.APPLIED else Outcome.PENDING
-        reason = f"{_LEFT_BEHIND}; the instance shows the change; {entry.reason}"
+        reason = f"{_LEFT_BEHIND}; the instance has the changed options; {entry.reason}"
         return replace(entry, outcome=outcome, after=options, reason=reason)
     if options is None:
         why = "EC2 returned unrecognized metadata options"
     elif options.agree_with(entry.before):
-        why = "the instance does not show the change"
+        why = "the instance does not have the changed options"
     else:
-        why = "the instance shows options that someone else has set since"
+        why = "the instance has options that someone else has set since"
     return replace(entry, outcome=Outcome.DEFERRED, reason=f"{_LEFT_BEHIND}; {why}; {entry.reason}")

@@ -120,7 +120,7 @@ class RefusedLauncher:
     def __str__(self) -> str:
         """The line that the digest and `status` show."""
         often = f"{self.times} times since {self.first:%Y-%m-%d %H:%M} UTC, last" if self.times > 1 else "once,"
-        how_often = f"{'at least ' if self.uncounted else ''}{often} {self.last:%Y-%m-%d %H:%M} UTC"
+        how_often = f"refused {'at least ' if self.uncounted else ''}{often} at {self.last:%Y-%m-%d %H:%M} UTC"
         return f"{self.launcher}: {how_often}; {self.launcher.why}. To do: {self.launcher.change}."
 
     def as_json(self) -> dict[str, object]:

@@ -74,7 +74,7 @@ class Cancellation:
             self.heed(error.failure)
             # The policy may have changed, and under an unknown policy nothing is written.
             return f"Parameter Store is out of reach ({error})"
-        return None if versions == self._versions else f"the policy has changed to {versions}"
+        return None if versions == self._versions else f"the policy has changed during the run, to {versions}"
 
 
 class RegionCancellation:

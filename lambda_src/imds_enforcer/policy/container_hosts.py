@@ -17,9 +17,9 @@ class ContainerHostTag(NamedTuple):
     source: str
 
 
-_NODE_GROUPS = "AWS Managed Policy Reference, AWSServiceRoleForAmazonEKSNodegroup: its instances are launched with it"
-_COMPUTE = "AWS Managed Policy Reference, AmazonEKSComputePolicy: its instances are launched with it"
-_CAPACITY = "EC2 User Guide, Capacity Manager: tag keys that it provides"
+_NODE_GROUPS = "AWS Managed Policy Reference, AWSServiceRoleForAmazonEKSNodegroup: EKS launches its nodes with this tag"
+_COMPUTE = "AWS Managed Policy Reference, AmazonEKSComputePolicy: EKS launches its nodes with this tag"
+_CAPACITY = "EC2 User Guide, Capacity Manager: tag keys that Capacity Manager provides"
 _MANAGED_INSTANCES = "ECS Developer Guide, Tags for Amazon ECS Managed Instances"
 _KARPENTER = "aws/karpenter-provider-aws, pkg/apis/v1/labels.go"
 _KOPS = "kubernetes/kops, upup/pkg/fi/cloudup/awsup/aws_cloud.go"
@@ -36,7 +36,7 @@ CONTAINER_HOSTS = (
     ContainerHostTag(
         "kubernetes.io/cluster/*",
         "Kubernetes",
-        "EKS User Guide, Nodes fail to join cluster: each node needs it; openshift/installer, "
+        "EKS User Guide, Nodes fail to join cluster: each node needs this tag; openshift/installer, "
         "pkg/asset/machines/aws/machines.go; gardener/gardener-extension-provider-aws, "
         "pkg/controller/worker/machines.go",
     ),
@@ -51,7 +51,7 @@ CONTAINER_HOSTS = (
     ContainerHostTag(
         "red-hat-managed",
         "ROSA",
-        "AWS Managed Policy Reference, ROSANodePoolManagementPolicy: its instances are launched with it",
+        "AWS Managed Policy Reference, ROSANodePoolManagementPolicy: ROSA launches its nodes with this tag",
     ),
     ContainerHostTag(
         "AmazonECSManaged",
@@ -63,7 +63,7 @@ CONTAINER_HOSTS = (
     ContainerHostTag(
         "AWSBatchServiceTag",
         "AWS Batch",
-        "AWS Managed Policy Reference, BatchServiceRolePolicy: its instances are launched with it",
+        "AWS Managed Policy Reference, BatchServiceRolePolicy: AWS Batch launches its instances with this tag",
     ),
 )
 """The value of a tag does not matter."""

@@ -92,7 +92,8 @@ class Revert:
             except AwsError as error:
                 if error.failure.kind is Kind.CREDENTIALS:
                     raise
-                plans |= {each: Reverting(each, region, problem=f"it cannot be read ({error})") for each in named}
+                problem = f"the instance cannot be read ({error})"
+                plans |= {each: Reverting(each, region, problem=problem) for each in named}
                 continue
             for instance_id in named:
                 entries = self._completed(ledger[instance_id], seen)

@@ -105,7 +105,7 @@ class RevertDefaults:
         except AwsError as error:
             if error.failure.kind is Kind.CREDENTIALS:
                 raise
-            return RevertingDefaults(region, problem=f"they cannot be read ({error})")
+            return RevertingDefaults(region, problem=f"the account defaults cannot be read ({error})")
         entries = context.entries(seen)
         if any(entry.outcome is None for entry in entries):
             return RevertingDefaults(region, problem="a change is under way: try again in a few minutes")

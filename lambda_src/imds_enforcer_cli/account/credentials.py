@@ -27,7 +27,7 @@ def find_credentials(core: botocore.session.Session) -> None:
         hint = f"; sign in with: aws sso login --profile {profile}" if error.failure.code in _SIGN_IN_AGAIN else ""
         reason = f"{str(error).rstrip(': ')}{hint}"
     except GetPassWarning:
-        reason = "it asks for an MFA code, and there is no terminal to ask at"
+        reason = "the profile needs an MFA code, but there is no terminal where you can enter it"
     # botocore does not catch these errors: it does not check what a credential_process prints.
     except (JSONDecodeError, UnicodeDecodeError) as error:
         reason = f"its credential_process does not print JSON: {error}"

@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The instance that this runs on."""
+    """The instance that the command runs on."""
 
     instance_id: str
     region: str
@@ -130,7 +130,7 @@ class InstanceMetadata:
 
 
 def here(profile: str | None) -> InstanceMetadata:
-    """The service of the instance that this runs on, with the endpoint and time-out that boto3 would use.
+    """The service of the instance that the command runs on, with the endpoint and time-out of boto3.
 
     Raises:
         CommandError: if the configuration disables the service, or names an endpoint that is not a URL.

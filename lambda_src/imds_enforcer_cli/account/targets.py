@@ -22,10 +22,12 @@ Named = Annotated[
         "--instance-id",
         metavar="ID [ID...]",
         help="The ids of the instances, in any region.",
-        show_default="the instance that this runs on",
+        show_default="the instance that the command runs on",
     ),
 ]
-More = Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="More ids.", hidden=True)]
+More = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID...]", help="The ids of instances; the same as with --instance-id.")
+]
 """The ids after the first: an option takes only one value."""
 
 _PATIENCE_SECONDS = 120
@@ -97,7 +99,7 @@ def _live(clients: Clients, region: str, instance_ids: list[str]) -> dict[str, I
 
 
 def _itself(reached: Connection, identity: Identity) -> Instance:
-    """The instance that this runs on, once EC2 lists it and it is no longer pending."""
+    """The instance that the command runs on, once EC2 lists it and it is no longer pending."""
     ec2, deadline = reached.clients.ec2(identity.region), Deadline.after(reached.clock, _PATIENCE_SECONDS)
     while True:
         seen = ec2.read([identity.instance_id]).get(identity.instance_id)
@@ -105,7 +107,7 @@ def _itself(reached: Connection, identity: Identity) -> Instance:
             return seen
         if deadline.passed:
             raise CommandError(
-                f"EC2 does not list {identity.instance_id} in {identity.region}, the instance that this runs on; the "
-                "credentials may belong to another account"
+                f"EC2 does not list {identity.instance_id} in {identity.region}, the instance that the command runs "
+                "on; the credentials may belong to another account"
             )
         reached.clock.sleep(_PAUSE_SECONDS)

@@ -50,15 +50,17 @@ def audit(  # noqa: PLR0913  # each is an option of the command
     regions: Annotated[
         str,
         typer.Option(
-            "--regions", metavar="all|NAME,...", help="The regions to audit; all means all that the policy covers."
+            "--regions",
+            metavar="all|NAME,...",
+            help="The regions to audit; all means every region that the policy covers.",
         ),
     ] = ALL,
     group_by: Annotated[
         _Grouping | None,
         typer.Option(
             "--group-by",
-            help="Show what launched the instances (Auto Scaling group, launch template, image) instead of each "
-            "instance, and whether it will launch instances that allow IMDSv1 again.",
+            help="Group the instances by what launched them (Auto Scaling group, launch template or image), and show "
+            "whether its next instances will allow IMDSv1.",
             show_default="one row per instance",
         ),
     ] = None,
@@ -67,8 +69,8 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--instance",
             metavar="ID",
-            help="Show everything about this instance: the policy's decision and its reason, exemption, gate, holds, "
-            "ledger, rollout, launcher. May be repeated.",
+            help="Show everything about this instance: the policy's decision and the reason for it, exemption, gate, "
+            "holds, ledger, rollout, launcher. May be repeated.",
             show_default="every instance",
         ),
     ] = None,
@@ -98,8 +100,8 @@ def audit(  # noqa: PLR0913  # each is an option of the command
         bool,
         typer.Option(
             "--no-calls",
-            help="Do not ask CloudWatch for IMDSv1 calls, which costs $0.01 per 1,000 instances. Instances that the "
-            "policy's legacy_calls would hold back then count as DRIFT.",
+            help="Do not ask CloudWatch for IMDSv1 calls; asking costs $0.01 per 1,000 instances. Instances that the "
+            "policy's legacy_calls would hold back count as DRIFT.",
         ),
     ] = False,
     every: Annotated[
@@ -119,13 +121,14 @@ def audit(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Show whether each instance follows the policy, and why not.
 
-    The audit changes nothing. COMPLIANT: follows the policy. IMDS_OFF: its metadata service is off, which satisfies
-    the policy. DRIFT: differs from the policy. HELD, EXEMPT and MANAGED: differ too, but the enforcer leaves them
-    alone; HELD is due to a person, to the policy, or to EC2, which refuses an option. UNREADABLE: has unrecognized
-    metadata options.
+    The audit changes nothing. A COMPLIANT instance follows the policy. IMDS_OFF: the instance's metadata service is
+    off, which satisfies the policy. A DRIFT instance differs from the policy. HELD, EXEMPT and MANAGED instances
+    differ too, but the enforcer leaves them alone. An instance is HELD by a person, by the policy, or because EC2
+    refuses an option. UNREADABLE: the audit does not recognize the instance's metadata options.
 
-    If the account has no policy, the audit assumes HttpTokens required. Notes on standard error name exemptions that
-    match no instance, and tags of the policy that instances have only in another case.
+    If the account has no policy, the audit assumes HttpTokens required. On standard error, the audit notes each
+    exemption that matches no instance. It also notes each tag in the policy that instances have only with other
+    upper-case or lower-case letters, or with other spaces.
     """
     failing = _checked_failing(fail_on)
     if group_by and not output.can_group:

@@ -51,7 +51,9 @@ def enforce(  # noqa: PLR0913  # each is an option of the command
     regions: Annotated[
         str,
         typer.Option(
-            "--regions", metavar="all|NAME,...", help="The regions to sweep; all means all that the policy covers."
+            "--regions",
+            metavar="all|NAME,...",
+            help="The regions to sweep; all means every region that the policy covers.",
         ),
     ] = ALL,
     policy: arguments.PolicyFile = None,
@@ -64,15 +66,16 @@ def enforce(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Bring every instance in line with the policy: one sweep, run from this machine.
 
-    The command first shows its plan: the outcomes for the instances that differ, by region, and what launched the
-    instances to change. It follows the same rules as the deployed enforcer's sweeps: exemptions, holds, the gate for
-    instances that still call IMDSv1, the rollout's share, and EC2's request limits. It reads every change back and
-    writes it to the ledger, so that `imds-enforcer revert --run` can revert it. The run ends if the policy in
-    Parameter Store changes. If the enforcer is not deployed, there is no ledger and no hold.
+    The command first shows its plan: the outcomes in each region for the instances that differ from the policy, and
+    what launched the instances that will change. It follows the same rules as the deployed enforcer's sweeps:
+    exemptions, holds, the gate for instances that still call IMDSv1, the rollout's share, and EC2's request limits.
+    It reads every change back and writes it to the ledger, so that `imds-enforcer revert --run` can revert it. The run
+    ends if the policy in Parameter Store changes. If the enforcer is not deployed, there is no ledger, and no instance
+    is held.
 
-    Ctrl-C or SIGTERM stops the run: it begins no further change, reads back what it sent for up to 20 seconds, writes
-    its report, and exits with 130. A second Ctrl-C ends it at once, and names the instances whose change was sent but
-    not read back.
+    After Ctrl-C or SIGTERM, the command begins no further change. It takes up to 20 seconds to read back the changes
+    that it has sent. Then it writes its report, and exits with 130. A second Ctrl-C ends the command at once: it names
+    the instances whose change it has sent but not read back.
     """
     if not (dry_run or yes):
         output.require_terminal()

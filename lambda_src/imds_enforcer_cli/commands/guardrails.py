@@ -28,8 +28,8 @@ def scp(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--operator-role",
             metavar="ARN",
-            help="A role that may run `enforce`, `set`, `revert`, `policy set` and `launches fix`; * stands for any "
-            "account, or for any part of the name. May be repeated.",
+            help="A role that may run `imds-enforcer enforce`, `set`, `revert`, `policy set` and `launches fix`; "
+            "* stands for any account, or for any part of the name. May be repeated.",
         ),
     ],
     deploy_role: Annotated[
@@ -54,18 +54,19 @@ def scp(  # noqa: PLR0913  # each is an option of the command
     *,
     role_delivery: Annotated[
         bool,
-        typer.Option("--role-delivery", help="Also refuse every call with credentials fetched through IMDSv1."),
+        typer.Option("--role-delivery", help="Also deny every call with credentials that came from IMDSv1."),
     ] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
 ) -> None:
     """Print the organization's service control policy (SCP) that fits the policy in force.
 
-    The SCP denies launches that allow IMDSv1. It denies changes to metadata options, the policy, the ledger, and the
-    tags that exempt instances, unless the enforcer or a named role makes them. Standard error has the reason for each
-    statement, and what the SCP denies although the policy allows it.
+    The SCP denies launches that allow IMDSv1. It also denies changes to metadata options, the policy, the ledger, and
+    the tags that exempt instances. Only the enforcer and the roles that you name may make these changes. On standard
+    error, the command writes the reason for each statement. There it also writes what the SCP denies although the
+    policy allows it.
 
-    Attach it to a test account first. With --policy and --enforcer-role, the command does not call AWS.
+    Attach the SCP to a test account first. With --policy and --enforcer-role, the command does not call AWS.
     """
     operators = [checked_role("--operator-role", each) for each in operator_role]
     deployers = [checked_role("--deploy-role", each) for each in deploy_role or ()]

@@ -49,9 +49,11 @@ def history(
 ) -> None:
     """Show the enforcer's changes, oldest first: to one instance, by one run, or all recent ones.
 
-    Changes by `enforce`, `set` and `revert` are included, with the ARN of the caller. With `--run`, a last line sums
-    up the run. The ledger keeps entries for 400 days. It also records what `launches fix` did to launch templates,
-    but only `launches undo` shows that.
+    Changes by `imds-enforcer enforce`, `imds-enforcer set` and `imds-enforcer revert` are included, with the ARN of the
+    caller. With `--run`, a last line sums up the run. The ledger keeps entries for 400 days.
+
+    The ledger also records the changes that `imds-enforcer launches fix` makes to launch templates. Only
+    `imds-enforcer launches undo` shows these changes.
     """
     if instance and run:
         raise CommandError("an instance and --run; allowed: one of them, or neither")

@@ -18,11 +18,9 @@ HOLD_COLUMNS = ("instance_id", "until", "reason", "by", "at")
 
 RELEASE_COLUMNS = ("instance_id", *(f"released.{column}" for column in HOLD_COLUMNS))
 
-_Instances = Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="The instances' ids.")]
-
 
 def hold(
-    instances: _Instances,
+    instances: Annotated[list[str], typer.Argument(metavar="INSTANCE...", help="The instances' ids.")],
     reason: Annotated[
         str, typer.Option("--reason", metavar="TEXT", help="The reason, for people who find the hold later.")
     ],
@@ -34,7 +32,7 @@ def hold(
 ) -> None:
     """Keep the enforcer from changing instances, whatever the policy says.
 
-    A hold replaces an earlier hold on the same instance. `imds-enforcer release` ends it.
+    A new hold replaces an earlier hold on the same instance. `imds-enforcer release` ends a hold.
     """
     ids, why = arguments.checked_ids(instances), arguments.checked_reason(reason)
     reached = connection.connect(profile, region)
@@ -53,16 +51,22 @@ def hold(
 
 
 def release(
-    instances: _Instances,
+    instances: Annotated[
+        list[str], typer.Argument(metavar="INSTANCE...", help="The instances' ids or, with --defaults, regions.")
+    ],
     *,
     defaults: Annotated[
-        bool, typer.Option("--defaults", help="Name regions instead: release the account defaults that `revert` held.")
+        bool,
+        typer.Option(
+            "--defaults",
+            help="End the holds of `imds-enforcer revert --defaults` on the account defaults of the named regions.",
+        ),
     ] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output: arguments.Output = arguments.Format.TABLE,
 ) -> None:
-    """End the holds on instances: the next event or sweep brings them in line again."""
+    """End the holds on instances, so that the next event or sweep brings the instances in line again."""
     ids = [subject(each) for each in arguments.checked_regions(instances)] if defaults else []
     ids = ids or arguments.checked_ids(instances)
     ledger_table = connection.connect(profile, region).clients.ledger_table

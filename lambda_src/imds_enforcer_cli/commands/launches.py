@@ -35,8 +35,7 @@ def launches(  # noqa: PLR0913  # each is an option of the command
         _Failing | None,
         typer.Option(
             "--fail-on",
-            help="What makes the exit code 1: a launcher whose next instance will allow IMDSv1, or for which that is "
-            "unknown.",
+            help="Exit with 1 if a launcher's next instance will allow IMDSv1, or if that is not known.",
             show_default="nothing",
         ),
     ] = None,
@@ -45,8 +44,8 @@ def launches(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--policy",
             metavar="FILE",
-            help='A policy in JSON, with "http_tokens". Names the launchers that set no tokens although an exemption '
-            "covers their instances.",
+            help='A policy in JSON, with "http_tokens". The command names each launcher that does not set HttpTokens '
+            "although this policy exempts its instances.",
             show_default="none",
         ),
     ] = None,
@@ -61,17 +60,19 @@ def launches(  # noqa: PLR0913  # each is an option of the command
         ),
     ] = LaunchesFormat.TABLE,
 ) -> None:
-    """Show what will launch instances that allow IMDSv1, who owns it, and what to change.
+    """Show which launch templates, groups, images and account defaults give new instances IMDSv1, who owns them, and
+    how to change them.
 
-    The command changes nothing. It reads every kind of launcher, whether it has instances now or not: launch template
-    versions in use (the default, the latest, and those that groups or node groups name by number), Auto Scaling
-    groups, launch configurations, your own images that do not require tokens, and the account defaults. It follows
-    EC2's order of precedence: the launch's own setting, else the region's default, else the image's. Tags name the
-    owner.
+    The command changes nothing. It reads all launchers, with or without instances: launch template versions in use,
+    Auto Scaling groups, launch configurations, your own images that do not require tokens, and the account defaults.
+    A version is in use if it is the default or the latest, or if a group or node group names it by number. The
+    command follows EC2's order of precedence: the launch's own setting, else the region's default, else the image's.
+    It finds the owner of a launcher by the launcher's tags.
 
-    With --policy, it also names each launcher that sets no tokens although an exemption covers its instances: if
-    `required` becomes the region's default, its next instance will not get IMDSv1. `imds-enforcer policy set` and
-    `launches fix` also consider holds, and instances that still call IMDSv1.
+    With --policy, the command also names each launcher that does not set HttpTokens although the policy exempts its
+    instances. If `required` becomes the region's default, the next instance of that launcher will not get IMDSv1.
+    `imds-enforcer policy set` and `imds-enforcer launches fix` also consider holds, and instances that still call
+    IMDSv1.
     """
     if context.invoked_subcommand:
         return

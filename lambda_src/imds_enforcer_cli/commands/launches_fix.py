@@ -85,7 +85,7 @@ def fix(  # noqa: PLR0913  # each is an option of the command
         typer.Option(
             "--include-managed-by",
             metavar="NAME",
-            help=f"Fix this owner's templates too: {', '.join(_MANAGING)}. May be repeated.",
+            help=f"Also fix templates that this owner manages: {', '.join(_MANAGING)}. May be repeated.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
@@ -98,18 +98,18 @@ def fix(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Make launch templates require tokens, by a new version of each.
 
-    The new version copies the version in use and changes only its metadata options: tokens are required, and the hop
-    limit is the policy's for these instances. The command reads it back, and deletes it if anything else differs or
-    EC2 warns about it. If the source was the default version, the new one becomes the default. Running instances do
-    not change. `imds-enforcer launches undo` undoes the fix.
+    The new version is a copy of the version in use, except that it requires tokens and has the hop limit that the
+    policy wants for its instances. The command reads the new version back, and deletes it if anything else differs or
+    EC2 warns about it. If the copied version was the default, the new version becomes the default. Running instances
+    do not change. `imds-enforcer launches undo` undoes the fix.
 
-    The command leaves a template if an exemption covers its launches, if its instances are held or still call IMDSv1
-    (by the policy's `legacy_calls`), or if an owner such as CloudFormation manages it. It also leaves a template whose
-    version in use is not the latest, because a new version would change what `$Latest` means. It then prints the
-    commands for you to run, as it does for groups that name a version by number. It only reports launch
-    configurations and images.
+    The command leaves a template unchanged if the policy exempts its launches, if its instances are held or still call
+    IMDSv1 (by the policy's `legacy_calls`), or if an owner such as CloudFormation manages it. It also leaves a template
+    if its default version allows IMDSv1 but is not the latest: a new version would change what `$Latest` means. For
+    this template, and for groups that name a version by number, the command prints AWS CLI commands that you can run.
+    The command never changes launch configurations and images; with --all, it reports them.
 
-    Every step is recorded before and after it, in the ledger or in a file that the command names. Nothing is fixed
+    The command records every step before and after it, in the ledger or in a file that it names. It fixes nothing
     while the toggle is `optional` or the policy's mode is `audit`.
     """
     if bool(templates) == everything:

@@ -15,10 +15,10 @@ app = typer.Typer(
         "launches --regions eu-west-1,us-east-1",
         "launches --policy policy.json --output csv > launchers.csv",
         "launches --fail-on launches-imdsv1",
-        ends="0 nothing found that `--fail-on` names; 1 found, or something could not be read (what a service control "
-        "policy denies does not count)",
-        needs=f"ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS}; the command goes on without what it is "
-        "not allowed to read, and names it",
+        ends="0 the command found nothing that `--fail-on` names; 1 it did, or it could not read something (what a "
+        "service control policy denies does not count)",
+        needs=f"ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS}; if one is denied, the command names "
+        "what it cannot read, and goes on",
     ),
     rich_markup_mode="markdown",
     add_completion=False,
@@ -29,12 +29,13 @@ app.command(
     epilog=manual(
         "launches fix web --dry-run",
         "launches fix --all --include-managed-by cloudformation",
-        ends="0 every template is fixed, or `--dry-run` showed the plan; 1 a template is held, left or could not be "
-        "fixed, something could not be read, or you answered no; 130 interrupted",
+        ends="0 every template is fixed, or `--dry-run` showed the plan; 1 a template is held or left, a fix failed, "
+        "the command could not read something, or you answered no; 130 interrupted",
         needs=f"{FIND}, {READ_PARAMETERS}, ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS}; "
-        f"ec2:CreateLaunchTemplateVersion, {_CHANGE}; if the policy has a gate, cloudwatch:GetMetricData; if the "
-        f"stack is deployed, sts:GetCallerIdentity, {QUERY} and dynamodb:BatchWriteItem; if an interrupted fix has "
-        "left a version, ec2:DescribeFleets and ec2:DescribeSpotFleetRequests",
+        f"to change templates, ec2:CreateLaunchTemplateVersion, {_CHANGE}; if the policy has a gate, "
+        f"cloudwatch:GetMetricData; if the stack is deployed, sts:GetCallerIdentity, {QUERY} and "
+        "dynamodb:BatchWriteItem; if an interrupted fix has left a version, ec2:DescribeFleets and "
+        "ec2:DescribeSpotFleetRequests",
     ),
 )(fix)
 app.command(
@@ -42,8 +43,8 @@ app.command(
     epilog=manual(
         "launches undo web --dry-run",
         "launches undo 1c2d3e4f-5a6b-7c8d-9e0f-a1b2c3d4e5f6 --yes",
-        ends="0 undone, or nothing is left to undo; 1 something could not be undone, something was left because "
-        "someone else has changed it since, or you answered no",
+        ends="0 every fix is undone, or nothing is left to undo; 1 an undo failed, the command left something that "
+        "someone else has changed since the fix, or you answered no",
         needs=f"{FIND}, ec2:DescribeLaunchTemplateVersions, {READ_VERSION_USERS}, {_CHANGE}; if the stack is "
         f"deployed, {QUERY} and dynamodb:BatchWriteItem",
     ),

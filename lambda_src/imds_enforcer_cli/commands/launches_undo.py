@@ -41,10 +41,11 @@ def undo(  # noqa: PLR0913  # each is an option of the command
     region: arguments.Region = None,
     output_format: arguments.Output = Format.TABLE,
 ) -> None:
-    """Undo `launches fix`: restore the default version, and delete the version that the fix created.
+    """Undo `imds-enforcer launches fix`: restore the default version, and delete the version that the fix created.
 
-    The command names and leaves whatever someone else has changed since. It does not delete a version that an Auto
-    Scaling group, a node group or a fleet now names by number. Instances launched meanwhile do not change.
+    If someone else has changed something since the fix, the command names it and leaves it as it is. The command does
+    not delete a version that an Auto Scaling group, a node group or a fleet now names by number. Instances that were
+    launched since the fix do not change.
     """
     if not (dry_run or yes):
         output.require_terminal()

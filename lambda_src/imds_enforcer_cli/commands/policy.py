@@ -38,8 +38,8 @@ def show(
 ) -> None:
     """Show the policy that the deployed enforcer follows: the toggle and every field, defaults included.
 
-    Each exemption shows when it ends, or that it has expired. If the policy is invalid, the enforcer changes nothing,
-    and the command shows the stored document with what is wrong in it.
+    Each exemption shows when it ends, or that it has expired. If the policy is invalid, the enforcer changes nothing.
+    The command then shows the stored document and its problems.
     """
     reached = connection.connect(profile, region)
     found, now = parameters.stored(reached), reached.clock.now()
@@ -69,8 +69,8 @@ def check(file: File, output: arguments.Output = Format.TABLE) -> None:
     """Check, without calling AWS, whether a document is a valid policy.
 
     The command uses the enforcer's own parser, and reports all findings: each names the field, its value and the
-    values allowed. Without findings it writes no data. Standard error has warnings, which are not findings: patterns
-    that probably do not match what you meant, and fields that contradict each other.
+    values allowed. If there are no findings, it writes no data. On standard error, it writes warnings, which are not
+    findings: patterns that probably do not match what you meant, and fields that contradict each other.
     """
     text = read_document(file)
     findings: list[dict[str, str]] = []

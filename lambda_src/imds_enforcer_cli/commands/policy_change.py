@@ -37,18 +37,19 @@ def put(
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Replace the policy in force with a document, if it is valid.
+    """Replace the policy in force with a document, if the document is valid.
 
     The command first shows the differences, defaults included. It asks you to confirm if the new policy protects less,
     gives up a safeguard, or contradicts itself.
 
-    If the policy has `account_defaults` and the change affects them, the exemptions, the gate or the regions, the
-    command names every launcher that sets no tokens but has instances that are exempt, are held or still call IMDSv1:
-    with `required` as the region's default, its next instance will not get IMDSv1. It also names what it could not
-    read for this, and stores the policy anyway.
+    If the new policy has `account_defaults`, the command also checks launchers. It does so when `account_defaults`, the
+    exemptions, the gate or the regions change. It names each launcher that does not set HttpTokens but has instances
+    that are exempt, are held or still call IMDSv1. If `required` becomes the region's default, the next instance of
+    that launcher will not get IMDSv1. If the command cannot read something for this check, it names what it could not
+    read, and stores the policy anyway.
 
-    If someone else changes the policy meanwhile, the command writes nothing. The change starts a sweep of every
-    region.
+    If someone else changes the policy meanwhile, the command writes nothing. Storing the policy starts a sweep of
+    every region.
     """
     text = read_document(file)
     reached = connection.connect(profile, region)
@@ -102,9 +103,10 @@ def toggle(
 ) -> None:
     """Require tokens on every instance that the policy covers, or make them optional again.
 
-    The command asks before it makes tokens optional, because the enforcer then sets every instance to optional and
-    each answers IMDSv1 calls. It also asks if the policy contradicts itself once tokens are required. If someone else
-    changes the policy meanwhile, it writes nothing. The change starts a sweep of every region.
+    The command asks you to confirm before it makes tokens optional: the enforcer then sets every instance to optional,
+    and each instance answers IMDSv1 calls. The command also asks you to confirm before it requires tokens, if the
+    policy then contradicts itself. If someone else changes the policy meanwhile, the command writes nothing. A new
+    value starts a sweep of every region.
     """
     reached = connection.connect(profile, region)
     before = parameters.stored(reached)

@@ -34,7 +34,7 @@ app.command(
         "policy set --yes - < policy.json",
         ends="0 the policy is stored, or unchanged; 1 you answered no, or someone else changed the policy meanwhile",
         needs=f"{FIND}, {READ_PARAMETERS} and ssm:PutParameter; if the policy has `account_defaults`, "
-        f"ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS} and {QUERY}; if it also has a gate, "
+        f"{QUERY}, ec2:DescribeRegions, ec2:DescribeInstances, {READ_LAUNCHERS}; if it also has a gate, "
         "cloudwatch:GetMetricData and dynamodb:BatchWriteItem",
     ),
 )(policy_change.put)

@@ -43,9 +43,9 @@ def redrive(
 ) -> None:
     """Move failed events from the dead-letter queue back to the event queue.
 
-    This is safe, so the command does not ask: the enforcer evaluates each event's instances again, as they are by
-    then. An event that fails again is back in the dead-letter queue within half an hour. If a move is already
-    under way, the command waits for that one.
+    The command does not ask you to confirm, because a move is safe: for each event, the enforcer reads the instances
+    again, and evaluates them in their state at that time. An event that fails again is back in the dead-letter queue
+    within half an hour. If a move is already under way, the command waits for that one.
     """
     reached = connection.connect_running(profile, region)
     source, waiting = _arn_and_depth(reached, "DeadLetterQueueUrl")

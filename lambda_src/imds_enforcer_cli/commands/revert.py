@@ -60,15 +60,15 @@ def revert(  # noqa: PLR0913  # each is an option of the command
         list[str] | None,
         typer.Argument(
             metavar="[INSTANCE...]",
-            help="Revert the last change to these instances; with --run, that run's change and every later one. With "
-            "--defaults, the regions whose account defaults to revert.",
+            help="The instances to revert: their last change or, with --run, that run's change and every later one. "
+            "With --defaults, name regions instead: the command reverts their account defaults.",
             show_default="every instance that the run changed",
         ),
     ] = None,
     run: arguments.Run = None,
     *,
     defaults: Annotated[
-        bool, typer.Option("--defaults", help="Name regions instead: revert and hold their account defaults.")
+        bool, typer.Option("--defaults", help="Revert and hold the account defaults of the named regions.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
@@ -84,15 +84,15 @@ def revert(  # noqa: PLR0913  # each is an option of the command
     region: arguments.Region = None,
     output_format: arguments.Output = Format.TABLE,
 ) -> None:
-    """Revert changes by the enforcer, `enforce` or `set`, and hold those instances.
+    """Revert changes by the enforcer, `imds-enforcer enforce` or `imds-enforcer set`, and hold the instances.
 
-    The command restores exactly the options from before the change. It names and leaves an option that someone else
-    has changed since, and never switches a metadata service on. The enforcer leaves the instances alone until the
-    hold ends, or until `imds-enforcer release`.
+    The command restores exactly the options from before the change, but never switches a metadata service on. If
+    someone else has changed an option since, the command names the option and leaves it as it is. The enforcer leaves
+    the instances alone until the hold ends, or until you run `imds-enforcer release`.
 
-    Nothing is left to revert if EC2 refused the change, if it was never sent, if it is reverted already, or if the
-    instance is gone. A revert counts as done once EC2 accepts and shows it, even if EC2 applies it later, as on a
-    stopped instance.
+    Nothing is left to revert if EC2 refused the change, if the change was never sent or is already reverted, or if the
+    instance is gone. A revert counts as done once EC2 accepts and shows it. EC2 may apply it later, as on a stopped
+    instance.
     """
     if defaults and run is not None:
         raise CommandError("--defaults and --run; allowed: one of them")

@@ -53,15 +53,15 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Change nothing; show what would change, and ask EC2 whether it would allow it."
+            "--dry-run", help="Change nothing. Show what would change, and ask EC2 whether it would allow the change."
         ),
     ] = False,
     no_policy: Annotated[
         bool,
         typer.Option(
             "--no-policy",
-            help="On the instance itself: go on even if its role is not allowed to read the policy or the holds, or to "
-            "write the ledger. The ledger gets no entry.",
+            help="Only on the instance itself: make the change even if the instance's role is not allowed to read the "
+            "policy or the holds, or to write to the ledger. The command writes no ledger entry.",
         ),
     ] = False,
     profile: arguments.Profile = None,
@@ -70,20 +70,22 @@ def set_options(  # noqa: PLR0913  # each is an option of the command
 ) -> None:
     """Require IMDSv2 on instances in any region, or make it optional.
 
-    The command shows the options before, changes them, waits until EC2 has applied the change, and shows the options
-    after. It writes EC2's answers as JSON, one line per instance. Without --instance-id, it sets the instance that it
+    The command shows each instance's options, changes them, waits until EC2 has applied the change, and shows the
+    options again. It writes EC2's answers as JSON, one line per instance. Without ids, it sets the instance that it
     runs on, in that instance's region and with its role's credentials.
 
-    It does not change instances that the policy exempts, instances that are held (see `release`), or a metadata
-    service that is off. If the account has no policy, there are no exemptions; if the policy cannot be read, nothing
-    is changed.
+    The command does not change an instance that the policy exempts, an instance that is held (`imds-enforcer release`
+    ends a hold), or a metadata service that is off. If the account has no policy, no instance is exempt. If the
+    command cannot read the policy, it changes nothing, except with --no-policy.
 
-    If the enforcer is deployed, its ledger gets an entry: `history` shows it, and `revert` reverts it. Without the
-    entry the command makes no change, except with --no-policy.
+    If the enforcer is deployed, the command first writes an entry to the ledger. `imds-enforcer history` then shows
+    the change, and `imds-enforcer revert` reverts it. If the command cannot write the entry, it changes nothing.
     """
     ids = arguments.checked_ids([*(instance_id or []), *(more or [])])
     if ids and no_policy:
-        raise CommandError("--no-policy with --instance-id; allowed: only for the instance that this runs on")
+        raise CommandError(
+            "--no-policy is used with instance ids; allowed: without ids, for the instance that the command runs on"
+        )
     identity = None if ids else instance_metadata.here(profile).identity()
     reached, policy = _guarded(profile, region, identity, no_policy=no_policy)
     instances = targets.find(reached, ids, identity)

@@ -59,8 +59,8 @@ def status(
 ) -> None:
     """Show the enforcer's health: stack, policy, last sweep, queues, alarms, holds and refused launches.
 
-    It shows the last sweep, and the last sweep that changed or kept back any instance, if they are from the last
-    three days. All is well if the stack is not in a failed state, the policy is valid, the dead-letter queues are
+    The command shows two sweeps of the last three days: the last sweep, and the last sweep that changed an instance or
+    kept one back. All is well if the stack is not in a failed state, the policy is valid, the dead-letter queues are
     empty, and no alarm is raised.
     """
     reached = connection.connect_running(profile, region)

@@ -44,8 +44,8 @@ def sweep(
 ) -> None:
     """Start a sweep of the deployed enforcer, and wait for its report.
 
-    The sweep covers every region, like the scheduled ones, and takes 15 minutes at most. It goes on if you end the
-    command early; `imds-enforcer history --run` then shows its changes. If another sweep is under way, the command
+    The sweep covers every region, like the scheduled ones, and takes 15 minutes at most. If you end the command early,
+    the sweep goes on, and `imds-enforcer history --run` shows its changes. If another sweep is under way, the command
     waits for that one instead.
     """
     reached = connection.connect_running(profile, region)

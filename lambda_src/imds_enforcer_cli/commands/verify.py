@@ -41,31 +41,36 @@ def verify(  # noqa: PLR0913  # each is an option of the command
             "--version-2-state",
             metavar="STATE",
             help="The expected state of IMDSv2: required or optional.",
-            show_default="from the policy in force; required without one",
+            show_default="from the policy in force; required if there is no policy",
         ),
     ] = None,
     probe: Annotated[
         bool,
         typer.Option(
             "--probe",
-            help="On the instance itself: also send requests to the metadata service. CloudWatch counts the one "
-            "without a token as a rejected IMDSv1 call (MetadataNoTokenRejected) or, if it is answered, as an IMDSv1 "
-            "call (MetadataNoToken). The enforcer's watch over changed instances counts it too.",
+            help="Only on the instance itself: also send requests to the metadata service. CloudWatch counts the "
+            "request without a token as a rejected IMDSv1 call (MetadataNoTokenRejected) or, if the service answers "
+            "it, as an IMDSv1 call (MetadataNoToken). The enforcer's watch over changed instances counts it too.",
         ),
     ] = False,
     profile: arguments.Profile = None,
     region: arguments.Region = None,
     output: arguments.Output = Format.TABLE,
 ) -> None:
-    """Check whether instances require IMDSv2 or make it optional, and whether EC2 has applied it.
+    """Check that instances have the expected IMDSv2 state, required or optional, and that EC2 applied it.
 
     Without ids, the command checks the instance that it runs on. There, --probe also sends three requests to the
-    metadata service: one without a token, one for a token, and one with the token. If tokens are required, it must
-    answer 401, 200 and 200; if they are optional, 200 to all three. A metadata service that is off passes as required.
+    metadata service: one without a token, one for a token, and one with the token. If the expected state is
+    `required`, the service must answer 401, 200 and 200. If it is `optional`, the service must answer 200 each time.
+
+    An instance whose metadata service is off passes the check if the expected state is `required`, and fails it if
+    the expected state is `optional`.
     """
     ids = arguments.checked_ids([*(instance_id or []), *(more or [])])
     if ids and probe:
-        raise CommandError("--probe with --instance-id; allowed: only for the instance that this runs on")
+        raise CommandError(
+            "--probe is used with instance ids; allowed: without ids, for the instance that the command runs on"
+        )
     metadata = None if ids else instance_metadata.here(profile)
     identity = metadata.identity() if metadata else None
     # Reading needs neither the ledger nor the holds, so the stack is not looked up.

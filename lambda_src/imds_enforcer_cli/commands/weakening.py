@@ -47,10 +47,10 @@ def _launches(old: Policy, new: Policy) -> Iterator[str]:
 def _reach(old: Policy, new: Policy) -> Iterator[str]:
     """The instances that the enforcer leaves alone."""
     if _leaves_out(old.regions, new.regions):
-        yield f"it covers {_regions(new.regions)}, not {_regions(old.regions)}"
-    yield from (f"it exempts {each.named()}" for each in new.exemptions if each not in old.exemptions)
+        yield f"the new policy covers {_regions(new.regions)}, not {_regions(old.regions)}"
+    yield from (f"the new policy exempts {each.named()}" for each in new.exemptions if each not in old.exemptions)
     if new.rollout_percent < old.rollout_percent:
-        yield f"it reaches {new.rollout_percent} % of the existing instances, not {old.rollout_percent} %"
+        yield f"the new policy reaches {new.rollout_percent} % of the existing instances, not {old.rollout_percent} %"
     if new.launch_grace_seconds > old.launch_grace_seconds:
         yield (
             f"the enforcer leaves new instances alone for {new.launch_grace_seconds} s, not "

@@ -56,11 +56,11 @@ Until = Annotated[
         "--until",
         metavar="DAY|MOMENT",
         help="When the hold ends: the end of a day, such as 2027-06-30, or a moment, such as 2027-06-30T18:00+02:00. "
-        "In UTC unless the moment has an offset.",
-        show_default="no end, until `release`",
+        "A day, or a moment without an offset, is in UTC.",
+        show_default="when you run imds-enforcer release",
     ),
 ]
-Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="A run's id, as `history` shows it.")]
+Run = Annotated[str | None, typer.Option("--run", metavar="ID", help="The id of a run; see `imds-enforcer history`.")]
 
 
 def checked_ids(texts: Sequence[str]) -> list[str]:

@@ -58,13 +58,15 @@ class FixPlan:
 
 
 _OWNERS_ANSWER = {
-    OwnerKind.OPERATOR: "only {name} can change it",
-    OwnerKind.EKS: "EKS created it for the node group, whose next update creates another version",
-    OwnerKind.BEANSTALK: "the environment's next update replaces it",
-    OwnerKind.KARPENTER: "Karpenter creates its templates from the EC2NodeClass, and replaces this one",
-    OwnerKind.BATCH: "AWS Batch created it for a compute environment, whose next update creates another",
+    OwnerKind.OPERATOR: "only {name} can change this template",
+    OwnerKind.EKS: "EKS created this template for the node group; the group's next update creates another version",
+    OwnerKind.BEANSTALK: "the environment's next update replaces this template",
+    OwnerKind.KARPENTER: "Karpenter creates its templates from the EC2NodeClass, and replaces this template",
+    OwnerKind.BATCH: "AWS Batch created this template for a compute environment; the environment's next update creates "
+    "another template",
     OwnerKind.IMAGE_BUILDER: "Image Builder's next distribution may create another version",
-    OwnerKind.CLOUDFORMATION: "the next stack update that changes it creates a version from the stack's own template",
+    OwnerKind.CLOUDFORMATION: "the next stack update that changes this launch template creates a version from the "
+    "stack's own template",
 }
 """What each owner will do to a template that was changed by hand."""
 
@@ -99,7 +101,7 @@ def _kept(subject: Subject, policy: Policy, wishes: Wishes, now: datetime) -> Fi
         return _left(subject, FixOutcome.EXEMPT, f"exempt: {exempt}")
     owner = subject.owner if subject.owner and subject.owner.manages else None
     if owner and owner.kind not in wishes.include_managed_by:
-        why = f"{owner}: {_answer(owner)}; --include-managed-by {owner.kind} changes it anyway"
+        why = f"{owner}: {_answer(owner)}; --include-managed-by {owner.kind} changes the template anyway"
         return _left(subject, FixOutcome.LEFT, why)
     return None
 

@@ -90,10 +90,10 @@ class KeptLauncher:
         """
         numbers = ", ".join(f"{self.instances[how]} {how}" for how in Kept if self.instances.get(how))
         parts = (
-            f"its next instance is exempt ({self.exemption})" if self.exemption else "",
+            f"the launcher's next instance is exempt ({self.exemption})" if self.exemption else "",
             f"{count(len(self.launcher.instance_ids), 'instance')}: {numbers}" if numbers else "",
-            "with HttpTokens required as the region's default, its next instance "
-            + ("would not get IMDSv1" if LAUNCH_TEMPLATE_TAG in self.launcher.tags else "might not get IMDSv1"),
+            "if required becomes the region's default for HttpTokens, the launcher's next instance "
+            + ("will not get IMDSv1" if LAUNCH_TEMPLATE_TAG in self.launcher.tags else "might not get IMDSv1"),
         )
         return "; ".join(filter(None, parts))
 

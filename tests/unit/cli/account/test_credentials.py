@@ -167,7 +167,7 @@ def test_an_mfa_code_without_a_terminal(config: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("os.open", _no_terminal)
     source = "[profile other]\naws_access_key_id = key\naws_secret_access_key = secret"
     line = said(config, f"{ROLE}\nsource_profile = other\nmfa_serial = arn:aws:iam::111122223333:mfa/ann", source)
-    assert line == f"{NO_CREDENTIALS}it asks for an MFA code, and there is no terminal to ask at"
+    assert line == f"{NO_CREDENTIALS}the profile needs an MFA code, but there is no terminal where you can enter it"
 
 
 def _no_terminal(*_: object) -> int:

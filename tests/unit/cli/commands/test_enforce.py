@@ -310,7 +310,7 @@ def test_a_policy_that_changes_ends_the_run(clients: FakeClients, home: FakeEc2,
     home.launch(*map(an_instance, range(300)))
     clients.clock.at(10, lambda: put(clients, rollout_percent=50))
     report = command.json("enforce", "--yes", exit_code=1)["report"]
-    assert report["stopped"] == "the policy has changed to versions 1 (HttpTokens) and 2 (policy)"
+    assert report["stopped"] == "the policy has changed during the run, to versions 1 (HttpTokens) and 2 (policy)"
     assert report["outcomes"] == {
         "REMEDIATED": len(home.modified),
         "DEFERRED": 300 - len(home.modified),

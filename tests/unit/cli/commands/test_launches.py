@@ -112,7 +112,7 @@ def test_another_value_of_fail_on_is_refused(command: Command) -> None:
 
 # What a policy exempts.
 
-NEXT_WOULD = "with HttpTokens required as the region's default, its next instance would not get IMDSv1"
+NEXT_WOULD = "if required becomes the region's default for HttpTokens, the launcher's next instance will not get IMDSv1"
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def exempting(command: Command, tmp_path: Path) -> str:
 
 def test_an_exempt_launcher_that_sets_no_tokens_is_named(command: Command, exempting: str) -> None:
     """Every format names it; without a policy no format does."""
-    said = f"its next instance is exempt (vendor); 1 instance: 1 exempt; {NEXT_WOULD}"
+    said = f"the launcher's next instance is exempt (vendor); 1 instance: 1 exempt; {NEXT_WOULD}"
     document = command.json("launches", "--policy", exempting)
     assert {each["launcher"]: each["exempt"] for each in document["launchers"] if each["exempt"]} == {
         "Auto Scaling group web": said

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.fakes.clients import FakeClients
 
-WOULD = "with HttpTokens required as the region's default, its next instance would not get IMDSv1"
+WOULD = "if required becomes the region's default for HttpTokens, the launcher's next instance will not get IMDSv1"
 GROUP, TEMPLATE = "Auto Scaling group web", "launch template lt-web version 1"
 VENDOR = {"match": {"auto_scaling_group": "web"}, "reason": "vendor"}
 ALL_THREE: dict[str, Any] = {
@@ -149,7 +149,7 @@ def test_instances_that_are_denied(command: Command, clients: FakeClients, tmp_p
     clients.ec2(HOME).find_errors = dict.fromkeys(range(1, 9), UNAUTHORIZED)
     result = put(command, tmp_path, {"account_defaults": {}, "exemptions": [VENDOR]}, "--yes")
     assert f"EC2 did not list instances in eu-west-1: {UNAUTHORIZED}" in result.stderr.splitlines()
-    assert named(result) == [line(GROUP, "its next instance is exempt (vendor)")]
+    assert named(result) == [line(GROUP, "the launcher's next instance is exempt (vendor)")]
     assert len(clients.ssm.puts) == 1
 
 

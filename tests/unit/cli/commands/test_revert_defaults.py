@@ -154,7 +154,7 @@ def test_a_region_that_cannot_be_reverted_stops_no_other(clients: FakeClients, c
     result = command("revert", "--defaults", HOME, AWAY, "--yes", "--output", "json")
     assert result.exit_code == 1
     first, second = json.loads(result.stdout)["regions"]
-    assert (first["problem"], first["outcome"]) == (f"they cannot be read ({UNAUTHORIZED})", None)
+    assert (first["problem"], first["outcome"]) == (f"the account defaults cannot be read ({UNAUTHORIZED})", None)
     assert (second["problem"], second["outcome"]) == (None, "REMEDIATED")
 
 

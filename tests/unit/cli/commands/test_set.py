@@ -446,7 +446,7 @@ def test_holds_that_cannot_be_read(home: FakeEc2, deployed: Command, clients: Fa
         (("--instance-id", "web-1"), "'web-1' is not an instance id; allowed: i- and 17 (or 8) hexadecimal digits"),
         (("--instance-id", an_id(1), "web-1"), "'web-1' is not an instance id; allowed: i- and 17 (or 8) hexadecimal"),
         (("--instance-id", an_id(1), an_id(8)), f"not found in this account: {an_id(8)}"),
-        (("--instance-id", an_id(1), "--no-policy"), "--no-policy with --instance-id; allowed: only for the instance"),
+        (("--instance-id", an_id(1), "--no-policy"), "--no-policy is used with instance ids; allowed: without ids"),
         (("--http-put-response-hop-limit", "65"), "Invalid value for '--http-put-response-hop-limit': 65 is not in"),
     ],
 )

@@ -63,7 +63,7 @@ def test_credentials_of_another_account(clients: FakeClients, home: FakeEc2, com
     """EC2 does not list the instance to them, however long the command waits."""
     home.forget(an_id(1))
     assert command.refusal(*REQUIRED) == (
-        f"imds-enforcer: EC2 does not list {an_id(1)} in {HOME}, the instance that this runs on; "
+        f"imds-enforcer: EC2 does not list {an_id(1)} in {HOME}, the instance that the command runs on; "
         "the credentials may belong to another account"
     )
     assert clients.clock.elapsed == 120

@@ -261,7 +261,7 @@ def test_refused_launches(command: Command, clients: FakeClients) -> None:
     result = command("status")
     assert result.exit_code == 0
     alice = (
-        "arn:aws:iam::111122223333:user/alice in eu-west-1, with image ami-1: once, 2026-11-22 12:00 UTC; "
+        "arn:aws:iam::111122223333:user/alice in eu-west-1, with image ami-1: refused once, at 2026-11-22 12:00 UTC; "
         "HttpTokensEnforced is enabled. To do: set MetadataOptions.HttpTokens=required in the request."
     )
     table = [line for line in lines(result.stdout) if line.startswith("launches refused ")]

@@ -141,7 +141,10 @@ def test_reading_needs_no_stack(command: Command) -> None:
 
 def test_a_probe_is_for_the_instance_itself(command: Command) -> None:
     """The metadata service of another instance cannot be reached."""
-    refusal = "imds-enforcer: --probe with --instance-id; allowed: only for the instance that this runs on"
+    refusal = (
+        "imds-enforcer: --probe is used with instance ids; allowed: without ids, for the instance that the command "
+        "runs on"
+    )
     assert command.refusal(*ONE, "--probe") == refusal
 
 

@@ -239,14 +239,14 @@ def test_a_template_in_a_region_that_the_policy_leaves_out_is_left() -> None:
             {"aws:cloudformation:stack-name": "shop"},
             OwnerKind.CLOUDFORMATION,
             (
-                "CloudFormation stack shop, resource (unnamed): the next stack update that changes it creates a "
-                "version from the stack's own template"
+                "CloudFormation stack shop, resource (unnamed): the next stack update that changes this launch "
+                "template creates a version from the stack's own template"
             ),
         ),
-        ({"eks:nodegroup-name": "blue"}, OwnerKind.EKS, "EKS created it for the node group"),
+        ({"eks:nodegroup-name": "blue"}, OwnerKind.EKS, "EKS created this template for the node group"),
         ({"elasticbeanstalk:environment-name": "jobs"}, OwnerKind.BEANSTALK, "the environment's next update"),
         ({"karpenter.k8s.aws/ec2nodeclass": "default"}, OwnerKind.KARPENTER, "Karpenter creates its templates"),
-        ({"AWSBatchServiceTag": "batch"}, OwnerKind.BATCH, "AWS Batch created it for a compute environment"),
+        ({"AWSBatchServiceTag": "batch"}, OwnerKind.BATCH, "AWS Batch created this template for a compute environment"),
     ],
 )
 def test_a_template_that_an_owner_manages_is_left(tags: dict[str, str], kind: OwnerKind, said: str) -> None:
@@ -256,7 +256,7 @@ def test_a_template_that_an_owner_manages_is_left(tags: dict[str, str], kind: Ow
     plan = fixing.plan()
     assert plan.outcome == "LEFT"
     assert said in plan.reason
-    assert plan.reason.endswith(f"; --include-managed-by {kind} changes it anyway")
+    assert plan.reason.endswith(f"; --include-managed-by {kind} changes the template anyway")
     fixing.wishes = Wishes(include_managed_by=[kind])
     assert fixing.plan().outcome == "WOULD_FIX"
     assert said in fixing.plan().reason

@@ -14,7 +14,7 @@ from imds_enforcer_cli.launches.precedence import Outlook
 from tests.fakes.clock import START
 from tests.fakes.examples import THROTTLED, a_policy, an_exemption, an_id, an_instance
 
-WOULD = "with HttpTokens required as the region's default, its next instance would not get IMDSv1"
+WOULD = "if required becomes the region's default for HttpTokens, the launcher's next instance will not get IMDSv1"
 EXEMPT, HELD, GATED = (Keeping(how, "why") for how in Kept)
 
 
@@ -60,7 +60,8 @@ def named(launcher: Launcher, *ways: Keeping | None, match: Match | None = None,
 )
 def test_a_launcher_whose_next_instance_is_exempt_is_named(match: Match) -> None:
     """Even if it has no instance yet."""
-    assert named(a_launcher(instance_ids=()), match=match) == [f"its next instance is exempt (vendor); {WOULD}"]
+    expected = f"the launcher's next instance is exempt (vendor); {WOULD}"
+    assert named(a_launcher(instance_ids=()), match=match) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -60,18 +60,18 @@ def _completed(clients: FakeClients, app: App, seconds: float = 60) -> Entry:
 @pytest.mark.parametrize(
     ("options", "outcome", "shown"),
     [
-        (V2_ONLY, Outcome.REMEDIATED, "shows the change"),
-        (replace(V2_ONLY, state=OptionsState.PENDING), Outcome.PENDING, "shows the change"),
-        (V1_ALLOWED, Outcome.DEFERRED, "does not show the change"),
+        (V2_ONLY, Outcome.REMEDIATED, "has the changed options"),
+        (replace(V2_ONLY, state=OptionsState.PENDING), Outcome.PENDING, "has the changed options"),
+        (V1_ALLOWED, Outcome.DEFERRED, "does not have the changed options"),
         (
             replace(V1_ALLOWED, http_put_response_hop_limit=3),
             Outcome.DEFERRED,
-            "shows options that someone else has set since",
+            "has options that someone else has set since",
         ),
         (
             replace(V2_ONLY, http_endpoint=Switch.DISABLED),
             Outcome.DEFERRED,
-            "shows options that someone else has set since",
+            "has options that someone else has set since",
         ),
     ],
 )
@@ -214,6 +214,6 @@ def test_a_later_runs_change_is_not_credited_to_the_killed_run(
     killed, later = ledger(clients)
     assert (killed.run_id, later.run_id) == ("run-0", "run-1")
     assert [killed.outcome, later.outcome] == outcomes
-    found = "made" if taken else "not made"
-    assert killed.reason == f"{LEFT}; the run run-1 found the change {found}; {WHY}"
+    found = "been made" if taken else "not been made"
+    assert killed.reason == f"{LEFT}; the later run run-1 found that the change had {found}; {WHY}"
     assert (killed.result is not None) is taken

@@ -44,7 +44,7 @@ def test_an_instance_that_shows_what_was_wanted_was_changed(
 ) -> None:
     """So the change can be undone like any other."""
     entry = completed(INTENT, {an_id(): an_instance(options=shown)})
-    reason = f"{ENDED}; the instance shows the change; why it was to be"
+    reason = f"{ENDED}; the instance has the changed options; why it was to be"
     assert entry == replace(INTENT, outcome=outcome, after=after, reason=reason)
     assert entry.result == after
 
@@ -52,11 +52,11 @@ def test_an_instance_that_shows_what_was_wanted_was_changed(
 @pytest.mark.parametrize(
     ("shown", "why"),
     [
-        (V1_ALLOWED, "the instance does not show the change"),
-        (replace(V1_ALLOWED, state=OptionsState.PENDING), "the instance does not show the change"),
+        (V1_ALLOWED, "the instance does not have the changed options"),
+        (replace(V1_ALLOWED, state=OptionsState.PENDING), "the instance does not have the changed options"),
         (
             replace(V2_ONLY, http_put_response_hop_limit=9),
-            "the instance shows options that someone else has set since",
+            "the instance has options that someone else has set since",
         ),
         (None, "EC2 returned unrecognized metadata options"),
     ],
@@ -89,7 +89,7 @@ def test_of_several_later_runs_the_first_decides() -> None:
     found_changed = an_intent(run_id="run-3", at=START + timedelta(minutes=2), before=V2_ONLY)
     entry = completed(INTENT, {an_id(): an_instance(options=V2_ONLY)}, [found_changed, INTENT, found_as_it_was])
     assert (entry.outcome, entry.result) == (Outcome.DEFERRED, None)
-    assert "the run run-2 found the change not made" in entry.reason
+    assert "the later run run-2 found that the change had not been made" in entry.reason
 
 
 def test_other_options_than_wanted_are_not_the_work_of_the_interrupted_run() -> None:
@@ -104,6 +104,6 @@ def test_a_change_that_a_later_run_found_made_can_be_undone() -> None:
     """Its result is what that run found, not what the instance shows now."""
     later = an_intent(run_id="run-2", at=START + timedelta(minutes=1), before=V2_COMING)
     entry = completed(INTENT, {an_id(): an_instance(options=V1_ALLOWED)}, [INTENT, later])
-    reason = f"{ENDED}; the run run-2 found the change made; why it was to be"
+    reason = f"{ENDED}; the later run run-2 found that the change had been made; why it was to be"
     assert entry == replace(INTENT, outcome=Outcome.REMEDIATED, after=V2_COMING, reason=reason)
     assert entry.result == V2_COMING

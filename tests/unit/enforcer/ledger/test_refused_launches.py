@@ -94,8 +94,8 @@ def test_a_launcher_in_one_line() -> None:
     refused = RefusedLauncher(launcher=launcher, times=4, first=START - timedelta(hours=30), last=START)
     assert str(refused) == (
         "role through autoscaling.amazonaws.com in eu-west-1, with Auto Scaling group web, launch template lt-1 "
-        "version 3: 4 times since 2026-11-21 06:00 UTC, last 2026-11-22 12:00 UTC; HttpTokensEnforced is enabled. "
-        f"To do: {NEW_VERSION}."
+        "version 3: refused 4 times since 2026-11-21 06:00 UTC, last at 2026-11-22 12:00 UTC; HttpTokensEnforced is "
+        f"enabled. To do: {NEW_VERSION}."
     )
     assert refused.as_json() == {
         "region": HOME,
@@ -128,7 +128,7 @@ def test_a_cause_that_may_be_another_is_called_possible(cause: Cause, why: str) 
     """A policy may deny a launch for any reason, and EC2 does not say which."""
     refused = RefusedLauncher(launcher=a_launcher(cause=cause), times=1, first=START, last=START)
     assert str(refused) == (
-        f"alice in eu-west-1, with image ami-1: once, 2026-11-22 12:00 UTC; {why}. "
+        f"alice in eu-west-1, with image ami-1: refused once, at 2026-11-22 12:00 UTC; {why}. "
         "To do: set MetadataOptions.HttpTokens=required in the request."
     )
 
@@ -159,7 +159,7 @@ def test_no_more_than_the_latest_launches_are_counted() -> None:
 
     [launcher] = refused_lately(tries(), START)
     assert (len(read), launcher.times) == (MOST + 1, MOST)
-    assert ": at least 10000 times since 2026-11-22 09:13 UTC, last 2026-11-22 12:00 UTC; " in str(launcher)
+    assert ": refused at least 10000 times since 2026-11-22 09:13 UTC, last at 2026-11-22 12:00 UTC; " in str(launcher)
 
 
 def test_a_slightly_late_digest_misses_no_launcher() -> None:

@@ -46,7 +46,7 @@ def test_a_run_ends_with_its_policy(clock: FakeClock, versions: FakeVersions) ->
     """For good: even the old values, stored again, have a new version."""
     cancellation = a_cancellation(clock, 60, versions)
     _toggle(versions)
-    assert cancellation.reason() == "the policy has changed to versions 4 (HttpTokens) and 7 (policy)"
+    assert cancellation.reason() == "the policy has changed during the run, to versions 4 (HttpTokens) and 7 (policy)"
     versions.now = PolicyVersions(3, 7)
     assert cancellation.reason() is not None
 
@@ -86,7 +86,7 @@ def test_a_run_whose_policy_changes_stops_writing(ec2: FakeEc2, clock: FakeClock
     assert outcomes.count(Outcome.REMEDIATED) == len(ec2.sent) == pytest.approx(100 + 10 * 5, abs=6)
     assert outcomes.count(Outcome.DEFERRED) == 400 - len(ec2.sent)
     reasons = {result.reason for result in results if result.outcome is Outcome.DEFERRED}
-    why = "the policy has changed to versions 4 (HttpTokens) and 7 (policy)"
+    why = "the policy has changed during the run, to versions 4 (HttpTokens) and 7 (policy)"
     assert reasons <= {why, f"{why}; HttpTokens is optional, not required"}
     assert clock.elapsed < 15
 

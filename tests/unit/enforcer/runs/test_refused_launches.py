@@ -134,7 +134,7 @@ def test_the_digest_counts_a_refused_launch_once_however_often_it_is_delivered(a
     assert subject == "imds-enforcer: Instances that need attention"
     assert text.splitlines()[1:] == [f"Launches refused: {each['line']}" for each in report["refused_launchers"]]
     assert "possibly" in text.splitlines()[1]
-    assert "2 times since 2026-11-21 16:00 UTC, last 2026-11-22 02:00 UTC" in text.splitlines()[2]
+    assert "refused 2 times since 2026-11-21 16:00 UTC, last at 2026-11-22 02:00 UTC" in text.splitlines()[2]
 
 
 def test_a_refused_launch_causes_no_call_to_ec2(app: App, clients: FakeClients, home: FakeEc2) -> None:

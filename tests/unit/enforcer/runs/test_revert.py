@@ -38,7 +38,7 @@ def test_a_region_that_cannot_be_read_stops_no_revert_elsewhere(
     revert = _revert(clients, "revert-1")
     plans = revert.plan([], "run-1")
     problems = {plan.instance_id: plan.problem for plan in plans}
-    assert problems == {an_id(1): None, an_id(2): f"it cannot be read ({SERVER_FAULT})"}
+    assert problems == {an_id(1): None, an_id(2): f"the instance cannot be read ({SERVER_FAULT})"}
     (result,) = revert.carry_out(plans, reason="too early")
     assert (result.instance_id, result.outcome) == (an_id(1), Outcome.REMEDIATED)
     assert home.actual(an_id(1)).options == V1_ALLOWED

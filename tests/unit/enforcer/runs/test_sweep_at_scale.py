@@ -173,7 +173,7 @@ def test_a_sweep_overtaken_by_a_new_policy_says_so(clients: FakeClients, home: F
     home.launch(*map(an_instance, range(400)))
     clients.clock.at(20, lambda: clients.ssm.put(TOKENS_PARAMETER, "optional"))
     done = Sweep(clients)
-    assert done.report.stopped == "the policy has changed to versions 2 (HttpTokens) and 1 (policy)"
+    assert done.report.stopped == "the policy has changed during the run, to versions 2 (HttpTokens) and 1 (policy)"
     assert done.report.outcomes[Outcome.REMEDIATED] == len(home.sent) <= 100 + 25 * 5
     assert done.report.outcomes.total() == 400
     assert done.report.seconds < 20 + 5
