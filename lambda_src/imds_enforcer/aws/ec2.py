@@ -114,11 +114,11 @@ class Ec2Region:
                 raise
 
     def tokens_enforced(self) -> str | None:
-        """Why the account's defaults in this region forbid optional tokens; None if they do not.
+        """Why the account's defaults in this region forbid optional tokens; None if they allow them.
 
-        With HttpTokensEnforced, EC2 refuses to make any instance's tokens optional (EC2 User Guide, "Configure
-        instance metadata options for new instances"). A declarative policy that manages the defaults does so only
-        through HttpTokensEnforced.
+        Only HttpTokensEnforced forbids them: with it, EC2 refuses to make any instance's tokens optional (EC2 User
+        Guide, "Configure instance metadata options for new instances"). A declarative policy that manages the defaults
+        also has no other way to forbid them.
         """
         with aws_errors():
             defaults = self._reader().get_instance_metadata_defaults().get("AccountLevel", {})

@@ -47,12 +47,13 @@ class DefaultsContext:
         return DefaultsResult(region=self.region, outcome=outcome, reason=reason, **known)  # type: ignore[arg-type]
 
     def entries(self, seen: RegionDefaults) -> list[DefaultsEntry]:
-        """The region's ledger entries; those that killed processes left open are completed.
+        """The region's ledger entries, after completing those that killed processes left open.
 
-        They are completed from what the next run found, or else from what the region shows.
+        An entry is completed by what the next entry's run found. The last entry is completed by what the region shows
+        now.
 
         Raises:
-            AwsError: if it could not be read or written.
+            AwsError: if the ledger could not be read or written.
         """
         found = self.ledger_table.defaults.of(self.region)
         now = self.clock.now()

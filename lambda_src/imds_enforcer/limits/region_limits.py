@@ -19,7 +19,10 @@ _PATIENCE_SECONDS = 0.2
 
 
 class RegionLimits:
-    """One region's share of the sweep's limit, and its circuit breaker; without one, failures never stop the region."""
+    """One region's share of the sweep's limit, and its circuit breaker.
+
+    If `breaker` is None, failures never stop the region.
+    """
 
     def __init__(self, region: str, sweep_limit: SweepLimit, breaker: CircuitBreaker | None) -> None:
         self.region = region

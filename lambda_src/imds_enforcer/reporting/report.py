@@ -201,7 +201,7 @@ class RunReport:
         return any(instances) or any(others) or any(region.ledger_failure for region in self.regions.values())
 
     def as_json(self) -> dict[str, Any]:
-        """The report as the function answers and logs it."""
+        """The report as JSON, which the function returns and logs."""
         document = {
             "run_id": self.run_id,
             "trigger": self.trigger,

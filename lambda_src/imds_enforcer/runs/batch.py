@@ -40,11 +40,12 @@ class Delivery:
 
 @dataclass(slots=True)
 class ParsedBatch:
-    """The messages of a batch, sorted by what can be done with them.
+    """The messages of a batch, sorted by what the function can do with them.
 
-    `refused_launches` concern no instance. `malformed` messages can never be handled, `unchecked` ones could not be
-    checked this time; the text says why. `foreign` counts the events of other accounts, by account; `out_of_reach`
-    counts the events of regions that EC2 does not list and the policy does not include.
+    `deliveries` are about instances or account defaults. `refused_launches` name no instance, because the launches
+    failed. The function can never handle `malformed` messages, and could not check `unchecked` ones this time; the text
+    of each says why. `foreign` counts the events of other accounts, by account. `out_of_reach` counts events by region,
+    for regions that EC2 does not list and the policy does not include.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)

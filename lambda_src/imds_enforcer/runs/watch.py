@@ -107,7 +107,7 @@ def _rejections(
 
 
 def _begin_of(moment: datetime) -> datetime:
-    """The start of the metric's period around the change; before the change nothing could be rejected."""
+    """The start of the metric's period that contains the change. EC2 rejected no call before the change."""
     return moment - (moment - moment.replace(hour=0, minute=0, second=0, microsecond=0)) % _PERIOD
 
 

@@ -184,7 +184,7 @@ class _RegionCalls:
     def _points(
         self, counted: Counted, names: Sequence[str], start: datetime
     ) -> dict[str, Sequence[tuple[datetime, float]]]:
-        """The data points of each name, until a request to CloudWatch fails."""
+        """The data points by name. After a request to CloudWatch has failed, no more points are read."""
         found: dict[str, Sequence[tuple[datetime, float]]] = {}
         for some in batched(names, most_at_once(counted, start, self._now, _PERIOD)):
             if self.failure:

@@ -54,9 +54,9 @@ class _NamedTag(NamedTuple):
 
 
 def notes(policy: Policy, now: datetime, seen: Sequence[Seen], unread: Unread) -> list[str]:
-    """One note for each exemption in force that matches no instance, and for each tag that instances spell differently.
+    """Note each exemption in force that matches no instance, and each tag that instances spell differently.
 
-    An exemption that may match an unread instance is not noted.
+    An exemption gets no note if it may match an instance that was not read.
     """
     in_force = [each for each in policy.exemptions if not each.expired(now)]
     fitted = {exemption for each in seen for exemption in each.fitted}

@@ -49,7 +49,7 @@ class FixPlan:
     commands: tuple[str, ...] = ()
 
     def mark(self, run_id: str, *, copy: bool = False) -> Mark:
-        """The mark of the versions that a run creates for this plan."""
+        """The mark for versions that the run creates from this plan's source; with `copy`, for an unchanged copy."""
         return Mark(self.source, run_id, copy=copy)
 
     def fixed(self, version: str) -> "FixPlan":
