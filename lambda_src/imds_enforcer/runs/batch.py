@@ -76,9 +76,9 @@ def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
 def check_regions(batch: ParsedBatch, clients: Clients, selection: RegionSelection) -> None:
     """Set aside the messages from regions that are not enabled, or that cannot be checked.
 
-    EC2 is asked for its regions once, and only if a message names one that it has not listed before. If the function
-    has no permission to ask, the regions that the policy includes count as enabled, and messages from others are only
-    counted: coming back would not help them.
+    EC2 is asked for its regions once, and only if a message names a region that EC2 has not listed before. If the
+    function has no permission to ask, the regions that the policy includes count as enabled. Messages from other
+    regions are then only counted: coming back would not help them.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
@@ -204,7 +204,7 @@ class _RegionBatch:
         return unread(instance_id, self.region, Outcome.FAILED, str(failure), failure)
 
     def _sweep_where_ids_were_omitted(self, report: RegionReport, done: set[str]) -> bool:
-        """Sweep the rest of the region if an event asks for it; True if that must be repeated.
+        """Sweep the rest of the region if an event omits the ids; True if this sweep must be repeated.
 
         Changes over the sweep's limit are left to the next sweep.
         """

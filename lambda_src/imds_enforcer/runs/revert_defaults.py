@@ -29,8 +29,8 @@ _SECONDS_A_REGION = 60.0
 class RevertingDefaults:
     """The plan to revert one region's defaults: the change, if any, and the defaults that are left as they are.
 
-    Unless `possible`, either `nothing_left` says why there is nothing left to undo, or `problem` says why the defaults
-    cannot be reverted.
+    If `possible` is False, one of two fields says why: `nothing_left` if there is nothing left to undo, `problem` if
+    the defaults cannot be reverted.
     """
 
     region: str
