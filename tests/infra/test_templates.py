@@ -48,7 +48,7 @@ class TestTemplates:
         assert {*SHAPES[1], "regions"} == {*app.KEYS}
 
     @pytest.mark.parametrize("shape", SHAPES, ids=["plain", "shaped"])
-    def test_home_is_the_cdks_but_for_the_code_and_the_bootstrap(
+    def test_home_equals_the_cdks_template_except_for_code_and_bootstrap(
         self, synthesize: Synthesize, default_context: dict[str, Any], tmp_path: Path, shape: dict[str, object]
     ) -> None:
         """So the tests of the CDK's template hold for it too: permissions, alarms, outputs, order of creation."""

@@ -154,7 +154,10 @@ class TestStateStackLater:
     def test_other_tags_as_the_readme_says_leave_both_values(
         self, aws: LocalAws, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """CloudFormation then writes the stored values again. With previous values, it would write the first ones."""
+        """CloudFormation writes the stored values once more.
+
+        With the stack's previous values, it would write those from the stack's creation.
+        """
         create_state(aws, written)
         set_by_hand(aws)
         before = {name: value for name, (value, _) in values(aws).items()}

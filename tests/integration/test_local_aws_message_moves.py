@@ -62,7 +62,10 @@ def test_a_move_may_be_listed_late(aws: LocalAws, queues: tuple[Queue, Queue]) -
 
 
 def test_one_move_of_a_queue_at_a_time(aws: LocalAws, queues: tuple[Queue, Queue]) -> None:
-    """It has a handle only while it runs (SQS API Reference, "StartMessageMoveTask" and "ListMessageMoveTasks")."""
+    """SQS refuses a second move while one is running. A move has a handle only while it runs.
+
+    SQS API Reference, "StartMessageMoveTask" and "ListMessageMoveTasks".
+    """
     source, lost = queues
     lost.send('"stray"')
     aws.knobs(move_seconds=1)

@@ -19,7 +19,7 @@ FIRST, SECOND = "i-0123456789abcdef0", "i-0123456789abcdef1"
     ],
 )
 def test_each_instance_counts_once_and_no_image_does(text: str) -> None:
-    """Ids of images look alike."""
+    """The ids of images look like those of instances."""
     assert reported(text) == 2
 
 

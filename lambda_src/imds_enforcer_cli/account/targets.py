@@ -1,4 +1,4 @@
-"""The instances that a command works on: the named ones, or the one that it runs on."""
+"""The instances that a command works on: those that the user names, or the one that the command runs on."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -80,7 +80,10 @@ def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str
 
 
 def _other_regions(clients: Clients) -> tuple[list[str], list[str]]:
-    """The regions beside the home region that EC2 lists or else the policy names; and why some may be missing."""
+    """The regions other than the home region, and why some may be missing.
+
+    They are those that EC2 lists, or else those that the policy names.
+    """
     clients.learn_regions()
     selection = RegionSelection()
     if clients.unlisted:
@@ -97,7 +100,7 @@ def _live(clients: Clients, region: str, instance_ids: list[str]) -> dict[str, I
 
 
 def _itself(reached: Connection, identity: Identity) -> Instance:
-    """The instance that this runs on, once EC2 lists it and it is no longer pending."""
+    """The instance that this command runs on, once EC2 lists it and it is no longer pending."""
     ec2, deadline = reached.clients.ec2(identity.region), Deadline.after(reached.clock, _PATIENCE_SECONDS)
     while True:
         seen = ec2.read([identity.instance_id]).get(identity.instance_id)

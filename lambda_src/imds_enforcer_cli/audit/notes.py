@@ -79,7 +79,7 @@ def _named_tags(policy: Policy, exemptions: Iterable[Exemption]) -> Iterator[_Na
 
 
 def _otherwise_spelt(named: _NamedTag, tags: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """A note if instances have the tag only in another case or with other spaces around it."""
+    """A note if instances have the tag in another spelling only: in another case, or with other spaces around it."""
     key, value = named.match.tag_key or "", named.match.tag_value
     same_key = [each for each in tags if fnmatchcase(each[0], key)]
     if any(fnmatchcase(each, value) for _, each in same_key):

@@ -98,7 +98,7 @@ def run_summary(run_id: str, entries: Sequence[Entry | DefaultsEntry], now: date
 
 
 def _what(entries: Sequence[Entry | DefaultsEntry]) -> str:
-    """How many instances, in how many regions, and the account defaults of how many regions these entries concern."""
+    """In words, how many instances and regions these entries concern, and the account defaults of how many regions."""
     of_instances = [entry for entry in entries if isinstance(entry, Entry)]
     regions = {entry.region for entry in entries if isinstance(entry, DefaultsEntry)}
     parts = [f"the account defaults of {count(len(regions), 'region')}"] if regions else []
@@ -113,7 +113,7 @@ def _moment(moment: datetime) -> str:
 
 
 def _outcome(entry: Entry | DefaultsEntry, now: datetime) -> str:
-    """The outcome or, if the entry has none yet, whether its run is still going on."""
+    """The outcome. If the entry has none yet, whether its run is still under way or was interrupted."""
     return str(entry.outcome) if entry.outcome else "under way" if now < entry.ends_at else "interrupted"
 
 

@@ -168,7 +168,7 @@ def _minutes(reached: Connection) -> tuple[set[datetime], set[datetime]]:
 
 
 def _reports(reached: Connection, minute: datetime) -> list[dict[str, Any]]:
-    """The reports of the sweeps that completed in this minute; the log may have them in the minute before."""
+    """The reports of the sweeps that completed in this minute; their log lines may be from the minute before."""
     found = function_log.reports(reached, minute - _ONE_MINUTE, minute + _ONE_MINUTE)
     return [report for report in found if report["trigger"] != _EVENTS]
 

@@ -121,7 +121,7 @@ def test_other_sweeps_look_once(app: App, clients: FakeClients, home: FakeEc2, e
 def test_a_policy_that_changes_again_needs_no_second_look_at_the_first(
     app: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """The newer change has its own sweeps."""
+    """If the policy has changed again, the second look is skipped: the newer change has sweeps of its own."""
     clients.clock.at(1, lambda: clients.ssm.put(TOKENS_PARAMETER, "optional"))
     app.invoke(POLICY_CHANGE)
     assert len(home.finds) == 1

@@ -61,7 +61,7 @@ def test_the_latest_is_fixed_and_another_default_stays() -> None:
 
 
 @pytest.mark.parametrize("latest", [LAX, STRICT])
-def test_a_default_that_is_not_the_latest_is_left_with_the_two_commands(latest: dict[str, Any]) -> None:
+def test_a_default_version_that_is_not_the_latest_is_left_with_two_commands(latest: dict[str, Any]) -> None:
     """A version made from it would become the latest."""
     fixing = Fixing(LAX, latest, default=1)
     before = fixing.state
@@ -262,8 +262,8 @@ def test_a_template_that_an_owner_manages_is_left(tags: dict[str, str], kind: Ow
     assert said in fixing.plan().reason
 
 
-def test_a_template_with_a_held_instance_is_held_unless_despite_calls() -> None:
-    """--despite-calls takes the id of the template or its name."""
+def test_a_template_with_a_held_instance_is_held_unless_despite_calls_names_it() -> None:
+    """The user names the template in --despite-calls by its id or by its name."""
     fixing = Fixing(LAX)
     fixing.ec2.launch(an_instance(1, tags=OF_TEMPLATE), an_instance(2, tags=OF_TEMPLATE))
     held = {an_instance(2).instance_id: "5 IMDSv1 calls"}

@@ -234,7 +234,7 @@ CALLS = {
 
 
 def test_calls_come_back_as_they_were_noted(ledger_table: LedgerTable, table: FakeTable) -> None:
-    """No data is not the same as no calls; DynamoDB deletes the note once it is outdated."""
+    """Missing data and zero calls stay different. DynamoDB deletes the note once it is outdated."""
     ledger_table.notes.write_calls("served/eu-west-1", CALLS, DAY)
     assert ledger_table.notes.calls("served/eu-west-1", START) == CALLS
     (item,) = table.written

@@ -201,7 +201,7 @@ def test_a_contest_that_cannot_be_recorded_is_reported_and_stops_no_other_instan
 
 
 def test_a_contest_in_force_leaves_no_intents(clients: FakeClients, home: FakeEc2) -> None:
-    """Nor are the corrections read any more."""
+    """The contest decides, so the instance's past corrections are not read either."""
     _correct(clients, home, times=3)
     _change_back(clients, home)
     clients.table.requests.clear()

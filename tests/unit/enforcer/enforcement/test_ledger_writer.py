@@ -123,7 +123,7 @@ def test_an_unwritten_outcome_is_written_with_the_next(clients: FakeClients, wri
 def test_a_table_that_does_not_answer_gets_no_outcomes_until_it_accepts_an_intent(
     clients: FakeClients, writer: LedgerWriter
 ) -> None:
-    """One hanging call for each round would outlast the run."""
+    """Otherwise one call would hang in each round, and these calls would outlast the run."""
     clients.table.write_failure = SERVER_FAULT
     writer.complete([_remediated(0)])
     clients.table.write_failure = None

@@ -194,7 +194,7 @@ def test_an_unanswered_attempt_is_not_repeated_without_a_look(ec2: FakeEc2, cloc
 
 
 def test_an_unanswered_attempt_at_the_deadline_has_failed_with_its_code(ec2: FakeEc2, clock: FakeClock) -> None:
-    """It is neither sent nor looked at again: that is for the next run."""
+    """This run neither sends the change again nor looks at the instance again; the next run does."""
     ec2.modify_errors[an_id()] = [SERVER_FAULT]
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance()), seconds=2).values()
     assert (result.outcome, result.failure) == (Outcome.FAILED, SERVER_FAULT)

@@ -253,7 +253,10 @@ DEEDS = st.tuples(st.just("ours"), OURS) | st.tuples(st.just("theirs"), THEIRS_T
 def test_undoing_touches_no_option_that_others_have_set_since(
     start: MetadataOptions, history: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    """A hop limit shows whose it is; of two values, someone else may have set the one that was already there."""
+    """Each side sets hop limits that the other never sets, so a hop limit shows who set it.
+
+    An option with two values does not: someone else may have set it to the value that it already had.
+    """
     entries: list[Entry] = []
     now, hops_are_ours = start, False
     for whose, options in history:

@@ -203,7 +203,7 @@ def test_the_pace_never_falls_to_nothing(bucket: RequestBucket, clock: FakeClock
 
 
 def test_two_processes_that_share_a_bucket_use_it_up_together(clock: FakeClock) -> None:
-    """Only throttling reveals one to the other."""
+    """A process learns only from being throttled that another one draws on the bucket."""
     shared = RequestBucket(CHANGES, clock)
     sides = [RequestBucket(CHANGES, clock) for _ in range(2)]
     taken = [0, 0]

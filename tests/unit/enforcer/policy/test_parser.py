@@ -449,7 +449,7 @@ def test_mistakes_in_the_toggle_and_in_the_document_are_named_together() -> None
 
 
 def test_fields_given_twice_are_named_with_the_other_mistakes() -> None:
-    """In each object that has one."""
+    """The parser names them for each object in which a field appears twice."""
     assert _problems('{"watch": {"hours": 1, "hours": 2}, "mode": "off", "mode": "on"}') == (
         'policy has "hours" more than once; allowed: each field once',
         'policy has "mode" more than once; allowed: each field once',

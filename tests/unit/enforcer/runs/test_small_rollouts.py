@@ -49,7 +49,7 @@ def test_the_queue_is_told_the_delay(app: App, clients: FakeClients, home: FakeE
 
 
 def test_of_several_launches_the_shortest_grace_counts(clients: FakeClients, home: FakeEc2) -> None:
-    """The usual delay counts if one waits for another reason: that one may be ready at any time."""
+    """If one launch waits for another reason, the usual delay counts: that launch may be ready at any time."""
     home.launch(an_instance(1, attached_at=START), an_instance(2, attached_at=MINUTE_AGO), an_instance(3))
     message = a_message(events.launch(an_id(1), an_id(2)), receives=3)
     assert Batch(clients, message, policy=GRACE).delays == {"m-1": 240}
