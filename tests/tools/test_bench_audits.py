@@ -24,5 +24,5 @@ def test_each_instance_counts_once_and_no_image_does(text: str) -> None:
 
 
 def test_of_nothing_there_is_nothing() -> None:
-    """As where the command failed."""
+    """A command that fails writes no text."""
     assert reported("") == 0
