@@ -77,7 +77,7 @@ class Clients:
             return self._ec2_clients[region, config]
 
     def prepare_for_changes(self) -> None:
-        """Make the clients for changes in the home region. That takes CPU, which is idle while others answer."""
+        """Make the clients for changes in the home region, which takes CPU time that other calls leave idle."""
         self._dynamodb()
         self.ec2(self.home_region).prepare_to_modify()
 

@@ -57,7 +57,7 @@ class Cancellation:
             self.cancel(f"AWS does not accept the credentials ({failure})")
 
     def overtaken(self) -> bool:
-        """True if a fresh read shows another policy in force; False if it fails."""
+        """True if a fresh read shows another policy in force; False if the read fails."""
         if self.refused:
             return False
         try:
@@ -133,5 +133,5 @@ class RegionCancellation:
                 assert_never(failure.kind)
 
     def overtaken(self) -> bool:
-        """True if a fresh read shows another policy in force; False if it fails."""
+        """True if a fresh read shows another policy in force; False if the read fails."""
         return self._run.overtaken()

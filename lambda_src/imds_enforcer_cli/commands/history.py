@@ -98,7 +98,7 @@ def run_summary(run_id: str, entries: Sequence[Entry | DefaultsEntry], now: date
 
 
 def _what(entries: Sequence[Entry | DefaultsEntry]) -> str:
-    """In words, how many instances and regions these entries concern, and the account defaults of how many regions."""
+    """The numbers of instances, of their regions, and of regions with account defaults in these entries, in words."""
     of_instances = [entry for entry in entries if isinstance(entry, Entry)]
     regions = {entry.region for entry in entries if isinstance(entry, DefaultsEntry)}
     parts = [f"the account defaults of {count(len(regions), 'region')}"] if regions else []

@@ -72,10 +72,7 @@ def test_a_launch_by_a_group_is_parsed() -> None:
     ],
 )
 def test_the_source_of_a_refused_launch(request_parameters: dict[str, Any] | None, source: Source) -> None:
-    """The image counts only without group and template.
-
-    The record of a refused call may lack any field, or contain line breaks.
-    """
+    """The image counts only without group and template. Any field may be missing, or contain line breaks."""
     assert _parsed(events.refused_launch(request=request_parameters)).launcher.source == source
 
 
