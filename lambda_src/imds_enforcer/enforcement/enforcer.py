@@ -124,9 +124,9 @@ class Enforcer:
         return plan
 
     def _tokens_enforced(self) -> str | None:
-        """Why EC2 refuses optional tokens in this region; None if it accepts them or does not answer.
+        """Why EC2 refuses optional tokens in this region; None if it accepts them, or if that could not be read.
 
-        EC2 is asked once. If it does not answer, it refuses the change itself later.
+        EC2 is asked once. If that call fails, EC2's answer to the change itself shows it.
         """
         if not self._asked_for_defaults and self.context.cancellation.refused is None:
             self._asked_for_defaults = True
