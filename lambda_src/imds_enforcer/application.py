@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from imds_enforcer.settings import Settings
 
 OLDER_RUNS_SECONDS = CACHE_SECONDS + 1.0
-"""How long after a change of the policy a change under the older one may still reach EC2.
+"""For how many seconds after a policy change a change under the older policy may still reach EC2.
 
-A run may go by a policy that is `CACHE_SECONDS` old, and its call to EC2 takes a moment. A call
-that takes longer is left to the next sweep.
+A run may follow a policy that it read `CACHE_SECONDS` ago, and its call to EC2 takes a moment. If a call takes longer,
+the next sweep corrects the instance.
 """
 
 
@@ -142,7 +142,7 @@ class Application:
         """Sweep again once no run under an older policy can still change anything.
 
         An older run may have changed an instance after the first sweep looked at it. If the policy has changed again,
-        this is left to the sweeps of that change. If AWS does not accept the credentials, the first run ends too.
+        the sweeps of that change look instead. If AWS does not accept the credentials, the first run ends too.
         """
         self.clock.sleep(max(0.0, started + OLDER_RUNS_SECONDS - self.clock.monotonic()))
         try:

@@ -20,12 +20,11 @@ class SettingsError(ValueError):
 class Settings:
     """Every field is the environment variable of the same name in upper case; times are in seconds.
 
-    `batch_deadline_seconds` bounds a batch of events, its verification included;
-    `sweep_deadline_seconds` is when a sweep stops writing; `verify_timeout_seconds` is how
-    long a change may be pending before it is reported as such; an instance that EC2 does
-    not know `gone_after_seconds` after its event counts as gone. `http_tokens_floor` is the weakest `HttpTokens`
-    that IAM lets the function set: with `required` it sets no other. `account_defaults` says whether IAM lets it set
-    the regions' account defaults: `true` or `false`.
+    `batch_deadline_seconds` bounds a batch of events, its verification included. `sweep_deadline_seconds` is when a
+    sweep stops writing. `verify_timeout_seconds` is how long a change may be pending before it is reported as pending.
+    If EC2 does not know an instance `gone_after_seconds` after its event, the instance counts as gone.
+    `http_tokens_floor` is the weakest `HttpTokens` that IAM lets the function set: with `required` it sets no other.
+    `account_defaults` says whether IAM lets it set the regions' account defaults: `true` or `false`.
     """
 
     http_tokens_parameter: str

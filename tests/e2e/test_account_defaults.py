@@ -43,7 +43,7 @@ def _outcomes(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def test_both_regions_follow_the_toggle_and_earlier_defaults_stay(stage: Stage) -> None:
-    """In both directions. A launch that names no tokens gets the default."""
+    """The toggle goes both ways. A launch that names no tokens gets the default."""
     stage.prefer(FORWARDED, HttpTokens="required")
     stage.drain()
     with stage.unseen():
@@ -67,7 +67,7 @@ def test_both_regions_follow_the_toggle_and_earlier_defaults_stay(stage: Stage) 
 def test_drift_is_corrected_at_once_and_the_enforcers_own_changes_start_nothing(
     stage: Stage, principals: Mapping[str, Mapping[str, str] | None], region: str
 ) -> None:
-    """An event does it, in the region of the forwarder too."""
+    """An event starts the correction, in the forwarder's region too."""
     put(stage, KEEP)
     ec2 = stage.aws.client("ec2", region, keys=principals["role"])
     ec2.modify_instance_metadata_defaults(HttpTokens="optional")

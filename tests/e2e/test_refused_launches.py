@@ -58,7 +58,7 @@ def launch(stage: Stage, template: str) -> str:
 
 
 def test_digest_and_status_name_refused_launchers(enforced: Stage, template: str) -> None:
-    """With the template to change, and how often; dry runs do not count, and the enforcer reads no instance."""
+    """They name the template to change, and how often it was refused. Dry runs do not count; no instance is read."""
     stage, aws = enforced, enforced.aws
     before = {region: stage.metric("LaunchesRefused", region) for region in ("", FORWARDED)}
     arn = launch(stage, template)

@@ -77,7 +77,7 @@ def test_the_refusal_names_what_bootstrapping_creates_and_the_alternatives(aws: 
 
 @pytest.mark.parametrize("given", ["regions=nowhere-1", "schedule=daily"])
 def test_an_invalid_context_writes_nothing(aws: LocalAws, given: str) -> None:
-    """Not even the bootstrap that the deployer agreed to: synthesis comes before anything is created."""
+    """Even the bootstrap that the deployer agreed to is not written: synthesis comes before anything is created."""
     done = subprocess.run(  # noqa: S603  # our own module
         [sys.executable, "-m", "infra.deploy", "deploy", "-c", given],
         cwd=ROOT,
@@ -95,7 +95,7 @@ def test_an_invalid_context_writes_nothing(aws: LocalAws, given: str) -> None:
 
 @pytest.mark.usefixtures("aws", "cli")
 def test_another_qualifier_has_another_stack_and_other_roles() -> None:
-    """In what would be created, and in the command to do it oneself."""
+    """They are in the list of what would be created, and in the command for the deployer to run."""
     with pytest.raises(DeployError) as error:
         deploy.main(["deploy", "-c", "@aws-cdk/core:bootstrapQualifier=strict"])
     why, _, own, _ = str(error.value).splitlines()
@@ -108,7 +108,7 @@ def test_another_qualifier_has_another_stack_and_other_roles() -> None:
 def test_without_an_answer_nothing_is_written(
     aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch, variable: str | None
 ) -> None:
-    """`make` sets the variable to nothing if it is not given."""
+    """`make` sets the variable to an empty text if the deployer does not give it."""
     if variable is not None:
         monkeypatch.setenv("BOOTSTRAP", variable)
     assert "is not bootstrapped" in refused()[0]
@@ -118,7 +118,7 @@ def test_without_an_answer_nothing_is_written(
 
 @pytest.mark.usefixtures("aws")
 def test_yes_bootstraps_without_a_question(cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal too."""
+    """This holds on a terminal too."""
     terminal = typed(monkeypatch, "no\n")
     monkeypatch.setenv("BOOTSTRAP", "yes")
     assert deploy.main(["deploy"]) == 0
@@ -127,7 +127,7 @@ def test_yes_bootstraps_without_a_question(cli: list[str], monkeypatch: pytest.M
 
 
 def test_no_refuses_without_a_question(aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal too."""
+    """This holds on a terminal too."""
     typed(monkeypatch, "yes\n")
     monkeypatch.setenv("BOOTSTRAP", "no")
     assert "is not bootstrapped" in refused()[0]
@@ -149,7 +149,7 @@ def test_on_a_terminal_the_deployer_is_asked(
 
 @pytest.mark.parametrize("answer", ["no\n", "y\n", "\n", ""])
 def test_any_other_answer_refuses(aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    """The end of the input as well."""
+    """The end of the input refuses as well."""
     typed(monkeypatch, answer)
     assert "is not bootstrapped" in refused()[0]
     assert nothing_is_there(aws)
@@ -157,7 +157,7 @@ def test_any_other_answer_refuses(aws: LocalAws, cli: list[str], monkeypatch: py
 
 
 def test_another_value_is_refused(aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first call to AWS, and even if the answer is not needed."""
+    """The refusal comes before the first call to AWS, even if the answer is not needed."""
     bootstrapped(aws, 30)
     aws.reset_calls()
     monkeypatch.setenv("BOOTSTRAP", "true")
@@ -167,7 +167,7 @@ def test_another_value_is_refused(aws: LocalAws, cli: list[str], monkeypatch: py
 
 
 def test_a_bootstrapped_region_needs_no_answer(aws: LocalAws, cli: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the answer would be."""
+    """It does not matter what the answer would be."""
     bootstrapped(aws, bootstrap.MINIMUM_VERSION)
     monkeypatch.setenv("BOOTSTRAP", "no")
     terminal = typed(monkeypatch, "no\n")
@@ -228,7 +228,7 @@ def test_the_question_comes_last(
 
 
 def test_make_passes_the_variable_on() -> None:
-    """As given on its command line; empty if it is not given."""
+    """The variable has the value from make's command line, or is empty."""
     environment = {name: value for name, value in os.environ.items() if name != "BOOTSTRAP"}
     tells = "printf '[%s]\\n' \"$$BOOTSTRAP\" #"
     for given, arrives in ((["BOOTSTRAP=yes"], "[yes]\n"), ([], "[]\n")):

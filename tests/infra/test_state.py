@@ -127,7 +127,7 @@ def test_the_table_without_a_stack_has_the_same_indexes() -> None:
     ("http_tokens", "mode", "policy"), [("required", "enforce", "{}"), ("optional", "audit", '{"mode": "audit"}')]
 )
 def test_the_first_values(http_tokens: str, mode: str, policy: str) -> None:
-    """One for each of the template's parameters."""
+    """Each of the template's parameters has a first value."""
     values = state.first_values(http_tokens=http_tokens, mode=mode)
     assert values == {"FirstHttpTokens": http_tokens, "FirstPolicy": policy}
     assert values.keys() == TEMPLATE["Parameters"].keys()
@@ -162,7 +162,7 @@ class TestTemplateOf:
         assert {*state.template_of(["Log"])} == {"Description", "Resources"}
 
     def test_all_of_it_is_the_template(self) -> None:
-        """With every resource, the part is the deployed template."""
+        """A part with every resource is the deployed template."""
         whole = state.template_of(each.logical_id for each in state.RESOURCES)
         assert whole["Resources"]["Ledger"].pop("DependsOn") == ["HttpTokens", "Log", "Policy"]
         expected = state.template()

@@ -75,7 +75,7 @@ class TestCreation:
     """The first deployment."""
 
     def test_it_stores_the_first_values_and_is_protected(self, aws: LocalAws, account: Account) -> None:
-        """Protected against deletion, and against updates of the parameters."""
+        """It is protected against deletion and against updates of the parameters."""
         state_stack.deploy(account, FIRST, TAGS)
         assert values(aws) == {state.HTTP_TOKENS: ("optional", 1), state.POLICY: ('{"mode": "audit"}', 1)}
         assert tagged(aws) == TAGS
@@ -89,7 +89,7 @@ class TestCreation:
 
     @pytest.mark.parametrize("existing", [state.HTTP_TOKENS, state.POLICY, state.TABLE, state.LOG_GROUP])
     def test_a_failed_creation_does_not_block_the_next(self, aws: LocalAws, account: Account, existing: str) -> None:
-        """It leaves nothing behind, and does not change the resource that existed."""
+        """The failed creation leaves nothing behind, and does not change the resource that existed before."""
         make(aws, existing)
         with pytest.raises(DeployError, match=r"the stack ImdsEnforcerState failed: .*\n  .*already"):
             state_stack.deploy(account, FIRST, {})
@@ -123,7 +123,7 @@ class TestCreation:
         assert capsys.readouterr().err == ""
 
     def test_it_is_created_in_the_bootstraps_role(self, aws: LocalAws, account: Account) -> None:
-        """As the CDK CLI does it: a deployer may have no permission except to assume these roles."""
+        """The CDK CLI does the same: a deployer may have no permission except to assume these roles."""
         name = f"cdk-hnb659fds-deploy-role-{aws.account}-{aws.region}"
         aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")
         aws.reset_calls()
@@ -136,7 +136,7 @@ class TestLater:
     """Every later deployment."""
 
     def test_the_same_template_is_not_deployed_again(self, aws: LocalAws, account: Account) -> None:
-        """Whatever first values and tags are given."""
+        """The given first values and tags do not matter."""
         state_stack.deploy(account, FIRST, TAGS)
         before, happened = set_by_hand(aws), events(aws)
         state_stack.deploy(account, OTHER, {"team": "b"})
@@ -200,7 +200,7 @@ class TestLater:
         assert values(aws) == before
 
     def test_a_stack_with_a_pending_operation_is_left_alone(self, aws: LocalAws, account: Account) -> None:
-        """Here an import that has not been executed."""
+        """In this test the operation is an import that has not been executed."""
         make(aws, state.LOG_GROUP)
         aws.client("cloudformation").create_change_set(
             StackName=state.STACK,
@@ -223,7 +223,7 @@ class TestRemoval:
     """`make destroy-state`."""
 
     def test_nothing_is_left(self, aws: LocalAws, account: Account) -> None:
-        """It lifts both protections; the second time, it does nothing."""
+        """The removal lifts both protections. A second removal does nothing."""
         state_stack.deploy(account, FIRST, {})
         for _ in range(2):
             state_stack.remove(account)

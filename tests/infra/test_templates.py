@@ -48,10 +48,10 @@ class TestTemplates:
         assert {*SHAPES[1], "regions"} == {*app.KEYS}
 
     @pytest.mark.parametrize("shape", SHAPES, ids=["plain", "shaped"])
-    def test_home_is_the_cdks_but_for_the_code_and_the_bootstrap(
+    def test_home_equals_the_cdks_template_except_for_code_and_bootstrap(
         self, synthesize: Synthesize, default_context: dict[str, Any], tmp_path: Path, shape: dict[str, object]
     ) -> None:
-        """So the tests of the CDK's template hold for it too: permissions, alarms, outputs, order of creation."""
+        """So the tests of the CDK's template hold for this one: permissions, alarms, outputs, order of creation."""
         cdk = deepcopy(synthesize(regions=[FORWARDED], **shape).get_stack_by_name("ImdsEnforcer").template)
         plain_app.write(tmp_path, default_context | {"regions": "all"} | shape)
         plain = read(tmp_path, "ImdsEnforcer")
@@ -135,7 +135,7 @@ class TestCode:
     """The function's zip."""
 
     def test_it_has_what_the_cdk_uploads(self, written: Path, asset: Path) -> None:
-        """File by file."""
+        """The two archives have the same files, with the same content."""
         [code] = written.glob("*.zip")
         with zipfile.ZipFile(code) as packed:
             assert packed.testzip() is None

@@ -79,7 +79,7 @@ class TestDeployed:
     """By the printed commands, and by those in infra/README.md."""
 
     def test_the_printed_commands_deploy_everything(self, aws: LocalAws, written: Path) -> None:
-        """The state stack, protected and with first values; home; and one forwarder."""
+        """They deploy the state stack, protected and with first values; home; and one forwarder."""
         aws.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": HOME})
         aws_commands.run(printed(written, REGION=FORWARDED), aws, regions=[FORWARDED])
         assert values(aws) == {state.HTTP_TOKENS: ("required", 1), state.POLICY: ('{"mode": "audit"}', 1)}
@@ -109,7 +109,7 @@ class TestDeployed:
         assert stack(aws, state.STACK) == before
 
     def test_protection_can_be_switched_on_later(self, aws: LocalAws, written: Path) -> None:
-        """If the stack was created without it."""
+        """The stack may have been created without it."""
         aws.client("cloudformation").create_stack(
             StackName=state.STACK,
             TemplateBody=json.dumps(state.template()),
@@ -136,7 +136,7 @@ class TestStateStackLater:
     def test_an_update_as_the_readme_says_leaves_both_values(
         self, aws: LocalAws, written: Path, tmp_path: Path
     ) -> None:
-        """It sends previous values and no tags; here the template changes the log group."""
+        """The command sends previous values and no tags. In this test the template changes the log group."""
         create_state(aws, written)
         before = set_by_hand(aws)
         [update] = in_readme("**The state stack afterwards.**", written)
@@ -154,7 +154,10 @@ class TestStateStackLater:
     def test_other_tags_as_the_readme_says_leave_both_values(
         self, aws: LocalAws, written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """CloudFormation then writes the stored values again. With previous values, it would write the first ones."""
+        """CloudFormation writes the stored values once more.
+
+        With the stack's previous values, it would write those from the stack's creation.
+        """
         create_state(aws, written)
         set_by_hand(aws)
         before = {name: value for name, (value, _) in values(aws).items()}

@@ -49,7 +49,10 @@ def test_the_principal_of_a_session_is_its_role(aws: LocalAws) -> None:
 def test_a_launch_is_denied_by_its_tokens(
     aws: LocalAws, options: dict[str, str], code: str, *, by_template: bool
 ) -> None:
-    """From the request or its launch template, or if neither names any (EC2 User Guide, "Example policies")."""
+    """They come from the request or its launch template; a launch without any is denied too.
+
+    EC2 User Guide, "Example policies".
+    """
     launch: dict[str, Any] = {"MetadataOptions": options} if options else {}
     if by_template:
         data = {"ImageId": "ami-1", **launch}

@@ -17,7 +17,7 @@ def queues(aws: LocalAws) -> tuple[Queue, Queue]:
 
 
 def test_dead_letters_go_back_to_their_queue(queues: tuple[Queue, Queue]) -> None:
-    """Without a destination in the request."""
+    """The request names no destination."""
     source, lost = queues
     source.send('"once"')
     for _ in range(2):
@@ -43,7 +43,7 @@ def test_messages_sent_directly_to_the_dead_letter_queue_need_a_destination(queu
 
 
 def test_only_dead_letters_are_moved(queues: tuple[Queue, Queue]) -> None:
-    """SQS refuses it for any other queue."""
+    """SQS refuses to move the messages of any other queue."""
     source, lost = queues
     assert refused(lost.sqs.start_message_move_task, SourceArn=source.arn) == "InvalidParameterValue"
     with pytest.raises(ClientError, match="ResourceNotFoundException"):
@@ -62,7 +62,10 @@ def test_a_move_may_be_listed_late(aws: LocalAws, queues: tuple[Queue, Queue]) -
 
 
 def test_one_move_of_a_queue_at_a_time(aws: LocalAws, queues: tuple[Queue, Queue]) -> None:
-    """It has a handle only while it runs (SQS API Reference, "StartMessageMoveTask" and "ListMessageMoveTasks")."""
+    """SQS refuses a second move while one is running. A move has a handle only while it runs.
+
+    SQS API Reference, "StartMessageMoveTask" and "ListMessageMoveTasks".
+    """
     source, lost = queues
     lost.send('"stray"')
     aws.knobs(move_seconds=1)

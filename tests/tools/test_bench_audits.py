@@ -19,10 +19,10 @@ FIRST, SECOND = "i-0123456789abcdef0", "i-0123456789abcdef1"
     ],
 )
 def test_each_instance_counts_once_and_no_image_does(text: str) -> None:
-    """Ids of images look alike."""
+    """The ids of images look like those of instances."""
     assert reported(text) == 2
 
 
 def test_of_nothing_there_is_nothing() -> None:
-    """As where the command failed."""
+    """A command that fails writes no text."""
     assert reported("") == 0

@@ -59,7 +59,7 @@ def test_a_mark_has_its_figure_and_finite_limits_in_json() -> None:
 
 
 def test_a_mark_without_a_limit_is_met_by_any_figure() -> None:
-    """But not by a missing one."""
+    """A missing figure does not meet it."""
     assert Mark("CPU", 99).met
     assert not Mark("CPU", None).met
     assert Mark("CPU", 99).as_json() == {"mark": "CPU", "figure": 99, "met": True}
@@ -109,7 +109,7 @@ def test_boto3_alone_must_only_leave_no_instance() -> None:
 
 
 def test_a_sustained_sweep_takes_little_longer_than_the_bound_and_is_never_throttled() -> None:
-    """Cold it may take a twentieth longer, warm less; a single throttled request is too many."""
+    """A cold sweep may take a twentieth longer, a warm one less. A single throttled request is too many."""
     met = {COLD: a_system(10.5), WARM: a_system(10.4), C7N: a_system(10.3)}
     assert not missed("sustained", met)
     slow = {COLD: a_system(10.51), WARM: a_system(10.41, throttled=1), C7N: a_system(10.31)}
@@ -121,7 +121,7 @@ def test_a_sustained_sweep_takes_little_longer_than_the_bound_and_is_never_throt
 
 
 def test_a_sustained_sweep_is_no_slower_than_the_peer() -> None:
-    """Apart from noise."""
+    """The limit allows for noise."""
     systems = {COLD: a_system(10.3), WARM: a_system(10), C7N: a_system(10)}
     assert missed("sustained", systems) == {"seconds ÷ c7n, cold"}
 
@@ -155,13 +155,13 @@ def test_a_launch_during_a_sweep_is_judged_by_its_median() -> None:
 
 
 def test_a_quiet_fleet_is_read_once() -> None:
-    """With one request and no more."""
+    """One request is the limit."""
     systems = {COLD: a_system(1, requests={DESCRIBE: 2}), WARM: a_system(0.1), C7N: a_system(3)}
     assert missed("quiet", systems) == {f"DescribeInstances: {COLD}"}
 
 
 def test_a_baseline_must_leave_no_instance() -> None:
-    """It would be fast for the wrong reason."""
+    """A baseline that leaves instances is fast for the wrong reason."""
     systems = {COLD: a_system(2), WARM: a_system(1), C7N: a_system(8), WARM_WITHOUT: a_system(1, required=50)}
     assert missed("burst", systems) == {f"instances left: {WARM_WITHOUT}"}
 
@@ -173,14 +173,14 @@ def test_a_storm_may_take_one_look_for_a_hundred_events() -> None:
 
 
 def test_a_long_run_changes_everything_once() -> None:
-    """A surplus change means an instance that was changed twice."""
+    """If there are more changes than instances, an instance was changed twice."""
     facts = {"sweeps": 6, "changed": 3001}
     systems = {WARM: a_system(60, required=3000, instances=3000, facts=facts)}
     assert missed("long", systems, 58) == {"changed twice"}
 
 
 def test_memory_is_the_same_for_ten_times_the_candidates() -> None:
-    """Within a tenth."""
+    """It may differ by a tenth."""
     few, many = a_system(1, peak_mb=100), a_system(1, peak_mb=111)
     systems = {"audit, 5,000": few, "audit, 50,000": few, "enforce, 5,000": few, "enforce, 50,000": many}
     assert missed("memory", systems) == {"memory for 50,000 against 5,000: enforce"}

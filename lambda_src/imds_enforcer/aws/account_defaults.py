@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _ACCOUNT = "account"
-"""The manager of defaults that the account can change; an answer that names no manager shows no defaults."""
+"""EC2 names this manager if the account can change its defaults. An answer that names no manager shows no defaults."""
 
 
 class DefaultsApi:
@@ -52,7 +52,7 @@ class DefaultsApi:
     def set(self, wanted: RegionDefaults, named: Iterable[str]) -> None:
         """Set the named defaults in one call; the others stay as they are.
 
-        No preference is sent as `no-preference`, for the hop limit as -1 (EC2 API Reference,
+        A default without a preference is sent as `no-preference`, or as -1 if it is the hop limit (EC2 API Reference,
         "ModifyInstanceMetadataDefaults").
         """
         names = {*named}

@@ -90,10 +90,10 @@ def aws_errors() -> Iterator[None]:
 
 
 def expected(answer: Mapping[str, Any], name: str) -> Any:
-    """A required part of an answer; a truncated answer that still parsed is a failed call, not an empty one.
+    """The part of an answer with this name. An answer without it was truncated, and counts as a failed call.
 
     Raises:
-        AwsError: if it is missing.
+        AwsError: if the answer has no part with this name.
     """
     if name not in answer:
         raise AwsError(Failure("IncompleteAnswer", f"the answer has no {name}", Kind.UNAVAILABLE))

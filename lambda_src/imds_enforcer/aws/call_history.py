@@ -27,8 +27,8 @@ def _by_name(name: str, _: datetime) -> str:
 class CallQuery:
     """A question about one region's instances or Auto Scaling groups.
 
-    Notes of the answers are kept under `topic`, each for the time `good_for`. `noted_by` names what an answer
-    is about: an instance or a group, or an instance from a moment on.
+    Each answer is noted under `topic`, and the note is good for the time `good_for`. `noted_by` returns the name under
+    which an answer is noted: an instance or a group, or an instance with the moment from which its calls count.
     """
 
     topic: str
@@ -41,9 +41,9 @@ class CallQuery:
 class CallHistory:
     """Answers a query from notes that are fresh enough, else from CloudWatch.
 
-    CloudWatch charges for each instance asked about, so other processes reuse an answer for a while too. A note
-    covers as many instances as a request to CloudWatch, so a few requests read the notes of thousands. `metrics`
-    is called with the first query that notes do not answer.
+    CloudWatch charges for each instance asked about, so other processes reuse an answer for a while too. A note covers
+    as many instances as a request to CloudWatch, so a few requests read the notes of thousands. `metrics` is called
+    only if the notes do not answer a query.
     """
 
     def __init__(self, notes: Notes, metrics: Callable[[], CallMetrics], clock: Clock, query: CallQuery) -> None:
@@ -54,7 +54,7 @@ class CallHistory:
         self._known: dict[str, Calls] | None = None
 
     def of(self, since: Mapping[str, datetime]) -> dict[str, Calls]:
-        """The calls of each of these instances or groups, each from its own moment on.
+        """The calls of these instances or groups; `since` has the moment from which the calls of each count.
 
         Raises:
             AwsError: if the notes could not be read or written, or CloudWatch did not answer for all.

@@ -52,12 +52,12 @@ class DefaultsEntries:
 
 
 def is_of_defaults(item: Item) -> bool:
-    """True for an entry of a region's defaults; the indexes have those of instances too."""
+    """True for an entry of a region's defaults. The indexes have the entries of instances too."""
     return str(item["pk"]).startswith(subject(""))
 
 
 def _item(entry: DefaultsEntry) -> Item:
-    """A change's entry never expires, as reverts rest on it; a refusal's does, as every sweep may add one."""
+    """Entries of changes never expire, because reverts need them. Those of refusals do: every sweep may add one."""
     open_or_changed = entry.outcome is None or entry.result is not None
     return recorded_item(entry, subject(entry.region), None if open_or_changed else entry.at + KEPT)
 

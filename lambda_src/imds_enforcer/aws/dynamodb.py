@@ -1,4 +1,4 @@
-"""One DynamoDB table in plain values: readers get, and writers give, text, numbers, maps and None."""
+"""One DynamoDB table in plain values: its users read and write text, numbers, maps and None."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _serializer, _deserializer = TypeSerializer(), TypeDeserializer()
 class Table:
     """A table with the keys `pk` and `sk`. Every method raises `AwsError`, and nothing else, for a failed call.
 
-    `client` is called with the first request: many runs make none.
+    `client` is not called before the first request: many runs make none.
     """
 
     def __init__(self, client: Callable[[], DynamoDBClient], name: str, clock: Clock) -> None:
@@ -71,9 +71,10 @@ class Table:
         self._write_all({"DeleteRequest": {"Key": _serialized({"pk": pk, "sk": sk})}} for pk, sk in dict.fromkeys(keys))
 
     def swap(self, old: Item | None, new: Item) -> bool:
-        """Replace `old` (None: no item) with `new`, which has the same key; False if the table has anything else.
+        """Replace the item `old` by `new`, which has the same key; False if the table has another item.
 
-        If an answer is lost, a retry may return False although the item was written.
+        If `old` is None, the table must have no item with this key. If an answer is lost, a retry may return False
+        although the item was written.
         """
         expected_there = {} if old is None else old
         condition = " AND ".join(f"#{number} = :{number}" for number, _ in enumerate(expected_there))

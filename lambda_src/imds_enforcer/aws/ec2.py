@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Change, Clock, Deadline
 
 PAGE_SIZE = 1000
-"""Instances a page, the most that DescribeInstances gives (EC2 API Reference)."""
+"""Instances a page: the most that DescribeInstances returns (EC2 API Reference)."""
 
 _LISTED_AT_ONCE = 500
 """Instances a page of a listing: regions are listed at the same time, and a page takes ten times its size in memory."""
@@ -41,7 +41,7 @@ READ_OF_INSTANCES: Mapping[str, tuple[str, ...]] = {
     "InstanceNetworkInterface": ("Attachment",),
     "InstanceNetworkInterfaceAttachment": ("AttachTime", "DeviceIndex"),
 }
-"""What `_instance` reads of a description, by the shapes of EC2's model."""
+"""The fields of a description that `_instance` reads, by shape of EC2's model."""
 
 LIVE_STATES = tuple(state for state in InstanceState if not state.ended)
 
@@ -50,8 +50,8 @@ class Ec2Region:
     """The instances of one region. Every method raises `AwsError`, and nothing else, for a failed call.
 
     `client` returns the client for a configuration: one for reads, one for listings, and one for changes, which must
-    not retry by itself. Each is made with the first call that needs it. `changes` is how many changes EC2 accepts
-    right now: a caller of `modify` asks there first.
+    not retry by itself. Each is made with the first call that needs it. `changes` estimates how many changes EC2
+    accepts right now: ask it before each call of `modify`.
     """
 
     def __init__(self, name: str, clock: Clock, client: Callable[[Config], EC2Client], changes: RequestBucket) -> None:
@@ -65,9 +65,9 @@ class Ec2Region:
     def find(self, filters: Filters, until: Deadline | None = None) -> Iterator[list[Instance]]:
         """Instances that match the filters and have not ended, page by page. A page may be empty.
 
-        Without filters, these are all instances, including those that AWS services manage. With filters, only
-        instances that can be changed: EC2 hides managed ones unless asked for them. EC2 has a minute for each
-        page; a failed page is retried unless `until` has passed.
+        Without filters, these are all instances, including those that AWS services manage. With filters, they are only
+        instances that the account can change: EC2 then hides managed ones. EC2 has a minute for each page. A failed
+        page is retried unless `until` has passed.
         """
         live = {**filters, "instance-state-name": list(map(str, LIVE_STATES))}
         describe = partial(self._described, LISTING_CONFIG, managed=not filters)
@@ -114,11 +114,11 @@ class Ec2Region:
                 raise
 
     def tokens_enforced(self) -> str | None:
-        """Why the account's defaults in this region forbid optional tokens; None if they do not.
+        """Why the account's defaults in this region forbid optional tokens; None if they allow them.
 
-        With HttpTokensEnforced, EC2 refuses to make any instance's tokens optional (EC2 User Guide, "Configure
-        instance metadata options for new instances"). A declarative policy that manages the defaults does so only
-        through HttpTokensEnforced.
+        Only HttpTokensEnforced forbids them: with it, EC2 refuses to make any instance's tokens optional (EC2 User
+        Guide, "Configure instance metadata options for new instances"). A declarative policy that manages the defaults
+        also has no other way to forbid them.
         """
         with aws_errors():
             defaults = self._reader().get_instance_metadata_defaults().get("AccountLevel", {})

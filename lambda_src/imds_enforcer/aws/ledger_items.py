@@ -1,7 +1,7 @@
 """How entries, holds, contests and notes are stored in the table.
 
-Another program may have written an item: each reader but that of holds raises `KeyError`, `TypeError` or `ValueError`
-for a malformed one.
+An item may be malformed, because another program may have written it. Each reader then raises `KeyError`, `TypeError`
+or `ValueError`, except the reader of holds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STANDING = "standing"
 """The partition of holds and contests."""
 
 LEASE = "lease"
-"""The partition of the sweep's lease, which is the only one that the function's role may write to with PutItem."""
+"""The partition of the sweep's lease. The function's role may use PutItem in no other partition."""
 
 SWEEP = "sweep"
 
@@ -38,7 +38,7 @@ def moment_text(moment: datetime) -> str:
 
 
 def moment_of(text: str) -> datetime:
-    """The moment; without a time zone it is malformed, as it could not be compared with others."""
+    """The moment. Without a time zone the text is malformed: the moment could not be compared with others."""
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(text)
@@ -46,7 +46,7 @@ def moment_of(text: str) -> datetime:
 
 
 def months(first: datetime, last: datetime) -> list[str]:
-    """The months from that of the first moment to that of the last."""
+    """Each month from that of the first moment to that of the last."""
     numbers = range(first.year * 12 + first.month - 1, last.year * 12 + last.month)
     return [f"{number // 12}-{number % 12 + 1:02}" for number in numbers]
 
@@ -124,7 +124,7 @@ def hold_item(hold: Hold) -> Item:
 
 
 def hold_of(instance_id: str, item: Item) -> Hold:
-    """The hold; one that cannot be read is in force until a person releases it."""
+    """The hold. If the item is malformed, the hold stays in force until a person releases it."""
     try:
         until = datetime.fromisoformat(item["until"]) if "until" in item else None
         at = datetime.fromisoformat(item["at"])
@@ -154,7 +154,7 @@ def contest_of(item: Item) -> Contest:
 
 
 def lease_item(lease: Lease) -> Item:
-    """The lease. It does not use `run_id`, the key of an index that has entries only."""
+    """The lease. It has no `run_id`, because that is the key of an index for entries only."""
     return {
         "pk": LEASE,
         "sk": SWEEP,

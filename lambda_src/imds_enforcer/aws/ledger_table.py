@@ -124,7 +124,7 @@ class Entries:
         return self.parsed(self._table.whole_index("open"))
 
     def parsed(self, items: Iterable[Item]) -> list[Entry]:
-        """The entries of instances among these items; the indexes have those of account defaults too."""
+        """The entries of instances among these items. The indexes have the entries of account defaults too."""
         return [entry for item in items if not is_of_defaults(item) and (entry := self._parser.parse(entry_of, item))]
 
 
@@ -189,7 +189,7 @@ class Leases:
         raise AwsError(Failure("LeaseContended", message, Kind.THROTTLED))
 
     def release(self, lease: Lease) -> None:
-        """End the lease; if another run has taken it over, it stays that run's."""
+        """End the lease, unless another run has taken it over."""
         self._table.swap(lease_item(lease), lease_item(lease.released()))
 
 
@@ -202,7 +202,7 @@ class Notes:
         self._parser = parser
 
     def calls(self, topic: str, since: datetime) -> dict[str, Calls]:
-        """The calls of each instance that were noted under the topic from a moment on."""
+        """The calls that were noted under the topic from a moment on, by instance."""
         known: dict[str, Calls] = {}
         for item in self._table.partition(f"calls#{topic}", since=moment_text(since)):
             known |= self._parser.parse(noted_of, item) or {}
@@ -220,7 +220,7 @@ class Notes:
         return {note.instance_id: note for note in notes}
 
     def write_refusals(self, region: str, notes: Iterable[RefusalNote]) -> None:
-        """Note what EC2 refused to instances of a region; each note replaces the instance's last one."""
+        """Note what EC2 refused to instances of a region; each note replaces the instance's earlier note."""
         self._table.put(refusal_item(region, note) for note in notes)
 
     def refused_launchers(self) -> list[RefusedLauncher]:
@@ -235,12 +235,12 @@ class Notes:
         self._table.put(map(refused_launch_item, launches))
 
     def mailed(self) -> set[tuple[str, str]]:
-        """The changes that a mail was about, by instance and run."""
+        """The changes about which operators got a mail, by instance and run."""
         keys = (str(item["sk"]).partition("#") for item in self._table.partition(_MAILED))
         return {(instance_id, run_id) for instance_id, _, run_id in keys}
 
     def write_mailed(self, entries: Iterable[Entry], kept: timedelta) -> None:
-        """Remember that a mail was about these changes."""
+        """Remember that operators got a mail about these changes."""
         expires_at = int((self._clock.now() + kept).timestamp())
         self._table.put(
             {"pk": _MAILED, "sk": f"{entry.instance_id}#{entry.run_id}", "expires_at": expires_at} for entry in entries

@@ -25,7 +25,7 @@ _FIRST_PAUSE_SECONDS = 1.0
 
 
 class Page(NamedTuple):
-    """A page, and the moment on the monotonic clock at which it was asked for."""
+    """A page, and the moment of its request on the monotonic clock."""
 
     asked_at: float
     answer: DescribeInstancesResultTypeDef
@@ -34,10 +34,10 @@ class Page(NamedTuple):
 def following_pages(
     request: DescribeInstancesRequestTypeDef, ask: Callable[[DescribeInstancesRequestTypeDef], Page]
 ) -> Iterator[Page]:
-    """The first page of what is requested, and all that follow.
+    """The first page of the answer, and all pages that follow.
 
     Raises:
-        AwsError: if a page leads to itself, or `ask` raises it.
+        AwsError: if a page names itself as the next page, or if `ask` raises it.
     """
     while True:
         page = ask(request)
@@ -52,10 +52,10 @@ def following_pages(
 
 
 class Listing:
-    """The pages of one region. After a time-out they are half as large, and stay so for as long as the process lives.
+    """The pages of one region. A time-out halves the size of all later pages, for as long as the process lives.
 
-    If few of many instances match a filter, EC2 may search long for a page. The client for listings waits long and
-    tries once: retries are made here, because they use smaller pages.
+    If few of many instances match a filter, EC2 may search long for a page. So the client for listings waits long, and
+    does not retry. The listing makes the retries itself, because it uses smaller pages for them.
     """
 
     def __init__(self, clock: Clock, page_size: int) -> None:
@@ -65,7 +65,7 @@ class Listing:
     def pages(
         self, request: DescribeInstancesRequestTypeDef, describe: Describe, until: Deadline | None
     ) -> Iterator[Page]:
-        """Each page of what is requested; no page is retried once `until` has passed.
+        """Each page of the answer. Once `until` has passed, no page is retried.
 
         Raises:
             AwsError: if EC2 refused a page, or did not answer three times.

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from imds_enforcer.model import Clock
 
 CACHE_SECONDS = 2.0
-"""How long ago the policy may have been read when a change begins under it."""
+"""How many seconds ago the policy may have been read, at most, when a change begins under it."""
 
 _READS = 2
-"""How often the policy is read until an answer comes in time: a slow one may be out of date."""
+"""How often the policy is read if answers come late: a late answer may be out of date."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What Parameter Store had, and when it was asked on the monotonic clock; empty if it could not be read."""
+    """What Parameter Store returned, and when it was asked on the monotonic clock; empty if the call failed."""
 
     values: Mapping[str, str] = field(default_factory=dict)
     versions: PolicyVersions = field(default_factory=PolicyVersions)
@@ -35,7 +35,7 @@ class _Reading:
 
 
 class PolicyStore:
-    """Reads the policy, and answers from the last reading, for seconds, which versions are in force.
+    """Reads the policy. For a few seconds it then knows, without another call, which versions are in force.
 
     Each invocation begins with `read`: an earlier reading may be older than it looks, because the monotonic clock may
     stand still while Lambda has frozen the process (Lambda Developer Guide, "Lambda execution environment").
@@ -79,7 +79,7 @@ class PolicyStore:
             ) from None
 
     def in_force(self, *, fresh: bool) -> PolicyVersions:
-        """The versions of the policy in force, valid or not; `fresh` asks again, however young the last answer is.
+        """The versions of the policy in force, valid or not. With `fresh`, Parameter Store is asked in any case.
 
         Raises:
             AwsError: if Parameter Store could not be read, or took longer than its answer is good for.

@@ -77,7 +77,7 @@ class Clients:
             return self._ec2_clients[region, config]
 
     def prepare_for_changes(self) -> None:
-        """Make the clients for changes in the home region. That takes CPU, which is idle while others answer."""
+        """Make the clients for changes in the home region, which takes CPU time that other calls leave idle."""
         self._dynamodb()
         self.ec2(self.home_region).prepare_to_modify()
 
@@ -99,7 +99,10 @@ class Clients:
             self.known_regions, self.unlisted = frozenset({self.home_region, *enabled}), None
 
     def regions(self, selection: RegionSelection) -> tuple[str, ...]:
-        """The account's regions; if EC2 denies the list, those that the policy includes, else the home region."""
+        """The account's regions.
+
+        If EC2 denies the list, these are the regions that the policy includes, or else the home region.
+        """
         if self.unlisted:
             return tuple(dict.fromkeys(selection.include)) or (self.home_region,)
         return tuple(sorted(self.known_regions))
@@ -122,7 +125,7 @@ class Clients:
 
     @cached_property
     def ledger_table(self) -> LedgerTable:
-        """The table of ledger and holds; empty and keeping nothing if the settings name no table."""
+        """The table of ledger and holds. If the settings name no table, it is empty and keeps nothing."""
         name = self._settings.ledger_table
         return LedgerTable(Table(self._dynamodb, name, self._clock) if name else NoTable(), self._clock)
 

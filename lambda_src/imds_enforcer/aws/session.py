@@ -1,4 +1,4 @@
-"""A botocore session for whole fleets, whose clients are small and whose answers are parsed only as far as needed."""
+"""A botocore session for whole fleets. Its clients are small, and it parses only the needed parts of answers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ OPERATIONS = (
     *("DescribeLaunchTemplates", "DescribeLaunchTemplateVersions", "ModifyLaunchTemplate"),
     *("CreateLaunchTemplateVersion", "DeleteLaunchTemplateVersions"),
 )
-"""What is called of EC2. It has 800 more operations, for each of which every client would have a method."""
+"""The EC2 operations that are called. EC2 has 800 more, and every client would have a method for each of them."""
 
 
 def fleet_session(profile: str | None = None) -> botocore.session.Session:
-    """A new one. With botocore's own models and parsers a listing takes three times the CPU.
+    """Create a session with smaller models and faster parsers than botocore's own.
+
+    With botocore's own, a listing takes three times the CPU time.
 
     Raises:
-        BotoCoreError: if there is no such profile, or if the AWS configuration cannot be read.
+        BotoCoreError: if the profile does not exist, or if the AWS configuration cannot be read.
     """
     session = botocore.session.Session(profile=profile)
     paths = session.get_component("data_loader").search_paths
@@ -40,7 +42,7 @@ def fleet_session(profile: str | None = None) -> botocore.session.Session:
 
 
 class _Models(Loader):
-    """The services' models, in that of EC2 nothing but what is called, and of instances nothing but what is read."""
+    """The services' models. EC2's has only the operations that are called, and of instances only what is read."""
 
     def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
         """See botocore."""
@@ -54,9 +56,9 @@ class _Models(Loader):
 
 
 class _OneAtATime(ResponseParserFactory):
-    """Parsers of which one works at a time: a page takes ten times its size in memory while it is parsed.
+    """Parsers that work one at a time: a page takes ten times its size in memory while it is parsed.
 
-    Threads lose no time by it: Python lets only one of them parse anyway.
+    This costs the threads no time, because Python lets only one of them parse anyway.
     """
 
     def __init__(self) -> None:
@@ -81,7 +83,7 @@ def _only(names: Collection[str], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moment(value: Any) -> datetime:
-    """With botocore's own reader, moments take a quarter of the time of a listing."""
+    """Parse a moment. Botocore's own function would take a quarter of the time of a listing for this."""
     try:
         return datetime.fromisoformat(value)
     except (TypeError, ValueError):  # not every service writes them so

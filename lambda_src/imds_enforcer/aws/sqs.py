@@ -41,7 +41,7 @@ class EventQueue:
             raise AwsError(failure)
 
     def _change_visibility(self, entries: Sequence[ChangeMessageVisibilityBatchRequestEntryTypeDef]) -> Failure | None:
-        """Send one request; its answer names what SQS refused."""
+        """Send one request; the failure, if the call failed or SQS refused one of its messages."""
         try:
             with aws_errors():
                 answer = self._client.change_message_visibility_batch(QueueUrl=self._queue_url, Entries=entries)

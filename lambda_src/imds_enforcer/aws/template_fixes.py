@@ -35,7 +35,7 @@ class TemplateFixes:
 
 
 def _item(fix: TemplateFix) -> Item:
-    """A fix is kept as long as an entry. It does not use `run_id`, the key of an index that has entries only."""
+    """A fix is kept as long as an entry. It has no `run_id`, because that is the key of an index for entries only."""
     return {
         "pk": KIND,
         "sk": f"{moment_text(fix.at)}#{fix.run_id}#{fix.template_id}",

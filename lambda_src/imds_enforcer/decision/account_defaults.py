@@ -49,8 +49,8 @@ def decide_defaults(
 ) -> DefaultsDecision:
     """Decide about one region.
 
-    The enforcer only tightens HttpTokens and HttpTokensEnforced. While the toggle is `optional`, it reverts what it has
-    set: `original` has the earlier value of each attribute that it set and no one else has changed since.
+    The enforcer only tightens HttpTokens and HttpTokensEnforced. While the toggle is `optional`, it reverts its own
+    changes. `original` has the earlier value of each attribute that the enforcer set and no one else has changed since.
     """
     if policy.http_tokens is HttpTokens.REQUIRED:
         after, left = _tightened(seen, wanted), ""
@@ -84,10 +84,7 @@ def restored(seen: RegionDefaults, original: Mapping[str, Any]) -> RegionDefault
 
 
 def planned(seen: RegionDefaults, after: RegionDefaults, reason: str) -> PlannedDefaults | None:
-    """The change from one to the other; None if they are the same.
-
-    A call that enables HttpTokensEnforced always sets required tokens too.
-    """
+    """The change from the defaults `seen` to `after`; None if they are the same."""
     differing = {each for each in DEFAULTS.values() if getattr(after, each) != getattr(seen, each)}
     if not differing:
         return None

@@ -44,7 +44,7 @@ class Decision:
 def decide(instance: Instance, policy: Policy, now: datetime) -> Decision:  # noqa: PLR0911  # one for each verdict
     """Decide about one instance.
 
-    The order is one of safety: what cannot or must not be changed comes before what should be. A disabled endpoint
+    Safety decides the order: what cannot or must not be changed comes before what should be. A disabled endpoint
     answers neither IMDSv1 nor IMDSv2, so it satisfies every policy, and any change would have to enable it (EC2 User
     Guide, "Modify instance metadata options for existing instances").
     """
@@ -94,9 +94,10 @@ def _not_yet(instance: Instance, policy: Policy, now: datetime) -> Decision | No
 def _wanted_hop_limit(instance: Instance, options: MetadataOptions, policy: Policy) -> int | None:
     """The hop limit that the instance must have; None if it keeps its own.
 
-    Containers are one hop further from the metadata service. With a hop limit of 1 they reach it through IMDSv1 but
-    not through IMDSv2, so requiring tokens would cut them off. With that change a container host gets the hops that
-    it needs; the limit that the policy names lowers its own only if it suffices for containers.
+    Containers are one hop further from the metadata service. With a hop limit of 1 they reach it through IMDSv1 but not
+    through IMDSv2, so requiring tokens would cut them off. So when tokens become required, a container host also gets
+    the hops that it needs. The policy's own hop limit lowers that of a container host only if it suffices for
+    containers.
     """
     named, needed = policy.http_put_response_hop_limit, policy.container_hop_limit
     if needed is None or policy.http_tokens is HttpTokens.OPTIONAL or not policy.is_container_host(instance):

@@ -19,9 +19,9 @@ Filters = dict[str, list[str]]
 def drift_filters(policy: Policy) -> tuple[Filters, ...]:
     """Filters by which EC2 itself selects the instances that differ from the policy.
 
-    There is one set for each option that the policy names. A set selects only instances that agree in the options
-    before it, so that no two sets find the same instance. They also find container hosts with more hops than the
-    policy names: EC2 cannot distinguish them from other instances.
+    There is one set for each option that the policy names. A set selects only instances that agree in the options of
+    the sets before it, so that no two sets find the same instance. The sets also find container hosts with more hops
+    than the policy names, because EC2 cannot distinguish them from other instances.
     """
     wanted = {
         "metadata-options.http-tokens": (str(policy.http_tokens), list(map(str, HttpTokens))),

@@ -24,7 +24,7 @@ REJECTED = "MetadataNoTokenRejected"
 """EC2's metric of calls without a token that were rejected; it exists only while tokens are required."""
 
 TAGGED_WITHIN = timedelta(seconds=60)
-"""This long after its launch an instance has the tag of its Auto Scaling group, if it is in one."""
+"""How long after its launch an instance has the tag of its Auto Scaling group at the latest."""
 
 FIND_CALLER = "IMDS Packet Analyzer finds the caller"
 HOW_TO_FIND_CALLERS = (
@@ -32,7 +32,7 @@ HOW_TO_FIND_CALLERS = (
     "instance, clone https://github.com/aws/aws-imds-packet-analyzer, install what its README requires, and run: "
     "sudo python3 src/imds_snoop.py"
 )
-"""Shown once for all instances; each one's reason has only `FIND_CALLER`."""
+"""Shown once for all instances. The reason of each instance has only `FIND_CALLER`."""
 
 
 class Counted(NamedTuple):
@@ -50,7 +50,7 @@ CALLS_OF_GROUP = Counted((SERVED, REJECTED), "AutoScalingGroupName")
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """How many calls there were, and the last day with one. `total` is None if CloudWatch has no data.
+    """How many calls there were, and the last day with a call. `total` is None if CloudWatch has no data.
 
     `group` is the Auto Scaling group whose calls these are; None if they are one instance's.
     """
@@ -70,7 +70,7 @@ class Calls:
 def is_gated(plan: PlannedChange, policy: Policy, now: datetime) -> bool:
     """True if the change would take IMDSv1 from an instance that may depend on it.
 
-    An existing instance may depend on it by itself, a new one only through its group.
+    An existing instance may depend on it by itself. A new instance may depend on it only through its group.
     """
     gate, instance = policy.gate, plan.instance
     return (
@@ -91,7 +91,7 @@ def _takes_imdsv1(plan: PlannedChange, gate: Gate, now: datetime) -> bool:
 
 
 def group_of(instance: Instance, gate: Gate) -> str | None:
-    """The Auto Scaling group whose calls decide about the instance; None if its own do.
+    """The Auto Scaling group whose calls decide about the instance; None if the instance's own calls decide.
 
     The names of new groups consist of ASCII characters 33 to 126 (Auto Scaling API Reference,
     "CreateAutoScalingGroup"). For other names CloudWatch has no metric, and a request with one fails (CloudWatch API
@@ -121,15 +121,15 @@ def seconds_until_tagged(plan: PlannedChange, policy: Policy, now: datetime) -> 
 
 
 def own_calls_decide(instance: Instance, of_group: Calls | None, now: datetime) -> bool:
-    """True if an instance's own calls decide: it has no group, or CloudWatch has no data on the group.
+    """True if an instance's own calls decide: it is in no group, or CloudWatch has no data on its group.
 
-    A new instance has no calls of its own to go by.
+    The own calls of a new instance in a group never decide, because it has none yet.
     """
     return of_group is None or (of_group.total is None and not instance.first_launched(now))
 
 
 def held_back(calls: Calls, gate: Gate) -> str | None:
-    """Why an instance with these calls keeps IMDSv1; None if it does not."""
+    """Why an instance with these calls keeps IMDSv1; None if it may lose it."""
     if calls.total is None or calls.total <= gate.tolerate:
         return None
     until = f"until the end of {gate.enforce_after}" if gate.enforce_after else "until the calls stop"

@@ -21,9 +21,10 @@ _NAMED_BY = {"HttpProtocolIpv6": ("httpprotocolipv6",), "InstanceMetadataTags": 
 
 
 def refusals(change: Change, failure: Failure) -> tuple[Refusal, ...]:
-    """The options that EC2 most likely refused: it refuses a change as a whole. Empty if the failure is another.
+    """The options that EC2 most likely refused; empty if the failure has another cause.
 
-    Of several options it is the one that EC2's message names; all of them if the message names none, or several.
+    EC2 refuses a change as a whole. If the change has several options, the refused one is the option that EC2's message
+    names. If the message names none or several, all count as refused.
     """
     if failure.code not in _CODES:
         return ()

@@ -42,17 +42,18 @@ class DefaultsContext:
     ledger_failure: Failure | None = None
 
     def result(self, outcome: Outcome, reason: str, seen: RegionDefaults | None, **more: object) -> DefaultsResult:
-        """The outcome of the region's defaults; `after` is what was seen unless it is among `more`."""
+        """The outcome of the region's defaults. `before` and `after` are what was seen, unless `more` has them."""
         known = {"before": seen, "after": seen} | more
         return DefaultsResult(region=self.region, outcome=outcome, reason=reason, **known)  # type: ignore[arg-type]
 
     def entries(self, seen: RegionDefaults) -> list[DefaultsEntry]:
-        """The region's ledger entries; those that killed processes left open are completed.
+        """The region's ledger entries, after completing those that killed processes left open.
 
-        They are completed from what the next run found, or else from what the region shows.
+        An entry is completed by what the next entry's run found. The last entry is completed by what the region shows
+        now.
 
         Raises:
-            AwsError: if it could not be read or written.
+            AwsError: if the ledger could not be read or written.
         """
         found = self.ledger_table.defaults.of(self.region)
         now = self.clock.now()
@@ -64,14 +65,14 @@ class DefaultsContext:
         return found
 
     def out_of_reach(self, error: AwsError, seen: RegionDefaults) -> DefaultsResult:
-        """The outcome if the ledger could not be read or written: nothing is changed without it."""
+        """The outcome if the ledger could not be read or written: without the ledger, nothing is changed."""
         self.cancellation.heed(error.failure)
         self.ledger_failure = error.failure
         return self.result(Outcome.DEFERRED, f"the ledger is out of reach ({error})", seen, failure=error.failure)
 
 
 class DefaultsEnforcer:
-    """Makes the defaults of one region follow the policy. It never raises, and never stops instances.
+    """Makes the defaults of one region follow the policy. It never raises, so instances are enforced all the same.
 
     `drifted_by` is who changed the defaults, if an event says so.
     """
@@ -194,7 +195,7 @@ def _sent(context: DefaultsContext, plan: PlannedDefaults) -> DefaultsResult:
 
 
 def _read_back(context: DefaultsContext, plan: PlannedDefaults, unanswered: Failure | None) -> DefaultsResult:
-    """Accepted is not applied: only what EC2 shows counts, and it may show the older values for seconds."""
+    """The result that EC2 shows. Accepted is not applied, and EC2 may show the older values for seconds."""
     until = context.clock.monotonic() + (0 if unanswered else context.verify_timeout)
     while True:
         unread: Failure | None = None

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class RegionContext:
     """The parts of one region's loop; only a run assembles them.
 
-    `hold_check` is None for a revert, which sets holds and does not heed them. `verify_timeout` is how many
-    seconds an accepted change has to take effect. `finalize` turns a result into the outcome that a sweep or
-    batch reports; it is applied before the outcome is written to the ledger.
+    `hold_check` is None for a revert, which sets holds and ignores existing ones. `verify_timeout` is how many seconds
+    an accepted change has to take effect. `finalize` turns a result into the outcome that a sweep or batch reports; it
+    is applied before the outcome is written to the ledger.
     """
 
     ec2: Ec2Region
@@ -59,5 +59,5 @@ class RegionContext:
 
     @property
     def ledger_failure(self) -> Failure | None:
-        """Why the ledger's table could not be read or written; None if it could."""
+        """Why the ledger's table could not be read or written; None if no call of it has failed."""
         return self.ledger.failure or (self.hold_check.failure if self.hold_check else None) or self.refusals.failure

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 BELOW_FLOOR = "this deployment's floor is HttpTokens required, so it never sets optional"
-"""Why a policy of `optional` changes nothing where the stack was deployed with the floor `required`."""
+"""Why a policy of `optional` changes nothing if the stack was deployed with the floor `required`."""
 
 
 class Enforcer:
     """Makes instances of one region follow one policy, and gives each its outcome.
 
-    A failure stays with its instance; nothing here raises for one.
+    The failure of one instance raises no error and does not stop the others.
     """
 
     def __init__(self, context: RegionContext, policy: Policy, gate: LegacyCallGate | None, floor: HttpTokens) -> None:
@@ -85,7 +85,7 @@ class Enforcer:
         return list(self._remediation.latest) if self._remediation else []
 
     def _heeded(self, result: Result) -> Result:
-        """The result; an instance that is held only because AWS refused the credentials is deferred instead."""
+        """The result. It becomes DEFERRED if the instance is held only because AWS refused the credentials."""
         if result.failure is None:
             return result
         self.context.cancellation.heed(result.failure)
@@ -95,7 +95,7 @@ class Enforcer:
         return replace(result, outcome=Outcome.DEFERRED, reason=why, after=None)
 
     def _audited(self, plans: Sequence[PlannedChange]) -> Iterator[Result]:
-        """What would become of these instances; holds count, a sweep's limits do not."""
+        """The outcomes that these instances would have. Holds count; a sweep's limits do not."""
         assert self.context.hold_check is not None, "an enforcer that follows a policy needs a hold check"
         checked = self.context.hold_check.review(plans)
         if why := self.context.cancellation.cancelled:
@@ -114,7 +114,7 @@ class Enforcer:
         return PlannedChange(instance, decision.change, decision.change.applied_to(instance.options), decision.reason)
 
     def _possible(self, plan: PlannedChange) -> PlannedChange | Result:
-        """The plan, or the result if it is known beforehand that IAM or EC2 refuses the change."""
+        """The plan, or the result if IAM or EC2 is known to refuse the change."""
         options = plan.instance.options
         loosens = plan.change.http_tokens is HttpTokens.OPTIONAL
         if loosens and self._floor is HttpTokens.REQUIRED:
@@ -124,7 +124,10 @@ class Enforcer:
         return plan
 
     def _tokens_enforced(self) -> str | None:
-        """Why EC2 refuses to loosen tokens in this region; asked once. If that fails, the change shows it."""
+        """Why EC2 refuses optional tokens in this region; None if it accepts them, or if that could not be read.
+
+        EC2 is asked once. If that call fails, EC2's answer to the change itself shows it.
+        """
         if not self._asked_for_defaults and self.context.cancellation.refused is None:
             self._asked_for_defaults = True
             try:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 class HoldCheck:
     """Clears plans for sending. Holds are always read after the observation that a plan rests on.
 
-    This order makes a hold safe: a revert writes its hold before it changes the instance, so an observation
-    that shows the reverted options is followed by a reading that shows the hold.
+    This order makes a hold safe: a revert writes its hold before it changes the instance, so an observation that shows
+    the reverted options is followed by a reading that shows the hold.
 
-    `drifted_by` names, for instances that a drift event is about, who changed their options; None for a sweep,
-    which corrects contested instances too. `failure` is why holds could not be read, or a contest not written.
+    `drifted_by` names who changed the options of each instance that a drift event is about. It is None for a sweep,
+    which corrects contested instances too. `failure` is why holds could not be read, or why a contest could not be
+    written.
     """
 
     def __init__(
@@ -45,8 +46,8 @@ class HoldCheck:
     def review(self, plans: Iterable[PlannedChange]) -> list[PlannedChange | Result]:
         """Each plan, cleared, or the result of an instance that is held or contested.
 
-        If holds cannot be read, the region is stopped and nothing is cleared. Nor is anything once AWS has refused the
-        credentials.
+        If holds cannot be read, nothing is cleared and the region is stopped. Nothing is cleared either once AWS has
+        refused the credentials.
         """
         waiting = list(plans)
         if self._cancellation.refused:

@@ -64,7 +64,7 @@ class LedgerWriter:
         return True
 
     def answered(self, plan: PlannedChange, answer: AcceptedChange | PlannedChange | Result) -> None:
-        """Note EC2's answer to a change; a plan stands for a change that waits for another attempt."""
+        """Note EC2's answer to a change. If the answer is a plan, the change waits for another attempt."""
         if isinstance(answer, AcceptedChange):
             self._accepted.add(plan.instance_id)
         elif answer.failure and answer.failure.kind is Kind.UNAVAILABLE:
@@ -73,8 +73,8 @@ class LedgerWriter:
     def complete(self, results: Iterable[Result]) -> None:
         """Write the outcomes of those results that have an open intent.
 
-        Outcomes that could not be written are written with the next ones. A table that did not answer gets no
-        more outcomes until it has accepted another intent; a later sweep completes the entries that stay open.
+        Outcomes that could not be written are written with the next ones. If the table did not answer, it gets no more
+        outcomes until it has accepted another intent. A later sweep completes the entries that stay open.
         """
         self._unwritten += [entry for result in results if (entry := self._completed(result))]
         if not self._unwritten or self._hangs:

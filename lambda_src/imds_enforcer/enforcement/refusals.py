@@ -1,4 +1,4 @@
-"""What EC2 refused to instances of one region, so that it is asked again only once something has changed."""
+"""What EC2 refused to instances of one region: the enforcer tries it again only once something has changed."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WORKED_WITHOUT = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.SKIPPE
 
 
 class Refusals:
-    """Notes about one region's instances, read when a plan first names an option that EC2 can refuse, and kept.
+    """Notes about one region's instances: what EC2 refused to them.
 
-    They only save calls: if notes cannot be read or written, EC2 is asked again. `failure` is why they could not be
-    written.
+    They are read once, when a plan first names an option that EC2 can refuse. They only save calls: if notes cannot be
+    read or written, EC2 is asked again. `failure` is why they could not be written.
     """
 
     def __init__(self, notes: Notes, clock: Clock, cancellation: RegionCancellation, region: str) -> None:
@@ -62,7 +62,7 @@ class Refusals:
         return note.refused if note and note.applies(plan.instance.tags, self._clock.now()) else ()
 
     def _note(self, result: Result) -> RefusalNote | None:
-        """The note to write; None if the change failed without these options too, as they may not be the cause."""
+        """The note to write. None if the change failed without these options too: they may not be the cause."""
         tag_keys = self._tag_keys.get(result.instance_id)
         if result.outcome not in _WORKED_WITHOUT or tag_keys is None or all(each.noted for each in result.refused):
             return None

@@ -52,7 +52,7 @@ class Remediation:
         self.latest: list[Result] = []  # of this step, also while they are being written to the ledger
 
     def results(self, backlog: Iterable[tuple[str, PlannedChange | None]]) -> Iterator[Result]:
-        """One result for each instance of the backlog, which is read only as fast as it is worked off."""
+        """One result for each instance of the backlog, which is read only as fast as its instances are changed."""
         rest = iter(backlog)
         if self._fill(rest):
             for step in self._rounds(rest):
@@ -112,7 +112,7 @@ class Remediation:
         return [plan for plan in plans if not needs_look(plan, self._clock) and self._limits.allow(plan)]
 
     def _look(self) -> Iterator[Result]:
-        """Read all instances under way; the results that this shows."""
+        """Read all instances under way, and yield the results that this shows."""
         seen: dict[str, Instance] = {}
         self._unseen = None
         try:
@@ -162,7 +162,7 @@ class Remediation:
             del self._waiting[instance_id]
 
     def _check_holds(self) -> Iterator[Result]:
-        """Clear the plans that may be sent; the results of held instances."""
+        """Clear the plans that may be sent, and yield the results of held instances."""
         if self._context.hold_check is None:
             return
         for checked in self._context.hold_check.review([plan for plan in self._ready() if not plan.cleared]):
@@ -193,7 +193,7 @@ class Remediation:
             yield from self._answered(plan, sent[plan.instance_id].result())
 
     def _answered(self, plan: PlannedChange, answer: AcceptedChange | PlannedChange | Result) -> Iterator[Result]:
-        """Sort an instance by EC2's answer; its result, if it already has one."""
+        """Sort an instance by EC2's answer, and yield its result if it already has one."""
         self._context.ledger.answered(plan, answer)
         if isinstance(answer, PlannedChange):
             self._limits.withdraw([answer])
@@ -227,7 +227,7 @@ class Remediation:
             self._clock.sleep(seconds)
 
     def _give_up(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
-        """Results for all instances not changed: a change that was tried has failed, the others are deferred."""
+        """Results for all instances not changed: FAILED if a change was tried, DEFERRED for the others."""
         if self._unseen and not self._unseen.of_credentials:
             why = f"{why}, and the instance could not be read ({self._unseen})"
         waiting, self._waiting = self._waiting, {}

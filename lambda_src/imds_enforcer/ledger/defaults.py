@@ -28,9 +28,9 @@ class DefaultsEntry(Recorded[RegionDefaults]):
     def result(self) -> RegionDefaults | None:
         """The defaults that the change brought about; None if it changed nothing, or if that is not known yet.
 
-        Only the attributes that the change named count: someone else may have changed the others. Of those, an
-        unconfirmed change brought about only the ones that the region shows as wanted; `after` is set only if the
-        change was sent.
+        Only the attributes that the change named count: someone else may have changed the others. If the change is
+        unconfirmed, an attribute counts only if the region shows it as wanted. `after` is set only if the change was
+        sent.
         """
         confirmed = self.outcome in {Outcome.REMEDIATED, Outcome.PENDING}
         shown = self.after or (self.wanted if confirmed else None)
@@ -63,7 +63,10 @@ def original(entries: Iterable[DefaultsEntry], seen: RegionDefaults, *, overwrit
 
 
 def changed_since(entries: Iterable[DefaultsEntry], seen: RegionDefaults) -> tuple[str, ...]:
-    """What the enforcer set and someone else has changed since, in words, unless to the value that it had before."""
+    """The attributes that someone else has changed since the enforcer set them, in words.
+
+    An attribute is left out if it is back at the value that it had before the enforcer's change.
+    """
     shown = seen.as_log()
     theirs = {
         attribute for attribute, pair in _set_by_enforcer(entries).items() if getattr(seen, attribute) not in pair
@@ -74,9 +77,9 @@ def changed_since(entries: Iterable[DefaultsEntry], seen: RegionDefaults) -> tup
 def _set_by_enforcer(entries: Iterable[DefaultsEntry]) -> dict[str, tuple[Any, Any]]:
     """For each attribute, the value that the enforcer set last and the value before the enforcer's changes.
 
-    If a value changed between two entries, someone else set it; if the enforcer then left it alone, `_NOTHING`, which
-    no region shows, stands in for the enforcer's value. An attribute that is back at its earlier value is no longer
-    the enforcer's.
+    If a value changed between two entries, someone else set it. If the enforcer then left that value alone, `_NOTHING`
+    stands in for the enforcer's value, because no region shows it. An attribute that is back at its earlier value is no
+    longer the enforcer's.
     """
     found: dict[str, tuple[Any, Any]] = {}
     for entry in entries:

@@ -23,7 +23,7 @@ class Recorded(Generic[_Options]):
     """A change of options: written as an intent before it is sent, and completed once its outcome is known.
 
     `by` is the person who ordered the change, if a person did. The process that writes an intent completes it by
-    `ends_at`: an intent still open then was left behind.
+    `ends_at`. An intent that is still open after that was left behind.
     """
 
     region: str
@@ -68,7 +68,7 @@ class Entry(Recorded[MetadataOptions]):
     def result(self) -> MetadataOptions | None:
         """The options that the change brought about; None if it changed nothing, or if that is not known yet.
 
-        An unconfirmed change brought about only the options that the instance shows as wanted; `after` is set only if
+        If the change is unconfirmed, an option counts only if the instance shows it as wanted. `after` is set only if
         the change was sent.
         """
         if self.outcome in {Outcome.REMEDIATED, Outcome.PENDING}:

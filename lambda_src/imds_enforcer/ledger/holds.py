@@ -20,12 +20,15 @@ CONTESTED_FIXES = 3
 CONTEST_WINDOW = timedelta(hours=1)
 
 CONTESTED_FOR = timedelta(days=1)
-"""How long events leave a contested instance to the sweep."""
+"""How long events do not change a contested instance, but leave it to the sweep."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """An instance that the enforcer must not change; without `until`, not before a person releases the hold."""
+    """An instance that the enforcer must not change.
+
+    The hold lasts until the moment `until`; if that is None, until a person releases it.
+    """
 
     instance_id: str
     reason: str
@@ -68,7 +71,7 @@ class Standing:
 
 
 def is_contested(entries: Iterable[Entry | DefaultsEntry], now: datetime) -> bool:
-    """True if the enforcer has fixed drift too often lately in what these entries are about."""
+    """True if these entries, of one instance or of one region's defaults, have too many recent fixes of drift."""
     fixes = [
         entry
         for entry in entries

@@ -33,7 +33,8 @@ class Lease:
     def blocks(self, other: Lease, now: datetime) -> bool:
         """True if the other run must leave the sweep to this one.
 
-        A run under another policy never must: this run stops by itself once it notices that the policy has changed.
+        A run under another policy is never blocked: this run stops by itself once it notices that the policy has
+        changed.
         """
         in_force = now < self.expires_at <= now + LONGEST
         return in_force and self.run_id != other.run_id and self.versions == other.versions

@@ -29,8 +29,8 @@ def left_behind(entries: Iterable[_Kind], now: datetime) -> list[_Kind]:
 def completed(entry: Entry, seen: Mapping[str, Instance], since: Iterable[Entry] = ()) -> Entry:
     """The entry, completed by what the instance shows; `seen` has every instance that EC2 still lists.
 
-    If the entries `since` then show a later run's change, the options that the later run found count: those that the
-    instance shows now are that run's doing.
+    If `since` has a change by a later run, the options that the later run found count instead: what the instance shows
+    now is that run's doing.
     """
     later = min((each for each in since if each.at > entry.at), key=lambda each: each.at, default=None)
     if later:

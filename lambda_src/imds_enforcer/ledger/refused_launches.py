@@ -124,7 +124,7 @@ class RefusedLauncher:
         return f"{self.launcher}: {how_often}; {self.launcher.why}. To do: {self.launcher.change}."
 
     def as_json(self) -> dict[str, object]:
-        """The same, field by field and as a line."""
+        """The launcher, field by field and as a line."""
         launcher, template = self.launcher, self.launcher.source.launch_template
         return {
             "region": launcher.region,

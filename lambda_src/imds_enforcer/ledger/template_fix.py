@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class FixState(StrEnum):
-    """How far a fix is; `OPEN` from before its first change until its outcome is known."""
+    """How far a fix is. It is `OPEN` from before its first change until its outcome is known."""
 
     OPEN = "open"
     FIXED = "fixed"
@@ -22,9 +22,10 @@ class FixState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateFix:
-    """A new version made from the version `source`, and the default in its place if `moves_default`; by whom, and when.
+    """A fix: a new version of a launch template, made from the version `source`; by whom, and when.
 
-    `version` is the new version's number, empty while it is not known. A withdrawn fix has left no version behind.
+    If `moves_default`, the new version becomes the default in place of the source. `version` is the new version's
+    number, empty while it is not known. A withdrawn fix has left no version behind.
     """
 
     run_id: str

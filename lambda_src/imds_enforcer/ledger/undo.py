@@ -1,4 +1,4 @@
-"""How to undo changes: which ones, and back to exactly which options."""
+"""How to undo changes: which changes, and exactly which options to restore."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def to_undo(entries: Sequence[Entry], run_id: str | None = None) -> list[Entry]:
 def _without_undone(made: list[Entry], revert: Entry) -> list[Entry]:
     """What is left to undo after a revert: the changes before the one that it undid completely.
 
-    A revert that left an option as someone else had set it undid no change completely, and counts as one more change.
+    If the revert left an option as someone else had set it, it undid no change completely: it then counts as one more
+    change.
     """
     assert revert.result is not None, "a revert that changed nothing"
     for number, entry in enumerate(made):
@@ -100,7 +101,7 @@ def undo(entries: Sequence[Entry], current: MetadataOptions, *, overwrite: bool 
 
 
 def _set_by_us(entries: Sequence[Entry], field: str) -> object:
-    """The value that the changes gave an option, unless someone else changed it in between; else None."""
+    """The value that the changes gave an option; None if someone else changed it in between."""
     ours: object = None
     for entry in entries:
         assert entry.result is not None, "a change that changed nothing"

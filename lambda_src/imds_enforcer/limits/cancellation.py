@@ -22,9 +22,9 @@ class Versions(Protocol):
 class Cancellation:
     """Ends a run: at its deadline, on a policy change or an interruption, or when AWS does not accept its credentials.
 
-    Every change asks for the `reason` first, from any thread. The first reason stays: the rest is left to the sweep
-    that a newer policy has started, to the next sweep, or to the queue's next delivery. `source` is None for a run
-    that follows no stored policy. `refused` is why AWS does not accept the run's credentials: from then on the run
+    Before each change, its thread asks for the `reason`. The first reason stays. The rest of the work is left to the
+    sweep that a newer policy has started, to the next sweep, or to the queue's next delivery. `source` is None for a
+    run that follows no stored policy. `refused` is why AWS does not accept the run's credentials: from then on the run
     sends nothing at all, not even reads.
     """
 
@@ -41,7 +41,7 @@ class Cancellation:
         return self._cancelled
 
     def reason(self) -> str | None:
-        """Why no further change may begin; None while one may."""
+        """Why no further change may begin; None while changes may begin."""
         if self._cancelled is None and (why := "out of time" if self._deadline.passed else self._newer_policy()):
             self.cancel(why)
         return self._cancelled
@@ -57,7 +57,7 @@ class Cancellation:
             self.cancel(f"AWS does not accept the credentials ({failure})")
 
     def overtaken(self) -> bool:
-        """True if a fresh read shows another policy in force; False if it fails."""
+        """True if a fresh read shows another policy in force; False if the read fails."""
         if self.refused:
             return False
         try:
@@ -106,7 +106,7 @@ class RegionCancellation:
         return self._stopped or self._limits.tripped
 
     def reason(self) -> str | None:
-        """Why no further change may begin in this region; None while one may."""
+        """Why no further change may begin in this region; None while changes may begin."""
         return self._run.reason() or self.stopped
 
     def stop(self, why: str, failure: Failure | None = None) -> None:
@@ -133,5 +133,5 @@ class RegionCancellation:
                 assert_never(failure.kind)
 
     def overtaken(self) -> bool:
-        """True if a fresh read shows another policy in force; False if it fails."""
+        """True if a fresh read shows another policy in force; False if the read fails."""
         return self._run.overtaken()

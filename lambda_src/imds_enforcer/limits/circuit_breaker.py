@@ -18,9 +18,9 @@ _MIN_CHANGES = 10
 class CircuitBreaker:
     """Stops the changes of one region for the rest of the sweep once too many of them have failed.
 
-    A fault of the service or a differing read-back counts as a failure; throttling does not, nor does EC2's refusal
-    to change a single instance. A fault may pass: while too many instances had one at their last attempt, the breaker
-    is `in_doubt`, and no other change may begin until their retries have ended.
+    A fault of the service or a differing read-back counts as a failure. Throttling does not count, nor does EC2's
+    refusal to change a single instance. A fault may pass. So while the last attempts at too many instances ended in a
+    fault, the breaker is `in_doubt`, and no other change may begin until these instances have been retried.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class CircuitBreaker:
             (self._faulty.add if faulty else self._faulty.discard)(instance_id)
 
     def forget(self, instance_id: str) -> None:
-        """Forget an instance whose change is not retried: no other change need wait for it any longer."""
+        """Forget an instance whose change is not retried: other changes no longer have to wait for it."""
         with self._lock:
             self._faulty.discard(instance_id)
 

@@ -40,7 +40,7 @@ empty; the sweep itself, never throttled, would not notice.
 """
 
 _RECOVERY_SECONDS = 20.0
-"""From a standstill back to full speed; the pace never falls below what it regains in one second."""
+"""How long the pace takes from a standstill to full speed. It never falls below what it regains in one second."""
 
 _ONE_CUT_SECONDS = 1.0
 """Requests throttled this close together belong to one burst, which halves the pace once."""

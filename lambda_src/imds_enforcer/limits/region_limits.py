@@ -19,7 +19,10 @@ _PATIENCE_SECONDS = 0.2
 
 
 class RegionLimits:
-    """One region's share of the sweep's limit, and its circuit breaker; without one, failures never stop the region."""
+    """One region's share of the sweep's limit, and its circuit breaker.
+
+    If `breaker` is None, failures never stop the region.
+    """
 
     def __init__(self, region: str, sweep_limit: SweepLimit, breaker: CircuitBreaker | None) -> None:
         self.region = region
@@ -33,11 +36,11 @@ class RegionLimits:
 
     @property
     def tripped(self) -> str | None:
-        """Why no further change may begin in the region; None while one may."""
+        """Why no further change may begin in the region; None while changes may begin."""
         return self._breaker.tripped if self._breaker else None
 
     def allow(self, plan: PlannedChange) -> bool:
-        """False for a change not yet begun, while the circuit breaker is in doubt."""
+        """True if the change may be sent. While the circuit breaker is in doubt, only changes already begun may."""
         return plan.begun or self._breaker is None or not self._breaker.in_doubt
 
     def declare(self, need: int) -> None:
@@ -56,7 +59,7 @@ class RegionLimits:
                 self._sweep_limit.withdraw(self.region, plan.instance_id)
 
     def used_up(self) -> str | None:
-        """Why no further instance may be changed; None while one may."""
+        """Why no further instance may be changed; None while instances may be changed."""
         if not self._sweep_limit.used_up(self.region, _PATIENCE_SECONDS):
             return None
         return f"this region has used its share of the {self._sweep_limit.limit} instances that the sweep may change"
@@ -79,7 +82,7 @@ class RegionLimits:
 
 
 def limits_of(policy: Policy, regions: Iterable[str]) -> dict[str, RegionLimits]:
-    """The limits of one sweep, by region; its second look shares them."""
+    """The limits of one sweep, by region. The sweep's second look uses the same limits."""
     names = tuple(regions)
     sweep_limit = SweepLimit(policy.max_changes_per_sweep, names)
     return {region: RegionLimits(region, sweep_limit, CircuitBreaker()) for region in names}

@@ -72,7 +72,7 @@ class SweepLimit:
 
 
 def fair_shares(limit: int, needs: Mapping[str, float]) -> dict[str, int]:
-    """The limit, divided so that no region gets more than it needs, nor less than another unless it needs less.
+    """The limit, divided: no region gets more than it needs, and only regions that need less get less than others.
 
     Max-min fairness: the smallest need is met first; what it leaves is divided among the others.
     """

@@ -68,9 +68,8 @@ class PlannedChange:
     """An instance, the change that it needs, the options that it gets, and why.
 
     `cleared` is True once a check after the observation found no hold on the instance, and no contest in the way.
-    `unanswered` counts the attempts that EC2 did not answer, so that it may have accepted them; `doubtful` is True
-    if the last attempt was one of them. `failure` is why the last attempt failed. `refused` are the options that
-    EC2 refused.
+    `unanswered` counts the attempts that EC2 did not answer: it may have accepted them. `doubtful` is True if the last
+    attempt was one of them. `failure` is why the last attempt failed. `refused` are the options that EC2 refused.
     """
 
     instance: Instance
@@ -85,7 +84,7 @@ class PlannedChange:
 
     @property
     def begun(self) -> bool:
-        """True if it was sent and continues: unanswered, or without an option that EC2 refused to this run."""
+        """True if the change was sent and goes on: EC2 did not answer, or it is sent again without a refused option."""
         return bool(self.unanswered) or any(not each.noted for each in self.refused)
 
     @property

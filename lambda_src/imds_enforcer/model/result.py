@@ -44,10 +44,10 @@ def counts(outcomes: Counter[Outcome]) -> dict[str, int]:
 class Result:
     """The outcome of one instance, with everything a reader needs to understand it.
 
-    `look_again_in` is the number of seconds until a deferred instance's turn comes, if known; `left_to_sweep` is True
-    if the instance is left to the sweep, so that its event need not come back. `source` is None if the instance was
-    not read. `answer` is EC2's response to the change; None if no change was sent or the response was lost.
-    `refused` are the options that still differ from the policy because EC2 refused them.
+    `look_again_in` is the number of seconds until a deferred instance's turn comes; None if that is unknown.
+    `left_to_sweep` is True if the next sweep takes over the instance: the event that named it need not come back.
+    `source` is None if the instance was not read. `answer` is EC2's response to the change; None if no change was sent,
+    or if the response was lost. `refused` has the options that still differ from the policy because EC2 refused them.
     """
 
     instance_id: str

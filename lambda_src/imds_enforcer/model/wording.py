@@ -38,6 +38,9 @@ def regions_unlisted(refusal: object, regions: Sequence[str]) -> str:
 
 
 def launched_by(group: str | None, template: object, image: str | None, missing: str = "") -> list[str]:
-    """What launched an instance, one phrase each; an unknown one is left out, or reads as `missing`."""
+    """What launched an instance: a phrase each for its group, template and image.
+
+    A phrase without a known name is left out or, with `missing`, has this text for the name.
+    """
     parts = {"Auto Scaling group": group, "launch template": template, "image": image}
     return [f"{kind} {name or missing}" for kind, name in parts.items() if name or missing]

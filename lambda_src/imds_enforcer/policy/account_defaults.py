@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class AccountDefaults:
     """The metadata defaults that each covered region gets, besides HttpTokens, which follows the toggle.
 
-    None leaves a default to the region, except for the hop limit that is set with required tokens. With
-    `enforce_tokens` EC2 refuses launches with optional tokens (EC2 User Guide, "Configure instance metadata options
-    for new instances").
+    If a field is None, the region keeps its own default; but a hop limit may be set together with required tokens. With
+    `enforce_tokens` EC2 refuses launches with optional tokens (EC2 User Guide, "Configure instance metadata options for
+    new instances").
     """
 
     http_put_response_hop_limit: int | None = None

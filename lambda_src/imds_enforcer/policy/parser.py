@@ -44,7 +44,7 @@ def parse_policy(http_tokens: str | None, document: str | None, versions: Policy
     """The policy that the two parameters hold; None stands for a parameter that does not exist.
 
     Raises:
-        PolicyInvalidError: with everything that is missing or not allowed in either.
+        PolicyInvalidError: with everything in the two parameters that is missing or not allowed.
     """
     found: list[str] = []
     fields: dict[str, Any] = {}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 _PARTS = frozenset({"$ref", "properties", "items", "required", "additionalProperties"})
-"""What a definition says of the parts of a value; they are checked one by one."""
+"""The keywords with which a definition describes the parts of a value. The parts are checked one by one."""
 
 _NUMBER_OF_FIELDS = frozenset({"minProperties", "maxProperties"})
 
@@ -77,7 +77,7 @@ def _wrong_fields(definition: Mapping[str, Any], value: dict[str, Any], unknown:
 
 
 def _broken_rule(definition: Mapping[str, Any], value: Any, *, passed_over: frozenset[str]) -> str | None:
-    """The first rule that the value itself breaks; None if it breaks none."""
+    """The first rule that the value itself breaks; None if it follows all rules."""
     rules = {rule: limit for rule, limit in definition.items() if rule not in passed_over}
     try:
         _compiled_once(json.dumps(rules))(value)

@@ -42,10 +42,10 @@ class RegionStatus(StrEnum):
 class RegionReport:
     """The outcomes of one region. `failure` is why the region could not be read to its end.
 
-    `stopped` is why changes ended before all were made, `tripped` is set if too many of them failed, and
-    `ledger_failure` is why the ledger lacks some of them. `left_to_sweep` counts deferred instances whose events do
-    not come back. `refused` has the first instances that lack an option because EC2 refused it; `refused_in_all`
-    counts all of them. `defaults` is the result for the region's account defaults; None if the run did not read them.
+    `stopped` is why changes ended early, and `tripped` is True if the reason is too many failures. `ledger_failure` is
+    why the ledger lacks some of the changes. `left_to_sweep` counts deferred instances whose events do not come back.
+    `refused` has the first instances that lack an option because EC2 refused it; `refused_in_all` counts all of them.
+    `defaults` is the result for the region's account defaults; None if the run did not read them.
     """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
@@ -201,7 +201,7 @@ class RunReport:
         return any(instances) or any(others) or any(region.ledger_failure for region in self.regions.values())
 
     def as_json(self) -> dict[str, Any]:
-        """The report as the function answers and logs it."""
+        """The report as JSON, which the function returns and logs."""
         document = {
             "run_id": self.run_id,
             "trigger": self.trigger,

@@ -39,7 +39,7 @@ def findings(run: PolicyRun) -> list[str]:
 
 
 def visit_with_defaults(visit: RegionSweep) -> RegionReport:
-    """Sweep one region: first its defaults, then its instances, which no trouble with the defaults can stop."""
+    """Sweep one region: its defaults, then its instances. A failure of the defaults does not stop the instances."""
     result, ledger_failure = None, None
     if keeper := visit.run.for_defaults(visit.region, visit.trigger):
         left_behind = any(isinstance(entry, DefaultsEntry) for entry in visit.left_behind)

@@ -40,11 +40,12 @@ class Delivery:
 
 @dataclass(slots=True)
 class ParsedBatch:
-    """The messages of a batch, sorted by what can be done with them.
+    """The messages of a batch, sorted by what the function can do with them.
 
-    `refused_launches` concern no instance. `malformed` messages can never be handled, `unchecked` ones could not be
-    checked this time; the text says why. `foreign` counts the events of other accounts, by account; `out_of_reach`
-    counts the events of regions that EC2 does not list and the policy does not include.
+    `deliveries` are about instances or account defaults. `refused_launches` name no instance, because the launches
+    failed. The function can never handle `malformed` messages, and could not check `unchecked` ones this time; the text
+    of each says why. `foreign` counts the events of other accounts, by account. `out_of_reach` counts events by region,
+    for regions that EC2 does not list and the policy does not include.
     """
 
     deliveries: list[Delivery] = field(default_factory=list)
@@ -75,9 +76,9 @@ def parse_batch(messages: Iterable[QueuedMessage], account: str) -> ParsedBatch:
 def check_regions(batch: ParsedBatch, clients: Clients, selection: RegionSelection) -> None:
     """Set aside the messages from regions that are not enabled, or that cannot be checked.
 
-    EC2 is asked for its regions once, and only if a message names one that it has not listed before. If the function
-    has no permission to ask, the regions that the policy includes count as enabled, and messages from others are only
-    counted: coming back would not help them.
+    EC2 is asked for its regions once, and only if a message names a region that EC2 has not listed before. If the
+    function has no permission to ask, the regions that the policy includes count as enabled. Messages from other
+    regions are then only counted: coming back would not help them.
 
     Raises:
         AwsError: if AWS does not accept the credentials.
@@ -203,7 +204,7 @@ class _RegionBatch:
         return unread(instance_id, self.region, Outcome.FAILED, str(failure), failure)
 
     def _sweep_where_ids_were_omitted(self, report: RegionReport, done: set[str]) -> bool:
-        """Sweep the rest of the region if an event asks for it; True if that must be repeated.
+        """Sweep the rest of the region if an event omits the ids; True if this sweep must be repeated.
 
         Changes over the sweep's limit are left to the next sweep.
         """

@@ -181,7 +181,10 @@ def _options_change(event: Mapping[str, Any], detail: Mapping[str, Any]) -> Inst
 
 
 def _drift(event: Mapping[str, Any], detail: Mapping[str, Any], *ids: object) -> InstanceEvent:
-    """Drift of these instances, or without ids of the account defaults; EC2, not the event, shows the values."""
+    """The drift of the named instances, or of the account defaults if no id is given.
+
+    The event does not have the values: EC2 shows them.
+    """
     caller = identity.get("arn") if isinstance(identity := detail.get("userIdentity"), Mapping) else None
     drift = replace(_instance_event(event, Trigger.DRIFT, ids), of_defaults=not ids)
     return replace(drift, principal=caller) if isinstance(caller, str) else drift

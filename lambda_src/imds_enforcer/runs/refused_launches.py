@@ -26,7 +26,7 @@ _LONGEST_NAME = 512
 def launcher_of(detail: Mapping[str, Any], region: str) -> Launcher | None:
     """The launcher in CloudTrail's record of a failed RunInstances; None if it failed for a reason other than tokens.
 
-    A dry run is no launch either: it always ends with an error, and may be refused just as a launch is.
+    A dry run has no launcher, because it launches nothing: EC2 may refuse it for the same reasons as a launch.
     """
     request = _part(detail, "requestParameters")
     tokens = _text(_part(request, "metadataOptions"), "httpTokens")

@@ -21,7 +21,7 @@ _MAX_DELAY_SECONDS = 300
 def retry_delay(receives: int, waiting: Iterable[Result] = ()) -> int:
     """Seconds until a message is delivered again: doubled each time, five minutes at most.
 
-    If each of the `waiting` results says when to look again, the earliest of these times instead.
+    If every one of the `waiting` results says when to look again, the delay is the earliest of these times instead.
     """
     turns = [result.look_again_in for result in waiting]
     known = [turn for turn in turns if turn is not None]

@@ -35,8 +35,8 @@ _SHOWN = frozenset({Outcome.REMEDIATED, Outcome.PENDING, Outcome.COMPLIANT})
 class Reverting:
     """The plan to revert one instance: the entries to undo, and how the instance looks now.
 
-    Without a `way`, either `nothing_left` says why there is nothing left to undo, or `problem` says why the instance
-    cannot be reverted.
+    If `way` is None, one of two fields says why: `nothing_left` if there is nothing left to undo, `problem` if the
+    instance cannot be reverted.
     """
 
     instance_id: str
@@ -68,11 +68,11 @@ class Revert:
     def plan(self, instance_ids: Iterable[str], run_id: str | None = None) -> list[Reverting]:
         """Plan the revert of each of these instances, or of each instance that the run changed.
 
-        Empty if the ledger has no change of these instances by that run. A region that cannot be read is a problem of
-        its own instances only.
+        Empty if the ledger has no change of these instances by that run. If a region cannot be read, only its own
+        instances have a problem.
 
         Raises:
-            AwsError: if the ledger could not be read, or not be written where entries had to be completed first.
+            AwsError: if the ledger could not be read, or if entries to complete first could not be written.
         """
         ledger_table = self._clients.ledger_table
         ids = list(dict.fromkeys(instance_ids))
@@ -102,7 +102,7 @@ class Revert:
         return [plans.get(each) or Reverting(each, nothing_left=nothing) for each in ids]
 
     def _completed(self, entries: Sequence[Entry], seen: Mapping[str, Instance]) -> list[Entry]:
-        """The entries; any that a process left open are completed from what the instance shows, as in a sweep."""
+        """The entries. Those that a process left open are completed from what the instance shows, as in a sweep."""
         left = left_behind(entries, self._clock.now())
         if not left:
             return [*entries]
@@ -199,7 +199,7 @@ class Revert:
             self.ledger_failures[region] = context.ledger_failure
 
     def _examined(self, instance: Instance, undone: Sequence[Entry]) -> PlannedChange | Result:
-        """Decide anew at every look: the instance may have changed since the plan."""
+        """Decide again each time the instance is read: it may have changed since the plan."""
         now = self._way_back(instance.region, instance.instance_id, undone, instance)
         if now.way is None or instance.options is None:
             if now.nothing_left:

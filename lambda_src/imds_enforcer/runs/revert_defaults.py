@@ -29,8 +29,8 @@ _SECONDS_A_REGION = 60.0
 class RevertingDefaults:
     """The plan to revert one region's defaults: the change, if any, and the defaults that are left as they are.
 
-    Unless `possible`, either `nothing_left` says why there is nothing left to undo, or `problem` says why the defaults
-    cannot be reverted.
+    If `possible` is False, one of two fields says why: `nothing_left` if there is nothing left to undo, `problem` if
+    the defaults cannot be reverted.
     """
 
     region: str
@@ -42,7 +42,7 @@ class RevertingDefaults:
 
     @property
     def done(self) -> bool:
-        """True if there is nothing left to undo, and nothing stays as someone else has set it."""
+        """True if nothing remains to be reverted: the plan has no problem, no change, and no default that it leaves."""
         return self.problem is None and self.change is None and not self.left
 
 
@@ -124,7 +124,7 @@ class RevertDefaults:
         )
 
     def _put_back(self, run: Run, region: str) -> tuple[RevertingDefaults, DefaultsResult]:
-        """Decide anew on a fresh look: the defaults may have changed since the plan."""
+        """Plan the revert again, because the defaults may have changed since the first plan, and carry it out."""
         context = run.defaults(region, Trigger.REVERT)
         try:
             plan = self._planned(run, region)

@@ -141,7 +141,7 @@ class PolicyRun(Run):
         self.list_deadline = Deadline.after(self.clock, self.seconds / 2)
 
     def for_sweep(self, trigger: str, limits: RegionLimits, finalize: Callable[[Result], Result]) -> Enforcer:
-        """The enforcer for a sweep of the limits' region."""
+        """The enforcer for a sweep of the region that has these limits."""
         return self._enforcer(limits, None, trigger_of=lambda _: trigger, finalize=finalize)
 
     def for_events(

@@ -131,7 +131,7 @@ class RegionSweep:
     left_behind: Sequence[AnyEntry] = ()
 
     def visit(self) -> RegionReport:
-        """Sweep the region and report on it, also if it could not be read."""
+        """Sweep the region and report on it, even if it could not be read."""
         report = RegionReport()
         enforcer = self.run.for_sweep(self.trigger, self.limits, finalize_sweep)
         try:

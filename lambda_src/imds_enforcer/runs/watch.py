@@ -27,7 +27,10 @@ _PERIOD = timedelta(minutes=5)
 _GOOD_FOR = timedelta(hours=1)
 
 _FIRST_LOOK = timedelta(minutes=10)
-"""The wait after a change. EC2 publishes a point every five minutes: an earlier answer would be empty, for an hour."""
+"""How long the watch waits after a change.
+
+EC2 publishes a point every five minutes: an earlier answer would be empty, and kept for an hour.
+"""
 
 
 @dataclass(slots=True)
@@ -40,10 +43,10 @@ class Watched:
 
 
 def watch(clients: Clients, clock: Clock, terms: Watch) -> Watched:
-    """Look at every instance that, by the ledger, was changed to `required` within the watch's time.
+    """Look at every instance that the ledger shows as changed to `required` within the watch's time.
 
-    CloudWatch is asked about an instance once an hour at most. A region whose CloudWatch or EC2 fails
-    is among the failures and stops no other.
+    CloudWatch is asked about an instance once an hour at most. If CloudWatch or EC2 fails in a region, the region is
+    among the failures and stops no other.
 
     Raises:
         AwsError: if the ledger could not be read.
@@ -107,7 +110,7 @@ def _rejections(
 
 
 def _begin_of(moment: datetime) -> datetime:
-    """The start of the metric's period around the change; before the change nothing could be rejected."""
+    """The start of the metric's period that contains the change. EC2 rejected no call before the change."""
     return moment - (moment - moment.replace(hour=0, minute=0, second=0, microsecond=0)) % _PERIOD
 
 

@@ -33,9 +33,9 @@ POLICY_PARAMETER = "/imds-enforcer/policy"
 class Connection:
     """The enforcer's own adapters with the operator's credentials; `caller` asks AWS for the operator's ARN.
 
-    `outputs` are the stack's outputs. If only the state stack exists they name its table; without both stacks they
-    are empty. `client` makes a boto3 client for a service in a region; None means the home region. The adapters raise
-    `AwsError`; a call of a boto3 client needs `imds_enforcer.aws.boto.aws_errors` around it for that.
+    `outputs` are the stack's outputs. If only the state stack exists, they name its table; without both stacks they are
+    empty. `client` makes a boto3 client for a service in a region; None means the home region. The adapters raise
+    `AwsError`. To raise it, too, a call of a boto3 client needs `imds_enforcer.aws.boto.aws_errors` around it.
     """
 
     clients: Clients
@@ -84,7 +84,7 @@ def connect(profile: str | None, region: str | None) -> Connection:
     """Find the deployed enforcer, or its state stack alone, in the home region.
 
     Raises:
-        CommandError: if there is no region, if it has no stack or an older one, or if the profile has no credentials.
+        CommandError: if no region is set, if it has no stack or an older one, or if the profile has no credentials.
         AwsError: if the call to CloudFormation failed.
         BotoCoreError: if the AWS configuration is unusable, for example because the profile does not exist.
     """
@@ -99,7 +99,7 @@ def connect_running(profile: str | None, region: str | None) -> Connection:
     """Find the deployed enforcer with its function and queues.
 
     Raises:
-        CommandError: if there is no region, if it has no stack or an older one, or if the profile has no credentials.
+        CommandError: if no region is set, if it has no stack or an older one, or if the profile has no credentials.
         AwsError: if the call to CloudFormation failed.
         BotoCoreError: if the AWS configuration is unusable, for example because the profile does not exist.
     """
@@ -115,13 +115,13 @@ def connect_running(profile: str | None, region: str | None) -> Connection:
 def reach(
     profile: str | None, region: str | None, *, fallback: str | None = None, asks_for_stack: bool = True
 ) -> Connection:
-    """Connect to the account, whether the enforcer is deployed or not; without it there is no hold and no ledger.
+    """Connect to the account, whether the enforcer is deployed or not. If it is not, there is no hold and no ledger.
 
     `fallback` is the home region if neither the argument nor the environment nor the profile names one. Without
     `asks_for_stack` the enforcer counts as not deployed.
 
     Raises:
-        CommandError: if there is no region, if its stack is an older one, or if the profile has no credentials.
+        CommandError: if no region is set, if its stack is an older one, or if the profile has no credentials.
         AwsError: if the call to CloudFormation failed.
         BotoCoreError: if the AWS configuration is unusable, for example because the profile does not exist.
     """
@@ -163,7 +163,7 @@ def _settings(session: boto3.Session, outputs: Mapping[str, str]) -> Settings:
 
 
 def _outputs(session: boto3.Session) -> dict[str, str]:
-    """The stack's outputs; with the state stack alone, its table; empty without both."""
+    """The stack's outputs. If only the state stack exists, they name its table; without both stacks they are empty."""
     client = session.client("cloudformation", config=CLIENT_CONFIG)
     if stack := _described(client, STACK):
         return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}

@@ -36,7 +36,7 @@ def reports(
 
 
 def sweeping_run(reached: Connection, since: datetime, run_id: str) -> str | None:
-    """The run whose sweep was under way when this run began, and kept it from sweeping; None if there was none.
+    """The run whose sweep was under way and kept this run from sweeping; None if no other run did.
 
     Raises:
         AwsError: if the log could not be read.
@@ -47,7 +47,7 @@ def sweeping_run(reached: Connection, since: datetime, run_id: str) -> str | Non
 
 
 def end_of(reached: Connection, since: datetime, run_id: str) -> Line | None:
-    """The line in which Lambda says that the invocation is over, whether it succeeded or not; None before that.
+    """The line in which Lambda says that the invocation is over, whether it succeeded or not; None until then.
 
     Raises:
         AwsError: if the log could not be read.

@@ -62,7 +62,7 @@ class InstanceMetadata:
         """Ask, with a token, which instance this is.
 
         Raises:
-            CommandError: if there is no such answer: this is not an instance, or its metadata service is off.
+            CommandError: if the answer does not say so: this is not an instance, or its metadata service is off.
         """
         answer = self.token()
         if answer.status == HTTPStatus.OK:
@@ -130,7 +130,7 @@ class InstanceMetadata:
 
 
 def here(profile: str | None) -> InstanceMetadata:
-    """The service of the instance that the command runs on, with the endpoint and time-out of boto3.
+    """The service of the instance that the command runs on, with the endpoint and time-out that boto3 would use.
 
     Raises:
         CommandError: if the configuration disables the service, or names an endpoint that is not a URL.

@@ -15,12 +15,12 @@ from imds_enforcer_cli.console import output
 from imds_enforcer_cli.console.output import say
 
 TOKENS_PATTERN = "^(required|optional)$"
-"""The values that the toggle may have. Each write sends them: AWS does not say that a write without keeps them."""
+"""The values that the toggle may have. Each write sends this pattern: AWS does not document that it stays otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Both parameters at one moment; None if one does not exist. `changed` is when each was last written."""
+    """Both parameters at one moment. One that does not exist is None. `changed` is when each was last written."""
 
     http_tokens: str | None
     document: str | None
@@ -65,7 +65,7 @@ def stored(reached: Connection) -> Stored:
 def agree(reasons: Sequence[str], question: str, *, sure: bool, against: Sequence[str] = ()) -> None:
     """Ask the user to confirm a change that weakens the policy (`reasons`) or makes it contradict itself (`against`).
 
-    Without either there is no question.
+    If both are empty, the user is not asked.
 
     Raises:
         CommandError: if there is no terminal to ask at.

@@ -46,12 +46,12 @@ def chosen_regions(clients: Clients, text: str, selection: RegionSelection) -> t
 def covered_regions(
     clients: Clients, text: str, selection: RegionSelection, *, with_left_out: bool
 ) -> tuple[tuple[str, ...], bool]:
-    """The regions named in `--regions`, or every region that the policy covers; and whether this is every one.
+    """The regions named in `--regions`, or else every region that the policy covers; True if these are known to be all.
 
     With `with_left_out`, `all` includes the regions that the policy leaves out.
 
     Raises:
-        CommandError: naming the regions that are not enabled, or all of them if the policy covers none.
+        CommandError: naming the regions that are not enabled, or every region if the policy covers none.
         AwsError: if the call to EC2 failed.
     """
     found = chosen_regions(clients, text, selection)
@@ -66,9 +66,9 @@ def covered_regions(
 
 
 def refuse_if_elsewhere(reached: Connection, regions: Sequence[str] = ()) -> None:
-    """If the home region has no enforcer, make sure that no other region has one: its holds would be ignored.
+    """If the home region has no enforcer, make sure that no other region has one: the command would ignore its holds.
 
-    The same goes for a state stack alone, which keeps the holds.
+    A state stack alone counts as an enforcer, because it keeps the holds.
 
     The other regions are the regions that EC2 lists, and `regions`. A region where the caller has no access counts as
     one without an enforcer; a region that does not answer raises an error.

@@ -1,4 +1,4 @@
-"""The instances that a command works on: the named ones, or the one that it runs on."""
+"""The instances that a command works on: those that the user names, or the one that the command runs on."""
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +82,10 @@ def require_instances(clients: Clients, instance_ids: Iterable[str]) -> dict[str
 
 
 def _other_regions(clients: Clients) -> tuple[list[str], list[str]]:
-    """The regions beside the home region that EC2 lists or else the policy names; and why some may be missing."""
+    """The regions other than the home region, and why some may be missing.
+
+    They are those that EC2 lists, or else those that the policy names.
+    """
     clients.learn_regions()
     selection = RegionSelection()
     if clients.unlisted:

@@ -137,7 +137,10 @@ class _Counts:
     now: datetime
 
     def history(self, query: CallQuery) -> CallHistory:
-        """The history for a query. It keeps no notes for later runs, as the gate's does: an audit writes nothing."""
+        """The history for a query.
+
+        Unlike the gate's history, it keeps no notes for later runs, because an audit writes nothing.
+        """
         notes = LedgerTable(NoTable(), self.clock).notes
         return CallHistory(notes, lambda: self.clients.call_metrics(self.region), self.clock, query)
 

@@ -49,7 +49,7 @@ class RegionAudit:
 
     @property
     def failed(self) -> bool:
-        """True if something could not be read for any reason but an organization's denial, which is intended."""
+        """True if something could not be read. An organization's denial does not count: it is intended."""
         return bool(self.errors) and not self.denied
 
 
@@ -68,7 +68,7 @@ class Lookback:
     gate: Gate | None = None
 
     def since(self, now: datetime, days: int) -> datetime:
-        """Midnight UTC at the start of the day that many `days` ago."""
+        """Midnight UTC at the start of the day that is `days` before today."""
         return datetime.combine(now.astimezone(UTC).date() - timedelta(days=days), time(), UTC)
 
 
@@ -184,7 +184,7 @@ class _RegionCalls:
     def _points(
         self, counted: Counted, names: Sequence[str], start: datetime
     ) -> dict[str, Sequence[tuple[datetime, float]]]:
-        """The data points of each name, until a request to CloudWatch fails."""
+        """The data points by name. After a request to CloudWatch has failed, no more points are read."""
         found: dict[str, Sequence[tuple[datetime, float]]] = {}
         for some in batched(names, most_at_once(counted, start, self._now, _PERIOD)):
             if self.failure:

@@ -50,8 +50,8 @@ _STATUSES = {
 class Judgement:
     """A status with its reason; `until` is when the exemption or hold ends, `by` is its owner.
 
-    `expired` means that the instance differs from the policy and an exemption for it has expired. Unless something
-    else holds the instance, `until` and `by` are those of the expired exemption.
+    `expired` means that the instance differs from the policy and an exemption for it has expired. `until` and `by` are
+    then those of the expired exemption, unless something else holds the instance.
     """
 
     status: Status
@@ -62,7 +62,9 @@ class Judgement:
 
 
 def noted_refusals(notes: Notes, policy: Policy, regions: Iterable[str]) -> dict[str, RefusalNote]:
-    """The options that EC2 refused in these regions, by instance; not read if the policy sets no such option.
+    """The options that EC2 refused in these regions, by instance.
+
+    Empty, without a request, if the policy sets no option that EC2 may refuse.
 
     Raises:
         AwsError: if the notes cannot be read.

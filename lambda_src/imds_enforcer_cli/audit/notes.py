@@ -54,9 +54,9 @@ class _NamedTag(NamedTuple):
 
 
 def notes(policy: Policy, now: datetime, seen: Sequence[Seen], unread: Unread) -> list[str]:
-    """One note for each exemption in force that matches no instance, and for each tag that instances spell differently.
+    """Note each exemption in force that matches no instance, and each tag that instances spell differently.
 
-    An exemption that may match an unread instance is not noted.
+    An exemption gets no note if it may match an instance that was not read.
     """
     in_force = [each for each in policy.exemptions if not each.expired(now)]
     fitted = {exemption for each in seen for exemption in each.fitted}
@@ -79,7 +79,7 @@ def _named_tags(policy: Policy, exemptions: Iterable[Exemption]) -> Iterator[_Na
 
 
 def _otherwise_spelt(named: _NamedTag, tags: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """A note if instances have the tag only in another case or with other spaces around it."""
+    """A note if instances have the tag in another spelling only: in another case, or with other spaces around it."""
     key, value = named.match.tag_key or "", named.match.tag_value
     same_key = [each for each in tags if fnmatchcase(each[0], key)]
     if any(fnmatchcase(each, value) for _, each in same_key):

@@ -23,7 +23,7 @@ _TAG = {"tag_key": "tag", "tag_value": "value of the tag"}
 
 
 def why_document(subject: Subject, searched: Search, evidence: Sequence[Evidence], unknown: Sequence[str]) -> Document:
-    """The whole as JSON; `unknown` are the ids found in no region."""
+    """The whole explanation as JSON; `unknown` are the ids found in no region."""
     policy = subject.policy
     return {
         "account": subject.account,
@@ -199,7 +199,7 @@ def _plan(instance: Instance, decision: Decision) -> PlannedChange | None:
 
 
 def _only_difference(match: Match, instance: Instance) -> str | None:
-    """The one criterion that does not match; None if several do not, or if the match has no other criterion."""
+    """The only criterion that does not match. None if several do not match, or if the match has no other criterion."""
     for criterion, without in _each_left_out(match):
         if str(without) and without.fits(instance):
             return criterion
@@ -207,7 +207,7 @@ def _only_difference(match: Match, instance: Instance) -> str | None:
 
 
 def _each_left_out(match: Match) -> Iterator[tuple[str, Match]]:
-    """Each criterion, with the match as it would be without it."""
+    """Each criterion, with the match that is left without it."""
     for tag in match.tags:
         yield str(tag), replace(match, tags=tuple(each for each in match.tags if each is not tag))
     # Try a tag's value before its key: without the key, the value is ignored.

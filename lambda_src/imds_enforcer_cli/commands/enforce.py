@@ -37,7 +37,7 @@ from imds_enforcer_cli.runs.sweep_report import (
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """One sweep and the options for it; with `sure` there is no question."""
+    """One sweep and the options for it; with `sure` the user is not asked."""
 
     sweep: LocalSweep
     rules: Governing

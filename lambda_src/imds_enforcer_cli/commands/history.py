@@ -100,7 +100,7 @@ def run_summary(run_id: str, entries: Sequence[Entry | DefaultsEntry], now: date
 
 
 def _what(entries: Sequence[Entry | DefaultsEntry]) -> str:
-    """How many instances, in how many regions, and the account defaults of how many regions these entries concern."""
+    """The numbers of instances, of their regions, and of regions with account defaults in these entries, in words."""
     of_instances = [entry for entry in entries if isinstance(entry, Entry)]
     regions = {entry.region for entry in entries if isinstance(entry, DefaultsEntry)}
     parts = [f"the account defaults of {count(len(regions), 'region')}"] if regions else []
@@ -115,7 +115,7 @@ def _moment(moment: datetime) -> str:
 
 
 def _outcome(entry: Entry | DefaultsEntry, now: datetime) -> str:
-    """The outcome or, if the entry has none yet, whether its run is still going on."""
+    """The outcome. If the entry has none yet, whether its run is still under way or was interrupted."""
     return str(entry.outcome) if entry.outcome else "under way" if now < entry.ends_at else "interrupted"
 
 

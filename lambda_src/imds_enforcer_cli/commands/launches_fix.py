@@ -51,7 +51,7 @@ Record = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """One run and the options for it; with `sure` there is no question."""
+    """One run and the options for it; with `sure` the user is not asked."""
 
     reached: connection.Connection
     rules: Governing

@@ -103,7 +103,7 @@ def _undoers(
 
 
 def _undone(undoers: Iterable[tuple[TemplateFix, Undoer]]) -> tuple[list[Undone], AwsError | None]:
-    """The outcome of each. If AWS does not accept the credentials: the outcomes so far, and the refusal."""
+    """The outcome of each undo. If AWS does not accept the credentials, those so far and the refusal."""
     results = []
     try:
         for fix, undoer in undoers:

@@ -131,7 +131,7 @@ def toggle(
 
 
 def _foreseen(reached: connection.Connection, old: Policy | None, new: Policy) -> Foreseen:
-    """Name the launchers that would lose IMDSv1 by required defaults, if the new policy may change which ones do."""
+    """If the new policy may change which launchers lose IMDSv1 by required defaults, name those that would."""
     if new.account_defaults is None or (old and _OF_LAUNCHERS.isdisjoint(differences(old, new))):
         return Foreseen()
     with working("Reading what launches instances"):

@@ -92,9 +92,10 @@ def _moved(reached: connection.Connection, source: str) -> Task:
 
 
 def _followed(reached: connection.Connection, source: str, earlier: Sequence[Task]) -> Task | None:
-    """The first task that had not ended before, once it ends or time is up; None if SQS does not list one in time.
+    """The first task that is not one of the ended `earlier` tasks; None if SQS lists no other task in time.
 
-    A task is identified by its start time: it has a handle only while it runs.
+    Wait until the task ends or time is up. A task is identified by its start time, because it has a handle only while
+    it runs.
     """
     over = {task["StartedTimestamp"] for task in earlier if task["Status"] not in _ACTIVE}
     sqs, began = reached.client("sqs", None), reached.clock.now()

@@ -40,7 +40,7 @@ REVERT_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What to revert, and how to hold it afterwards; with `sure` there is no question.
+    """What to revert, and how to hold it afterwards; with `sure` the user is not asked.
 
     `of_run` is the run to revert, and `run_id` the id of the revert itself.
     """

@@ -33,7 +33,7 @@ _DONE = frozenset({Outcome.REMEDIATED, Outcome.COMPLIANT})
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The regions to revert, and how to hold them afterwards; with `sure` there is no question."""
+    """The regions to revert, and how to hold them afterwards; with `sure` the user is not asked."""
 
     regions: Sequence[str]
     reason: str

@@ -22,7 +22,7 @@ from imds_enforcer_cli.console.output import say
 from imds_enforcer_cli.runs.set_instances import SetInstances
 
 _UNWRITTEN = "; --no-policy makes the change without the ledger"
-"""The hint on the instance itself: its role may be allowed to set options, but not to write the ledger."""
+"""The hint for an instance that sets itself: its role may be allowed to set options, but not to write the ledger."""
 
 Version2State = Annotated[
     HttpTokens,

@@ -123,10 +123,11 @@ def _policy(reached: Connection) -> dict[str, Any]:
 
 
 def _sweeps(reached: Connection) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The last completed sweep, and the last sweep with an effect: a later one without effect would hide it.
+    """The last completed sweep, and the last sweep with an effect, which may be an earlier one.
 
-    The metrics say in which minutes sweeps completed and in which there were effects; the log of that minute has the
-    report. Events count in the same metrics, so an effect may be due to an event: a few minutes are searched.
+    The metrics tell in which minutes sweeps completed, and in which minutes runs had an effect. The log has the reports
+    of these minutes. An effect may be that of an event and not of the sweep, so the log of up to `MINUTES` minutes is
+    searched.
     """
     completed, effects = _minutes(reached)
     if not completed:
@@ -167,7 +168,7 @@ def _minutes(reached: Connection) -> tuple[set[datetime], set[datetime]]:
 
 
 def _reports(reached: Connection, minute: datetime) -> list[dict[str, Any]]:
-    """The reports of the sweeps that completed in this minute; the log may have them in the minute before."""
+    """The reports of the sweeps that completed in this minute; their log lines may be from the minute before."""
     found = function_log.reports(reached, minute - _ONE_MINUTE, minute + _ONE_MINUTE)
     return [report for report in found if report["trigger"] != _EVENTS]
 

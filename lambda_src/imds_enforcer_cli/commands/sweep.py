@@ -95,7 +95,7 @@ def _started(reached: connection.Connection) -> str:
 
 
 def _report(reached: connection.Connection, since: datetime, run_id: str) -> dict[str, Any] | None:
-    """The report of the run; None if there is no report, after saying why."""
+    """Return the run's report. If the run has no report, say why and return None."""
     deadline = reached.clock.now() + PATIENCE
     end: function_log.Line | None = None
     while reached.clock.now() < deadline:
@@ -116,7 +116,10 @@ def _report(reached: connection.Connection, since: datetime, run_id: str) -> dic
 
 
 def _followed(reached: connection.Connection, since: datetime, run_id: str) -> dict[str, Any] | None:
-    """The report of the other run that kept this one from sweeping; None if there is no report, after saying why."""
+    """Return the report of the other run, which kept this one from sweeping.
+
+    If the other run has no report, say why and return None.
+    """
     report = _report(reached, since, run_id)
     if report is None:
         minutes = _LONGEST_RUN // timedelta(minutes=1)

@@ -93,7 +93,7 @@ def checked_run(text: str) -> str:
     """The run's id.
 
     Raises:
-        CommandError: if it is blank, which no key in the table can be.
+        CommandError: if it is blank; a key in the table is never blank.
     """
     if not text.strip():
         raise CommandError(f"--run is {text!r}; allowed: a run's id, as `imds-enforcer history` shows it")
@@ -112,7 +112,7 @@ def checked_reason(text: str) -> str:
 
 
 def checked_moment(text: str | None, now: datetime) -> datetime | None:
-    """The end of a hold. A day includes all of that day in UTC, as in the policy.
+    """The end of a hold. If the text is a day, the hold includes all of that day in UTC, as in the policy.
 
     Raises:
         CommandError: if it is neither a day nor a moment, or has passed.
@@ -139,7 +139,7 @@ def checked_role(option: str, text: str) -> str:
     """The ARN of a role; `*` may stand for the account, or for any part of the name.
 
     Raises:
-        CommandError: if it is not a role's ARN, but a session's for example, or if it matches every role.
+        CommandError: if it is no role's ARN (a session's ARN, for example), or if it matches every role.
     """
     if not _ROLE.fullmatch(text):
         raise CommandError(

@@ -184,7 +184,10 @@ def write_table(headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, asid
 
 
 def _lines(headings: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Iterator[str]:
-    """A line for each row, for grep and for files: rich takes half a millisecond for each, with nothing to wrap."""
+    """A line for each row, for grep and for files.
+
+    For each row rich would take half a millisecond, although there is nothing to wrap.
+    """
     table = [headings, *(["; ".join(_phrases(cell)) for cell in row] for row in rows)]
     widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
     for row in table:

@@ -32,7 +32,7 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fixer:
-    """Makes the fixes of one run. `users` takes a region, `calls` a region and a template."""
+    """Makes the fixes of one run. `users` is called with a region, `calls` with a region and a template."""
 
     calls: Callable[[str, str], TemplateCalls]
     users: Callable[[str], VersionUsers]
@@ -83,7 +83,7 @@ class Fixer:
     def _earlier(self, plan: FixPlan, seen: Versions) -> tuple[str, list[str]]:
         """The version of a finished fix that this fix can reuse, or empty; and the leftovers of unfinished fixes.
 
-        A finished fix's version is reused if it is what this fix would create. Otherwise it stays, because something
+        This fix can reuse a version that is what it would create. Any other finished version stays, because something
         may use it by now.
         """
         ours = made_by_fixes(plan, seen)
@@ -99,7 +99,7 @@ class Fixer:
         return max(same, key=int, default=""), [each for each in ours if each not in fixed]
 
     def _in_use(self, subject: Subject, leftovers: Collection[str]) -> str | None:
-        """Why a leftover version must stay, if something names it by its number; else None."""
+        """Why a leftover version must stay: what names it by its number. None if nothing does."""
         for each in leftovers:
             for user in self.users(subject.region).of(subject.template_id, subject.name, each):
                 return f"an interrupted fix left version {each} behind, and {user} names it"
@@ -131,7 +131,10 @@ class Fixer:
     def _problem(
         self, plan: FixPlan, calls: TemplateCalls, fix: TemplateFix, source: Version, warnings: Warnings
     ) -> tuple[FixOutcome, str]:
-        """What is wrong with the new version as EC2 shows it; FIXED if nothing. Changes by others are checked last."""
+        """What is wrong with the new version as EC2 shows it; FIXED if nothing is.
+
+        Changes by others are checked last.
+        """
         if warnings and (new := warnings - self._warnings_of(plan, calls, source)):
             texts = ", ".join(f"{code}: {text}" for code, text in sorted(new))
             return FixOutcome.FAILED, f"EC2 warns about the new version, but not about its source: {texts}"
@@ -143,7 +146,7 @@ class Fixer:
         return FixOutcome.FIXED, ""
 
     def _warnings_of(self, plan: FixPlan, calls: TemplateCalls, source: Version) -> Warnings:
-        """EC2's warnings about the source. EC2 warns only about a new version: this creates a copy and deletes it."""
+        """EC2's warnings about the source. EC2 warns only about new versions, so this creates a copy and deletes it."""
         data = copied_data(source.data)
         if not data:
             return frozenset()

@@ -51,7 +51,8 @@ def options_of(data: Data) -> dict[str, Any]:
 def wanted_options(data: Data, hop_limit: int | None) -> dict[str, Any]:
     """Every option of the source, with tokens required, and with this hop limit unless it is None.
 
-    All options are sent, because AWS does not document whether EC2 merges them with the source's or replaces those.
+    All options are sent, because AWS does not document whether EC2 merges them with the source's options or replaces
+    the source's options by them.
     """
     hops = {} if hop_limit is None else {HOP_LIMIT: hop_limit}
     return {**options_of(data), TOKENS: "required", **hops}

@@ -49,7 +49,7 @@ class FixPlan:
     commands: tuple[str, ...] = ()
 
     def mark(self, run_id: str, *, copy: bool = False) -> Mark:
-        """The mark of the versions that a run creates for this plan."""
+        """The mark for versions that the run creates from this plan's source; with `copy`, for an unchanged copy."""
         return Mark(self.source, run_id, copy=copy)
 
     def fixed(self, version: str) -> "FixPlan":
@@ -107,10 +107,11 @@ def _kept(subject: Subject, policy: Policy, wishes: Wishes, now: datetime) -> Fi
 
 
 def changed_since(plan: FixPlan, seen: Mapping[str, Version], made: str | None = None) -> str | None:
-    """What others have changed about the template since the plan, by its versions from the source on; else None.
+    """What others have changed about the template since the plan; None if nothing.
 
-    `made` is the number of the version that the fix has created, if any. A version that others created before it
-    counts as a change: the fix's version would replace it as the latest. One created after it stays the latest.
+    `seen` are its versions from the source on. `made` is the number of the version that the fix has created, if any. A
+    version that others created before it counts as a change, because the fix's version would replace it as the latest.
+    A version that others created after it does not count, because it stays the latest.
     """
     source = seen.get(plan.source)
     if source is None:
@@ -163,11 +164,12 @@ def _fix(subject: Subject, policy: Policy, now: datetime) -> FixPlan:
 
 
 def _source(subject: Subject) -> tuple[str, bool]:
-    """The version to fix, and whether it is the default: the latest, or the source from which a fix created that.
+    """The number of the version to fix, and whether it is the default.
 
-    A fix that was interrupted, or whose default was moved back, is continued: its version already is the latest. But
-    people may copy descriptions: a marked version that is the default, or that differs from the default in more than
-    its metadata options, is not a fix to continue.
+    The version to fix is the latest or, if a fix created the latest, the source of that fix. So a fix is continued that
+    was interrupted, or whose default was moved back: its version already is the latest. But people may copy
+    descriptions: a marked version that is the default, or that differs from the default in more than its metadata
+    options, is not a fix to continue.
     """
     default, latest = subject.default, subject.latest
     source = latest.template.version
@@ -199,7 +201,10 @@ def _two_commands(subject: Subject, source: Version, policy: Policy, now: dateti
 
 
 def _pinned_commands(subject: Subject, number: str, policy: Policy, now: datetime) -> list[str]:
-    """The commands that move the users of a numbered version to its fix, if that is the latest; else to a new one."""
+    """The commands that move the users of a numbered version to another one.
+
+    That is the latest version if it is the fix of this one, else a new version.
+    """
     mark, latest, pinned = mark_of(subject.latest), subject.latest.template.version, subject.lax[number]
     is_fixed = mark and mark.source == number and not changed_fields(pinned.data, subject.latest.data)
     if is_fixed and latest not in subject.lax:
@@ -208,7 +213,7 @@ def _pinned_commands(subject: Subject, number: str, policy: Policy, now: datetim
 
 
 def _moves(subject: Subject, version: str, to: str) -> Iterator[str]:
-    """The commands that move what names this version by its number to another one."""
+    """The commands that move the groups and node groups that name this version by its number to another one."""
     pinned = LaunchTemplate(subject.template_id, version)
     for group, number in subject.groups:
         if number == version:

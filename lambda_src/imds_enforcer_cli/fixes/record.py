@@ -30,7 +30,7 @@ class FileRecord:
         self.path = path
 
     def write(self, fix: TemplateFix) -> None:
-        """Append a line, on a line of its own even if the last one was cut short.
+        """Append the fix on a line of its own, even if the last line was cut short.
 
         Raises:
             AwsError: if the file cannot be written; with a code of our own, so that callers treat it like the table's.

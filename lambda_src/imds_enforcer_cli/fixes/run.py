@@ -73,7 +73,7 @@ def refuse_unknown(surveys: Sequence[RegionLaunchers], named: Iterable[str], opt
     """Make sure that each name is that of a template in the regions that could be read.
 
     Raises:
-        CommandError: naming the others.
+        CommandError: naming those that are not.
     """
     known = {name for seen in surveys for each in seen.inventory.templates.values() for name in _names(each)}
     unknown = [each for each in named if each not in known]
@@ -129,7 +129,10 @@ class FixRun:
             self.under_way = []
 
     def _newly_held(self, plan: FixPlan) -> str | None:
-        """Why not to fix, if an instance was held after the plan, which may have waited long for confirmation."""
+        """Why the template must not be fixed, if an instance was held after the plan; else None.
+
+        The plan may have waited long for the user to confirm it.
+        """
         holds = self._reached.clients.ledger_table.holds.standing().holds
         new = [each for each in plan.subject.instance_ids if each in holds and each not in plan.subject.held]
         return f"{new[0]} is now {holds[new[0]]}" if new else None

@@ -28,10 +28,11 @@ class FixOutcome(StrEnum):
 class Subject:
     """A launch template, and everything on which its plan depends.
 
-    `lax` are the versions in use, by number, whose next launch may allow IMDSv1. `launches` are its possible next
-    instances: as launched directly, by each group, and like those it has launched before; `hop_limit` is theirs if the
-    version sets none. `instance_ids` are those that it has launched; `held` says by id why some of them must not lose
-    IMDSv1. `groups` and `node_groups` are those that name a version by its number, each with that number.
+    `lax` are the versions in use, by number, whose next launch may allow IMDSv1. `launches` are the instances that the
+    template may launch next: directly, by each group, and like those that it has launched before. `hop_limit` is the
+    hop limit of these instances if the version sets none. `instance_ids` are the instances that it has launched. `held`
+    says, by id, why some of them must not lose IMDSv1. `groups` and `node_groups` are those that name a version by its
+    number, each with that number.
     """
 
     region: str

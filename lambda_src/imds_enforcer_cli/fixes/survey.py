@@ -95,7 +95,7 @@ class Subjects:
         )
 
     def _launches(self, template_id: str) -> Iterator[Instance]:
-        """The possible next instances, each kind once."""
+        """The instances that the template may launch next: one for each combination of image and tags."""
         of_groups = [self._of_groups[each.name] for each in self._groups[template_id]]
         shown = [(each.image_id, each.tags) for each in (*self._launchers[template_id], *of_groups)]
         shown += [(each.image_id, each.tags) for each in self._instances[template_id]]

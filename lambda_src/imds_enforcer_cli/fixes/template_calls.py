@@ -34,7 +34,10 @@ class TemplateCalls:
         return {each.template.version: each for each in map(described.version, found)}
 
     def create(self, request: Mapping[str, Any]) -> tuple[str, Warnings]:
-        """Create a version; its number and EC2's warnings: EC2 creates a version even if it finds faults in it."""
+        """Create a version; return its number and EC2's warnings.
+
+        EC2 creates a version even if it finds faults in it.
+        """
         answer = asked(self._ec2.create_launch_template_version, **request)
         errors = answer.get("Warning", {}).get("Errors", ())
         warnings = frozenset((each.get("Code", ""), each.get("Message", "")) for each in errors)
@@ -46,7 +49,7 @@ class TemplateCalls:
         self._until_shown(lambda: (found := self.since(number).get(number)) is not None and found.is_default)
 
     def shown(self, source: str, number: str) -> Versions:
-        """Wait until EC2 shows the version with this number; the versions from the source on."""
+        """Wait until EC2 shows the version with this number; return the versions from the source on."""
         seen: Versions = {}
 
         def is_there() -> bool:

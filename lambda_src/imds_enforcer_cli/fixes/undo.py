@@ -55,10 +55,11 @@ def versions_of(fix: TemplateFix, seen: Mapping[str, Version]) -> list[str]:
 
 
 def plan_undo(fix: TemplateFix, seen: Mapping[str, Version], users: Mapping[str, Sequence[str]]) -> UndoPlan:
-    """Plan the undo from the versions that EC2 shows, from the source on. `users` name versions by their number.
+    """Plan the undo from the versions that EC2 shows, from the source on.
 
-    The default moves back only if it is still the fix's version. A reused version of an earlier fix stays, and so does
-    a version that something names by its number or that others have made the default.
+    `users` has, for each version, what names it by its number. The default moves back only if it is still the fix's
+    version. A reused version of an earlier fix stays. So does a version that something names by its number, or that
+    others have made the default.
     """
     ours = versions_of(fix, seen)
     its = {*ours, fix.version}

@@ -71,7 +71,7 @@ def stretches(statuses: Mapping[str, int]) -> list[Stretch]:
 
 
 def in_utc(text: str) -> str:
-    """A day unchanged; a moment in UTC, to the minute."""
+    """A moment in UTC, to the minute; a day stays as it is."""
     if len(text) <= len("2027-06-30"):
         return text
     read = datetime.fromisoformat(text)

@@ -15,7 +15,7 @@ from imds_enforcer.policy import Policy, RegionSelection
 from imds_enforcer_cli.guardrails.tag_keys import exempting_tag_keys
 
 QUOTA = 10_240
-"""The most characters of an SCP, including white space (Organizations User Guide, "Quotas and service limits")."""
+"""How many characters an SCP may have, white space included (Organizations User Guide, "Quotas and service limits")."""
 
 FORMER_QUOTA = 5_120
 """The earlier quota, which may still apply in some places."""

@@ -90,7 +90,7 @@ class NodeGroup:
 class Image:
     """An image, and whether instances launched from it require tokens (ImdsSupport).
 
-    `own` is True if they do not and the account owns the image, and so can change that.
+    `own` is True if they do not and the account owns the image, so that it can change that.
     """
 
     image_id: str
@@ -119,7 +119,7 @@ class Inventory:
     failures: dict[str, AwsError] = field(default_factory=dict)
 
     def numbered(self, template: LaunchTemplate) -> LaunchTemplate:
-        """The version with its number; if that is unknown, unchanged."""
+        """The version with its number in place of an alias; unchanged if the number is unknown."""
         return self.numbers.get(template, template)
 
     def version(self, template: LaunchTemplate) -> Version | None:

@@ -160,7 +160,7 @@ class _Launchers:
                 yield replace(version.recipe, image_id=each.image_id or version.recipe.image_id), version.template
 
     def _outlook(self, judge: Callable[[str], Outlook], launched_by: object) -> Outlook:
-        """The worst outlook over its instances' images: if it names no image id, it may launch any of them again."""
+        """The worst outlook over its instances' images. A launcher that names no image may launch any of them again."""
         outlooks = map(judge, sorted(self._images.get(launched_by, ())))
         return worst(outlooks) or judge("")
 

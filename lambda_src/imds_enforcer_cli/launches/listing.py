@@ -58,12 +58,12 @@ class RegionLaunchers:
 
     @property
     def failed(self) -> bool:
-        """True if something could not be read for any reason but an organization's denial, which is intended."""
+        """True if something could not be read. An organization's denial does not count: it is intended."""
         return any(not each.error.failure.denied_by_organization for each in self.unread)
 
 
 def reader(reached: Connection, region: str) -> LaunchReader:
-    """The reader of a region. Call this before starting threads: a boto3 session must not create clients in several."""
+    """The reader of a region. Call this before starting threads: only one thread may create a session's clients."""
     return LaunchReader(*(reached.client(service, region) for service in ("ec2", "autoscaling", "eks")))
 
 

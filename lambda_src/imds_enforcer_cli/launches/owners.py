@@ -63,7 +63,7 @@ _BUILT_IMAGE = "Ec2ImageBuilderArn"
 
 
 def owner_of(marks: Marks, name: str = "") -> Owner | None:
-    """The owner of what has these marks and this name; None if they reveal none.
+    """The owner of the launcher with these marks and this name; None if they reveal no owner.
 
     A service that creates its resources by CloudFormation, such as Elastic Beanstalk, comes before the stack. The tags
     are those in the services' guides: Amazon EKS User Guide, "Tag your resources"; AWS Elastic Beanstalk Developer

@@ -58,5 +58,5 @@ class Verdicts:
 
 
 def worst(outlooks: Iterable[Outlook]) -> Outlook | None:
-    """The outlook of most concern, the first of equals; None without outlooks."""
+    """The outlook of most concern, the first of equals; None if there are no outlooks."""
     return min(outlooks, key=lambda each: BAD_NEWS_FIRST.index(each.launches_imdsv1), default=None)

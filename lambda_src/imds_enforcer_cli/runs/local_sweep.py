@@ -30,7 +30,8 @@ _LEAST_SECONDS = 900.0
 _CHANGES_A_SECOND = 1.25
 """A quarter of what EC2 allows. A run that gets less, because others change instances too, ends unfinished.
 
-That sets a moment by which the process is done with each change: later sweeps can finalize entries still open then.
+So the process is done with each change by a moment that is known in advance. Entries still open after that moment can
+be finalized by later sweeps.
 """
 
 _REHEARSED = 5

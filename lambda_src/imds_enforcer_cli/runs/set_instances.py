@@ -141,7 +141,10 @@ class SetInstances:
         return waits or result.outcome in {Outcome.REMEDIATED, Outcome.COMPLIANT, Outcome.WOULD_REMEDIATE}
 
     def against_policy(self, instance: Instance) -> str | None:
-        """Why the enforcer would undo what the operator sets; None if it would not. Other differences do not count."""
+        """Why the enforcer would undo what the operator sets; None if it would not.
+
+        Differences from the policy in other options do not count.
+        """
         if not (self._deployed and self._rules.mode is Mode.ENFORCE and self._rules.regions.covers(instance.region)):
             return None
         then = self._afterwards(instance)
@@ -156,7 +159,7 @@ class SetInstances:
         return decision.reason if tokens or (hops and self._wanted.http_put_response_hop_limit is not None) else None
 
     def hops_too_few(self, instance: Instance) -> int | None:
-        """The hop limit, once set, if it is too low for the instance's containers to get a token; else None."""
+        """The hop limit after the change, if it is too low for the instance's containers to get a token; else None."""
         then = self._afterwards(instance)
         if then is None or then.options is None or then.options.http_tokens is HttpTokens.OPTIONAL:
             return None

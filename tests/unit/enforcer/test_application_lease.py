@@ -87,7 +87,7 @@ def test_while_a_run_sweeps_others_end_at_once(
 def test_a_sweep_holds_the_lease_until_its_deadline_and_releases_it(
     app: App, clients: FakeClients, home: FakeEc2, event: dict[str, Any]
 ) -> None:
-    """The deadline of its own invocation: by then it is over in any case."""
+    """The deadline is that of its own invocation: by then the sweep is over in any case."""
     home.launch(an_instance())
     leases = during(clients, lambda: lease_in(clients))
     app.invoke(event, seconds_left=600)
@@ -96,7 +96,7 @@ def test_a_sweep_holds_the_lease_until_its_deadline_and_releases_it(
 
 
 def test_consecutive_sweeps_do_not_block_each_other(app: App, other: App, home: FakeEc2) -> None:
-    """In whichever process they run."""
+    """It does not matter in which processes they run."""
     for number, each in enumerate((app, other, app)):
         home.launch(an_instance(number))
         assert each.invoke(SCHEDULE)["outcomes"] == {"REMEDIATED": 1}
@@ -124,7 +124,7 @@ def test_a_sweep_that_fails_releases_the_lease(app: App, clients: FakeClients, h
 def test_a_run_that_was_killed_holds_the_lease_until_its_deadline(
     app: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """Then the next sweep takes it."""
+    """The next sweep after the deadline takes it."""
     home.launch(an_instance())
     hold_lease(clients, minutes=15)
     assert app.invoke(SCHEDULE)["already_running"] == "run-0"
@@ -189,7 +189,7 @@ def test_a_change_of_the_policy_is_mailed_even_if_another_run_is_sweeping(app: A
 def test_the_first_sweep_under_a_policy_looks_twice(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents, event: dict[str, Any]
 ) -> None:
-    """It may block the sweep that the policy's change starts, and so does that one's work."""
+    """It may block the sweep that the policy's change starts, so it does that sweep's work too."""
     app.invoke(SCHEDULE)
     clients.ssm.put(POLICY_PARAMETER, '{"mode": "enforce"}')
     home.finds.clear()
@@ -217,7 +217,7 @@ def test_an_inventory_counts_while_another_run_sweeps_and_changes_nothing(
 
 
 def test_an_inventory_mails_while_another_run_sweeps(app: App, clients: FakeClients) -> None:
-    """With what needs attention, and that it changed nothing."""
+    """The mail has what needs attention, and says that the inventory changed nothing."""
     exemption = '{"match": {"region": "ap-*"}, "reason": "old SDK", "expires": "2026-01-31"}'
     clients.ssm.put(POLICY_PARAMETER, f'{{"exemptions": [{exemption}]}}')
     hold_lease(clients, PolicyVersions(1, 2))
@@ -245,7 +245,7 @@ def test_without_the_table_a_sweep_begins_anyway(
 def test_a_lease_that_cannot_be_released_is_logged(
     app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents
 ) -> None:
-    """With the time from which other sweeps begin."""
+    """The log line has the time from which other sweeps begin."""
     home.launch(an_instance(1, V2_ONLY))
     clients.table.before_swap = lambda: setattr(clients.table, "before_swap", fail)
 
@@ -297,7 +297,7 @@ def test_another_item_in_the_partition_is_no_lease(app: App, clients: FakeClient
 
 
 def test_a_batch_takes_no_lease_and_waits_for_none(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Nor does the sweep of a region for a launch without ids."""
+    """This includes its sweep of a region for a launch without ids."""
     home.launch(an_instance())
     hold_lease(clients)
     lease = lease_in(clients)

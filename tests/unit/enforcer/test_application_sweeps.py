@@ -56,7 +56,7 @@ def test_a_sweep_answers_with_its_report(
 
 @pytest.mark.parametrize(("event", "trigger"), [({}, "manual"), (SCHEDULE, "schedule")])
 def test_a_sweep_sends_no_mail(app: App, clients: FakeClients, home: FakeEc2, event: object, trigger: str) -> None:
-    """Not even about failures: alarms and the daily digest do that."""
+    """Alarms and the daily digest report failures."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [UNAUTHORIZED]
     assert app.invoke(event)["trigger"] == trigger
@@ -64,7 +64,7 @@ def test_a_sweep_sends_no_mail(app: App, clients: FakeClients, home: FakeEc2, ev
 
 
 def test_a_change_of_the_policy_sweeps_and_is_mailed(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """With its versions and new values."""
+    """The mail has the new versions and values."""
     home.launch(an_instance(1, V2_ONLY))
     clients.ssm.put(TOKENS_PARAMETER, "optional")
     assert app.invoke(POLICY_CHANGE)["trigger"] == "policy-change"
@@ -93,7 +93,7 @@ def test_a_change_of_the_policy_is_followed_by_a_second_look(
 def test_policy_and_regions_are_read_in_parallel(
     app: App, clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here each waits until the other has been asked for too."""
+    """In this test each answer waits until the other request has been made, too."""
     both = threading.Barrier(2, timeout=10)
     enabled_regions = home.enabled_regions
 
@@ -121,7 +121,7 @@ def test_other_sweeps_look_once(app: App, clients: FakeClients, home: FakeEc2, e
 def test_a_policy_that_changes_again_needs_no_second_look_at_the_first(
     app: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """The newer change has its own sweeps."""
+    """If the policy has changed again, the second look is skipped: the newer change has sweeps of its own."""
     clients.clock.at(1, lambda: clients.ssm.put(TOKENS_PARAMETER, "optional"))
     app.invoke(POLICY_CHANGE)
     assert len(home.finds) == 1
@@ -171,7 +171,7 @@ def test_under_an_invalid_policy_no_instance_is_looked_at(
 def test_under_a_policy_with_a_removed_field_nothing_is_written(
     app: App, clients: FakeClients, home: FakeEc2, policy: str, problem: str
 ) -> None:
-    """Whatever its value: the operator must learn that it has no meaning any more."""
+    """This holds for every value of the field: the operator must learn that the field has no meaning any more."""
     home.launch(an_instance())
     clients.ssm.put(POLICY_PARAMETER, policy)
     assert app.invoke(SCHEDULE)["policy_invalid"].startswith(problem)
@@ -211,7 +211,7 @@ def test_without_a_list_of_regions_a_sweep_is_an_error_and_not_completed(
 def test_if_the_list_of_regions_is_denied_the_policys_regions_count(
     app: App, clients: FakeClients, home: FakeEc2, policy: dict[str, Any], covered: list[str], failure: Failure
 ) -> None:
-    """Otherwise only the home region counts; a warning says so, and does not call the policy's names misspelt."""
+    """If it names none, only the home region counts. A warning says so, and does not call the names misspelt."""
     clients.ec2(AWAY).launch(an_instance(1))
     home.launch(an_instance(2))
     home.regions_error = failure
@@ -227,7 +227,7 @@ def test_if_the_list_of_regions_is_denied_the_policys_regions_count(
 
 
 def test_a_denied_list_of_regions_is_mailed_once_a_day(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """By the inventory; after a change of the policy there are still two sweeps."""
+    """The inventory mails it. After a change of the policy there are still two sweeps."""
     home.regions_error = DENIED_BY_SCP
     app.invoke(SCHEDULE)
     assert clients.topic.mails == []
@@ -262,7 +262,7 @@ def test_a_change_of_the_policy_is_mailed_even_if_its_sweep_cannot_begin(
 def test_an_inventory_without_findings_is_not_mailed(
     app: App, clients: FakeClients, home: FakeEc2, metrics: Documents
 ) -> None:
-    """It still counts."""
+    """Its numbers are published all the same."""
     home.launch(an_instance(1, V2_ONLY))
     assert app.invoke(INVENTORY)["instances"] == 1
     assert clients.topic.mails == []
@@ -272,7 +272,7 @@ def test_an_inventory_without_findings_is_not_mailed(
 def test_an_inventory_with_failures_or_expired_exemptions_is_mailed_once(
     app: App, clients: FakeClients, home: FakeEc2
 ) -> None:
-    """In one daily digest."""
+    """One daily digest has both."""
     home.launch(an_instance())
     home.modify_errors[an_id()] = [UNAUTHORIZED]
     exemption = '{"match": {"region": "ap-*"}, "reason": "old SDK", "expires": "2026-01-31"}'

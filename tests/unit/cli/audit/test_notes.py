@@ -83,7 +83,10 @@ def test_an_exemption_that_may_match_an_unread_instance_is_not_named(
     ],
 )
 def test_a_tag_that_instances_spell_differently_is_named(tag: Match, is_and_have: str) -> None:
-    """With one of the instances' spellings: in container_host_tags, and in an exemption by one or several tags."""
+    """The note has one of the instances' spellings.
+
+    The tag is in container_host_tags, or in an exemption by one or several tags.
+    """
     note = f"the tag {is_and_have}; case and spaces matter"
     assert noted(a_policy(container_host_tags=(tag,))) == [f"container_host_tags: {note}"]
     alone, among = (

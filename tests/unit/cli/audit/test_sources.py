@@ -53,7 +53,7 @@ def a_group(name: str = "web", **launched_with: Any) -> dict[str, Any]:
 
 
 def test_instances_are_grouped_by_what_launched_them(launches: FakeLaunches) -> None:
-    """By group, template version and image."""
+    """Group, template version and image make the difference."""
     launches.templates = {"lt-1": [OPTIONAL, REQUIRED]}
     found = sources_of(
         launches,
@@ -90,7 +90,7 @@ def test_instances_are_grouped_by_what_launched_them(launches: FakeLaunches) -> 
 
 
 def test_one_request_for_all_versions_of_a_template(launches: FakeLaunches) -> None:
-    """One for all groups, one for all images, and one more for the images that the account owns."""
+    """All groups take one request, too; all images take one, and those that the account owns another."""
     launches.templates = {"lt-1": [OPTIONAL] * 9}
     sources_of(launches, *(an_audited(number, "lt-1", str(number), group=f"g-{number}") for number in range(1, 10)))
     assert sorted(call for call, _ in launches.requests) == [
@@ -107,13 +107,13 @@ def test_one_request_for_all_versions_of_a_template(launches: FakeLaunches) -> N
 
 
 def test_a_region_without_instances_has_no_source(launches: FakeLaunches) -> None:
-    """Even if a template there would launch instances that allow IMDSv1."""
+    """This holds even if a template there would launch instances that allow IMDSv1."""
     launches.templates = {"lt-1": [OPTIONAL]}
     assert sources_of(launches) == []
 
 
 def test_all_pages_of_groups_are_read(launches: FakeLaunches) -> None:
-    """As are those of launch configurations."""
+    """All pages of launch configurations are read, too."""
     launches.page_size = 50
     launches.groups = [a_group(f"g-{number}", LaunchConfigurationName=f"lc-{number}") for number in range(120)]
     launches.configurations = [{"LaunchConfigurationName": f"lc-{number}", **OPTIONAL} for number in range(120)]
@@ -128,7 +128,7 @@ def test_all_pages_of_groups_are_read(launches: FakeLaunches) -> None:
 def test_a_group_launches_with_its_current_template(
     launches: FakeLaunches, version: str | None, shown: int, *, launches_imdsv1: bool
 ) -> None:
-    """Not with the version that launched its instances."""
+    """The version that launched its instances does not count."""
     launches.templates, launches.default_versions = {"lt-1": [OPTIONAL, REQUIRED, OPTIONAL]}, {"lt-1": 2}
     launches.groups = [
         a_group(LaunchTemplate={"LaunchTemplateId": "lt-1", **({"Version": version} if version else {})})
@@ -138,7 +138,7 @@ def test_a_group_launches_with_its_current_template(
 
 
 def test_a_group_with_several_templates(launches: FakeLaunches) -> None:
-    """One that launches IMDSv1 instances is enough."""
+    """One template that launches IMDSv1 instances is enough."""
     launches.templates = {"lt-1": [REQUIRED], "lt-2": [OPTIONAL]}
     overrides = [{"InstanceType": "m7g.large", "LaunchTemplateSpecification": {"LaunchTemplateId": "lt-2"}}, {}]
     specification = {"LaunchTemplateId": "lt-1", "Version": "1"}
@@ -166,7 +166,7 @@ def test_a_group_with_several_templates(launches: FakeLaunches) -> None:
 def test_a_group_with_a_launch_configuration(
     launches: FakeLaunches, configuration: dict[str, Any] | None, why: str, *, launches_imdsv1: bool | None
 ) -> None:
-    """The predecessor of the launch template."""
+    """Launch configurations are the predecessors of launch templates."""
     launches.groups = [a_group(LaunchConfigurationName="lc")]
     if configuration is not None:
         launches.configurations = [{"LaunchConfigurationName": "lc", **configuration}]
@@ -199,7 +199,7 @@ def test_the_image_of_the_template_counts(
 
 
 def test_a_deleted_version_does_not_hide_the_others(launches: FakeLaunches) -> None:
-    """Although EC2 refuses a request for several versions if one is gone."""
+    """EC2 refuses a request for several versions if one of them is gone."""
     launches.templates = {"lt-1": [OPTIONAL]}
     found = sources_of(launches, an_audited(1, "lt-1", "1"), an_audited(2, "lt-1", "7"), an_audited(3, "lt-0"))
     assert [(each.outlook.launches_imdsv1, each.outlook.why) for each in found] == [
@@ -233,7 +233,7 @@ def test_a_denied_call_makes_the_outlook_unknown(launches: FakeLaunches, call: s
 
 
 def test_denied_templates_are_asked_for_once(launches: FakeLaunches) -> None:
-    """Not once for each template."""
+    """There is no request for each template."""
     launches.refused = {"describe_launch_template_versions": "UnauthorizedOperation"}
     found = sources_of(launches, an_audited(1, "lt-1"), an_audited(2, "lt-2"))
     assert [each.outlook.why for each in found] == [

@@ -277,7 +277,7 @@ def test_configurations_and_images_are_reported(command: Command) -> None:
 
 
 def test_the_placeholders_of_commands_are_explained(command: Command) -> None:
-    """They are the fix's version, and the version that the user creates, which becomes `$Latest`."""
+    """NEW_NUMBER stands for the user's new version, which becomes `$Latest`; FIXED_NUMBER for the fix's version."""
     home = command.launches[HOME]
     home.templates["lt-web"], home.default_versions["lt-web"] = [LAX, LAX], 2
     home.groups = [

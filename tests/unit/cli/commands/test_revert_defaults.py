@@ -129,7 +129,7 @@ def test_a_dry_run_changes_nothing(clients: FakeClients, command: Command) -> No
 
 
 def test_it_asks_before_the_first_change(clients: FakeClients, command: Command) -> None:
-    """With a no, nothing changes."""
+    """If the user answers no, nothing changes."""
     result = command("revert", "--defaults", HOME, typed="n\n")
     assert result.exit_code == 1
     assert "Hold the account defaults of 1 region until released, and revert them?" in result.stderr
@@ -182,7 +182,7 @@ def test_without_the_ledger_nothing_is_reverted(clients: FakeClients, command: C
 
 
 def test_the_history_has_both_kinds(clients: FakeClients, command: Command) -> None:
-    """They are in one order of time, and a run's summary counts both."""
+    """Changes of instances and of defaults are in one order of time. A run's summary counts both."""
     clients.ec2(HOME).launch(an_instance(1))
     command.sweep("run-2")
     command("revert", "--defaults", HOME, "--yes")

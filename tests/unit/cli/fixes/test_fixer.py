@@ -58,7 +58,7 @@ def test_the_request_for_a_new_version(fixing: Fixing) -> None:
 
 
 def test_a_fix_is_recorded_before_and_after(fixing: Fixing) -> None:
-    """The intent before the first change, and the outcome at the end."""
+    """The intent is recorded before the first change, and the outcome at the end."""
     seen = []
     fixing.region.before = lambda call: seen.append((call, [each.state for each in fixing.records.all()]))
     fixing.fix()
@@ -202,7 +202,7 @@ def test_an_earlier_version_stays_if_the_default_cannot_be_moved(moved_back: Fix
 
 
 def test_the_undo_of_a_fix_that_reused_an_earlier_version_leaves_that(moved_back: Fixing) -> None:
-    """Default and latest are as before that fix, even if it was killed."""
+    """Default and latest version are as before that fix, even if the fix was killed."""
     moved_back.region.after = lambda _: (_ for _ in ()).throw(SystemExit)
     with pytest.raises(SystemExit):
         moved_back.fix("run-2")
@@ -240,7 +240,7 @@ def test_a_version_with_a_description_copied_after_the_plan_stays(fixing: Fixing
 
 
 def test_a_default_with_a_copied_description_is_fixed(fixing: Fixing) -> None:
-    """It is itself the source of the fix."""
+    """The default is then the source of the fix."""
     fixing.fix()
     copy_the_description(fixing)
     fixing.region.default_versions[TEMPLATE] = 3
@@ -335,7 +335,7 @@ def interfere(fixing: Fixing, when: str, edit: Callable[[], object]) -> None:
 
 
 def test_a_version_that_others_create_just_before_the_fix_stays_the_latest(fixing: Fixing) -> None:
-    """The fix's version, which does not have its content, must not replace it."""
+    """The fix's version must not replace it, because it does not have the other version's content."""
     interfere(fixing, "before", lambda: fixing.edit(THEIRS))
     plan = fixing.fix().plan
     assert plan.outcome == "LEFT"

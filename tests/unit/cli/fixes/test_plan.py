@@ -51,7 +51,7 @@ def test_a_template_that_does_not_launch_imdsv1_is_compliant(versions: tuple[dic
 
 
 def test_the_latest_is_fixed_and_another_default_stays() -> None:
-    """If the default already requires tokens."""
+    """This holds if the default already requires tokens."""
     fixing = Fixing(STRICT, LAX, default=1)
     fixed = fixing.fix()
     assert (fixed.plan.outcome, fixed.version) == ("FIXED", "3")
@@ -61,8 +61,8 @@ def test_the_latest_is_fixed_and_another_default_stays() -> None:
 
 
 @pytest.mark.parametrize("latest", [LAX, STRICT])
-def test_a_default_that_is_not_the_latest_is_left_with_the_two_commands(latest: dict[str, Any]) -> None:
-    """A version made from it would become the latest."""
+def test_a_default_version_that_is_not_the_latest_is_left_with_two_commands(latest: dict[str, Any]) -> None:
+    """A new version made from the default would become the latest version."""
     fixing = Fixing(LAX, latest, default=1)
     before = fixing.state
     plan = fixing.fix().plan
@@ -83,7 +83,7 @@ def test_a_default_that_is_not_the_latest_is_left_with_the_two_commands(latest: 
 
 
 def test_the_command_for_a_group_that_names_the_number() -> None:
-    """It has the new number once that is known. A second fix leaves only these commands."""
+    """The command has the new number once that is known. A second fix leaves only these commands."""
     fixing = Fixing(LAX)
     fixing.region.groups = [group("1"), group("$Latest", "other")]
     fixing.region.node_groups = {
@@ -106,7 +106,7 @@ def test_the_command_for_a_group_that_names_the_number() -> None:
 
 
 def test_a_group_that_names_another_number_gets_a_new_version_of_its_own() -> None:
-    """Not the version that the fix created for the default."""
+    """It is not moved to the version that the fix created for the default."""
     fixing = Fixing(LAX, LAX)
     fixing.region.groups = [group("1", "old"), group("2", "web")]
     move, create, other = fixing.fix().plan.commands
@@ -118,7 +118,7 @@ def test_a_group_that_names_another_number_gets_a_new_version_of_its_own() -> No
 
 
 def test_a_group_is_not_moved_to_other_content_by_a_copied_description() -> None:
-    """It gets a new version made from its own."""
+    """The group gets a new version made from the version that it names."""
     fixing = Fixing(LAX)
     fixing.region.groups = [group("1")]
     fixing.fix()
@@ -130,7 +130,7 @@ def test_a_group_is_not_moved_to_other_content_by_a_copied_description() -> None
 
 
 def test_the_command_for_a_mixed_instances_policy_sends_it_whole() -> None:
-    """With the number replaced, and the template named only by its id."""
+    """Only the number is replaced, and the template is named only by its id."""
     named = {"LaunchTemplateId": TEMPLATE, "LaunchTemplateName": "web", "Version": "1"}
     other = {"LaunchTemplateId": "lt-other", "Version": "1"}
     mixed = {
@@ -152,7 +152,7 @@ def test_the_command_for_a_mixed_instances_policy_sends_it_whole() -> None:
 
 
 def test_a_group_that_names_an_older_version_is_not_moved_to_the_fixed_one() -> None:
-    """Their contents differ: the group gets a new version made from its own."""
+    """The contents differ, so the group gets a new version made from the one that it names."""
     fixing = Fixing({**LAX, "InstanceType": "m5.large"}, LAX)
     fixing.region.groups = [group("1", "old"), group("2", "new")]
     fixed = fixing.fix()
@@ -166,7 +166,7 @@ def test_a_group_that_names_an_older_version_is_not_moved_to_the_fixed_one() -> 
 
 
 def test_an_older_number_is_reported_with_its_two_commands() -> None:
-    """A version made from it would become the latest. The command sends the snapshots of its devices too."""
+    """A new version made from it would become the latest. The command also sends the snapshots of its devices."""
     devices = [{"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": "snap-1"}}]
     fixing = Fixing({**LAX, "BlockDeviceMappings": devices}, STRICT)
     fixing.region.groups = [group("1")]
@@ -203,7 +203,7 @@ def test_a_template_whose_launches_are_exempt_is_not_fixed(match: dict[str, Any]
 
 
 def test_exemptions_for_other_instances_do_not_matter() -> None:
-    """Those for another group, expired ones, and those for a single instance: the next instance has another id."""
+    """They are for another group, have expired, or are for one instance: the next instance has another id."""
     fixing = Fixing(LAX)
     instance = an_instance(1, tags=OF_TEMPLATE)
     fixing.ec2.launch(instance)
@@ -218,7 +218,7 @@ def test_exemptions_for_other_instances_do_not_matter() -> None:
 
 
 def test_an_exemption_that_matches_its_instances_counts() -> None:
-    """They show what the template itself does not set, such as the image."""
+    """The instances show what the template itself does not set, such as the image."""
     fixing = Fixing(LAX)
     fixing.ec2.launch(an_instance(1, image_id="ami-vendor", tags=OF_TEMPLATE))
     fixing.policy = a_policy(exemptions=(an_exemption(image_id="ami-vendor"),))
@@ -250,7 +250,7 @@ def test_a_template_in_a_region_that_the_policy_leaves_out_is_left() -> None:
     ],
 )
 def test_a_template_that_an_owner_manages_is_left(tags: dict[str, str], kind: OwnerKind, said: str) -> None:
-    """Unless the user includes its kind of owner. Either way the reason says what the owner will do."""
+    """The user may include its kind of owner. Either way the reason says what the owner will do."""
     fixing = Fixing(LAX)
     fixing.region.descriptions[TEMPLATE]["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
     plan = fixing.plan()
@@ -262,8 +262,8 @@ def test_a_template_that_an_owner_manages_is_left(tags: dict[str, str], kind: Ow
     assert said in fixing.plan().reason
 
 
-def test_a_template_with_a_held_instance_is_held_unless_despite_calls() -> None:
-    """--despite-calls takes the id of the template or its name."""
+def test_a_template_with_a_held_instance_is_held_unless_despite_calls_names_it() -> None:
+    """The user names the template in --despite-calls by its id or by its name."""
     fixing = Fixing(LAX)
     fixing.ec2.launch(an_instance(1, tags=OF_TEMPLATE), an_instance(2, tags=OF_TEMPLATE))
     held = {an_instance(2).instance_id: "5 IMDSv1 calls"}
@@ -299,7 +299,7 @@ NODE = {"Key": "eks:cluster-name", "Value": "shop", "PropagateAtLaunch": True}
     ],
 )
 def test_the_hop_limit(policy: dict[str, Any], source: int | None, container_host: bool, wanted: int | None) -> None:  # noqa: FBT001
-    """As for instances: what the policy sets and what containers need; a fix lowers it only if the policy does."""
+    """The policy and containers decide it, as for instances. A fix lowers it only if the policy does."""
     options = {"HttpTokens": "optional", **({"HttpPutResponseHopLimit": source} if source else {})}
     fixing = Fixing({"ImageId": "ami-1", "MetadataOptions": options})
     fixing.region.groups = [group("$Latest", Tags=[NODE] if container_host else [])]

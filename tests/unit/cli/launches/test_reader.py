@@ -31,7 +31,7 @@ def calls(region: FakeLaunches, name: str) -> list[dict[str, Any]]:
 
 
 def test_the_default_and_latest_versions_of_all_templates_are_read_in_pages(region: FakeLaunches) -> None:
-    """Not template by template. A page may end between the two versions of a template."""
+    """They are not read template by template. A page may end between the two versions of a template."""
     region.page_size = 3
     region.templates = {f"lt-{number}": [OPTIONAL, REQUIRED, REQUIRED] for number in range(10)}
     region.default_versions = {"lt-3": 2, "lt-4": 3}
@@ -48,7 +48,7 @@ def test_the_default_and_latest_versions_of_all_templates_are_read_in_pages(regi
 
 
 def test_versions_named_by_number_are_read_by_template(region: FakeLaunches) -> None:
-    """Those that groups, node groups or instances name, unless they are the default or latest version."""
+    """Groups, node groups or instances name them. Default and latest versions are not read again."""
     region.templates = {f"lt-{number}": [OPTIONAL, REQUIRED, OPTIONAL, REQUIRED] for number in range(4)}
     region.groups = [
         {"AutoScalingGroupName": "a", "LaunchTemplate": {"LaunchTemplateId": "lt-0", "Version": "2"}},
@@ -74,7 +74,7 @@ def test_a_template_of_another_account_is_read_by_its_id(region: FakeLaunches) -
 
 
 def test_versions_that_cannot_be_read_do_not_hide_the_others(region: FakeLaunches) -> None:
-    """Neither those of other templates, nor, after a deletion, those of the same one."""
+    """The others may be of other templates or, after a deletion, of the same template."""
     region.templates = {"lt-0": [OPTIONAL] * 4, "lt-1": [OPTIONAL] * 4}
     region.throttled = {"lt-1"}
     wanted = [LaunchTemplate("lt-0", "2"), LaunchTemplate("lt-0", "9"), LaunchTemplate("lt-1", "2")]
@@ -130,7 +130,7 @@ def test_the_service_that_manages_a_template_or_a_group_is_read(region: FakeLaun
 
 
 def test_the_node_groups_of_every_cluster_are_read(region: FakeLaunches) -> None:
-    """Except one that is deleted after the listing."""
+    """A node group that is deleted after the listing is left out."""
     region.page_size = 1
     region.node_groups = {
         "shop": [
@@ -164,7 +164,7 @@ def test_four_templates_are_read_in_parallel(region: FakeLaunches, monkeypatch: 
 
 
 def test_only_images_that_do_not_require_tokens_are_read_twice(region: FakeLaunches) -> None:
-    """The second time to learn whether the account owns them."""
+    """The second read shows whether the account owns them."""
     region.images = {f"ami-{number}": "v2.0" if number % 2 else None for number in range(6)}
     region.own = {"ami-0": {"Name": "golden"}, "ami-1": {}}
     region.templates = {"lt-0": [{"ImageId": "ami-0"}], "lt-1": [{"ImageId": "resolve:ssm:/golden"}]}

@@ -68,7 +68,7 @@ def test_the_defaults_are_read(
 def test_a_declarative_policy_is_named(
     api: DefaultsApi, transport: FakeTransport, message: dict[str, str], words: str
 ) -> None:
-    """With the organization's own words."""
+    """The organization's own words are quoted."""
     transport.answer(level(managedBy="declarative-policy", **message))
     assert api.read().managed == f"a declarative policy manages the region's defaults{words}"
 
@@ -106,7 +106,7 @@ def test_only_named_defaults_are_sent(api: DefaultsApi, transport: FakeTransport
 
 @pytest.mark.parametrize("code", ["UnsupportedOperation", "UnauthorizedOperation", "DeclarativePolicyViolation"])
 def test_a_refusal_is_final_and_has_ec2s_code(api: DefaultsApi, transport: FakeTransport, code: str) -> None:
-    """Whatever its code; the call is made once."""
+    """This holds for every code. The call is made once."""
     transport.refuse(code, "denied due to an organizational policy in effect")
     with pytest.raises(AwsError) as refused:
         api.set(ALL, ["http_tokens"])

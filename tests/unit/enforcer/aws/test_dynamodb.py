@@ -123,7 +123,7 @@ def test_a_whole_index_is_scanned_and_not_the_table(table: Table, transport: Fak
 
 @pytest.mark.parametrize("call", READS)
 def test_every_page_is_read_even_an_empty_one(table: Table, transport: FakeTransport, call: str) -> None:
-    """A page ends after a megabyte of reading, whatever it found."""
+    """DynamoDB ends a page after reading a megabyte, whatever it found there."""
     transport.answer(_items("a", following="p-1"))
     transport.answer(_items(following="p-2"))
     transport.answer(_items("b"))
@@ -178,7 +178,7 @@ def test_without_items_there_is_no_request(table: Table, transport: FakeTranspor
 
 
 def test_a_key_is_named_once_in_a_request(table: Table, transport: FakeTransport) -> None:
-    """DynamoDB would refuse the whole request; the last item with a key is written."""
+    """DynamoDB would refuse the whole request otherwise. The last item with the key is written."""
     transport.answer(_taken())
     table.put([{"pk": "a", "sk": "b", "n": 1}, {"pk": "a", "sk": "c"}, {"pk": "a", "sk": "b", "n": 2}])
     transport.answer(_taken())
@@ -194,7 +194,7 @@ def test_a_key_is_named_once_in_a_request(table: Table, transport: FakeTransport
 def test_unprocessed_items_are_sent_again_after_a_pause(
     table: Table, transport: FakeTransport, clock: FakeClock
 ) -> None:
-    """Only these, after a pause that doubles each time."""
+    """Only these items are sent. The pause doubles each time."""
     left = [{"PutRequest": {"Item": {"pk": {"S": "a"}, "sk": {"S": str(number)}}}} for number in range(3)]
     for answer in (_taken(left[1], left[2]), _taken(left[2]), _taken()):
         transport.answer(answer)
@@ -207,7 +207,7 @@ def test_unprocessed_items_are_sent_again_after_a_pause(
 def test_a_table_that_keeps_refusing_items_is_throttling(
     table: Table, transport: FakeTransport, clock: FakeClock, kind: str
 ) -> None:
-    """After five attempts, and a second and a half."""
+    """The error comes after five attempts and a second and a half."""
     item = {"pk": {"S": "a"}, "sk": {"S": "b"}}
     left = {kind: {"Item" if kind == "PutRequest" else "Key": item}}
     for _ in range(5):
@@ -244,7 +244,7 @@ def test_an_item_replaces_what_was_read(table: Table, transport: FakeTransport) 
 
 
 def test_an_item_is_written_where_none_was_read(table: Table, transport: FakeTransport) -> None:
-    """The condition is that there is still no item."""
+    """The request's condition is that there is still no item."""
     transport.answer("{}")
     assert table.swap(None, {"pk": "a", "sk": "b"})
     assert transport.requests == [
@@ -261,7 +261,7 @@ def test_an_item_is_written_where_none_was_read(table: Table, transport: FakeTra
 def test_an_item_does_not_replace_another_one(
     table: Table, transport: FakeTransport, old: dict[str, Any] | None
 ) -> None:
-    """That is no error."""
+    """The answer is False, and no error."""
     failed = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException"
     transport.answer(json.dumps({"__type": failed, "message": "The conditional request failed"}), 400)
     assert not table.swap(old, {"pk": "a", "sk": "b"})
@@ -281,7 +281,7 @@ def test_an_item_does_not_replace_another_one(
 def test_a_refused_call_is_an_error_with_dynamodbs_code(  # each is a part of the question
     table: Table, transport: FakeTransport, *, call: str, code: str, kind: Kind, tries: int
 ) -> None:
-    """For every kind of call."""
+    """This holds for every kind of call."""
     for _ in range(tries):
         transport.answer(json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": "no"}), 400)
     with pytest.raises(AwsError, match=f"^{code}: no$") as raised:
@@ -293,7 +293,7 @@ def test_a_refused_call_is_an_error_with_dynamodbs_code(  # each is a part of th
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.usefixtures("backoffs")
 def test_an_unanswered_call_may_work_later(table: Table, transport: FakeTransport, call: str) -> None:
-    """For every kind of call, after three attempts."""
+    """This holds for every kind of call. Each is tried three times."""
     transport.fail(ReadTimeoutError(endpoint_url="https://dynamodb"), times=3)
     with pytest.raises(AwsError) as raised:
         CALLS[call](table)
@@ -303,7 +303,7 @@ def test_an_unanswered_call_may_work_later(table: Table, transport: FakeTranspor
 @pytest.mark.parametrize("call", [*READS, "put", "delete"])  # the answer to a swap has no fields
 @pytest.mark.parametrize("body", ["{}", '{"Items": [{"pk', "<html>", ""])
 def test_a_truncated_answer_is_a_failed_call(table: Table, transport: FakeTransport, call: str, body: str) -> None:
-    """It means neither an empty table nor that all items were written."""
+    """It neither means that the table is empty, nor that all items were written."""
     transport.answer(body)
     with pytest.raises(AwsError) as raised:
         CALLS[call](table)
@@ -312,7 +312,7 @@ def test_a_truncated_answer_is_a_failed_call(table: Table, transport: FakeTransp
 
 
 def test_items_before_an_error_are_not_lost(table: Table, transport: FakeTransport) -> None:
-    """But they do not count as all."""
+    """The reader gets them, and then the error: they are not all."""
     transport.answer(_items("a", following="p-1"))
     transport.answer(json.dumps({"__type": "x#AccessDeniedException", "message": "no"}), 400)
     items = table.partition("i-1")

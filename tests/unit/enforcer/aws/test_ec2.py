@@ -107,7 +107,7 @@ def test_managed_instances_are_listed_except_in_a_search_for_drift(region: Ec2Re
 def test_an_endpoint_that_refuses_the_parameter_is_asked_without_it(
     region: Ec2Region, transport: FakeTransport, call: str, code: str
 ) -> None:
-    """At once, for every page of the listing, and from then on."""
+    """This begins at once, for every page of the listing, and stays so."""
     transport.refuse(code)
     transport.answer(a_page(an_item(1), following="t-2"))
     transport.answer(a_page(an_item(2)))
@@ -147,7 +147,7 @@ def test_a_request_that_fails_without_the_parameter_too_has_another_error(
 def test_another_error_is_no_reason_to_ask_without_managed_instances(
     region: Ec2Region, transport: FakeTransport, code: str
 ) -> None:
-    """They would be missing for the rest of the process's life."""
+    """Otherwise managed instances would be missing for the rest of the process's life."""
     transport.refuse(code)
     with pytest.raises(AwsError):
         region.read([an_id(1)])
@@ -158,7 +158,7 @@ def test_another_error_is_no_reason_to_ask_without_managed_instances(
 
 @pytest.mark.usefixtures("backoffs")
 def test_throttling_is_no_reason_to_ask_without_managed_instances(region: Ec2Region, transport: FakeTransport) -> None:
-    """Not even after the third attempt."""
+    """It is none even after the third attempt."""
     transport.refuse("RequestLimitExceeded", status=503, times=3)
     with pytest.raises(AwsError):
         region.read([an_id(1)])
@@ -204,7 +204,7 @@ def test_a_change_sends_tokens_endpoint_and_changed_options_only(
 
 
 def test_the_answer_to_a_change_is_returned(region: Ec2Region, transport: FakeTransport) -> None:
-    """As EC2 sent it, without what botocore adds."""
+    """It is as EC2 sent it, without what botocore adds."""
     options = "<state>pending</state><httpTokens>required</httpTokens>"
     inner = f"<instanceId>{an_id(1)}</instanceId><instanceMetadataOptions>{options}</instanceMetadataOptions>"
     transport.answer(f"<ModifyInstanceMetadataOptionsResponse>{inner}</ModifyInstanceMetadataOptionsResponse>")
@@ -269,7 +269,7 @@ ENFORCED = "<httpTokensEnforced>enabled</httpTokensEnforced>"
 def test_the_accounts_defaults_say_whether_tokens_may_be_optional(
     region: Ec2Region, transport: FakeTransport, defaults: str, why: str | None
 ) -> None:
-    """With the message that the organization has for this."""
+    """The reason has the organization's own message."""
     account = f"<accountLevel>{defaults}</accountLevel>" if defaults else ""
     transport.answer(f"<GetInstanceMetadataDefaultsResponse>{account}</GetInstanceMetadataDefaultsResponse>")
     assert region.tokens_enforced() == why
@@ -278,7 +278,7 @@ def test_the_accounts_defaults_say_whether_tokens_may_be_optional(
 
 @pytest.mark.parametrize("call", ["find", "read", "modify", "rehearse", "regions", "defaults"])
 def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport: FakeTransport, call: str) -> None:
-    """For every kind of call."""
+    """This holds for every kind of call."""
     transport.refuse("UnauthorizedOperation", "not you", 403)
     with pytest.raises(AwsError, match=r"^UnauthorizedOperation: not you$") as raised:
         _call(region, call)
@@ -291,7 +291,7 @@ def test_a_refused_call_is_an_error_with_ec2s_code(region: Ec2Region, transport:
 )
 @pytest.mark.usefixtures("backoffs")
 def test_an_unanswered_call_may_work_later(region: Ec2Region, transport: FakeTransport, call: str, tries: int) -> None:
-    """For every kind of call, after its number of attempts; a change is sent only once."""
+    """This holds for every kind of call, after its number of attempts. A change is sent only once."""
     transport.fail(ReadTimeoutError(endpoint_url="https://ec2"), times=tries)
     with pytest.raises(AwsError) as raised:
         _call(region, call)
@@ -300,7 +300,7 @@ def test_an_unanswered_call_may_work_later(region: Ec2Region, transport: FakeTra
 
 
 def test_a_truncated_answer_may_be_whole_later(region: Ec2Region, transport: FakeTransport) -> None:
-    """It does not mean an account without instances."""
+    """It does not mean that the account has no instances."""
     transport.answer(a_page(an_item(1))[:200])
     with pytest.raises(AwsError, match=r"^ResponseParserError") as raised:
         region.read([an_id(1)])

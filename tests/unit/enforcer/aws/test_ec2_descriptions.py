@@ -70,7 +70,7 @@ def test_an_instance_is_read_with_everything_a_decision_needs(
 def test_an_instance_is_managed_only_if_ec2_says_so(
     region: Ec2Region, transport: FakeTransport, operator: str, manager: str | None
 ) -> None:
-    """Even if EC2 does not name the manager."""
+    """EC2 may say so without naming the manager."""
     transport.answer(a_page(an_item(1, operator)))
     assert region.read([an_id(1)])[an_id(1)].managed_by == manager
 
@@ -93,7 +93,7 @@ def test_an_instance_is_managed_only_if_ec2_says_so(
 def test_unrecognized_options_are_not_guessed(
     region: Ec2Region, transport: FakeTransport, options: str, state: InstanceState
 ) -> None:
-    """Neither as on nor as off; the rest of the description is used."""
+    """They count neither as on nor as off. The rest of the description is used."""
     transport.answer(a_page(an_item(1, f"{options}<imageId>ami-1</imageId>", state)))
     instance = region.read([an_id(1)])[an_id(1)]
     assert (instance.options, instance.state, instance.image_id) == (None, state, "ami-1")

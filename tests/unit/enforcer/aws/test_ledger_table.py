@@ -84,14 +84,14 @@ def test_an_entry_comes_back_as_it_was_written(ledger_table: LedgerTable, entry:
 
 
 def test_the_full_entry_has_every_field_set() -> None:
-    """So that the test above covers every field."""
+    """So the test above covers every field."""
     plain = an_intent()
     same = [each.name for each in fields(Entry) if getattr(FULL, each.name) == getattr(plain, each.name)]
     assert same == ["ends_at", "instance_id"]
 
 
 def test_an_entry_is_an_item_that_its_indexes_can_find(ledger_table: LedgerTable, table: FakeTable) -> None:
-    """By run, by month, and by the region while its outcome is open."""
+    """They find it by run, by month, and by the region while its outcome is open."""
     ledger_table.entries.write([an_intent()])
     (item,) = table.written
     assert (item["pk"], item["sk"]) == (an_id(), "2026-11-22T12:00:00.000000+00:00#run-1")
@@ -114,7 +114,7 @@ def test_only_entries_without_outcome_are_open(ledger_table: LedgerTable, table:
 
 
 def test_the_entries_of_an_instance_come_oldest_first_and_from_a_moment_on(ledger_table: LedgerTable) -> None:
-    """Whatever order they were written in; the moment itself is included."""
+    """The order of writing does not matter. The moment itself is included."""
     entries = [an_entry(at=START + n * HOUR, run_id=f"run-{9 - n}") for n in range(4)]
     ledger_table.entries.write([*reversed(entries), an_entry(2)])
     assert ledger_table.entries.of(an_id()) == entries
@@ -142,7 +142,7 @@ def test_the_entries_of_a_run_cover_all_instances(ledger_table: LedgerTable) -> 
 def test_the_entries_since_a_moment_are_read_by_month(
     ledger_table: LedgerTable, table: FakeTable, clock: FakeClock, days: int, requests: int
 ) -> None:
-    """From the moment's own month to the present one; of its own month only later entries."""
+    """The months are that of the moment to the present one. Entries before the moment are left out."""
     entries = [an_entry(n, at=START - days * DAY + n * days * DAY / 4) for n in range(5)]
     ledger_table.entries.write(reversed(entries))
     table.requests.clear()
@@ -161,7 +161,7 @@ UNTIL = START + HOUR
 
 @pytest.mark.parametrize("until", [None, UNTIL])
 def test_a_hold_comes_back_as_it_was_set(ledger_table: LedgerTable, clock: FakeClock, until: datetime | None) -> None:
-    """With the time of its reading: holds are read after the instances were."""
+    """It has the time of its reading: holds are read after the instances were."""
     clock.advance(7)
     hold = Hold(instance_id=an_id(), reason="old SDK", by="ana", at=START, until=until)
     ledger_table.holds.write([hold])
@@ -216,7 +216,7 @@ def test_a_contest_comes_back_as_it_was_set(ledger_table: LedgerTable, table: Fa
 def test_ended_holds_and_contests_are_left_out(
     ledger_table: LedgerTable, clock: FakeClock, seconds: float, *, stand: bool
 ) -> None:
-    """Whether or not DynamoDB has already deleted them, which may take days."""
+    """It does not matter whether DynamoDB has deleted them yet: that may take days."""
     ledger_table.holds.write([Hold(instance_id=an_id(), reason="r", by="ana", at=START, until=UNTIL)])
     ledger_table.holds.contest(Contest(instance_id=an_id(), principal="x", until=UNTIL))
     clock.advance(seconds)
@@ -234,7 +234,7 @@ CALLS = {
 
 
 def test_calls_come_back_as_they_were_noted(ledger_table: LedgerTable, table: FakeTable) -> None:
-    """No data is not the same as no calls; DynamoDB deletes the note once it is outdated."""
+    """Missing data and zero calls stay different. DynamoDB deletes the note once it is outdated."""
     ledger_table.notes.write_calls("served/eu-west-1", CALLS, DAY)
     assert ledger_table.notes.calls("served/eu-west-1", START) == CALLS
     (item,) = table.written
@@ -262,7 +262,7 @@ def test_several_notes_of_one_moment_do_not_replace_each_other(ledger_table: Led
 
 
 def test_the_newest_note_of_an_instance_counts(ledger_table: LedgerTable, clock: FakeClock) -> None:
-    """Two processes may both have asked."""
+    """Two processes may both have asked CloudWatch."""
     ledger_table.notes.write_calls("a", {an_id(2): Calls(1)}, DAY)
     clock.advance(1)
     ledger_table.notes.write_calls("a", {an_id(1): Calls(0), an_id(2): Calls(2)}, DAY)
@@ -288,7 +288,7 @@ REFUSED = RefusalNote(
 
 
 def test_a_refusal_comes_back_as_it_was_noted(ledger_table: LedgerTable, table: FakeTable) -> None:
-    """By region, and marked as noted; DynamoDB deletes the note once it is outdated."""
+    """It is found by region, and marked as noted. DynamoDB deletes the note once it is outdated."""
     now = replace(REFUSED, refused=tuple(replace(each, noted=False) for each in REFUSED.refused))
     ledger_table.notes.write_refusals("eu-west-1", [now])
     assert ledger_table.notes.refusals("eu-west-1") == {an_id(): REFUSED}

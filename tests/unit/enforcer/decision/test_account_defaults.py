@@ -80,7 +80,7 @@ def test_required_defaults(seen: RegionDefaults, wanted: AccountDefaults, expect
 def test_what_is_reverted_when_tokens_become_optional(
     seen: RegionDefaults, original: dict[str, Any], expected: str
 ) -> None:
-    """What the enforcer set; but required tokens stay as long as HttpTokensEnforced does."""
+    """The enforcer reverts what it has set. But required tokens stay as long as HttpTokensEnforced does."""
     back = {
         "both": {"http_tokens": None, "http_put_response_hop_limit": None},
         "tokens": {"http_tokens": OPTIONAL},
@@ -109,7 +109,7 @@ def test_what_the_policy_names_stays_when_tokens_become_optional() -> None:
     ],
 )
 def test_defaults_that_still_require_tokens_are_named(seen: RegionDefaults, floor: HttpTokens, reason: str) -> None:
-    """Although the toggle is `optional`."""
+    """The toggle is `optional`, but something else requires tokens."""
     decision = decide_defaults(
         seen, a_policy(OPTIONAL), PLAIN, dict.fromkeys(DEFAULTS.values()) if floor is REQUIRED else {}, floor
     )
@@ -146,7 +146,7 @@ def test_a_declarative_policy_is_compared_and_left(seen: RegionDefaults, verdict
 
 
 def test_the_reason_names_what_differs() -> None:
-    """Under EC2's own names."""
+    """It uses EC2's own names."""
     decision = decide_defaults(UNSET, a_policy(), AccountDefaults(enforce_tokens=True), {}, OPTIONAL)
     assert decision.reason == (
         "HttpTokens is no-preference, not required, HttpPutResponseHopLimit is no-preference, not 2, "
@@ -186,7 +186,7 @@ TOGGLES = st.sampled_from(HttpTokens)
 def test_no_decision_breaks_a_safety_rule(
     seen: RegionDefaults, wanted: AccountDefaults, toggle: HttpTokens, original: dict[str, Any], floor: HttpTokens
 ) -> None:
-    """Whatever the region has, the policy names and the ledger says."""
+    """This holds for all defaults of the region, all policies and all ledger entries."""
     decision = decide_defaults(seen, a_policy(toggle), wanted, original, floor)
     if decision.plan is None:
         return
@@ -216,7 +216,7 @@ def test_no_decision_breaks_a_safety_rule(
 def test_a_second_look_changes_nothing(
     seen: RegionDefaults, wanted: AccountDefaults, toggle: HttpTokens, original: dict[str, Any], floor: HttpTokens
 ) -> None:
-    """What was set is what is wanted; what was reverted is no longer the enforcer's."""
+    """Set defaults are as wanted by then, and reverted ones are no longer the enforcer's."""
     decision = decide_defaults(seen, a_policy(toggle), wanted, original, floor)
     if decision.plan:
         after = decision.plan.wanted

@@ -64,7 +64,7 @@ def test_ec2_may_refuse_a_change_for_an_option_beyond_tokens(code: str) -> None:
     ids=lambda failure: failure.code,
 )
 def test_no_other_failure_counts_as_a_refused_option(failure: Failure) -> None:
-    """Above all not a missing permission: another change would be a way around it."""
+    """A missing permission above all does not count: another change would be a way around it."""
     assert refusals(BOTH, failure) == ()
 
 
@@ -87,12 +87,12 @@ def test_tokens_and_hop_limit_are_never_what_was_refused() -> None:
     ],
 )
 def test_of_two_options_the_one_that_ec2_names_is_refused(failure: Failure, options: list[str]) -> None:
-    """Both are, if EC2 does not name exactly one."""
+    """If EC2 names none or both, both count as refused."""
     assert [each.option for each in refusals(BOTH, failure)] == options
 
 
 def test_after_a_refusal_tokens_and_hop_limit_are_left() -> None:
-    """The other option is left out too: after another refusal IMDSv1 would stay."""
+    """The other option is left out too: if EC2 refused it as well, IMDSv1 would stay."""
     left = without_refused(planned(BOTH), [NO_TAGS])
     assert isinstance(left, PlannedChange)
     assert left.change == replace(TOKENS, http_put_response_hop_limit=2)
@@ -114,14 +114,14 @@ def test_an_option_noted_as_refused_is_left_out_alone() -> None:
 
 
 def test_one_refusal_of_two_options_is_quoted_once() -> None:
-    """EC2 gave one answer."""
+    """EC2 gave a single answer for both."""
     left = without_refused(planned(BOTH), refusals(BOTH, VAGUE))
     assert left.reason == f"{WHY}; EC2 refused HttpProtocolIpv6=enabled and InstanceMetadataTags=enabled ({VAGUE})"
 
 
 @pytest.mark.parametrize("refused", [NO_TAGS, NOTED])
 def test_an_instance_without_another_change_is_skipped(refused: Refusal) -> None:
-    """With EC2's words, and not as compliant."""
+    """The reason has EC2's words. The instance does not count as compliant."""
     left = without_refused(planned(TAGS, V2_ONLY), [refused])
     assert isinstance(left, Result)
     assert (left.outcome, left.reason) == (Outcome.SKIPPED, f"{WHY}; {TAGS_REFUSED}")

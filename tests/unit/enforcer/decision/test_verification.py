@@ -210,7 +210,7 @@ def test_a_changed_instance_whose_options_become_unreadable_is_pending(ec2: Fake
 
 @pytest.mark.parametrize("state", [InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED])
 def test_an_instance_terminated_meanwhile_is_gone(ec2: FakeEc2, clock: FakeClock, state: InstanceState) -> None:
-    """At once, and without a failure."""
+    """It is reported as gone at once, and not as failed."""
     ec2.applied_after = 10
     clock.at(0.5, lambda: ec2.set_state(an_id(), state))
     (result,) = _enforce(ec2, clock, an_instance())

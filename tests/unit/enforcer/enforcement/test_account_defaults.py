@@ -127,7 +127,7 @@ def test_the_intent_is_in_the_ledger_before_the_change(clients: FakeClients, reg
 
 @pytest.mark.parametrize("fails", ["read_failure", "write_failure"])
 def test_without_the_ledger_nothing_is_set(clients: FakeClients, region: FakeDefaults, fails: str) -> None:
-    """Neither if holds cannot be read, nor if the intent cannot be written."""
+    """This holds if holds cannot be read, and if the intent cannot be written."""
     setattr(clients.table, fails, THROTTLED)
     keeper = a_run(clients, POLICY).for_defaults(HOME, Trigger.SCHEDULE)
     assert keeper
@@ -137,7 +137,7 @@ def test_without_the_ledger_nothing_is_set(clients: FakeClients, region: FakeDef
 
 
 def test_a_change_that_shows_late_is_awaited(clients: FakeClients, region: FakeDefaults) -> None:
-    """With one look each second."""
+    """The enforcer looks once a second."""
     region.visible_after = 3
     assert enforced(clients).outcome is Outcome.REMEDIATED
     assert region.calls == [READ, SET, *[READ] * 4]
@@ -248,7 +248,7 @@ def test_once_the_credentials_are_refused_no_call_is_made(clients: FakeClients, 
 
 
 def test_audit_mode_writes_nothing(clients: FakeClients, region: FakeDefaults) -> None:
-    """Not even an intent."""
+    """It does not even write an intent."""
     result = enforced(clients, replace(POLICY, mode=Mode.AUDIT))
     assert (result.outcome, result.reason, result.after) == (Outcome.WOULD_REMEDIATE, WHY, KEPT)
     assert (region.calls, clients.table.writes) == ([READ], 0)
@@ -275,7 +275,7 @@ def test_an_old_observation_is_not_acted_on(clients: FakeClients, region: FakeDe
 
 
 def test_a_change_of_the_policy_ends_the_work(clients: FakeClients, region: FakeDefaults) -> None:
-    """Even between the intent and the change."""
+    """It does so even between the intent and the change."""
     run = a_run(clients, POLICY)
     clients.table.before_write = lambda _: run.cancellation.cancel("the policy has changed")
     keeper = run.for_defaults(HOME, Trigger.SCHEDULE)
@@ -298,7 +298,7 @@ def test_the_toggle_works_both_ways(clients: FakeClients, region: FakeDefaults) 
 
 
 def test_a_required_that_was_there_before_stays(clients: FakeClients, region: FakeDefaults) -> None:
-    """It is reported, and no change is sent."""
+    """The result says so, and no change is sent."""
     region.current = KEPT
     enforced(clients)
     result = enforced(clients, OPTIONAL)
@@ -308,7 +308,7 @@ def test_a_required_that_was_there_before_stays(clients: FakeClients, region: Fa
 
 
 def test_under_a_floor_nothing_is_loosened(clients: FakeClients, region: FakeDefaults) -> None:
-    """Not even what the enforcer itself has set."""
+    """Even what the enforcer itself has set stays."""
     enforced(clients)
     result = enforced(clients, OPTIONAL, floor=HttpTokens.REQUIRED)
     assert (result.outcome, region.current) == (Outcome.SKIPPED, KEPT)
@@ -398,7 +398,7 @@ def test_a_lost_outcome_is_a_failure_of_the_ledger_and_not_of_the_change(
 
 
 def test_refused_credentials_end_the_run(clients: FakeClients, region: FakeDefaults) -> None:
-    """Credentials that only one region refuses do not."""
+    """Credentials that only one region refuses do not end it."""
     for failure, ends in ((NOT_HERE, None), (EXPIRED, EXPIRED)):
         region.set_failure = failure
         run = a_run(clients, POLICY)

@@ -73,7 +73,7 @@ def test_after_three_corrections_within_an_hour_the_fourth_event_changes_nothing
 def test_no_later_event_corrects_a_contested_instance(
     clients: FakeClients, home: FakeEc2, event: dict[str, Any]
 ) -> None:
-    """No event of any kind; the principal is the caller that made the instance contested."""
+    """This holds for every kind of event. The principal is the caller that made the instance contested."""
     _correct(clients, home, times=3)
     _change_back(clients, home)
     batch = Batch(clients, a_message(event))
@@ -95,7 +95,7 @@ def test_the_sweep_corrects_a_contested_instance_and_names_the_caller(clients: F
 
 
 def test_once_the_contest_is_over_events_correct_the_instance_again(clients: FakeClients, home: FakeEc2) -> None:
-    """Exactly one day later."""
+    """The contest lasts exactly one day."""
     _correct(clients, home, times=3)
     _change_back(clients, home)
     clients.clock.advance(DAY - 1)
@@ -112,7 +112,7 @@ def test_two_corrections_are_no_contest(clients: FakeClients, home: FakeEc2) -> 
 
 @pytest.mark.parametrize(("apart", "outcome"), [(1_199, Outcome.CONTESTED), (1_200, Outcome.REMEDIATED)])
 def test_corrections_count_for_an_hour(clients: FakeClients, home: FakeEc2, apart: float, outcome: Outcome) -> None:
-    """After that, the first of three is forgotten."""
+    """After an hour the first of three corrections no longer counts."""
     _correct(clients, home, times=3, seconds=apart)
     assert _change_back(clients, home).outcomes == {an_id(1): outcome}
 
@@ -170,7 +170,7 @@ def test_an_audit_begins_no_contest(clients: FakeClients, home: FakeEc2) -> None
 
 
 def test_a_contest_stays_in_force_while_the_ledger_takes_no_writes(clients: FakeClients, home: FakeEc2) -> None:
-    """It can still be read: its message does not come back, while the other instance's does."""
+    """The contest can still be read, so its message does not come back. The message of the other instance does."""
     _correct(clients, home, times=3)
     home.launch(an_instance(2))
     home.set_options(an_id(1), http_tokens=HttpTokens.OPTIONAL)
@@ -201,7 +201,7 @@ def test_a_contest_that_cannot_be_recorded_is_reported_and_stops_no_other_instan
 
 
 def test_a_contest_in_force_leaves_no_intents(clients: FakeClients, home: FakeEc2) -> None:
-    """Nor are the corrections read any more."""
+    """The contest decides, so the instance's past corrections are not read either."""
     _correct(clients, home, times=3)
     _change_back(clients, home)
     clients.table.requests.clear()
@@ -211,7 +211,7 @@ def test_a_contest_in_force_leaves_no_intents(clients: FakeClients, home: FakeEc
 
 
 def test_a_slow_table_is_asked_once_about_each_instance(clients: FakeClients, home: FakeEc2) -> None:
-    """A request takes longer here than a look is good for: one after each look would prevent every change."""
+    """A request takes longer here than a look is good for. One request after each look would prevent every change."""
     instances = home.launch(*map(an_instance, range(10, 110)))
 
     def take_time(request: str) -> None:
@@ -225,7 +225,7 @@ def test_a_slow_table_is_asked_once_about_each_instance(clients: FakeClients, ho
 
 
 def test_a_contest_is_logged(app: App, clients: FakeClients, home: FakeEc2, log_lines: Documents) -> None:
-    """With the principal, and again when a sweep corrects the instance."""
+    """The line has the principal. Another line follows when a sweep corrects the instance."""
     for _ in range(4):
         home.set_options(an_id(1), http_tokens=HttpTokens.OPTIONAL)
         app.batch(a_message(_drift()))

@@ -58,7 +58,7 @@ def _outcomes(clients: FakeClients, *numbers: int) -> list[Outcome | None]:
 
 
 def test_an_outcome_replaces_its_intent(clients: FakeClients, writer: LedgerWriter) -> None:
-    """At once: every reported outcome is in the ledger."""
+    """This happens at once: every reported outcome is in the ledger."""
     assert _outcomes(clients, 0, 1) == [None, None]
     writer.complete(map(_remediated, range(2)))
     assert _outcomes(clients, 0, 1) == [Outcome.REMEDIATED] * 2
@@ -66,7 +66,7 @@ def test_an_outcome_replaces_its_intent(clients: FakeClients, writer: LedgerWrit
 
 
 def test_an_intent_is_written_once(clients: FakeClients, writer: LedgerWriter) -> None:
-    """However often the change is sent."""
+    """It does not matter how often the change is sent."""
     assert writer.intend([_plan(an_instance(1))])
     assert clients.table.writes == 0
 
@@ -81,7 +81,7 @@ def test_an_intent_is_written_once(clients: FakeClients, writer: LedgerWriter) -
 def test_an_intent_is_written_again_if_a_later_look_changes_the_plan(
     clients: FakeClients, writer: LedgerWriter, plan: PlannedChange
 ) -> None:
-    """Either the present or the wanted options: a revert needs both as they were at the change."""
+    """Present or wanted options may have changed: a revert needs both as they were at the change."""
     assert writer.intend([plan])
     (entry,) = clients.ledger_table.entries.of(an_id(1))
     assert (entry.before, entry.wanted) == (plan.instance.options, plan.wanted)
@@ -123,7 +123,7 @@ def test_an_unwritten_outcome_is_written_with_the_next(clients: FakeClients, wri
 def test_a_table_that_does_not_answer_gets_no_outcomes_until_it_accepts_an_intent(
     clients: FakeClients, writer: LedgerWriter
 ) -> None:
-    """One hanging call for each round would outlast the run."""
+    """Otherwise one call would hang in each round, and these calls would outlast the run."""
     clients.table.write_failure = SERVER_FAULT
     writer.complete([_remediated(0)])
     clients.table.write_failure = None

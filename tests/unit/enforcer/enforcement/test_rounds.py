@@ -54,7 +54,7 @@ def _enforce(ec2: FakeEc2, clock: FakeClock, observed: list[Instance], seconds: 
 def test_no_change_leaves_on_an_observation_older_than_ten_seconds(
     ec2: FakeEc2, clock: FakeClock, failures: list[Failure], seconds: float
 ) -> None:
-    """However slow EC2 is, and however often a change must be sent."""
+    """This holds however slow EC2 is, and however often a change must be sent."""
     observed = ec2.launch(*map(an_instance, range(8)))
     ec2.modify_seconds, ec2.read_seconds = seconds, 1
     for instance in observed:
@@ -103,7 +103,7 @@ def test_at_the_deadline_a_throttled_change_has_ec2s_code(ec2: FakeEc2, clock: F
 
 
 def test_a_service_switched_off_while_a_change_was_throttled_stays_off(ec2: FakeEc2, clock: FakeClock) -> None:
-    """It is read again before the attempt that would switch it on."""
+    """The instance is read again before the attempt that would switch the service on."""
     ec2.modify_errors[an_id()] = [THROTTLED] * 100
     clock.at(10.5, lambda: ec2.set_options(an_id(), http_endpoint=Switch.DISABLED))
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
@@ -142,7 +142,7 @@ def test_an_unanswered_change_that_ec2_made_is_remediated_and_not_sent_again(ec2
 
 
 def test_an_unanswered_change_that_ec2_made_is_verified_like_any_other(ec2: FakeEc2, clock: FakeClock) -> None:
-    """Until it is applied, or reported as pending."""
+    """The run waits until it is applied, or reports it as pending."""
     ec2.unanswered = {an_id(1), an_id(2)}
     ec2.applied_after = 9
     observed = ec2.launch(an_instance(1), an_instance(2, state=InstanceState.STOPPED))
@@ -155,7 +155,7 @@ def test_an_unanswered_change_that_ec2_made_is_verified_like_any_other(ec2: Fake
 
 
 def test_three_unanswered_attempts_are_a_failure(ec2: FakeEc2, clock: FakeClock) -> None:
-    """With the last code, and with a look before each attempt but the first."""
+    """The failure has the last code. Each attempt but the first follows another look."""
     ec2.modify_errors[an_id(1)] = [SERVER_FAULT] * 3
     results = _enforce(ec2, clock, ec2.launch(an_instance(1), an_instance(2)))
     failed = results[an_id(1)]
@@ -167,7 +167,7 @@ def test_three_unanswered_attempts_are_a_failure(ec2: FakeEc2, clock: FakeClock)
 
 
 def test_a_refusal_after_an_unanswered_attempt_is_final(ec2: FakeEc2, clock: FakeClock) -> None:
-    """It is the awaited answer."""
+    """The refusal is the answer that the run waits for."""
     ec2.modify_errors[an_id()] = [SERVER_FAULT, UNAUTHORIZED]
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
     assert (result.outcome, result.failure) == (Outcome.FAILED, UNAUTHORIZED)
@@ -175,7 +175,7 @@ def test_a_refusal_after_an_unanswered_attempt_is_final(ec2: FakeEc2, clock: Fak
 
 
 def test_a_service_switched_off_after_an_unanswered_attempt_stays_off(ec2: FakeEc2, clock: FakeClock) -> None:
-    """However fresh the observation was that the attempt used."""
+    """This holds however fresh the attempt's observation was."""
     ec2.modify_errors[an_id()] = [SERVER_FAULT]
     clock.at(1, lambda: ec2.set_options(an_id(), http_endpoint=Switch.DISABLED))
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance())).values()
@@ -194,7 +194,7 @@ def test_an_unanswered_attempt_is_not_repeated_without_a_look(ec2: FakeEc2, cloc
 
 
 def test_an_unanswered_attempt_at_the_deadline_has_failed_with_its_code(ec2: FakeEc2, clock: FakeClock) -> None:
-    """It is neither sent nor looked at again: that is for the next run."""
+    """This run neither sends the change again nor looks at the instance again; the next run does."""
     ec2.modify_errors[an_id()] = [SERVER_FAULT]
     (result,) = _enforce(ec2, clock, ec2.launch(an_instance()), seconds=2).values()
     assert (result.outcome, result.failure) == (Outcome.FAILED, SERVER_FAULT)
@@ -202,7 +202,7 @@ def test_an_unanswered_attempt_at_the_deadline_has_failed_with_its_code(ec2: Fak
 
 
 def test_an_outage_of_reads_fails_no_instance_that_was_not_tried(ec2: FakeEc2, clock: FakeClock) -> None:
-    """They wait for the next run, with the outage's code."""
+    """These instances wait for the next run. They have the outage's code."""
     ec2.read_errors = dict.fromkeys(range(1, 900), SERVER_FAULT)
     results = _enforce(ec2, clock, ec2.launch(*map(an_instance, range(500))), seconds=60)
     changed = [result for result in results.values() if result.outcome is Outcome.PENDING]

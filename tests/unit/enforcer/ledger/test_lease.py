@@ -18,7 +18,7 @@ def a_lease(run_id: str = "run-1", versions: PolicyVersions = VERSIONS, minutes:
 
 
 def test_another_run_under_the_same_policy_waits_for_the_leases_end() -> None:
-    """And no longer."""
+    """It does not wait any longer."""
     lease, other = a_lease(minutes=10), a_lease("run-2")
     assert lease.blocks(other, START)
     assert lease.blocks(other, lease.expires_at - SECOND)
@@ -27,7 +27,10 @@ def test_another_run_under_the_same_policy_waits_for_the_leases_end() -> None:
 
 @pytest.mark.parametrize("versions", [PolicyVersions(4, 7), PolicyVersions(3, 8), PolicyVersions(2, 7)])
 def test_a_run_under_another_policy_waits_for_no_lease(versions: PolicyVersions) -> None:
-    """The older run stops by itself; versions do not show which is older, as parameters may be created anew."""
+    """The older run stops by itself.
+
+    Versions do not show which policy is older, because parameters may be created anew.
+    """
     assert not a_lease().blocks(a_lease("run-2", versions), START)
 
 
@@ -37,7 +40,7 @@ def test_a_run_does_not_block_itself() -> None:
 
 
 def test_a_released_lease_blocks_nothing() -> None:
-    """Not even by a slow clock."""
+    """It does not even block a run with a slow clock."""
     assert not a_lease().released().blocks(a_lease("run-2"), START - timedelta(days=1))
 
 

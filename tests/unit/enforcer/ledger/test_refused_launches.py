@@ -57,7 +57,10 @@ UNSUPPORTED = "Client.UnsupportedOperation"
     ],
 )
 def test_what_refused_a_launch(code: str, message: str, tokens: str | None, cause: Cause | None) -> None:
-    """Recognized by AWS's documented messages; one that does not name tokens counts only if they may be the reason."""
+    """AWS's documented messages show it.
+
+    A message that does not name tokens counts only if tokens may be the reason.
+    """
     assert cause_of(code, message, tokens) is cause
 
 
@@ -89,7 +92,7 @@ def test_what_to_change(source: Source, asked_optional: bool, change: str) -> No
 
 
 def test_a_launcher_in_one_line() -> None:
-    """Who, with what, how often, since when, why, and what to do."""
+    """The line says who launches what, how often, since when, why EC2 refuses it, and what to do."""
     launcher = a_launcher(WEB, principal="role", invoked_by="autoscaling.amazonaws.com")
     refused = RefusedLauncher(launcher=launcher, times=4, first=START - timedelta(hours=30), last=START)
     assert str(refused) == (

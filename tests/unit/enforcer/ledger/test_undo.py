@@ -59,7 +59,7 @@ def test_without_a_change_nothing_can_be_undone(run_id: str | None, message: str
 
 @pytest.mark.parametrize("run_id", [None, "A"])
 def test_nothing_is_undone_while_a_change_is_under_way(run_id: str | None) -> None:
-    """Its outcome is not known yet, so neither is what to undo."""
+    """The outcome of the change is not known yet, so it is not known what to undo."""
     with pytest.raises(OpenChangeError, match=r"^a change is under way or was interrupted: the next sweep records"):
         to_undo([TOKENS, an_intent()], run_id)
 
@@ -145,13 +145,13 @@ def test_after_a_revert_that_left_an_option_the_rest_can_still_be_undone() -> No
     ],
 )
 def test_each_option_goes_back_to_what_it_was(field: str, value: object, change: Change) -> None:
-    """The change names no other option but the tokens, which EC2 would otherwise choose itself."""
+    """The change also names the tokens, which EC2 would otherwise choose itself, and no other option."""
     entry = a_change(V1_ALLOWED, **{field: value})
     assert undo([entry], entry.wanted) == Undo(V1_ALLOWED, change)
 
 
 def test_several_options_go_back_together() -> None:
-    """In one change, which EC2 makes completely or not at all."""
+    """A single change has all of them; EC2 makes it completely or not at all."""
     before = replace(V1_ALLOWED, http_put_response_hop_limit=3, http_protocol_ipv6=Switch.ENABLED)
     entry = a_change(before, http_tokens=REQUIRED, http_put_response_hop_limit=2, http_protocol_ipv6=Switch.DISABLED)
     way = undo([entry], entry.wanted)
@@ -161,7 +161,7 @@ def test_several_options_go_back_together() -> None:
 
 
 def test_several_changes_are_undone_to_before_the_first() -> None:
-    """In one step."""
+    """One change undoes all of them."""
     assert undo([TOKENS, HOPS], _hops(V2_ONLY, 2)).wanted == V1_ALLOWED
 
 
@@ -196,7 +196,7 @@ def test_what_someone_else_has_set_since_is_overwritten_on_demand(set_since: dic
 
 
 def test_an_option_that_was_changed_and_then_set_by_someone_else_is_theirs() -> None:
-    """Whatever it was before the enforcer's change."""
+    """It does not matter what the option was before the enforcer's change."""
     entry = a_change(V1_ALLOWED, http_put_response_hop_limit=2)
     assert undo([entry], _hops(V1_ALLOWED, 5)) == Undo(
         _hops(V1_ALLOWED, 5), None, ("HttpPutResponseHopLimit is 5, not 1",)
@@ -213,7 +213,7 @@ def test_tokens_that_someone_else_has_required_are_theirs() -> None:
 
 
 def test_an_option_that_the_enforcer_overwrote_is_the_enforcers() -> None:
-    """Although someone else had set it in between; it goes back to before the first of the enforcer's changes."""
+    """Someone else had set it in between. It goes back to before the first of the enforcer's changes."""
     again = a_change(_hops(V2_ONLY, 7), http_put_response_hop_limit=2, run_id="A")
     assert undo([TOKENS, HOPS, again], _hops(V2_ONLY, 2)) == Undo(
         V1_ALLOWED, Change(http_tokens=OPTIONAL, http_put_response_hop_limit=1)
@@ -253,7 +253,10 @@ DEEDS = st.tuples(st.just("ours"), OURS) | st.tuples(st.just("theirs"), THEIRS_T
 def test_undoing_touches_no_option_that_others_have_set_since(
     start: MetadataOptions, history: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    """A hop limit shows whose it is; of two values, someone else may have set the one that was already there."""
+    """Each side sets hop limits that the other never sets, so a hop limit shows who set it.
+
+    An option with two values does not: someone else may have set it to the value that it already had.
+    """
     entries: list[Entry] = []
     now, hops_are_ours = start, False
     for whose, options in history:
@@ -283,7 +286,7 @@ def test_undoing_touches_no_option_that_others_have_set_since(
 def test_if_no_one_else_changed_anything_every_option_is_restored_exactly(
     start: MetadataOptions, changes: list[dict[str, Any]], data: st.DataObject
 ) -> None:
-    """Undo any run and all since, then any earlier one, until nothing is left."""
+    """The test undoes a random run and all since, then an earlier one, until nothing is left."""
     standing: list[Entry] = []
     now = start
     for number, options in enumerate(changes):

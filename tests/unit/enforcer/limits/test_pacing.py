@@ -41,7 +41,7 @@ def test_the_limit_is_the_one_that_ec2_publishes() -> None:
 
 
 def test_a_full_bucket_gives_what_it_holds_at_once(bucket: RequestBucket) -> None:
-    """And no more than is wanted."""
+    """It gives no more than is wanted."""
     assert bucket.wait() == 0
     assert _take(bucket, 30) == 30
     assert _take(bucket, 1_000) == 70
@@ -82,7 +82,7 @@ def test_the_wait_is_no_longer_than_necessary(bucket: RequestBucket, clock: Fake
 
 
 def test_a_bucket_never_holds_more_than_it_can(bucket: RequestBucket, clock: FakeClock) -> None:
-    """However long it stays unused."""
+    """It does not matter how long it stays unused."""
     clock.advance(100_000)
     assert _take(bucket, 1_000) == 100
 
@@ -109,7 +109,7 @@ def test_throttling_after_a_freeze_counts_anew(bucket: RequestBucket, clock: Fak
 
 
 def test_a_wall_clock_that_is_turned_back_takes_no_tokens_away(bucket: RequestBucket, clock: FakeClock) -> None:
-    """Nor does it keep the bucket from filling; seconds that both clocks show count once."""
+    """The bucket goes on filling. Seconds that both clocks show count once."""
     _take(bucket, 100)
     clock.freeze(-3_600)
     assert _take(bucket, 1_000) == 0
@@ -149,7 +149,7 @@ def test_a_sweep_spends_the_reserve_on_its_last_changes(bucket: RequestBucket, c
 
 
 def test_the_last_changes_of_a_sweep_take_each_token_as_it_comes(bucket: RequestBucket, clock: FakeClock) -> None:
-    """They need leave no reserve."""
+    """The sweep need not leave a reserve any more."""
     _take(bucket, 100)
     clock.advance(0.2)
     assert _take(bucket, 20, 20) == 1
@@ -186,7 +186,7 @@ def test_throttling_of_one_burst_counts_once(bucket: RequestBucket, clock: FakeC
 
 
 def test_the_pace_recovers(bucket: RequestBucket, clock: FakeClock) -> None:
-    """Within twenty seconds, at an even rate."""
+    """It does so within twenty seconds, at an even rate."""
     assert bucket.take(1) == 1
     bucket.refused()
     _taken(bucket, clock, 10)
@@ -203,7 +203,7 @@ def test_the_pace_never_falls_to_nothing(bucket: RequestBucket, clock: FakeClock
 
 
 def test_two_processes_that_share_a_bucket_use_it_up_together(clock: FakeClock) -> None:
-    """Only throttling reveals one to the other."""
+    """A process learns only from being throttled that another one draws on the bucket."""
     shared = RequestBucket(CHANGES, clock)
     sides = [RequestBucket(CHANGES, clock) for _ in range(2)]
     taken = [0, 0]

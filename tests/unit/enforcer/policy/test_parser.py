@@ -65,7 +65,7 @@ def _exempting(**match: Any) -> dict[str, Any]:
 
 
 def test_an_empty_policy_enforces_the_toggle_and_nothing_else() -> None:
-    """Which is what a new deployment stores."""
+    """A new deployment stores this policy."""
     assert _parsed("{}") == Policy(http_tokens=HttpTokens.REQUIRED, versions=VERSIONS)
 
 
@@ -76,7 +76,7 @@ def test_the_toggle_is_required_or_optional(tokens: HttpTokens) -> None:
 
 
 def test_every_field_is_read() -> None:
-    """Into the policy, with its own type."""
+    """The policy has each field with its own type."""
     policy = _parsed(
         {
             "mode": "audit",
@@ -155,7 +155,7 @@ def test_every_field_is_read() -> None:
 
 
 def test_regions_may_be_excluded() -> None:
-    """Instead of included."""
+    """A policy excludes regions or includes them."""
     assert _parsed({"regions": {"exclude": ["us-east-1"]}}).regions == RegionSelection(exclude=("us-east-1",))
 
 
@@ -208,7 +208,7 @@ def test_by_default_only_the_safeguard_that_delays_nothing_is_on() -> None:
 def test_each_safeguard_may_be_given_in_part_at_its_bounds_or_not_at_all(
     document: object, field: str, value: Any
 ) -> None:
-    """A part left out has the schema's default; null switches the safeguard off."""
+    """A missing part has the schema's default. Null switches the safeguard off."""
     policy = _parsed(document)
     assert getattr(policy, field) == value
     assert policy == replace(_parsed({}), **{field: value})
@@ -256,7 +256,7 @@ def test_a_hop_limit_is_an_integer_for_ec2_too(hops: float) -> None:
     ],
 )
 def test_any_other_toggle_is_refused(tokens: str | None, message: str) -> None:
-    """The parameter's own pattern refuses it too; neither check relies on the other."""
+    """The parameter's own pattern refuses it too, but the parser does not rely on that."""
     with pytest.raises(PolicyInvalidError) as refused:
         parse_policy(tokens, "{}", VERSIONS)
     assert str(refused.value) == message
@@ -433,13 +433,13 @@ ALL_OF_THEM = (
 
 
 def test_all_mistakes_are_named_at_once() -> None:
-    """In the order of the schema, whatever the order of the document."""
+    """They are in the order of the schema, whatever the order of the document."""
     assert _problems(MANY) == ALL_OF_THEM
     assert _problems(dict(reversed(MANY.items()))) == ALL_OF_THEM
 
 
 def test_mistakes_in_the_toggle_and_in_the_document_are_named_together() -> None:
-    """Whether either is wrong or missing."""
+    """Either may be wrong or missing."""
     assert _problems({"mode": "off"}, "on") == (
         'http-tokens is "on"; allowed: required or optional',
         'mode is "off"; allowed: enforce, audit',
@@ -449,7 +449,7 @@ def test_mistakes_in_the_toggle_and_in_the_document_are_named_together() -> None
 
 
 def test_fields_given_twice_are_named_with_the_other_mistakes() -> None:
-    """In each object that has one."""
+    """The parser names them for each object in which a field appears twice."""
     assert _problems('{"watch": {"hours": 1, "hours": 2}, "mode": "off", "mode": "on"}') == (
         'policy has "hours" more than once; allowed: each field once',
         'policy has "mode" more than once; allowed: each field once',
@@ -473,7 +473,7 @@ def test_a_day_that_is_not_in_the_calendar_is_refused(expires: str) -> None:
 
 @pytest.mark.parametrize("expires", ["2027-3-31", "31.03.2027", "2027-03-31T00:00:00", "20270331", ""])
 def test_a_day_in_another_format_is_refused(expires: str) -> None:
-    """With one format it is clear which number is the month."""
+    """With a single format it is clear which number is the month."""
     message = _refusal({"exemptions": [{"match": {"region": "*"}, "reason": "r", "expires": expires}]})
     assert message.startswith(f'exemptions[0].expires is "{expires}"; allowed: text that matches')
 
@@ -504,14 +504,14 @@ def test_a_number_with_thousands_of_digits_is_refused(document: str) -> None:
 
 
 def test_a_policy_that_is_too_large_is_refused_with_its_size() -> None:
-    """In bytes, as Parameter Store counts: é takes two."""
+    """The size is in bytes, as Parameter Store counts: é takes two."""
     assert _parsed("{}" + " " * 8190).mode is Mode.ENFORCE
     assert _refusal("{}" + " " * 8191) == "policy is 8,193 bytes long; allowed: up to 8,192 bytes"
     assert _refusal('{"é":1}' + " " * 8185) == "policy is 8,193 bytes long; allowed: up to 8,192 bytes"
 
 
 def test_a_policy_that_is_nested_too_deeply_is_refused() -> None:
-    """By the JSON parser, or by the schema because of its type."""
+    """The JSON parser refuses it, or the schema does because of its type."""
     document = "[" * 4096 + "]" * 4096
     assert _refusal(document) in {
         f"policy is nested too deeply: {shown(document)}; allowed: a JSON object",

@@ -59,7 +59,7 @@ TEAM, PROD = Match(tag_key="team"), Match(tag_key="Env", tag_value="prod")
     ],
 )
 def test_a_field_fits_as_a_shell_style_pattern(match: Match, *, fits: bool) -> None:
-    """Case matters, as it does in AWS; key and value must be those of the same tag."""
+    """Case matters, as it does in AWS. A key and a value must fit the same tag."""
     assert match.fits(WEB) is fits
 
 
@@ -104,7 +104,7 @@ def test_no_pattern_is_an_error(value: str, pattern: str) -> None:
     ],
 )
 def test_an_exemption_protects_through_its_last_day_in_utc(now: datetime, *, expired: bool) -> None:
-    """Whatever the time zone of the moment given."""
+    """The time zone of the given moment does not matter."""
     exemption = an_exemption(expires=date(2027, 3, 31))
     policy = a_policy(exemptions=(exemption,))
     assert exemption.expired(now) is expired
@@ -126,7 +126,7 @@ def test_the_first_exemption_in_force_is_the_one_named() -> None:
 
 
 def test_an_exemption_reads_as_its_reason_its_owner_and_its_end() -> None:
-    """Those that are given."""
+    """A part that is not given is left out."""
     everyone = Match(instance_id="*")
     assert str(Exemption(match=everyone, reason="old SDK")) == "old SDK"
     full = Exemption(match=everyone, reason="old SDK", owner="payments", expires=date(2027, 3, 31))
@@ -189,19 +189,19 @@ def test_regions_read_as_in_a_sentence(selection: RegionSelection, text: str) ->
     ],
 )
 def test_a_match_reads_as_the_fields_that_were_given(match: Match, text: str) -> None:
-    """Under the names that they have in the policy."""
+    """The fields have the names that they have in the policy."""
     assert str(match) == text
 
 
 @pytest.mark.parametrize("instance", [an_instance(region=AWAY), an_instance(region=HOME)])
 def test_exemptions_may_be_for_a_region(instance: Instance) -> None:
-    """For all instances of that region, and no others."""
+    """Every instance of that region is exempt, and no other."""
     policy = a_policy(exemptions=(an_exemption(region=AWAY),))
     assert bool(policy.exemption_for(instance, START)) == (instance.region == AWAY)
 
 
 def test_from_which_percentage_an_instance_is_reached() -> None:
-    """From the smallest one that reaches it; places are spread evenly, and 100 % reaches every instance."""
+    """Places are spread evenly. An instance is reached from its own percentage on, and every instance at 100 %."""
     places = [reached_from(an_id(number)) for number in range(1_000)]
     for number, percent in enumerate(places):
         assert not a_policy(rollout_percent=percent - 1).has_reached(an_id(number))

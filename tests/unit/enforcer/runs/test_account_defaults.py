@@ -83,7 +83,7 @@ def test_removing_account_defaults_from_the_policy_reverts_nothing(clients: Fake
 
 
 def test_defaults_that_fail_stop_no_instance_and_the_reverse(clients: FakeClients, home: FakeEc2) -> None:
-    """Each ends with its own outcome."""
+    """Defaults and instances each have their own outcome."""
     clients.defaults[HOME].set_failure = UNAUTHORIZED
     clients.fakes[AWAY].find_errors = {1: UNAUTHORIZED}
     home.launch(an_instance(1))
@@ -99,7 +99,7 @@ def test_only_throttling_is_left_to_the_next_sweep(
     failure: Failure,
     tried_again: bool,  # noqa: FBT001  # an example
 ) -> None:
-    """As for instances, but with EC2's code: a change that EC2 never answers must raise the alarm at some point."""
+    """A change that EC2 never answers must raise the alarm at some point. The result has EC2's code."""
     clients.defaults[HOME].set_failure = failure
     result = Sweep(clients, POLICY).report.regions[HOME].defaults
     assert result
@@ -108,7 +108,7 @@ def test_only_throttling_is_left_to_the_next_sweep(
 
 
 def test_a_region_that_the_organization_denies_causes_no_digest(clients: FakeClients, away: FakeEc2) -> None:
-    """It is denied every day; but if only the defaults are denied, a digest names them."""
+    """The denial is the same every day. If only the defaults are denied, a digest names them."""
     keep(clients)
     clients.defaults[HOME].current = KEPT
     clients.defaults[AWAY].read_failure = DENIED_BY_SCP
@@ -139,7 +139,7 @@ def test_a_contradiction_leaves_all_regions_alone_and_is_one_finding(clients: Fa
 
 
 def test_audit_mode_writes_nothing(clients: FakeClients) -> None:
-    """Neither in a sweep nor for an event."""
+    """A sweep writes nothing, and an event causes no write."""
     audit = replace(POLICY, mode=Mode.AUDIT)
     assert set(outcomes(Sweep(clients, audit)).values()) == {Outcome.WOULD_REMEDIATE}
     assert outcomes(Batch(clients, a_message(events.defaults_change()), policy=audit)) == {
@@ -149,7 +149,7 @@ def test_audit_mode_writes_nothing(clients: FakeClients) -> None:
 
 
 def test_drift_is_corrected_at_once_in_its_region(clients: FakeClients, home: FakeEc2) -> None:
-    """Together with the instances of the same batch, and once for several events."""
+    """It is corrected with the instances of the same batch, and once for several events."""
     home.launch(an_instance(1))
     messages = [a_message(events.defaults_change(), f"m-{number}") for number in range(2)]
     batch = Batch(clients, *messages, a_message(events.running(an_id(1)), "m-9"), policy=POLICY)
@@ -221,7 +221,7 @@ def test_report_log_and_metrics_show_the_outcome(
 
 
 def test_unchanged_outcomes_are_logged_once_a_day(clients: FakeClients, log_lines: Documents) -> None:
-    """By the daily inventory."""
+    """The daily inventory logs them."""
     for fake in clients.defaults.values():
         fake.current = KEPT
     keep(clients)
@@ -233,7 +233,7 @@ def test_unchanged_outcomes_are_logged_once_a_day(clients: FakeClients, log_line
 
 
 def test_the_daily_digest_names_defaults_that_differ(clients: FakeClients) -> None:
-    """Also those that a declarative policy sets otherwise."""
+    """It also names defaults that a declarative policy sets to other values."""
     clients.defaults[HOME].managed = "a declarative policy manages the region's defaults: Ask Ann."
     clients.defaults[AWAY].set_failure = UNAUTHORIZED
     keep(clients)
@@ -262,7 +262,7 @@ def test_the_toggle_reverts_enforced_tokens_before_it_loosens_instances(clients:
 
 
 def test_a_ledger_out_of_reach_is_reported(clients: FakeClients) -> None:
-    """As for instances."""
+    """It is reported in the same way as for instances."""
     clients.table.write_failure = THROTTLED
     swept = Sweep(clients, POLICY)
     assert set(outcomes(swept).values()) == {Outcome.DEFERRED}
@@ -272,7 +272,7 @@ def test_a_ledger_out_of_reach_is_reported(clients: FakeClients) -> None:
 
 
 def test_an_inventory_beside_another_sweep_changes_nothing(clients: FakeClients) -> None:
-    """It only counts, and names the run that holds the lease."""
+    """The inventory only counts, and names the run that holds the lease."""
     keep(clients)
     versions = clients.policies.in_force(fresh=True)
     lease = Lease(run_id="other", versions=versions, expires_at=clients.clock.now() + timedelta(minutes=10))
@@ -307,7 +307,7 @@ def test_the_next_sweep_completes_the_entry_of_a_killed_process(
     sent: bool,  # noqa: FBT001  # an example
     outcomes: list[Outcome],
 ) -> None:
-    """Without an open entry it sends no extra request: one index has the open entries of instances and defaults."""
+    """One index has the open entries of instances and of defaults, so looking for them takes one request."""
     keep(clients)
     left_open(clients, sent=sent)
     app = App(clients, settings=KEEPING)
@@ -333,7 +333,7 @@ def test_a_change_that_was_never_sent_is_not_undone(clients: FakeClients) -> Non
 
 
 def test_a_later_run_shows_what_a_killed_one_did(clients: FakeClients) -> None:
-    """It found the region as the killed run left it."""
+    """The later run's entry says how it found the region: as the killed run left it."""
     left_open(clients, sent=False)
     Sweep(clients, POLICY)
     clients.clock.advance(60)

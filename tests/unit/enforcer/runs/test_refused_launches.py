@@ -41,7 +41,7 @@ def _at(hours: float) -> str:
 
 
 def test_a_launch_by_a_group_is_parsed() -> None:
-    """As in CloudTrail's record: the role of the session, the group from its tag, the template's version."""
+    """CloudTrail's record has the role of the session, the group in its tag, and the template's version."""
     launch = _parsed(events.refused_launch("e-7", identity=events.BY_AUTO_SCALING, request=events.of_group()))
     assert launch == RefusedLaunch(
         event_id="e-7",
@@ -72,7 +72,7 @@ def test_a_launch_by_a_group_is_parsed() -> None:
     ],
 )
 def test_the_source_of_a_refused_launch(request_parameters: dict[str, Any] | None, source: Source) -> None:
-    """The image only without group and template; a refused call's record may lack any field, or contain line breaks."""
+    """The image counts only without group and template. Any field may be missing, or contain line breaks."""
     assert _parsed(events.refused_launch(request=request_parameters)).launcher.source == source
 
 
@@ -87,13 +87,13 @@ def test_the_source_of_a_refused_launch(request_parameters: dict[str, Any] | Non
     ],
 )
 def test_the_principal_of_a_refused_launch(identity: dict[str, Any], principal: str) -> None:
-    """A user, root, or only a service."""
+    """The principal is a user, root, or only a service."""
     launcher = _parsed(events.refused_launch(identity=identity)).launcher
     assert (launcher.principal, launcher.invoked_by) == (principal, identity.get("invokedBy"))
 
 
 def test_an_explicit_optional_differs_from_one_in_a_template() -> None:
-    """An explicit one has to change in the request itself."""
+    """An explicit `optional` has to change in the request itself."""
     assert not _parsed(events.refused_launch()).launcher.asked_optional
     request = {"metadataOptions": {"httpTokens": "optional"}}
     assert _parsed(events.refused_launch(request=request)).launcher.asked_optional
@@ -138,7 +138,7 @@ def test_the_digest_counts_a_refused_launch_once_however_often_it_is_delivered(a
 
 
 def test_a_refused_launch_causes_no_call_to_ec2(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """Even if an instance differs, and even if the policy cannot be read."""
+    """EC2 is not asked even if an instance differs, or if the policy cannot be read."""
     home.launch(an_instance())
     assert app.batch(a_message(events.refused_launch())) == []
     clients.ssm.put(POLICY_PARAMETER, "no policy")
@@ -176,7 +176,7 @@ def test_with_refused_credentials_the_ledger_gets_no_call(app: App, clients: Fak
 def test_a_refused_launch_that_cannot_be_recorded_comes_back(
     app: App, clients: FakeClients, log_lines: Documents, metrics: Documents
 ) -> None:
-    """After the usual delay; it counts once it is recorded."""
+    """It comes back after the usual delay, and counts once it is recorded."""
     clients.table.write_failure = THROTTLED
     assert app.batch(a_message(events.refused_launch(), receives=2)) == ["m-1"]
     assert clients.fake_queue.delays == {"m-1": 10}
@@ -203,7 +203,7 @@ def test_only_the_inventory_reports_refused_launches(app: App, clients: FakeClie
 
 
 def test_old_refused_launches_are_forgotten(app: App, clients: FakeClients, clock: FakeClock) -> None:
-    """Whether or not DynamoDB has already deleted them."""
+    """It does not matter whether DynamoDB has deleted them yet."""
     app.batch(a_message(events.refused_launch()))
     clock.advance(KEPT.total_seconds())
     app.batch(a_message(events.refused_launch("e-2", time=clock.now().isoformat())))

@@ -28,7 +28,7 @@ MINUTE_AGO = START - timedelta(minutes=1)
 def test_a_launch_in_its_grace_comes_back_when_the_grace_is_over(
     clients: FakeClients, home: FakeEc2, ago: float, delay: int
 ) -> None:
-    """After the remaining grace in whole seconds, not after the usual delays."""
+    """The delay is the rest of the grace in whole seconds, not the usual one."""
     home.launch(an_instance(1, attached_at=START - timedelta(seconds=ago)))
     batch = Batch(clients, a_message(events.launch(an_id(1)), receives=5), policy=GRACE)
     assert batch.outcomes == {an_id(1): Outcome.DEFERRED}
@@ -41,7 +41,7 @@ def test_a_launch_in_its_grace_comes_back_when_the_grace_is_over(
 
 
 def test_the_queue_is_told_the_delay(app: App, clients: FakeClients, home: FakeEc2) -> None:
-    """In whole seconds."""
+    """The delay is in whole seconds."""
     home.launch(an_instance(1, attached_at=MINUTE_AGO))
     clients.ssm.put(POLICY_PARAMETER, '{"launch_grace_seconds": 300}')
     assert app.batch(a_message(events.launch(an_id(1)))) == ["m-1"]
@@ -49,7 +49,7 @@ def test_the_queue_is_told_the_delay(app: App, clients: FakeClients, home: FakeE
 
 
 def test_of_several_launches_the_shortest_grace_counts(clients: FakeClients, home: FakeEc2) -> None:
-    """The usual delay counts if one waits for another reason: that one may be ready at any time."""
+    """If one launch waits for another reason, the usual delay counts: that launch may be ready at any time."""
     home.launch(an_instance(1, attached_at=START), an_instance(2, attached_at=MINUTE_AGO), an_instance(3))
     message = a_message(events.launch(an_id(1), an_id(2)), receives=3)
     assert Batch(clients, message, policy=GRACE).delays == {"m-1": 240}
@@ -60,7 +60,7 @@ def test_of_several_launches_the_shortest_grace_counts(clients: FakeClients, hom
 
 @pytest.mark.parametrize("trigger", [Trigger.SCHEDULE, Trigger.INVENTORY, Trigger.POLICY_CHANGE])
 def test_a_sweep_respects_the_grace(clients: FakeClients, home: FakeEc2, trigger: Trigger) -> None:
-    """Whatever triggered the sweep."""
+    """It does not matter what triggered the sweep."""
     home.launch(an_instance(1, attached_at=MINUTE_AGO), an_instance(2))
     request = SweepRequest(trigger)
     assert Sweep(clients, GRACE, request).logged == {an_id(1): Outcome.DEFERRED, an_id(2): Outcome.REMEDIATED}

@@ -42,7 +42,7 @@ INVENTORY = SweepRequest(Trigger.INVENTORY)
 
 
 def test_every_enabled_region_is_brought_in_line(clients: FakeClients, home: FakeEc2, away: FakeEc2) -> None:
-    """Even a region that forwards no events."""
+    """This includes a region that forwards no events."""
     home.launch(an_instance(1), an_instance(2, V2_ONLY))
     away.launch(an_instance(3))
     done = Sweep(clients)
@@ -115,7 +115,7 @@ def test_a_region_that_fails_stops_no_other(
 def test_a_region_that_the_organization_denies_is_named_once_a_day(
     clients: FakeClients, away: FakeEc2, trigger: Trigger
 ) -> None:
-    """By the inventory; the other sweeps ask the region but do not report it."""
+    """The inventory names it. The other sweeps ask the region but do not report it."""
     away.find_errors[1] = away.find_errors[2] = DENIED_BY_SCP
     done = Sweep(clients, request=SweepRequest(trigger))
     assert done.statuses == {HOME: RegionStatus.DONE}
@@ -148,7 +148,7 @@ def test_the_pages_before_a_failure_count(clients: FakeClients, home: FakeEc2) -
 
 
 def test_each_instance_counts_once(clients: FakeClients, home: FakeEc2) -> None:
-    """Another set of filters may still find an instance with its old options just after it was changed."""
+    """Just after its change, another set of filters may still find an instance with its old options."""
     differing = replace(V1_ALLOWED, http_put_response_hop_limit=5)
     home.launch(an_instance(1, differing), an_instance(2, replace(differing, http_tokens=V2_ONLY.http_tokens)))
     home.visible_after = 5
@@ -176,7 +176,7 @@ def test_an_instance_found_twice_has_one_result(clients: FakeClients, home: Fake
 
 
 def test_hidden_managed_instances_are_counted_once_a_day(clients: FakeClients, home: FakeEc2) -> None:
-    """By the inventory; a sweep for drift cannot change them and does not need them."""
+    """The inventory counts them. A sweep for drift cannot change them and does not need them."""
     home.launch(an_instance(1, managed_by="eks.amazonaws.com"))
     assert Sweep(clients).report.outcomes == {}
     counted = Sweep(clients, request=INVENTORY).report
@@ -193,7 +193,7 @@ def test_unchanged_instances_are_counted_but_not_logged(clients: FakeClients, ho
 
 
 def test_audit_mode_writes_nothing(clients: FakeClients, home: FakeEc2) -> None:
-    """Each planned change is logged every time: audit mode is for that."""
+    """Each planned change is logged every time, because audit mode is for that."""
     home.launch(an_instance())
     done = Sweep(clients, a_policy(mode=Mode.AUDIT))
     assert done.logged == {an_id(): Outcome.WOULD_REMEDIATE}
@@ -300,7 +300,7 @@ def test_regions_are_visited_in_parallel(
 
 
 def test_expired_exemptions_are_reported_until_they_are_removed(clients: FakeClients) -> None:
-    """As of the day of the sweep."""
+    """The day of the sweep decides whether they have expired."""
     expired = an_exemption("old SDK", expires=date(2026, 11, 21))
     lasting = an_exemption("vendor image", expires=date(2026, 11, 22))
     policy = a_policy(exemptions=(expired, lasting), instance_metadata_tags=Switch.DISABLED)
@@ -308,7 +308,7 @@ def test_expired_exemptions_are_reported_until_they_are_removed(clients: FakeCli
 
 
 def test_a_sweep_reports_its_duration(clients: FakeClients, home: FakeEc2) -> None:
-    """In seconds."""
+    """The duration is in seconds."""
     home.read_seconds = 3
     assert Sweep(clients).report.seconds == pytest.approx(3)
 
