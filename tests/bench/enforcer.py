@@ -87,15 +87,22 @@ def driver(fleet: LocalFleet, *options: str, **environment: str) -> Iterator[Mea
         yield process
 
 
-def _prepared(fleet: LocalFleet, *, safeguards: bool) -> tuple[str, ...]:
-    """Set the policy for a run with or without safeguards; returns the driver's options."""
+def _prepared(fleet: LocalFleet, *, safeguards: bool, swept: bool = False) -> tuple[str, ...]:
+    """Set the policy for a run with or without safeguards; returns the driver's options.
+
+    If `swept`, another process has swept under this policy before: the first sweep under a policy looks twice.
+    """
     fleet.set_policy(SAFEGUARDS if safeguards else NO_SAFEGUARDS)
-    return () if safeguards else ("--without-safeguards",)
+    options = () if safeguards else ("--without-safeguards",)
+    if swept:
+        with driver(fleet, *options) as process:
+            process.ask(SWEEP)
+    return options
 
 
-def cold(fleet: LocalFleet, event: object, *, safeguards: bool = True) -> Run:
+def cold(fleet: LocalFleet, event: object, *, safeguards: bool = True, swept: bool = False) -> Run:
     """An event for a new process: from the start of the process until the handler returns."""
-    options = _prepared(fleet, safeguards=safeguards)
+    options = _prepared(fleet, safeguards=safeguards, swept=swept)
     fleet.begin()
     with driver(fleet, *options) as process:
         done = process.ask(event)

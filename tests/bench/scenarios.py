@@ -143,7 +143,7 @@ def _quiet() -> Iterator[Systems]:
     """The systems of `quiet`; nothing changes, so one fleet serves all runs."""
     with local_fleet(REGION) as fleet:
         fleet.launch(QUIET, tokens="required", age_seconds=AGE_SECONDS)
-        cold = partial(enforcer.cold, fleet, enforcer.SWEEP)
+        cold = partial(enforcer.cold, fleet, enforcer.SWEEP, swept=True)
         warm = partial(enforcer.warm, fleet, lambda: enforcer.SWEEP, lambda: enforcer.SWEEP)
         yield {
             COLD: cold,

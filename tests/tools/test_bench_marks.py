@@ -83,7 +83,7 @@ def test_a_burst_that_is_less_than_four_times_as_fast_as_the_peer() -> None:
     assert missed("burst", {COLD: a_system(2), WARM: a_system(1), C7N: a_system(7)}) == {"times as fast as c7n, cold"}
 
 
-@pytest.mark.parametrize("scenario", ["burst", "sustained", "regions", "quiet"])
+@pytest.mark.parametrize("scenario", ["burst", "sustained", "regions"])
 def test_safeguards_may_take_15_percent_more(scenario: str) -> None:
     """Cold and warm are judged separately; CPU is shown, but not judged."""
     systems = {
@@ -102,10 +102,10 @@ def test_an_instance_left_and_too_much_memory_are_missed_in_every_scenario() -> 
     assert missed("burst", systems) == {f"instances left: {COLD}", f"peak MB: {WARM}"}
 
 
-def test_boto3_alone_must_only_leave_no_instance() -> None:
-    """The table shows its memory."""
+def test_boto3_alone_is_not_judged() -> None:
+    """It reads nothing back, so EC2 may not have applied its last changes when it ends."""
     systems = {COLD: a_system(2), WARM: a_system(1), C7N: a_system(8), BARE: a_system(1, required=99, peak_mb=151)}
-    assert missed("burst", systems) == {f"instances left: {BARE}"}
+    assert missed("burst", systems) == set()
 
 
 def test_a_sustained_sweep_takes_little_longer_than_the_bound_and_is_never_throttled() -> None:
@@ -152,6 +152,19 @@ def test_a_launch_during_a_sweep_is_judged_by_its_median() -> None:
     assert not missed("mixed", {DEPLOYED: one})
     late = a_system(110, facts={"launch_s": 2.51}, slowest={"launch_s": 2.51})
     assert missed("mixed", {DEPLOYED: late}) == {"seconds until the launch is applied"}
+
+
+def test_safeguards_may_take_a_tenth_of_a_second_more_of_a_quiet_sweep() -> None:
+    """CPU is shown, but not judged."""
+    reads = {DESCRIBE: 1}
+    systems = {
+        COLD: a_system(0.71, requests=reads),
+        COLD_WITHOUT: a_system(0.6),
+        WARM: a_system(0.19, cpu_s=9, requests=reads),
+        WARM_WITHOUT: a_system(0.1, cpu_s=0.1),
+        C7N: a_system(200, cpu_s=2000),
+    }
+    assert missed("quiet", systems) == {"seconds more than without safeguards, cold"}
 
 
 def test_a_quiet_fleet_is_read_once() -> None:
