@@ -76,7 +76,7 @@ def test_without_templates_there_is_no_release(
         return ""
 
     monkeypatch.setattr(templates, "write", refuse)
-    with pytest.raises(DeployError, match="^there is no release without its templates$"):
+    with pytest.raises(DeployError, match=r"^there is no release without its templates$"):
         dist.write(tmp_path / "release")
     assert contexts == [default_context]
 

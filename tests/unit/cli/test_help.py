@@ -42,7 +42,7 @@ def words(text: str) -> str:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_examples_are_shown_as_they_are_typed(name: str) -> None:
-    """The manual is Markdown, in which two asterisks of role patterns would only set the text between them in italics."""
+    """The manual is Markdown, which would take the asterisks of two role patterns for italics."""
     examples = re.findall(r"^Example: `?(.*?)`?$", COMMANDS[name].epilog or "", re.MULTILINE)
     assert examples
     said = words(manual(*name.split()))
