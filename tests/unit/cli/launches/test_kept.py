@@ -101,7 +101,7 @@ def test_a_launch_configuration_might_not_give_imdsv1() -> None:
     """It has defaults of its own, and AWS does not document which prevail."""
     tags = {"aws:autoscaling:groupName": "web"}
     said = named(a_launcher(tags=tags), HELD)
-    assert said == [f"3 instances: 1 held; {WOULD.replace('would not', 'might not')}"]
+    assert said == [f"3 instances: 1 held; {WOULD.replace('will not', 'might not')}"]
 
 
 def test_a_kept_launcher_as_text_and_as_json() -> None:
