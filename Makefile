@@ -215,8 +215,7 @@ $(COMMAND): pyproject.toml $(SOURCES)
 $(WHEELS): $(TOOLS) lambda_src/cli.txt
 	@echo "Fetching the command's libraries as wheels ..."
 	@rm -rf $(@D)
-	@$(RUN) -m pip download --quiet --disable-pip-version-check --dest $(@D) --only-binary=:all: \
-		--require-hashes --no-deps -r lambda_src/cli.txt
+	@$(RUN) -m pip download --quiet --disable-pip-version-check --dest $(@D) --only-binary=:all: --require-hashes --no-deps -r lambda_src/cli.txt
 	@touch $@
 
 $(LOCK): infra/lock.txt

@@ -162,7 +162,7 @@ class TestStateStackLater:
         set_by_hand(aws)
         before = {name: value for name, (value, _) in values(aws).items()}
         monkeypatch.chdir(tmp_path)
-        aws_commands.run(in_readme("If its tags have to change", written), aws)
+        aws_commands.run(in_readme("If you must change the stack's tags", written), aws)
         until(lambda: stack(aws, state.STACK)["StackStatus"] == "UPDATE_COMPLETE")
         assert stack(aws, state.STACK)["Tags"] == [{"Key": "team", "Value": "security"}]
         assert {name: value for name, (value, _) in values(aws).items()} == before

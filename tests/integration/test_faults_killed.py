@@ -42,7 +42,7 @@ def test_the_next_sweep_finalizes_changes_that_a_killed_process_had_not_sent(aws
     for instance_id in fleet.healthy[HOME]:
         first, second = _ledger_table(aws).entries.of(instance_id)
         assert (first.outcome, first.result) == (Outcome.DEFERRED, None)
-        assert "the instance does not show the change" in first.reason
+        assert "the instance does not have the changed options" in first.reason
         assert (second.outcome, second.before, second.result) == (Outcome.REMEDIATED, first.before, second.wanted)
     assert _open(aws) == []
     assert fleet.violated() == []
@@ -63,7 +63,7 @@ def test_the_next_sweep_finalizes_changes_that_a_killed_process_had_sent(aws: Lo
     for instance_id in fleet.healthy[HOME]:
         (entry,) = _ledger_table(aws).entries.of(instance_id)
         assert (entry.outcome, entry.result and entry.result.http_tokens) == (Outcome.REMEDIATED, HttpTokens.REQUIRED)
-        assert "the instance shows the change" in entry.reason
+        assert "the instance has the changed options" in entry.reason
     assert _open(aws) == []
     assert fleet.lagging() == set()
     assert fleet.violated() == []
