@@ -54,6 +54,7 @@ def _begin(ec2: Any, ids: Sequence[str], bucket: Bucket) -> list[Future[None]]:
 
     def change(number: int, instance_id: str) -> None:
         if wait := bucket.due(number):
+            # Pacing is what is measured, and only time brings tokens back: there is no condition to wait for.
             time.sleep(max(0.0, answered[0] + wait - time.monotonic()))
         ec2.modify_instance_metadata_options(InstanceId=instance_id, HttpTokens="required", HttpEndpoint="enabled")
         answered.append(time.monotonic())

@@ -158,7 +158,7 @@ def test_another_error_is_no_reason_to_ask_without_managed_instances(
 
 @pytest.mark.usefixtures("backoffs")
 def test_throttling_is_no_reason_to_ask_without_managed_instances(region: Ec2Region, transport: FakeTransport) -> None:
-    """It is none even after the third attempt."""
+    """Even the third attempt asks for managed instances."""
     transport.refuse("RequestLimitExceeded", status=503, times=3)
     with pytest.raises(AwsError):
         region.read([an_id(1)])
