@@ -15,7 +15,8 @@ from infra.account import Account, DeniedError, denials, described
 from infra.arguments import ALLOW_SECOND_HOME, FIRST_VALUES, ROOT, Arguments, DeployError
 
 HOME = "ImdsEnforcer"
-_SCHEMA = ROOT / "lambda_src" / "imds_enforcer" / "policy" / "schema.json"
+SCHEMA = ROOT / "lambda_src" / "imds_enforcer" / "policy" / "schema.json"
+"""What the policy may be; `make dist` publishes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def refuse_removed_fields(account: Account, found: Stored) -> None:
         sys.stderr.write(
             f"{state.POLICY} was not checked for removed fields, which make the function reject it: {why}\n"
         )
-    removed = [*_removed_fields(document, json.loads(_SCHEMA.read_text("utf-8")), "policy")]
+    removed = [*_removed_fields(document, json.loads(SCHEMA.read_text("utf-8")), "policy")]
     if removed:
         region = account.region
         get = f"aws ssm get-parameter --region {region} --name {state.POLICY} --query Parameter.Value --output text"

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from infra import package, state, templates
 from infra.arguments import ROOT, Arguments, DeployError
+from infra.checks import SCHEMA
 from infra.deploy import tool_environment
 
 FOLDER = ROOT / ".build" / "dist"
-SCHEMA = package.SOURCES / "policy" / "schema.json"
 SUMS = "SHA256SUMS"
 """For `sha256sum -c`."""
 
@@ -34,7 +34,8 @@ def write(folder: Path) -> None:
     Raises:
         DeployError: if the templates cannot be made.
     """
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        shutil.rmtree(folder)
     # The project's own context: what a user's files or CDK_ARGS add shapes no release.
     context = json.loads((ROOT / "cdk.json").read_text("utf-8"))["context"]
     first_values = state.first_values(**Arguments(standing=context).first_values())

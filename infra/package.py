@@ -108,7 +108,7 @@ def _install(folder: Path) -> None:
             *("--target", str(folder), "--no-user", "--prefix=", "--root=/"),
             # Only wheels for any machine, which contain no compiled code.
             *("--only-binary=:all:", "--platform=any", "--abi=none", "--implementation=py"),
-            "--python-version=3.13",
+            f"--python-version={'.'.join(map(str, RUNTIME))}",
         ],
         check=True,
     )

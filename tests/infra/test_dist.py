@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from infra import dist, templates
+from infra import dist, package, templates
 from infra.arguments import ROOT, DeployError
 from infra.local.client import LocalAws
 
@@ -87,10 +87,12 @@ def test_it_says_what_is_in_it(
     """And on what the bytes depend, beside the sources."""
     monkeypatch.setattr(dist, "FOLDER", tmp_path)
     monkeypatch.setattr(dist, "write", lambda folder: (folder / dist.SUMS).touch())
+    monkeypatch.setattr(package, "RUNTIME", (3, 99))
     dist.main()
     written = capsys.readouterr().out
     assert written.startswith(f"In {os.path.relpath(tmp_path)}:\n  SHA256SUMS\n")
     assert f"version of Python, here {sys.version_info[0]}.{sys.version_info[1]}:" in written
+    assert written.endswith(package.byte_code_missing())
 
 
 @pytest.fixture(scope="module")

@@ -110,6 +110,9 @@ def test_make_installs_into_its_own_environment_only(target: str) -> None:
 @pytest.mark.parametrize("target", ["synth", "other-tests", "lock"])
 def test_make_checks_hashes(target: str) -> None:
     """Of the deploy tools and of the tests' and the command's libraries; the command's own sources have none."""
-    for install in re.findall(r"-m pip (?:install|download) .*(?:\\\n.*)*", recipe(target)):
+    commands = re.findall(r"-m pip (?:install|download) .*(?:\\\n.*)*", recipe(target))
+    assert commands
+    assert any("-m pip download" in each for each in commands) == (target == "other-tests")
+    for install in commands:
         named = install.split()[-1]
         assert "--require-hashes" in install or named in {".", "infra/local/requirements.txt"}, named
