@@ -18,6 +18,7 @@ import pytest
 
 from infra import dist, package, templates
 from infra.arguments import ROOT, DeployError
+from infra.checks import SCHEMA
 from infra.local.client import LocalAws
 
 ACCOUNT = "210987654322"
@@ -44,7 +45,7 @@ def test_the_same_sources_make_the_same_release(tmp_path: Path, monkeypatch: pyt
         "SHA256SUMS",
         code,
     }
-    assert files["policy.schema.json"] == dist.SCHEMA.read_bytes()
+    assert files["policy.schema.json"] == SCHEMA.read_bytes()
     assert json.loads(files["ImdsEnforcer.template.json"])["Outputs"]["Version"]["Value"] == VERSION
     sums = files["SHA256SUMS"].decode()
     assert sums.splitlines() == [
@@ -159,7 +160,7 @@ def test_the_wheel_is_all_that_an_operator_needs(command: Path, local_aws: Local
         )
 
     assert run("--version").stdout == f"imds-enforcer {VERSION}\n"
-    assert run("policy", "schema").stdout == dist.SCHEMA.read_text("utf-8")
+    assert run("policy", "schema").stdout == SCHEMA.read_text("utf-8")
     audit = run("audit", "--regions", aws.region, "--output", "json")
     assert audit.returncode == 1, audit.stderr
     found = {each["instance_id"]: each["status"] for each in json.loads(audit.stdout)["instances"]}

@@ -68,6 +68,8 @@ class _OneAtATime(ResponseParserFactory):
     def create_parser(self, protocol_name: str) -> ResponseParser:
         """See botocore."""
         parser = super().create_parser(protocol_name)
+        if protocol_name != "ec2":  # other answers are small: they must not wait for a page
+            return parser
         parse = parser.parse
 
         def parse_alone(response: Any, shape: Any) -> Any:

@@ -227,7 +227,7 @@ class Remediation:
             self._clock.sleep(seconds)
 
     def _give_up(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
-        """Results for all instances not changed: FAILED if a change was tried, DEFERRED for the others."""
+        """Results for all instances not changed: FAILED for a plan with a failure, DEFERRED for the others."""
         if self._unseen and not self._unseen.of_credentials:
             why = f"{why}, and the instance could not be read ({self._unseen})"
         waiting, self._waiting = self._waiting, {}
@@ -240,7 +240,7 @@ class Remediation:
     def _leave(self, rest: Iterator[tuple[str, PlannedChange | None]], why: str) -> Iterator[Result]:
         """Results for the instances left to another sweep; changes that were begun go on."""
         begun = [plan for plan in self._waiting.values() if plan and plan.begun]
-        waiting, self._waiting = self._waiting, {plan.instance_id: plan for plan in begun}
+        waiting, self._waiting, self._not_begun = self._waiting, {plan.instance_id: plan for plan in begun}, 0
         for instance_id, plan in chain(waiting.items(), rest):
             if instance_id not in self._waiting:
                 yield replace(deferred(instance_id, self._ec2.name, plan, why), left_to_sweep=True)

@@ -128,7 +128,7 @@ class RequestBucket:
     def _needed(self, left: int) -> int:
         """Tokens that must be available before any are granted."""
         reserve = self._reserve(left)
-        return reserve + STEP if reserve else 1
+        return min(left, reserve + STEP) if reserve else 1
 
     def _count(self) -> None:
         """Add the tokens that the bucket has regained since the last count."""

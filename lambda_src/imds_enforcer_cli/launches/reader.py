@@ -20,7 +20,7 @@ _RECORDS = 100
 """Groups or configurations on a page, the most that Auto Scaling returns (Auto Scaling API Reference)."""
 
 _AT_ONCE = 4
-"""Parallel requests: AWS would mostly throttle further ones."""
+"""Threads of a pool; the node groups, which are read one by one, have another pool."""
 
 _GONE = ("InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound")
 """The prefixes of EC2's error codes for a template, or one of several versions, that does not exist."""

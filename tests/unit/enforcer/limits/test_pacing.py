@@ -137,6 +137,14 @@ def test_a_sweep_takes_at_least_five_tokens_at_a_time(bucket: RequestBucket, clo
     assert _take(bucket, 320, 320) == 5
 
 
+def test_the_wait_before_the_last_changes_is_no_longer_than_it_must_be(bucket: RequestBucket, clock: FakeClock) -> None:
+    """As soon as the bucket can serve all that is left, the reserve is no longer kept."""
+    _take(bucket, 80)
+    assert bucket.wait(22) == pytest.approx(0.4)
+    clock.sleep(0.4)
+    assert _take(bucket, 22, 22) == 22
+
+
 def test_a_sweep_spends_the_reserve_on_its_last_changes(bucket: RequestBucket, clock: FakeClock) -> None:
     """So the reserve does not make the sweep longer."""
     left = 400

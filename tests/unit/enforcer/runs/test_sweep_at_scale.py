@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,10 +14,21 @@ from imds_enforcer.reporting.report import RegionStatus
 from imds_enforcer.runs.sweep import sweep
 from tests.fakes.clients import a_run
 from tests.fakes.example_events import a_message, running
-from tests.fakes.examples import AWAY, HOME, TOKENS_PARAMETER, UNAUTHORIZED, V2_ONLY, a_policy, an_id, an_instance
+from tests.fakes.examples import (
+    AWAY,
+    HOME,
+    SERVER_FAULT,
+    TOKENS_PARAMETER,
+    UNAUTHORIZED,
+    V2_ONLY,
+    a_policy,
+    an_id,
+    an_instance,
+)
 from tests.fakes.runs import SCHEDULE, Batch, Sweep
 
 if TYPE_CHECKING:
+    from imds_enforcer.model import Change
     from tests.fakes.clients import FakeClients
     from tests.fakes.ec2 import FakeEc2
 
@@ -54,6 +65,31 @@ def test_a_launch_in_the_middle_of_a_sweep_finds_the_reserve(clients: FakeClient
     Sweep(clients)
     assert min(spares[:-5]) >= RESERVE
     assert spares[-1] == 0
+
+
+def test_instances_left_to_another_sweep_keep_no_reserve(
+    clients: FakeClients, home: FakeEc2, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the sweep's limit is used up, the retries of the changes that it began are its last changes."""
+    home.launch(*map(an_instance, range(400)))
+    lefts: list[int] = []
+    take, modify = home.changes.take, home.modify
+
+    def listen(wanted: int, left: int = 0) -> int:
+        if wanted:
+            lefts.append(left)
+        return take(wanted, left)
+
+    def fail_the_last(instance_id: str, change: Change) -> dict[str, Any]:
+        if len(set(home.sent_ids)) >= 100 and instance_id not in home.sent_ids:
+            home.modify_errors[instance_id] = [SERVER_FAULT]
+        return modify(instance_id, change)
+
+    monkeypatch.setattr(home.changes, "take", listen)
+    monkeypatch.setattr(home, "modify", fail_the_last)
+    done = Sweep(clients, a_policy(max_changes_per_sweep=105))
+    assert done.report.outcomes == {Outcome.REMEDIATED: 105, Outcome.DEFERRED: 295}
+    assert lefts[-1] == 5
 
 
 def test_events_use_the_reserve(clients: FakeClients, home: FakeEc2) -> None:
